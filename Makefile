@@ -1,0 +1,61 @@
+# The front door for every chore. `make help` lists the targets; none of them installs twice.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Real data, where a checkout has it beside it; the package itself knows no such path.
+ifneq ($(wildcard ../shared/data/SHA256SUMS),)
+export WORKBENCH_DATA ?= $(abspath ../shared/data)
+endif
+export PYTHONUNBUFFERED = 1
+
+.PHONY: help install demo test slow check format notebooks lab serve browser bench docs-numbers constraints clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	@touch $@
+
+install: $(STAMP)  ## make .venv and install everything, pinned
+
+demo: $(STAMP)  ## the anomaly report on the embedded simulated scene
+	@$(BIN)/python -m workbench.demo
+
+test: $(STAMP)  ## all tests but the slow ones
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow" $(ARGS)
+
+slow: $(STAMP)  ## the papers' claims on real scenes, several seeds (tens of minutes)
+	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+check: $(STAMP)  ## format, lint, types, import contracts, quick tests
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not browser" tests/unit tests/properties tests/contract
+
+format: $(STAMP)  ## format and fix what can be fixed
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lab: $(STAMP)  ## JupyterLab in notebooks/
+	@$(BIN)/jupyter lab --notebook-dir notebooks
+
+serve: $(STAMP)  ## all dashboards in a browser
+	@$(BIN)/panel serve dashboards/*.py --warm --show
+
+browser:  ## install Debian's Chromium for the browser tests (needs root)
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium)
+
+bench: $(STAMP)  ## speed ratios against named peers (minutes)
+	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python $$f; done
+
+constraints: $(STAMP)  ## freeze the versions of .venv into constraints.txt
+	@(echo "# The exact versions we build and test with (Python 3.11). Regenerate: make constraints"; \
+	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ') > constraints.txt
+
+clean:  ## remove .venv and caches; run folders stay
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,34 @@
+"""What every test stands on: one thread, a fixed hypothesis profile, no network, small scenes, the real-data folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import hypothesis
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50, print_blob=True)
+hypothesis.settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scenes; skips where there is none."""
+    folder = os.environ.get("WORKBENCH_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs the real scenes: set WORKBENCH_DATA to a folder that holds them (see docs/data.md)")
+    return Path(folder)
+
+
+@pytest.fixture
+def small_scene():
+    """A 24 x 24 x 30 simulated scene with truth, made anew for each test."""
+    from workbench.data.synth import small
+
+    return small(seed=0, size=24, bands=30)

@@ -1,0 +1,44 @@
+"""One way to change a setting: text is converted, mistakes are named with what to do."""
+
+from typing import Literal
+
+import pytest
+from pydantic import Field
+
+from workbench.config import Settings, override
+from workbench.errors import InputError
+
+
+class Config(Settings):
+    steps: int = Field(500, ge=1, description="optimiser steps")
+    gamma: Literal["paper", "official"] = "paper"
+    sizes: tuple[int, ...] = (3, 5)
+    pixels: int | None = None
+
+
+def test_text_becomes_the_type_of_the_field():
+    config = override(Config(), {"steps": "20", "sizes": "[7, 9]", "pixels": "none"})
+    assert (config.steps, config.sizes, config.pixels) == (20, (7, 9), None)
+
+
+def test_the_original_is_untouched():
+    config = Config()
+    override(config, {"steps": 3})
+    assert config.steps == 500
+
+
+def test_an_unknown_name_gets_a_did_you_mean():
+    with pytest.raises(InputError, match=r"no setting 'stepz'.*steps.*Did you mean 'steps'\?"):
+        override(Config(), {"stepz": 3})
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": "many"}, {"gamma": "delta"}, {"seed": -1}, {"steps": 2.5}])
+def test_a_value_out_of_range_names_the_setting(bad):
+    (name,) = bad
+    with pytest.raises(InputError, match=f"setting {name}="):
+        override(Config(), bad)
+
+
+def test_a_config_survives_json():
+    config = override(Config(), {"sizes": [1, 2], "gamma": "official"})
+    assert Config.model_validate_json(config.model_dump_json()) == config

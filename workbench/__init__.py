@@ -1,0 +1,67 @@
+"""workbench: remote-sensing learning systems you can run on your own data, watch inside, and report honestly.
+
+    import workbench as wb
+    scene = wb.open_scene("sim-coast-town")
+    outcome = wb.execute("rx", scene)
+    outcome.result["auc"]
+
+The names below are all a notebook needs; each is imported when first used, so `import workbench` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "InputError": "workbench.errors",
+    "Event": "workbench.event",
+    "Outcome": "workbench.event",
+    "open_scene": "workbench.data.catalog",
+    "names": "workbench.data.catalog",
+    "fetch": "workbench.data.catalog",
+    "describe": "workbench.scene",
+    "load": "workbench.methods",
+    "override": "workbench.config",
+    "start": "workbench.execute",
+    "execute": "workbench.execute",
+    "resume": "workbench.execute",
+    "launch": "workbench.execute",
+    "replay": "workbench.runs",
+    "follow": "workbench.runs",
+    "Live": "workbench.live",
+    "report": "workbench.report",
+    "explorer": "workbench.pages.anomaly",
+}
+
+__all__ = [*_WHERE, "__version__"]
+
+if TYPE_CHECKING:
+    from workbench.config import override as override
+    from workbench.data.catalog import fetch as fetch
+    from workbench.data.catalog import names as names
+    from workbench.data.catalog import open_scene as open_scene
+    from workbench.errors import InputError as InputError
+    from workbench.event import Event as Event
+    from workbench.event import Outcome as Outcome
+    from workbench.execute import execute as execute
+    from workbench.execute import launch as launch
+    from workbench.execute import resume as resume
+    from workbench.execute import start as start
+    from workbench.live import Live as Live
+    from workbench.methods import load as load
+    from workbench.runs import follow as follow
+    from workbench.runs import replay as replay
+    from workbench.scene import describe as describe
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])

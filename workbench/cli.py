@@ -1,0 +1,206 @@
+"""The command line: every verb only calls the library. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from workbench.errors import InputError
+
+app = typer.Typer(
+    name="workbench",
+    help="Open a remote-sensing scene, run a learning system on it, watch inside, and get an honest report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SceneArg = Annotated[
+    str, typer.Argument(help="a name of `workbench list`, or a path to a .mat, ENVI, GeoTIFF or NetCDF file")
+]
+TruthOpt = Annotated[Path | None, typer.Option("--truth", help="file with the truth mask, where the scene's file has none")]
+KeyOpt = Annotated[
+    list[str] | None, typer.Option("--key", help="cube=NAME or truth=NAME, where a file does not speak for itself")
+]
+SetOpt = Annotated[list[str] | None, typer.Option("--set", help="name=value, a setting of the method (repeat for more)")]
+OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (default: a new one under runs/)")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="end with one line of JSON on standard output")]
+QuietOpt = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
+DeviceOpt = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")]
+
+
+@app.command("list")
+def list_(json_: JsonOpt = False) -> None:
+    """Scenes and methods."""
+    from workbench.data.catalog import entries
+    from workbench.methods import METHODS, summary
+
+    scenes = entries()
+    if json_:
+        print(json.dumps({"scenes": [e.id for e in scenes], "methods": list(METHODS)}))
+        return
+    wide = max(len(e.id) for e in scenes)
+    print("Scenes")
+    for e in scenes:
+        print(f"  {e.id:<{wide}}  {e.title}")
+    print("\nMethods")
+    for name in METHODS:
+        print(f"  {name:<{wide}}  {summary(name)}")
+    print("\nA path to your own .mat, ENVI, GeoTIFF or NetCDF file works wherever a scene does.")
+
+
+@app.command()
+def describe(scene: SceneArg, truth: TruthOpt = None, key: KeyOpt = None) -> None:
+    """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method."""
+    from workbench.methods import METHODS, load
+    from workbench.scene import describe as card
+
+    if scene in METHODS:
+        config = load(scene).Config
+        for name, field in config.model_fields.items():
+            print(f"  {name} = {field.default!r}: {field.description}")
+        return
+    print(card(_open(scene, truth, key)))
+
+
+@app.command()
+def fetch(scene: SceneArg) -> None:
+    """Make sure a catalogue scene is on this machine, verified; print where."""
+    from workbench.data.catalog import fetch as get
+
+    print(get(scene))
+
+
+@app.command()
+def run(
+    method: Annotated[str | None, typer.Argument(help="a method of `workbench list`")] = None,
+    scene: Annotated[str | None, typer.Argument(help="a scene name or a path")] = None,
+    set_: SetOpt = None,
+    out: OutOpt = None,
+    truth: TruthOpt = None,
+    key: KeyOpt = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="continue the unfinished run in this folder")] = None,
+    json_: JsonOpt = False,
+    quiet: QuietOpt = False,
+    device: DeviceOpt = None,
+) -> None:
+    """Run a method on a scene and leave a run folder with everything in it."""
+    from workbench import runs
+    from workbench.event import drain
+    from workbench.execute import RUNS, drive, start
+    from workbench.execute import resume as continue_
+
+    _choose(device)
+    if resume is not None:
+        if method or scene or set_ or out or truth or key:
+            raise InputError(
+                "--resume DIR continues a run as it was begun; it takes no method, scene or settings beside it."
+            )
+        folder, trace, label = resume, continue_(resume), str(runs.read(resume)["method"])
+    elif method is None or scene is None:
+        raise InputError("`workbench run` needs METHOD and SCENE, or --resume DIR; `workbench list` shows both.")
+    else:
+        folder = out or runs.new_folder(RUNS, method, Path(scene).stem)
+        trace, label = start(method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key")), method
+    try:
+        outcome = drain(trace) if quiet else drive(trace, label)
+    except (runs.Stopped, KeyboardInterrupt):
+        print(f"stopped; continue with: workbench run --resume {folder}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    numbers = runs.metrics(folder)
+    for note in str(outcome.result.attrs.get("notes", "")).splitlines():
+        print(f"note: {note}", file=sys.stderr)
+    _finish(folder, numbers, json_)
+
+
+@app.command()
+def report(
+    method: Annotated[str, typer.Argument(help="a method of `workbench list`")],
+    scene: SceneArg,
+    set_: SetOpt = None,
+    out: OutOpt = None,
+    truth: TruthOpt = None,
+    key: KeyOpt = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="a few steps only, to see that everything works")] = False,
+    json_: JsonOpt = False,
+    quiet: QuietOpt = False,
+    device: DeviceOpt = None,
+) -> None:
+    """Execute the method's notebook with Papermill and export it: report.ipynb and report.html in the run folder."""
+    from workbench import runs
+    from workbench.execute import RUNS
+    from workbench.report import report as make
+
+    _choose(device)
+    folder = out or runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)
+    page = make(
+        method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key"), smoke=smoke, progress=not quiet
+    )
+    print(f"report: {page}", file=sys.stderr)
+    _finish(folder, runs.metrics(folder), json_)
+
+
+@app.command()
+def serve(
+    names: Annotated[list[str] | None, typer.Argument(help="dashboards to serve (default: all)")] = None,
+    port: Annotated[int, typer.Option(help="port to listen on")] = 5006,
+    show: Annotated[bool, typer.Option(help="open a browser")] = False,
+) -> None:
+    """Serve the dashboards with Panel."""
+    from workbench.errors import did_you_mean
+    from workbench.resources import folder
+
+    pages = {p.stem: p for p in sorted(folder("dashboards").glob("*.py"))}
+    for name in names or []:
+        if name not in pages:
+            raise InputError(f"There is no dashboard {name!r}; there are {', '.join(pages)}.{did_you_mean(name, pages)}")
+    files = [str(pages[n]) for n in (names or pages)]
+    command = [sys.executable, "-m", "panel", "serve", *files, "--port", str(port), "--warm", *(["--show"] if show else [])]
+    os.execv(sys.executable, command)
+
+
+def _open(scene: str, truth: Path | None, key: list[str] | None) -> Any:
+    from workbench.data.catalog import open_scene
+
+    return open_scene(scene, truth=truth, keys=_pairs(key, "--key"))
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    """`["a=1", "b=2"]` -> `{"a": "1", "b": "2"}`."""
+    pairs = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError(f"{option} takes name=value, got {text!r}.")
+        pairs[name.strip()] = value
+    return pairs
+
+
+def _choose(device: str | None) -> None:
+    if device is not None:
+        os.environ["WORKBENCH_DEVICE"] = device
+
+
+def _finish(folder: Path, numbers: dict[str, float], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"run": str(folder), "metrics": numbers}))
+        return
+    for name, value in numbers.items():
+        print(f"{name:<28} {value:.6g}")
+    print(f"run folder: {folder}")
+
+
+def main() -> NoReturn:
+    """Entry point: an InputError becomes one message and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)

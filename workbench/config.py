@@ -1,0 +1,63 @@
+"""Settings: the base of every method's `Config`, and `override`, the one way to change a setting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench.errors import InputError, did_you_mean
+
+
+class Settings(BaseModel):
+    """Base of all configs: frozen, unknown names refused, every field with default, description and range."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of every random draw of the run")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def override(config: S, changes: Mapping[str, Any] | None = None) -> S:
+    """A new config with `changes` applied; strings are read as the field's type ("500" -> 500, "[1, 2]" -> list).
+
+    Raises InputError for a name the config does not have (with a did-you-mean) or a value out of range.
+
+    >>> class C(Settings):
+    ...     steps: int = Field(500, ge=1)
+    >>> override(C(), {"steps": "20"}).steps
+    20
+    """
+    names = type(config).model_fields
+    values = config.model_dump()
+    for name, value in (changes or {}).items():
+        if name not in names:
+            raise InputError(
+                f"There is no setting {name!r}; the settings are {', '.join(names)}.{did_you_mean(name, names)}"
+            )
+        values[name] = _read(value)
+    try:
+        return type(config).model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for e in error.errors():
+            name = str(e["loc"][0]) if e["loc"] else "config"
+            about = names[name].description if name in names else None
+            lines.append(f"setting {name}={e['input']!r}: {e['msg']}" + (f" ({about})" if about else ""))
+        raise InputError("; ".join(lines)) from None
+
+
+def _read(value: Any) -> Any:
+    """A list or object given as JSON text becomes one; all other text is left for pydantic to convert."""
+    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    if isinstance(value, str) and value.strip().lower() in ("none", "null"):
+        return None
+    return value

@@ -1,0 +1,216 @@
+"""Run a method on a scene: `start` gives the trace, `execute` drives it, `launch` puts it into a process of its own.
+
+All three make the same run folder; who drives the trace is the only difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench import runs
+from workbench.config import override
+from workbench.errors import InputError
+from workbench.event import Event, Outcome, Trace, drain, tee
+from workbench.methods import load
+from workbench.scene import PROVENANCE, fingerprint, require
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+RUNS = "runs"  # where runs go unless told otherwise, relative to the working directory
+
+
+def start(
+    method: str,
+    scene: str | Path | xr.Dataset,
+    overrides: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+    *,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+) -> Trace:
+    """A trace that is not yet driven, recorded into `folder` where one is given.
+
+    method: a name of `workbench list`. scene: a Dataset, a catalogue name or a path; `truth` and `keys` help a path
+    that does not speak for itself. overrides: settings of the method's Config.
+
+    Raises InputError for anything the user gave that cannot be used, before anything is written.
+    """
+    room = load(method)
+    config = override(room.Config(), overrides)
+    opened = _open(scene, truth, keys)
+    require(opened, *room.NEEDS, who=method)
+    trace = room.run(opened, config)
+    if folder is None:
+        return trace
+    runs.refuse_existing(folder)
+    about = {
+        "method": method,
+        "config": config.model_dump(mode="json"),
+        "scene": {
+            **{k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)},
+            "fingerprint": fingerprint(opened),
+            "open": None
+            if not isinstance(scene, str | Path)
+            else {"scene": str(scene), "truth": None if truth is None else str(truth), "keys": dict(keys or {})},
+        },
+    }
+    return _recorded(trace, Path(folder), about)
+
+
+def _recorded(trace: Trace, folder: Path, about: Mapping[str, Any]) -> Trace:
+    """Create the folder only when the first event is there: input that a method refuses leaves nothing behind."""
+    try:
+        first = next(trace)
+    except StopIteration as end:
+        runs.create(folder, about)
+        return (yield from runs.record(_only(end.value), folder))
+    runs.create(folder, about)
+    return (yield from runs.record(_rejoin(first, trace), folder))
+
+
+def _rejoin(first: Event, trace: Trace) -> Trace:
+    yield first
+    return (yield from trace)
+
+
+def _only(outcome: Outcome) -> Trace:
+    return outcome
+    yield  # makes this a generator
+
+
+def resume(folder: str | Path) -> Trace:
+    """The trace of an unfinished run, continued from its last checkpoint and recorded into the same folder.
+
+    A run without a checkpoint is begun anew in its folder. The final numbers are those of an uninterrupted run.
+
+    Raises InputError when the run has finished, is still going, or its scene is not what it was.
+    """
+    folder = Path(folder)
+    about = runs.read(folder)
+    how = about["scene"].get("open")
+    if how is None:
+        raise InputError(f"{folder} ran on a scene made in memory; give it a file or a catalogue name to be resumable.")
+    room = load(about["method"])
+    config = override(room.Config(), about["config"])
+    scene = _open(how["scene"], how["truth"], how["keys"])
+    if fingerprint(scene) != about["scene"]["fingerprint"]:
+        raise InputError(
+            f"The scene {how['scene']!r} is not what it was when {folder} began (hash {fingerprint(scene)[:12]}, "
+            f"then {about['scene']['fingerprint'][:12]}); put the old file back or start a new run."
+        )
+    saved = runs.checkpoint(folder)
+    runs.reopen(folder)
+    if saved is None:
+        return runs.record(room.run(scene, config), folder, resumed_from=-1)
+    step, state = saved
+    return runs.record(room.run(scene, config, state=state), folder, resumed_from=step)
+
+
+def execute(
+    method: str,
+    scene: str | Path | xr.Dataset,
+    overrides: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+    *,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    progress: bool = False,
+) -> Outcome:
+    """Run a method to its end and give its outcome; recorded into `folder` where one is given.
+
+    progress: show a bar on standard error, or in the notebook cell.
+
+    >>> outcome = execute("rx", "sim-coast-town")      # doctest: +SKIP
+    >>> float(outcome.result["auc"])                   # doctest: +SKIP
+    """
+    trace = start(method, scene, overrides, folder, truth=truth, keys=keys)
+    return drive(trace, method) if progress else drain(trace)
+
+
+def drive(trace: Trace, label: str) -> Outcome:
+    """Drive a trace to its end behind a progress bar."""
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=label, unit="step", dynamic_ncols=True, file=sys.stderr) as bar:
+
+        def show(event: Event) -> None:
+            if event.of is not None:
+                bar.total = event.of
+            bar.n = event.step
+            bar.set_postfix({k: f"{v:.4g}" for k, v in list(event.scalars.items())[:3]}, refresh=False)
+            bar.refresh()
+
+        outcome = drain(tee(trace, show))
+        if bar.total:
+            bar.n = bar.total
+        return outcome
+
+
+def launch(
+    method: str,
+    scene: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+    *,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    threads: int = 1,
+) -> Path:
+    """Run a method in a process of its own and give its folder at once; watch it with `Live(folder)`.
+
+    The run outlives the caller. Settings are checked here, so that a mistake is told before a process is started. What
+    the process prints goes to `stderr.txt` of the folder.
+    """
+    override(load(method).Config(), overrides)
+    folder = Path(folder) if folder is not None else runs.new_folder(RUNS, method, Path(scene).stem)
+    runs.refuse_existing(folder)
+    command = [sys.executable, "-m", "workbench", "run", method, str(scene), "--out", str(folder), "--quiet"]
+    for name, value in (overrides or {}).items():
+        command += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    if truth is not None:
+        command += ["--truth", str(truth)]
+    for name, key in (keys or {}).items():
+        command += ["--key", f"{name}={key}"]
+    return spawn(command, folder, threads=threads)
+
+
+def spawn(command: Sequence[str], folder: Path, *, threads: int = 1) -> Path:
+    """Start `command` detached, at a small niceness, its output going to `stderr.txt` of the folder."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "stderr.txt", "ab") as said:
+            process = subprocess.Popen(
+                list(command), stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, start_new_session=True
+            )
+    except OSError as error:
+        raise InputError(f"Cannot write the run into {folder}: {error.strerror}; choose another folder.") from None
+    runs.note_launch(folder, process.pid)
+    _children.append(process)
+    _children[:] = [p for p in _children if p.poll() is None]  # reap those that have ended
+    return folder
+
+
+_children: list[subprocess.Popen] = []
+
+
+def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
+    """Continue an unfinished run from its last checkpoint in a process of its own."""
+    folder = Path(folder)
+    runs.read(folder)
+    return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
+
+
+def _open(scene: Any, truth: str | Path | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+    if isinstance(scene, str | Path):
+        from workbench.data.catalog import open_scene
+
+        return open_scene(str(scene), truth=truth, keys=dict(keys or {}))
+    return scene

@@ -1,0 +1,103 @@
+"""The vocabulary of a scene: names, dims and units of an `xr.Dataset`, and the checks that enforce it.
+
+A scene is a plain `xr.Dataset`. What makes it a scene is only that its variables keep the names and dims below, so
+that every reader, method and view can rely on them. Band comes before y before x, as rasterio gives and torch wants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# name -> dims. Any of the pixel variables may have a leading `sample` dim (many chips).
+VOCABULARY: dict[str, tuple[str, ...]] = {
+    "hsi": ("band", "y", "x"),  # float32; coord wavelength(band) in nm where known, good(band) bool where known
+    "sar": ("sar_band", "y", "x"),  # linear intensity; coord polarization(sar_band)
+    "lidar": ("lidar_band", "y", "x"),  # metres
+    "image": ("band", "y", "x"),  # float32 in [0, 1]
+    "before": ("band", "y", "x"),  # acquisition time in attrs["time"]
+    "after": ("band", "y", "x"),
+    "truth": ("y", "x"),  # int16; -1 = not labelled; attrs["names"] lists the classes
+    "label": ("sample",),  # int64
+    "box": ("object", "edge"),  # x0 y0 x1 y1 in pixels, half-open, origin top left
+    "box_sample": ("object",),
+    "box_label": ("object",),
+}
+
+# Where a scene came from; kept in `attrs` and copied into every run.
+PROVENANCE = ("id", "title", "source", "citation", "licence", "sha256", "simulated", "notes")
+
+
+def require(scene: xr.Dataset, *needs: str | tuple[str, ...], who: str = "this method") -> None:
+    """Raise InputError unless the scene has every name in `needs`; an inner tuple means "one of these".
+
+    `who` names the asker in the message.
+    """
+    found = ", ".join(str(n) for n in scene.data_vars) or "nothing"
+    for need in needs:
+        options = (need,) if isinstance(need, str) else need
+        present = [n for n in options if n in scene]
+        if not present:
+            wanted = " or ".join(f"{n!r} ({', '.join(VOCABULARY[n])})" for n in options)
+            raise InputError(f"{who} needs {wanted}; this scene has {found}.")
+        for name in present:
+            want = VOCABULARY[name]
+            if tuple(scene[name].dims) not in (want, ("sample", *want)):
+                raise InputError(
+                    f"{who} needs {name!r} with dims ({', '.join(want)}); this scene has it with dims "
+                    f"({', '.join(map(str, scene[name].dims))}). Transpose or rename the dims."
+                )
+
+
+def fingerprint(scene: xr.Dataset) -> str:
+    """SHA-256 of the file the scene was read from, or, for a scene made in memory, of its values.
+
+    Computing it for an in-memory scene reads every variable once.
+    """
+    recorded = scene.attrs.get("sha256")
+    if recorded:
+        return str(recorded)
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for name in sorted(map(str, scene.data_vars)):
+        values = np.ascontiguousarray(scene[name].values)
+        digest.update(f"{name}{scene[name].dims}{values.dtype}{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def describe(scene: xr.Dataset) -> str:
+    """A printed card: id, title, variables with shape, dtype, chunks and units, band range, truth, provenance."""
+    lines = [f"{scene.attrs.get('id', 'scene')}: {scene.attrs.get('title', 'untitled')}"]
+    if scene.attrs.get("simulated"):
+        lines.append("  SIMULATED data: " + str(scene.attrs["simulated"]))
+    for name, var in scene.data_vars.items():
+        shape = " x ".join(f"{d} {n}" for d, n in var.sizes.items())
+        lazy = "lazy" if var.chunks is not None else "in memory"
+        units = f", {var.attrs['units']}" if var.attrs.get("units") else ""
+        lines.append(f"  {name}: {shape}, {var.dtype}{units}, {lazy}")
+    if "wavelength" in scene.coords:
+        w = scene["wavelength"].values
+        lines.append(f"  wavelength: {w.min():.1f} to {w.max():.1f} nm")
+    elif "hsi" in scene:
+        lines.append("  wavelength: not known (bands are numbered from 0)")
+    if "good" in scene.coords:
+        lines.append(f"  good bands: {int(scene['good'].values.sum())} of {scene.sizes['band']}")
+    if "truth" in scene:
+        truth = scene["truth"].values
+        lines.append(f"  truth: {int((truth > 0).sum())} marked pixels of {truth.size}")
+    crs = scene.rio.crs if hasattr(scene, "rio") and "spatial_ref" in scene.coords else None
+    if crs:
+        lines.append(f"  crs: {crs}")
+    for key in ("source", "citation", "licence", "sha256"):
+        if scene.attrs.get(key):
+            lines.append(f"  {key}: {scene.attrs[key]}")
+    for note in str(scene.attrs.get("notes", "")).splitlines():
+        lines.append(f"  note: {note}")
+    return "\n".join(lines)
