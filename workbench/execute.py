@@ -5,10 +5,12 @@ All three make the same run folder; who drives the trace is the only difference.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,32 +48,51 @@ def start(
     config = override(room.Config(), overrides)
     opened = _open(scene, truth, keys)
     require(opened, *room.NEEDS, who=method)
+    if "hsi" in opened and "hsi" in _flat(room.NEEDS):
+        from workbench.data.readers import validate
+
+        validate(opened)
     trace = room.run(opened, config)
     if folder is None:
         return trace
     runs.refuse_existing(folder)
-    about = {
-        "method": method,
-        "config": config.model_dump(mode="json"),
-        "scene": {
-            **{k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)},
-            "fingerprint": fingerprint(opened),
-            "open": None
-            if not isinstance(scene, str | Path)
-            else {"scene": str(scene), "truth": None if truth is None else str(truth), "keys": dict(keys or {})},
-        },
-    }
+    about = {"method": method, "config": config.model_dump(mode="json"), "scene": about_scene(opened, scene, truth, keys)}
     return _recorded(trace, Path(folder), about)
+
+
+def about_scene(
+    opened: xr.Dataset,
+    scene: str | Path | xr.Dataset,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What `run.json` keeps of a scene: its provenance, its fingerprint, and how to open it again from anywhere."""
+    again = None
+    if isinstance(scene, str | Path):
+        again = {"scene": _absolute(scene), "truth": None if truth is None else _absolute(truth), "keys": dict(keys or {})}
+    provenance = {k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)}
+    return {**provenance, "fingerprint": fingerprint(opened), "open": again}
+
+
+def _absolute(source: str | Path) -> str:
+    """A path made absolute; a catalogue name as it is."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else str(source)
+
+
+def _flat(needs: tuple[str | tuple[str, ...], ...]) -> set[str]:
+    return {name for need in needs for name in ((need,) if isinstance(need, str) else need)}
 
 
 def _recorded(trace: Trace, folder: Path, about: Mapping[str, Any]) -> Trace:
     """Create the folder only when the first event is there: input that a method refuses leaves nothing behind."""
+    begun = time.monotonic()
     try:
         first = next(trace)
     except StopIteration as end:
-        runs.create(folder, about)
+        runs.create(folder, {**about, "seconds": time.monotonic() - begun})
         return (yield from runs.record(_only(end.value), folder))
-    runs.create(folder, about)
+    runs.create(folder, {**about, "seconds": time.monotonic() - begun})
     return (yield from runs.record(_rejoin(first, trace), folder))
 
 
@@ -192,6 +213,8 @@ def spawn(command: Sequence[str], folder: Path, *, threads: int = 1) -> Path:
             )
     except OSError as error:
         raise InputError(f"Cannot write the run into {folder}: {error.strerror}; choose another folder.") from None
+    with contextlib.suppress(OSError):  # gone already
+        os.setpriority(os.PRIO_PROCESS, process.pid, 2)  # a page stays quick beside it; more niceness would starve the run
     runs.note_launch(folder, process.pid)
     _children.append(process)
     _children[:] = [p for p in _children if p.poll() is None]  # reap those that have ended

@@ -55,20 +55,20 @@ def require(scene: xr.Dataset, *needs: str | tuple[str, ...], who: str = "this m
 
 
 def fingerprint(scene: xr.Dataset) -> str:
-    """SHA-256 of the file the scene was read from, or, for a scene made in memory, of its values.
+    """SHA-256 that tells whether a scene is still the one it was: of its pixels and of its truth.
 
-    Computing it for an in-memory scene reads every variable once.
+    The pixels of a scene read from a file stand for themselves by that file's hash (`attrs["sha256"]`); those of a scene
+    made in memory are read once. Truth is small and is always hashed by its values, because it may come from another file.
     """
-    recorded = scene.attrs.get("sha256")
-    if recorded:
-        return str(recorded)
     import numpy as np
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(scene.attrs.get("sha256") or "").encode())
+    small = {"truth", "label"}
     for name in sorted(map(str, scene.data_vars)):
-        values = np.ascontiguousarray(scene[name].values)
-        digest.update(f"{name}{scene[name].dims}{values.dtype}{values.shape}".encode())
-        digest.update(values.tobytes())
+        if name in small or not scene.attrs.get("sha256"):
+            values = np.ascontiguousarray(scene[name].values)
+            digest.update(f"{name}{scene[name].dims}{values.dtype}{values.shape}".encode())
+            digest.update(values.tobytes())
     return digest.hexdigest()
 
 

@@ -1,0 +1,207 @@
+"""The catalogue: its own entries, what a YAML file may not say, and scenes with provenance."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import yaml
+from scipy.io import savemat
+
+from workbench.data import catalog
+from workbench.data.catalog import Hyperspectral, describe_entry, entries, fetch, names, open_scene, read_folder
+from workbench.errors import InputError
+
+SHA = "0" * 64
+
+
+def test_anomaly_scenes_are_all_there():
+    """The fourteen anomaly scenes with their reference, and the two simulated ones first."""
+    scenes = [e.id for e in entries() if isinstance(e, Hyperspectral) and e.anomalous_pixels]
+    assert scenes == [
+        *("abu-airport-1", "abu-airport-2", "abu-airport-4", "abu-beach-1", "abu-beach-3"),
+        *("abu-urban-1", "abu-urban-2", "abu-urban-4", "hydice-urban-162", "hydice-urban-175"),
+        *("lhdata", "muufl-gulfport", "pavia-centre-bridge", "san-diego-134"),
+    ]
+    assert all(catalog._by_id()[n].reference.rx_auc > 0.5 for n in scenes)
+    assert names()[:2] == ["sim-coast-town", "sim-dry-airfield"]
+    assert len({f.sha256 for e in entries() if isinstance(e, Hyperspectral) for f in e.files}) == 22
+
+
+def test_mirrors_are_pinned_to_a_commit():
+    for entry in entries():
+        for file in getattr(entry, "files", []):
+            assert any(len(part) == 40 and set(part) <= set("0123456789abcdef") for part in file.url.split("/")), entry.id
+
+
+def write(folder, name="a.yml", **changes):
+    entry = {
+        "id": "one",
+        "kind": "hyperspectral",
+        "title": "One",
+        "citation": "none",
+        "licence": "none stated",
+        "sensor": "AVIRIS",
+        "publisher": "somebody",
+        "shape": {"band": 4, "y": 3, "x": 5},
+        "files": [{"role": "cube", "path": "one/one.mat", "bytes": 9, "sha256": SHA, "url": "https://example.org/one.mat"}],
+        **changes,
+    }
+    (folder / name).write_text(yaml.safe_dump({"entries": [{k: v for k, v in entry.items() if v is not None}]}))
+    return entry
+
+
+def test_defaults_go_under_each_entry(tmp_path):
+    entry = write(tmp_path, licence=None)
+    (tmp_path / "a.yml").write_text(
+        yaml.safe_dump({"defaults": {"licence": "MIT", "title": "never"}, "entries": [{**entry, "licence": "CC0"}]})
+    )
+    assert read_folder(tmp_path)["one"].licence == "CC0"
+    assert read_folder(tmp_path)["one"].title == "One"
+
+
+FILE = {"role": "cube", "path": "one.mat", "bytes": 9, "sha256": SHA, "url": "https://example.org/one.mat"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"licence": None}, "licence"),
+        ({"license": "MIT"}, "license"),
+        ({"kind": "something"}, "kind"),
+        ({"id": "Has Space"}, "id"),
+        ({"files": []}, "exactly one cube"),
+        ({"files": [FILE, FILE]}, "exactly one cube"),
+        ({"files": [FILE, {**FILE, "role": "header", "path": "elsewhere/one.hdr"}]}, "one folder"),
+        ({"files": [{**FILE, "path": "../one.mat"}]}, "relative path"),
+        ({"files": [{**FILE, "path": "/one.mat"}]}, "relative path"),
+        ({"files": [{**FILE, "sha256": "abc"}]}, "sha256"),
+        ({"files": [{**FILE, "url": "file:///one.mat"}]}, "url"),
+        ({"reference": {"rx_auc": 1.5, "source": "x"}}, "rx_auc"),
+        ({"anomalous_pixels": 0}, "anomalous_pixels"),
+    ],
+)
+def test_schema_refuses_and_names_the_entry(tmp_path, changes, says):
+    write(tmp_path, **changes)
+    with pytest.raises(ValueError, match=r"a\.yml, entry") as error:
+        read_folder(tmp_path)
+    assert says in str(error.value)
+
+
+def test_the_same_id_twice(tmp_path):
+    write(tmp_path)
+    write(tmp_path, name="b.yml")
+    with pytest.raises(ValueError, match=r"b\.yml: the id one is there twice"):
+        read_folder(tmp_path)
+
+
+def test_unknown_names():
+    with pytest.raises(InputError, match=r"no scene 'abu-airprt-1'.*Did you mean 'abu-airport-1'.*A path"):
+        open_scene("abu-airprt-1")
+    with pytest.raises(InputError, match=r"no scene 'zzzzzz' in the catalogue\. `workbench list`"):
+        fetch("zzzzzz")
+    with pytest.raises(InputError, match="Did you mean 'san-diego-134'"):
+        describe_entry("san-diego")
+    with pytest.raises(InputError, match="There is no file"):
+        open_scene("some/where.mat")
+
+
+def test_simulated_scene_carries_its_provenance():
+    scene = open_scene("sim-dry-airfield")
+    assert scene.attrs["simulated"]
+    assert scene.attrs["id"] == "sim-dry-airfield"
+    assert scene.attrs["anomalous_pixels"] == int((scene["truth"] > 0).sum()) > 0
+    for key in ("title", "source", "citation", "licence"):
+        assert scene.attrs[key], key
+    assert "SIMULATED" in describe_entry("sim-dry-airfield")
+    with pytest.raises(InputError, match="nothing to fetch"):
+        fetch("sim-dry-airfield")
+    with pytest.raises(InputError, match="brings its own truth"):
+        open_scene("sim-dry-airfield", keys={"cube": "data"})
+
+
+@pytest.fixture
+def small_catalogue(tmp_path, monkeypatch):
+    """One entry, its file in a folder of one's own; the file's guessable truth is not the one the entry names."""
+    cube = np.fromfunction(lambda y, x, b: 100 * b + 10 * y + x, (3, 5, 4))
+    first, second = np.zeros((3, 5)), np.zeros((3, 5))
+    first[0, 0] = second[1, 1] = second[1, 2] = 1
+    (tmp_path / "data/one").mkdir(parents=True)
+    path = tmp_path / "data/one/one.mat"
+    savemat(path, {"data": cube, "map": first, "targets": second})
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "yml").mkdir()
+    file = {**FILE, "path": "one/one.mat", "sha256": sha}
+    write(tmp_path / "yml", files=[file], keys={"cube": "data", "truth": "targets"}, notes=["a note"], anomalous_pixels=2)
+    found = read_folder(tmp_path / "yml")
+    monkeypatch.setattr(catalog, "_by_id", lambda: found)
+    catalog._by_sha256.cache_clear()
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    yield path, sha
+    catalog._by_sha256.cache_clear()
+
+
+def test_provenance_by_name(small_catalogue):
+    path, sha = small_catalogue
+    scene = open_scene("one")
+    assert scene.attrs["sha256"] == sha
+    assert scene.attrs["id"] == "one"
+    assert scene.attrs["source"] == "somebody"
+    assert scene.attrs["licence"] == "none stated"
+    assert scene.attrs["simulated"] == ""
+    assert scene.attrs["anomalous_pixels"] == 2  # "targets", as the entry says
+    assert scene.attrs["notes"].splitlines() == ["a note"]  # nothing was guessed
+    assert open_scene("one", keys={"truth": "map"}).attrs["anomalous_pixels"] == 1
+    assert "truth" not in open_scene("one", keys={"truth": "none"})
+    np.save(path.parent / "mine.npy", np.eye(3, 5))
+    assert open_scene("one", truth=path.parent / "mine.npy").attrs["anomalous_pixels"] == 3
+    assert fetch("one") == path
+    card = describe_entry("one")
+    assert str(path) in card
+    assert "2 anomalous pixels of 15" in card
+
+
+def test_bare_path_knows_its_twin(small_catalogue, tmp_path, monkeypatch):
+    path, sha = small_catalogue
+    copy = tmp_path / "renamed.mat"
+    copy.write_bytes(path.read_bytes())
+    scene = open_scene(str(copy), keys={"truth": "map"})
+    assert scene.attrs["id"] == "renamed"
+    assert scene.attrs["sha256"] == sha
+    assert "catalogue entry one" in scene.attrs["notes"]
+    assert scene.attrs["citation"] == "none"
+    savemat(copy, {"data": np.random.default_rng(0).normal(size=(3, 5, 4))})
+    scene = open_scene(copy)
+    assert scene.attrs["sha256"] == hashlib.sha256(copy.read_bytes()).hexdigest()
+    assert "catalogue" not in scene.attrs["notes"]
+    assert scene.attrs["source"] == "file renamed.mat"
+    # a catalogue name wins over a file of the same name; ./name is the file
+    monkeypatch.chdir(tmp_path)
+    copy.rename(tmp_path / "one")
+    assert open_scene("one").attrs["sha256"] == sha
+    (tmp_path / "one").write_text("hello")
+    with pytest.raises(InputError, match="in no format"):
+        open_scene("./one")
+
+
+def test_absent_file_is_named_in_the_card(small_catalogue, monkeypatch):
+    path, _ = small_catalogue
+    path.unlink()
+    assert "not on this machine" in describe_entry("one")
+
+
+def test_every_real_entry_is_as_described(real_data):
+    """Shape, marked pixels and checksum of every entry whose files are there; all of the development data is."""
+    opened = 0
+    for entry in entries():
+        if not isinstance(entry, Hyperspectral) or not (real_data / entry.files[0].path).is_file():
+            continue
+        scene = open_scene(entry.id)
+        assert dict(scene["hsi"].sizes) == entry.shape.model_dump(), entry.id
+        assert scene.attrs.get("anomalous_pixels") == entry.anomalous_pixels, entry.id
+        assert all((real_data / f.path).stat().st_size == f.bytes for f in entry.files), entry.id
+        assert "guessed" not in scene.attrs["notes"], entry.id
+        opened += 1
+    assert opened == 19

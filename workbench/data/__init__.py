@@ -1,0 +1,1 @@
+"""Data: open scenes (`catalog`, `readers`), get them (`fetch`), make simulated ones (`synth`)."""

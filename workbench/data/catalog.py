@@ -1,0 +1,306 @@
+"""The catalogue: scenes by name, with where they come from, under which terms, and what is known about them.
+
+    entries()                            # every entry of data_catalog/*.yml, simulated ones first
+    scene = open_scene("hydice-urban-175")
+    scene = open_scene("flight.hdr", truth="targets.png")
+
+A scene opened here carries its provenance in `attrs`: id, title, source, citation, licence, SHA-256 of its file,
+`anomalous_pixels`, and notes. The fields of an entry are described in data_catalog/README.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def _relative(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or "\\" in path or ".." in parts or ":" in path:
+        raise ValueError("must be a relative path with forward slashes and without ..")
+    return path
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class File(_Record):
+    """One file of an entry."""
+
+    role: Literal["cube", "header", "truth"]
+    path: Annotated[str, AfterValidator(_relative)] = Field(description="below WORKBENCH_DATA and below the cache")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(gt=0)
+    url: str = Field(pattern=r"^https://", description="pinned public mirror of exactly this file")
+
+
+class Keys(_Record):
+    """Names of the arrays in a file that holds several; truth "none" says that nothing in it is a truth."""
+
+    cube: str | None = None
+    truth: str | None = None
+    wavelength: str | None = None
+
+
+class Shape(_Record):
+    band: int = Field(gt=1)
+    y: int = Field(gt=1)
+    x: int = Field(gt=1)
+
+
+class Reference(_Record):
+    """A number computed independently of this package, and how."""
+
+    rx_auc: float = Field(ge=0, le=1)
+    source: str
+
+
+class _Entry(_Record):
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    citation: str
+    licence: str
+    notes: list[str] = []
+
+
+class Hyperspectral(_Entry):
+    """A hyperspectral cube in one file (ENVI: two), with or without a truth mask."""
+
+    kind: Literal["hyperspectral"]
+    sensor: str
+    publisher: str
+    mask: str | None = Field(None, description="where the truth mask comes from")
+    shape: Shape
+    files: list[File]
+    keys: Keys = Keys()
+    anomalous_pixels: int | None = Field(None, ge=1)
+    reference: Reference | None = None
+
+    @model_validator(mode="after")
+    def _one_cube(self) -> Hyperspectral:
+        roles = [f.role for f in self.files]
+        if roles.count("cube") != 1 or len(set(roles)) != len(roles):
+            raise ValueError("needs exactly one cube file, and at most one header and one truth file")
+        if len({PurePosixPath(f.path).parent for f in self.files}) != 1:
+            raise ValueError("the files of an entry must lie in one folder")
+        return self
+
+    def file(self, role: str) -> File | None:
+        return next((f for f in self.files if f.role == role), None)
+
+
+class Simulated(_Entry):
+    """A simulated scene, made when it is opened."""
+
+    kind: Literal["simulated"]
+    generator: str = Field(description="name that `workbench.data.synth.make` takes")
+
+
+# Further kinds (SAR chips, image folders, change pairs) join this union and a branch of `open_scene`.
+Entry = Hyperspectral | Simulated
+_ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
+
+
+class _Collection(_Record):
+    """One YAML file: fields that its entries share, and the entries."""
+
+    defaults: dict[str, Any] = {}
+    entries: list[dict[str, Any]]
+
+
+def entries() -> list[Entry]:
+    """Every entry of the catalogue: simulated ones first (they work anywhere), then by name."""
+    return sorted(_by_id().values(), key=lambda e: (e.kind != "simulated", e.id))
+
+
+def names() -> list[str]:
+    """The names that `open_scene` knows, in the order of `entries`."""
+    return [e.id for e in entries()]
+
+
+def open_scene(name: str | Path, *, truth: str | Path | None = None, keys: Mapping[str, str] | None = None) -> xr.Dataset:
+    """The scene of that catalogue name or path: lazy `hsi (band, y, x)`, `truth (y, x)` where known, provenance.
+
+    name: a name of `names()`, or a path to a MATLAB, ENVI, GeoTIFF or NetCDF file. A catalogue name wins over a file of
+        the same name (write ./name for the file).
+    truth, keys: see `workbench.data.readers.open_file`; they also override what the catalogue says.
+
+    Catalogue files are looked up as `workbench.data.fetch` says, which may download them. Raises InputError for an
+    unknown name (with near ones), for files that cannot be had, and for everything that `open_file` refuses.
+    """
+    entry = _by_id().get(str(name))
+    if isinstance(entry, Simulated):
+        return _simulated(entry, truth, keys)
+    if entry is not None:
+        return _catalogued(entry, truth, keys)
+    if not _is_path(name):
+        raise InputError(_unknown(str(name)) + " A path to a file works too, but there is no file of that name.")
+    return _bare(Path(name).expanduser(), truth, keys)
+
+
+def fetch(name: str) -> Path:
+    """The verified cube file of a catalogue entry on this machine (ENVI: its header is beside it), downloaded if need be.
+
+    Raises InputError for an unknown name, a simulated scene, or when the files cannot be had.
+    """
+    from workbench.data import fetch as fetching
+
+    entry = _entry(name)
+    if isinstance(entry, Simulated):
+        raise InputError(f"{name} is simulated: it is made when it is opened, and there is nothing to fetch.")
+    paths = fetching.get(entry.id, entry.files)
+    return next(p for p, f in zip(paths, entry.files, strict=True) if f.role == "cube")
+
+
+def describe_entry(name: str) -> str:
+    """A printed card of an entry, without opening or downloading anything."""
+    from workbench.data import fetch as fetching
+
+    entry = _entry(name)
+    lines = [f"{entry.id}: {entry.title}"]
+    if isinstance(entry, Simulated):
+        lines.append("  SIMULATED data, made when it is opened")
+    else:
+        s = entry.shape
+        lines.append(f"  cube: {s.y} x {s.x} pixels, {s.band} bands, {entry.sensor}")
+        if entry.anomalous_pixels is not None:
+            lines.append(f"  truth: {entry.anomalous_pixels} anomalous pixels of {s.y * s.x}; {entry.mask or 'mask'}")
+        else:
+            lines.append("  truth: none")
+        if entry.reference is not None:
+            lines.append(f"  global RX: AUC {entry.reference.rx_auc:.6f} ({entry.reference.source})")
+        lines.append(f"  publisher: {entry.publisher}")
+    lines += [f"  citation: {entry.citation}", f"  licence: {entry.licence}"]
+    if isinstance(entry, Hyperspectral):
+        here = fetching.find(entry.files)
+        for i, f in enumerate(entry.files):
+            lines.append(f"  {f.role}: {here[i] if here else f'not on this machine ({f.bytes / 1e6:.1f} MB at {f.url})'}")
+            lines.append(f"    sha256 {f.sha256}")
+    return "\n".join([*lines, *(f"  note: {n}" for n in entry.notes)])
+
+
+def _simulated(entry: Simulated, truth: Any, keys: Any) -> xr.Dataset:
+    if truth is not None or keys:
+        raise InputError(f"{entry.id} is simulated and brings its own truth; leave truth and key out.")
+    from workbench.data import synth
+
+    scene = synth.make(entry.generator)
+    about = {"source": "simulated by workbench", "citation": entry.citation, "licence": entry.licence}
+    scene.attrs = {**about, **scene.attrs, "anomalous_pixels": int((scene["truth"] > 0).sum())}
+    return scene
+
+
+def _catalogued(entry: Hyperspectral, truth: str | Path | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+    from workbench.data import fetch as fetching
+    from workbench.data.readers import open_file
+
+    places = {f.role: p for f, p in zip(entry.files, fetching.get(entry.id, entry.files), strict=True)}
+    known = entry.keys.model_dump(exclude_none=True)
+    if truth is not None:
+        known.pop("truth", None)  # a name in the cube's file, not in the one given
+    elif (keys or {}).get("truth") is None:
+        truth = places.get("truth")
+    scene = open_file(places["cube"], truth=truth, keys={**known, **(keys or {})})
+    cube = entry.file("cube")
+    assert cube is not None
+    return _signed(scene, entry, id=entry.id, title=entry.title, sha256=cube.sha256, notes=entry.notes)
+
+
+def _bare(path: Path, truth: str | Path | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+    from workbench.data import fetch as fetching
+    from workbench.data.readers import cube_file, open_file
+
+    scene = open_file(path, truth=truth, keys=keys)
+    found = fetching.sha256(cube_file(path))
+    twin = _by_sha256().get(found)
+    title = str(scene.attrs.get("title") or path.name)
+    if twin is None:
+        about = {"id": path.stem, "title": title, "source": f"file {path.name}", "sha256": found}
+        # what a scene of ours says about itself stays, above all that it is simulated
+        scene.attrs = {"simulated": "", **about, **scene.attrs, "sha256": found}
+        return scene
+    note = f"the file is that of the catalogue entry {twin.id} (same SHA-256)"
+    return _signed(scene, twin, id=path.stem, title=title, sha256=found, notes=[note, *twin.notes])
+
+
+def _signed(scene: xr.Dataset, entry: Hyperspectral, *, id: str, title: str, sha256: str, notes: list[str]) -> xr.Dataset:
+    """The scene with the provenance of `entry`; notes of the reader stay."""
+    own = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n]
+    scene.attrs.update(
+        id=id,
+        title=title,
+        source=entry.publisher,
+        sensor=entry.sensor,
+        citation=entry.citation,
+        licence=entry.licence,
+        sha256=sha256,
+        simulated="",
+        notes="\n".join([*own, *notes]),
+    )
+    return scene
+
+
+def _is_path(name: str | Path) -> bool:
+    """Whether somebody who wrote this meant a file: it exists, has a folder in it, or has a suffix."""
+    text = os.fspath(name)
+    return isinstance(name, Path) or any(c in text for c in "/\\.~") or os.path.exists(text)
+
+
+def _entry(name: str) -> Entry:
+    if name not in _by_id():
+        raise InputError(_unknown(name))
+    return _by_id()[name]
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name.lower(), _by_id(), n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"There is no scene {name!r} in the catalogue.{hint} `workbench list` shows all."
+
+
+@cache
+def _by_id() -> dict[str, Entry]:
+    from workbench.resources import folder
+
+    return read_folder(folder("data_catalog"))
+
+
+@cache
+def _by_sha256() -> dict[str, Hyperspectral]:
+    return {f.sha256: e for e in _by_id().values() if isinstance(e, Hyperspectral) for f in e.files if f.role == "cube"}
+
+
+def read_folder(folder: Path) -> dict[str, Entry]:
+    """id -> entry of every YAML file in a folder; `defaults` of a file are put under each of its entries.
+
+    Raises ValueError naming file and entry when a field is missing, unknown or wrong, or an id is there twice.
+    """
+    import yaml
+
+    found: dict[str, Entry] = {}
+    for path in sorted(folder.glob("*.yml")):
+        try:
+            collection = _Collection.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (ValidationError, yaml.YAMLError) as error:
+            raise ValueError(f"{path.name}: {error}") from None
+        for fields in collection.entries:
+            try:
+                entry = _ENTRY.validate_python({**collection.defaults, **fields})
+            except ValidationError as error:
+                raise ValueError(f"{path.name}, entry {fields.get('id', '?')}: {error}") from None
+            if entry.id in found:
+                raise ValueError(f"{path.name}: the id {entry.id} is there twice")
+            found[entry.id] = entry
+    return found

@@ -1,0 +1,123 @@
+"""The files of a catalogue entry on this machine, verified: from your own folder, the user cache, or a download.
+
+Looked up in this order, and never in parts (an ENVI header stays beside its data):
+
+1. the folder named by `WORKBENCH_DATA`, at the path the catalogue gives;
+2. the user cache (`WORKBENCH_CACHE` puts it elsewhere);
+3. the address in the catalogue, into the cache.
+
+Every file is checked against the SHA-256 of the catalogue before it is used; within a process once, unless it changes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from workbench.data.readers import files as _files
+from workbench.errors import InputError
+
+
+class Wanted(Protocol):
+    """A file as the catalogue describes it: `path` below any of the folders, its checksum, and where to download it."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+
+
+_hashes: dict[tuple[str, int, int], str] = {}
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file; remembered as long as its size and time of change stay the same."""
+    path = path.resolve()
+    try:
+        state = path.stat()
+    except OSError:
+        return _files.sha256(path)  # says what is wrong
+    key = (str(path), state.st_size, state.st_mtime_ns)
+    if key not in _hashes:
+        _hashes[key] = _files.sha256(path)
+    return _hashes[key]
+
+
+def cache() -> Path:
+    """Where downloads are kept: `WORKBENCH_CACHE`, else the cache folder of this user (not made yet)."""
+    import pooch
+
+    named = os.environ.get("WORKBENCH_CACHE")
+    return Path(named).expanduser() if named else Path(pooch.os_cache("workbench"))
+
+
+def find(wanted: Sequence[Wanted]) -> list[Path] | None:
+    """All the files, verified, if they are on this machine; else None.
+
+    Raises InputError when a file in `WORKBENCH_DATA` has a wrong checksum; a damaged one in the cache counts as absent.
+    """
+    named = os.environ.get("WORKBENCH_DATA")
+    if named:
+        own = Path(named).expanduser()
+        if not own.is_dir():
+            raise InputError(f"WORKBENCH_DATA is {named!r}, which is no folder; correct it, or unset it.")
+        paths = [own / w.path for w in wanted]
+        if all(p.is_file() for p in paths):
+            for path, w in zip(paths, wanted, strict=True):
+                if sha256(path) != w.sha256:
+                    raise InputError(
+                        f"{path} is not the file of the catalogue: its SHA-256 is {sha256(path)}, not {w.sha256}. Copies of "
+                        "the same scene differ. Remove or replace it, or open it by its path to use it as it is."
+                    )
+            return paths
+    paths = [cache() / w.path for w in wanted]
+    return paths if all(p.is_file() and sha256(p) == w.sha256 for p, w in zip(paths, wanted, strict=True)) else None
+
+
+def get(name: str, wanted: Sequence[Wanted]) -> list[Path]:
+    """All the files of the entry `name`, downloaded where they are not on this machine.
+
+    Raises InputError when they are absent and cannot be downloaded (it tells the ways out), when a checksum is wrong, or
+    when the cache cannot be written. A download with a wrong checksum never reaches the cache.
+    """
+    return find(wanted) or [_download(name, w) for w in wanted]
+
+
+def _download(name: str, wanted: Wanted) -> Path:
+    import pooch
+    import requests
+
+    target = cache() / wanted.path
+    if target.is_file() and sha256(target) == wanted.sha256:
+        return target
+    try:
+        pooch.retrieve(
+            wanted.url,
+            known_hash=f"sha256:{wanted.sha256}",
+            fname=target.name,
+            path=target.parent,
+            downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60),
+        )
+    except requests.exceptions.RequestException as error:
+        raise InputError(
+            f"{name} is not on this machine and could not be downloaded from {wanted.url} ({type(error).__name__}). "
+            f"Three ways out: (1) with a network connection, run `workbench fetch {name}`; (2) put it at {wanted.path} "
+            "below a folder and name that folder in WORKBENCH_DATA; (3) open a simulated scene (see `workbench list`), or a "
+            "file of yours by its path."
+        ) from None
+    except ValueError:  # pooch's word for a wrong checksum; its temporary file is gone
+        raise InputError(
+            f"What {wanted.url} sent for {name} has another SHA-256 than the catalogue's {wanted.sha256}; it was not kept. "
+            "Try again later, or get the file from the original publisher."
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{name} cannot be kept in the cache {target.parent} ({error.strerror or error}); make room there, or "
+            "name another folder in WORKBENCH_CACHE."
+        ) from None
+    return target

@@ -1,0 +1,191 @@
+"""Cube: what every format reader hands over, and how it becomes a scene."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+STRIP = 64 * 2**20  # bytes of float32 in one dask chunk: all bands of some rows
+
+
+@dataclass(frozen=True)
+class Cube:
+    """Pixels still in the file, in the file's own dtype, and what the file says about them.
+
+    pixels: a dask array, or anything with shape (band, y, x), dtype and slicing; sliced only when the scene is computed.
+    missing: value that stands for "no data". factor, offset: value = pixel * factor + offset, scalar or per band.
+    wavelength, fwhm: (band) nm. good: (band) bool. x, y: map coordinates of pixel centres. crs: WKT or "EPSG:n".
+    truth: (y, x) int16. attrs: provenance the file carries itself.
+    """
+
+    pixels: Any
+    missing: float | None = None
+    factor: float | np.ndarray = 1.0
+    offset: float | np.ndarray = 0.0
+    wavelength: np.ndarray | None = None
+    fwhm: np.ndarray | None = None
+    good: np.ndarray | None = None
+    x: np.ndarray | None = None
+    y: np.ndarray | None = None
+    crs: str | None = None
+    truth: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        band, y, x = self.pixels.shape
+        return int(band), int(y), int(x)
+
+
+def as_scene(cube: Cube, name: str) -> xr.Dataset:
+    """The scene of a cube: lazy float32 with NaN for missing, coordinates, truth, notes."""
+    import dask.array as da
+    import xarray as xr
+
+    _, y, x = cube.shape
+    require_cube(cube.shape, cube.pixels.dtype, name)
+    pixels = cube.pixels
+    if not isinstance(pixels, da.Array):
+        pixels = da.from_array(pixels, chunks=strips(cube.shape), name=False)
+    hsi = pixels.map_blocks(
+        _physical,
+        missing=_comparable(cube.missing, cube.pixels.dtype),
+        factor=_per_band(cube.factor),
+        offset=_per_band(cube.offset),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+    coords: dict[str, Any] = {
+        "y": ("y", np.arange(y) if cube.y is None else cube.y),
+        "x": ("x", np.arange(x) if cube.x is None else cube.x),
+    }
+    if cube.wavelength is not None:
+        about = {"units": "nm", "long_name": "wavelength", "standard_name": "radiation_wavelength"}
+        coords["wavelength"] = ("band", cube.wavelength, about)
+    if cube.fwhm is not None:
+        coords["fwhm"] = ("band", cube.fwhm, {"units": "nm", "long_name": "full width at half maximum"})
+    if cube.good is not None:
+        coords["good"] = ("band", cube.good)
+    scene = xr.Dataset({"hsi": (("band", "y", "x"), hsi)}, coords)
+    if cube.truth is not None:
+        scene["truth"] = (("y", "x"), cube.truth, {"names": ["background", "anomaly"]})
+        scene.attrs["anomalous_pixels"] = int((cube.truth > 0).sum())
+    if cube.crs is not None:
+        import rioxarray  # noqa: F401  (gives scene.rio)
+
+        scene = scene.rio.write_crs(cube.crs)
+    scene.attrs = {**cube.attrs, **scene.attrs}
+    scene.attrs["notes"] = "\n".join([*filter(None, [str(cube.attrs.get("notes", ""))]), *cube.notes])
+    return scene
+
+
+def strips(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Chunk sizes (band, y, x): all bands of as many whole rows as fit into `STRIP`."""
+    band, y, x = shape
+    return band, max(1, min(y, STRIP // (4 * band * x))), x
+
+
+def require_cube(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
+    """InputError unless this is a real-valued array of at least two bands, rows and columns."""
+    if dtype.kind == "c" or dtype.names is not None:
+        raise InputError(
+            f"The cube in {name} is complex ({dtype}); hyperspectral methods need real values. Save its amplitude or "
+            "intensity instead."
+        )
+    if dtype.kind not in "iufb":
+        raise InputError(f"The cube in {name} has dtype {dtype}; it must hold numbers.")
+    if len(shape) != 3 or min(shape) < 2:
+        raise InputError(
+            f"The image in {name} has shape {size(shape)}; a hyperspectral cube needs several bands, rows and columns."
+        )
+
+
+def _physical(block: np.ndarray, missing: Any, factor: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Float32 with NaN for `missing`, scaled. Blocks hold all bands, so per-band factors fit."""
+    out = block.astype(np.float32)
+    if missing is not None:
+        out[block == missing] = np.nan
+    if (factor != 1).any():
+        out *= factor
+    if offset.any():
+        out += offset
+    return out
+
+
+def _per_band(value: float | np.ndarray) -> np.ndarray:
+    return np.asarray(value, np.float32).reshape(-1, 1, 1)
+
+
+def _comparable(missing: float | None, dtype: np.dtype) -> Any:
+    """The "no data" value as the file's dtype stores it; None where it cannot occur (-9999 in unsigned integers)."""
+    if missing is None or np.isnan(missing):
+        return None
+    if dtype.kind in "iub":
+        bounds = np.iinfo(dtype) if dtype.kind != "b" else None
+        fits = bounds is not None and missing == int(missing) and bounds.min <= missing <= bounds.max
+        return int(missing) if fits else None
+    with np.errstate(over="ignore"):
+        return dtype.newbyteorder("=").type(missing)
+
+
+def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str]) -> np.ndarray | None:
+    """(band) wavelengths in nm, or None where the numbers cannot be wavelengths of these bands; says why in `notes`.
+
+    A unit that is missing, unknown or impossible is replaced by the one the numbers fit: 0.2 to 30 are micrometres, from
+    200 on nanometres.
+
+    >>> nanometres([0.45, 2.2], "Micrometers", 2, [])
+    array([ 450., 2200.])
+    """
+    wave = np.asarray(list(values), float)
+    if wave.size != bands:
+        notes.append(f"wavelengths ignored: {wave.size} are given for {bands} bands")
+        return None
+    if not np.isfinite(wave).all() or wave.min() <= 0:
+        notes.append("wavelengths ignored: not all are positive numbers")
+        return None
+    if wave.min() >= 200 and wave.max() <= 30_000:
+        fits = 1.0
+    elif wave.min() >= 0.2 and wave.max() <= 30:
+        fits = 1000.0
+    else:
+        notes.append(f"wavelengths ignored: {wave.min():g} to {wave.max():g} fit neither nanometres nor micrometres")
+        return None
+    declared = _unit(unit)
+    if declared != fits:
+        word = {1.0: "nanometres", 1000.0: "micrometres"}[fits]
+        told = f"the unit {unit!r} was given" if unit.strip() else "no unit was given"
+        notes.append(f"wavelengths taken as {word}, because they run from {wave.min():g} to {wave.max():g} ({told})")
+    return wave * fits
+
+
+def widths(values: Iterable[float], wavelength: np.ndarray | None, raw: Iterable[float]) -> np.ndarray | None:
+    """(band) fwhm in nm, given in the unit of the `raw` wavelengths; None where it does not go with them."""
+    fwhm, stated = np.asarray(list(values), float), np.asarray(list(raw), float)
+    if wavelength is None or fwhm.size != wavelength.size or not np.isfinite(fwhm).all():
+        return None
+    return fwhm * round(wavelength[0] / stated[0])
+
+
+def _unit(name: str) -> float | None:
+    name = name.strip().lower()
+    if re.fullmatch(r"nm|nanomet(er|re)s?", name):
+        return 1.0
+    if re.fullmatch(r"[uµμ]m|microns?|micromet(er|re)s?", name):
+        return 1000.0
+    return None
+
+
+def size(shape: Iterable[int]) -> str:
+    """`100 x 80`."""
+    return " x ".join(map(str, shape))

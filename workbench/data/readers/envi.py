@@ -1,0 +1,261 @@
+"""ENVI: a text header and a flat binary file, BSQ, BIL or BIP; pixels are read through a window on the file.
+
+Nothing a header promises is believed before it is checked against the size of the data file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from workbench.data.readers.cube import Cube, nanometres, require_cube, widths
+from workbench.data.readers.files import first_bytes
+from workbench.errors import InputError
+
+_DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
+_AXES = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}  # where band, y, x are in the file
+_SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".envi")
+_HEADER_LIMIT = 16 * 2**20  # bytes; headers of 10 000 bands with names stay below 1 MB
+
+
+@dataclass(frozen=True)
+class EnviPixels:
+    """Pixels of an ENVI data file as (band, y, x); each window is mapped, copied and let go."""
+
+    path: Path
+    dtype: np.dtype
+    stored: tuple[int, int, int]
+    order: tuple[int, int, int]
+    offset: int
+
+    ndim = 3
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.stored[a] for a in self.order)
+
+    @property
+    def bytes(self) -> int:
+        """What the data file must hold at least."""
+        a, b, c = self.stored
+        return self.offset + a * b * c * self.dtype.itemsize
+
+    def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+        if self.path.stat().st_size < self.bytes:  # a map beyond the end of a file would kill the process
+            raise OSError(f"{self.path} has become shorter since it was opened")
+        mapped = np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.stored)
+        return np.array(mapped.transpose(self.order)[window], dtype=self.dtype.newbyteorder("="))
+
+
+def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+    """The cube of an ENVI pair, given by its header or its data file."""
+    for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
+        raise InputError(f"The key {role}={name} was given, but ENVI files hold one unnamed cube; leave the key out.")
+    header, data = pair(path)
+    fields = parse(header)
+    pixels = _pixels(fields, header, data)
+    require_cube(pixels.shape, pixels.dtype, data.name)
+    bands, rows, columns = pixels.shape
+    notes: list[str] = []
+    beyond = data.stat().st_size - pixels.bytes
+    if beyond:
+        notes.append(f"{data.name} is {beyond} bytes longer than its header says; the end is not read")
+
+    raw = _numbers(fields, "wavelength", notes)
+    wave = None if raw is None else nanometres(raw, fields.get("wavelength units", ""), bands, notes)
+    spread = _numbers(fields, "fwhm", notes)
+    fwhm = None if spread is None or raw is None else widths(spread, wave, raw)
+
+    good = None
+    flags = _numbers(fields, "bbl", notes)
+    if flags is not None and len(flags) == bands:
+        good = np.array(flags) != 0
+        if not good.all():
+            notes.append(f"{int((~good).sum())} of {bands} bands are marked bad in the header (bbl)")
+    elif flags is not None:
+        notes.append(f"bad-band list ignored: it has {len(flags)} values for {bands} bands")
+
+    factor = 1.0
+    scale = _number(fields, "reflectance scale factor", header)
+    if scale is not None:
+        if not np.isfinite(scale) or scale <= 0:
+            raise InputError(f"{header.name}: reflectance scale factor = {scale:g} must be above 0. Correct the header.")
+        factor = 1 / scale
+        if scale != 1:
+            notes.append(f"values divided by the header's reflectance scale factor {scale:g}")
+    if "data gain values" in fields:
+        notes.append("data gain values of the header were not applied: the cube holds the stored numbers")
+    x, y, crs = _map(fields, rows, columns, notes)
+    missing = _number(fields, "data ignore value", header)
+    return Cube(pixels, missing, factor, 0.0, wave, fwhm, good, x, y, crs, notes=tuple(notes))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """(y, x) values of the first band of an ENVI pair."""
+    header, data = pair(path)
+    pixels = _pixels(parse(header), header, data)
+    return pixels[slice(0, 1), slice(None), slice(None)][0]
+
+
+def pair(path: Path) -> tuple[Path, Path]:
+    """(header, data file) of an ENVI cube named by either. InputError where its partner is missing."""
+    if path.suffix.lower() != ".hdr":
+        header = header_of(path)
+        if header is None:
+            raise InputError(f"{path} has no ENVI header; put {path.name}.hdr beside it.")
+        return header, path
+    named = parse(path).get("data file")
+    if named is not None:
+        if Path(named).name != named or "\\" in named or named in ("", ".", ".."):
+            raise InputError(
+                f"{path.name} names the data file {named!r}; only a file beside the header is opened. Put it there and "
+                "give its bare name."
+            )
+        tries = [path.with_name(named)]
+    else:
+        base = path.with_suffix("")
+        tries = [base.with_name(base.name + s) for suffix in _SUFFIXES for s in dict.fromkeys((suffix, suffix.upper()))]
+    for data in tries:
+        if data.is_file():
+            return path, data
+    raise InputError(
+        f"{path} is an ENVI header without its data: there is no {tries[0].name} beside it, with or without a suffix like "
+        ".dat or .img. Put the data file there."
+    )
+
+
+def header_of(data: Path) -> Path | None:
+    """The header beside a data file: `X.hdr`, `X.dat.hdr` or `X.hdr` for `X.dat`, in any case of letters."""
+    for name in (data.name + ".hdr", data.stem + ".hdr"):
+        for header in (data.with_name(name), data.with_name(name[:-4] + ".HDR")):
+            if header.is_file():
+                return header
+    return None
+
+
+def parse(header: Path) -> dict[str, str]:
+    """The fields of an ENVI header, names in lower case, braces taken off."""
+    text = first_bytes(header, _HEADER_LIMIT + 1).decode("latin-1")
+    if len(text) > _HEADER_LIMIT:
+        raise InputError(f"{header} is no ENVI header: it is larger than {_HEADER_LIMIT // 2**20} MB of text.")
+    if not text.lstrip().startswith("ENVI"):
+        raise InputError(f"{header} does not begin with the word ENVI; it is not an ENVI header.")
+    text = re.sub(r"(?m)^\s*;.*$", "", text)
+    fields = {}
+    for found in re.finditer(r"(?m)^[ \t]*([^=\n{}]+?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", text):
+        name = re.sub(r"\s+", " ", found[1]).lower()
+        fields[name] = found[2].strip().removeprefix("{").removesuffix("}").strip()
+    return fields
+
+
+def _pixels(fields: Mapping[str, str], header: Path, data: Path) -> EnviPixels:
+    """The window on the data file, after every number in the header was checked against the size of the file."""
+    kind = fields.get("file type", "").lower()
+    if "spectral library" in kind:
+        raise InputError(f"{header.name} describes a spectral library, not an image; give an image cube.")
+    if fields.get("file compression", "0").strip() not in ("0", ""):
+        raise InputError(f"{header.name} describes a compressed data file; save it uncompressed.")
+    columns, rows, bands = (_count(fields, n, header) for n in ("samples", "lines", "bands"))
+    offset = _count(fields, "header offset", header, at_least=0, default=0)
+    code = _count(fields, "data type", header)
+    if code not in _DTYPES:
+        raise InputError(f"{header.name}: data type = {code} is unknown; ENVI has {', '.join(map(str, _DTYPES))}.")
+    order = fields.get("byte order", "0")
+    if order not in ("0", "1"):
+        raise InputError(f"{header.name}: byte order = {order!r}; it must be 0 (little-endian) or 1 (big-endian).")
+    interleave = fields.get("interleave", "").lower()
+    if interleave not in _AXES:
+        raise InputError(f"{header.name}: interleave = {fields.get('interleave', 'missing')!r}; it must be bsq, bil or bip.")
+    axes = _AXES[interleave]
+    stored = [0, 0, 0]
+    for axis, count in zip(axes, (bands, rows, columns), strict=True):
+        stored[axis] = count
+    a, b, c = stored
+    pixels = EnviPixels(data.resolve(), np.dtype("<>"[int(order)] + _DTYPES[code]), (a, b, c), axes, offset)
+    found = data.stat().st_size
+    if found < pixels.bytes:
+        raise InputError(
+            f"{data} holds {found} bytes, but its header promises {pixels.bytes} ({bands} bands x {rows} lines x {columns} "
+            f"samples of {pixels.dtype.itemsize} bytes, from byte {offset} on). The file is truncated, or the header is not "
+            "its own."
+        )
+    return pixels
+
+
+def _count(fields: Mapping[str, str], name: str, header: Path, at_least: int = 1, default: int | None = None) -> int:
+    text = fields.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None:
+        raise InputError(
+            f"{header.name} does not say {name!r}; an ENVI header must. Add the line, or take the right header."
+        )
+    if not re.fullmatch(r"[+-]?\d{1,15}", text) or int(text) < at_least:
+        raise InputError(
+            f"{header.name}: {name} = {text[:40]!r} must be a whole number from {at_least} on. Correct the header."
+        )
+    return int(text)
+
+
+def _number(fields: Mapping[str, str], name: str, header: Path) -> float | None:
+    if name not in fields:
+        return None
+    try:
+        return float(fields[name])
+    except ValueError:
+        raise InputError(f"{header.name}: {name} = {fields[name][:40]!r} is not a number. Correct the header.") from None
+
+
+def _numbers(fields: Mapping[str, str], name: str, notes: list[str]) -> list[float] | None:
+    """A list field, or None where it is absent or not all numbers (said in `notes`)."""
+    if name not in fields:
+        return None
+    try:
+        return [float(v) for v in fields[name].replace("\n", " ").split(",") if v.strip()]
+    except ValueError:
+        notes.append(f"{name} ignored: not all of its values are numbers")
+        return None
+
+
+def _map(
+    fields: Mapping[str, str], rows: int, columns: int, notes: list[str]
+) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
+    """x and y of pixel centres and the CRS, from `map info` and `coordinate system string`; Nones where there is none."""
+    info = [v.strip() for v in fields.get("map info", "").split(",")]
+    if len(info) < 7:
+        return None, None, None
+    if info[0].lower() == "arbitrary":
+        return None, None, None
+    try:
+        column, row, east, north, dx, dy = map(float, info[1:7])
+    except ValueError:
+        notes.append("map info ignored: not all of its numbers can be read")
+        return None, None, None
+    turn = next((v.split("=")[1].strip() for v in info if v.lower().startswith("rotation")), "0")
+    crs = _crs(fields.get("coordinate system string", ""), info)
+    if crs is None or dx <= 0 or dy <= 0 or turn.strip("0.-+"):
+        notes.append("map info ignored: its coordinate system or rotation is not supported, so x and y count pixels")
+        return None, None, None
+    # the reference pixel (1, 1) is the upper left corner of the first pixel
+    x = east + (np.arange(columns) + 1.5 - column) * dx
+    y = north - (np.arange(rows) + 1.5 - row) * dy
+    return x, y, crs
+
+
+def _crs(wkt: str, info: list[str]) -> str | None:
+    import pyproj
+
+    if info[0].lower() == "utm" and len(info) > 9 and re.sub(r"\W", "", info[9]).lower() == "wgs84" and info[7].isdigit():
+        return f"EPSG:{(32600 if info[8].lower().startswith('n') else 32700) + int(info[7])}"
+    if wkt:
+        try:
+            return pyproj.CRS.from_wkt(wkt).to_wkt()
+        except pyproj.exceptions.CRSError:
+            return None
+    if info[0].lower() == "geographic lat/lon":
+        return "EPSG:4326"
+    return None

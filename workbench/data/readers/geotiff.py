@@ -1,0 +1,126 @@
+"""GeoTIFF and COG: lazy pixels by rioxarray, wavelengths and bad bands from the tags of each band."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.data.readers.cube import Cube, nanometres, require_cube, strips, widths
+from workbench.errors import InputError
+
+
+def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+    """The cube of a GeoTIFF.
+
+    Tags read per band: `wavelength`, `wavelength_units`, `fwhm`, `bbl` (as GDAL keeps them from ENVI and the EnMAP-Box
+    writes them), else GDAL's IMAGERY domain in micrometres. Scale and offset of the bands are applied, nodata is missing.
+    """
+    import rioxarray
+
+    for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
+        raise InputError(f"The key {role}={name} was given, but a GeoTIFF holds one unnamed cube; leave the key out.")
+    notes: list[str] = []
+    with _open(path) as file:
+        bands, missing = file.count, file.nodata
+        located = file.crs is not None and file.transform.is_rectilinear
+        require_cube((bands, file.height, file.width), np.dtype(file.dtypes[0]), path.name)
+        tags = [_lower(file.tags(b)) for b in file.indexes]
+        imagery = [_lower(file.tags(b, ns="IMAGERY")) for b in file.indexes]
+        factor, offset = np.array(file.scales, float), np.array(file.offsets, float)
+        crs = file.crs.to_wkt() if located else None
+        chunks = dict(zip(("band", "y", "x"), strips((bands, file.height, file.width)), strict=True))
+        _require_whole(file, path)
+        if file.crs is not None and not located:
+            notes.append("the image is turned against its map, so x and y count pixels")
+    with _quiet(path):
+        pixels: Any = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
+
+    wave = fwhm = None
+    raw = _column(tags, "wavelength")
+    if raw is not None:
+        units = tags[0].get("wavelength_units", tags[0].get("wavelength_unit", ""))
+        wave = nanometres(raw, units, bands, notes)
+        spread = _column(tags, "fwhm")
+        fwhm = None if spread is None else widths(spread, wave, raw)
+    elif (raw := _column(imagery, "central_wavelength_um")) is not None:
+        wave = nanometres(raw, "um", bands, notes)
+        spread = _column(imagery, "fwhm_um")
+        fwhm = None if spread is None else widths(spread, wave, raw)
+    flags = _column(tags, "bbl")
+    good = None if flags is None else np.array(flags) != 0
+    if good is not None and not good.all():
+        notes.append(f"{int((~good).sum())} of {bands} bands are marked bad in the file (bbl)")
+    if (factor != 1).any() or offset.any():
+        told = f"{factor[0]:g}" if (factor == factor[0]).all() else "one per band"
+        notes.append(f"values scaled as the file's bands say (scale {told})")
+    x = pixels["x"].values if located else None
+    y = pixels["y"].values if located else None
+    return Cube(pixels.data, missing, factor, offset, wave, fwhm, good, x, y, crs, notes=tuple(notes))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """(y, x) values of a one-band TIFF, NaN where it has nodata other than 0."""
+    with _open(path) as file:
+        if file.count != 1:
+            raise InputError(f"The truth file {path} has {file.count} bands; a mask has one.")
+        values = file.read(1)
+        nodata = file.nodata
+    if nodata is None or nodata == 0 or values.dtype.kind not in "iuf":
+        return values
+    return np.where(values == nodata, np.nan, values)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    import rasterio
+
+    with _quiet(path), rasterio.open(path, driver="GTiff") as file:
+        yield file
+
+
+@contextmanager
+def _quiet(path: Path) -> Iterator[None]:
+    """One InputError for whatever GDAL finds wrong, and no warning about images without a map."""
+    import rasterio
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            warnings.simplefilter("ignore", PendingDeprecationWarning)  # rioxarray 0.19 with affine 3
+            yield
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise InputError(
+            f"{path} cannot be read as a GeoTIFF ({error}); it is truncated or damaged. Get it again."
+        ) from None
+
+
+def _require_whole(file: Any, path: Path) -> None:
+    """InputError where the last block of the first or last band lies beyond the end of the file."""
+    found = path.stat().st_size
+    for band in {1, file.count}:
+        high, wide = file.block_shapes[band - 1]
+        last = f"{(file.width - 1) // wide}_{(file.height - 1) // high}"
+        begin = file.get_tag_item(f"BLOCK_OFFSET_{last}", "TIFF", bidx=band)
+        length = file.get_tag_item(f"BLOCK_SIZE_{last}", "TIFF", bidx=band)
+        if begin and length and int(begin) + int(length) > found:
+            raise InputError(
+                f"{path} holds {found} bytes, but its last block ends at {int(begin) + int(length)}; it is truncated. "
+                "Get it again."
+            )
+
+
+def _lower(tags: Mapping[str, str]) -> dict[str, str]:
+    return {k.lower(): v for k, v in tags.items()}
+
+
+def _column(tags: list[dict[str, str]], name: str) -> list[float] | None:
+    """One number per band, or None unless every band has it."""
+    try:
+        return [float(t[name]) for t in tags]
+    except (KeyError, ValueError):
+        return None

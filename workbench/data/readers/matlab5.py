@@ -1,0 +1,147 @@
+"""MATLAB 5 files (also called 6 and 7): the list of arrays and their numbers, checked against the size of the file.
+
+The layout is that of MathWorks, "MAT-File Format", chapter 1: a header of 128 bytes, then elements of type, length and
+data, each padded to 8 bytes; a compressed element holds one more element. Only plain numeric arrays are read. scipy reads
+the same files, but a wrong type code in a damaged one ends the whole process there, and a page that opens its visitors'
+files cannot afford that.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_MATRIX, _COMPRESSED = 14, 15
+_NUMERIC = range(6, 16)  # double, single, and the integers
+_CLASSES = {1: "cell", 2: "struct", 3: "object", 4: "text", 5: "sparse", 16: "function", 17: "object"}
+_COMPLEX = 0x08
+_HEADER = 128
+_FRONT = 1024  # bytes that surely hold flags, dims and name
+
+
+class Damaged(ValueError):
+    """The file is not what its own numbers say."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array: where its element lies in the file, and what its beginning says. `kind` is "" for a numeric array."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    is_complex: bool
+    begin: int
+    length: int
+    compressed: bool
+    order: str
+
+
+def variables(path: Path) -> dict[str, Variable]:
+    """Name -> array, in the order of the file. Raises Damaged where an element does not fit into the file."""
+    found: dict[str, Variable] = {}
+    with path.open("rb") as file:
+        header = file.read(_HEADER)
+        order = {b"IM": "<", b"MI": ">"}.get(header[126:128], "")
+        if not order:
+            raise Damaged("it has no MATLAB 5 header")
+        end = os.fstat(file.fileno()).st_size
+        at = _HEADER
+        while at < end:
+            file.seek(at)
+            kind, length, at = *_tag(file.read(8), order), at + 8
+            if at + length > end:
+                raise Damaged(f"an array of {length} bytes begins at byte {at}, but the file ends at {end}")
+            if kind in (_MATRIX, _COMPRESSED):
+                variable = _front(file, at, length, kind == _COMPRESSED, order)
+                if variable.name:
+                    found[variable.name] = variable
+            at += length
+    return found
+
+
+def load(path: Path, variable: Variable) -> np.ndarray:
+    """The numbers of a numeric array in MATLAB's axis order, in the dtype they are stored in (often smaller than double)."""
+    with path.open("rb") as file:
+        file.seek(variable.begin)
+        data = file.read(variable.length)
+    if variable.compressed:
+        unpack = zlib.decompressobj()
+        _, promised = _tag(unpack.decompress(data, 8), variable.order)
+        data = unpack.decompress(unpack.unconsumed_tail, promised or 1)
+        if len(data) < promised:
+            raise Damaged(f"{variable.name!r} unpacks to {len(data)} bytes of {promised}")
+        if promised and not unpack.eof and (unpack.decompress(unpack.unconsumed_tail, 1) or not unpack.eof):
+            raise Damaged(f"{variable.name!r} does not end where it should")  # only a whole stream has its checksum proved
+    *_, at = _describe(data, variable.order)
+    real, at = _numbers(data, at, variable)
+    values = real
+    if variable.is_complex:
+        imaginary, _ = _numbers(data, at, variable)
+        values = real + 1j * imaginary
+    return values.reshape(variable.shape, order="F")
+
+
+def _front(file: BinaryIO, at: int, length: int, compressed: bool, order: str) -> Variable:
+    """Flags, dims and name, from the first bytes of an element."""
+    data = file.read(min(length, _FRONT))
+    if compressed:
+        data = zlib.decompressobj().decompress(data, _FRONT)
+        kind, _ = _tag(data, order)
+        if kind != _MATRIX:
+            return Variable("", (), "", False, at, length, compressed, order)
+        data = data[8:]
+    flags, shape, name, _ = _describe(data, order)
+    kind_of = "" if flags & 0xFF in _NUMERIC else _CLASSES.get(flags & 0xFF, "unknown")
+    return Variable(name, shape, kind_of, bool(flags >> 8 & _COMPLEX), at, length, compressed, order)
+
+
+def _describe(data: bytes, order: str) -> tuple[int, tuple[int, ...], str, int]:
+    """Flags, dims, name, and where the numbers begin."""
+    kind, flags, at = _element(data, 0, order)
+    if kind != 6 or len(flags) < 4:
+        raise Damaged("an array has no flags")
+    kind, dims, at = _element(data, at, order)
+    shape = tuple(int(n) for n in np.frombuffer(dims[: len(dims) // 4 * 4], f"{order}i4"))
+    if kind != 5 or len(shape) < 2 or min(shape) < 0:
+        raise Damaged(f"an array has the size {shape}")
+    _, name, at = _element(data, at, order)
+    return int(np.frombuffer(flags[:4], f"{order}u4")[0]), shape, bytes(name).decode("latin-1"), at
+
+
+def _numbers(data: bytes, at: int, variable: Variable) -> tuple[np.ndarray, int]:
+    kind, values, at = _element(data, at, variable.order)
+    if kind not in _NUMBERS:
+        raise Damaged(f"{variable.name!r} has numbers of the unknown type {kind}")
+    dtype = np.dtype(variable.order + _NUMBERS[kind])
+    count = math.prod(variable.shape)
+    if len(values) != count * dtype.itemsize:
+        raise Damaged(f"{variable.name!r} holds {len(values)} bytes, its size promises {count * dtype.itemsize}")
+    return np.frombuffer(values, dtype).astype(dtype.newbyteorder("="), copy=False), at
+
+
+def _element(data: bytes, at: int, order: str) -> tuple[int, memoryview, int]:
+    """Type, data and where the next element begins; up to 4 bytes of data are packed into the tag itself."""
+    kind, length = _tag(data[at : at + 8], order)
+    small = kind >> 16
+    if small:
+        kind, length, begin, after = kind & 0xFFFF, small, at + 4, at + 8
+    else:
+        begin, after = at + 8, at + 8 + (length + 7) // 8 * 8
+    if begin + length > len(data) or small > 4:
+        raise Damaged(f"an element of {length} bytes begins at byte {begin} of {len(data)}")
+    return kind, memoryview(data)[begin : begin + length], after
+
+
+def _tag(data: bytes, order: str) -> tuple[int, int]:
+    if len(data) < 8:
+        raise Damaged("it ends within the description of an array")
+    kind, length = np.frombuffer(data[:8], f"{order}u4")
+    return int(kind), int(length)

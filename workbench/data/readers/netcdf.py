@@ -1,0 +1,171 @@
+"""NetCDF: scenes the workbench wrote itself (`hsi`, `truth`), or any file with one 3-D variable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.data.readers.cube import Cube, nanometres, require_cube, size, strips
+from workbench.data.readers.truth import as_truth, pick
+from workbench.errors import InputError, did_you_mean
+from workbench.scene import PROVENANCE
+
+_BAND = {"band", "bands", "wavelength", "wavelengths", "wl", "lambda", "channel", "channels", "spectral"}
+_Y = {"y", "lat", "latitude", "row", "rows", "line", "lines", "northing", "downtrack"}
+_X = {"x", "lon", "longitude", "col", "cols", "column", "columns", "sample", "samples", "easting", "crosstrack"}
+
+
+def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+    """The cube of a NetCDF file: the variable `hsi`, or the only 3-D one; packed values and fill values are decoded."""
+    file = _open(path)
+    notes: list[str] = []
+    names = {str(n): tuple(v.shape) for n, v in file.variables.items()}
+    name = _pick_cube(path, file, keys, names, notes)
+    cube = file[name]
+    require_cube(tuple(cube.shape), np.dtype(cube.dtype), f"{path.name} ({name!r})")
+    cube = cube.transpose(*_order(file, name, notes))
+    band, y, x = map(str, cube.dims)
+    carried = {k: file.attrs[k] for k in PROVENANCE if k in file.attrs and k != "sha256"}
+
+    mask = None
+    flat = {n: v for n, v in file.data_vars.items() if set(map(str, v.dims)) == {y, x}}
+    if truth is not None and truth != "none":
+        _require(truth, names, path, "truth")
+        chosen = file[truth].transpose(y, x) if truth in flat else file[truth]
+        mask, _ = as_truth(chosen.values, repr(truth), cube.shape[1:])
+    elif truth is None:
+        shapes = {str(n): (cube.sizes[y], cube.sizes[x]) for n in flat}
+        guess, note = ("truth", "") if "truth" in shapes else pick(shapes, cube.shape[1:])
+        if guess is not None:
+            mask, _ = as_truth(file[guess].transpose(y, x).values, repr(guess), cube.shape[1:])
+        if note:
+            notes.append(note)
+
+    wave = None
+    named = keys.get("wavelength")
+    if named is not None:
+        _require(named, names, path, "wavelength")
+    else:
+        named = next((str(n) for n, v in file.variables.items() if v.dims == (band,) and _is_wavelength(str(n), v)), None)
+    if named is not None:
+        wave = nanometres(
+            file[named].values.astype(float).ravel(), str(file[named].attrs.get("units", "")), cube.shape[0], notes
+        )
+    good = file["good"].values.astype(bool) if "good" in file.variables and file["good"].dims == (band,) else None
+    return Cube(
+        pixels=cube.chunk(dict(zip(cube.dims, strips(cube.shape), strict=True))).data,
+        wavelength=wave,
+        fwhm=file["fwhm"].values if "fwhm" in file.variables and file["fwhm"].dims == (band,) else None,
+        good=good,
+        x=_axis(file, x),
+        y=_axis(file, y),
+        crs=_crs(file),
+        truth=mask,
+        notes=tuple(notes),
+        attrs=carried,
+    )
+
+
+def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """(y, x) values of the truth variable in a NetCDF file, and its name."""
+    with _open(path) as file:
+        shapes = {str(n): tuple(v.shape) for n, v in file.data_vars.items()}
+        if key is not None:
+            _require(key, shapes, path, "truth")
+        name = key or ("truth" if "truth" in shapes else pick(shapes, shape)[0])
+        if name is None:
+            raise InputError(
+                f"{path.name} has no variable that is clearly the truth of a scene of {size(shape)} pixels: "
+                f"{_list(shapes)}. Name it with the key truth=NAME."
+            )
+        return file[name].values, f"{name!r} in {path.name}"
+
+
+def _open(path: Path) -> Any:
+    import xarray as xr
+
+    with path.open("rb") as begin:
+        classic = begin.read(3) == b"CDF"
+    options: dict[str, Any] = {"engine": "scipy"} if classic else {"engine": "h5netcdf", "phony_dims": "access"}
+    try:
+        return xr.open_dataset(path, decode_coords="all", decode_times=False, **options)
+    except Exception as error:  # damaged files raise many kinds in h5py, scipy and xarray
+        raise InputError(
+            f"{path} cannot be read as NetCDF ({type(error).__name__}: {error}); it is truncated, damaged or "
+            "of another format."
+        ) from None
+
+
+def _pick_cube(
+    path: Path, file: Any, keys: Mapping[str, str], names: Mapping[str, tuple[int, ...]], notes: list[str]
+) -> str:
+    name = keys.get("cube")
+    if name is not None:
+        _require(name, names, path, "cube")
+        return name
+    if "hsi" in file:
+        return "hsi"
+    found = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iufbc"]
+    if not found:
+        raise InputError(
+            f"{path.name} has no 3-D variable to take as the cube; found {_list(names)}. Products that keep their cube in a "
+            "group (NEON, EMIT, PRISMA) must be saved as one flat NetCDF, GeoTIFF or ENVI cube first."
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"{path.name} has {len(found)} variables that could be the cube: {_list({n: names[n] for n in found})}. "
+            f"Choose one with --key cube={found[0]} (in Python: keys={{'cube': {found[0]!r}}})."
+        )
+    notes.append(f"cube: variable {found[0]!r} ({size(names[found[0]])}), the only 3-D one in the file")
+    return found[0]
+
+
+def _order(file: Any, name: str, notes: list[str]) -> list[str]:
+    """The dims of a variable as band, y, x: by their names, else by the one that carries wavelengths, else as they stand."""
+    dims = list(map(str, file[name].dims))
+    roles = {d: "band" if d.lower() in _BAND else "y" if d.lower() in _Y else "x" if d.lower() in _X else "" for d in dims}
+    if "band" not in roles.values():
+        for n, v in file.variables.items():
+            if len(v.dims) == 1 and str(v.dims[0]) in dims and _is_wavelength(str(n), v):
+                roles[str(v.dims[0])] = "band"
+    known = list(filter(None, roles.values()))
+    if len(set(known)) == len(known) and len(known) >= 2:
+        rest = "".join({"band", "y", "x"} - set(known))  # the one role left over, if any
+        named = {role or rest: d for d, role in roles.items()}
+        return [named["band"], named["y"], named["x"]]
+    if known == ["band"]:
+        band = next(d for d, role in roles.items() if role)
+        return [band, *(d for d in dims if d != band)]
+    notes.append(f"axes of {name!r} taken as band, y, x in the order they stand: {', '.join(dims)}")
+    return dims
+
+
+def _is_wavelength(name: str, variable: Any) -> bool:
+    stated = variable.attrs.get("standard_name") == "radiation_wavelength"
+    return stated or name.lower() in ("wavelength", "wavelengths", "wl")
+
+
+def _crs(file: Any) -> str | None:
+    import rioxarray  # noqa: F401  (gives file.rio)
+
+    found = file.rio.crs
+    return None if found is None else found.to_wkt()
+
+
+def _axis(file: Any, dim: str) -> np.ndarray | None:
+    """The file's own numbers along a dim; None where it has none, so that pixels are counted."""
+    return file[dim].values if dim in file.coords and file[dim].dtype.kind in "iuf" else None
+
+
+def _require(name: str, names: Mapping[str, tuple[int, ...]], path: Path, role: str) -> None:
+    if name not in names:
+        raise InputError(
+            f"{path.name} has no variable {name!r} for {role}; it has {_list(names)}.{did_you_mean(name, names)}"
+        )
+
+
+def _list(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{n!r} ({size(s)})" for n, s in shapes.items()) or "no variable"

@@ -1,0 +1,107 @@
+"""Truth masks: which of several arrays is one, how it becomes 0, 1 and -1, and masks in files of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from workbench.data.readers.cube import size
+from workbench.data.readers.files import first_bytes
+from workbench.errors import InputError
+
+NAMES = re.compile(r"(?i)(gt|map|mask|truth|label|target|anomal|ground)")
+
+
+def as_truth(values: np.ndarray, name: str, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """(y, x) int16 truth, 1 where `values` > 0, -1 where NaN or negative, else 0; and a note where classes were merged.
+
+    Raises InputError for another size (both are said) or values that are not real numbers.
+    """
+    values = np.squeeze(np.asarray(values))
+    if values.dtype.kind not in "iufb":
+        raise InputError(f"The truth {name} holds {values.dtype}; it must hold numbers, above 0 where there is an anomaly.")
+    if values.shape != shape:
+        turned = " It is turned; transpose it." if values.shape == shape[::-1] else ""
+        raise InputError(
+            f"The truth {name} is {size(values.shape)} pixels, the cube {size(shape)} (rows x columns); "
+            f"give the mask of this very scene.{turned}"
+        )
+    truth = np.zeros(shape, np.int16)
+    truth[values > 0] = 1
+    truth[(values < 0) | np.isnan(values)] = -1
+    classes = np.unique(values[values > 0])
+    marked = int((truth > 0).sum())
+    note = f"{marked} of {truth.size} pixels marked"
+    if classes.size > 1:
+        note += f"; {classes.size} classes above 0 were merged into one"
+    return truth, note
+
+
+def pick(arrays: Mapping[str, tuple[int, ...]], shape: tuple[int, int]) -> tuple[str | None, str]:
+    """The name of the array that looks like the truth of a scene of `shape`, by size and name; and what to tell the user."""
+    fitting = [n for n, s in arrays.items() if tuple(s) == shape]
+    named = [n for n in fitting if NAMES.search(n)]
+    chosen = fitting if len(fitting) == 1 else named
+    if len(chosen) == 1:
+        return chosen[0], f"truth: array {chosen[0]!r}, guessed from its size and name"
+    if fitting:
+        return None, f"no truth taken: {', '.join(map(repr, fitting))} could all be it; choose with the key truth=NAME"
+    return None, ""
+
+
+def read_truth(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """(y, x) truth from a file of its own, and a note saying which: MATLAB, ENVI, GeoTIFF, NetCDF, BMP, PNG or NPY."""
+    head = first_bytes(path)
+    suffix = path.suffix.lower()
+    if key is not None and suffix not in (".mat", ".nc"):
+        raise InputError(f"The key truth={key} was given, but {path.name} holds one unnamed mask; leave the key out.")
+    if suffix == ".mat":
+        from workbench.data.readers import matlab
+
+        values, name = matlab.read_mask(path, key, shape)
+    elif suffix == ".nc":
+        from workbench.data.readers import netcdf
+
+        values, name = netcdf.read_mask(path, key, shape)
+    elif suffix == ".npy":
+        values, name = _npy(path), path.name
+    elif suffix in (".tif", ".tiff"):
+        from workbench.data.readers import geotiff
+
+        values, name = geotiff.read_mask(path), path.name
+    elif head.startswith((b"BM", b"\x89PNG")):
+        values, name = _picture(path), path.name
+    else:
+        from workbench.data.readers import envi
+
+        if suffix != ".hdr" and envi.header_of(path) is None:
+            raise InputError(
+                f"The truth file {path} is in no format that can be read: .mat, .nc, .npy, .tif, .bmp, .png, or ENVI "
+                "with its header beside it."
+            )
+        values, name = envi.read_mask(path), path.name
+    truth, note = as_truth(values, name, shape)
+    return truth, f"truth: {name}, {note}"
+
+
+def _npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # np.load raises many kinds on a damaged file
+        raise InputError(f"The truth file {path} cannot be read as NPY ({error}).") from None
+
+
+def _picture(path: Path) -> np.ndarray:
+    """(y, x): 0 where the picture is black, else a number per colour; transparency is ignored."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("BMP", "PNG")) as picture:
+            mode = "I" if picture.mode.startswith("I") else "L" if picture.mode in ("1", "L", "LA") else "RGB"
+            values = np.asarray(picture.convert(mode)).astype(np.int64)
+    except Exception as error:  # Pillow raises many kinds on a damaged file
+        raise InputError(f"The truth file {path} cannot be read as a picture ({error}).") from None
+    return values if values.ndim == 2 else values @ np.array([1 << 16, 1 << 8, 1])

@@ -1,0 +1,121 @@
+"""Cube <-> tiles: windows over it, float32 tensors out of it, and results back on the same coordinates.
+
+    w = windows({"y": 100, "x": 100}, size=48, overlap=8)
+    quiet = stitch((network(t[None])[0] for t in samples(scene, w)), w, like=scene.hsi)
+
+This is the single door from labelled arrays into torch. Tiles pass one at a time, so a cube larger than memory can be
+cut; the stitched result is held in memory. The last, smaller strips are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Window = dict[str, slice]
+
+
+def windows(sizes: Mapping[str, int], size: int | Mapping[str, int], overlap: int = 0) -> list[Window]:
+    """The windows that cover an image, row by row; each is `dim -> slice`, fit for `isel`.
+
+    sizes: length of each dim to cut, as `{"y": 100, "x": 100}`.
+    size: length of a window, one number or one for each dim; where the image is shorter, the image's.
+    overlap: pixels that neighbours share, from 0 to below the smallest size; the last window of a line may be smaller.
+
+    >>> [w["x"] for w in windows({"x": 11}, size=4, overlap=1)]
+    [slice(0, 4, None), slice(3, 7, None), slice(6, 10, None), slice(9, 11, None)]
+
+    Raises InputError for a size or an overlap with which no window moves forward.
+    """
+    length = dict(size) if isinstance(size, Mapping) else dict.fromkeys(sizes, size)
+    if set(length) != set(sizes):
+        raise InputError(f"Window sizes were given for {sorted(length)}, but the image has dims {sorted(sizes)}.")
+    if min(sizes.values(), default=0) < 1:
+        raise InputError(f"An image of size {dict(sizes)} has no pixels to cut into windows.")
+    if not 0 <= overlap < min(length.values()):
+        raise InputError(
+            f"Windows of size {length} with overlap {overlap} do not fit; give a size of at least 1 and an overlap "
+            "from 0 to below the size."
+        )
+    lines = [_line(sizes[dim], length[dim], overlap) for dim in sizes]
+    return [dict(zip(sizes, at, strict=True)) for at in product(*lines)]
+
+
+def _line(n: int, size: int, overlap: int) -> list[slice]:
+    starts = range(0, max(n - overlap, 1), size - overlap)  # a window which only repeats the last overlap is left out
+    return [slice(start, min(start + size, n)) for start in starts]
+
+
+def samples(cube: xr.Dataset | xr.DataArray, at: Iterable[Window]) -> Iterator[torch.Tensor]:
+    """One float32 tensor (C, H, W) for each window, read from disk when its turn comes; a scene gives its `hsi`.
+
+    The tensors are copies: writing into one does not touch the scene. Missing pixels stay NaN.
+    Raises InputError for a scene without `hsi`, or an array that is not (band, y, x) in some order.
+    """
+    if isinstance(cube, xr.Dataset):
+        if "hsi" not in cube:
+            raise InputError(f"Tiles are cut from 'hsi'; this scene has {', '.join(map(str, cube.data_vars)) or 'nothing'}.")
+        cube = cube["hsi"]
+    if cube.ndim != 3 or not {"y", "x"} <= set(cube.dims):
+        raise InputError(f"Tiles are cut from an array with dims (band, y, x); this one has {tuple(cube.dims)}.")
+    return _samples(cube.transpose(..., "y", "x"), at)
+
+
+def _samples(cube: xr.DataArray, at: Iterable[Window]) -> Iterator[torch.Tensor]:
+    import torch
+
+    for window in at:
+        yield torch.from_numpy(np.array(cube.isel(window).values, dtype=np.float32, order="C"))
+
+
+def stitch(tiles: Iterable[Any], at: Sequence[Window], like: xr.DataArray) -> xr.DataArray:
+    """The tiles put back where `at` says, on the dims and coordinates of `like`.
+
+    tiles: tensors or arrays with the dims of `like` in its order, one for each window; taken one at a time.
+    like: what the result is placed on, `scene.hsi` for tiles (C, H, W), `scene.truth` for tiles (H, W).
+
+    Where windows overlap, each counts with a weight that falls linearly to its edges, so no seam shows. The weights
+    are small integers and the sums float64: overlapping float32 tiles that agree come back bit for bit.
+    Raises InputError when tiles and windows differ in number or shape, or windows leave a pixel uncovered.
+    """
+    cut = at[0] if at else like.dims
+    weight = np.zeros([like.sizes[d] if d in cut else 1 for d in like.dims])
+    total = np.zeros(like.shape)
+    dtype: np.dtype | None = None
+    count = 0
+    for count, tile in enumerate(tiles, start=1):
+        if count > len(at):
+            raise InputError(f"There are more tiles than the {len(at)} windows they should fill.")
+        values = np.asarray(tile.detach().cpu()) if hasattr(tile, "detach") else np.asarray(tile)
+        place = tuple(at[count - 1].get(str(d), slice(None)) for d in like.dims)
+        if values.shape != total[place].shape:
+            raise InputError(f"Tile {count} has shape {values.shape}; its window in {like.dims} is {total[place].shape}.")
+        dtype = values.dtype if dtype is None else np.result_type(dtype, values.dtype)
+        ramp = _ramp(weight[place].shape)
+        total[place] += ramp * values
+        weight[place] += ramp
+    if count < len(at):
+        raise InputError(f"There are {count} tiles for {len(at)} windows; stitch needs one tile for each window.")
+    if not weight.all():
+        raise InputError(f"The windows leave {int((weight == 0).sum())} pixels of {dict(like.sizes)} uncovered.")
+    total /= weight
+    kept = dtype if dtype is not None and np.issubdtype(dtype, np.floating) else np.dtype(float)
+    return xr.DataArray(total.astype(kept), dims=like.dims, coords=like.coords, name=like.name)
+
+
+def _ramp(shape: tuple[int, ...]) -> np.ndarray:
+    """1, 2, 3, ... from every edge inwards, multiplied over the axes."""
+    ramp = np.ones(shape)
+    for axis, n in enumerate(shape):
+        inwards = np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1))
+        ramp *= inwards.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    return ramp
