@@ -1,0 +1,9 @@
+"""The anomaly workbench as a served page: `panel serve dashboards/anomaly.py`, or `workbench serve anomaly`."""
+
+import panel as pn
+
+from workbench.pages.anomaly import Explorer
+
+if pn.state.served:
+    pn.extension(notifications=True)
+    Explorer().page().servable(title="Anomaly workbench")

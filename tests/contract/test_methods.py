@@ -1,0 +1,235 @@
+"""What every method keeps, in one list: add a room here and all of this is asked of it."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from workbench.config import Settings, override
+from workbench.errors import InputError
+from workbench.event import Event, Outcome, drain
+from workbench.methods import METHODS, load, summary
+from workbench.scene import VOCABULARY
+
+# method -> (settings that make it quick, its page in docs/methods, what that page must name as the source)
+ROOMS: dict[str, tuple[dict[str, object], str, str]] = {
+    "rx": ({}, "rx", "10.1109/29.60107"),
+    "ridge-rx": ({"ridge": 1e-3}, "rx", "Nasrabadi"),
+    "pca-rx": ({"components": 5}, "rx", "10.1109/MAES.2010.5546306"),
+    "rp-rx": ({"components": 7, "seed": 3}, "rx", "10.1109/TIP.2011.2159730"),
+    "local-rx": ({"inner": 3, "outer": 9}, "rx", "10.1117/1.1614265"),
+    "bsdm": ({"steps": 3, "passes": 2, "show_every": 1}, "bsdm", "2307.09861"),
+}
+RESULT_DIMS = {"score": ("y", "x")} | VOCABULARY
+
+pytestmark = pytest.mark.parametrize("name", ROOMS)
+
+
+@pytest.fixture
+def room(name):
+    return load(name)
+
+
+@pytest.fixture
+def config(name, room):
+    return override(room.Config(), ROOMS[name][0])
+
+
+def drive(trace, listener=lambda event: None) -> tuple[list[Event], Outcome]:
+    events = []
+    while True:
+        try:
+            event = next(trace)
+        except StopIteration as end:
+            return events, end.value
+        events.append(event)
+        listener(event)
+
+
+def assert_same(first: tuple[list[Event], Outcome], second: tuple[list[Event], Outcome], rtol: float = 0.0) -> None:
+    assert [e.step for e in first[0]] == [e.step for e in second[0]]
+    for a, b in zip(first[0], second[0], strict=True):
+        assert dict(a.scalars) == pytest.approx(dict(b.scalars), rel=rtol, abs=0)
+        assert list(a.arrays) == list(b.arrays)
+        for key, array in a.arrays.items():
+            xr.testing.assert_allclose(array, b.arrays[key], rtol=rtol, atol=0)
+    xr.testing.assert_allclose(first[1].result, second[1].result, rtol=rtol, atol=0)
+
+
+def test_the_list_is_whole(name):
+    assert set(ROOMS) == set(METHODS)
+
+
+def test_shows_its_face(name, room):
+    assert issubclass(room.Config, Settings)
+    assert room.NEEDS
+    assert len(summary(name)) > 10
+    for field, about in room.Config.model_fields.items():
+        assert about.description, f"{name}.{field} has no description"
+        assert not about.is_required(), f"{name}.{field} has no default"
+
+
+def test_runs_three_steps(room, config, small_scene):
+    events = list(islice(room.run(small_scene, config), 3))
+    assert events
+    assert all(isinstance(event, Event) for event in events)
+
+
+def test_same_seed_same_events_whatever_the_listener_draws(room, config, small_scene):
+    def draw(_):
+        random.random()
+        np.random.random(7)
+        torch.randn(5)
+
+    undisturbed = drive(room.run(small_scene, config))
+    np.random.seed(99)
+    torch.manual_seed(99)
+    assert_same(undisturbed, drive(room.run(small_scene, config), draw))
+
+
+def test_leaves_the_listeners_randomness_and_gradients_alone(room, config, small_scene):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    expected = torch.randn(3).tolist(), np.random.random(3).tolist()
+    torch.manual_seed(5)
+    np.random.seed(5)
+
+    def check(_):
+        assert torch.is_grad_enabled()
+
+    drive(room.run(small_scene, config), check)
+    assert (torch.randn(3).tolist(), np.random.random(3).tolist()) == expected
+
+
+def test_dask_equals_numpy(room, config, small_scene):
+    now = drive(room.run(small_scene.compute(), config))
+    lazy = drive(room.run(small_scene.chunk(band=7, y=10, x=11), config))
+    assert_same(now, lazy, rtol=1e-6)
+
+
+def test_the_input_is_untouched(room, config, small_scene):
+    scene = small_scene.compute()
+    before = scene.copy(deep=True)
+    drain(room.run(scene, config))
+    xr.testing.assert_identical(scene, before)
+
+
+def test_keeps_coordinates_and_vocabulary(room, config, small_scene):
+    scene = small_scene.assign_coords(y=np.arange(24) * -30.0 + 5e6, x=np.arange(24) * 30.0 + 4e5, spatial_ref=0)
+    result = drain(room.run(scene, config)).result
+    for coord in ("x", "y", "spatial_ref"):
+        xr.testing.assert_equal(result[coord].reset_coords(drop=True), scene[coord].reset_coords(drop=True))
+    assert "score" in result
+    assert result["score"].dtype == np.float64
+    for key, value in result.data_vars.items():
+        if key in RESULT_DIMS:
+            assert value.dims == RESULT_DIMS[key]
+        assert value.attrs.get("long_name"), f"{key} has no long_name"
+        assert value.ndim == 0 or set(value.dims) & {"y", "x", "k", "band"}
+    assert {"auc", "auc_d_tau", "auc_f_tau"} <= set(result.data_vars)
+    assert result.attrs["id"] == scene.attrs["id"]
+
+
+def test_events_are_finite_labelled_and_ordered(room, config, small_scene):
+    events, outcome = drive(room.run(small_scene, config))
+    steps = [event.step for event in events]
+    assert steps == sorted(set(steps))
+    assert all(event.of is None or event.step <= event.of for event in events)
+    for event in events:
+        for key, value in event.scalars.items():
+            assert isinstance(value, float), f"{key} is a {type(value).__name__}"
+            assert np.isfinite(value), f"{key} is {value} at step {event.step}"
+        for key, array in event.arrays.items():
+            assert isinstance(array, xr.DataArray)
+            assert array.chunks is None, f"{key} is lazy"
+            assert array.name or array.attrs.get("long_name"), f"{key} is not labelled"
+    assert np.isfinite(outcome.result["score"]).all()
+
+
+def test_a_missing_pixel_has_no_score_and_spoils_no_other(room, config, small_scene):
+    scene = small_scene.compute()
+    scene["hsi"][{"band": 4, "y": 3, "x": 20}] = np.nan
+    score = drain(room.run(scene, config)).result["score"]
+    assert np.isnan(score[3, 20])
+    assert int(np.isnan(score).sum()) == 1
+
+
+def test_the_truth_does_not_enter_the_score(room, config, small_scene):
+    scene = small_scene.compute()
+    shuffled = scene.copy(deep=True)
+    shuffled["truth"].values[:] = np.random.default_rng(0).permutation(scene["truth"].values.ravel()).reshape(24, 24)
+    without = scene.drop_vars("truth")
+    found = [drain(room.run(s, config)).result for s in (scene, shuffled, without)]
+    np.testing.assert_array_equal(found[0]["score"], found[1]["score"])
+    np.testing.assert_array_equal(found[0]["score"], found[2]["score"])
+    assert float(found[0]["auc"]) != float(found[1]["auc"])
+    assert "auc" not in found[2]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_closing_early_raises_nothing_and_leaves_no_thread(room, config, small_scene, after):
+    drain(room.run(small_scene, config))  # libraries may start threads of their own, once
+    before = set(threading.enumerate())
+    trace = room.run(small_scene, config)
+    for _ in islice(trace, after):
+        pass
+    trace.close()
+    assert set(threading.enumerate()) <= before
+
+
+def test_config_survives_json(room, config):
+    text = json.dumps(config.model_dump(mode="json"))
+    assert room.Config.model_validate_json(text) == config
+    assert override(room.Config(), json.loads(text)) == config
+
+
+def test_a_scene_without_a_cube_is_refused_by_name(name, room, config, small_scene):
+    with pytest.raises(InputError, match=r"needs 'hsi' \(band, y, x\); this scene has") as caught:
+        drain(room.run(small_scene.drop_vars("hsi"), config))
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("spoil", ["constant", "complex", "all missing", "chips"])
+def test_unusable_cubes_are_input_errors_before_the_first_event(room, config, small_scene, spoil):
+    scene = small_scene.compute()
+    hsi = scene["hsi"]
+    scene["hsi"] = {
+        "constant": lambda: hsi * 0 + 3,
+        "complex": lambda: hsi.astype(complex),
+        "all missing": lambda: hsi * np.nan,
+        "chips": lambda: hsi.expand_dims(sample=2),
+    }[spoil]()
+    with pytest.raises(InputError) as caught:
+        next(room.run(scene, config))
+    assert len(str(caught.value)) > 30
+
+
+def test_an_unknown_setting_is_refused_with_a_suggestion(room):
+    with pytest.raises(InputError, match="Did you mean 'seed'"):
+        override(room.Config(), {"sead": 1})
+
+
+def test_imports_no_gui(name):
+    code = (
+        "import sys; from workbench.methods import load; load(sys.argv[1]); "
+        "found = {'panel', 'holoviews', 'bokeh', 'matplotlib', 'ipywidgets'} & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code, name], check=True)
+
+
+def test_has_a_page_that_names_its_source(name):
+    _, page, source = ROOMS[name]
+    text = (Path(__file__).parents[2] / "docs" / "methods" / f"{page}.md").read_text()
+    assert source in text
+    for field in set(load(name).Config.model_fields) - set(Settings.model_fields):
+        assert f"`{field}`" in text, f"docs/methods/{page}.md does not explain the setting {field}"

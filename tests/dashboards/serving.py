@@ -1,0 +1,74 @@
+"""A dashboard served by `panel serve` in a process of its own, on a free port, and ended by its id."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Served:
+    """address: of the page. pid: of the server. log: what it printed. folder: where its runs lie."""
+
+    address: str
+    pid: int
+    log: Path
+    folder: Path
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@contextmanager
+def served(folder: Path, name: str = "anomaly", patience: float = 120) -> Iterator[Served]:
+    """Serve `dashboards/<name>.py` with `folder` as working directory; ready when it answers."""
+    from workbench.resources import folder as resource
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = folder / "server.log"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "panel",
+        "serve",
+        str(resource("dashboards") / f"{name}.py"),
+        "--port",
+        str(port),
+        "--warm",
+    ]
+    command += ["--address", "127.0.0.1", "--unused-session-lifetime", "15000", "--check-unused-sessions", "1000"]
+    command += ["--allow-websocket-origin", f"127.0.0.1:{port}"]
+    with open(log, "wb") as out:
+        process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
+    try:
+        address = f"http://127.0.0.1:{port}/{name}"
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                with urllib.request.urlopen(address, timeout=patience) as answer:
+                    answer.read()
+                break
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the server did not come up:\n{log.read_text(errors='replace')[-3000:]}") from None
+                time.sleep(0.2)
+        yield Served(address, process.pid, log, folder)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(20)

@@ -1,0 +1,113 @@
+"""The page as `panel serve` gives it: a real server, real sessions, and, where there is one, a real browser."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+
+import panel_material_ui  # noqa: F401 - teaches Bokeh to read the models of the page
+import psutil
+import pytest
+from bokeh.client import pull_session
+from bokeh.models import ColumnDataSource
+
+from tests.dashboards.chromium import LENGTHS, browser, chromium, frame, visit
+from tests.dashboards.conftest import TINY
+from tests.dashboards.serving import served
+from workbench import runs
+
+pytestmark = [
+    pytest.mark.xdist_group("served"),
+    # a session that is closed while something is under way leaves its socket to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+def test_the_page_is_served_with_what_it_needs(server):
+    with urllib.request.urlopen(server.address) as answer:
+        assert "Anomaly workbench" in answer.read().decode()
+    assert "Error running application handler" not in server.said()
+
+
+def test_a_session_holds_image_spectra_and_address(server):
+    session = pull_session(url=server.address, arguments={"picks": "3,4;5,6"})
+    try:
+        sources = list(session.document.select({"type": ColumnDataSource}))
+        spectra = [s for s in sources if "xs" in s.data and "number" in s.data and len(s.data["xs"]) == 2]
+        images = [s for s in sources if "image" in s.data and len(s.data["image"]) == 1]
+        assert len(spectra) == 1
+        assert list(spectra[0].data["number"]) == [1, 2]
+        assert images[0].data["image"][0].shape == (100, 100)
+    finally:
+        session.close()
+    assert "Error running application handler" not in server.said()
+
+
+def test_sessions_leave_no_thread(server):
+    process = psutil.Process(server.pid)
+    pull_session(url=server.address).close()
+    time.sleep(3)
+    before = process.num_threads()
+    for _ in range(4):
+        pull_session(url=server.address).close()
+    time.sleep(3)
+    assert process.num_threads() <= before
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(chromium() is None, reason="needs a Chromium: install one with `make browser`")
+def test_a_visitor_picks_a_pixel_trains_and_stops(server):
+    """Load, click a pixel, see its spectrum; start training, see loss points arrive, stop; nothing odd in the console."""
+    with browser() as opened:
+        page, watch = visit(opened, server.address)
+        place = frame(page, "column (pixels)")
+        page.mouse.click(place["x"] + 0.305 * place["width"], place["y"] + 0.205 * place["height"])
+        page.wait_for_function(f"name => ({LENGTHS})(name).includes(1)", arg="number")
+        page.get_by_text("Picked pixels").wait_for()
+        assert "20, 30" in page.inner_text("body")
+        page.wait_for_function("() => location.search.includes('picks=20,30')")
+
+        page.get_by_role("tab", name="BSDM live").click()
+        for name, value in {"steps": 4000, "show every": 2, "passes": 2}.items():
+            field = page.get_by_label(name, exact=True)
+            field.fill(str(value))
+            field.press("Enter")
+        page.get_by_text("more settings").click()
+        for name in ("embed", "inner", "width", "code", "time width"):
+            field = page.get_by_label(name, exact=True)
+            field.fill(str(TINY[name.replace(" ", "_")]))
+            field.press("Enter")
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.get_by_text("Running").wait_for()
+        grown = f"n => Math.max(...({LENGTHS})('x')) > n"
+        page.wait_for_function(grown, arg=3)
+        page.wait_for_function(grown, arg=12)
+        page.get_by_role("button", name="Stop", exact=True).click()
+        page.get_by_text("Stopped").wait_for()
+        page.wait_for_function("() => location.search.includes('run=')")
+        folder = next((server.folder / "runs").glob("*-bsdm-sim-coast-town"))
+        assert json.loads((folder / "run.json").read_text())["config"]["embed"] == TINY["embed"]
+        deadline = time.monotonic() + 60
+        while runs.read(folder)["status"] == "running" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert runs.read(folder)["status"] == "stopped"
+
+        page.get_by_label("Toggle theme").click()
+        page.get_by_role("tab", name="Detectors").click()
+        page.get_by_text("PCA-RX AUC").or_(page.get_by_text("false alarms")).first.wait_for()
+        page.get_by_role("tab", name="Explore").click()
+        address = page.url
+        again, second = visit(opened, address)
+        again.get_by_text("20, 30").wait_for()
+        assert watch.errors == []
+        assert second.errors == []
+        assert watch.foreign == []
+        assert second.foreign == []
+    assert "Error running application handler" not in server.said()

@@ -1,0 +1,155 @@
+"""notebooks/anomaly.ipynb executed on simulated scenes, through `report`, through plain Papermill, and without truth."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from workbench import runs
+from workbench.report import report
+from workbench.resources import folder as resource
+
+pytestmark = pytest.mark.xdist_group("notebooks")
+NOTEBOOK = resource("notebooks") / "anomaly.ipynb"
+
+
+class Page(HTMLParser):
+    """What a page would load, its tables as lists of rows of text, and the alt texts of its images."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.alts: list[str] = []
+        self.rows: list[list[str]] = []
+        self.scripts = 0
+        self._cell = False
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.scripts += tag == "script"
+        if tag != "a":
+            self.loads += [str(given[name]) for name in ("src", "href", "srcset", "data") if given.get(name)]
+        if tag == "img":
+            self.alts.append(given.get("alt") or "")
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self._cell:
+            self.rows[-1][-1] += data.replace("\xa0", " ")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of BSDM on a simulated scene, a smoke run."""
+    folder = tmp_path_factory.mktemp("report") / "bsdm"
+    assert report("bsdm", "sim-dry-airfield", {}, folder, smoke=True, progress=False) == folder / "report.html"
+    return folder
+
+
+def test_folder_is_a_run_with_runs_inside(made: Path) -> None:
+    about = runs.read(made)
+    assert (about["status"], about["method"], about["smoke"]) == ("finished", "report-bsdm", True)
+    assert about["scene"]["id"] == "sim-dry-airfield"
+    wanted = ["rx", "ridge-rx", "pca-rx", "rp-rx-seed0", "rp-rx-seed1", "bsdm-seed0", "bsdm-seed1"]
+    assert {f.name: a["status"] for f, a in runs.iter_status(made)} == dict.fromkeys(wanted, "finished")
+    assert {line["step"] for line in runs.events(made)} == set(range(len(runs.events(made))))
+
+
+def test_metrics_are_those_of_the_runs(made: Path) -> None:
+    numbers = runs.metrics(made)
+    assert numbers["auc_rx"] == runs.metrics(made / "rx")["auc"]
+    assert numbers["auc_affine_oracle"] == pytest.approx(numbers["auc_rx"], abs=1e-9)  # RX does not notice affine maps
+    trained = [runs.metrics(made / f"bsdm-seed{s}")["auc"] for s in (0, 1)]
+    untrained = [runs.metrics(made / f"bsdm-seed{s}")["auc_untrained"] for s in (0, 1)]
+    assert numbers["auc_trained_mean"] == pytest.approx(np.mean(trained))
+    assert numbers["auc_trained_std"] == pytest.approx(np.std(trained, ddof=1))
+    assert numbers["gain_of_training_mean"] == pytest.approx(np.mean(trained) - np.mean(untrained))
+    assert {"auc_f_tau_rx", "auc_d_tau_rx", "pd_at_pf_001_rx", "pd_at_pf_0001_rx", "auc_rp_rx_std"} <= set(numbers)
+
+
+def test_page_tells_claims_with_their_controls(made: Path) -> None:
+    page = Page(made / "report.html")
+    head = page.rows.index(["claim", "ours", "control", "gain [95 %]", "verdict"])
+    claims = page.rows[head + 1 : head + 5]
+    for words, row in zip(("beats RX", "untrained", "ridge-RX and PCA-RX", "random projections"), claims, strict=True):
+        assert words in row[0]
+        assert row[4] in ("holds", "does not hold here", "undecided")
+    numbers = runs.metrics(made)
+    assert claims[0][2] == f"{numbers['auc_rx']:.4f}"
+    assert claims[1][2] == f"{numbers['auc_untrained_mean']:.4f} ± {numbers['auc_untrained_std']:.4f}"
+    detectors = {row[0] for row in page.rows}
+    assert {"RX", "ridge-RX", "PCA-RX", "RP-RX", "affine oracle", "BSDM untrained", "BSDM trained"} <= detectors
+    facts = {row[0]: row[1] for row in page.rows if len(row) == 2}
+    assert re.fullmatch("[0-9a-f]{64}", facts["SHA-256"])
+    assert facts["anomalous pixels"].endswith("of 10,000 labelled")
+    assert "Simulated scene." in page.source
+    assert "smoke run" in page.source
+
+
+def test_page_asks_nothing_of_the_network(made: Path) -> None:
+    page = Page(made / "report.html")
+    assert page.scripts == 0
+    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
+    assert not re.search(r"@import|url\(\s*['\"]?(?!data:)", page.source)
+    assert len(page.alts) == 8
+    assert all(len(alt) > 20 for alt in page.alts)
+
+
+def test_notebook_kept_with_the_page_has_no_trouble_in_it(made: Path) -> None:
+    cells = nbformat.read(made / "report.ipynb", as_version=4).cells
+    outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+def test_plain_papermill(tmp_path: Path) -> None:
+    """By hand: papermill notebooks/anomaly.ipynb out.ipynb -p smoke True."""
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "-k", "python3", "-p", "smoke", "True"]
+    command += ["-p", "method", "ridge-rx", "-p", "run_dir", str(tmp_path / "runs"), "--no-progress-bar"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    numbers = runs.metrics(tmp_path / "runs")
+    assert {"auc_rx", "auc_ridge_rx", "auc_rp_rx_mean"} <= set(numbers)
+    assert not [n for n in numbers if "trained" in n]  # BSDM was not asked for
+    text = (tmp_path / "out.ipynb").read_text()
+    assert "ridge-RX beats RX" in text
+    assert "BSDM + RX" not in "".join(str(o) for c in nbformat.reads(text, 4).cells if c.cell_type == "code" for o in c.outputs)
+
+
+def test_scene_without_truth(tmp_path: Path, small_scene) -> None:  # noqa: ANN001
+    file = tmp_path / "mine.nc"
+    small_scene.drop_vars(["truth", "fraction"], errors="ignore").to_netcdf(file, engine="h5netcdf")
+    page = Page(report("bsdm", file, {}, tmp_path / "out", smoke=True, progress=False))
+    assert "no truth" in page.source
+    assert not [name for name in runs.metrics(tmp_path / "out") if name.startswith("auc")]
+    assert [row[4] for row in page.rows if len(row) == 5 and row[0] != "claim"] == ["cannot be tested: no truth"] * 4
+
+
+@pytest.mark.parametrize("path", sorted(resource("notebooks").glob("*.ipynb")), ids=lambda p: p.name)
+def test_committed_without_outputs(path: Path) -> None:
+    kept = nbformat.read(path, as_version=4)
+    nbformat.validate(kept)
+    assert kept.metadata.kernelspec.name == "python3"
+    assert set(kept.metadata) <= {"kernelspec", "language_info", "title"}
+    for cell in kept.cells:
+        if cell.cell_type == "code":
+            assert cell.execution_count is None
+            assert not cell.outputs
+        assert set(cell.metadata) <= {"tags", "name"}
+    assert sum("parameters" in c.metadata.get("tags", []) for c in kept.cells) == 1

@@ -1,0 +1,190 @@
+"""Verdicts from mean and spread, the page without requests, and refusals before anything is written."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from workbench import runs
+from workbench.errors import InputError
+from workbench.event import drain
+from workbench.methods import METHODS
+from workbench.report import NOTEBOOKS, Claim, NotebookFailed, html, once, report, run_notebook, spread, summary
+from workbench.resources import folder as resource
+
+
+def notebook(path: Path, *sources: str, parameters: str = "steps: int = 3  # how many") -> Path:
+    """A notebook with a parameters cell and one code cell per source, named cell-0, cell-1, ..."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    made.cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    made.cells += [nbformat.v4.new_code_cell(s, metadata={"name": f"cell-{n}"}) for n, s in enumerate(sources)]
+    nbformat.write(made, path)
+    return path
+
+
+class TestClaim:
+    def test_interval_is_students(self) -> None:
+        # gains 0.01 0.02 0.03: mean 0.02, std 0.01, t(0.975, 2) = 4.302653; 4.302653 * 0.01 / sqrt(3) = 0.0248414
+        claim = Claim("", [0.91, 0.92, 0.93], [0.90])
+        assert claim.interval == pytest.approx((0.02 - 0.0248414, 0.02 + 0.0248414), abs=1e-7)
+        assert claim.verdict == "undecided"
+
+    def test_compares_seed_by_seed(self) -> None:
+        # both sides wander by 0.1 together, ours always 0.010 to 0.012 higher: mean 0.011, half width 0.0025
+        claim = Claim("", [0.810, 0.911, 0.712], [0.80, 0.90, 0.70])
+        assert claim.interval == pytest.approx((0.011 - 0.0024841, 0.011 + 0.0024841), abs=1e-6)
+        assert claim.verdict == "holds"
+
+    def test_lower_does_not_hold(self) -> None:
+        assert Claim("", [0.89, 0.88, 0.885], [0.95]).verdict == "does not hold here"
+
+    def test_one_seed_decides_nothing(self) -> None:
+        claim = Claim("", [0.99], [0.5])
+        assert claim.interval == (-math.inf, math.inf)
+        assert claim.verdict == "undecided"
+        assert "one seed" in claim.row()[3]
+
+    @pytest.mark.parametrize(("ours", "verdict"), [(0.91, "holds"), (0.90, "does not hold here"), (0.89, "does not hold here")])
+    def test_without_randomness_the_sign_decides(self, ours: float, verdict: str) -> None:
+        assert Claim("", [ours], [0.90], random=False).verdict == verdict
+
+    def test_no_truth(self) -> None:
+        assert Claim("x beats y", [], []).row() == ("x beats y", "–", "–", "–", "cannot be tested: no truth")
+
+    def test_unequal_numbers_of_seeds(self) -> None:
+        with pytest.raises(ValueError, match="cannot be compared"):
+            _ = Claim("", [0.9, 0.9, 0.9], [0.8, 0.8]).gains
+
+    def test_what_draws_nothing_against_what_does(self) -> None:
+        # one number of ours against three seeds of the control: gains 0.04 0.05 0.06
+        assert Claim("", [0.95], [0.91, 0.90, 0.89]).interval[0] == pytest.approx(0.05 - 0.0248414, abs=1e-7)
+
+
+def test_spread_and_summary() -> None:
+    # 0.94 0.95 0.96: mean 0.95, std with n - 1 = 0.01
+    assert spread([0.94, 0.95, 0.96]) == "0.9500 ± 0.0100"
+    assert spread([0.5]) == "0.5000"
+    flat = summary({"auc_a": [0.94, 0.95, 0.96], "auc_b": [0.5], "none": []})
+    assert flat == pytest.approx({"auc_a_mean": 0.95, "auc_a_std": 0.01, "auc_b": 0.5})
+
+
+def test_every_detector_has_a_notebook_that_exists() -> None:
+    assert {"rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "bsdm"} <= set(NOTEBOOKS)
+    assert set(NOTEBOOKS) <= set(METHODS)
+    for stem in NOTEBOOKS.values():
+        assert (resource("notebooks") / f"{stem}.ipynb").exists()
+
+
+class TestRefusals:
+    """Nothing is written, and no kernel is started, when the user's input cannot be used."""
+
+    @pytest.mark.parametrize(
+        ("method", "scene", "overrides", "says"),
+        [
+            ("rxx", "sim-coast-town", {}, "Did you mean 'rx'"),
+            ("rx", "sim-coast-twon", {}, "sim-coast-town"),
+            ("bsdm", "sim-coast-town", {"stepz": "3"}, "Did you mean 'steps'"),
+            ("bsdm", "sim-coast-town", {"steps": "0"}, "steps"),
+            ("bsdm", "sim-coast-town", {"pixels": "99999"}, "pixels"),
+        ],
+    )
+    def test_user_input(self, tmp_path: Path, method: str, scene: str, overrides: dict[str, str], says: str) -> None:
+        out = tmp_path / "out"
+        with pytest.raises(InputError, match=says):
+            report(method, scene, overrides, out, smoke=True, progress=False)
+        assert not out.exists()
+
+    def test_a_folder_with_a_run(self, tmp_path: Path) -> None:
+        (tmp_path / "run.json").write_text("{}")
+        with pytest.raises(InputError, match="nothing is overwritten"):
+            report("rx", "sim-coast-town", folder=tmp_path)
+
+
+class TestRunNotebook:
+    def test_unknown_parameter(self, tmp_path: Path) -> None:
+        path = notebook(tmp_path / "n.ipynb", "print(steps)")
+        with pytest.raises(InputError, match="no parameter 'stepz'; its parameters are steps"):
+            run_notebook(path, {"stepz": 3}, tmp_path / "out" / "report.ipynb", progress=False)
+        assert not (tmp_path / "out").exists()
+
+    def test_parameter_of_another_type(self, tmp_path: Path) -> None:
+        path = notebook(tmp_path / "n.ipynb", "print(steps)")
+        with pytest.raises(InputError, match="takes steps as int; got 'three'"):
+            run_notebook(path, {"steps": "three"}, tmp_path / "out" / "report.ipynb", progress=False)
+
+    def test_broken_cell_keeps_the_rest_and_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = notebook(tmp_path / "n.ipynb", "print('before', steps)", "1 / 0", "print('after')")
+        out = tmp_path / "out" / "report.ipynb"
+        with pytest.raises(NotebookFailed, match=r"(?s)ZeroDivisionError.*cell 'cell-1' of n.ipynb"):
+            run_notebook(path, {"steps": 5}, out)
+        kept = {c.metadata.get("name"): c for c in nbformat.read(out, as_version=4).cells}
+        assert kept["cell-0"].outputs[0].text == "before 5\n"
+        assert kept["cell-1"].metadata.papermill.status == "failed"
+        assert not kept["cell-2"].outputs
+        assert "cell 1" in capsys.readouterr().err
+
+    def test_input_error_inside_stays_one(self, tmp_path: Path) -> None:
+        path = notebook(tmp_path / "n.ipynb", "import workbench as wb; raise wb.InputError('no such band')")
+        with pytest.raises(InputError, match="^no such band .*cell-0"):
+            run_notebook(path, {}, tmp_path / "report.ipynb", progress=False)
+
+    def test_kernel_is_this_interpreter(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import sys
+
+        spec = tmp_path / "share" / "kernels" / "python3"  # a kernelspec of that name that leads elsewhere
+        spec.mkdir(parents=True)
+        (spec / "kernel.json").write_text(json.dumps({"argv": ["/nowhere/python"], "display_name": "x", "language": "python"}))
+        monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+        path = notebook(tmp_path / "n.ipynb", "import sys; print(sys.executable)")
+        done = run_notebook(path, {}, tmp_path / "out" / "report.ipynb", progress=False)
+        assert done.cells[-1].outputs[0].text.strip() == sys.executable
+
+
+def test_page_leaves_out_code_and_foreign_cells() -> None:
+    made = nbformat.v4.new_notebook()
+    made.cells = [
+        nbformat.v4.new_markdown_cell("# Shown"),
+        nbformat.v4.new_code_cell("secret = 1", outputs=[nbformat.v4.new_output("stream", text="told\n")]),
+        nbformat.v4.new_markdown_cell("hidden A", metadata={"tags": ["lab-only"]}),
+        nbformat.v4.new_markdown_cell("hidden B", metadata={"tags": ["only-bsdm"]}),
+        nbformat.v4.new_markdown_cell("for rx", metadata={"tags": ["only-rx"]}),
+    ]
+    page = html(made, "rx on <scene>", "rx")
+    assert "<title>rx on &lt;scene&gt;</title>" in page
+    assert "default-src 'none'" in page
+    assert "Shown" in page
+    assert "told" in page
+    assert "for rx" in page
+    assert "secret" not in page
+    assert "hidden" not in page
+    assert len(made.cells) == 5
+
+
+class TestOnce:
+    def test_finished_is_kept(self, tmp_path: Path) -> None:
+        once("rx", "sim-coast-town", {}, tmp_path / "rx")
+        first = runs.read(tmp_path / "rx")
+        once("rx", "sim-coast-town", {}, tmp_path / "rx")
+        assert runs.read(tmp_path / "rx") == first
+
+    def test_other_settings_are_refused(self, tmp_path: Path) -> None:
+        once("rp-rx", "sim-coast-town", {"seed": 1}, tmp_path / "rp")
+        with pytest.raises(InputError, match="other settings"):
+            once("rp-rx", "sim-coast-town", {"seed": 2}, tmp_path / "rp")
+
+    def test_unfinished_is_continued(self, tmp_path: Path) -> None:
+        def give_up(trace, folder):  # noqa: ANN001, ANN202
+            next(trace)
+            trace.close()
+
+        small = {"steps": 3, "passes": 1, "embed": 8, "inner": 8, "width": 8, "code": 4, "time_width": 8}
+        once("bsdm", "sim-coast-town", small, tmp_path / "b", drive=give_up)
+        assert runs.read(tmp_path / "b")["status"] == "stopped"
+        once("bsdm", "sim-coast-town", small, tmp_path / "b", drive=lambda trace, _: drain(trace))
+        assert runs.read(tmp_path / "b")["status"] == "finished"
+        assert [line["step"] for line in runs.events(tmp_path / "b")] == list(range(6))

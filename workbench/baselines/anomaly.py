@@ -1,0 +1,130 @@
+"""Anomaly detectors for hyperspectral cubes: RX and its relatives.
+
+Every detector maps a cube to a score map, `(band, y, x) -> (y, x)` float64 on the same pixel coordinates, higher = more
+anomalous, NaN where a pixel is missing. None of them looks at the truth. All of them score a pixel by its squared
+Mahalanobis distance from a background; they differ in how the background's covariance is estimated and inverted:
+
+    rx                    the pseudo-inverse of the covariance of the whole scene
+    ridge_rx              its eigenvalues raised by a fraction of the largest one
+    pca_rx                only the leading principal components
+    random_projection_rx  a few random linear combinations of the bands
+    local_rx              mean and covariance of a ring around each pixel (in `local_rx.py`)
+
+The cube may be backed by NumPy or Dask. Mean and covariance are computed at once, in one pass over the blocks; with a
+Dask cube the score stays lazy. Everything is float64, on the GPU where `workbench.device.device()` is one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from workbench.baselines.local_rx import local_rx
+from workbench.baselines.moments import Background, background, map_pixels, score_map, whiten
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Detector", "local_rx", "pca_rx", "random_projection_rx", "ridge_rx", "rx"]
+
+
+class Detector(Protocol):
+    """The family's shape: a cube `(band, y, x)` to a score map `(y, x)`; settings are keywords with defaults."""
+
+    def __call__(self, cube: xr.DataArray, /) -> xr.DataArray: ...
+
+
+def rx(cube: xr.DataArray) -> xr.DataArray:
+    """Global RX: squared Mahalanobis distance of every pixel from the scene's mean, `(y, x)`.
+
+    Covariance with n - 1, inverted by Moore-Penrose; where it has not full rank, `attrs["note"]` says so. The mean score
+    over the n valid pixels is rank * (n - 1) / n. Raises InputError when there are too few pixels to tell any apart.
+
+    I. S. Reed and X. Yu, "Adaptive multiple-band CFAR detection of an optical pattern with unknown spectral
+    distribution", IEEE Trans. Acoust., Speech, Signal Process. 38(10), 1990, doi 10.1109/29.60107.
+    """
+    found = background(cube, "rx")
+    _enough_pixels(found, found.rank, "rx")
+    matrix = found.axes[:, -found.rank :] / np.sqrt(found.variances[-found.rank :])
+    return _score(cube, found, matrix, "RX score")
+
+
+def ridge_rx(cube: xr.DataArray, ridge: float = 1e-4) -> xr.DataArray:
+    """RX with every principal variance raised by `ridge` times the largest one: `(y, x)`.
+
+    Damps the directions in which the scene hardly varies; towards 0 it is RX, towards infinity the Euclidean distance
+    from the mean. Raises InputError unless ridge > 0.
+
+    N. M. Nasrabadi, "Regularization for spectral matched filter and RX anomaly detector", Proc. SPIE 6966, 2008.
+    """
+    if not ridge > 0:
+        raise InputError(f"ridge_rx needs ridge > 0; got {ridge}. Use rx for no regularisation.")
+    found = background(cube, "ridge_rx")
+    raised = found.variances + ridge * found.variances[-1]
+    return _score(cube, found, found.axes / np.sqrt(raised), f"ridge-RX score (ridge {ridge:g})")
+
+
+def pca_rx(cube: xr.DataArray, components: int = 30) -> xr.DataArray:
+    """RX on the `components` leading principal components: `(y, x)`.
+
+    With as many components as bands it is RX; a scene with fewer independent bands than `components` is scored with all
+    of them, and `attrs["note"]` says so.
+    """
+    found = background(cube, "pca_rx")
+    kept = _kept(found, components, "pca_rx")
+    matrix = found.axes[:, -kept:] / np.sqrt(found.variances[-kept:])
+    return _score(cube, found, matrix, f"PCA-RX score ({kept} components)", asked=components)
+
+
+def random_projection_rx(cube: xr.DataArray, components: int = 61, seed: int = 0) -> xr.DataArray:
+    """RX on `components` random linear combinations of the bands (Gaussian weights, drawn from `seed`): `(y, x)`.
+
+    With as many components as bands it is RX; a scene with fewer independent bands than `components` is scored so, and
+    `attrs["note"]` says it.
+
+    J. E. Fowler and Q. Du, "Anomaly detection and reconstruction from random projections", IEEE Trans. Image Process.
+    21(1), 2012, doi 10.1109/TIP.2011.2159730.
+    """
+    found = background(cube, "random_projection_rx")
+    kept = _kept(found, components, "random_projection_rx")
+    project = np.random.default_rng(0).standard_normal((len(found.bands), kept))
+    # Singular values of the projected square root: the projected covariance is never formed, so nothing is squared.
+    root = found.axes[:, -found.rank :] * np.sqrt(found.variances[-found.rank :])
+    _, spread, turned = np.linalg.svd(root.T @ project, full_matrices=False)
+    matrix = project @ turned.T / spread
+    return _score(cube, found, matrix, f"random-projection RX score ({kept} projections)", asked=components)
+
+
+def _score(
+    cube: xr.DataArray, found: Background, matrix: np.ndarray, long_name: str, asked: int | None = None
+) -> xr.DataArray:
+    """The squared length of every centred pixel after `matrix (band, component)`, as a labelled map."""
+    data = map_pixels(cube, found.bands, partial(whiten, mean=found.mean, matrix=matrix))
+    notes = []
+    if found.rank < len(found.bands):
+        notes.append(
+            f"The covariance has rank {found.rank} with {len(found.bands)} bands (dependent or constant bands, or too "
+            "few pixels); directions without variance do not enter the score."
+        )
+    if asked is not None and asked > matrix.shape[1]:
+        notes.append(f"{asked} components were asked for; the scene has {found.rank} independent bands, all are used.")
+    return score_map(cube, data, long_name, bands_used=len(found.bands), pixels_used=found.n, rank=found.rank, notes=notes)
+
+
+def _kept(found: Background, components: int, who: str) -> int:
+    if components < 1:
+        raise InputError(f"{who} needs at least 1 component; got {components}. Set components to 1 or more.")
+    kept = min(components, found.rank)
+    _enough_pixels(found, kept, who)
+    return kept
+
+
+def _enough_pixels(found: Background, dimensions: int, who: str) -> None:
+    if found.n - 1 <= dimensions:
+        raise InputError(
+            f"{who} needs more pixels than dimensions; found {found.n} valid pixels that span {dimensions} dimensions, "
+            "where every pixel gets the same score. Use pca_rx with fewer components, ridge_rx, or a larger scene."
+        )

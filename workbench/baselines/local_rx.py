@@ -1,0 +1,525 @@
+"""Dual-window local RX, fast: mean and covariance of a ring of neighbours around every pixel.
+
+What costs is the covariance of a few hundred neighbours and its inverse, anew for every pixel. Four facts make it cheap,
+and none of them is an approximation:
+
+1. RX does not change under an invertible affine map of the spectra, so the cube is whitened by its global covariance
+   first. The local problems are then well conditioned, and dead or duplicate bands are gone.
+2. With a leading 1 on every spectrum (`[1, x]`), one Gram matrix M holds count, mean and covariance of a ring, and
+   `[1, x]^T M^-1 [1, x] = 1/n + (x - mean)^T covariance^-1 (x - mean) / (n - 1)`. A missing pixel is a row of zeros.
+3. The rings of a 3 x 2 group of pixels share most of their pixels. The Gram matrix of that common *core* is factored
+   once, and the few *extra* pixels of each ring come in by the identity of Sherman, Morrison and Woodbury. They are only
+   ever added, so nothing cancels.
+4. From one group to the next the core gains and loses two columns of pixels: its Gram matrix is updated, not summed
+   anew. It is restarted at every segment, so rounding cannot build up.
+
+Groups whose core is singular or nearly so are scored pixel by pixel with a Moore-Penrose inverse, and counted.
+On a GPU (`workbench.device.device()`) the rings of many pixels are gathered and factored in one batch instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from workbench.baselines import moments as m
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+GROUP = (3, 2)  # pixels that share one factorisation; larger cores fall below the number of bands too soon
+SLAB = 2**23  # whitened values held at once: 64 MiB
+STRIP = 18  # rows scored between two reports of progress, at least; a multiple of GROUP[0]
+SEGMENT = 50  # columns between two restarts of the running Gram matrix, a multiple of GROUP[1]
+SINGULAR = 1e-10  # a pivot below this fraction of its band's variance is rounding error, not signal
+BLOCK = 52  # bands per block of a triangular solve
+BATCH = 512  # pixels per batch on a GPU
+
+
+class Window(NamedTuple):
+    """The dual window on an image of `rows x cols`: where the inner and the outer square of each pixel begin.
+
+    Both squares keep their size and are shifted inwards at the image's edge, as `spectral.rx(window=...)` does.
+    """
+
+    inner: int
+    outer: int
+    rows: int
+    cols: int
+
+    def squares(self, pixels: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows (or columns) of an image of that `length`: they, and where their outer and their inner square begin."""
+        outer, inner = (np.clip(pixels - size // 2, 0, length - size) for size in (self.outer, self.inner))
+        return pixels, outer, inner
+
+
+class Shared(NamedTuple):
+    """What is the same for all blocks of a cube: used bands, global mean, whitening matrix `(band, r)`, window."""
+
+    bands: np.ndarray
+    mean: np.ndarray
+    matrix: np.ndarray
+    window: Window
+
+
+def local_rx(cube: xr.DataArray, inner: int = 5, outer: int = 19) -> xr.DataArray:
+    """Squared Mahalanobis distance of every pixel from the ring around it, `(y, x)` float64.
+
+    The ring is the `outer x outer` square without the `inner x inner` one, both centred on the pixel and shifted inwards
+    at the image's edge; covariance with n - 1. Equal to `spectral.rx(cube, window=(inner, outer))`.
+    NaN where the pixel is missing; missing pixels in a ring are left out of it. Where a ring does not span all bands, the
+    Moore-Penrose inverse is used and `attrs["singular_rings"]` counts it (NumPy input only).
+
+    With a Dask cube the score is lazy and is computed block by block, each with a margin of `outer` pixels.
+
+    Raises InputError for windows that are even, that do not contain one another, that do not fit the image, or whose ring
+    has not more pixels than the cube has independent bands.
+
+    Dual window: H. Kwon, S. Z. Der and N. M. Nasrabadi, "Adaptive anomaly detection using subspace separation for
+    hyperspectral imagery", Opt. Eng. 42(11), 2003, doi 10.1117/1.1614265.
+    """
+    m.check_cube(cube, "local_rx")
+    if cube.chunks is not None:
+        return _lazy(cube, inner, outer)
+    rows = by_rows(cube, inner, outer)
+    while True:
+        try:
+            next(rows)
+        except StopIteration as end:
+            return end.value
+
+
+def by_rows(cube: xr.DataArray, inner: int = 5, outer: int = 19) -> Generator[int, None, xr.DataArray]:
+    """`local_rx`, computed at once in strips of rows: yields the number of rows done, beginning with 0; returns the map.
+
+    Of a Dask cube, only the strip at work and its margin are in memory.
+    """
+    found = _shared(cube, inner, outer)
+    yield 0
+    window = found.window
+    out = np.empty((window.rows, window.cols))
+    singular = 0
+    columns = np.arange(window.cols)
+    room = SLAB // (window.cols * (found.matrix.shape[1] + 1)) - outer  # rows that fit beside their margin
+    strip = max(STRIP, room // GROUP[0] * GROUP[0])
+    threads = _blas_threads()
+    with ThreadPoolExecutor(threads) as pool:
+        run = map if threads == 1 else pool.map
+        for start in range(0, window.rows, strip):
+            rows = np.arange(start, min(start + strip, window.rows))
+            top, bottom = _reach(rows, window.outer, window.rows)
+            slab = np.asarray(cube.data[:, top:bottom])
+            out[rows], bad = _block(slab, found, rows, columns, (top, 0), run)
+            singular += bad
+            yield int(rows[-1]) + 1
+    return _labelled(cube, out, found, singular)
+
+
+def _lazy(cube: xr.DataArray, inner: int, outer: int) -> xr.DataArray:
+    import dask
+    import dask.array as da
+
+    found = _shared(cube, inner, outer)
+    window = found.window
+    data = cube.data.rechunk({0: -1})
+    constant = dask.delayed(found, pure=True)
+    y_edges = np.cumsum((0, *data.chunks[1]))
+    x_edges = np.cumsum((0, *data.chunks[2]))
+    grid = []
+    for y0, y1 in itertools.pairwise(y_edges):
+        line = []
+        for x0, x1 in itertools.pairwise(x_edges):
+            rows, cols = np.arange(y0, y1), np.arange(x0, x1)
+            top, bottom = _reach(rows, window.outer, window.rows)
+            left, right = _reach(cols, window.outer, window.cols)
+            slab = data[:, top:bottom, left:right]
+            slab = slab.rechunk(slab.shape).to_delayed().item()
+            block = dask.delayed(_scores)(slab, constant, rows, cols, (top, left))
+            line.append(da.from_delayed(block, (len(rows), len(cols)), dtype=np.float64))
+        grid.append(line)
+    return _labelled(cube, da.block(grid), found, None)
+
+
+def _scores(slab: np.ndarray, found: Shared, rows: np.ndarray, cols: np.ndarray, at: tuple[int, int]) -> np.ndarray:
+    return _block(slab, found, rows, cols, at, map)[0]
+
+
+def _labelled(cube: xr.DataArray, data: Any, found: Shared, singular: int | None) -> xr.DataArray:
+    w = found.window
+    attrs = {"bands_used": len(found.bands), "rank": found.matrix.shape[1], "inner": w.inner, "outer": w.outer}
+    notes = []
+    if found.matrix.shape[1] < len(found.bands):
+        notes.append(f"The cube has {found.matrix.shape[1]} independent bands of {len(found.bands)}.")
+    if singular is not None:
+        attrs["singular_rings"] = singular
+        if singular:
+            notes.append(f"{singular} rings do not span all bands; they were inverted by Moore-Penrose.")
+    return m.score_map(cube, data, f"local RX score (windows {w.inner} and {w.outer})", notes, **attrs)
+
+
+def _shared(cube: xr.DataArray, inner: int, outer: int) -> Shared:
+    m.check_cube(cube, "local_rx")
+    _, rows, cols = cube.shape
+    asked = f"local_rx was asked for windows inner={inner}, outer={outer}"
+    if inner < 1 or inner % 2 == 0 or outer % 2 == 0 or outer <= inner:
+        raise InputError(f"{asked}; both must be odd and the outer larger than the inner, as in inner=5, outer=19.")
+    if outer > min(rows, cols):
+        fits = (min(rows, cols) - 1) // 2 * 2 + 1
+        raise InputError(f"{asked}; the image has {rows} x {cols} pixels. Set outer to an odd number up to {fits}.")
+    found = m.background(cube, "local_rx")
+    ring = outer**2 - inner**2
+    if ring <= found.rank:
+        needed = int(np.sqrt(inner**2 + found.rank)) + 1
+        needed += 1 - needed % 2
+        raise InputError(
+            f"{asked}, a ring of {ring} pixels; a covariance of {found.rank} independent bands needs more pixels than "
+            f"that. Set outer to {needed} or more, or reduce the bands first."
+        )
+    matrix = found.axes[:, -found.rank :] / np.sqrt(found.variances[-found.rank :])
+    return Shared(found.bands, found.mean, matrix, Window(inner, outer, rows, cols))
+
+
+def _reach(pixels: np.ndarray, size: int, length: int) -> tuple[int, int]:
+    """First and one past the last row (or column) that the windows of consecutive `pixels` touch."""
+    first, last = np.clip(pixels[[0, -1]] - size // 2, 0, length - size)
+    return int(first), int(last) + size
+
+
+# --- one block --------------------------------------------------------------------------------------------------------
+
+
+def _block(
+    slab: np.ndarray,
+    found: Shared,
+    rows: np.ndarray,
+    cols: np.ndarray,
+    at: tuple[int, int],
+    run: Callable[..., Iterator[Any]],
+) -> tuple[np.ndarray, int]:
+    """Scores `(len(rows), len(cols))` of consecutive rows and columns, and how many rings were singular.
+
+    slab: `(band, y, x)`, all pixels that the windows touch; `at` is the image position of its first pixel. `run` is a
+    `map`, possibly that of a thread pool.
+    """
+    values, valid, _ = m.spectra(slab, found.bands)
+    white = np.zeros((len(valid), found.matrix.shape[1] + 1))
+    white[valid, 0] = 1
+    white[valid, 1:] = (values - found.mean[:, None]).T @ found.matrix
+    gpu = m._gpu()
+    width = slab.shape[2]
+    if gpu is not None:
+        out = _batched(white, found.window, rows, cols, at, width, gpu)
+    else:
+        tasks = [
+            (rows[i : i + GROUP[0]], cols[j : j + SEGMENT])
+            for i in range(0, len(rows), GROUP[0])
+            for j in range(0, len(cols), SEGMENT)
+        ]
+        out = np.empty((len(rows), len(cols)))
+        with _one_blas_thread():
+            scored = run(lambda task: _segment(white, found.window, task[0], task[1], at, width), tasks)
+            for (r, c), part in zip(tasks, scored, strict=True):
+                out[r[0] - rows[0] : r[-1] + 1 - rows[0], c[0] - cols[0] : c[-1] + 1 - cols[0]] = part
+    here = valid.reshape(slab.shape[1:])[np.ix_(rows - at[0], cols - at[1])]
+    singular = 0
+    for i, j in np.argwhere(np.isnan(out) & here):
+        out[i, j], full = _exact(slab, found, int(rows[i]), int(cols[j]), at)
+        singular += not full
+    out[~here] = np.nan
+    return out, singular
+
+
+def _exact(slab: np.ndarray, found: Shared, row: int, col: int, at: tuple[int, int]) -> tuple[float, bool]:
+    """The score of one pixel from its ring, by eigenvalues and Moore-Penrose, and whether the ring spans all dimensions.
+
+    NaN with fewer than two valid neighbours, or when they are all equal.
+    """
+    w = found.window
+    (y, top, up), (x, left, over) = w.squares(np.array(row), w.rows), w.squares(np.array(col), w.cols)
+    ring = np.ones((w.outer, w.outer), bool)
+    ring[up - top : up - top + w.inner, over - left : over - left + w.inner] = False
+    top, left = top - at[0], left - at[1]
+    square = slab[found.bands, top : top + w.outer, left : left + w.outer].astype(np.float64)
+    near = square[:, ring]
+    near = near[:, np.isfinite(near).all(axis=0)]
+    if near.shape[1] < 2:
+        return np.nan, False
+    mean = near.mean(axis=1)
+    variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(near)))
+    kept = variances > max(variances[-1], 0) * len(variances) * np.finfo(float).eps
+    if not kept.any():
+        return np.nan, False
+    off = axes[:, kept].T @ (slab[found.bands, y - at[0], x - at[1]] - mean)
+    return float((off**2 / variances[kept]).sum()), bool(kept.sum() >= found.matrix.shape[1])
+
+
+# --- CPU: groups of pixels with a common core -------------------------------------------------------------------------
+
+
+class Step(NamedTuple):
+    """Which pixels one group of a segment uses, as indices into the flattened slab, counted from the segment's first pixel.
+
+    enter, leave: what changes from the previous group's core. vectors: the `extras` pixels that are in some of the rings
+    only, then the group's own. uses: for each of the group's pixels, which vectors are extras of its ring, then itself; the
+    number after the last stands for a vector of zeros, which changes nothing and fills up the shorter lists. small: where
+    these are in the flattened matrix of products of all vectors.
+    """
+
+    enter: np.ndarray
+    leave: np.ndarray
+    vectors: np.ndarray
+    extras: int
+    uses: np.ndarray
+    small: np.ndarray
+
+
+Offsets = tuple[int, ...]  # of pixels, or of the squares around them, from the segment's first pixel, along one axis
+
+
+@functools.lru_cache(maxsize=64)
+def _steps(
+    up: Offsets, outer_up: Offsets, inner_up: Offsets, over: Offsets, outer_over: Offsets, inner_over: Offsets,
+    inner: int, outer: int, width: int,
+) -> list[Step]:  # fmt: skip
+    """The steps of a segment whose pixels have rows `up` and columns `over` and whose squares begin at the others.
+
+    width: of the slab. Away from the image's edges all segments are alike, so this is computed a few times per image.
+    """
+    top, left = min(outer_up), min(outer_over)
+    box = (max(outer_up) - top + outer, max(outer_over) - left + outer)
+
+    def indices(mask: np.ndarray) -> np.ndarray:
+        y, x = np.nonzero(mask)
+        return (y + top) * width + x + left
+
+    steps = []
+    was = np.zeros(box, bool)
+    for j in range(0, len(over), GROUP[1]):
+        here = slice(j, j + GROUP[1])
+        rings = []
+        for a, c in zip(outer_up, inner_up, strict=True):
+            for b, d in zip(outer_over[here], inner_over[here], strict=True):
+                ring = np.zeros(box, bool)
+                ring[a - top :, b - left :][:outer, :outer] = True
+                ring[c - top :, d - left :][:inner, :inner] = False
+                rings.append(ring)
+        core = np.logical_and.reduce(rings)
+        extra = np.logical_or.reduce(rings) & ~core
+        own = (np.array(up)[:, None] * width + np.array(over[here])).ravel()
+        vectors = np.concatenate([indices(extra), own])
+        number = np.full(box, -1)
+        number[extra] = np.arange(extra.sum())
+        each = [number[ring & ~core] for ring in rings]
+        nothing, longest = len(vectors), max(map(len, each))
+        uses = np.full((len(own), longest + 1), nothing)
+        for row, which in zip(uses, each, strict=True):
+            row[: len(which)] = which
+        uses[:, -1] = nothing - len(own) + np.arange(len(own))
+        low, high = np.sort(np.broadcast_arrays(uses[:, :, None], uses[:, None, :]), axis=0)
+        small = high * (nothing + 1) + low
+        steps.append(Step(indices(core & ~was), indices(was & ~core), vectors, int(extra.sum()), uses, small))
+        was = core
+    return steps
+
+
+def _segment(
+    white: np.ndarray, window: Window, rows: np.ndarray, cols: np.ndarray, at: tuple[int, int], width: int
+) -> np.ndarray:
+    """Scores `(len(rows), len(cols))` of one row of groups; NaN for a group that needs more care.
+
+    white: `(pixel, 1 + r)`, whitened spectra of the slab with a leading 1, zeros for missing pixels.
+    """
+    lapack = _lapack()
+    size = white.shape[1]
+    gram = np.zeros((size, size))
+    factor = np.empty((1, size, size))
+    gathered = np.empty((window.outer**2, size))
+    out = np.full((len(rows), len(cols)), np.nan)
+    steps = _steps(
+        *(tuple((a - rows[0]).tolist()) for a in window.squares(rows, window.rows)),
+        *(tuple((a - cols[0]).tolist()) for a in window.squares(cols, window.cols)),
+        window.inner,
+        window.outer,
+        width,
+    )
+    first = int((rows[0] - at[0]) * width + cols[0] - at[1])
+    for j, step in enumerate(steps):
+        for change, sign in ((step.enter, 1.0), (step.leave, -1.0)):
+            if len(change):
+                # All indices are valid; "clip" only spares NumPy a buffer.
+                rank = white.take(change + first, axis=0, out=gathered[: len(change)], mode="clip")
+                lapack.add_products(gram, rank, sign)
+        factor[0] = gram
+        if not lapack.cholesky(factor)[0] or not (factor[0].diagonal() ** 2 > SINGULAR * gram.diagonal()).all():
+            continue
+        vectors = np.empty((len(step.vectors) + 1, size))
+        white.take(step.vectors + first, axis=0, out=vectors[:-1], mode="clip")
+        vectors[-1] = 0
+        present = vectors[:, 0].copy()
+        lapack.solve(factor[0], vectors)
+        products = lapack.products(vectors)
+        diagonal = products.reshape(-1)[:: len(products) + 1]
+        diagonal[: step.extras] += 1
+        diagonal[-1] = 1
+        # Woodbury: with S = 1 + the products of a ring's extras, and b their products with the pixel, the wanted form is
+        # (the pixel's own product) - b^T S^-1 b. It is the last pivot of the matrix that borders S with b.
+        small = products.take(step.small, mode="clip")
+        done = lapack.cholesky(small)
+        form = small[:, -1, -1] ** 2
+        n = gram[0, 0] + present[step.uses[:, :-1]].sum(axis=1)
+        score = np.where(done, (n - 1) * (form - 1 / n), np.nan)
+        out[:, GROUP[1] * j : GROUP[1] * (j + 1)] = score.reshape(len(rows), -1)
+    return out
+
+
+class _Lapack:
+    """SciPy's BLAS and LAPACK, called so that other threads run meanwhile (`scipy.linalg.blas` holds Python's lock).
+
+    Matrices are C-contiguous float64 and square ones are symmetric; of those only the lower triangle, row by row, is read
+    and written. To the Fortran routines that is the upper triangle of the transpose.
+    """
+
+    def __init__(self) -> None:
+        from scipy.linalg import cython_blas, cython_lapack
+
+        self._syrk = _function(cython_blas, "dsyrk", 10)
+        self._trsm = _function(cython_blas, "dtrsm", 11)
+        self._gemm = _function(cython_blas, "dgemm", 13)
+        self._potrf = _function(cython_lapack, "dpotrf", 5)
+
+    def add_products(self, gram: np.ndarray, rows: np.ndarray, sign: float) -> None:
+        """gram (r, r) += sign * rows^T rows, for rows (k, r)."""
+        n = _int(len(gram))
+        self._syrk(b"U", b"N", n, _int(len(rows)), _real(sign), rows.ctypes.data, n, _real(1.0), gram.ctypes.data, n)
+
+    def products(self, rows: np.ndarray) -> np.ndarray:
+        """rows rows^T, (k, k), for rows (k, r)."""
+        k, n = _int(len(rows)), _int(rows.shape[1])
+        out = np.empty((len(rows), len(rows)))
+        self._syrk(b"U", b"T", k, n, _real(1.0), rows.ctypes.data, n, _real(0.0), out.ctypes.data, k)
+        return out
+
+    def cholesky(self, matrices: np.ndarray) -> np.ndarray:
+        """matrices (k, n, n) -> L in place, each = L L^T; gives `(k)` bool, False where one is not positive definite."""
+        count, size, _ = matrices.shape
+        n, info, first = _int(size), ctypes.c_int64(0), matrices.ctypes.data
+        done = np.empty(count, bool)
+        for i in range(count):
+            self._potrf(b"U", n, first + 8 * size * size * i, n, ctypes.byref(info))
+            done[i] = info.value == 0
+        return done
+
+    def solve(self, factor: np.ndarray, rows: np.ndarray) -> None:
+        """rows (k, r) -> (L^-1 rows^T)^T in place; in blocks, which is faster than one call of OpenBLAS at this size."""
+        r, k = len(factor), _int(len(rows))
+        n, one, minus = _int(r), _real(1.0), _real(-1.0)
+        left, right = factor.ctypes.data, rows.ctypes.data
+        for start in range(0, r, BLOCK):
+            stop = min(start + BLOCK, r)
+            mine, size = right + 8 * start, _int(stop - start)
+            self._trsm(b"L", b"U", b"T", b"N", size, k, one, left + 8 * (start * r + start), n, mine, n)
+            if stop < r:
+                below, rest = left + 8 * (stop * r + start), right + 8 * stop
+                self._gemm(b"T", b"N", _int(r - stop), k, size, minus, below, n, mine, n, one, rest, n)
+
+
+_lapack = functools.cache(_Lapack)
+
+
+def _function(module: Any, name: str, arguments: int) -> Callable[..., None]:
+    """A routine of the C interface that SciPy documents for callers outside Python, by its address."""
+    capsule = module.__pyx_capi__[name]
+    api = ctypes.pythonapi
+    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    address = api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule))
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
+
+
+@functools.lru_cache(maxsize=4096)
+def _int(value: int) -> Any:
+    """Eight bytes, little-endian: the same number to a LAPACK of 32-bit and of 64-bit integers. Never written to."""
+    return ctypes.byref(ctypes.c_int64(value))
+
+
+@functools.lru_cache(maxsize=16)
+def _real(value: float) -> Any:
+    return ctypes.byref(ctypes.c_double(value))
+
+
+_threads = threading.Lock()
+_users = 0
+_limit: Any = None
+
+
+@contextlib.contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """One BLAS thread for the whole process while any caller is inside: we run one row of groups per core ourselves."""
+    global _users, _limit
+    from threadpoolctl import threadpool_limits
+
+    with _threads:
+        _users += 1
+        if _users == 1:
+            _limit = threadpool_limits(1, user_api="blas")
+    try:
+        yield
+    finally:
+        with _threads:
+            _users -= 1
+            if _users == 0:
+                _limit.restore_original_limits()
+
+
+def _blas_threads() -> int:
+    """How many threads BLAS would use here: what the user allows us (OMP_NUM_THREADS and its like), else the cores."""
+    import scipy.linalg.cython_blas  # noqa: F401  (loaded, so that it is counted)
+    from threadpoolctl import threadpool_info
+
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+# --- GPU: many rings at once ------------------------------------------------------------------------------------------
+
+
+def _batched(
+    white: np.ndarray, window: Window, rows: np.ndarray, cols: np.ndarray, at: tuple[int, int], width: int, where: Any
+) -> np.ndarray:
+    """The same as all segments of a block, with torch on the device `where`: every ring summed and factored by itself."""
+    import torch
+
+    grid = np.meshgrid(rows, cols, indexing="ij")
+    y, top, up = window.squares(grid[0].ravel(), window.rows)
+    x, left, over = window.squares(grid[1].ravel(), window.cols)
+    first = torch.from_numpy((top - at[0]) * width + left - at[1])
+    own = torch.from_numpy((y - at[0]) * width + x - at[1])
+    side = np.arange(window.outer)
+    square = torch.from_numpy((side[:, None] * width + side).ravel()).to(where)
+    tall = (side >= (up - top)[:, None]) & (side < (up - top)[:, None] + window.inner)
+    wide = (side >= (over - left)[:, None]) & (side < (over - left)[:, None] + window.inner)
+    ring = torch.from_numpy(~(tall[:, :, None] & wide[:, None, :]).reshape(len(y), -1))
+    spectra = torch.from_numpy(white).to(where)
+    out = np.empty(len(y))
+    for start in range(0, len(y), BATCH):
+        part = slice(start, start + BATCH)
+        near = spectra[first[part].to(where)[:, None] + square] * ring[part].to(where)[:, :, None]
+        gram = near.mT @ near
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        pixel = spectra[own[part].to(where)]
+        form = torch.linalg.solve_triangular(factor, pixel[:, :, None], upper=False).square().sum((1, 2))
+        n = gram[:, 0, 0]
+        score = (n - 1) * (form - 1 / n)
+        pivots = factor.diagonal(dim1=1, dim2=2).square() > SINGULAR * gram.diagonal(dim1=1, dim2=2)
+        score[(failed != 0) | ~pivots.all(1)] = torch.nan
+        out[part] = score.cpu().numpy()
+    return out.reshape(len(rows), len(cols))

@@ -1,0 +1,300 @@
+"""First tab: the scene as an image, and the spectra of the pixels that are clicked, before and after suppression."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+import xarray as xr
+
+from workbench.views import save
+from workbench.views.card import explain, html, say
+from workbench.views.image import ImageView, coloured, composite, presets
+from workbench.views.plots import PICKS
+from workbench.views.spectra import SpectraView
+
+if TYPE_CHECKING:
+    from workbench.pages.anomaly import Explorer
+
+FEW = 1 << 30  # bytes of a cube above which its mean spectrum is taken over some of its pixels
+QUIET = {"after 1 pass": "suppressed_first", "after K passes": "suppressed"}
+BAND_COLOURS = ("#E0404A", "#00A878", "#3FA0E0")
+
+
+class Explore:
+    """Image, display controls, spectra, and the table of picks."""
+
+    def __init__(self, page: Explorer) -> None:
+        self.page = page
+        self.bands: dict[str, tuple[int, int, int]] = {}
+        self.rgb = np.zeros((1, 1, 3), np.uint8)
+        self._taking = False
+        self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        wide = {"sizing_mode": "stretch_width", "size": "small"}
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+
+        self.looks = pmui.RadioButtonGroup.from_param(page.param.look, label="", size="small", margin=(6, 0))
+        self.presets = pmui.Select(label="Bands of the composite", options=[""], value="", margin=(8, 0, 4, 0), **wide)
+        self.slider = pmui.IntSlider(label="Band", start=0, end=1, show_value=False, margin=(6, 8, 0, 8), **wide)
+        self.palettes = pmui.Select.from_param(page.param.palette, label="Palette of the band", margin=(8, 0, 4, 0), **wide)
+        self.outlines = pmui.Switch.from_param(
+            page.param.outline, label="Outline the truth", description="", size="small", margin=(2, 0)
+        )
+        self.masks = pmui.Switch.from_param(
+            page.param.masked, label="Show flagged pixels", description="", size="small", margin=(2, 0)
+        )
+        self.controls = pn.Column(
+            self.looks,
+            self.presets,
+            self.palettes,
+            self.slider,
+            self.outlines,
+            self.masks,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+
+        self.image = ImageView(page.frame, width=430, height=430)
+        self.spectra = SpectraView("value", height=268)
+        self.quiet = SpectraView("suppressed value", height=232, x_range=self.spectra.x_range)
+        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", width=210, margin=(2, 4))
+        said = "<b>Suppressed cube</b>"
+        self.relative = pmui.Switch(label="minus the mean, in σ", value=True, size="small", margin=(4, 8))
+        self._quiet = pn.Column(
+            pn.Row(html(said, width=120, margin=(8, 4, 0, 8)), self.which, self.relative, margin=0),
+            self.quiet.panel,
+            visible=False,
+            **stretch,
+        )
+        self._no_quiet = explain(
+            "Spectra of the suppressed cube",
+            "They appear here when a BSDM run on this scene has finished.<br>Train one under <b>BSDM live</b>.",
+            height=190,
+        )
+        self.rows = [PickRow(page, n) for n in range(1, len(PICKS) + 1)]
+        self._hint = html(margin=(6, 4, 2, 4))
+        self._head = PickRow.header()
+        self.csv = save.download("Spectra as CSV", self._csv, "spectra.csv")
+        self.clear = pmui.Button(label="Clear picks", icon="clear_all", variant="text", size="small", margin=(4, 6, 4, 0))
+        self._keep = pn.Row(self.csv, self.clear, margin=0)
+        self.panel = pn.Column(
+            pn.Row(self.image.panel, pn.Column(self.spectra.panel, self._quiet, self._no_quiet, **stretch), **stretch),
+            self._hint,
+            self._head,
+            *(row.panel for row in self.rows),
+            self._keep,
+            sizing_mode="stretch_width",
+            margin=(8, 4),
+        )
+
+        self.presets.param.watch(self._preset_chosen, "value")
+        self.slider.param.watch(self._band_chosen, "value")
+        page.param.watch(self.draw, ["look", "preset", "band", "palette"])
+        page.param.watch(self.outline, "outline")
+        for widget in (self.which, self.relative):
+            widget.param.watch(self.draw_spectra, "value")
+        self.clear.on_click(lambda _: page.unpick())
+        self.image.on_tap(page.pick)
+
+    def _preset_chosen(self, event: Any) -> None:
+        if not self._taking and event.new != self.page.preset:
+            self.page.param.update(preset=event.new, look="Composite")
+
+    def _band_chosen(self, event: Any) -> None:
+        if not self._taking and event.new != self.page.band:
+            self.page.param.update(band=event.new, look="Band")
+
+    def take(self, first: bool) -> None:
+        """Show a newly opened scene; the first one keeps what the address asked for."""
+        page, hsi = self.page, self.page.data["hsi"]
+        unit, name = str(hsi.attrs.get("units") or ""), str(hsi.attrs.get("long_name") or "")
+        label = unit if name and name.split()[-1] in unit else f"{name} ({unit})" if name and unit else name or unit
+        self.spectra.set_axis(page.axis, label or "value as stored")
+        self.quiet.set_axis(page.axis)
+        self.spectra.backdrop(*mean_and_spread(hsi))
+        self.quieten(None)
+        self._taking = True  # what the widgets do now is not the visitor's choice
+        self.bands = presets(hsi)
+        last = hsi.sizes["band"] - 1
+        self.slider.param.update(end=max(last, 1), value=min(page.band, last) if first else 0)
+        page.param.band.bounds = (0, max(last, 1))
+        self.presets.options = list(self.bands)
+        preset = page.preset if first and page.preset in self.bands else next(iter(self.bands))
+        page.param.update(preset=preset, band=min(page.band, last) if first else 0, look=page.look if first else "Composite")
+        self.presets.value = page.preset
+        self.slider.value = page.band
+        self._taking = False
+        self.outline()
+        self.draw()
+        self.draw_mask()
+
+    def draw(self, *_: Any) -> None:
+        """The image anew, and where its bands lie in the spectrum."""
+        page = self.page
+        if page.data is None or not self.bands:
+            return
+        hsi = page.data["hsi"]
+        which = self.bands.get(page.preset, next(iter(self.bands.values())))
+        with pn.io.hold():
+            self.slider.label = page.axis.name(page.band).capitalize()
+            if self.slider.value != page.band:
+                self.slider.value = page.band
+            self.rgb = composite(hsi.isel(band=list(which)).values)
+            if page.look == "Band":
+                self.image.show(
+                    coloured(hsi.isel(band=page.band).values, page.palette), page.axis.name(page.band).capitalize()
+                )
+                self.spectra.mark_bands([page.band], ["#8A8A8A"])
+            else:
+                at = " / ".join(f"{page.axis.at[b]:.0f}" for b in which)
+                self.image.show(self.rgb, f"{page.preset}: {at} nm" if page.axis.known else f"{page.preset}: {at}")
+                self.spectra.mark_bands(which, BAND_COLOURS)
+            self.presets.visible = page.look == "Composite"
+            self.palettes.visible = page.look == "Band"
+
+    def draw_mask(self) -> None:
+        """The flagged pixels on the image, when they are asked for."""
+        mask = self.page.flagged()
+        self.image.flag(mask if self.page.masked else None)
+        self.masks.disabled = mask is None
+
+    def outline(self, *_: Any) -> None:
+        self.page.frame.outline_truth(self.page.mask_of_truth if self.page.outline else None)
+        self.outlines.disabled = self.page.mask_of_truth is None
+
+    def draw_picks(self) -> None:
+        """Marks on the images, lines in the plots, rows in the table."""
+        picked = self.page.picked
+        self.page.frame.marks.data = {
+            "x": [c for _, c in picked.values()],
+            "y": [r for r, _ in picked.values()],
+            "number": [str(n) for n in picked],
+            "color": [PICKS[n - 1] for n in picked],
+        }
+        self.draw_spectra()
+        self.draw_rows()
+
+    def draw_spectra(self, *_: Any) -> None:
+        page = self.page
+        colours = {n: PICKS[n - 1] for n in page.picked}
+        hsi = page.data["hsi"]
+        self.spectra.show({n: hsi[:, r, c].values for n, (r, c) in page.picked.items()}, colours)
+        if self._quiet.visible:
+            name = self.which.value
+            mean, spread = self.moments[name]
+            cube = page.result[name]
+            lines = {n: cube[:, r, c].values for n, (r, c) in page.picked.items()}
+            if self.relative.value:  # all spectra share the network's pattern: what RX sees is the deviation from it
+                lines = {n: (line - mean) / np.where(spread > 0, spread, np.nan) for n, line in lines.items()}
+                mean, spread = 0 * mean, spread / np.where(spread > 0, spread, np.nan)
+            self.quiet.figure.yaxis.axis_label = "deviation (σ of band)" if self.relative.value else "suppressed value"
+            self.quiet.backdrop(mean, spread)
+            self.quiet.show(lines, colours)
+
+    def quieten(self, result: xr.Dataset | None) -> None:
+        """Show spectra of the suppressed cube beside the original's; None: there is none yet."""
+        found = [] if result is None else [n for n in QUIET.values() if n in result]
+        self.moments = {n: mean_and_spread(result[n]) for n in found}
+        self._quiet.visible, self._no_quiet.visible = len(found) == len(QUIET), len(found) < len(QUIET)
+        if self._quiet.visible:
+            self.draw_spectra()
+
+    def draw_rows(self) -> None:
+        page = self.page
+        for row in self.rows:
+            row.show(page.picked.get(row.number))
+        self._head.visible = self._keep.visible = bool(page.picked)
+        title = say(page.title(page.detector))
+        self._hint.object = (
+            f"<b>Picked pixels</b> &ensp; <span style='opacity:.75'>score and rank by {title}; click a pixel again to let go of it</span>"
+            if page.picked
+            else "<b>Click pixels in any image</b> to collect their spectra. "
+            "<span style='opacity:.75'>Grey: mean of the scene, one standard deviation to either side.</span>"
+        )
+
+    def _csv(self) -> Any:
+        page, hsi = self.page, self.page.data["hsi"]
+        columns: dict[str, Any] = {"band": np.arange(hsi.sizes["band"])}
+        if page.axis.known:
+            columns["wavelength_nm"] = page.axis.at
+        columns["good"] = page.axis.good.astype(int)
+        for name in ("hsi", *self.moments):
+            cube = hsi if name == "hsi" else page.result[name]
+            for r, c in page.picked.values():
+                columns[f"{name}_row{r}_column{c}"] = cube[:, r, c].values
+        return save.spectra_csv(columns)
+
+
+class PickRow:
+    """One line of the table of picks; there is one for each colour, made once, so that a click builds nothing."""
+
+    GRID = "display:grid;grid-template-columns:44px 120px 200px 110px 130px 1fr;align-items:center;font-size:14px;line-height:28px"
+
+    def __init__(self, page: Explorer, number: int) -> None:
+        self.page, self.number = page, number
+        self.text = html(margin=(0, 0, 0, 4))
+        self.remove = pmui.IconButton(
+            icon="close", size="small", margin=0, description=f"Let go of pick {number}", width=32, height=28
+        )
+        self.remove.on_click(lambda _: page.unpick(number))
+        self.panel = pn.Row(self.text, self.remove, visible=False, sizing_mode="stretch_width", margin=0, height=29)
+
+    @classmethod
+    def header(cls) -> pn.pane.HTML:
+        names = ("", "row, column", "map coordinates x, y", "truth", "score", "rank")
+        cells = "".join(f'<span style="opacity:.65">{n}</span>' for n in names)
+        row = f'<div style="{cls.GRID}">{cells}</div>'
+        return html(row, margin=(0, 36, 0, 4), visible=False)
+
+    def show(self, pixel: tuple[int, int] | None) -> None:
+        self.panel.visible = pixel is not None
+        if pixel is None:
+            return
+        (r, c), page = pixel, self.page
+        badge = (
+            f'<span style="background:{PICKS[self.number - 1]};color:#111;border-radius:50%;width:22px;height:22px;line-height:22px;'
+            f'text-align:center;font-weight:700;justify-self:start">{self.number}</span>'
+        )
+        cells = [f"{r}, {c}", _coordinates(page.data, r, c), _truth_of(page.data, r, c), *_place(page, r, c)]
+        row = f'<div style="{self.GRID}">{badge}' + "".join(f"<span>{x}</span>" for x in cells) + "</div>"
+        if self.text.object != row:
+            self.text.object = row
+
+
+def _coordinates(data: xr.Dataset, row: int, column: int) -> str:
+    if "spatial_ref" not in data.coords:
+        return "not georeferenced"
+    return f"{float(data['x'].values[column]):.8g}, {float(data['y'].values[row]):.8g}"
+
+
+def _truth_of(data: xr.Dataset, row: int, column: int) -> str:
+    if "truth" not in data:
+        return "none"
+    value = int(data["truth"].values[row, column])
+    return "anomaly" if value > 0 else "background" if value == 0 else "unlabelled"
+
+
+def _place(page: Explorer, row: int, column: int) -> tuple[str, str]:
+    """Score of a pixel, and its rank: pixels that score higher, plus one."""
+    if page.detector not in page.scores:
+        return "none yet", ""
+    score = page.scores[page.detector].values
+    value = score[row, column]
+    if not np.isfinite(value):
+        return "missing pixel", ""
+    higher, total = int((score > value).sum()), int(np.isfinite(score).sum())
+    return f"{value:.5g}", f"{higher + 1:,} of {total:,}"
+
+
+def mean_and_spread(cube: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over pixels (band,); of a very large cube, over every few pixels. NaN where a band is empty."""
+    step = max(1, int(np.ceil(np.sqrt(cube.nbytes / FEW))))
+    values = np.asarray(cube[:, ::step, ::step].values, dtype=np.float64).reshape(cube.sizes["band"], -1)
+    there = np.isfinite(values)
+    n = there.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(there, values, 0).sum(1) / n
+        spread = np.sqrt(np.where(there, (values - mean[:, None]) ** 2, 0).sum(1) / n)
+    return mean, spread

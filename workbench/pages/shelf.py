@@ -1,0 +1,41 @@
+"""What all visitors of one server share: things made once, by one worker thread, and kept for the next who asks."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+
+class Shelf:
+    """`ask(key, make)` gives the future of `make()`; the same one for the same key, for the `keep` newest keys."""
+
+    _worker = ThreadPoolExecutor(
+        1, thread_name_prefix="workbench-page"
+    )  # one for the whole process; it starts when first used
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+        self._made: OrderedDict[Hashable, Future] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ask(self, key: Hashable, make: Callable[[], Any]) -> Future:
+        """What failed is forgotten, so that it can be tried again."""
+        with self._lock:
+            held = self._made.get(key)
+            if held is not None and not (held.done() and held.exception()):
+                self._made.move_to_end(key)
+                return held
+            future = self._made[key] = self._worker.submit(make)
+            while len(self._made) > self.keep:
+                self._made.popitem(last=False)
+            return future
+
+
+def ready(value: Any) -> Future:
+    """A future that is done already."""
+    future: Future = Future()
+    future.set_result(value)
+    return future

@@ -1,0 +1,17 @@
+"""The pictures: each module draws one thing and knows neither methods nor mathematics.
+
+plots      the shared look: colours, linked frames, figures
+image      composite or single band of a cube, with picks, truth outline and mask on top
+spectra    spectra of picked pixels on a wavelength axis, bad bands as gaps
+maps       score maps side by side on one rank scale, linked
+decide     ROC curves with operating points; a histogram of scores where there is no truth
+curves     scalars against step, with reference lines
+steps      three linked images under one step slider
+form       widgets made from any Config, giving overrides
+player     start, pause, resume, stop, progress and time left of a run
+card       what a scene is and where it comes from; explanations and errors
+save       PNG, CSV and NetCDF bytes of what is shown
+
+A view takes labelled arrays, numbers and texts, and gives a Panel object in its `panel`. It is drawn with Bokeh models on
+`ColumnDataSource`s: changing what is shown means changing a source, never building a figure anew.
+"""

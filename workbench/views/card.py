@@ -1,0 +1,105 @@
+"""What a scene is and where it comes from; explanations where there is nothing to draw; errors that name the fix."""
+
+from __future__ import annotations
+
+from html import escape as say
+from typing import Any
+
+import numpy as np
+import panel as pn
+import xarray as xr
+
+__all__ = ["badge", "card", "explain", "explanation", "heading", "html", "problem", "say"]
+TEXT = {"font-size": "13.5px", "line-height": "1.4"}
+
+
+def badge(text: str, colour: str) -> str:
+    return (
+        f'<span style="background:{colour};color:#111;border-radius:4px;padding:1px 7px;font-weight:700;'
+        f'font-size:0.78em;letter-spacing:0.04em">{say(text)}</span>'
+    )
+
+
+def card(scene: xr.Dataset) -> str:
+    """HTML: title, simulated or not, sensor, size, bands, truth, hash, licence, citation, and the reader's notes."""
+    a = scene.attrs
+    hsi = scene["hsi"]
+    bands, rows, columns = hsi.shape
+    facts: list[tuple[str, str]] = []
+    if a.get("sensor"):
+        facts.append(("Sensor", say(str(a["sensor"]))))
+    facts.append(("Size", f"{rows} × {columns} pixels, {bands} bands"))
+    if "wavelength" in hsi.coords:
+        nm = hsi["wavelength"].values
+        facts.append(("Wavelengths", f"{np.nanmin(nm):.0f} to {np.nanmax(nm):.0f} nm"))
+    else:
+        facts.append(("Wavelengths", "not known; bands are numbered from 0"))
+    if "good" in hsi.coords:
+        facts.append(("Good bands", f"{int(hsi['good'].values.sum())} of {bands}"))
+    if "truth" in scene:
+        truth = scene["truth"].values
+        marked = int((truth > 0).sum())
+        facts.append(("Anomalous", f"{marked} of {truth.size:,} pixels ({100 * marked / truth.size:.2f} %)"))
+    else:
+        facts.append(("Truth", "none: no ROC, no AUC; scores only"))
+    if a.get("sha256"):
+        facts.append(("SHA-256", f'<code title="{say(str(a["sha256"]))}">{say(str(a["sha256"])[:16])}…</code>'))
+    if a.get("licence"):
+        facts.append(("Licence", say(str(a["licence"]))))
+    more = [(name, say(str(a[key]))) for key, name in (("citation", "Citation"), ("source", "Source")) if a.get(key)]
+    notes = "".join(f"<li>{say(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
+    folded = _table(more) + (f'<ul style="margin:4px 0 0;padding-left:18px">{notes}</ul>' if notes else "")
+    head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
+    title = say(str(a.get("title") or a.get("id") or "Scene"))
+    return (
+        f'<div style="font-size:13px;line-height:1.4">{head}<b style="font-size:14px">{title}</b>{_table(facts)}'
+        f'<details style="margin-top:4px"><summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>{folded}</details></div>'
+    )
+
+
+def _table(facts: list[tuple[str, str]]) -> str:
+    rows = "".join(
+        f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top;white-space:nowrap">{k}</td>'
+        f'<td style="padding:1px 0;overflow-wrap:anywhere">{v}</td></tr>'
+        for k, v in facts
+    )
+    return f'<table style="border-collapse:collapse;margin-top:3px">{rows}</table>'
+
+
+def html(text: str = "", **options: Any) -> pn.pane.HTML:
+    """A pane of HTML in the size of the page's text; it fills its place unless told otherwise."""
+    sized = {"sizing_mode": "stretch_width"} if not {"width", "sizing_mode"} & options.keys() else {}
+    return pn.pane.HTML(text, **{"margin": 0, "styles": TEXT, **sized, **options})
+
+
+def explanation(title: str, text: str) -> str:
+    """HTML of what stands where a picture will be, and how to get it. `text` may hold simple HTML."""
+    frame = (
+        "box-sizing:border-box;height:100%;display:flex;flex-direction:column;justify-content:center;text-align:center;"
+        "border:1px dashed rgba(128,128,128,.55);border-radius:8px;padding:14px 18px;line-height:1.4"
+    )
+    return (
+        f'<div style="{frame}"><div style="font-weight:600;font-size:14px;margin-bottom:6px">{say(title)}</div>'
+        f'<div style="opacity:.8;font-size:13px">{text}</div></div>'
+    )
+
+
+def explain(title: str, text: str, *, height: int | None = None, width: int | None = None) -> pn.pane.HTML:
+    """`explanation` as a pane of a given size; without `width` it fills its place."""
+    size: dict[str, object] = {"height": height} if height else {}
+    size |= {"width": width} if width else {"sizing_mode": "stretch_width"}
+    return pn.pane.HTML(explanation(title, text), margin=4, **size)
+
+
+def heading(text: str) -> pn.pane.HTML:
+    """A small heading with a line above it."""
+    style = (
+        "font-size:12px;font-weight:700;letter-spacing:.08em;text-transform:uppercase;opacity:.6;"
+        "border-top:1px solid rgba(128,128,128,.35);padding-top:8px"
+    )
+    return pn.pane.HTML(f'<div style="{style}">{say(text)}</div>', sizing_mode="stretch_width", margin=(10, 0, 2, 0))
+
+
+def problem(message: str) -> str:
+    """The message of an error as HTML, one sentence a line, so that the fix stands out."""
+    return "<br>".join(say(part) for part in message.replace("; ", ";\n").splitlines())

@@ -1,0 +1,116 @@
+"""Scalars against step, with horizontal reference lines; grows while a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import panel as pn
+from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, HSpan, Line, Range1d, Scatter, VSpan
+
+from workbench.views.card import html, say
+from workbench.views.plots import GREY, draw, plot
+
+
+class Curves:
+    """One plot of a few named curves over a common axis.
+
+    lines: name -> colour. references: name -> (colour, dash); they appear when `refer` gives them a value.
+    """
+
+    def __init__(
+        self,
+        x: str,
+        y: str,
+        lines: Mapping[str, str],
+        references: Mapping[str, tuple[str, str]] | None = None,
+        *,
+        height: int = 260,
+        log: bool = False,
+        dots: bool = False,
+        dashed: Sequence[str] = (),
+    ) -> None:
+        self.figure = plot(
+            x, y, height=height, y_axis_type="log" if log else "linear", x_range=Range1d(0, 1), y_range=Range1d(0, 1)
+        )
+        self._log = log
+        self.sources = {n: ColumnDataSource({"x": [], "y": []}) for n in lines}
+        self.levels = {n: ColumnDataSource({"y": []}) for n in references or {}}
+        self._cursor = ColumnDataSource({"x": []})
+        drawn = []
+        for name, colour in lines.items():
+            dash = "dashed" if name in dashed else "solid"
+            line = Line(x="x", y="y", line_color=colour, line_width=2, line_dash=dash)
+            drawn.append(draw(self.figure, self.sources[name], line))
+            if dots:
+                draw(self.figure, self.sources[name], Scatter(x="x", y="y", size=6, fill_color=colour, line_color=colour))
+        for name, (colour, dash) in (references or {}).items():
+            draw(self.figure, self.levels[name], HSpan(y="y", line_color=colour, line_dash=dash, line_width=2))
+        draw(self.figure, self._cursor, VSpan(x="x", line_color=GREY, line_width=1.5))
+        self.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
+        self.figure.add_tools(HoverTool(renderers=drawn, tooltips=[(x, "@x"), ("value", "@y{0.00000}")], mode="vline"))
+        self._styles = {n: (c, "dashed" if n in dashed else "solid") for n, c in lines.items()} | dict(references or {})
+        self.legend = html("", margin=(2, 4, 0, 8), height=40)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+        self._bounds()
+
+    def set(self, name: str, x: Sequence[float], y: Sequence[float]) -> None:
+        """Replace a curve, or add to it where only its end is new; points are never sent twice."""
+        source, have = self.sources[name], len(self.sources[name].data["x"])
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        if 0 < have <= len(x) and np.array_equal(source.data["x"], x[:have]):
+            if len(x) > have:
+                source.stream({"x": x[have:], "y": y[have:]})
+        else:
+            source.data = {"x": x, "y": y}
+        self._bounds()
+
+    def refer(self, name: str, value: float | None) -> None:
+        """Put a reference line at `value`; None takes it away."""
+        if value is None or not np.isfinite(value):
+            self.levels[name].data = {"y": []}
+        elif list(self.levels[name].data["y"]) != [value]:
+            self.levels[name].data = {"y": [value]}
+        self._bounds()
+
+    def cursor(self, x: float | None) -> None:
+        """A vertical line at `x`."""
+        self._cursor.data = {"x": [] if x is None else [x]}
+
+    def clear(self) -> None:
+        for source in self.sources.values():
+            source.data = {"x": [], "y": []}
+        for name in self.levels:
+            self.refer(name, None)
+        self.cursor(None)
+
+    def _bounds(self) -> None:
+        """Name what is drawn, and fit both ranges to curves and reference lines, which have no extent of their own for Bokeh."""
+        shown = {n for n, s in (self.sources | self.levels).items() if len(s.data["y"])}
+        text = " ".join(_entry(n, *style) for n, style in self._styles.items() if n in shown)
+        if self.legend.object != text:
+            self.legend.object = text
+        x = np.concatenate([np.asarray(s.data["x"], float) for s in self.sources.values()])
+        left, right = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+        air = 0.03 * (right - left) or 0.5
+        self.figure.x_range.update(start=left - air, end=right + air, reset_start=left - air, reset_end=right + air)
+        values = [np.asarray(s.data["y"], float) for s in (*self.sources.values(), *self.levels.values())]
+        y = np.concatenate(values) if values else np.array([])
+        y = y[np.isfinite(y) & (y > 0)] if self._log else y[np.isfinite(y)]
+        if not y.size:
+            low, high = (1e-3, 1.0) if self._log else (0.0, 1.0)
+        elif self._log:
+            low, high = y.min() / 1.3, y.max() * 1.3
+        else:
+            pad = 0.08 * (y.max() - y.min()) or 0.02
+            low, high = y.min() - pad, y.max() + pad
+        self.figure.y_range.update(start=float(low), end=float(high), reset_start=float(low), reset_end=float(high))
+
+
+def _entry(name: str, colour: str, dash: str) -> str:
+    line = {"solid": "solid", "dashed": "dashed", "dotted": "dotted", "dotdash": "double"}[dash]
+    swatch = (
+        f"display:inline-block;width:20px;border-top:{4 if line == 'double' else 3}px {line} {colour};vertical-align:middle"
+    )
+    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{swatch}"></span> {say(name)}</span>'

@@ -1,0 +1,140 @@
+"""Widgets made from any Config: a setting is described once, in its field, and appears here with its range.
+
+form = Form(Config, first=("steps", "passes"))
+form.panel, form.overrides, form.error
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+
+from workbench.config import Settings, override
+from workbench.errors import InputError
+
+
+class Form:
+    """One widget per field of a Config. `first` names the fields that stay in sight; the others are folded away."""
+
+    def __init__(
+        self, config: type[Settings], *, first: Sequence[str] = (), values: Mapping[str, Any] | None = None
+    ) -> None:
+        self.config = config
+        self._defaults = config().model_dump(mode="json")
+        schema = config.model_json_schema()["properties"]
+        self.widgets = {name: _widget(name, spec, self._defaults[name]) for name, spec in schema.items()}
+        self._watchers: list[Callable[[], None]] = []
+        self.alert = pmui.Alert("", severity="error", visible=False, margin=(4, 0), sizing_mode="stretch_width")
+        for widget in self.widgets.values():
+            widget.param.watch(self._changed, "value")
+        seen = [n for n in first if n in self.widgets] or list(self.widgets)
+        hidden = [n for n in self.widgets if n not in seen]
+        self.reset = pmui.Button(label="Paper's values", variant="text", size="small", icon="restart_alt", margin=(0, 0))
+        self.reset.on_click(lambda _: self.set({}))
+        self.more = pmui.Details(
+            *(self.widgets[n] for n in hidden),
+            title=f"{len(hidden)} more settings",
+            collapsed=True,
+            sizing_mode="stretch_width",
+            margin=(4, 0),
+            visible=bool(hidden),
+        )
+        self.panel = pn.Column(
+            *(self.widgets[n] for n in seen), self.more, self.reset, self.alert, sizing_mode="stretch_width", margin=0
+        )
+        self.set(values or {})
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, as `override` takes them."""
+        now = {name: self._value(name) for name in self.widgets}
+        return {name: value for name, value in now.items() if value != self._defaults[name]}
+
+    @property
+    def error(self) -> str:
+        """What is wrong with the settings as they stand; empty when nothing is."""
+        try:
+            override(self.config(), self.overrides)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def set(self, values: Mapping[str, Any]) -> None:
+        """Fill in overrides; every other field goes back to its default."""
+        for name, widget in self.widgets.items():
+            value = values.get(name, self._defaults[name])
+            widget.value = "" if value is None else str(value) if isinstance(widget, pmui.TextInput) else value
+
+    def on_change(self, then: Callable[[], None]) -> None:
+        self._watchers.append(then)
+
+    def disable(self, disabled: bool) -> None:
+        for widget in (*self.widgets.values(), self.reset):
+            widget.disabled = disabled
+
+    def _value(self, name: str) -> Any:
+        widget = self.widgets[name]
+        if isinstance(widget, pmui.TextInput):
+            text = widget.value.strip()
+            if text == "":
+                return self._defaults[name] if self._defaults[name] is not None else None
+            return int(text) if text.lstrip("+-").isdigit() else text
+        return self._defaults[name] if widget.value is None else widget.value
+
+    def _changed(self, _: object) -> None:
+        self.alert.object, self.alert.visible = self.error, bool(self.error)
+        for then in self._watchers:
+            then()
+
+
+def _widget(name: str, spec: Mapping[str, Any], default: Any) -> Any:
+    """The widget for one property of a JSON schema, labelled with its name, explained with description and range."""
+    said = str(spec.get("description", ""))
+    shared = {
+        "label": name.replace("_", " "),
+        "description": said,
+        "sizing_mode": "stretch_width",
+        "margin": (6, 0),
+        "size": "small",
+    }
+    kinds = [o.get("type") for o in spec.get("anyOf", [])] or [spec.get("type")]
+    if "enum" in spec:
+        return pmui.Select(options=list(spec["enum"]), value=default, **shared)
+    if kinds == ["boolean"]:
+        shared.pop("sizing_mode")
+        return pmui.Switch(value=default, **shared)
+    low = spec.get("minimum", spec.get("exclusiveMinimum"))
+    high = spec.get("maximum", spec.get("exclusiveMaximum"))
+    if kinds == ["integer"]:
+        low = low + 1 if "exclusiveMinimum" in spec else low
+        high = high - 1 if "exclusiveMaximum" in spec else high
+    span = _span(spec, low, high)
+    if kinds == ["integer"]:
+        return pmui.IntInput(value=default, start=low, end=high, step=_step(default), helper_text=span, **shared)
+    if kinds == ["number"]:
+        return pmui.FloatInput(
+            value=default, step=max(abs(default), 1e-6) / 10, format="0.[000000]", helper_text=span, **shared
+        )
+    return pmui.TextInput(
+        value="" if default is None else str(default),
+        placeholder="none",
+        helper_text="a number, or empty for none",
+        **shared,
+    )
+
+
+def _span(spec: Mapping[str, Any], low: Any, high: Any) -> str:
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f"{'above' if 'exclusiveMinimum' in spec and spec.get('type') == 'number' else 'from'} {low:,}"
+    if low is None:
+        return f"{'below' if 'exclusiveMaximum' in spec else 'up to'} {high:,}"
+    return f"{low:,} to {high:,}"
+
+
+def _step(default: int) -> int:
+    return 10 if default >= 100 else 1

@@ -1,0 +1,114 @@
+"""The scene as an image: a colour composite or one band, with mask, truth outline and numbered picks on top.
+
+view = ImageView(Frame())
+view.show(composite(scene["hsi"], (40, 20, 8)))
+view.on_tap(lambda row, column: ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import panel as pn
+import xarray as xr
+from bokeh.models import ColumnDataSource, HoverTool, ImageRGBA
+from bokeh.palettes import Cividis256, Greys256, Viridis256
+
+from workbench.views.plots import MASK, Frame, draw, rgba, taps, thin
+
+# name -> wavelengths in nm of red, green, blue
+PRESETS: dict[str, tuple[float, float, float]] = {
+    "True colour": (650.0, 550.0, 460.0),
+    "False colour (near infrared)": (860.0, 650.0, 550.0),
+    "Shortwave infrared": (2200.0, 1650.0, 860.0),
+}
+EVEN = "Evenly spaced bands"
+PALETTES = {"Grey": Greys256, "Viridis": Viridis256, "Cividis": Cividis256}
+PLACE = {"image": "image", "x": "x", "y": "y", "dw": "dw", "dh": "dh"}
+
+
+def presets(hsi: xr.DataArray) -> dict[str, tuple[int, int, int]]:
+    """name -> (red, green, blue) band positions that this cube can show; bands marked not good are avoided.
+
+    Without wavelengths there is one, evenly spaced. A preset is offered when each of its wavelengths has a good band
+    within 60 nm.
+    """
+    good = (
+        np.flatnonzero(hsi["good"].values)
+        if "good" in hsi.coords and hsi["good"].values.any()
+        else np.arange(hsi.sizes["band"])
+    )
+    found: dict[str, tuple[int, int, int]] = {}
+    if "wavelength" in hsi.coords:
+        nm = hsi["wavelength"].values.astype(float)
+        for name, wanted in PRESETS.items():
+            near = [int(good[np.nanargmin(np.abs(nm[good] - w))]) for w in wanted]
+            if all(abs(nm[b] - w) <= 60 for b, w in zip(near, wanted, strict=True)):
+                found[name] = (near[0], near[1], near[2])
+    r, g, b = (int(good[round(q * (len(good) - 1))]) for q in (0.75, 0.5, 0.25))
+    found[EVEN] = (r, g, b)
+    return found
+
+
+def stretch(values: np.ndarray, low: float = 2.0, high: float = 98.0) -> np.ndarray:
+    """`values` as uint8, linear between two percentiles of the finite ones; NaN and flat input become 0."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return np.zeros(values.shape, np.uint8)
+    bottom, top = np.percentile(finite, (low, high))
+    if top <= bottom:
+        return np.zeros(values.shape, np.uint8)
+    return (np.nan_to_num(np.clip((values - bottom) / (top - bottom), 0, 1)) * 255).astype(np.uint8)
+
+
+def composite(bands: xr.DataArray | np.ndarray, which: Sequence[int] = (0, 1, 2)) -> np.ndarray:
+    """(row, column, 3) uint8 from the bands at positions `which`, each stretched between its 2nd and 98th percentile."""
+    return np.dstack([stretch(np.asarray(bands[b], dtype=float)) for b in which])
+
+
+def coloured(values: np.ndarray, palette: str = "Grey") -> np.ndarray:
+    """(row, column, 3) uint8 of one band through a palette, stretched between its 2nd and 98th percentile."""
+    lut = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PALETTES[palette]], np.uint8)
+    return lut[stretch(values)]
+
+
+class ImageView:
+    """One image figure in a frame; several views in one frame pan, zoom and carry marks together."""
+
+    def __init__(self, frame: Frame, title: str = "", *, width: int = 440, height: int = 440, axes: bool = True) -> None:
+        self.frame = frame
+        self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
+        self.mask = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
+        self.figure = frame.figure(title, width=width, height=height, axes=axes)
+        drawn = draw(self.figure, self.source, ImageRGBA(**PLACE))
+        self.overlay = draw(self.figure, self.mask, ImageRGBA(**PLACE))
+        frame.finish(self.figure)
+        self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("row", "$y{0}"), ("column", "$x{0}")], visible=False))
+        self.panel = pn.pane.Bokeh(self.figure, margin=0)
+
+    def show(self, rgb: np.ndarray, title: str | None = None) -> None:
+        """Show a (row, column, 3) uint8 image."""
+        small, place = thin(rgb)
+        self.source.data = {"image": [rgba(small)], **{k: [v] for k, v in place.items()}}
+        if title is not None:
+            self.figure.title.text = title
+
+    def clear(self) -> None:
+        self.source.data = {k: [] for k in self.source.data}
+
+    def flag(self, mask: np.ndarray | None, opacity: float = 0.75) -> None:
+        """Lay a boolean (row, column) mask over the image in red; None takes it off."""
+        if mask is None:
+            self.mask.data = {k: [] for k in self.mask.data}
+            return
+        small, place = thin(mask)
+        colour = np.broadcast_to(np.array(MASK, np.uint8), (*small.shape, 3))
+        self.mask.data = {
+            "image": [rgba(colour, np.where(small, round(255 * opacity), 0))],
+            **{k: [v] for k, v in place.items()},
+        }
+
+    def on_tap(self, then: Callable[[int, int], None]) -> None:
+        """Call `then(row, column)` for every tap on the image; taps beside it are ignored."""
+        taps(self.figure, self.frame, then)

@@ -1,0 +1,168 @@
+"""The shared look of all plots: colours that work on white and on black, linked image frames, and figures with units.
+
+Fonts, backgrounds, axes and grids are not set here: the page's theme does that in the browser, so that plots follow
+its light and dark mode. Every colour below is of middle lightness and told apart by colour-blind readers (after Okabe
+and Ito, without their black, yellow and dark blue, which vanish on one of the two backgrounds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from bokeh.core.properties import field
+from bokeh.events import Tap
+from bokeh.models import ColumnDataSource, CrosshairTool, Glyph, GlyphRenderer, Range1d, Scatter, Segment, Span, Text
+from bokeh.plotting import figure
+
+PICKS = ("#E69F00", "#3FA0E0", "#00A878", "#CC79A7", "#D9541E", "#8F6FCF", "#8A8A00", "#B07050")
+GREY = "#8A8A8A"
+TRUTH = "#FF3DA5"
+MASK = (255, 61, 61)
+LARGEST = 1024  # pixels a side that are sent to a browser; larger images are thinned
+
+
+def plot(x: str, y: str, *, height: int = 260, **options: Any) -> figure:
+    """A figure that fills the width of its place, with axis labels `x` and `y`."""
+    options = {"tools": "pan,wheel_zoom,box_zoom,reset", "active_drag": None, "sizing_mode": "stretch_width", **options}
+    made = figure(height=height, x_axis_label=x, y_axis_label=y, min_border_right=12, **options)
+    made.toolbar.logo = None
+    made.toolbar.autohide = True
+    return made
+
+
+def draw(made: figure, source: ColumnDataSource, glyph: Glyph) -> GlyphRenderer:
+    """Draw a glyph alone; `figure.line` and its like would make four unused copies of it, which cost a page a second."""
+    return made.add_glyph(source, glyph)
+
+
+class Frame:
+    """The piece of ground that all image figures of a page show: shared ranges, shared crosshair, shared marks.
+
+    Pixel (row, column) has its centre at y = row, x = column; row 0 is at the top, whatever the map's coordinates are.
+    `marks`: numbered picks. `outline`: edges of the marked truth pixels.
+    """
+
+    def __init__(self) -> None:
+        self.x_range = Range1d(-0.5, 0.5)
+        self.y_range = Range1d(0.5, -0.5)
+        self.shape = (1, 1)
+        self.marks = ColumnDataSource({"x": [], "y": [], "number": [], "color": []})
+        self.outline = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})
+        self._cross = [Span(dimension=d, line_color=GREY, line_width=1, line_alpha=0.8) for d in ("width", "height")]
+        self._figures: list[tuple[figure, tuple[int, int], tuple[int, int]]] = []
+
+    def figure(self, title: str, *, width: int, height: int, axes: bool = False, bar: bool = False) -> figure:
+        """An image figure whose frame fits into `width` x `height` screen pixels and keeps the scene's aspect.
+
+        axes: label rows and columns. bar: leave room for a colour bar at the right.
+        """
+        made = figure(
+            title=title,
+            x_range=self.x_range,
+            y_range=self.y_range,
+            tools="pan,wheel_zoom,box_zoom,reset",
+            active_scroll="wheel_zoom",
+            toolbar_location="above",
+            min_border_left=64 if axes else 4,
+            min_border_right=68 if bar else 14 if axes else 6,
+            min_border_bottom=58 if axes else 4,
+            sizing_mode="fixed",
+        )
+        made.toolbar.logo = None
+        made.toolbar.autohide = True
+        made.grid.visible = False
+        made.axis.visible = axes
+        if axes:
+            made.xaxis.axis_label, made.yaxis.axis_label = "column (pixels)", "row (pixels)"
+        made.add_tools(CrosshairTool(overlay=self._cross))
+        around = (78 if axes else 72 if bar else 10, 87 if axes else 37)
+        self._figures.append((made, (width, height), around))
+        self._fit(made, (width, height), around)
+        return made
+
+    def finish(self, made: figure) -> None:
+        """Draw truth outline and marks on top of what the figure shows; call it after the image was added."""
+        draw(made, self.outline, Segment(x0="x0", y0="y0", x1="x1", y1="y1", line_color=TRUTH, line_width=1.5))
+        ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}
+        draw(made, self.marks, Scatter(**ring, line_color="black", line_width=4.5, line_alpha=0.6))
+        draw(made, self.marks, Scatter(**ring, line_color=field("color"), line_width=2.5))
+        number = Text(
+            x="x",
+            y="y",
+            text=field("number"),
+            text_color="#111111",
+            text_font_size="11px",
+            text_font_style="bold",
+            text_baseline="bottom",
+            background_fill_color=field("color"),
+            border_radius=3,
+            padding=2,
+            x_offset=6,
+            y_offset=-5,
+        )
+        draw(made, self.marks, number)
+
+    def fit(self, rows: int, columns: int) -> None:
+        """Show a scene of this size from edge to edge."""
+        self.shape = (rows, columns)
+        for axis, start, end in ((self.x_range, -0.5, columns - 0.5), (self.y_range, rows - 0.5, -0.5)):
+            axis.update(start=start, end=end, reset_start=start, reset_end=end)
+        for made, box, around in self._figures:
+            self._fit(made, box, around)
+
+    def _fit(self, made: figure, box: tuple[int, int], around: tuple[int, int]) -> None:
+        rows, columns = self.shape
+        scale = min(box[0] / columns, box[1] / rows)
+        width, height = max(60, round(columns * scale)), max(60, round(rows * scale))
+        made.update(frame_width=width, frame_height=height, width=width + around[0], height=height + around[1])
+
+    def outline_truth(self, truth: np.ndarray | None) -> None:
+        """Outline the pixels with truth > 0; None removes the outline."""
+        self.outline.data = edges(truth > 0) if truth is not None else {k: [] for k in self.outline.data}
+
+    def inside(self, x: float, y: float) -> tuple[int, int] | None:
+        """(row, column) under a tap, or None beside the image."""
+        row, column = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
+        rows, columns = self.shape
+        return (row, column) if 0 <= row < rows and 0 <= column < columns else None
+
+
+def edges(mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Line segments around a boolean (row, column) mask, between marked and unmarked pixels.
+
+    >>> {k: v.tolist() for k, v in edges(np.array([[True]])).items()}["x0"]
+    [-0.5, -0.5, -0.5, 0.5]
+    """
+    padded = np.pad(mask.astype(np.int8), 1)
+    row, column = np.nonzero(np.diff(padded, axis=0)[:, 1:-1])
+    across = (column - 0.5, row - 0.5, column + 0.5, row - 0.5)
+    row, column = np.nonzero(np.diff(padded, axis=1)[1:-1])
+    down = (column - 0.5, row - 0.5, column - 0.5, row + 0.5)
+    return {k: np.concatenate([a, d]) for k, a, d in zip(("x0", "y0", "x1", "y1"), across, down, strict=True)}
+
+
+def thin(image: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
+    """The (row, column, ...) image, thinned to at most `LARGEST` pixels a side, and where Bokeh has to place it."""
+    step = -(-max(image.shape[:2]) // LARGEST)
+    small = np.ascontiguousarray(image[::step, ::step])
+    return small, {"x": -0.5, "y": -0.5, "dw": step * small.shape[1], "dh": step * small.shape[0]}
+
+
+def rgba(rgb: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
+    """(row, column, 3) uint8 as the packed (row, column) uint32 Bokeh draws; `alpha` 0..255 per pixel."""
+    packed = np.empty((*rgb.shape[:2], 4), np.uint8)
+    packed[..., :3] = rgb
+    packed[..., 3] = 255 if alpha is None else alpha
+    return packed.view(np.uint32)[..., 0]
+
+
+def taps(made: figure, frame: Frame, then: Callable[[int, int], None]) -> None:
+    """Call `then(row, column)` for every tap on an image figure; taps beside the image are ignored."""
+
+    def tapped(event: Tap) -> None:
+        if event.x is not None and event.y is not None and (pixel := frame.inside(event.x, event.y)):
+            then(*pixel)
+
+    made.on_event(Tap, tapped)

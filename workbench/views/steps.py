@@ -1,0 +1,140 @@
+"""Three linked images under one step slider: the cube as it is now, what is being subtracted, and the score map.
+
+It serves two sequences: the training (the newest frame is followed, or the slider scrubs back), and the K passes of the
+trained network. Every frame is stretched by itself between its own percentiles, because the range of the suppressed cube
+grows severalfold from pass to pass; the range is told beside the slider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+import xarray as xr
+
+from workbench.views.card import html
+from workbench.views.image import ImageView, composite
+from workbench.views.maps import ScoreMap
+from workbench.views.plots import Frame
+
+
+@dataclass(frozen=True)
+class Still:
+    """One position of the slider: the step it belongs to, what it is called, what is said beside it, and how to get its arrays."""
+
+    step: int
+    label: str
+    note: str
+    arrays: Callable[[], Mapping[str, xr.DataArray]]
+
+
+class Steps:
+    """Call `set(name, stills)` for each sequence; `follow` keeps to its newest still. `on_move(name, index)` is told."""
+
+    def __init__(self, frame: Frame, names: Mapping[str, str], *, width: int = 250, height: int = 250) -> None:
+        self.quiet = ImageView(frame, "Suppressed cube", width=width, height=height, axes=False)
+        self.background = ImageView(frame, "Predicted background", width=width, height=height, axes=False)
+        self.score = ScoreMap(frame, "RX score", width=width, height=height)
+        self._titles = dict(names)
+        self._stills: dict[str, Sequence[Still]] = dict.fromkeys(names, ())
+        self._moved: list[Callable[[str, int], None]] = []
+        self._shown: Still | None = None
+        self.which = pmui.RadioButtonGroup(
+            options={t: n for n, t in names.items()}, value=next(iter(names)), size="small", width=230, margin=(4, 8)
+        )
+        self.slider = pmui.IntSlider(
+            label="", start=0, end=1, value=0, show_value=False, sizing_mode="stretch_width", margin=(8, 16)
+        )
+        self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(6, 8))
+        self.text = html(margin=(0, 8))
+        self.which.param.watch(self._switched, "value")
+        self.slider.param.watch(self._dragged, "value")
+        self.follow.param.watch(self._switched, "value")
+        self.panel = pn.Column(
+            pn.Row(self.which, self.follow, self.slider, sizing_mode="stretch_width"),
+            self.text,
+            pn.Row(self.quiet.panel, self.background.panel, self.score.panel, margin=0),
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        self._moving = False
+
+    def on_move(self, then: Callable[[str, int], None]) -> None:
+        self._moved.append(then)
+
+    @property
+    def empty(self) -> bool:
+        return not any(self._stills.values())
+
+    @property
+    def at(self) -> int:
+        return self.slider.value
+
+    def stills(self, name: str) -> Sequence[Still]:
+        return self._stills[name]
+
+    def set(self, name: str, stills: Sequence[Still]) -> None:
+        """Replace one sequence; what is on screen moves on when it is followed."""
+        if len(stills) == len(self._stills[name]) and all(a is b for a, b in zip(stills, self._stills[name], strict=True)):
+            return
+        self._stills[name] = stills
+        if name == self.which.value:
+            self._place()
+
+    def choose(self, name: str) -> None:
+        self.which.value = name
+
+    def clear(self) -> None:
+        for name in self._stills:
+            self._stills[name] = ()
+        self._shown = None
+        self._place()
+
+    def _switched(self, _: object) -> None:
+        self._place()
+
+    def _dragged(self, event: object) -> None:
+        if self._moving:
+            return
+        stills = self._stills[self.which.value]
+        if self.follow.value and self.slider.value < len(stills) - 1:
+            self.follow.value = False  # whoever scrubs back wants to stay there
+        self._draw()
+
+    def _place(self) -> None:
+        """Fit the slider to the sequence and draw where it stands."""
+        stills = self._stills[self.which.value]
+        self._moving = True
+        try:
+            last = max(len(stills) - 1, 0)
+            at = last if self.follow.value else min(self.slider.value, last)
+            self.slider.param.update(end=max(last, 1), value=at, disabled=len(stills) < 2)
+        finally:
+            self._moving = False
+        self._draw()
+
+    def _draw(self) -> None:
+        stills = self._stills[self.which.value]
+        if not stills:
+            self._shown = None
+            self.text.object = f"<i>{self._titles[self.which.value]}: nothing yet.</i>"
+            self.quiet.clear()
+            self.background.clear()
+            self.score.show(None)
+            return
+        still = stills[min(self.slider.value, len(stills) - 1)]
+        if still is not self._shown:
+            arrays = still.arrays()
+            for image, name in ((self.quiet, "quiet"), (self.background, "background")):
+                if name in arrays:
+                    image.show(composite(arrays[name]))
+                else:
+                    image.clear()
+            self.score.show(np.asarray(arrays["score"], float) if "score" in arrays else None)
+            self._shown = still
+        self.text.object = f"<b>{still.label}</b> &ensp; {still.note}"
+        for then in self._moved:
+            then(self.which.value, self.slider.value)
