@@ -25,14 +25,14 @@ _WHERE = {
     "describe": "workbench.scene",
     "load": "workbench.methods",
     "override": "workbench.config",
-    "start": "workbench.execute",
-    "execute": "workbench.execute",
-    "resume": "workbench.execute",
-    "launch": "workbench.execute",
+    "start": "workbench.execution",
+    "execute": "workbench.execution",
+    "resume": "workbench.execution",
+    "launch": "workbench.execution",
     "replay": "workbench.runs",
     "follow": "workbench.runs",
     "Live": "workbench.live",
-    "report": "workbench.report",
+    "report": "workbench.reporting",
     "explorer": "workbench.pages.anomaly",
 }
 
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from workbench.errors import InputError as InputError
     from workbench.event import Event as Event
     from workbench.event import Outcome as Outcome
-    from workbench.execute import execute as execute
-    from workbench.execute import launch as launch
-    from workbench.execute import resume as resume
-    from workbench.execute import start as start
+    from workbench.execution import execute as execute
+    from workbench.execution import launch as launch
+    from workbench.execution import resume as resume
+    from workbench.execution import start as start
     from workbench.live import Live as Live
     from workbench.methods import load as load
     from workbench.runs import follow as follow

@@ -93,8 +93,8 @@ def run(
     """Run a method on a scene and leave a run folder with everything in it."""
     from workbench import runs
     from workbench.event import drain
-    from workbench.execute import RUNS, drive, start
-    from workbench.execute import resume as continue_
+    from workbench.execution import RUNS, drive, start
+    from workbench.execution import resume as continue_
 
     _choose(device)
     if resume is not None:
@@ -134,8 +134,8 @@ def report(
 ) -> None:
     """Execute the method's notebook with Papermill and export it: report.ipynb and report.html in the run folder."""
     from workbench import runs
-    from workbench.execute import RUNS
-    from workbench.report import report as make
+    from workbench.execution import RUNS
+    from workbench.reporting import report as make
 
     _choose(device)
     folder = out or runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)

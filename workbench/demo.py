@@ -13,8 +13,8 @@ from pathlib import Path
 
 from workbench import runs
 from workbench.errors import InputError
-from workbench.execute import RUNS
-from workbench.report import report
+from workbench.execution import RUNS
+from workbench.reporting import report
 
 SCENE = "sim-coast-town"
 SETTINGS = {"steps": 60, "pixels": 2000, "show_every": 30}  # the paper's: 500 steps on all pixels

@@ -54,16 +54,15 @@ def mean(runs, key):
     return float(np.mean([run[key] for run in runs]))
 
 
-# Our copies are not those the claim was first replicated on: San Diego here is another crop whose plain RX is 0.940 (not
-# 0.874), and this HYDICE 162 has a mask of 17 pixels, for which plain RX is 0.993 (not 0.982): less, or nothing, to gain.
-@pytest.mark.parametrize(("name", "gain"), [("san-diego-134", 0.02), ("abu-airport-2", 0.08)])
+# San Diego here is another crop than the one the claim was first replicated on: its RX is 0.940, not 0.874; less to gain.
+@pytest.mark.parametrize(("name", "gain"), [("san-diego-134", 0.02), ("abu-airport-2", 0.08), ("hydice-urban-175", 0.005)])
 def test_claim_suppression_lifts_rx(runs, name, gain):
     assert mean(runs[name], "auc") > mean(runs[name], "auc_rx") + gain
 
 
-@pytest.mark.parametrize("name", ["hydice-urban-162", "hydice-urban-175"])
-def test_on_hydice_suppression_and_rx_are_level(runs, name):
-    assert mean(runs[name], "auc") == pytest.approx(mean(runs[name], "auc_rx"), abs=0.01)
+def test_on_hydice_162_suppression_and_rx_are_level(runs):
+    # this copy's mask has 17 pixels, for which plain RX is 0.993 already (0.982 for the copy with 19): nothing to gain
+    assert mean(runs["hydice-urban-162"], "auc") == pytest.approx(mean(runs["hydice-urban-162"], "auc_rx"), abs=0.005)
 
 
 def test_negative_control_urban_4_comes_out_below_rx(runs):

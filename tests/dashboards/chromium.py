@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 # all is drawn, and the veil that the page wears until then is off: a click before that lands on the veil
 IDLE = """() => window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle
-    && getComputedStyle(document.getElementById("loader")).display == "none""""
+    && getComputedStyle(document.getElementById('loader')).display == 'none'"""
 # where the frame of the figure that holds a given title begins, in screen pixels, and how large it is
 FRAME = """part => {
     for (const view of Bokeh.index.all_views()) {

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from tests.dashboards.conftest import TINY
-from workbench import execute, runs
+from workbench import execution, runs
 from workbench.metrics.anomaly import at_threshold
 from workbench.views.plots import PICKS
 
@@ -82,7 +82,7 @@ def test_state_of_the_address_is_restored(page, scene_file):
 def test_mask_and_readout_agree_with_the_metrics(page, scene_file, small_scene, flag, detector):
     explorer = page(scene_file, detector=detector)
     explorer.flag = min(explorer.compare.cuts.options.values(), key=lambda c: abs(c - flag))
-    score = execute.execute(detector, small_scene).result["score"].values
+    score = execution.execute(detector, small_scene).result["score"].values
     counted = at_threshold(score, small_scene["truth"].values, explorer.threshold(detector))
     mask = explorer.flagged()
     assert mask.sum() == counted["tp"] + counted["fp"] == round(explorer.flag / 100 * 576)
@@ -103,7 +103,7 @@ def test_mask_on_the_image_is_shown_when_asked_for(page, scene_file):
 def test_maps_show_the_scores_and_their_auc(page, scene_file, small_scene):
     explorer = page(scene_file)
     for name in ("rx", "ridge-rx", "pca-rx"):
-        result = execute.execute(name, small_scene).result
+        result = execution.execute(name, small_scene).result
         np.testing.assert_allclose(explorer.compare.maps[name].source.data["own"][0], result["score"], rtol=1e-6)
         assert f"{float(result['auc']):.4f}" in explorer.compare.maps[name].figure.title.text
         assert explorer.compare.maps[name].panel.visible
@@ -211,7 +211,7 @@ def test_another_scene_begins_anew(page, scene_file):
 
 def test_a_finished_run_is_reopened_with_everything(page, scene_file, tmp_path):
     folder = tmp_path / "runs" / "one"
-    result = execute.execute("bsdm", scene_file, {**TINY, "steps": 4}, folder).result
+    result = execution.execute("bsdm", scene_file, {**TINY, "steps": 4}, folder).result
     explorer = page(scene_file, run="one", picks="3,7")
     train = explorer.train
     assert train.player.bar.value == 100
@@ -236,7 +236,7 @@ def test_a_finished_run_is_reopened_with_everything(page, scene_file, tmp_path):
 
 
 def test_stepping_through_the_passes_moves_the_maps_and_the_cursor(page, scene_file, tmp_path):
-    result = execute.execute("bsdm", scene_file, {**TINY, "steps": 4}, tmp_path / "runs" / "one").result
+    result = execution.execute("bsdm", scene_file, {**TINY, "steps": 4}, tmp_path / "runs" / "one").result
     train = page(scene_file, run="one").train
     assert train.steps.which.value == "passes"
     train.steps.slider.value = 1
@@ -249,7 +249,7 @@ def test_stepping_through_the_passes_moves_the_maps_and_the_cursor(page, scene_f
 
 
 def test_a_run_of_another_scene_is_not_shown_as_this_one(page, scene_file, tmp_path):
-    execute.execute("bsdm", scene_file, {**TINY, "steps": 1}, tmp_path / "runs" / "one")
+    execution.execute("bsdm", scene_file, {**TINY, "steps": 1}, tmp_path / "runs" / "one")
     explorer = page("sim-coast-town", run="one")
     assert explorer.run == ""
     assert "not" in explorer.train.player.text.object or "open that scene" in explorer.train.player.text.object
@@ -263,14 +263,14 @@ def test_a_run_that_is_not_there_says_so(page, scene_file):
 
 
 def test_a_run_cannot_be_read_from_outside_the_runs_folder(page, scene_file, tmp_path):
-    execute.execute("bsdm", scene_file, {**TINY, "steps": 1}, tmp_path / "elsewhere" / "one")
+    execution.execute("bsdm", scene_file, {**TINY, "steps": 1}, tmp_path / "elsewhere" / "one")
     explorer = page(scene_file, run="../elsewhere/one")
     assert "There is no run" in explorer.train.player.text.object
 
 
 def test_a_killed_run_shows_why_and_can_be_resumed(page, scene_file, tmp_path):
     folder = tmp_path / "runs" / "one"
-    trace = execute.start("bsdm", scene_file, {**TINY, "steps": 50}, folder)
+    trace = execution.start("bsdm", scene_file, {**TINY, "steps": 50}, folder)
     for _ in range(4):
         next(trace)
     about = json.loads((folder / "run.json").read_text())
@@ -308,7 +308,7 @@ def test_training_in_its_own_process_moves_the_page_and_stops(page, scene_file, 
     while time.monotonic() < deadline and explorer.train.live.status not in runs.FINAL:
         time.sleep(0.2)
     explorer.poll()
-    for child in execute._children:
+    for child in execution._children:
         child.wait(30)
     assert runs.read(folder)["status"] == "stopped"
     assert explorer.train.player.resume.visible

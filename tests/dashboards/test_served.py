@@ -71,7 +71,7 @@ def test_a_visitor_picks_a_pixel_trains_and_stops(server):
         page.mouse.click(place["x"] + 0.305 * place["width"], place["y"] + 0.205 * place["height"])
         page.wait_for_function(f"name => ({LENGTHS})(name).includes(1)", arg="number")
         page.get_by_text("Picked pixels").wait_for()
-        assert "20, 30" in page.inner_text("body")
+        page.get_by_text("20, 30").wait_for()
         page.wait_for_function("() => location.search.includes('picks=20,30')")
 
         page.get_by_role("tab", name="BSDM live").click()

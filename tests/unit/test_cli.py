@@ -102,7 +102,7 @@ def test_without_out_the_run_lands_under_runs(workbench, cube_file, tmp_path):
 
 
 def test_an_interrupted_run_is_resumed_to_the_same_numbers(workbench, tmp_path):
-    from workbench.execute import start
+    from workbench.execution import start
 
     scene, settings = (
         "sim-dry-airfield",
@@ -277,3 +277,16 @@ def test_the_module_answers_help():
     )
     for verb in ("list", "describe", "fetch", "run", "report", "serve"):
         assert verb in out.stdout
+
+
+def test_public_names_stay_callable_whatever_was_imported_before():
+    """A submodule of the same name would hide the function behind it as soon as it is imported."""
+    code = "\n".join(
+        [
+            "import workbench, pkgutil, importlib",
+            "names = {m.name for m in pkgutil.iter_modules(workbench.__path__)}",
+            "print(sorted(names & set(workbench.__all__)))",
+        ]
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -90,7 +90,7 @@ def random_projection_rx(cube: xr.DataArray, components: int = 61, seed: int = 0
     """
     found = background(cube, "random_projection_rx")
     kept = _kept(found, components, "random_projection_rx")
-    project = np.random.default_rng(0).standard_normal((len(found.bands), kept))
+    project = np.random.default_rng(seed).standard_normal((len(found.bands), kept))
     # Singular values of the projected square root: the projected covariance is never formed, so nothing is squared.
     root = found.axes[:, -found.rank :] * np.sqrt(found.variances[-found.rank :])
     _, spread, turned = np.linalg.svd(root.T @ project, full_matrices=False)

@@ -369,7 +369,7 @@ class Training:
         self.network, self.clean, self.eps = network.to(here), x0.float().to(here), eps.to(here)
         x_t = noised(self.clean, self.eps, *self.coefficients)
         self.same = x_t, moments(x_t, config.offset), self.eps
-        self.optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        self.optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self.done = 0
         self.first_loss = self.last_loss = math.nan
 

@@ -25,7 +25,7 @@ import panel_material_ui as pmui
 import param
 import xarray as xr
 
-from workbench import execute
+from workbench import execution
 from workbench.data.catalog import entries, open_scene
 from workbench.errors import InputError
 from workbench.pages.detectors import DETECTORS, FAST, Compare
@@ -75,7 +75,7 @@ class Explorer(pn.viewable.Viewer):
     tab = param.Integer(0, bounds=(0, 2))
 
     def __init__(
-        self, scene: str | Path | xr.Dataset | None = None, *, root: str | Path = execute.RUNS, **params: Any
+        self, scene: str | Path | xr.Dataset | None = None, *, root: str | Path = execution.RUNS, **params: Any
     ) -> None:
         super().__init__(**params)
         self.root = Path(root)
@@ -364,7 +364,7 @@ class Explorer(pn.viewable.Viewer):
                 return
             self.put(name, result["score"], float(result["auc"]) if "auc" in result else None)
 
-        self.when(self.SCORES.ask((self.key, name), lambda: execute.execute(name, data).result), arrived)
+        self.when(self.SCORES.ask((self.key, name), lambda: execution.execute(name, data).result), arrived)
 
     def put(self, name: str, score: xr.DataArray, auc: float | None) -> None:
         """A score map has arrived for detector `name`."""

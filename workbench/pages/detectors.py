@@ -9,7 +9,7 @@ import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
-from workbench import execute, runs
+from workbench import execution, runs
 from workbench.errors import InputError
 from workbench.live import Live
 from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
@@ -225,7 +225,7 @@ class Compare:
         page = self.page
         try:
             folder = runs.new_folder(page.root, "local-rx", page.called)
-            execute.launch("local-rx", page.reference(), folder=folder, **page.help)
+            execution.launch("local-rx", page.reference(), folder=folder, **page.help)
         except InputError as error:
             self._waiting["local-rx"].object = explanation("local RX", problem(str(error)))
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 import panel_material_ui as pmui
 
-from workbench import execute, runs
+from workbench import execution, runs
 from workbench.errors import InputError
 from workbench.live import Live
 from workbench.methods import load
@@ -123,7 +123,7 @@ class Train:
             return
         try:
             folder = runs.new_folder(page.root, "bsdm", page.called)
-            execute.launch("bsdm", page.reference(), self.form.overrides, folder, **page.help)
+            execution.launch("bsdm", page.reference(), self.form.overrides, folder, **page.help)
         except InputError as error:
             self.player.show("failed", error=str(error))
             return
@@ -210,7 +210,7 @@ class Train:
             return
         try:
             self._resumed = len(runs.read(self.live.folder).get("resumed", []))
-            execute.relaunch(self.live.folder)
+            execution.relaunch(self.live.folder)
         except InputError as error:
             self.player.show("failed", error=str(error))
             return

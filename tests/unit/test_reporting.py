@@ -13,7 +13,7 @@ from workbench import runs
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.methods import METHODS
-from workbench.report import NOTEBOOKS, Claim, NotebookFailed, html, once, report, run_notebook, spread, summary
+from workbench.reporting import NOTEBOOKS, Claim, NotebookFailed, html, once, report, run_notebook, spread, summary
 from workbench.resources import folder as resource
 
 

@@ -28,7 +28,7 @@ from workbench import runs
 from workbench.config import override
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain
-from workbench.execute import RUNS, resume, start
+from workbench.execution import RUNS, resume, start
 from workbench.live import Live
 from workbench.methods import load
 from workbench.resources import folder as resource
@@ -115,7 +115,7 @@ def _check(request: Mapping[str, Any]) -> dict[str, Any]:
     Done in a process of its own: whatever torch and the scene took is free again before the notebook begins.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "workbench.report"], input=json.dumps(request), capture_output=True, text=True, check=False
+        [sys.executable, "-m", "workbench.reporting"], input=json.dumps(request), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise RuntimeError(f"The scene could not be checked:\n{done.stderr.strip()}")
@@ -486,7 +486,7 @@ def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in about["versions"].items())),
         ("commit", commit),
         ("machine", f"{about['platform']}; device {about.get('device', 'cpu')}, torch threads: {about.get('threads', 'not used')}"),
-        ("hash of the scene", about["scene"]["fingerprint"]),
+        ("fingerprint of the scene", about["scene"]["fingerprint"]),
     ]
 
 
