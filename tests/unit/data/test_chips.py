@@ -1,0 +1,430 @@
+"""Chips from folders, zips and tables that the tests write themselves; and the real collections where they are."""
+
+import hashlib
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import xarray as xr
+import yaml
+from PIL import Image
+
+from workbench.data import chips
+from workbench.data.chips import (
+    Chips,
+    digits,
+    open_chips,
+    open_coreset,
+    open_entry,
+    open_pixels,
+    subset,
+    write_coreset,
+    write_index,
+)
+from workbench.errors import InputError
+from workbench.resources import folder
+from workbench.scene import fingerprint
+
+
+def paint(path: Path, value: int, size=(5, 4), mode="RGB") -> Path:
+    """One image of a single value; size is width, height."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, (value, 0, 255 - value) if mode == "RGB" else value).save(path)
+    return path
+
+
+@pytest.fixture
+def collection(tmp_path) -> Path:
+    root = tmp_path / "set"
+    for i, (split, name) in enumerate([("train", "river"), ("train", "forest"), ("test", "river"), ("test", "forest")]):
+        for j in range(2):
+            paint(root / split / name / f"{j}.png", 10 * i + j)
+    return root
+
+
+def pack(root: Path, to: Path) -> Path:
+    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
+        for p in sorted(root.rglob("*.png")):
+            archive.write(p, p.relative_to(root).as_posix())
+    return to
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+def test_folder(collection):
+    scene = open_chips(collection)
+    assert scene["image"].dims == ("sample", "band", "y", "x")
+    assert scene["image"].shape == (8, 3, 4, 5)
+    assert scene["image"].dtype == np.float32
+    assert scene["sample"].values.tolist()[:2] == ["test/forest/0.png", "test/forest/1.png"]  # the same on every machine
+    assert scene["label"].attrs["names"] == ["forest", "river"]
+    assert scene["label"].values.tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
+    assert scene["split"].values.tolist() == ["test"] * 4 + ["train"] * 4
+    # red 30 of 255 in the third of four folders painted
+    np.testing.assert_allclose(
+        scene["image"].sel(sample="test/forest/0.png")[:, 0, 0], np.array([30, 0, 225]) / 255, rtol=1e-6
+    )
+
+
+def test_reading_waits_until_asked(collection, monkeypatch):
+    read = []
+    decode = chips._decode
+    monkeypatch.setattr(chips, "_decode", lambda name, *rest: read.append(name) or decode(name, *rest))
+    monkeypatch.setattr(chips, "CHUNK", 2)
+    scene = open_chips(collection)
+    assert read == ["test/forest/0.png"]  # for the size
+    scene["image"][4:6].load()
+    assert sorted(read[1:]) == ["train/forest/0.png", "train/forest/1.png"]
+
+
+def test_zip_is_the_folder(collection, tmp_path):
+    unpacked, packed = open_chips(collection), open_chips(pack(collection, tmp_path / "set.zip"))
+    xr.testing.assert_equal(packed.load(), unpacked.load())
+    assert packed.attrs["sha256"] == unpacked.attrs["sha256"]
+
+
+def test_several_collections(collection, tmp_path):
+    whole = open_chips(collection).load()
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        (collection / part).rename(tmp_path / part / part)
+    both = open_chips([tmp_path / "train", pack(tmp_path / "test", tmp_path / "test.zip")])
+    xr.testing.assert_equal(both.load(), whole)
+    with pytest.raises(InputError, match="in two of the given"):
+        open_chips([tmp_path / "test", tmp_path / "test.zip"])
+
+
+def test_listing_hash_is_that_of_sha256sum(collection):
+    paths = sorted(p.relative_to(collection).as_posix() for p in collection.rglob("*.png"))
+    listing = "".join(f"{hashlib.sha256((collection / p).read_bytes()).hexdigest()}  {p}\n" for p in paths)
+    scene = open_chips(collection)
+    assert scene.attrs["sha256"] == hashlib.sha256(listing.encode()).hexdigest()
+    open_chips(collection, verify=scene.attrs["sha256"])
+    paint(collection / "train" / "river" / "0.png", 99)
+    with pytest.raises(InputError, match="not the collection of the catalogue"):
+        open_chips(collection, verify=scene.attrs["sha256"])
+
+
+def test_no_split_without_folders_that_say_so(tmp_path):
+    for i, name in enumerate("ab"):
+        paint(tmp_path / "2750" / name / "1.png", i)
+    scene = open_chips(tmp_path)
+    assert "split" not in scene.coords
+    assert scene["label"].attrs["names"] == ["a", "b"]
+
+
+def test_grey_and_deep_and_mixed_modes(tmp_path):
+    paint(tmp_path / "a" / "1.png", 51, mode="L")
+    paint(tmp_path / "b" / "1.png", 102, mode="RGB", size=(5, 4))
+    scene = open_chips(tmp_path)
+    assert scene["image"].shape == (2, 1, 4, 5)  # as the first
+    np.testing.assert_allclose(scene["image"][0, 0, 0, 0], 0.2, rtol=1e-6)
+    assert float(scene["image"].max()) <= 1
+    deep = tmp_path / "deep"
+    for name in "ab":
+        (deep / name).mkdir(parents=True)
+        Image.fromarray(np.full((4, 5), 13107, np.uint16)).save(deep / name / "1.png")
+    np.testing.assert_allclose(open_chips(deep)["image"], np.full((2, 1, 4, 5), 0.2), rtol=1e-6)
+
+
+def test_scene_can_be_sent_to_another_process(collection, tmp_path):
+    for path in (collection, pack(collection, tmp_path / "set.zip")):
+        scene = open_chips(path)
+        xr.testing.assert_equal(pickle.loads(pickle.dumps(scene)).load(), scene.load())
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_layouts_that_are_none(tmp_path):
+    with pytest.raises(InputError, match="no folder or zip"):
+        open_chips(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="has no images"):
+        open_chips(tmp_path / "empty")
+    paint(tmp_path / "flat" / "1.png", 0)
+    with pytest.raises(InputError, match="no class folder"):
+        open_chips(tmp_path / "flat")
+    paint(tmp_path / "split" / "train" / "1.png", 0)
+    with pytest.raises(InputError, match="no class folder"):
+        open_chips(tmp_path / "split")
+    paint(tmp_path / "one" / "river" / "1.png", 0)
+    with pytest.raises(InputError, match="one class only"):
+        open_chips(tmp_path / "one")
+
+
+def test_an_image_of_another_size_is_named(collection):
+    paint(collection / "train" / "river" / "1.png", 0, size=(6, 4))
+    scene = open_chips(collection)
+    with pytest.raises(InputError, match=r"train/river/1.png has 4 x 6 pixels, but test/forest/0.png has 4 x 5"):
+        scene.load()
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
+def test_a_damaged_image_is_named(collection, content):
+    path = collection / "train" / "river" / "1.png"
+    path.write_bytes(path.read_bytes()[:50] if content is None else content)
+    with pytest.raises(InputError, match=r"train/river/1.png cannot be read"):
+        open_chips(collection).load()
+
+
+def test_a_giant_image_is_not_decoded(collection, monkeypatch):
+    monkeypatch.setattr(chips, "MAX_PIXELS", 19)
+    with pytest.raises(InputError, match="at most 19"):
+        open_chips(collection)
+
+
+@pytest.mark.parametrize("name", ["../a/1.png", "/a/1.png", "a/../../1.png", "C:/a/1.png", "..\\a\\1.png"])
+def test_zip_that_leaves_its_folder(tmp_path, name):
+    path = tmp_path / "evil.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/0.png", b"x")
+        archive.writestr(zipfile.ZipInfo(name), b"x")
+    with pytest.raises(InputError, match="leaves the folder"):
+        open_chips(path)
+
+
+def test_zip_bombs(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/1.png", bytes(2**21))
+    with pytest.raises(InputError, match="times its size"):
+        open_chips(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/1.png", bytes(1000))
+    monkeypatch.setattr(chips, "MAX_TOTAL", 999)
+    with pytest.raises(InputError, match="GiB"):
+        open_chips(path)
+    monkeypatch.setattr(chips, "MAX_MEMBER", 999)
+    with pytest.raises(InputError, match="unpacks to"):
+        open_chips(path)
+
+
+def test_zips_that_are_none(tmp_path, collection):
+    path = tmp_path / "set.zip"
+    path.write_bytes(b"PK no zip")
+    with pytest.raises(InputError, match="cannot be read as a zip"):
+        open_chips(path)
+    whole = pack(collection, path).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read as a zip"):
+        open_chips(path)
+    path.write_bytes(whole.replace(b"IDAT", b"XXXX").replace(whole[60:80], bytes(20), 1))
+    with pytest.raises(InputError, match="cannot be read"):
+        open_chips(path).load()
+
+
+def test_zip_links_and_secrets(tmp_path):
+    path = tmp_path / "link.zip"
+    link = zipfile.ZipInfo("a/1.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(link, b"/etc/hostname")
+    with pytest.raises(InputError, match="is a link"):
+        open_chips(path)
+    secret = zipfile.ZipInfo("a/1.png")
+    secret.orig_filename, secret.flag_bits = "a/1.png", 1
+    assert chips._dangerous(secret) == "is encrypted"
+
+
+# --- tables, digits ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(tmp_path):
+    scipy.io.savemat(tmp_path / "x.mat", {"X": np.arange(12.0).reshape(4, 3)})
+    scipy.io.savemat(tmp_path / "y.mat", {"Y": np.array([[3], [1], [3], [1]], np.uint8)})
+    return tmp_path
+
+
+def test_pixels(table):
+    scene = open_pixels(table / "x.mat", table / "y.mat", names=["grass", "trees", "water"])
+    assert scene["hsi"].shape == (4, 3, 1, 1)
+    assert scene["hsi"].values[1, :, 0, 0].tolist() == [3, 4, 5]
+    assert scene["label"].values.tolist() == [1, 0, 1, 0]
+    assert scene["label"].attrs["names"] == ["grass", "water"]
+    assert scene["sample"].values[0] == "pixel-00000"
+
+
+def test_tables_that_are_none(table):
+    x, y = table / "x.mat", table / "y.mat"
+    with pytest.raises(InputError, match="no file"):
+        open_pixels(table / "z.mat", y)
+    with pytest.raises(InputError, match="has no array 'Q'; it has X"):
+        open_pixels(x, y, keys=("Q", None))
+    x.write_bytes(x.read_bytes()[:60])
+    with pytest.raises(InputError, match="cannot be read as MATLAB"):
+        open_pixels(x, y)
+    scipy.io.savemat(x, {"X": np.zeros((5, 3))})
+    with pytest.raises(InputError, match="for the 4 labels"):
+        open_pixels(x, y)
+    scipy.io.savemat(x, {"X": np.zeros((4, 3)), "Z": np.zeros(1)})
+    with pytest.raises(InputError, match="holds X, Z; name"):
+        open_pixels(x, y)
+    scipy.io.savemat(y, {"Y": np.array([0, 1, 1, 1])})
+    with pytest.raises(InputError, match="from 1"):
+        open_pixels(x, y, keys=("X", None))
+
+
+def test_digits_are_real_and_the_same_everywhere():
+    scene = digits()
+    assert scene["image"].shape == (1797, 1, 8, 8)
+    assert float(scene["image"].max()) == 1
+    # the counts of the classes that scikit-learn's documentation gives as about 180 each
+    assert np.bincount(scene["label"]).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert not scene.attrs["simulated"]
+
+
+# --- coresets ---------------------------------------------------------------------------------------------------------
+
+
+def kept_of(names, keep) -> xr.DataArray:
+    return xr.DataArray(np.array(keep, bool), {"sample": names}, "sample", "kept")
+
+
+def test_subset_of_chips(collection):
+    scene = open_chips(collection)
+    names = ["train/forest/0.png", "train/river/0.png", "train/river/1.png"]  # the fourth training chip is not named
+    part = subset(scene, kept_of(names, [True, False, True]))
+    assert part["sample"].values.tolist() == [
+        *[n for n in scene["sample"].values if n.startswith("test")],
+        names[0],
+        "train/forest/1.png",
+        names[2],
+    ]
+    assert part["split"].values.tolist() == ["test"] * 4 + ["train"] * 3
+    bare = subset(scene.drop_vars("split"), kept_of(names, [True, False, True]))
+    assert bare["split"].values.tolist() == ["test"] * 4 + ["train", "test", "train"]
+    named = subset(scene, kept_of(names, [True, False, True]), ["test/river/0.png"])
+    assert named["split"].values.tolist() == ["test", "train", "train"]
+    with pytest.raises(InputError, match="1 samples of this selection are not in the scene"):
+        subset(scene, kept_of(["nothing"], [True]))
+
+
+def test_subset_of_pixels():
+    truth = xr.DataArray(np.array([[1, 2], [2, 0]], np.int16), dims=("y", "x"), attrs={"names": ["", "a", "b"]})
+    scene = xr.Dataset({"hsi": (("band", "y", "x"), np.zeros((3, 2, 2), np.float32)), "truth": truth})
+    part = subset(scene, kept_of(["0,0", "0,1"], [True, False]))
+    assert part["truth"].values.tolist() == [[1, -1], [2, 0]]
+    assert part["split"].values.tolist() == [[0, 0], [1, 1]]
+    assert scene["truth"].values.tolist() == [[1, 2], [2, 0]]
+    gap = subset(scene, kept_of(["0,0", "0,1"], [True, False]), ["1,0"])
+    assert gap["split"].values.tolist() == [[0, 0], [1, -1]]
+    for wrong in ("0,9", "-1,0", "pixel"):
+        with pytest.raises(InputError, match="row,column"):
+            subset(scene, kept_of([wrong], [True]))
+
+
+def test_coreset_file(collection, tmp_path):
+    scene = open_chips(collection)
+    names = [n for n in scene["sample"].values if n.startswith("train")]
+    kept = kept_of(names, [True, False, False, True])
+    path = write_coreset(tmp_path / "half.yml", str(collection), fingerprint(scene), kept)
+    assert yaml.safe_load(path.read_text())["keep"] == 0.5
+    again = open_coreset(path, open_chips)
+    xr.testing.assert_equal(again.load(), subset(scene, kept).load())
+    assert again.attrs["id"] == "half"
+    assert again.attrs["sha256"] != scene.attrs["sha256"]
+    assert "2 of 4 training samples" in again.attrs["notes"]
+    paint(collection / "train" / "river" / "0.png", 99)
+    with pytest.raises(InputError, match="changed since this coreset"):
+        open_coreset(path, open_chips)
+    path.write_text("kind: other")
+    with pytest.raises(InputError, match="not a coreset file"):
+        open_coreset(path, open_chips)
+    with pytest.raises(InputError, match="cannot be read"):
+        open_coreset(tmp_path / "none.yml", open_chips)
+
+
+def test_index_list(tmp_path):
+    result = xr.Dataset(
+        {
+            "score": ("sample", [0.5, 2.0]),
+            "kept": ("sample", [False, True]),
+            "label": ("sample", [1, 0]),
+            "map": (("y",), [1.0]),
+        },
+        coords={"sample": ["a", "b,c"]},
+    )
+    text = write_index(tmp_path / "list.csv", result).read_text().splitlines()
+    assert text == ["sample,label,kept,score", "a,1,False,0.5", '"b,c",0,True,2.0']
+    with pytest.raises(InputError, match="cannot be written"):
+        write_index(tmp_path / "none" / "list.csv", result)
+
+
+# --- the catalogue ----------------------------------------------------------------------------------------------------
+
+
+def chip_entries() -> list[Chips]:
+    found = []
+    for path in sorted(folder("data_catalog").rglob("*.yml")):
+        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found += [
+            Chips.model_validate({**held.get("defaults", {}), **e}) for e in held["entries"] if e.get("kind") == "chips"
+        ]
+    return found
+
+
+def test_entries_are_there():
+    assert {e.id for e in chip_entries()} == {
+        "digits",
+        "eurosat-rgb-200",
+        "nwpu-resisc-12",
+        "mstar-10",
+        "cifar10-6000",
+        "houston2013-pixels",
+    }
+
+
+@pytest.mark.parametrize("entry", [e for e in chip_entries() if e.layout != "digits"], ids=lambda e: e.id)
+def test_real_collections(entry, real_data):
+    scene = open_entry(entry)  # verifies the SHA-256 of the listing
+    name = "hsi" if entry.layout == "pixels" else "image"
+    assert scene.sizes["sample"] == entry.samples
+    assert scene["label"].attrs["names"] == entry.classes
+    assert np.isin(np.arange(len(entry.classes)), scene["label"]).all()
+    some = scene[name][:: max(1, entry.samples // 8)].values
+    assert np.isfinite(some).all()
+    assert 0 <= some.min() < some.max() <= 1
+    assert scene.attrs["citation"]
+    if entry.id == "nwpu-resisc-12":
+        assert (scene["split"] == "train").sum() == 720
+    for part in entry.files:
+        path = real_data / part.path
+        size = path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+        assert size == part.bytes
+
+
+def test_absent_collection_says_where_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    entry = next(e for e in chip_entries() if e.id == "eurosat-rgb-200")
+    with pytest.raises(InputError, match=r"zenodo.*WORKBENCH_DATA"):
+        open_entry(entry)
+
+
+def test_embedded_entry_needs_no_files(monkeypatch):
+    monkeypatch.delenv("WORKBENCH_DATA", raising=False)
+    scene = open_entry(next(e for e in chip_entries() if e.id == "digits"))
+    assert scene.attrs["licence"] == "CC BY 4.0"
+    assert scene.sizes["sample"] == 1797
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layout": "zip"},
+        {"listing_sha256": "0" * 64},
+        {"folders": ["x"]},
+        {"files": [{"path": "../x", "bytes": 1}]},
+        {"colour": 1},
+    ],
+)
+def test_entries_that_cannot_be(change):
+    good = next(e for e in chip_entries() if e.id == "digits").model_dump()
+    with pytest.raises(ValueError, match="validation error"):
+        Chips.model_validate({**good, **change})

@@ -1,0 +1,636 @@
+"""Labelled chips: folders and zips of images by class, tables of labelled pixels, the embedded digits; and coresets of them.
+
+    scene = open_chips("EuroSAT/2750")                       # CLASS/name.jpg
+    scene = open_chips(["cifar_train.zip", "cifar_test.zip"])   # train/CLASS/name.jpg, test/CLASS/name.jpg
+    scene = open_pixels("HSI_TrSet.mat", "TrLabel.mat")
+    scene = digits()
+
+gives `image (sample, band, y, x)` float32 in [0, 1], lazily (pixels: `hsi (sample, band, y, x)` with y = x = 1),
+`label (sample)` int64 with `attrs["names"]`, the coordinate `sample` (the relative path, the same on every machine) and,
+where folders say so, `split (sample)`: train, val or test.
+
+A collection of many files is identified by one SHA-256: that of the text with a line "SHA-256 of the file, two spaces,
+relative path, newline" for every image, sorted by path as UTF-8 - what `sha256sum` prints for the sorted list.
+
+Nothing is unpacked to disk. A zip that would is refused before it is read: paths that leave the folder, encrypted
+members, members that unpack to a hundred times their size or to more than memory should give.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import lzma
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+CHUNK = 64  # chips decoded at once
+MAX_MEMBER = 64 * 2**20  # bytes of one image, unpacked
+MAX_TOTAL = 8 * 2**30  # bytes of one zip, unpacked
+MAX_RATIO = 100  # unpacked to packed; JPEG and PNG are near 1
+MAX_PIXELS = 2**25  # of one chip
+
+Source = tuple[Path, str | None]  # a file, or a zip and the name of its member
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+def open_chips(
+    path: str | Path | Sequence[str | Path], *, names: Mapping[str, str] | None = None, verify: str | None = None
+) -> xr.Dataset:
+    """The scene of a folder of class folders, of a zip of the same, or of several of these together.
+
+    An image belongs to the class its folder is named after; a folder train, val or test above it gives the split. All
+    images must have the size of the first; colour is kept, other modes become grey or RGB.
+    names: folder -> name of the class, where folders are numbered. verify: SHA-256 the collection must have.
+
+    Raises InputError for a folder without images, images outside a class folder, one class only, a dangerous or damaged
+    zip, another SHA-256, and, when read, for an image that is damaged or of another size, named.
+    """
+    import dask.array as da
+    import xarray as xr
+
+    paths = [Path(p).expanduser() for p in ([path] if isinstance(path, str | Path) else path)]
+    found: dict[str, Source] = {}
+    for p in paths:
+        members = _zip_members(p) if p.is_file() else _folder_members(p)
+        twice = next((m for m in members if m in found), None)
+        if twice is not None:
+            raise InputError(f"The image {twice} is in two of the given collections; give each only once.")
+        found.update(members)
+    where = ", ".join(p.name for p in paths)
+    ids = sorted(found)
+    if not ids:
+        raise InputError(
+            f"{where} has no images ({', '.join(SUFFIXES)}); expected is CLASS/name.jpg or train/CLASS/name.jpg."
+        )
+    sha256 = listing_sha256(found)
+    if verify is not None and sha256 != verify:
+        raise InputError(
+            f"{where} is not the collection of the catalogue: the SHA-256 of its listing is {sha256}, not {verify}. "
+            "Remove or replace it, or open it by its path to use it as it is."
+        )
+    folders = [_class_of(i, where) for i in ids]
+    classes = sorted(set(folders))
+    if len(classes) < 2:
+        raise InputError(f"{where} has images of one class only ({classes[0]}); expected is one folder for each class.")
+    first = _decode(ids[0], _content(found[ids[0]]), None, None)
+    stack = _Stack([(i, found[i]) for i in ids], first.shape)
+    image = da.from_array(
+        stack,
+        chunks=(CHUNK, *first.shape),
+        name=f"chips-{sha256}",
+        asarray=True,
+        fancy=False,
+        meta=np.empty((0,) * 4, np.float32),
+    )
+    scene = _scene("image", image, [classes.index(f) for f in folders], [(names or {}).get(c, c) for c in classes], ids)
+    splits = [next((SPLITS[p.lower()] for p in PurePosixPath(i).parts[:-2] if p.lower() in SPLITS), "") for i in ids]
+    if all(splits):
+        scene = scene.assign_coords(split=("sample", np.array(splits)))
+    title = f"{len(ids)} chips of {len(classes)} classes in {where}"
+    scene.attrs = {"id": paths[0].stem, "title": title, "source": f"files in {where}", "sha256": sha256, "simulated": ""}
+    assert isinstance(scene, xr.Dataset)
+    return scene
+
+
+def open_pixels(
+    values: str | Path, labels: str | Path, *, keys: tuple[str | None, str | None] = (None, None), names: Sequence[str] = ()
+) -> xr.Dataset:
+    """The scene of a table of labelled spectra in two MATLAB 5 files: values (N, bands), labels (N,) from 1.
+
+    Gives `hsi (sample, band, y, x)` float32 with y = x = 1 and identifiers `pixel-00000`: such tables keep no positions.
+    keys: names of the two arrays, where a file holds several. names: of the classes 1, 2, ...
+    """
+    import dask.array as da
+
+    table, truth = (_mat(Path(p).expanduser(), k) for p, k in zip((values, labels), keys, strict=True))
+    truth = truth.reshape(-1)
+    if table.ndim != 2 or len(table) != len(truth):
+        raise InputError(
+            f"{Path(values).name} must hold (pixels, bands) for the {len(truth)} labels of {Path(labels).name}; it holds "
+            f"{' x '.join(map(str, table.shape))}."
+        )
+    found = np.unique(truth)
+    if found.min() < 1 or not np.array_equal(found, found.astype(int)):
+        raise InputError(f"Labels of pixels are whole numbers from 1; {Path(labels).name} has {found[0]} to {found[-1]}.")
+    known = [names[int(c) - 1] if int(c) <= len(names) else str(int(c)) for c in found]
+    ids = [f"pixel-{i:05d}" for i in range(len(truth))]
+    hsi = da.from_array(table.astype(np.float32)[:, :, None, None], chunks=(4096, -1, 1, 1))
+    scene = _scene("hsi", hsi, np.searchsorted(found, truth), known, ids)
+    sha256 = listing_sha256({Path(p).name: (Path(p).expanduser(), None) for p in (values, labels)})
+    scene.attrs = {
+        "id": Path(values).stem,
+        "title": f"{len(ids)} labelled pixels, {table.shape[1]} bands",
+        "source": f"files {Path(values).name}, {Path(labels).name}",
+        "sha256": sha256,
+        "simulated": "",
+    }
+    return scene
+
+
+def digits() -> xr.Dataset:
+    """1797 real handwritten digits of 8 x 8 pixels in ten classes, which scikit-learn brings along; no download.
+
+    C. Kaynak, "Methods of Combining Multiple Classifiers and Their Applications to Handwritten Digit Recognition", MSc
+    thesis, Bogazici University, 1995; UCI repository, "Optical Recognition of Handwritten Digits".
+    """
+    import dask.array as da
+
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise InputError(
+            "The digits come with scikit-learn, which is not installed; run: pip install scikit-learn."
+        ) from None
+    data = load_digits()
+    values = (data.images / 16).astype(np.float32)[:, None]  # 0..16 -> 0..1
+    ids = [f"digit-{i:04d}" for i in range(len(values))]
+    scene = _scene(
+        "image", da.from_array(values, chunks=(CHUNK * 8, 1, 8, 8)), data.target, [str(i) for i in range(10)], ids
+    )
+    digest = hashlib.sha256(values.tobytes() + data.target.astype("<i8").tobytes()).hexdigest()
+    scene.attrs = {
+        "id": "digits",
+        "title": "1797 handwritten digits",
+        "source": "scikit-learn",
+        "sha256": digest,
+        "simulated": "",
+    }
+    return scene
+
+
+def listing_sha256(members: Mapping[str, Source]) -> str:
+    """SHA-256 over "<SHA-256>  <path>" lines sorted by path; the empty listing gives e3b0c442..."""
+    lines = sorted(
+        (name.encode(), hashlib.sha256(_content(source)).hexdigest().encode()) for name, source in members.items()
+    )
+    return hashlib.sha256(b"".join(digest + b"  " + name + b"\n" for name, digest in lines)).hexdigest()
+
+
+def _scene(name: str, values: Any, label: Any, names: Sequence[str], ids: Sequence[str]) -> xr.Dataset:
+    import xarray as xr
+
+    _, bands, height, width = values.shape
+    return xr.Dataset(
+        {
+            name: (("sample", "band", "y", "x"), values),
+            "label": ("sample", np.asarray(label, np.int64), {"names": list(names)}),
+        },
+        coords={
+            "sample": np.array(ids),
+            "band": np.arange(bands),
+            "y": np.arange(height, dtype=np.float64),
+            "x": np.arange(width, dtype=np.float64),
+        },
+    )
+
+
+def _class_of(identifier: str, where: str) -> str:
+    parts = PurePosixPath(identifier).parts
+    if len(parts) < 2 or parts[-2].lower() in SPLITS:
+        raise InputError(
+            f"The image {identifier} in {where} lies in no class folder; expected is CLASS/name.jpg or train/CLASS/name.jpg."
+        )
+    return parts[-2]
+
+
+# --- folders, zips, images --------------------------------------------------------------------------------------------
+
+
+def _folder_members(folder: Path) -> dict[str, Source]:
+    if not folder.is_dir():
+        raise InputError(f"There is no folder or zip {folder}; check the path.")
+    files = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return {p.relative_to(folder).as_posix(): (p, None) for p in files}
+
+
+def _zip_members(path: Path) -> dict[str, Source]:
+    """Every image of a zip, after a look at all members; raises InputError for a dangerous one."""
+    members = _archive(path, path.stat().st_mtime_ns).infolist()
+    seen: set[str] = set()
+    for member in members:
+        why = "is there twice" if member.filename in seen else _dangerous(member)
+        if why:
+            raise InputError(f"{path.name} is refused: its member {member.filename!r} {why}. Nothing was unpacked.")
+        seen.add(member.filename)
+    total = sum(m.file_size for m in members)
+    if total > MAX_TOTAL:
+        raise InputError(
+            f"{path.name} is refused: it unpacks to {total / 2**30:.1f} GiB, more than {MAX_TOTAL / 2**30:.0f}. "
+            "Unpack it yourself if you trust it, and give the folder."
+        )
+    return {m.filename: (path, m.filename) for m in members if m.filename.lower().endswith(SUFFIXES)}
+
+
+@lru_cache(maxsize=4)
+def _archive(path: Path, changed: int) -> zipfile.ZipFile:
+    """The open zip: its list of members is read once, and several threads may read from it."""
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        raise InputError(
+            f"{path.name} cannot be read as a zip ({error}); get it again, or unpack it and give the folder."
+        ) from None
+
+
+def _content(source: Source) -> bytes:
+    """The bytes of an image."""
+    path, member = source
+    try:
+        return path.read_bytes() if member is None else _archive(path, path.stat().st_mtime_ns).read(member)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, KeyError, EOFError, RuntimeError) as error:
+        raise InputError(f"The image {member or path} cannot be read ({error}); get the collection again.") from None
+
+
+def _dangerous(member: zipfile.ZipInfo) -> str | None:
+    name = member.orig_filename
+    if name.startswith(("/", "\\")) or "\\" in name or ":" in name or "\0" in name or ".." in PurePosixPath(name).parts:
+        return "has a path that leaves the folder"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "is a link"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    if member.file_size > MAX_MEMBER:
+        return f"unpacks to {member.file_size / 2**20:.0f} MiB"
+    if member.file_size > 2**20 and member.file_size > MAX_RATIO * max(member.compress_size, 1):
+        return f"unpacks to {member.file_size / max(member.compress_size, 1):.0f} times its size"
+    return None
+
+
+class _Stack:
+    """Many images as one array (sample, band, y, x); an image is decoded when it is asked for."""
+
+    dtype, ndim = np.dtype(np.float32), 4
+
+    def __init__(self, sources: Sequence[tuple[str, Source]], shape: tuple[int, ...]) -> None:
+        self.sources, self.shape = list(sources), (len(sources), *shape)
+
+    def __getitem__(self, key: tuple[slice | int, ...]) -> np.ndarray:
+        first = self.sources[0][0]
+        if not isinstance(key[0], slice):
+            name, source = self.sources[key[0]]
+            return _decode(name, _content(source), self.shape[1:], first)[key[1:]]
+        chips = [_decode(name, _content(source), self.shape[1:], first) for name, source in self.sources[key[0]]]
+        stack = np.stack(chips) if chips else np.empty((0, *self.shape[1:]), np.float32)
+        return stack[(slice(None), *key[1:])]
+
+
+def _decode(name: str, content: bytes, shape: tuple[int, ...] | None, like: str | None) -> np.ndarray:
+    """One image -> (band, y, x) float32 in [0, 1]; `shape` is what it must have, `like` who says so."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise InputError(f"The image {name} has {width} x {height} pixels; chips have at most {MAX_PIXELS} in all.")
+            if shape is not None and (height, width) != shape[1:]:
+                raise InputError(
+                    f"The image {name} has {height} x {width} pixels, but {like} has {shape[1]} x {shape[2]}; chips of one "
+                    "collection must be of one size."
+                )
+            deep = image.mode.startswith("I")
+            want = "L" if image.mode in ("1", "L", "LA") else "RGB"
+            if shape is not None and not deep:
+                want = "L" if shape[0] == 1 else "RGB"
+            values = np.asarray(image if deep else image.convert(want))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"The image {name} cannot be read ({error}); it is damaged or no image. Remove or replace it."
+        ) from None
+    values = values.astype(np.float32) / (65535 if deep else 255)
+    return np.ascontiguousarray(values[None] if values.ndim == 2 else values.transpose(2, 0, 1))
+
+
+def _mat(path: Path, key: str | None) -> np.ndarray:
+    import scipy.io
+
+    if not path.is_file():
+        raise InputError(f"There is no file {path}; check the path.")
+    try:
+        held = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__") and isinstance(v, np.ndarray)}
+    except Exception as error:  # the reader of this format raises anything on damaged input
+        raise InputError(f"{path.name} cannot be read as MATLAB 5 ({type(error).__name__}: {error}).") from None
+    if key is None and len(held) != 1:
+        raise InputError(f"{path.name} holds {', '.join(held) or 'no array'}; name the one to use with keys=.")
+    if key is not None and key not in held:
+        raise InputError(f"{path.name} has no array {key!r}; it has {', '.join(held)}.")
+    values = held[key or next(iter(held))]
+    if values.dtype.kind not in "buif":
+        raise InputError(f"{path.name} must hold real numbers; it holds {values.dtype}.")
+    return values
+
+
+# --- coresets ---------------------------------------------------------------------------------------------------------
+
+
+def subset(scene: xr.Dataset, kept: xr.DataArray, test: Sequence[str] | np.ndarray | None = None) -> xr.Dataset:
+    """The scene with only the kept training samples: the coreset, to be opened or trained on like any scene.
+
+    kept: bool `(sample)` over the training samples. test: identifiers of the test samples, which stay; None: all that `kept`
+    does not name. Both are told by `split`. In a scene of labelled pixels the identifiers are "row,column"; dropped pixels
+    become unlabelled (-1), and `split (y, x)` is 0 for training, 1 for test, -1 for neither.
+
+    Raises InputError when `kept` names samples that this scene does not have.
+    """
+    names, keep = kept["sample"].values.astype(str), kept.values.astype(bool)
+    if "sample" in scene.dims:
+        own = scene["sample"].values.astype(str)
+        lost = np.setdiff1d(names, own)
+        if len(lost):
+            raise InputError(
+                f"{len(lost)} samples of this selection are not in the scene ({', '.join(lost[:3])}, ...): it was made "
+                "for other data, or the data changed. Open the scene it was made for."
+            )
+        chosen = np.isin(own, names[keep])
+        stays = chosen | (~np.isin(own, names) if test is None else np.isin(own, np.asarray(test, str)))
+        others = scene["split"].values if "split" in scene.coords else np.full(len(own), "test")
+        split = np.where(chosen, "train", others)
+        return scene.assign_coords(split=("sample", split)).isel(sample=np.flatnonzero(stays))
+    if "truth" not in scene:
+        raise InputError("A coreset needs samples: chips with 'label' (sample), or a scene with 'truth' (y, x).")
+    truth = scene["truth"].values.copy()
+    split = np.full(truth.shape, 1 if test is None else -1, np.int8)
+    if test is not None:
+        split[_positions(test, truth.shape)] = 1
+    rows, columns = _positions(names, truth.shape)
+    split[rows, columns] = 0
+    truth[rows[~keep], columns[~keep]] = -1
+    changed = scene.assign(truth=(scene["truth"].dims, truth.astype(np.int16), scene["truth"].attrs))
+    return changed.assign_coords(split=(("y", "x"), split))
+
+
+def _positions(names: Sequence[str] | np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of identifiers of pixels."""
+    try:
+        rows, columns = np.array([str(n).split(",") for n in names], int).reshape(-1, 2).T
+        inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+    except ValueError:
+        inside = np.zeros(1, bool)
+    if not inside.all():
+        raise InputError('This selection does not name pixels of the scene; identifiers of pixels are "row,column".')
+    return rows, columns
+
+
+def write_index(path: str | Path, result: xr.Dataset) -> Path:
+    """The table of a result, one line a training sample: sample, label, kept, score and rivals; CSV, or Parquet by suffix.
+
+    Raises InputError when the file cannot be written, or for Parquet without pyarrow.
+    """
+    path = Path(path)
+    columns = {str(n): v.values for n, v in result.data_vars.items() if v.dims == ("sample",)}
+    first = [n for n in ("label", "kept", "score") if n in columns]
+    table = {
+        "sample": result["sample"].values.astype(str),
+        **{n: columns[n] for n in [*first, *sorted(set(columns) - set(first))]},
+    }
+    import pandas as pd
+
+    frame = pd.DataFrame(table)
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            frame.to_parquet(path, index=False)
+        else:
+            frame.to_csv(path, index=False)
+    except ImportError:
+        raise InputError(
+            "Parquet needs pyarrow, which is not installed; run: pip install pyarrow, or choose a .csv file."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from None
+    return path
+
+
+class Coreset(BaseModel):
+    """A selection of a scene's samples as a file of its own, which can be opened and trained on at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["coreset"] = "coreset"
+    of: str = Field(description="catalogue name or path of the scene")
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the scene it was chosen from")
+    selector: str = Field(description="which score chose")
+    keep: float = Field(gt=0, le=1, description="share kept")
+    kept: list[str]
+    dropped: list[str]
+    test: list[str] | None = Field(None, description="test samples; none: all others")
+
+
+def write_coreset(
+    path: str | Path,
+    of: str,
+    fingerprint: str,
+    kept: xr.DataArray,
+    test: Sequence[str] | np.ndarray | None = None,
+    selector: str = "tdds",
+) -> Path:
+    """Write a coreset of the scene `of` (a catalogue name or path) as a YAML file for `open_coreset`.
+
+    From a result r of tdds: write_coreset(path, of, r.attrs["scene_fingerprint"], r["kept"], r["test_sample"].values).
+    """
+    import yaml
+
+    names, keep = kept["sample"].values.astype(str), kept.values.astype(bool)
+    entry = Coreset(
+        of=of,
+        fingerprint=fingerprint,
+        selector=selector,
+        keep=float(keep.mean()),
+        kept=names[keep].tolist(),
+        dropped=names[~keep].tolist(),
+        test=None if test is None else np.asarray(test, str).tolist(),
+    )
+    try:
+        Path(path).write_text(yaml.safe_dump(entry.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from None
+    return Path(path)
+
+
+def open_coreset(path: str | Path, opener: Callable[[str], xr.Dataset]) -> xr.Dataset:
+    """The scene of a coreset file: `opener` opens the scene it was chosen from, `subset` does the rest.
+
+    Raises InputError when the scene is not what it was when the coreset was chosen (SHA-256).
+    """
+    import xarray as xr
+    import yaml
+
+    from workbench.scene import fingerprint
+
+    try:
+        entry = Coreset.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}).") from None
+    except (yaml.YAMLError, ValidationError) as error:
+        raise InputError(
+            f"{path} is not a coreset file: {str(error).splitlines()[0]}. Write one with write_coreset."
+        ) from None
+    scene = opener(entry.of)
+    if fingerprint(scene) != entry.fingerprint:
+        raise InputError(
+            f"The scene {entry.of!r} changed since this coreset was chosen (hash {fingerprint(scene)[:12]}, then "
+            f"{entry.fingerprint[:12]}); put the old data back, or choose anew."
+        )
+    names = [*entry.kept, *entry.dropped]
+    chosen = subset(scene, xr.DataArray(np.arange(len(names)) < len(entry.kept), {"sample": names}, "sample"), entry.test)
+    note = f"coreset: {len(entry.kept)} of {len(names)} training samples of {entry.of}, chosen by {entry.selector}"
+    notes = "\n".join([n for n in str(scene.attrs.get("notes", "")).splitlines() if n] + [note])
+    digest = hashlib.sha256((entry.fingerprint + "\n" + "\n".join(entry.kept)).encode()).hexdigest()
+    chosen.attrs = {
+        **scene.attrs,
+        "id": Path(path).stem,
+        "title": f"{scene.attrs.get('title', entry.of)} ({note})",
+        "sha256": digest,
+        "notes": notes,
+    }
+    return chosen
+
+
+# --- catalogue entries ------------------------------------------------------------------------------------------------
+
+
+def _relative(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or "\\" in path or ".." in parts or ":" in path:
+        raise ValueError("must be a relative path with forward slashes and without ..")
+    return path
+
+
+class Part(BaseModel):
+    """A file or folder of an entry, below WORKBENCH_DATA or the cache."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[str, AfterValidator(_relative)]
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="of this file; a folder has the entry's listing_sha256"
+    )
+    bytes: int = Field(gt=0)
+    url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
+
+
+class Chips(BaseModel):
+    """Catalogue entry of labelled chips: a folder or zips of images, two MATLAB tables, or the embedded digits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["chips"]
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    sensor: str
+    publisher: str
+    citation: str
+    licence: str
+    notes: list[str] = []
+    layout: Literal["folder", "zip", "pixels", "digits"]
+    files: list[Part] = []
+    listing_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of the sorted listing of all images")
+    obtain: str | None = Field(None, description="where a person gets the files, when they cannot be downloaded one by one")
+    samples: int = Field(gt=1)
+    classes: list[str] = Field(min_length=2)
+    folders: list[str] = Field([], description="folder of each class, where it is not named like the class")
+    keys: tuple[str | None, str | None] = Field((None, None), description="arrays of values and labels, layout pixels")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Chips:
+        if self.folders and len(self.folders) != len(self.classes):
+            raise ValueError("folders must name one folder for each class")
+        if (self.layout in ("folder", "zip")) != (self.listing_sha256 is not None):
+            raise ValueError("listing_sha256 belongs to the layouts folder and zip, and only to them")
+        counts = {
+            "folder": len(self.files) == 1,
+            "zip": len(self.files) > 0,
+            "pixels": len(self.files) == 2,
+            "digits": not self.files,
+        }
+        if not counts[self.layout]:
+            raise ValueError(f"layout {self.layout} has another number of files")
+        return self
+
+
+def open_entry(entry: Chips) -> xr.Dataset:
+    """The scene of a catalogue entry, verified, with its provenance; files are looked up as `workbench.data.fetch` says."""
+    places = locate(entry)
+    if entry.layout == "digits":
+        scene = digits()
+    elif entry.layout == "pixels":
+        scene = open_pixels(places[0], places[1], keys=entry.keys, names=entry.classes)
+    else:
+        scene = open_chips(places, names=dict(zip(entry.folders, entry.classes, strict=False)), verify=entry.listing_sha256)
+    if scene.sizes["sample"] != entry.samples:
+        raise InputError(f"{entry.id} should have {entry.samples} samples; {scene.sizes['sample']} were found.")
+    scene.attrs.update(
+        id=entry.id,
+        title=entry.title,
+        source=entry.publisher,
+        sensor=entry.sensor,
+        citation=entry.citation,
+        licence=entry.licence,
+        notes="\n".join(entry.notes),
+    )
+    return scene
+
+
+def card(entry: Chips) -> list[str]:
+    """Lines that describe an entry, without opening or downloading anything."""
+    lines = [f"  chips: {entry.samples} samples of {len(entry.classes)} classes, {entry.sensor}"]
+    lines += [f"  classes: {', '.join(entry.classes)}", f"  publisher: {entry.publisher}"]
+    if entry.listing_sha256:
+        lines.append(f"  sha256 of the listing: {entry.listing_sha256}")
+    for part in entry.files:
+        lines.append(
+            f"  file: {part.path} ({part.bytes / 1e6:.1f} MB){'' if part.sha256 is None else ', sha256 ' + part.sha256}"
+        )
+    if entry.obtain:
+        lines.append(f"  obtain: {entry.obtain}")
+    return lines
+
+
+def locate(entry: Chips) -> list[Path]:
+    """Where the files or the folder of an entry are on this machine; single files are downloaded where they can be.
+
+    Raises InputError when they are absent: it says where they belong and who has them.
+    """
+    from workbench.data import fetch
+
+    if all(part.sha256 and part.url for part in entry.files):
+        return fetch.get(entry.id, entry.files)  # type: ignore[arg-type]
+    named = os.environ.get("WORKBENCH_DATA")
+    for place in [*([Path(named).expanduser()] if named else []), fetch.cache()]:
+        paths = [place / part.path for part in entry.files]
+        if all(p.exists() for p in paths):
+            return paths
+    raise InputError(
+        f"{entry.id} is not on this machine, and it cannot be downloaded file by file. Get it from "
+        f"{entry.obtain or entry.publisher}, "
+        f"put it at {entry.files[0].path} below a folder, and name that folder in WORKBENCH_DATA; or open a folder of class "
+        "folders by its path. The scene 'digits' needs no files."
+    )
