@@ -42,7 +42,9 @@ def main() -> int:
         print(f"workbench: {error}", file=sys.stderr)
         return 2
     numbers = runs.metrics(folder)
-    print(f"\nAUC(D,F) on {SCENE} (simulated), mean ± standard deviation over three seeds where a method draws random numbers")
+    print(
+        f"\nAUC(D,F) on {SCENE} (simulated), mean ± standard deviation over three seeds where a method draws random numbers"
+    )
     for name, title in HEADLINE.items():
         print(f"  {title:<24} {told(numbers, f'auc_{name}')}")
     print(f"\nReport ({time.monotonic() - begun:.0f} s): {page}\n")

@@ -319,7 +319,8 @@ code { font-size: .88em; } .output_stderr pre { background: #fdecea; }
 def html(executed: NotebookNode, title: str, method: str = "") -> str:
     """The executed notebook as one page without code, scripts or anything from elsewhere.
 
-    Cells tagged `lab-only`, and those tagged `only-NAME` for another method than this one, are left out. A content security policy in the page forbids every request, so that this stays true whatever a cell shows.
+    Cells tagged `lab-only`, and those tagged `only-NAME` for another method than this one, are left out. A content security
+    policy in the page forbids every request, so that this stays true whatever a cell shows.
     """
     from nbconvert import HTMLExporter
 
@@ -382,7 +383,7 @@ HOLDS, FAILS, UNDECIDED, UNTESTED = "holds", "does not hold here", "undecided", 
 
 @dataclass(frozen=True)
 class Claim:
-    """"Ours is higher than the control", and what this run allows to be said of it.
+    """ "Ours is higher than the control", and what this run allows to be said of it.
 
     ours, control: one number per seed, in the same order, so that they are compared seed by seed; what draws nothing has
     one. Empty: the scene has no truth. random: whether either side draws random numbers.
@@ -439,7 +440,13 @@ class Claim:
 
 
 # name of a metric -> its heading; lower is better for auc_f_tau alone
-METRICS = {"auc": "AUC(D,F)", "auc_f_tau": "AUC(F,τ)", "auc_d_tau": "AUC(D,τ)", "pd_at_pf_001": "PD at PF 0.01", "pd_at_pf_0001": "PD at PF 0.001"}
+METRICS = {
+    "auc": "AUC(D,F)",
+    "auc_f_tau": "AUC(F,τ)",
+    "auc_d_tau": "AUC(D,τ)",
+    "pd_at_pf_001": "PD at PF 0.01",
+    "pd_at_pf_0001": "PD at PF 0.001",
+}
 
 
 def evaluate(score: xr.DataArray, truth: xr.DataArray) -> dict[str, float]:
@@ -485,7 +492,10 @@ def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
         ("time of all runs", f"{sum(f['seconds'] for f in facts):.1f} s: {', '.join(each)}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in about["versions"].items())),
         ("commit", commit),
-        ("machine", f"{about['platform']}; device {about.get('device', 'cpu')}, torch threads: {about.get('threads', 'not used')}"),
+        (
+            "machine",
+            f"{about['platform']}; device {about.get('device', 'cpu')}, torch threads: {about.get('threads', 'not used')}",
+        ),
         ("fingerprint of the scene", about["scene"]["fingerprint"]),
     ]
 

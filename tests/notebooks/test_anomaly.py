@@ -120,7 +120,18 @@ def test_notebook_kept_with_the_page_has_no_trouble_in_it(made: Path) -> None:
 
 def test_plain_papermill(tmp_path: Path) -> None:
     """By hand: papermill notebooks/anomaly.ipynb out.ipynb -p smoke True."""
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "-k", "python3", "-p", "smoke", "True"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(NOTEBOOK),
+        str(tmp_path / "out.ipynb"),
+        "-k",
+        "python3",
+        "-p",
+        "smoke",
+        "True",
+    ]
     command += ["-p", "method", "ridge-rx", "-p", "run_dir", str(tmp_path / "runs"), "--no-progress-bar"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -129,7 +140,9 @@ def test_plain_papermill(tmp_path: Path) -> None:
     assert not [n for n in numbers if "trained" in n]  # BSDM was not asked for
     text = (tmp_path / "out.ipynb").read_text()
     assert "ridge-RX beats RX" in text
-    assert "BSDM + RX" not in "".join(str(o) for c in nbformat.reads(text, 4).cells if c.cell_type == "code" for o in c.outputs)
+    assert "BSDM + RX" not in "".join(
+        str(o) for c in nbformat.reads(text, 4).cells if c.cell_type == "code" for o in c.outputs
+    )
 
 
 def test_scene_without_truth(tmp_path: Path, small_scene) -> None:  # noqa: ANN001

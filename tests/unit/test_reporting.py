@@ -49,7 +49,9 @@ class TestClaim:
         assert claim.verdict == "undecided"
         assert "one seed" in claim.row()[3]
 
-    @pytest.mark.parametrize(("ours", "verdict"), [(0.91, "holds"), (0.90, "does not hold here"), (0.89, "does not hold here")])
+    @pytest.mark.parametrize(
+        ("ours", "verdict"), [(0.91, "holds"), (0.90, "does not hold here"), (0.89, "does not hold here")]
+    )
     def test_without_randomness_the_sign_decides(self, ours: float, verdict: str) -> None:
         assert Claim("", [ours], [0.90], random=False).verdict == verdict
 
@@ -138,7 +140,9 @@ class TestRunNotebook:
 
         spec = tmp_path / "share" / "kernels" / "python3"  # a kernelspec of that name that leads elsewhere
         spec.mkdir(parents=True)
-        (spec / "kernel.json").write_text(json.dumps({"argv": ["/nowhere/python"], "display_name": "x", "language": "python"}))
+        (spec / "kernel.json").write_text(
+            json.dumps({"argv": ["/nowhere/python"], "display_name": "x", "language": "python"})
+        )
         monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
         path = notebook(tmp_path / "n.ipynb", "import sys; print(sys.executable)")
         done = run_notebook(path, {}, tmp_path / "out" / "report.ipynb", progress=False)

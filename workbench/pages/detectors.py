@@ -18,6 +18,7 @@ from workbench.views.card import explain, explanation, html, problem, say
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.image import ImageView
 from workbench.views.maps import OWN, RANK, ScoreMap
+from workbench.views.plots import held
 
 if TYPE_CHECKING:
     from workbench.pages.anomaly import Explorer
@@ -108,11 +109,11 @@ class Compare:
 
         self.chosen.param.watch(lambda e: page.param.update(detector=e.new), "value")
         self.cuts.param.watch(lambda e: self._refitting or page.param.update(flag=e.new), "value")
-        page.param.watch(lambda _: self.overlay.show(page.explore.rgb), ["preset"])
-        self.logs.param.watch(lambda e: self.roc.set_log(e.new), "value")
+        page.param.watch(held(lambda _: self.overlay.show(page.explore.rgb)), "preset")
+        self.logs.param.watch(held(lambda e: self.roc.set_log(e.new)), "value")
         for widget in (self.scales, self.palettes):
-            widget.param.watch(self._scale, "value")
-        self.local_button.on_click(lambda _: self.start_local())
+            widget.param.watch(held(self._scale), "value")
+        self.local_button.on_click(held(lambda _: self.start_local()))
         for view in (self.overlay, *self.maps.values()):
             view.on_tap(page.pick)
 

@@ -12,7 +12,7 @@ import xarray as xr
 from workbench.views import save
 from workbench.views.card import explain, html, say
 from workbench.views.image import ImageView, coloured, composite, presets
-from workbench.views.plots import PICKS
+from workbench.views.plots import PICKS, held
 from workbench.views.spectra import SpectraView
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ class Explore:
             margin=(8, 4),
         )
 
-        self.presets.param.watch(self._preset_chosen, "value")
-        self.slider.param.watch(self._band_chosen, "value")
+        self.presets.param.watch(held(self._preset_chosen), "value")
+        self.slider.param.watch(held(self._band_chosen), "value")
         page.param.watch(self.draw, ["look", "preset", "band", "palette"])
-        page.param.watch(self.outline, "outline")
+        page.param.watch(held(self.outline), "outline")
         for widget in (self.which, self.relative):
-            widget.param.watch(self.draw_spectra, "value")
+            widget.param.watch(held(self.draw_spectra), "value")
         self.clear.on_click(lambda _: page.unpick())
         self.image.on_tap(page.pick)
 

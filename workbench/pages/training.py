@@ -18,6 +18,7 @@ from workbench.views.card import explain, heading
 from workbench.views.curves import Curves
 from workbench.views.form import Form
 from workbench.views.player import Player
+from workbench.views.plots import held
 from workbench.views.steps import Steps, Still
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Train:
         self.player.on("pause", lambda: self.ask("pause"))
         self.player.on("resume", self.resume)
         self.player.on("stop", lambda: self.ask("stop"))
-        self.earlier.param.watch(lambda e: e.new and e.new != page.run and self.follow(e.new), "value")
+        self.earlier.param.watch(held(lambda e: e.new and e.new != page.run and self.follow(e.new)), "value")
         self.steps.on_move(self._moved)
         for view in (self.steps.quiet, self.steps.background, self.steps.score):
             view.on_tap(page.pick)

@@ -53,7 +53,8 @@ def card(scene: xr.Dataset) -> str:
     title = say(str(a.get("title") or a.get("id") or "Scene"))
     return (
         f'<div style="font-size:13px;line-height:1.4">{head}<b style="font-size:14px">{title}</b>{_table(facts)}'
-        f'<details style="margin-top:4px"><summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>{folded}</details></div>'
+        '<details style="margin-top:4px"><summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>'
+        f"{folded}</details></div>"
     )
 
 

@@ -1,9 +1,9 @@
 """Forms and progress bars inside a notebook cell, as ipywidgets; the dashboard's counterparts are `form` and `player`.
 
-    settings = form(Config)          # shown as the cell's value
-    settings.overrides               # {"steps": 60}
-    outcome = progress(trace, folder)
-    watch(folder)                    # a run that goes on in another process
+settings = form(Config)          # shown as the cell's value
+settings.overrides               # {"steps": 60}
+outcome = progress(trace, folder)
+watch(folder)                    # a run that goes on in another process
 """
 
 from __future__ import annotations

@@ -274,7 +274,9 @@ def by_pass(trained: np.ndarray, untrained: np.ndarray, levels: Mapping[str, flo
     for name, values in (("BSDM trained", trained), ("BSDM untrained", untrained)):
         colour, line = style(name)
         axes.fill_between(k, values.min(0), values.max(0), color=colour, alpha=0.18, linewidth=0)
-        axes.plot(k, values.mean(0), line, color=colour, marker="o", markersize=4, label=f"{name}, mean of {len(values)} seeds")
+        axes.plot(
+            k, values.mean(0), line, color=colour, marker="o", markersize=4, label=f"{name}, mean of {len(values)} seeds"
+        )
     for name, value in levels.items():
         axes.axhline(value, color=style(name)[0], linewidth=1.1, linestyle=":" if name == "RX" else "-.", label=name)
     axes.set(xlabel="passes through the network, k (0: the scene itself)", ylabel="AUC(D,F) of RX after pass k (no unit)")
@@ -290,7 +292,9 @@ def film(result: xr.Dataset, truth: np.ndarray | None, most: int = 6) -> Figure:
     result: with `quiet_k`, `background_k (k, quiet_band, y, x)`, `score_k (k, y, x)`, and `auc_k`, `range_k (k)` where known.
     """
     last = result.sizes["k"] - 1
-    wanted = (0, 1, 2, 3, 5, 10) if last == 10 and most == 6 else np.unique(np.linspace(0, last, min(most, last + 1)).round())
+    wanted = (
+        (0, 1, 2, 3, 5, 10) if last == 10 and most == 6 else np.unique(np.linspace(0, last, min(most, last + 1)).round())
+    )
     ks = [int(k) for k in wanted]
     height, width = result["score_k"].shape[1:]
     side = min(WIDTH / len(ks), 2.2)

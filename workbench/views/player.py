@@ -9,6 +9,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from workbench.views.card import html, say
+from workbench.views.plots import held
 
 COLOURS = {
     "idle": "#8A8A8A", "starting": "#3FA0E0", "running": "#00A878", "paused": "#E69F00",
@@ -37,7 +38,7 @@ class Player:
         self.show("idle")
 
     def on(self, name: str, then: Callable[[], None]) -> None:
-        getattr(self, name).on_click(lambda _: then())
+        getattr(self, name).on_click(held(lambda _: then()))
 
     def show(self, status: str, lines: Sequence[Mapping[str, Any]] = (), error: str | None = None, folder: str = "") -> None:
         """Show where a run stands. status: one of `Live.status`, or idle. lines: its events so far."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import panel as pn
 from bokeh.core.properties import field
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, CrosshairTool, Glyph, GlyphRenderer, Range1d, Scatter, Segment, Span, Text
@@ -30,6 +31,19 @@ def plot(x: str, y: str, *, height: int = 260, **options: Any) -> figure:
     made.toolbar.logo = None
     made.toolbar.autohide = True
     return made
+
+
+def held(then: Callable[..., Any]) -> Callable[..., None]:
+    """`then` for a widget to call: what it changes in Bokeh models is sent when it is through, and all at once.
+
+    Panel calls the listeners of its widgets without the document's lock, under which alone Bokeh sends changes at once.
+    """
+
+    def called(*given: Any) -> None:
+        with pn.io.hold():
+            then(*given)
+
+    return called
 
 
 def draw(made: figure, source: ColumnDataSource, glyph: Glyph) -> GlyphRenderer:

@@ -18,7 +18,7 @@ import xarray as xr
 from workbench.views.card import html
 from workbench.views.image import ImageView, composite
 from workbench.views.maps import ScoreMap
-from workbench.views.plots import Frame
+from workbench.views.plots import Frame, held
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Steps:
         )
         self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(6, 8))
         self.text = html(margin=(0, 8))
-        self.which.param.watch(self._switched, "value")
-        self.slider.param.watch(self._dragged, "value")
-        self.follow.param.watch(self._switched, "value")
+        self.which.param.watch(held(self._switched), "value")
+        self.slider.param.watch(held(self._dragged), "value")
+        self.follow.param.watch(held(self._switched), "value")
         self.panel = pn.Column(
             pn.Row(self.which, self.follow, self.slider, sizing_mode="stretch_width"),
             self.text,
