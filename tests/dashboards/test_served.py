@@ -111,6 +111,7 @@ def test_a_visitor_picks_a_pixel_trains_and_stops(server):
         page.get_by_label("Log false-alarm axis").click()
         page.wait_for_function("() => location.search.includes('detector=pca-rx')")
         page.get_by_role("tab", name="Explore").click()
+        page.wait_for_function("() => !location.search.includes('tab=')")
         address = page.url
         again, second = visit(opened, address)
         again.get_by_text("20, 30").wait_for()

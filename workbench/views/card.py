@@ -51,11 +51,9 @@ def card(scene: xr.Dataset) -> str:
     folded = _table(more) + (f'<ul style="margin:4px 0 0;padding-left:18px">{notes}</ul>' if notes else "")
     head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
     title = say(str(a.get("title") or a.get("id") or "Scene"))
-    return (
-        f'<div style="font-size:13px;line-height:1.4">{head}<b style="font-size:14px">{title}</b>{_table(facts)}'
-        '<details style="margin-top:4px"><summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>'
-        f"{folded}</details></div>"
-    )
+    top = f'{head}<b style="font-size:14px">{title}</b>{_table(facts)}'
+    under = f'<summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>{folded}'
+    return f'<div style="font-size:13px;line-height:1.4">{top}<details style="margin-top:4px">{under}</details></div>'
 
 
 def _table(facts: list[tuple[str, str]]) -> str:
