@@ -1,0 +1,219 @@
+"""Gradient compressors that RS-DGC is measured against, each as a DDP model with its hook and an exact byte count.
+
+    ddp, rival = wrap("topk", model, density=0.01, momentum=0.9)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=rival.optimiser_momentum)
+    ...
+    rival.counted                   # bytes sent by all ranks together since the start
+
+    dense         all-reduce of float32, torch's own DDP
+    fp16          all-reduce of float16, torch's fp16_compress_hook
+    powersgd      T. Vogels, S. P. Karimireddy, M. Jaggi, NeurIPS 2019, arXiv 1905.13727; torch's powerSGD_hook
+    topk          largest entries with error feedback: S. U. Stich et al., NeurIPS 2018, arXiv 1809.07599
+    randomk       random entries with error feedback (same source); one draw for all ranks, so no positions are sent
+    dgc           Y. Lin et al., ICLR 2018, arXiv 1712.01887: momentum correction, factor masking, sampled threshold
+    no-feedback   RS-DGC's entries, but what is not sent is forgotten: an ablation
+    rsdgc         the method itself, with a reconstructed indicator
+
+A compressor that could be split into compress and decompress would leave communication to its caller; PowerSGD talks
+between two halves of its work, so what all share is a hook. PowerSGD starts collectives in callbacks, where ranks with
+several buckets may disagree on the order and gloo aborts: it gets one bucket, larger than the model.
+"""
+
+# no `from __future__ import annotations`: DDP checks the hooks' annotations themselves, not their names
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook, fp16_compress_hook
+from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from workbench.errors import InputError, did_you_mean
+from workbench.parts.gradients import RSDGC, rsdgc_hook
+from workbench.parts.wire import all_reduce_bytes
+from workbench.parts.wire import broadcast_bytes as broadcast
+
+
+class Rival(Protocol):
+    """What every compressor shows. `sent`: bytes of this rank's messages; `counted`: sent by all ranks, since the start.
+
+    optimiser_momentum: what the optimiser is to have. skipped: whether the last backward pass was not finite on some
+    rank; the same on all ranks, and its step must not be taken.
+    """
+
+    sent: int
+    counted: int
+    optimiser_momentum: float
+
+    @property
+    def skipped(self) -> bool: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None: ...
+
+
+RIVALS = ("rsdgc", "dense", "fp16", "powersgd", "topk", "randomk", "dgc", "no-feedback")
+
+
+def wrap(
+    name: str,
+    model: nn.Module,
+    *,
+    density: float = 0.01,
+    momentum: float = 0.9,
+    rank: int = 2,
+    powersgd_start: int = 10,
+    **settings: Any,
+) -> tuple[DistributedDataParallel, Rival]:
+    """`model` in DDP with the compressor `name` of RIVALS, and its counts; the process group must be there.
+
+    density: of the sparse ones. momentum: in the hook where the method wants it there, else for the optimiser.
+    rank, powersgd_start: of PowerSGD, rank of the factors and steps of all-reduce before (at least 2). settings: more
+    keywords of `RSDGC`, for "rsdgc" and "no-feedback"; the other sparse ones use `warmup`, `values`, `index` of them.
+
+    Raises InputError for an unknown name, with a did-you-mean.
+    """
+    if name not in RIVALS:
+        raise InputError(f"There is no compressor {name!r}; there are {', '.join(RIVALS)}.{did_you_mean(name, RIVALS)}")
+    device = next(model.parameters()).device
+    ids = [device] if device.type == "cuda" else None
+    if name in ("dense", "fp16"):
+        ddp = DistributedDataParallel(model, device_ids=ids)
+        plain = Reduced(2 if name == "fp16" else 4, momentum)
+        ddp.register_comm_hook(plain, _fp16 if name == "fp16" else _dense)
+        return ddp, plain
+    if name == "powersgd":
+        megabytes = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
+        ddp = DistributedDataParallel(model, device_ids=ids, bucket_cap_mb=2 * megabytes + 1)
+        low_rank = PowerSGD(rank, max(2, powersgd_start), momentum)
+        ddp.register_comm_hook(low_rank, _powersgd)
+        return ddp, low_rank
+    shared = {k: v for k, v in settings.items() if k in ("warmup", "warmup_steps", "values", "index", "seed", "scaler")}
+    uniform: dict[str, Any] = {"density": density, "dynamic": 0.0, **shared}
+    inside = name in ("rsdgc", "dgc")
+    options: dict[str, dict[str, Any]] = {
+        "rsdgc": {"density": density, "momentum": momentum, **settings},
+        "no-feedback": {"density": density, "momentum": 0.0, "feedback": False, **settings},
+        "dgc": {**uniform, "momentum": momentum, "indicator": "magnitude", "select": "sampled"},
+        "topk": {**uniform, "momentum": 0.0, "indicator": "magnitude"},
+        "randomk": {**uniform, "momentum": 0.0, "indicator": "random"},
+    }
+    ddp = DistributedDataParallel(model, device_ids=ids)
+    sparse = Sparse(ddp, **options[name])
+    sparse.optimiser_momentum = 0.0 if inside else momentum
+    ddp.register_comm_hook(sparse, rsdgc_hook)
+    return ddp, sparse
+
+
+def buffer_bytes(ddp: DistributedDataParallel) -> int:
+    """Bytes by which DDP sends rank 0's buffers (norms' statistics) to all others before a training forward pass."""
+    if not ddp.broadcast_buffers:
+        return 0
+    size = sum(b.numel() * b.element_size() for b in ddp.module.buffers())
+    return broadcast(size, dist.get_world_size())
+
+
+class Sparse(RSDGC):
+    """RSDGC that also says what momentum the optimiser is to have."""
+
+    optimiser_momentum = 0.0
+
+
+class Reduced:
+    """Counts of an all-reduce of `width` bytes an entry."""
+
+    def __init__(self, width: int, momentum: float) -> None:
+        self.width, self.optimiser_momentum = width, momentum
+        self.sent = self.counted = 0
+        self._bad: list[Tensor] = []
+
+    @property
+    def skipped(self) -> bool:
+        return any(bool(b) for b in self._bad)
+
+    def note(self, bucket: dist.GradBucket) -> None:
+        """Count a bucket; a new backward pass begins with bucket 0."""
+        if bucket.index() == 0:
+            self._bad = []
+        size = bucket.buffer().numel() * self.width
+        self.sent += size
+        self.counted += all_reduce_bytes(size, dist.get_world_size())
+
+    def check(self, averaged: Tensor) -> Tensor:
+        """Note whether what all ranks now have is finite."""
+        self._bad.append(~torch.isfinite(averaged.sum(dtype=torch.float32)))
+        return averaged
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"bytes": [self.sent, self.counted]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.sent, self.counted = state["bytes"]
+        self._bad = []
+
+
+def _dense(state: Reduced, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    state.note(bucket)
+    return _checked(state, allreduce_hook(dist.group.WORLD, bucket))
+
+
+def _fp16(state: Reduced, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    state.note(bucket)
+    return _checked(state, fp16_compress_hook(dist.group.WORLD, bucket))
+
+
+def _checked(state: Any, future: torch.futures.Future) -> torch.futures.Future[torch.Tensor]:
+    return future.then(lambda f: state.check(f.value()))
+
+
+class PowerSGD(Reduced):
+    """torch's PowerSGD with its bytes counted and a checkpoint that `torch.load(weights_only=True)` reads.
+
+    Its memory goes by place in the bucket, which DDP regroups after the first backward pass: load a checkpoint after one.
+    """
+
+    def __init__(self, rank: int, start: int, momentum: float) -> None:
+        super().__init__(4, momentum)
+        self.inner = PowerSGDState(None, matrix_approximation_rank=rank, start_powerSGD_iter=start)
+
+    def note(self, bucket: dist.GradBucket) -> None:
+        """Count as `_powersgd` will send: all of it before the start, then vectors, P and Q."""
+        if self.skipped:  # what is not finite would stay in its memory for ever
+            for memory in (self.inner.error_dict, self.inner.p_memory_dict, self.inner.q_memory_dict):
+                memory.clear()
+        if self.inner.iter < self.inner.start_powerSGD_iter:
+            super().note(bucket)
+            return
+        self._bad = []
+        rank, rate = self.inner.matrix_approximation_rank, self.inner.min_compression_rate
+        entries = 0
+        for gradient in bucket.gradients():
+            n, m = gradient.view(gradient.shape[0], -1).shape
+            r = min(n, m, rank)
+            entries += (n + m) * r if (n + m) * r * rate < n * m else n * m
+        size = 4 * entries
+        self.sent += size
+        self.counted += all_reduce_bytes(size, dist.get_world_size())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Random numbers are drawn once, when compression starts, from a seed of its own: they need no state."""
+        memories = {"error": self.inner.error_dict, "p": self.inner.p_memory_dict, "q": self.inner.q_memory_dict}
+        kept = {what: {str(i): t.detach().cpu().clone() for i, t in memory.items()} for what, memory in memories.items()}
+        return {**super().state_dict(), "iter": self.inner.iter, **kept}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.inner.iter = state["iter"]
+        for what, memory in {
+            "error": self.inner.error_dict,
+            "p": self.inner.p_memory_dict,
+            "q": self.inner.q_memory_dict,
+        }.items():
+            memory.clear()
+            memory.update({int(i): t.clone() for i, t in state[what].items()})
+
+
+def _powersgd(state: PowerSGD, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    state.note(bucket)
+    return _checked(state, powerSGD_hook(state.inner, bucket))

@@ -1,0 +1,467 @@
+"""torch.distributed ranks whose rank 0 comes home as a trace: spawned on this machine, or taken from torchrun.
+
+    def worker(rank, world, *args, state=None):      # a generator at the top of a module; the same on every rank
+        ...
+        yield Event(step, ..., state=lambda: {...})  # what rank 0 yields is seen, but all ranks must yield alike
+        return anything
+
+    outcome = yield from ranks(worker, images, labels, world=2)
+
+Under torchrun (`torchrun --nproc-per-node 2 -m workbench run ...`) the same line joins the ranks that are there. A rank
+may go on only when rank 0 has been asked for its next event, so that nobody waits in a collective while a run is paused;
+the state of an event gathers the state of all ranks. When a rank dies the others are stopped, and `RankLost` says which
+it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from workbench.errors import InputError
+from workbench.event import Event
+
+Worker = Callable[..., Generator[Event, None, Any]]
+GRACE = 3.0  # seconds in which ranks may tell what happened, or end by themselves
+FOREVER = timedelta(days=365)  # a paused run waits for its user, not for a timeout
+
+
+class RankLost(InputError):
+    """A rank died, hung or could not be reached. Nothing is wrong with the run: it continues from its last checkpoint."""
+
+
+def ranks(
+    worker: Worker,
+    *args: Any,
+    world: int = 2,
+    state: Mapping[str, Any] | None = None,
+    timeout: float = 60.0,
+    threads: int | None = None,
+) -> Generator[Event, None, Any]:
+    """The trace of rank 0 of `world` ranks that all run `worker(rank, world, *args, state=...)`; returns what it returns.
+
+    state: what an event of such a trace gave, made by as many ranks. timeout: seconds after which a rank that does not
+    answer in a collective counts as lost. threads: torch threads of each spawned rank; None: the cores shared evenly.
+
+    Raises RankLost when a rank dies or hangs; what a rank raised, where it raised; InputError when torchrun started
+    another number of ranks.
+    """
+    if world < 1:
+        raise InputError(f"A run needs at least one rank, got {world}.")
+    if state is not None and len(state["ranks"]) != world:
+        raise InputError(
+            f"This checkpoint was made by {len(state['ranks'])} ranks and each has a part of it; {world} cannot continue it."
+        )
+    states = [None] * world if state is None else list(state["ranks"])
+    if under_torchrun():
+        return (yield from _joined(worker, args, world, states, timeout))
+    return (yield from _spawned(worker, args, world, states, timeout, threads))
+
+
+def under_torchrun() -> bool:
+    """Whether this process is one of several that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
+
+
+def is_follower() -> bool:
+    """Whether this process is a rank other than 0 of torchrun: it computes, and leaves folders and words to rank 0."""
+    return under_torchrun() and int(os.environ["RANK"]) > 0
+
+
+def rank_device(rank: int) -> torch.device:
+    """Where a rank computes: a CUDA device of its own where there are enough, else the CPU."""
+    if _nccl(dist.get_world_size() if dist.is_initialized() else 1):
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
+    return torch.device("cpu")
+
+
+def loopback_bytes() -> int | None:
+    """Bytes this machine has sent to itself since it started (Linux), whoever sent them.
+
+    None where nobody counts, and where ranks are on several machines.
+    """
+    if under_torchrun() and os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE"):
+        return None
+    try:
+        lines = Path("/proc/net/dev").read_text().splitlines()
+        return next(int(line.split(":")[1].split()[8]) for line in lines if line.strip().startswith("lo:"))
+    except (OSError, StopIteration, IndexError, ValueError):
+        return None
+
+
+# --- in step: rank 0 leads, the others follow ------------------------------------------------------------------------
+
+
+class _Gate:
+    """Between two events: rank 0 says `next`, `state` or `stop` in the store, the others wait for its word."""
+
+    def __init__(self, store: dist.Store, name: str) -> None:
+        """store: a connection of the gate's own, since here waiting has no end."""
+        store.set_timeout(FOREVER)
+        self.store, self.said = dist.PrefixStore(name, store), 0
+
+    def say(self, word: str) -> None:
+        self.store.set(f"word-{self.said}", word)
+        if self.said >= 2:  # all have read it: they took part in what came after
+            self.store.delete_key(f"word-{self.said - 2}")
+        self.said += 1
+
+    def hear(self) -> str:
+        word = self.store.get(f"word-{self.said}").decode()
+        self.said += 1
+        return word
+
+
+def _lead(trace: Generator[Event, None, Any], gate: _Gate) -> Generator[Event, None, Any]:
+    """Rank 0's own trace, the others allowed on when it is; its events' states are of all ranks."""
+    going = True
+    try:
+        while True:
+            try:
+                event = next(trace)
+            except StopIteration as end:
+                going = False
+                return end.value
+            yield replace(event, state=_all_states(gate, event.state) if event.state is not None else None)
+            gate.say("next")
+    finally:
+        trace.close()
+        if going:
+            with contextlib.suppress(RuntimeError):
+                gate.say("stop")
+
+
+def _follow(trace: Generator[Event, None, Any], gate: _Gate) -> Any:
+    """Another rank's trace, driven to its end or to rank 0's word."""
+    while True:
+        try:
+            event = next(trace)
+        except StopIteration as end:
+            return end.value
+        while (word := gate.hear()) == "state":
+            assert event.state is not None
+            _send_state(event.state())
+        if word == "stop":
+            trace.close()
+            return None
+
+
+def _all_states(gate: _Gate, own: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    def state() -> dict[str, Any]:
+        gate.say("state")
+        return {"ranks": [own(), *(_receive_state(rank) for rank in range(1, dist.get_world_size()))]}
+
+    return state
+
+
+def _mailbag() -> torch.device:
+    return torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+def _send_state(state: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8).to(_mailbag())
+    dist.send(torch.tensor([len(content)], device=_mailbag()), 0)
+    dist.send(content, 0)
+
+
+def _receive_state(rank: int) -> dict[str, Any]:
+    size = torch.zeros(1, dtype=torch.int64, device=_mailbag())
+    dist.recv(size, rank)
+    content = torch.empty(int(size), dtype=torch.uint8, device=_mailbag())
+    dist.recv(content, rank)
+    return torch.load(io.BytesIO(content.cpu().numpy().tobytes()), weights_only=True)
+
+
+def _begin(store: dist.Store, rank: int, world: int, timeout: float) -> None:
+    """Make the default process group; NCCL where every rank has a CUDA device of its own, else gloo."""
+    backend = "nccl" if _nccl(world) else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timedelta(seconds=timeout))
+    if backend == "nccl":
+        torch.cuda.set_device(rank_device(rank))
+
+
+def _nccl(world: int) -> bool:
+    """Whether CUDA is wanted and every rank on this machine can have a device of its own."""
+    from workbench.device import device
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    return device().type == "cuda" and torch.cuda.device_count() >= here
+
+
+_SIGNS_OF_LOSS = ("connection", "timed out", "timeout", "peer", "socket", "broken pipe", "wait for", "nccl")
+
+
+def _about_others(error: BaseException) -> bool:
+    """Whether an error tells of another rank that is gone, rather than of this one."""
+    if isinstance(error, InputError) or not isinstance(error, RuntimeError):
+        return False
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or ("gloo" in text or any(sign in text for sign in _SIGNS_OF_LOSS))
+
+
+# --- ranks that torchrun started -------------------------------------------------------------------------------------
+
+
+def _joined(worker: Worker, args: tuple, world: int, states: list, timeout: float) -> Generator[Event, None, Any]:
+    rank, there = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if there != world:
+        raise InputError(
+            f"torchrun started {there} ranks, but this run is set to {world}; start {world} (--nproc-per-node {world}), or "
+            f"add --set workers={there}."
+        )
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    run = f"workbench/{os.environ['TORCHELASTIC_RUN_ID']}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    mine = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and rank == 0
+    store = dist.TCPStore(address, port, is_master=mine, timeout=timedelta(seconds=timeout), wait_for_workers=False)
+    words = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=timeout), wait_for_workers=False)
+    gate = _Gate(words, f"{run}/gate")
+    _begin(dist.PrefixStore(f"{run}/group", store), rank, world, timeout)
+    with _told_of_loss():
+        try:
+            trace = worker(rank, world, *args, state=states[rank])
+            if rank == 0:
+                return (yield from _lead(trace, gate))
+            return _follow(trace, gate)
+        except RuntimeError as error:
+            if _about_others(error):
+                raise RankLost(f"rank {rank} lost another rank of {world}: {_first_line(error)}") from None
+            raise
+        finally:
+            dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _told_of_loss() -> Generator[None, None, None]:
+    """Turn torchrun's SIGTERM, its answer to the death of a rank, into an error that the run folder can record."""
+
+    def lost(number: int, frame: Any) -> None:
+        raise RankLost("torchrun ended this rank, since another one had died")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lost)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# --- ranks of our own ------------------------------------------------------------------------------------------------
+
+
+def _spawned(
+    worker: Worker, args: tuple, world: int, states: list, timeout: float, threads: int | None
+) -> Generator[Event, None, Any]:
+    context = mp.get_context("spawn")
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # any free port
+    threads = threads or max(1, (os.cpu_count() or 1) // world)
+    pipes, children = [], []
+    for rank in range(world):
+        ours, theirs = context.Pipe()
+        child = context.Process(
+            target=_child,
+            args=(rank, world, store.port, theirs, worker, args, states[rank], timeout, threads),
+            daemon=True,
+            name=f"rank {rank}",
+        )
+        pipes.append(ours)
+        children.append(child)
+    crew = _Crew(children, pipes, timeout)
+    try:
+        for child in children:
+            child.start()
+        while True:
+            kind, content = crew.ask("next")
+            if kind == "done":
+                return content
+            event, has_state = content
+            yield replace(event, state=crew.state) if has_state else event
+    finally:
+        crew.dismiss()
+
+
+class _Crew:
+    """The spawned ranks, seen from the process that started them."""
+
+    def __init__(self, children: list, pipes: list, timeout: float) -> None:
+        self.children, self.pipes, self.timeout, self.last = children, pipes, timeout, "at its start"
+        self.open = dict(enumerate(pipes))  # those from which something may still come
+
+    def ask(self, word: str) -> tuple[str, Any]:
+        """Rank 0's answer to `next` or `state`; raises as soon as any rank is in trouble."""
+        with contextlib.suppress(OSError):  # gone: the next line says why
+            self.pipes[0].send(word)
+        told: dict[int, dict[str, Any]] = {}
+        while not told:
+            for rank, kind, content in self._hear(1.0):
+                if kind == "error":
+                    told[rank] = content
+                elif rank == 0:
+                    if kind == "event":
+                        self.last = f"after event {content[0].step}"
+                    return kind, content
+            if 0 not in self.open or any(c.exitcode not in (None, 0) for c in self.children):
+                break
+        raise self._reason(told)
+
+    def _hear(self, seconds: float) -> list[tuple[int, str, Any]]:
+        """What the ranks say or, after `seconds` or the end of one of them, nothing."""
+        running = [c.sentinel for c in self.children if c.exitcode is None]
+        ready = connection.wait([*self.open.values(), *running], seconds)
+        heard = []
+        for rank, pipe in list(self.open.items()):
+            if pipe in ready:
+                try:
+                    heard.append((rank, *pipe.recv()))
+                except (EOFError, OSError):
+                    del self.open[rank]
+        return heard
+
+    def state(self) -> dict[str, Any]:
+        """The state of all ranks, as rank 0 has gathered it."""
+        _, content = self.ask("state")
+        return torch.load(io.BytesIO(content), weights_only=True)
+
+    def _reason(self, told: dict[int, dict[str, Any]]) -> Exception:
+        """What happened first, from what the ranks say within GRACE: a death, then an own error, then a lost peer."""
+        until = time.monotonic() + GRACE
+        killed: list[int] = []
+        while time.monotonic() < until and not killed and not any(not t["others"] for t in told.values()):
+            told |= {rank: content for rank, kind, content in self._hear(0.1) if kind == "error"}
+            killed = [r for r, c in enumerate(self.children) if (c.exitcode or 0) < 0]
+            if not self.open:
+                break
+        n, advice = len(self.children), "The other ranks were stopped; the run continues from its last checkpoint."
+        if killed:
+            how = signal.Signals(-self.children[killed[0]].exitcode).name
+            return RankLost(f"Rank {killed[0]} of {n} was killed ({how}) {self.last}. {advice}")
+        own = [t for t in told.values() if not t["others"]]
+        if own:
+            what = min(own, key=lambda t: not t["input"])
+            if what["input"]:
+                return (RankLost if what["lost"] else InputError)(what["message"])
+            return RuntimeError(f"rank {what['rank']} raised {what['message']}\n{what['trace']}")
+        for rank, what in told.items():
+            return RankLost(
+                f"Rank {rank} of {n} got no answer from another rank within {self.timeout:g} s, {self.last} "
+                f"({what['message']}). {advice}"
+            )
+        ended = {r: c.exitcode for r, c in enumerate(self.children) if c.exitcode is not None}
+        return RankLost(f"Ranks ended without a word {self.last}: exit codes {ended}. {advice}")
+
+    def dismiss(self) -> None:
+        """Ask all to end, then make them; no process of ours is left behind."""
+        with contextlib.suppress(OSError, IndexError):
+            self.pipes[0].send("stop")
+        started = [c for c in self.children if c.pid is not None]
+        if any(c.exitcode not in (None, 0) for c in started):  # the others may be waiting for the one that is gone
+            for child in started:
+                child.terminate()
+        until = time.monotonic() + GRACE
+        for child in started:
+            child.join(max(0.1, until - time.monotonic()))
+        for child in started:
+            if child.exitcode is None:
+                child.kill()
+                child.join()
+            child.close()
+        for pipe in self.pipes:
+            pipe.close()
+
+
+def _child(
+    rank: int,
+    world: int,
+    port: int,
+    pipe: connection.Connection,
+    worker: Worker,
+    args: tuple,
+    state: Mapping[str, Any] | None,
+    timeout: float,
+    threads: int,
+) -> None:
+    """A spawned rank, from its beginning to its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us decides
+    torch.set_num_threads(threads)
+    if sys.platform.startswith("linux"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's name may lead to an interface that is not up
+    try:
+        store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=timeout), wait_for_workers=False)
+        words = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=timeout), wait_for_workers=False)
+        gate = _Gate(words, "gate")
+        _begin(dist.PrefixStore("group", store), rank, world, timeout)
+        trace = worker(rank, world, *args, state=state)
+        if rank == 0:
+            _serve(_lead(trace, gate), pipe)
+        else:
+            _follow(trace, gate)
+    except BaseException as error:
+        given = isinstance(error, InputError)
+        what = {
+            "rank": rank,
+            "message": str(error) if given else f"{type(error).__name__}: {_first_line(error)}",
+            "trace": traceback.format_exc(),
+            "input": given,
+            "lost": isinstance(error, RankLost),
+            "others": _about_others(error),
+        }
+        with contextlib.suppress(OSError):
+            pipe.send(("error", what))
+        os._exit(1)  # a broken group may hang when it is taken down in order
+    dist.destroy_process_group()
+
+
+def _serve(trace: Generator[Event, None, Any], pipe: connection.Connection) -> None:
+    """Rank 0: one event for each `next`; its state when asked; the end at `stop` or when nobody asks any more."""
+    event: Event | None = None
+    while True:
+        try:
+            word = pipe.recv()
+        except EOFError:  # the process that started us is gone
+            word = "stop"
+        if word == "stop":
+            trace.close()
+            return
+        if word == "state":
+            assert event is not None
+            assert event.state is not None
+            buffer = io.BytesIO()
+            torch.save(event.state(), buffer)
+            pipe.send(("state", buffer.getvalue()))
+            continue
+        try:
+            event = next(trace)
+        except StopIteration as end:
+            _mail(pipe, ("done", end.value))
+            return
+        _mail(pipe, ("event", (replace(event, state=None), event.state is not None)))
+
+
+def _mail(pipe: connection.Connection, what: Any) -> None:
+    """Send by value: torch's own way would share memory with a process that may end before it is read."""
+    pipe.send_bytes(pickle.dumps(what))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
