@@ -3,8 +3,8 @@
     page = report("bsdm", "sim-coast-town", {"steps": 60})      # .../report.html
 
 The page asks nothing of the network. The folder is a run folder like any other (`workbench.runs`), and every run behind a
-number of the page is a run folder inside it. Below `report` are the few functions that the notebooks share: `once` runs
-a method into a folder unless it is there already, and `Claim` says what mean and spread allow to be said.
+number of the page is a run folder inside it. Below `report` are the few functions that the notebooks share: `pending`
+says what is left to do of a run, and `Claim` what mean and spread allow to be said.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -344,7 +344,7 @@ def _belongs(tags: Sequence[str], method: str) -> bool:
 # --- what notebooks share ---------------------------------------------------------------------------------------------
 
 
-def once(
+def pending(
     method: str,
     scene: str | Path,
     overrides: Mapping[str, Any] | None,
@@ -352,20 +352,16 @@ def once(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
-    drive: Callable[[Trace, Path], object] | None = None,
-) -> Path:
-    """Run a method into `folder` unless that was done before: a finished run is kept, an unfinished one is continued.
+) -> Trace | None:
+    """What is left to do of a run in `folder`: the trace of a new one, that of an unfinished one continued, or None.
 
-    So a cell can be run again, and a report that was interrupted loses nothing. `drive(trace, folder)` drives the trace
-    to its end; by default silently.
+    So a cell can be run again, and a report that was interrupted loses nothing.
 
     Raises InputError when the folder holds another run: other method, settings or scene.
     """
     folder = Path(folder)
-    drive = drive or (lambda trace, _: drain(trace))
     if not (folder / "run.json").exists():
-        drive(start(method, scene, overrides, folder, truth=truth, keys=keys), folder)
-        return folder
+        return start(method, scene, overrides, folder, truth=truth, keys=keys)
     there = runs.read(folder)
     config = override(load(method).Config(), overrides).model_dump(mode="json")
     opened = {"scene": str(scene), "truth": None if truth is None else str(truth), "keys": dict(keys or {})}
@@ -373,9 +369,7 @@ def once(
         raise InputError(
             f"{folder} holds a run of {there['method']} with other settings or on another scene; choose another run_dir."
         )
-    if there["status"] != "finished":
-        drive(resume(folder), folder)
-    return folder
+    return None if there["status"] == "finished" else resume(folder)
 
 
 HOLDS, FAILS, UNDECIDED, UNTESTED = "holds", "does not hold here", "undecided", "cannot be tested: no truth"

@@ -13,7 +13,7 @@ from workbench import runs
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.methods import METHODS
-from workbench.reporting import NOTEBOOKS, Claim, NotebookFailed, html, once, report, run_notebook, spread, summary
+from workbench.reporting import NOTEBOOKS, Claim, NotebookFailed, html, pending, report, run_notebook, spread, summary
 from workbench.resources import folder as resource
 
 
@@ -169,26 +169,24 @@ def test_page_leaves_out_code_and_foreign_cells() -> None:
     assert len(made.cells) == 5
 
 
-class TestOnce:
-    def test_finished_is_kept(self, tmp_path: Path) -> None:
-        once("rx", "sim-coast-town", {}, tmp_path / "rx")
-        first = runs.read(tmp_path / "rx")
-        once("rx", "sim-coast-town", {}, tmp_path / "rx")
-        assert runs.read(tmp_path / "rx") == first
+class TestPending:
+    def test_nothing_is_left_of_a_finished_run(self, tmp_path: Path) -> None:
+        trace = pending("rx", "sim-coast-town", {}, tmp_path / "rx")
+        assert trace is not None
+        drain(trace)
+        assert pending("rx", "sim-coast-town", {}, tmp_path / "rx") is None
 
     def test_other_settings_are_refused(self, tmp_path: Path) -> None:
-        once("rp-rx", "sim-coast-town", {"seed": 1}, tmp_path / "rp")
+        drain(pending("rp-rx", "sim-coast-town", {"seed": 1}, tmp_path / "rp"))
         with pytest.raises(InputError, match="other settings"):
-            once("rp-rx", "sim-coast-town", {"seed": 2}, tmp_path / "rp")
+            pending("rp-rx", "sim-coast-town", {"seed": 2}, tmp_path / "rp")
 
     def test_unfinished_is_continued(self, tmp_path: Path) -> None:
-        def give_up(trace, folder):  # noqa: ANN001, ANN202
-            next(trace)
-            trace.close()
-
         small = {"steps": 3, "passes": 1, "embed": 8, "inner": 8, "width": 8, "code": 4, "time_width": 8}
-        once("bsdm", "sim-coast-town", small, tmp_path / "b", drive=give_up)
+        begun = pending("bsdm", "sim-coast-town", small, tmp_path / "b")
+        next(begun)
+        begun.close()
         assert runs.read(tmp_path / "b")["status"] == "stopped"
-        once("bsdm", "sim-coast-town", small, tmp_path / "b", drive=lambda trace, _: drain(trace))
+        drain(pending("bsdm", "sim-coast-town", small, tmp_path / "b"))
         assert runs.read(tmp_path / "b")["status"] == "finished"
         assert [line["step"] for line in runs.events(tmp_path / "b")] == list(range(6))

@@ -2,7 +2,7 @@
 
 settings = form(Config)          # shown as the cell's value
 settings.overrides               # {"steps": 60}
-outcome = progress(trace, folder)
+outcome = await progress(trace, folder)
 watch(folder)                    # a run that goes on in another process
 """
 
@@ -20,7 +20,7 @@ import ipywidgets as w
 from workbench import runs
 from workbench.config import Settings, override
 from workbench.errors import InputError
-from workbench.event import Event, Outcome, Trace, drain, tee
+from workbench.event import Outcome, Trace
 from workbench.live import Live
 
 LABEL = {"description_width": "initial"}
@@ -106,12 +106,13 @@ class _Bar(w.VBox):
     """A bar, the newest numbers, and buttons that leave pause and stop requests in the run's folder."""
 
     def __init__(self, label: str, folder: Path | None) -> None:
-        self.folder = folder
+        self.folder, self.paused = folder, False
         self.bar = w.IntProgress(min=0, max=1, description=label, style=LABEL, layout=w.Layout(width="26rem"))
         self.text = w.HTML()
-        self.pause = w.ToggleButton(description="Pause", icon="pause", layout=w.Layout(width="6.5rem"))
+        self.pause = w.Button(description="Pause", icon="pause", layout=w.Layout(width="6.5rem"))
         self.stop = w.Button(description="Stop", icon="stop", layout=w.Layout(width="6.5rem"))
-        self.pause.observe(lambda change: self._ask("pause" if change["new"] else "resume"), "value")
+        # Buttons, not a toggle: front ends hold a second change of state back until the cell has ended.
+        self.pause.on_click(lambda _: self._ask("resume" if self.paused else "pause"))
         self.stop.on_click(lambda _: self._ask("stop"))
         buttons = [self.pause, self.stop] if folder is not None else []
         super().__init__([w.HBox([self.bar, *buttons]), self.text])
@@ -122,6 +123,9 @@ class _Bar(w.VBox):
             runs.request(self.folder, what)
         except InputError as error:  # not begun yet
             self.text.value = escape(str(error))
+            return
+        self.paused = what == "pause"
+        self.pause.description, self.pause.icon = ("Resume", "play") if self.paused else ("Pause", "pause")
 
     def show(self, step: int, of: int | None, scalars: Mapping[str, float]) -> None:
         self.bar.max, self.bar.value = of or max(step, 1), step
@@ -136,32 +140,36 @@ class _Bar(w.VBox):
         self.text.value = escape(f"{status}: {error}" if error else status) + f" &nbsp; {self.text.value}"
 
 
-def progress(trace: Trace, folder: str | Path | None = None, label: str = "") -> Outcome:
-    """Drive a trace to its end behind a bar in the cell, and give its outcome.
+async def progress(trace: Trace, folder: str | Path | None = None, label: str = "") -> Outcome:
+    """Drive a trace to its end behind a bar in the cell, and give its outcome: `outcome = await progress(trace, folder)`.
 
-    With the folder that the trace is recorded into there are buttons to pause and to stop it. The front end must handle
-    widget messages while a cell runs (ipykernel 7 with JupyterLab 4.4 or later does); elsewhere interrupt the kernel,
-    which stops the run just as cleanly.
+    With the folder that the trace is recorded into there are buttons to pause and to stop it; they answer between two
+    events, where the kernel handles widgets while a cell awaits (ipykernel 7.4 does). Interrupting the kernel stops the
+    run just as cleanly.
     """
     from IPython.display import display
 
     folder = None if folder is None else Path(folder)
     bar = _Bar(label or (folder.name if folder is not None else ""), folder)
     display(bar)
-
-    def show(event: Event) -> None:
-        bar.show(event.step, event.of, event.scalars)
-
     try:
-        outcome = drain(tee(trace, show))
-    except (runs.Stopped, KeyboardInterrupt):
+        while True:
+            try:
+                event = next(trace)
+            except StopIteration as end:
+                bar.end("finished")
+                return end.value
+            bar.show(event.step, event.of, event.scalars)
+            await asyncio.sleep(0.01)  # let clicks in
+            while bar.paused:  # the recorder would wait too, and let no click in
+                await asyncio.sleep(0.1)
+    except (runs.Stopped, KeyboardInterrupt, asyncio.CancelledError):
+        trace.close()
         bar.end("stopped")
         raise
     except BaseException as error:
         bar.end("failed", str(error))
         raise
-    bar.end("finished")
-    return outcome
 
 
 def watch(folder: str | Path, *, poll: float = 0.5) -> w.VBox:

@@ -74,11 +74,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, *
     """An HTML table. Cells are texts, shown as they are; `strong` names rows to set in bold. `caption` may hold HTML."""
     from IPython.display import HTML
 
-    head = "".join(f"<th scope='col'>{escape(c)}</th>" for c in columns)
+    head = "".join(f"<th scope='col' style='text-align:left'>{escape(c)}</th>" for c in columns)
     head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
     body = "".join(
         f"<tr{' class=strong style=font-weight:600' if n in strong else ''}>"
-        + "".join(f"<td>{escape(str(cell)).replace(' ± ', '&nbsp;±&nbsp;')}</td>" for cell in row)
+        + "".join(f"<td style='text-align:left'>{escape(str(cell)).replace(' ± ', '&nbsp;±&nbsp;')}</td>" for cell in row)
         + "</tr>"
         for n, row in enumerate(rows)
     )
