@@ -27,6 +27,12 @@ class Served:
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def complaints(self) -> str:
+        """What the server said, if anything in it went through our code; a tab closed while something is sent is no complaint."""
+        said = self.said()
+        ours = "Error running application handler" in said or "/workbench/" in said or "_pending_writes" in said
+        return said if ours else ""
+
 
 @contextmanager
 def served(folder: Path, name: str = "anomaly", patience: float = 120) -> Iterator[Served]:

@@ -33,7 +33,7 @@ def server(tmp_path_factory):
 def test_the_page_is_served_with_what_it_needs(server):
     with urllib.request.urlopen(server.address) as answer:
         assert "Anomaly workbench" in answer.read().decode()
-    assert "Traceback" not in server.said(), server.said()[-4000:]
+    assert server.complaints() == ""
 
 
 def test_a_session_holds_image_spectra_and_address(server):
@@ -47,7 +47,7 @@ def test_a_session_holds_image_spectra_and_address(server):
         assert images[0].data["image"][0].shape == (100, 100)
     finally:
         session.close()
-    assert "Traceback" not in server.said(), server.said()[-4000:]
+    assert server.complaints() == ""
 
 
 def test_sessions_leave_no_thread(server):
@@ -119,4 +119,4 @@ def test_a_visitor_picks_a_pixel_trains_and_stops(server):
         assert second.errors == []
         assert watch.foreign == []
         assert second.foreign == []
-    assert "Traceback" not in server.said(), server.said()[-4000:]
+    assert server.complaints() == ""

@@ -20,7 +20,6 @@ On a GPU (`workbench.device.device()`) the rings of many pixels are gathered and
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import itertools
 import threading
@@ -40,8 +39,7 @@ GROUP = (3, 2)  # pixels that share one factorisation; larger cores fall below t
 SLAB = 2**23  # whitened values held at once: 64 MiB
 STRIP = 18  # rows scored between two reports of progress, at least; a multiple of GROUP[0]
 SEGMENT = 50  # columns between two restarts of the running Gram matrix, a multiple of GROUP[1]
-SINGULAR = 1e-10  # a pivot below this fraction of its band's variance is rounding error, not signal
-BLOCK = 52  # bands per block of a triangular solve
+SINGULAR = 1e-10  # on a GPU; ring_kernel has the same
 BATCH = 512  # pixels per batch on a GPU
 
 
@@ -265,32 +263,29 @@ def _exact(slab: np.ndarray, found: Shared, row: int, col: int, at: tuple[int, i
 # --- CPU: groups of pixels with a common core -------------------------------------------------------------------------
 
 
-class Step(NamedTuple):
-    """Which pixels one group of a segment uses, as indices into the flattened slab, counted from the segment's first pixel.
+class Plan(NamedTuple):
+    """Which pixels a segment uses, group by group, as `ring_kernel.score` wants them."""
 
-    enter, leave: what changes from the previous group's core. vectors: the `extras` pixels that are in some of the rings
-    only, then the group's own. uses: for each of the group's pixels, which vectors are extras of its ring, then itself; the
-    number after the last stands for a vector of zeros, which changes nothing and fills up the shorter lists. small: where
-    these are in the flattened matrix of products of all vectors.
-    """
-
-    enter: np.ndarray
-    leave: np.ndarray
-    vectors: np.ndarray
-    extras: int
-    uses: np.ndarray
-    small: np.ndarray
+    changes: tuple[np.ndarray, np.ndarray]
+    vectors: tuple[np.ndarray, np.ndarray]
+    members: np.ndarray
+    uses: tuple[np.ndarray, np.ndarray]
+    places: tuple[np.ndarray, np.ndarray]  # row and column, within the segment, of the pixels in the order of the groups
 
 
 Offsets = tuple[int, ...]  # of pixels, or of the squares around them, from the segment's first pixel, along one axis
 
 
+def _end_to_end(lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate(lists), np.cumsum([0, *map(len, lists)])
+
+
 @functools.lru_cache(maxsize=64)
-def _steps(
+def _plan(
     up: Offsets, outer_up: Offsets, inner_up: Offsets, over: Offsets, outer_over: Offsets, inner_over: Offsets,
     inner: int, outer: int, width: int,
-) -> list[Step]:  # fmt: skip
-    """The steps of a segment whose pixels have rows `up` and columns `over` and whose squares begin at the others.
+) -> Plan:  # fmt: skip
+    """The plan of a segment whose pixels have rows `up` and columns `over` and whose squares begin at the others.
 
     width: of the slab. Away from the image's edges all segments are alike, so this is computed a few times per image.
     """
@@ -301,10 +296,10 @@ def _steps(
         y, x = np.nonzero(mask)
         return (y + top) * width + x + left
 
-    steps = []
+    changes, vectors, members, uses, places = [], [], [], [], []
     was = np.zeros(box, bool)
     for j in range(0, len(over), GROUP[1]):
-        here = slice(j, j + GROUP[1])
+        here = slice(j, min(j + GROUP[1], len(over)))
         rings = []
         for a, c in zip(outer_up, inner_up, strict=True):
             for b, d in zip(outer_over[here], inner_over[here], strict=True):
@@ -314,21 +309,17 @@ def _steps(
                 rings.append(ring)
         core = np.logical_and.reduce(rings)
         extra = np.logical_or.reduce(rings) & ~core
-        own = (np.array(up)[:, None] * width + np.array(over[here])).ravel()
-        vectors = np.concatenate([indices(extra), own])
         number = np.full(box, -1)
         number[extra] = np.arange(extra.sum())
-        each = [number[ring & ~core] for ring in rings]
-        nothing, longest = len(vectors), max(map(len, each))
-        uses = np.full((len(own), longest + 1), nothing)
-        for row, which in zip(uses, each, strict=True):
-            row[: len(which)] = which
-        uses[:, -1] = nothing - len(own) + np.arange(len(own))
-        low, high = np.sort(np.broadcast_arrays(uses[:, :, None], uses[:, None, :]), axis=0)
-        small = high * (nothing + 1) + low
-        steps.append(Step(indices(core & ~was), indices(was & ~core), vectors, int(extra.sum()), uses, small))
+        own = (np.array(up)[:, None] * width + np.array(over[here])).ravel()
+        changes += [indices(core & ~was), indices(was & ~core)]
+        vectors.append(np.concatenate([indices(extra), own]))
+        uses += [number[ring & ~core] for ring in rings]
+        members.append(len(own))
+        places.append(np.indices((len(up), len(over)))[:, :, here].reshape(2, -1))
         was = core
-    return steps
+    y, x = np.concatenate(places, axis=1)
+    return Plan(_end_to_end(changes), _end_to_end(vectors), np.array(members), _end_to_end(uses), (y, x))
 
 
 def _segment(
@@ -338,13 +329,9 @@ def _segment(
 
     white: `(pixel, 1 + r)`, whitened spectra of the slab with a leading 1, zeros for missing pixels.
     """
-    lapack = _lapack()
-    size = white.shape[1]
-    gram = np.zeros((size, size))
-    factor = np.empty((1, size, size))
-    gathered = np.empty((window.outer**2, size))
-    out = np.full((len(rows), len(cols)), np.nan)
-    steps = _steps(
+    from workbench.baselines import ring_kernel
+
+    plan = _plan(
         *(tuple((a - rows[0]).tolist()) for a in window.squares(rows, window.rows)),
         *(tuple((a - cols[0]).tolist()) for a in window.squares(cols, window.cols)),
         window.inner,
@@ -352,109 +339,9 @@ def _segment(
         width,
     )
     first = int((rows[0] - at[0]) * width + cols[0] - at[1])
-    for j, step in enumerate(steps):
-        for change, sign in ((step.enter, 1.0), (step.leave, -1.0)):
-            if len(change):
-                # All indices are valid; "clip" only spares NumPy a buffer.
-                rank = white.take(change + first, axis=0, out=gathered[: len(change)], mode="clip")
-                lapack.add_products(gram, rank, sign)
-        factor[0] = gram
-        if not lapack.cholesky(factor)[0] or not (factor[0].diagonal() ** 2 > SINGULAR * gram.diagonal()).all():
-            continue
-        vectors = np.empty((len(step.vectors) + 1, size))
-        white.take(step.vectors + first, axis=0, out=vectors[:-1], mode="clip")
-        vectors[-1] = 0
-        present = vectors[:, 0].copy()
-        lapack.solve(factor[0], vectors)
-        products = lapack.products(vectors)
-        diagonal = products.reshape(-1)[:: len(products) + 1]
-        diagonal[: step.extras] += 1
-        diagonal[-1] = 1
-        # Woodbury: with S = 1 + the products of a ring's extras, and b their products with the pixel, the wanted form is
-        # (the pixel's own product) - b^T S^-1 b. It is the last pivot of the matrix that borders S with b.
-        small = products.take(step.small, mode="clip")
-        done = lapack.cholesky(small)
-        form = small[:, -1, -1] ** 2
-        n = gram[0, 0] + present[step.uses[:, :-1]].sum(axis=1)
-        score = np.where(done, (n - 1) * (form - 1 / n), np.nan)
-        out[:, GROUP[1] * j : GROUP[1] * (j + 1)] = score.reshape(len(rows), -1)
+    out = np.empty((len(rows), len(cols)))
+    out[plan.places] = ring_kernel.score(white, first, plan.changes, plan.vectors, plan.members, plan.uses)
     return out
-
-
-class _Lapack:
-    """SciPy's BLAS and LAPACK, called so that other threads run meanwhile (`scipy.linalg.blas` holds Python's lock).
-
-    Matrices are C-contiguous float64 and square ones are symmetric; of those only the lower triangle, row by row, is read
-    and written. To the Fortran routines that is the upper triangle of the transpose.
-    """
-
-    def __init__(self) -> None:
-        from scipy.linalg import cython_blas, cython_lapack
-
-        self._syrk = _function(cython_blas, "dsyrk", 10)
-        self._trsm = _function(cython_blas, "dtrsm", 11)
-        self._gemm = _function(cython_blas, "dgemm", 13)
-        self._potrf = _function(cython_lapack, "dpotrf", 5)
-
-    def add_products(self, gram: np.ndarray, rows: np.ndarray, sign: float) -> None:
-        """gram (r, r) += sign * rows^T rows, for rows (k, r)."""
-        n = _int(len(gram))
-        self._syrk(b"U", b"N", n, _int(len(rows)), _real(sign), rows.ctypes.data, n, _real(1.0), gram.ctypes.data, n)
-
-    def products(self, rows: np.ndarray) -> np.ndarray:
-        """rows rows^T, (k, k), for rows (k, r)."""
-        k, n = _int(len(rows)), _int(rows.shape[1])
-        out = np.empty((len(rows), len(rows)))
-        self._syrk(b"U", b"T", k, n, _real(1.0), rows.ctypes.data, n, _real(0.0), out.ctypes.data, k)
-        return out
-
-    def cholesky(self, matrices: np.ndarray) -> np.ndarray:
-        """matrices (k, n, n) -> L in place, each = L L^T; gives `(k)` bool, False where one is not positive definite."""
-        count, size, _ = matrices.shape
-        n, info, first = _int(size), ctypes.c_int64(0), matrices.ctypes.data
-        done = np.empty(count, bool)
-        for i in range(count):
-            self._potrf(b"U", n, first + 8 * size * size * i, n, ctypes.byref(info))
-            done[i] = info.value == 0
-        return done
-
-    def solve(self, factor: np.ndarray, rows: np.ndarray) -> None:
-        """rows (k, r) -> (L^-1 rows^T)^T in place; in blocks, which is faster than one call of OpenBLAS at this size."""
-        r, k = len(factor), _int(len(rows))
-        n, one, minus = _int(r), _real(1.0), _real(-1.0)
-        left, right = factor.ctypes.data, rows.ctypes.data
-        for start in range(0, r, BLOCK):
-            stop = min(start + BLOCK, r)
-            mine, size = right + 8 * start, _int(stop - start)
-            self._trsm(b"L", b"U", b"T", b"N", size, k, one, left + 8 * (start * r + start), n, mine, n)
-            if stop < r:
-                below, rest = left + 8 * (stop * r + start), right + 8 * stop
-                self._gemm(b"T", b"N", _int(r - stop), k, size, minus, below, n, mine, n, one, rest, n)
-
-
-_lapack = functools.cache(_Lapack)
-
-
-def _function(module: Any, name: str, arguments: int) -> Callable[..., None]:
-    """A routine of the C interface that SciPy documents for callers outside Python, by its address."""
-    capsule = module.__pyx_capi__[name]
-    api = ctypes.pythonapi
-    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-    api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-    address = api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule))
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
-
-
-@functools.lru_cache(maxsize=4096)
-def _int(value: int) -> Any:
-    """Eight bytes, little-endian: the same number to a LAPACK of 32-bit and of 64-bit integers. Never written to."""
-    return ctypes.byref(ctypes.c_int64(value))
-
-
-@functools.lru_cache(maxsize=16)
-def _real(value: float) -> Any:
-    return ctypes.byref(ctypes.c_double(value))
 
 
 _threads = threading.Lock()
