@@ -291,7 +291,10 @@ class Offset(nn.Module):
 
     As published, m and s are each repeated C times and sent through Linear(2C, width). Equal inputs only ever meet the sum
     of their columns, so we keep those 2C columns as the parameters and add them up first: the same function and the same
-    gradient for 1/C of the work, which was nearly half of a training step.
+    gradient for 1/C of the work, which was over a third of a training step.
+
+    What is left is a smooth function of two numbers. On CPUs and in float32 it is evaluated on a lattice of (m, s) and
+    interpolated between, where that errs less than float32 rounds and is less work than evaluating it for every pixel.
     """
 
     def __init__(self, bands: int, width: int, embed: int) -> None:
@@ -301,7 +304,40 @@ class Offset(nn.Module):
     def forward(self, moments: Tensor) -> Tensor:
         columns = self.wide.weight.unflatten(1, (2, -1)).sum(-1)  # (width, 2)
         columns = torch.cat([columns, self.wide.bias[:, None]], 1)  # the bias as a third input that is always 1
-        return self.narrow(tanh(F.pad(moments, (0, 1), value=1.0) @ columns.T))
+        between = lattice(moments, columns[:, :2].detach())
+        points, shares = (moments, None) if between is None else between
+        values = self.narrow(tanh(F.pad(points, (0, 1), value=1.0) @ columns.T))
+        return values if shares is None else shares @ values
+
+
+def lattice(moments: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Points (n, 2) and shares (P, n), so that f(moments) = shares @ f(points) for all f = tanh(slope . moments + bias).
+
+    Chebyshev points, as many as hold the error below 2^-25 whatever the bias: tanh(a z + b) on -1 <= z <= 1 is analytic but
+    for poles pi / (2 a) off the axis, and with r the sum of the half-axes of an ellipse within nine tenths of that,
+    n points err by at most 4 M / (r - 1) / r^n, where |tanh| <= M = 6.4 inside (L. N. Trefethen, Approximation Theory and
+    Approximation Practice, theorem 8.2). slopes: (width, 2). None where it would not save work.
+    """
+    if moments.dtype != torch.float32 or moments.is_cuda or len(moments) < 1000:
+        return None
+    low, high = moments.double().aminmax(dim=0)
+    half = ((high - low) / 2).clamp(min=1e-12)
+    sharpest = (slopes.abs().amax(0) * half).clamp(min=1e-3)
+    axis = 0.9 * math.pi / 2 / sharpest
+    r = axis + (axis.square() + 1).sqrt()
+    counts = [math.ceil(n) for n in (torch.log(4 * 6.4 / (r - 1) * 2**25) / torch.log(r)).tolist()]
+    if math.prod(counts) > len(slopes) // 2:
+        return None
+    along, shares = [], []
+    for count, x, a, h in zip(counts, moments.double().T, low, half, strict=True):
+        k = torch.arange(count, dtype=torch.float64)
+        angles = math.pi * (k + 0.5) / count
+        along.append(a + h * (1 + angles.cos()))
+        back = torch.cos(k[:, None] * angles) * torch.where(k > 0, 2, 1)[:, None] / count  # values -> coefficients
+        polynomials = torch.cos(((x - a) / h - 1).clamp(-1, 1).arccos()[:, None] * k)
+        shares.append((polynomials @ back).float())
+    points = torch.cartesian_prod(*along).float()
+    return points, (shares[0][:, :, None] * shares[1][:, None, :]).flatten(1)
 
 
 class Block(nn.Module):

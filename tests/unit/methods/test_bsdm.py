@@ -191,6 +191,56 @@ def test_trains_to_the_losses_of_the_straightforward_network():
     assert ours[-1] < ours[0] / 2
 
 
+def spread_moments(pixels, span, seed=0):
+    """(m, s) of `pixels` pixels, uniform in a box of that span, and the (u, v, b) of 512 hidden numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    box = torch.tensor([1.3, 1.5]) + span * torch.rand(pixels, 2, generator=generator)
+    return box, 2 * torch.rand(512, 2, generator=generator) - 1, torch.randn(512, generator=generator)
+
+
+@pytest.mark.parametrize("span", [0.0, 0.1, 0.5, 1.2])
+def test_offset_between_lattice_points_is_the_offset(span):
+    seen, slopes, bias = spread_moments(2000, span)
+    points, shares = bsdm.lattice(seen, slopes)
+    assert points.shape == (shares.shape[1], 2)
+    assert len(points) <= 256
+
+    def f(at):
+        return torch.tanh(at.double() @ slopes.double().T + bias.double())
+
+    assert (shares.double() @ f(points) - f(seen)).abs().max() < 1e-6  # float32 shares; 2^-25 and their rounding
+    assert len(bsdm.lattice(*spread_moments(2000, 0.01)[:2])[0]) < len(bsdm.lattice(*spread_moments(2000, 1.0)[:2])[0])
+
+
+def test_no_lattice_where_it_would_cost_more_or_lose_digits():
+    seen, slopes, _ = spread_moments(2000, 0.5)
+    assert bsdm.lattice(seen, slopes) is not None
+    assert bsdm.lattice(seen[:999], slopes) is None
+    assert bsdm.lattice(seen.double(), slopes) is None
+    assert bsdm.lattice(seen, 9 * slopes) is None  # too sharp: hundreds of points
+    assert bsdm.lattice(seen, slopes[:100]) is None  # evaluating 100 numbers per pixel is cheap
+
+
+def test_lattice_changes_neither_output_nor_gradient(monkeypatch):
+    config = Config(time_width=512, **{n: w for n, w in WIDTHS.items() if n != "time_width"})
+    torch.manual_seed(0)
+    network = Denoiser(24, config)
+    x = 1 + torch.rand(1500, 24)
+    found = []
+    for used in (True, False):
+        if not used:
+            monkeypatch.setattr(bsdm, "lattice", lambda *_: None)
+        else:
+            slopes = network.offset.wide.weight.unflatten(1, (2, -1)).sum(-1)
+            assert bsdm.lattice(bsdm.moments(x), slopes) is not None
+        network.zero_grad()
+        out = network(x, torch.tensor([500]), bsdm.moments(x))
+        out.square().sum().backward()
+        found.append([out.detach(), *(p.grad.clone() for p in network.parameters())])
+    for with_lattice, without in zip(*found, strict=True):
+        assert (with_lattice - without).abs().max() <= 1e-5 * without.abs().max()
+
+
 def test_faster_tanh_is_tanh():
     x = torch.linspace(-30, 30, 2001, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(bsdm.tanh(x), torch.tanh(x), rtol=0, atol=1e-15)
