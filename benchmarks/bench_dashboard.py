@@ -45,13 +45,13 @@ PAINTED = """() => new Promise(done => {
     }
     look()
 })"""
-# resolves to the ms from the next release of the mouse button until a line more (or less) than `had` is painted
-SPECTRUM = """had => { window.waited = new Promise(done => {
+# resolves to the ms from the next release of the mouse button until another number of lines is painted; null after 5 s
+SPECTRUM = """() => { window.waited = new Promise(done => {
     const lines = [...Bokeh.documents[0].all_models].find(m => m.type == "ColumnDataSource" && "xs" in m.data && "number" in m.data)
     document.addEventListener("pointerup", () => {
-        const began = performance.now()
+        const began = performance.now(), had = lines.data.xs.length
         const look = () => lines.data.xs.length != had ? requestAnimationFrame(() => setTimeout(() => done(performance.now() - began)))
-            : setTimeout(look, 1)
+            : performance.now() - began > 5000 ? done(null) : setTimeout(look, 1)
         look()
     }, {once: true, capture: true})
 }) }"""
@@ -81,14 +81,20 @@ def clicks(opened: Any, address: str, times: int) -> list[float]:
             page.wait_for_function("() => !location.search.includes('picks=')")
             time.sleep(0.3)
             had = 0
-        page.evaluate(SPECTRUM, had)
-        page.mouse.click(
+        page.mouse.move(  # as a person does: there first, then the button; the crosshair has followed by then
             place["x"] + (0.05 + 0.9 * ((i * 37) % 100) / 100) * place["width"],
             place["y"] + (0.05 + 0.9 * ((i * 61) % 100) / 100) * place["height"],
         )
-        found.append(page.evaluate("() => window.waited"))
+        time.sleep(0.4)
+        page.evaluate(SPECTRUM)
+        page.mouse.down()
+        page.mouse.up()
+        waited = page.evaluate("() => window.waited")
+        if waited is None:
+            raise SystemExit(f"click {i} brought no spectrum within 5 s")
+        found.append(waited)
         had += 1
-        time.sleep(0.15)
+        time.sleep(0.2)
     if watch.errors or watch.foreign:
         raise SystemExit(f"the page did what it should not: {watch.errors} {watch.foreign}")
     page.context.close()

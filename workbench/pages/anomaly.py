@@ -40,6 +40,7 @@ from workbench.views.spectra import Axis
 
 # what the address of the page holds
 ADDRESS = ("scene", "truth", "keys", "look", "preset", "band", "picks", "flag", "detector", "run", "tab")
+PAINT = 60  # ms that a browser is given to paint spectra before the rest of a pick is sent
 IN_MEMORY = 1 << 30  # bytes up to which a scene is held in memory; larger ones are read as they are looked at
 TEXT = {"fontSize": 12.5, "button": {"textTransform": "none"}}
 BAR = {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#24527F", "backgroundImage": "none", "color": "#fff"}}}}
@@ -248,7 +249,7 @@ class Explorer(pn.viewable.Viewer):
         except InputError as error:
             self._complain(str(error))
             return
-        key = (ref, truth, tuple(sorted(named.items())), _stamp(ref, truth))
+        key = (ref, truth, tuple(sorted(named.items())), stamp(ref, truth))
         self.tabs.loading = True
         asked = self.asked
 
@@ -346,6 +347,12 @@ class Explorer(pn.viewable.Viewer):
     def _picks_changed(self) -> None:
         with pn.io.hold():
             self.explore.draw_picks()
+        self.soon(self._list_picks)
+
+    def _list_picks(self) -> None:
+        """Table and address, after the spectra are drawn: rows that come and go make the browser lay out the whole page."""
+        with pn.io.hold():
+            self.explore.draw_rows()
             self.picks = ";".join(f"{r},{c}" for r, c in self.picked.values())
 
     def _ask(self, name: str) -> None:
@@ -460,7 +467,7 @@ class Explorer(pn.viewable.Viewer):
 
     def tick(self) -> None:
         """Have `poll` called from now on, where there is somebody to call it."""
-        if not self.timer.running and not self._closed and _has_loop():
+        if not self.timer.running and not self._closed and has_loop():
             self.timer.start()
 
     def when(self, future: Future, then: Callable[[Future], None]) -> None:
@@ -474,6 +481,13 @@ class Explorer(pn.viewable.Viewer):
                 self._doc.add_next_tick_callback(lambda: then(future))
 
         future.add_done_callback(later)
+
+    def soon(self, then: Callable[[], None]) -> None:
+        """Call `then` once the browser has had time to paint what was sent before; at once where no page is served."""
+        if not self._served:
+            then()
+        elif not self._closed:
+            self._doc.add_timeout_callback(lambda: None if self._closed else then(), PAINT)
 
     @property
     def _served(self) -> bool:
@@ -522,12 +536,12 @@ def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
     return (row, column) if 0 <= row < rows and 0 <= column < columns else None
 
 
-def _stamp(*paths: str) -> tuple[float, ...]:
+def stamp(*paths: str) -> tuple[float, ...]:
     """When the files were changed last, so that an edited file is read anew."""
     return tuple(Path(p).stat().st_mtime if p and Path(p).exists() else 0.0 for p in paths)
 
 
-def _has_loop() -> bool:
+def has_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -165,7 +165,7 @@ class Explore:
         self.outlines.disabled = self.page.mask_of_truth is None
 
     def draw_picks(self) -> None:
-        """Marks on the images, lines in the plots, rows in the table."""
+        """Marks on the images and lines in the plots."""
         picked = self.page.picked
         self.page.frame.marks.data = {
             "x": [c for _, c in picked.values()],
@@ -174,7 +174,6 @@ class Explore:
             "color": [PICKS[n - 1] for n in picked],
         }
         self.draw_spectra()
-        self.draw_rows()
 
     def draw_spectra(self, *_: Any) -> None:
         page = self.page
