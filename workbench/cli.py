@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 
 SceneArg = Annotated[
-    str, typer.Argument(help="a name of `workbench list`, or a path to a .mat, ENVI, GeoTIFF or NetCDF file")
+    str, typer.Argument(help="a name of `workbench list`, or a path: .mat, ENVI, GeoTIFF, NetCDF, a folder or .zip of chips")
 ]
 TruthOpt = Annotated[Path | None, typer.Option("--truth", help="file with the truth mask, where the scene's file has none")]
 KeyOpt = Annotated[
@@ -52,7 +52,9 @@ def list_(json_: JsonOpt = False) -> None:
     print("\nMethods")
     for name in METHODS:
         print(f"  {name:<{wide}}  {summary(name)}")
-    print("\nA path to your own .mat, ENVI, GeoTIFF or NetCDF file works wherever a scene does.")
+    print(
+        "\nA path works wherever a scene does: .mat, ENVI, GeoTIFF or NetCDF, a folder or .zip of chips by class, a coreset's .yml."
+    )
 
 
 @app.command()

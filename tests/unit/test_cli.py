@@ -72,7 +72,7 @@ def refused(answer, *words):
 def test_list_names_scenes_and_methods(workbench):
     code, out, _ = workbench("list")
     assert code == 0
-    for name in ("sim-coast-town", "abu-airport-1", "bsdm", "local-rx"):
+    for name in ("sim-coast-town", "abu-airport-1", "digits", "bsdm", "local-rx", "tdds"):
         assert name in out
 
 

@@ -1,8 +1,9 @@
 """The catalogue: scenes by name, with where they come from, under which terms, and what is known about them.
 
-    entries()                            # every entry of data_catalog/*.yml, simulated ones first
+    entries()                            # every entry of data_catalog/**/*.yml, simulated ones first
     scene = open_scene("hydice-urban-175")
     scene = open_scene("flight.hdr", truth="targets.png")
+    scene = open_scene("eurosat-rgb-200")    # labelled chips; see workbench.data.chips
 
 A scene opened here carries its provenance in `attrs`: id, title, source, citation, licence, SHA-256 of its file,
 `anomalous_pixels`, and notes. The fields of an entry are described in data_catalog/README.md.
@@ -12,24 +13,18 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from workbench.data.chips import Chips, card, locate, open_chips, open_coreset, open_entry, relative
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import xarray as xr
-
-
-def _relative(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or "\\" in path or ".." in parts or ":" in path:
-        raise ValueError("must be a relative path with forward slashes and without ..")
-    return path
 
 
 class _Record(BaseModel):
@@ -40,7 +35,7 @@ class File(_Record):
     """One file of an entry."""
 
     role: Literal["cube", "header", "truth"]
-    path: Annotated[str, AfterValidator(_relative)] = Field(description="below WORKBENCH_DATA and below the cache")
+    path: Annotated[str, AfterValidator(relative)] = Field(description="below WORKBENCH_DATA and below the cache")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(gt=0)
     url: str = Field(pattern=r"^https://", description="pinned public mirror of exactly this file")
@@ -108,8 +103,8 @@ class Simulated(_Entry):
     generator: str = Field(description="name that `workbench.data.synth.make` takes")
 
 
-# Further kinds (SAR chips, image folders, change pairs) join this union and a branch of `open_scene`.
-Entry = Hyperspectral | Simulated
+# Further kinds (change pairs, boxes) join this union and a branch of `open_scene`.
+Entry = Hyperspectral | Simulated | Chips
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
@@ -131,10 +126,11 @@ def names() -> list[str]:
 
 
 def open_scene(name: str | Path, *, truth: str | Path | None = None, keys: Mapping[str, str] | None = None) -> xr.Dataset:
-    """The scene of that catalogue name or path: lazy `hsi (band, y, x)`, `truth (y, x)` where known, provenance.
+    """The scene of that catalogue name or path, lazy, with provenance: `hsi (band, y, x)` and, where known, `truth (y, x)`;
+    of chips `image (sample, band, y, x)` and `label (sample)`.
 
-    name: a name of `names()`, or a path to a MATLAB, ENVI, GeoTIFF or NetCDF file. A catalogue name wins over a file of
-        the same name (write ./name for the file).
+    name: a name of `names()`, or a path: to a MATLAB, ENVI, GeoTIFF or NetCDF file, to a folder or zip of chips in class
+        folders, or to a coreset file (.yml). A catalogue name wins over a file of the same name (write ./name for the file).
     truth, keys: see `workbench.data.readers.open_file`; they also override what the catalogue says.
 
     Catalogue files are looked up as `workbench.data.fetch` says, which may download them. Raises InputError for an
@@ -143,15 +139,33 @@ def open_scene(name: str | Path, *, truth: str | Path | None = None, keys: Mappi
     entry = _by_id().get(str(name))
     if isinstance(entry, Simulated):
         return _simulated(entry, truth, keys)
+    if isinstance(entry, Chips):
+        if truth is not None or keys:
+            raise InputError(f"{entry.id} has a label for every chip; leave truth and key out.")
+        return open_entry(entry)
     if entry is not None:
         return _catalogued(entry, truth, keys)
+    path = Path(name).expanduser()
+    opener = _labelled(path)
+    if opener is not None:
+        if truth is not None or keys:
+            raise InputError(f"{path.name} holds samples with labels of their own; leave truth and key out.")
+        return opener(path)
     if not _is_path(name):
         raise InputError(_unknown(str(name)) + " A path to a file works too, but there is no file of that name.")
-    return _bare(Path(name).expanduser(), truth, keys)
+    return _bare(path, truth, keys)
+
+
+def _labelled(path: Path) -> Callable[[Path], xr.Dataset] | None:
+    """What opens a path to labelled samples: a coreset file, or a folder or zip of chips; None for any other path."""
+    if path.suffix.lower() in (".yml", ".yaml") and path.is_file():
+        return lambda p: open_coreset(p, open_scene)
+    return open_chips if path.is_dir() or (path.suffix.lower() == ".zip" and path.is_file()) else None
 
 
 def fetch(name: str) -> Path:
-    """The verified cube file of a catalogue entry on this machine (ENVI: its header is beside it), downloaded if need be.
+    """The verified cube file of a catalogue entry on this machine (ENVI: its header is beside it; chips: their folder or
+    first file), downloaded if need be.
 
     Raises InputError for an unknown name, a simulated scene, or when the files cannot be had.
     """
@@ -160,6 +174,10 @@ def fetch(name: str) -> Path:
     entry = _entry(name)
     if isinstance(entry, Simulated):
         raise InputError(f"{name} is simulated: it is made when it is opened, and there is nothing to fetch.")
+    if isinstance(entry, Chips):
+        if not entry.files:
+            raise InputError(f"{name} comes with the package; there is nothing to fetch.")
+        return locate(entry)[0]
     paths = fetching.get(entry.id, entry.files)
     return next(p for p, f in zip(paths, entry.files, strict=True) if f.role == "cube")
 
@@ -172,6 +190,8 @@ def describe_entry(name: str) -> str:
     lines = [f"{entry.id}: {entry.title}"]
     if isinstance(entry, Simulated):
         lines.append("  SIMULATED data, made when it is opened")
+    elif isinstance(entry, Chips):
+        lines += card(entry)
     else:
         s = entry.shape
         lines.append(f"  cube: {s.y} x {s.x} pixels, {s.band} bands, {entry.sensor}")
@@ -290,7 +310,7 @@ def read_folder(folder: Path) -> dict[str, Entry]:
     import yaml
 
     found: dict[str, Entry] = {}
-    for path in sorted(folder.glob("*.yml")):
+    for path in sorted(folder.rglob("*.yml")):
         try:
             collection = _Collection.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
         except (ValidationError, yaml.YAMLError) as error:

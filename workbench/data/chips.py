@@ -493,7 +493,10 @@ def open_coreset(path: str | Path, opener: Callable[[str], xr.Dataset]) -> xr.Da
         raise InputError(
             f"{path} is not a coreset file: {str(error).splitlines()[0]}. Write one with write_coreset."
         ) from None
-    scene = opener(entry.of)
+    try:
+        scene = opener(entry.of)
+    except RecursionError:
+        raise InputError(f"{path} names itself, or a file that leads back to it, as the scene it was chosen from.") from None
     if fingerprint(scene) != entry.fingerprint:
         raise InputError(
             f"The scene {entry.of!r} changed since this coreset was chosen (hash {fingerprint(scene)[:12]}, then "
@@ -517,7 +520,8 @@ def open_coreset(path: str | Path, opener: Callable[[str], xr.Dataset]) -> xr.Da
 # --- catalogue entries ------------------------------------------------------------------------------------------------
 
 
-def _relative(path: str) -> str:
+def relative(path: str) -> str:
+    """The path as it is, where it is a relative one with forward slashes that stays below its folder; else ValueError."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or "\\" in path or ".." in parts or ":" in path:
         raise ValueError("must be a relative path with forward slashes and without ..")
@@ -529,7 +533,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[str, AfterValidator(_relative)]
+    path: Annotated[str, AfterValidator(relative)]
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="of this file; a folder has the entry's listing_sha256"
     )

@@ -25,6 +25,7 @@ METHODS: dict[str, str] = {
     "rp-rx": "workbench.methods.detectors:rp_rx",
     "local-rx": "workbench.methods.detectors:local_rx",
     "bsdm": "workbench.methods.bsdm",
+    "tdds": "workbench.methods.tdds",
 }
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -51,11 +52,12 @@ PAPER: dict[str, Any] = {
     "momentum": 0.9,
     "weight_decay": 5e-4,
     "augment": "crop-flip",
+    "J": 10,
 }
 
 
 class Config(Settings):
-    """Defaults of the score are those of the authors' code; those of the training suit a laptop, `PAPER` has theirs."""
+    """Defaults suit a laptop and its 30 epochs; `PAPER` has the authors' training, whose score reads windows of J=10."""
 
     network: Literal["auto", "cnn", "resnet18", "mlp"] = Field(
         "auto", description="classifier; auto: mlp for pixels, else cnn"
@@ -71,7 +73,7 @@ class Config(Settings):
     difference: Literal["abs", "kl", "loss"] = Field(
         "abs", description="depth one: class-wise absolute sum, KL, or loss of the label"
     )
-    J: int = Field(10, ge=3, description="window of depth two in epochs; it holds J - 1 changes")
+    J: int = Field(5, ge=3, description="window of depth two in epochs; it holds J - 1 changes")
     T: int | None = Field(
         None, ge=3, description="epochs the score reads; none: by keep, earlier for smaller coresets (our rule)"
     )
@@ -86,6 +88,9 @@ class Config(Settings):
     )
     compare: tuple[str, ...] = Field(
         ("tdds", "random"), description="whose coresets to train on: tdds and rivals; [] for none"
+    )
+    budgets: tuple[float, ...] = Field(
+        (), description="further shares kept at which to train on the coresets of compare, from the same scores"
     )
     iterations: int | None = Field(
         None, ge=1, description="steps of every coreset's training; none: as many as the scoring run"
@@ -130,6 +135,16 @@ class Config(Settings):
             if name not in known:
                 raise ValueError(f"there is no selector {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}")
         return compare
+
+    @field_validator("budgets")
+    @classmethod
+    def _shares(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        for keep in budgets:
+            if not 0 < keep <= 1:
+                raise ValueError(f"are shares kept, above 0 and at most 1; {keep:g} is none")
+        if len({f"{keep:g}" for keep in budgets}) < len(budgets):
+            raise ValueError("must differ")
+        return budgets
 
     @field_validator("patch")
     @classmethod
@@ -239,13 +254,14 @@ def window_of(memory: Memory, epochs: int) -> Tensor:
 
 
 def trajectory_length(keep: float, epochs: int, J: int) -> int:
-    """T for a budget, our rule: .45, .35, .3, .1, .05 of the run at keep .7, .5, .3, .2, .1, the nearest; at least J.
+    """T for a budget, our rule: .45, .35, .3, .1, .05 of the run at keep .7, .5, .3, .2, .1, the nearest; at least 2 J.
 
-    Heavy pruning wants an early window. Of 200 epochs with J = 10: 90, 70, 60, 20, 10.
+    Heavy pruning wants an early window, but not the very first epochs, in which every sample moves. Of 200 epochs with
+    J = 5: 90, 70, 60, 20, 10.
     """
     shares = {0.7: 0.45, 0.5: 0.35, 0.3: 0.3, 0.2: 0.1, 0.1: 0.05}
     nearest = min(shares, key=lambda k: abs(k - keep))
-    return min(max(round(shares[nearest] * epochs), J), epochs)
+    return min(max(round(shares[nearest] * epochs), 2 * J), epochs)
 
 
 # --- the data ---------------------------------------------------------------------------------------------------------
@@ -872,12 +888,14 @@ class Scoring:
 
 
 def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = None) -> Trace:
-    """Train once and score every sample; choose with TDDS and its rivals; train on the coresets of `config.compare`.
+    """Train once and score every sample; choose with TDDS and its rivals; train on the coresets of `config.compare`, at the
+    budget `config.keep` and at each of `config.budgets`.
 
     Events 1..epochs are the scoring run's: `loss`, `accuracy`, `test_accuracy`, `lr`; arrays `p_label (sample)`, from the
     second epoch `contribution (sample, window)`, the changes d in the newest window, from epoch J on `score (sample)`, S for
     a trajectory that ends here, and for pixels of a scene `score_map (y, x)`. After them at most `epochs` events for each
-    coreset: `loss_NAME`, `accuracy_NAME`, `test_accuracy_NAME`. The result is described in docs/methods/tdds.md.
+    coreset: `loss_NAME`, `accuracy_NAME`, `test_accuracy_NAME`; NAME ends in `_at_0.1` for a further budget of 0.1. The
+    result is described in docs/methods/tdds.md.
     """
     samples = samples_of(scene, config)
     about = json.dumps(
@@ -890,7 +908,8 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         scoring.load(state["scoring"])
         finished, going = dict(state["finished"]), state["going"]
     phases = _phases(_iterations(samples, config), config.epochs)
-    total = config.epochs + len(config.compare) * len(phases)
+    keeps = budgets_of(config)
+    total = config.epochs + len(keeps) * len(config.compare) * len(phases)
 
     # 1. one training on everything
     def saved() -> dict[str, Any]:
@@ -907,15 +926,15 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         yield Event(step, numbers, scoring.arrays(scene) if shown else {}, total, saved)
 
     # 2. choose; 3. train on what was chosen, each from the same initial weights and for the same number of steps
-    T = config.T or trajectory_length(config.keep, config.epochs, config.J)
-    scores = scoring.scores(T)
-    kept = chosen(scores, samples, config)
+    scores = {keep: scoring.scores(length_of(keep, config)) for keep in keeps}
+    kept = {keep: chosen(scores[keep], samples, config, keep) for keep in keeps}
     step = config.epochs + sum(len(v["accuracies"]) for v in finished.values())
-    for name in config.compare:
+    for keep, selector in itertools.product(keeps, config.compare):
+        name = coreset_name(selector, keep, config)
         if name in finished:
             continue
-        weight = official_weight(scores["tdds"], samples) if config.loss_scale == "official" else None
-        rows = samples.train[kept[name].values]
+        weight = official_weight(scores[keep]["tdds"], samples) if config.loss_scale == "official" else None
+        rows = samples.train[kept[keep][selector].values]
         training = Training(samples, rows, config, sum(phases), config.seed + 1, weight)
         accuracies: list[float] = []
         if going is not None:
@@ -931,18 +950,34 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
             step += 1
             last = len(accuracies) == len(phases)
             if last:
-                finished[name] = {"accuracies": accuracies, "factor": training.factor, "weights": training.weights()}
+                weights = training.weights() if keep == config.keep else {}
+                finished[name] = {"accuracies": accuracies, "factor": training.factor, "weights": weights}
             yield Event(step, {f"{k}_{name}": v for k, v in told.items()}, {}, total, saved if last else saved_here)
-    weights = {"full": scoring.training.weights()} | {name: f["weights"] for name, f in finished.items()}
-    return Outcome(_result(scene, samples, config, scoring, scores, kept, T, finished), weights)
+    outcome = {"full": scoring.training.weights()} | {name: f["weights"] for name, f in finished.items() if f["weights"]}
+    return Outcome(_result(scene, samples, config, scoring, scores[config.keep], kept, finished), outcome)
 
 
-def chosen(scores: xr.Dataset, samples: Samples, config: Config) -> xr.Dataset:
-    """`NAME (sample)` bool for tdds and every rival, at the budget of the config."""
+def budgets_of(config: Config) -> list[float]:
+    """Every share kept at which coresets are trained on: `keep` first, then the further ones."""
+    return [config.keep, *(keep for keep in config.budgets if keep != config.keep)]
+
+
+def length_of(keep: float, config: Config) -> int:
+    """T at a budget: the one given, else our rule."""
+    return config.T or trajectory_length(keep, config.epochs, config.J)
+
+
+def coreset_name(selector: str, keep: float, config: Config) -> str:
+    """What a coreset is called in events and metrics: `tdds`, and `tdds_at_0.1` for a further budget."""
+    return selector if keep == config.keep else f"{selector}_at_{keep:g}"
+
+
+def chosen(scores: xr.Dataset, samples: Samples, config: Config, keep: float) -> xr.Dataset:
+    """`NAME (sample)` bool for tdds and every rival at the budget `keep`."""
     labels = samples.label.numpy()[samples.train]
-    kept = {"tdds": select(scores["tdds"], config.keep, labels, balance=config.balance)}
+    kept = {"tdds": select(scores["tdds"], keep, labels, balance=config.balance)}
     for name, selector in selectors(RIVALS).items():
-        kept[name] = selector(scores, config.keep, labels, config.seed)
+        kept[name] = selector(scores, keep, labels, config.seed)
     return xr.Dataset(kept)
 
 
@@ -962,11 +997,11 @@ def _result(
     config: Config,
     scoring: Scoring,
     scores: xr.Dataset,
-    kept: xr.Dataset,
-    T: int,
+    kept_at: Mapping[float, xr.Dataset],
     finished: Mapping[str, Mapping[str, Any]],
 ) -> xr.Dataset:
     train, label = samples.train, samples.label.numpy()[samples.train]
+    kept, T = kept_at[config.keep], length_of(config.keep, config)
     epochs, names = scoring.recorder.epochs, list(map(str, kept.data_vars))
     result = xr.Dataset(
         {
@@ -1013,6 +1048,7 @@ def _result(
     result = result.assign(_accuracy("full", scoring.accuracy))
     for name, ended in finished.items():
         result = result.assign(_accuracy(name, ended["accuracies"]))
+    result = result.assign(_by_budget(samples, config, kept_at, finished))
     numbers = {
         "keep": (config.keep, "share of training samples kept"),
         "pruned": (1 - config.keep, "share of training samples pruned"),
@@ -1058,6 +1094,37 @@ def _accuracy(name: str, values: Sequence[float]) -> dict[str, xr.Variable]:
             (), max(values), {"long_name": f"the same, best epoch on the test set: flatters ({name})"}
         ),
     }
+
+
+def _by_budget(
+    samples: Samples, config: Config, kept_at: Mapping[float, xr.Dataset], finished: Mapping[str, Mapping[str, Any]]
+) -> xr.Dataset:
+    """`budget_T (budget)`; `accuracy (budget, trained)` of coresets and, with wrong labels, `noise_share (budget, selector)`."""
+    keeps = sorted(kept_at)
+    found = xr.Dataset(
+        {
+            "budget_T": (
+                "budget",
+                [length_of(k, config) for k in keeps],
+                {"long_name": "trajectory length used at the budget"},
+            )
+        },
+        coords={"budget": keeps},
+    )
+    if config.compare and len(samples.test):
+        last = [[finished[coreset_name(n, k, config)]["accuracies"][-1] for n in config.compare] for k in keeps]
+        text = {"long_name": "test accuracy after training on the coreset, last epoch"}
+        found["accuracy"] = xr.DataArray(last, {"budget": keeps, "trained": list(config.compare)}, ("budget", "trained"))
+        found["accuracy"].attrs = text
+    if config.label_noise:
+        flipped = samples.flipped[samples.train]
+        share = xr.concat([kept_at[k].to_array("selector") for k in keeps], "budget").transpose("budget", "selector", ...)
+        found["noise_share"] = (
+            ("budget", "selector"),
+            (share.values & flipped).sum(-1) / share.values.sum(-1),
+            {"long_name": "share of wrong labels in the coreset"},
+        )
+    return found
 
 
 def _same_run(theirs: str, ours: str) -> None:

@@ -10,6 +10,8 @@ steps      three linked images under one step slider
 form       widgets made from any Config, giving overrides
 player     start, pause, resume, stop, progress and time left of a run
 card       what a scene is and where it comes from; explanations and errors
+gallery    samples as small pictures, in rows
+coresets   easy-to-hard map with lasso, trajectories, class bars, overlaps, accuracy by budget
 save       PNG, CSV and NetCDF bytes of what is shown
 
 A view takes labelled arrays, numbers and texts, and gives a Panel object in its `panel`. It is drawn with Bokeh models on

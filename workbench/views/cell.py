@@ -9,6 +9,7 @@ watch(folder)                    # a run that goes on in another process
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Mapping
 from html import escape
@@ -73,6 +74,8 @@ def _widget(spec: Mapping[str, Any], value: Any) -> w.Widget:
         return w.IntText(value=value)
     if kinds == ["number"]:
         return w.FloatText(value=value)
+    if isinstance(value, list):
+        return w.Text(value=json.dumps(value), placeholder="[]", continuous_update=False)
     return w.Text(value="" if value is None else str(value), placeholder="none", continuous_update=False)
 
 

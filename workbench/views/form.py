@@ -15,6 +15,8 @@ import panel_material_ui as pmui
 from workbench.config import Settings, override
 from workbench.errors import InputError
 
+NONE = "none"
+
 
 class Form:
     """One widget per field of a Config. `first` names the fields that stay in sight; the others are folded away."""
@@ -66,7 +68,7 @@ class Form:
         """Fill in overrides; every other field goes back to its default."""
         for name, widget in self.widgets.items():
             value = values.get(name, self._defaults[name])
-            widget.value = "" if value is None else str(value) if isinstance(widget, pmui.TextInput) else value
+            widget.value = _text(value) if isinstance(widget, pmui.TextInput) else _option(widget, value)
 
     def on_change(self, then: Callable[[], None]) -> None:
         self._watchers.append(then)
@@ -79,9 +81,13 @@ class Form:
         widget = self.widgets[name]
         if isinstance(widget, pmui.TextInput):
             text = widget.value.strip()
+            if isinstance(self._defaults[name], list):
+                return [part.strip() for part in text.split(",") if part.strip()]
             if text == "":
                 return self._defaults[name] if self._defaults[name] is not None else None
             return int(text) if text.lstrip("+-").isdigit() else text
+        if widget.value == NONE and self._defaults[name] is None:
+            return None
         return self._defaults[name] if widget.value is None else widget.value
 
     def _changed(self, _: object) -> None:
@@ -103,6 +109,11 @@ def _widget(name: str, spec: Mapping[str, Any], default: Any) -> Any:
     kinds = [o.get("type") for o in spec.get("anyOf", [])] or [spec.get("type")]
     if "enum" in spec:
         return pmui.Select(options=list(spec["enum"]), value=default, **shared)
+    named = [choice for o in spec.get("anyOf", []) for choice in o.get("enum", [o["const"]] if "const" in o else [])]
+    if named:
+        return pmui.Select(options=[NONE, *named], value=_text(default) or NONE, **shared)
+    if kinds == ["array"]:
+        return pmui.TextInput(value=_text(default), placeholder="none", helper_text="several, with commas between", **shared)
     if kinds == ["boolean"]:
         shared.pop("sizing_mode")
         return pmui.Switch(value=default, **shared)
@@ -119,11 +130,22 @@ def _widget(name: str, spec: Mapping[str, Any], default: Any) -> Any:
             value=default, step=max(abs(default), 1e-6) / 10, format="0.[000000]", helper_text=span, **shared
         )
     return pmui.TextInput(
-        value="" if default is None else str(default),
+        value=_text(default),
         placeholder="none",
-        helper_text="a number, or empty for none",
+        helper_text="a text, or empty for none" if "string" in kinds else "a number, or empty for none",
         **shared,
     )
+
+
+def _text(value: Any) -> str:
+    """A value as it stands in a field of text: nothing for none, commas between several."""
+    if value is None:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _option(widget: Any, value: Any) -> Any:
+    return NONE if value is None and isinstance(widget, pmui.Select) else value
 
 
 def _span(spec: Mapping[str, Any], low: Any, high: Any) -> str:

@@ -32,7 +32,10 @@ def test_anomaly_scenes_are_all_there():
 def test_mirrors_are_pinned_to_a_commit():
     for entry in entries():
         for file in getattr(entry, "files", []):
-            assert any(len(part) == 40 and set(part) <= set("0123456789abcdef") for part in file.url.split("/")), entry.id
+            assert file.url is not None or entry.obtain, entry.id
+            assert file.url is None or any(
+                len(part) == 40 and set(part) <= set("0123456789abcdef") for part in file.url.split("/")
+            ), entry.id
 
 
 def write(folder, name="a.yml", **changes):
@@ -205,3 +208,78 @@ def test_every_real_entry_is_as_described(real_data):
         assert "guessed" not in scene.attrs["notes"], entry.id
         opened += 1
     assert opened == 19
+
+
+# --- labelled chips -----------------------------------------------------------------------------------------------------
+
+
+def chips_folder(folder, names=("a", "b"), each=3):
+    """CLASS/0.png ... of 4 x 4 grey pixels, the number of the class as grey value."""
+    from PIL import Image
+
+    for c, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            Image.fromarray(np.full((4, 4), 50 * c + i, np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_chips_are_in_the_catalogue_beside_the_scenes():
+    found = {e.id: e for e in entries() if e.kind == "chips"}
+    assert set(found) == {"cifar10-6000", "digits", "eurosat-rgb-200", "houston2013-pixels", "mstar-10", "nwpu-resisc-12"}
+    assert all(name in names() for name in found)
+    told = describe_entry("eurosat-rgb-200")
+    assert "2000 samples of 10 classes" in told
+    assert "obtain:" in told
+    with pytest.raises(InputError, match="comes with the package"):
+        fetch("digits")
+
+
+def test_digits_open_by_name_with_provenance():
+    scene = open_scene("digits")
+    assert scene["image"].sizes == {"sample": 1797, "band": 1, "y": 8, "x": 8}
+    assert scene.attrs["id"] == "digits"
+    assert scene.attrs["licence"] == "CC BY 4.0"
+    with pytest.raises(InputError, match="leave truth and key out"):
+        open_scene("digits", keys={"cube": "image"})
+
+
+def test_a_folder_and_a_zip_of_chips_open_by_path(tmp_path):
+    import shutil
+
+    folder = chips_folder(tmp_path / "mine")
+    packed = shutil.make_archive(str(tmp_path / "mine"), "zip", folder)
+    for path in (folder, packed):
+        scene = open_scene(path)
+        assert scene["label"].values.tolist() == [0, 0, 0, 1, 1, 1]
+        assert scene["label"].attrs["names"] == ["a", "b"]
+    with pytest.raises(InputError, match="labels of their own"):
+        open_scene(folder, truth="truth.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="has no images"):
+        open_scene(tmp_path / "empty")
+
+
+def test_a_coreset_file_opens_as_the_part_it_names(tmp_path):
+    import xarray as xr
+
+    from workbench.data.chips import write_coreset
+    from workbench.scene import fingerprint
+
+    folder = chips_folder(tmp_path / "mine")
+    whole = open_scene(folder)
+    kept = xr.DataArray([True, False, True, False], {"sample": ["a/0.png", "a/1.png", "b/0.png", "b/1.png"]}, "sample")
+    path = write_coreset(tmp_path / "some.yml", str(folder), fingerprint(whole), kept, ["a/2.png"])
+    part = open_scene(path)
+    assert dict(zip(part["sample"].values, part["split"].values, strict=True)) == {
+        "a/0.png": "train",
+        "b/0.png": "train",
+        "a/2.png": "test",
+    }
+    assert part.attrs["sha256"] != whole.attrs["sha256"]
+    (tmp_path / "round.yml").write_text(path.read_text().replace(f"of: {folder}", f"of: {tmp_path / 'round.yml'}"))
+    with pytest.raises(InputError, match="names itself"):
+        open_scene(tmp_path / "round.yml")
+    (tmp_path / "other.yml").write_text("entries: []")
+    with pytest.raises(InputError, match="is not a coreset file"):
+        open_scene(tmp_path / "other.yml")

@@ -15,7 +15,7 @@ from workbench.baselines.coresets import select
 from workbench.config import override
 from workbench.data.chips import subset
 from workbench.errors import InputError
-from workbench.event import drain
+from workbench.event import drain, tee
 from workbench.methods import tdds
 from workbench.methods.tdds import TDDS, Config, change, ema_weights, run, spread, trajectory_length
 from workbench.parts.dynamics import dynamics, score
@@ -68,8 +68,9 @@ def test_weights_of_the_windows():
 
 
 def test_length_by_budget():
-    assert [trajectory_length(k, 200, 10) for k in (0.7, 0.5, 0.3, 0.2, 0.1)] == [90, 70, 60, 20, 10]
-    assert trajectory_length(0.1, 30, 10) == 10  # 1.5 epochs would be too few for a window
+    assert [trajectory_length(k, 200, 5) for k in (0.7, 0.5, 0.3, 0.2, 0.1)] == [90, 70, 60, 20, 10]
+    assert trajectory_length(0.1, 30, 5) == 10  # 1.5 epochs would be too few: two windows
+    assert trajectory_length(0.1, 30, 20) == 30  # and never more than there are
     assert trajectory_length(1.0, 5, 5) == 5
 
 
@@ -345,11 +346,13 @@ def test_wrong_labels_on_purpose():
 
 def test_settings_that_cannot_be():
     for changes, words in [
-        ({"epochs": 5}, "J=10.*epochs=5"),
-        ({"T": 5}, "between J=10 and epochs=30"),
+        ({"epochs": 4}, "J=5.*epochs=4"),
+        ({"T": 4}, "between J=5 and epochs=30"),
         ({"keep": 0}, "keep"),
         ({"keep": 1.5}, "keep"),
         ({"compare": ["tdss"]}, "Did you mean 'tdds'"),
+        ({"budgets": [0.2, 1.5]}, "above 0 and at most 1; 1.5"),
+        ({"budgets": [0.2, 0.2]}, "must differ"),
         ({"patch": 4}, "odd"),
     ]:
         with pytest.raises(InputError, match=words):
@@ -502,6 +505,42 @@ def test_iterations_are_equal_whatever_is_kept():
         assert len(events) == 6
         assert events[-1].scalars["lr_coreset"] == 0
         assert events[0].scalars["lr_coreset"] == pytest.approx(tdds.learning_rate(2, 12, 0.02))
+
+
+def test_further_budgets_are_trained_on_from_the_same_scores():
+    settings = {"compare": ["tdds", "ccs"], "keep": 0.5, "budgets": [0.25, 0.5], "label_noise": 0.2}
+    events = []
+    outcome = drain(tee(run(chips(), override(SMALL, settings)), events.append))
+    r = outcome.result
+    alone = drain(run(chips(), override(SMALL, {**settings, "keep": 0.25, "budgets": []}))).result
+    assert r["budget"].values.tolist() == [0.25, 0.5]
+    assert r["trained"].values.tolist() == ["tdds", "ccs"]
+    for name in ("tdds", "ccs"):
+        assert float(r["accuracy"].sel(budget=0.5, trained=name)) == float(r[f"accuracy_{name}"])
+        assert float(r["accuracy"].sel(budget=0.25, trained=name)) == float(r[f"accuracy_{name}_at_0.25"])
+        assert float(r[f"accuracy_{name}_at_0.25"]) == float(alone[f"accuracy_{name}"])  # as if asked for alone
+        assert float(r["noise_share"].sel(budget=0.25, selector=name)) == float(alone[f"noise_share_{name}"])
+    assert r["budget_T"].values.tolist() == [5, 5]  # given; else by the share
+    steps = [e.step for e in events]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == events[-1].of
+    assert {"loss_ccs", "loss_ccs_at_0.25"} <= {name for e in events for name in e.scalars}
+    assert set(outcome.weights) == {"full", "tdds", "ccs"}
+
+
+def test_a_run_with_further_budgets_continues_where_it_was():
+    config = override(SMALL, {"compare": ["tdds", "random"], "budgets": [0.25]})
+    whole, states = [], []
+    outcome = drain(tee(run(chips(), config), whole.append, lambda event: states.append(event.state())))
+    at = SMALL.epochs + (whole[-1].step - SMALL.epochs) * 5 // 8  # in the third of four coresets
+    saved = io.BytesIO()
+    torch.save(states[at - 1], saved)
+    saved.seek(0)
+    rest = []
+    again = drain(tee(run(chips(), config, state=torch.load(saved, weights_only=True)), rest.append))
+    assert [e.step for e in rest] == [e.step for e in whole[at:]]
+    assert [dict(e.scalars) for e in rest] == [dict(e.scalars) for e in whole[at:]]
+    xr.testing.assert_identical(again.result, outcome.result)
 
 
 @pytest.mark.parametrize("make", [chips, pixels])

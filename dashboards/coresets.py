@@ -1,0 +1,9 @@
+"""The coreset workbench as a served page: `panel serve dashboards/coresets.py`, or `workbench serve coresets`."""
+
+import panel as pn
+
+from workbench.pages.coresets import Coresets
+
+if pn.state.served:
+    pn.extension(notifications=True)
+    Coresets().page().servable(title="Coreset workbench")

@@ -1,0 +1,328 @@
+"""What a coreset page draws: the map of easy and moving samples, trajectories, class bars, overlaps, accuracy by budget.
+
+Every class holds one Bokeh figure in its `panel`; `show` changes what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import panel as pn
+from bokeh.core.properties import field
+from bokeh.models import (
+    BoxAnnotation,
+    BoxSelectTool,
+    ColorBar,
+    ColumnDataSource,
+    FactorRange,
+    FixedTicker,
+    HoverTool,
+    HSpan,
+    LassoSelectTool,
+    Line,
+    LinearColorMapper,
+    MultiLine,
+    Range1d,
+    Rect,
+    Scatter,
+    TapTool,
+    Text,
+    VBar,
+    Whisker,
+)
+from bokeh.palettes import Cividis256
+
+from workbench.views.card import html, say
+from workbench.views.plots import GREY, draw, plot
+
+KEPT, DROPPED, WRONG, WINDOW = "#D9541E", "#8A8A8A", "#3FA0E0", "#E69F00"
+# selector -> printed name, colour; of middle lightness, so that it shows on white and on black
+SELECTORS: dict[str, tuple[str, str]] = {
+    "tdds": ("TDDS", "#D9541E"),
+    "random": ("random", "#8A8A8A"),
+    "random_balanced": ("random by class", "#6F7F8F"),
+    "el2n": ("EL2N", "#3FA0E0"),
+    "grand": ("GraNd", "#5B7FD0"),
+    "forgetting": ("forgetting", "#8F6FCF"),
+    "aum": ("AUM", "#CC79A7"),
+    "ccs": ("CCS", "#00A878"),
+    "dyn_unc": ("Dyn-Unc", "#8A8A00"),
+    "dual": ("DUAL", "#B07050"),
+    "entropy": ("entropy", "#E69F00"),
+    "margin": ("margin", "#4C9A9A"),
+}
+LARGEST = 6000  # points that are sent to a browser; of more, every second, third, ... is shown
+
+
+class DataMap:
+    """Samples as points: how easy across, how much they move up. `on_select(then)` gives the positions that were selected.
+
+    A point is selected by a click, by the box or by the lasso; positions are those of the arrays given to `show`.
+    """
+
+    def __init__(self, *, height: int = 330) -> None:
+        columns = ("x", "y", "at", "text", "color", "wrong")
+        self.source = ColumnDataSource({c: [] for c in columns})
+        self.picks = ColumnDataSource({"x": [], "y": [], "color": []})
+        lasso = LassoSelectTool(continuous=False)
+        self.figure = plot(
+            "mean probability of the label so far (easy to the right)",
+            "score S",
+            height=height,
+            x_range=Range1d(-0.03, 1.03),
+            y_range=Range1d(0, 1),
+            tools="pan,wheel_zoom,reset",
+            active_drag=None,
+        )
+        point = {"x": "x", "y": "y", "size": 6, "fill_color": field("color"), "line_width": 0, "fill_alpha": 0.65}
+        drawn = draw(self.figure, self.source, Scatter(**point, line_color=None))
+        drawn.nonselection_glyph = Scatter(**{**point, "fill_alpha": 0.18}, line_color=None)
+        ringed = Scatter(x="x", y="y", size=field("wrong"), fill_alpha=0, line_color=WRONG, line_width=1.6)
+        rings = draw(self.figure, self.source, ringed)
+        rings.nonselection_glyph = None
+        draw(self.figure, self.picks, Scatter(x="x", y="y", size=12, fill_alpha=0, line_color="black", line_width=4.5))
+        draw(
+            self.figure, self.picks, Scatter(x="x", y="y", size=12, fill_alpha=0, line_color=field("color"), line_width=2.5)
+        )
+        tap = TapTool(renderers=[drawn])
+        box = BoxSelectTool(renderers=[drawn])
+        lasso.renderers = [drawn]
+        self.figure.add_tools(lasso, box, tap, HoverTool(renderers=[drawn], tooltips="@text"))
+        self.figure.toolbar.active_drag = lasso
+        self.figure.toolbar.active_tap = tap
+        self.figure.toolbar.autohide = False
+        self._then: list[Callable[[list[int]], None]] = []
+        self._quiet = False
+        self.source.selected.on_change("indices", self._selected)
+        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+
+    def show(self, x: np.ndarray, y: np.ndarray, texts: Sequence[str], kept: np.ndarray, wrong: np.ndarray | None) -> None:
+        """All samples: positions, hover texts, whether kept (colour), and whose label is known to be wrong (blue ring)."""
+        at = np.arange(0, len(x), -(-len(x) // LARGEST) or 1)
+        self._quiet = True
+        self.source.data = {
+            "x": np.asarray(x, np.float32)[at],
+            "y": np.asarray(y, np.float32)[at],
+            "at": at,
+            "text": [texts[i] for i in at],
+            "color": np.where(np.asarray(kept)[at], KEPT, DROPPED).tolist(),
+            "wrong": np.zeros(len(at)) if wrong is None else np.where(wrong[at], 9.0, 0.0),
+        }
+        self._quiet = False
+        top = float(np.max(y)) if len(y) else 1.0
+        low, high = -0.04 * (top or 1.0), 1.06 * (top or 1.0)
+        self.figure.y_range.update(start=low, end=high, reset_start=low, reset_end=high)
+
+    def mark(self, x: Sequence[float], y: Sequence[float], colours: Sequence[str]) -> None:
+        """Ring the picked samples."""
+        self.picks.data = {"x": list(x), "y": list(y), "color": list(colours)}
+
+    def unselect(self) -> None:
+        self._quiet = True
+        self.source.selected.indices = []
+        self._quiet = False
+
+    def clear(self) -> None:
+        self.unselect()
+        self.source.data = {k: [] for k in self.source.data}
+        self.mark([], [], [])
+
+    def on_select(self, then: Callable[[list[int]], None]) -> None:
+        self._then.append(then)
+
+    def _selected(self, _attr: str, _old: object, new: Sequence[int]) -> None:
+        if self._quiet:
+            return
+        chosen = [int(self.source.data["at"][i]) for i in new]
+        for then in self._then:
+            then(chosen)
+
+
+class Trajectory:
+    """Two figures over the epochs: probability of the label, and the change d of every epoch; the score's window shaded."""
+
+    def __init__(self, *, height: int = 170) -> None:
+        self.lines = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
+        self.changes = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
+        self.p = plot("", "p of the label", height=height, x_range=Range1d(0, 1), y_range=Range1d(-0.04, 1.04))
+        self.d = plot("epoch", "change d", height=height, x_range=self.p.x_range, y_range=Range1d(0, 1))
+        self._windows = []
+        for made, source in ((self.p, self.lines), (self.d, self.changes)):
+            shade = BoxAnnotation(left=0, right=0, fill_color=WINDOW, fill_alpha=0.22, line_alpha=0, visible=False)
+            made.add_layout(shade)
+            self._windows.append(shade)
+            drawn = draw(made, source, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2.2))
+            made.add_tools(
+                HoverTool(renderers=[drawn], tooltips=[("", "@name"), ("epoch", "$x{0}"), ("value", "$y{0.000}")])
+            )
+        self.panel = pn.Column(
+            *(pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=0) for f in (self.p, self.d)),
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+
+    def show(
+        self,
+        lines: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+        changes: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+        last: float,
+        window: tuple[float, float] | None,
+    ) -> None:
+        """lines, changes: (name, colour, epochs, values) each. last: epoch the axis ends at. window: what S reads."""
+        for source, given in ((self.lines, lines), (self.changes, changes)):
+            source.data = {
+                "xs": [np.asarray(x, float) for _, _, x, _ in given],
+                "ys": [np.asarray(y, float) for _, _, _, y in given],
+                "color": [c for _, c, _, _ in given],
+                "name": [n for n, _, _, _ in given],
+            }
+        self.p.x_range.update(start=0.7, end=max(last, 2) + 0.3, reset_start=0.7, reset_end=max(last, 2) + 0.3)
+        highest = max((float(np.nanmax(y)) for _, _, _, y in changes if len(y)), default=1.0)
+        self.d.y_range.update(start=-0.04 * highest, end=1.08 * highest or 1.0, reset_end=1.08 * highest or 1.0)
+        for shade in self._windows:
+            shade.visible = window is not None
+            if window is not None:
+                shade.update(left=window[0], right=window[1])
+
+
+class ClassBars:
+    """For every class how many samples there are, and how many are kept."""
+
+    def __init__(self, *, height: int = 250) -> None:
+        self.source = ColumnDataSource({"name": [], "total": [], "kept": [], "share": []})
+        self.figure = plot(
+            "class", "training samples", height=height, x_range=FactorRange(), y_range=Range1d(0, 1), tools=""
+        )
+        draw(
+            self.figure, self.source, VBar(x="name", top="total", width=0.78, fill_color=GREY, fill_alpha=0.35, line_alpha=0)
+        )
+        drawn = draw(self.figure, self.source, VBar(x="name", top="kept", width=0.78, fill_color=KEPT, line_alpha=0))
+        tips = [("class", "@name"), ("kept", "@kept of @total"), ("share", "@share{0.0} %")]
+        self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips, mode="vline"))
+        self.figure.xgrid.visible = False
+        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+
+    def show(self, names: Sequence[str], total: np.ndarray, kept: np.ndarray) -> None:
+        names = [str(n) for n in names]
+        if list(self.figure.x_range.factors) != names:
+            self.figure.x_range.factors = names
+            self.figure.xaxis.major_label_orientation = 0.6 if max(map(len, names)) > 4 and len(names) > 4 else 0.0
+        self.source.data = {
+            "name": names,
+            "total": np.asarray(total),
+            "kept": np.asarray(kept),
+            "share": 100 * np.asarray(kept) / np.maximum(total, 1),
+        }
+        self.figure.y_range.update(end=1.08 * float(np.max(total)), reset_end=1.08 * float(np.max(total)))
+
+
+class Overlap:
+    """Jaccard overlap of all pairs of selectors, as numbers on colours."""
+
+    def __init__(self, *, height: int = 330) -> None:
+        self.source = ColumnDataSource({"a": [], "b": [], "value": [], "text": [], "ink": []})
+        self.figure = plot("", "", height=height, x_range=FactorRange(), y_range=FactorRange(), tools="")
+        mapper = LinearColorMapper(palette=Cividis256, low=0, high=1)
+        drawn = draw(
+            self.figure,
+            self.source,
+            Rect(x="b", y="a", width=1, height=1, fill_color={"field": "value", "transform": mapper}, line_alpha=0),
+        )
+        centred = {"text_align": "center", "text_baseline": "middle", "text_font_size": "11px"}
+        draw(self.figure, self.source, Text(x="b", y="a", text="text", text_color=field("ink"), **centred))
+        self.figure.add_tools(HoverTool(renderers=[drawn], tooltips="@a and @b: @value{0.000}"))
+        self.figure.grid.visible = False
+        self.figure.xaxis.major_label_orientation = 0.8
+        bar = ColorBar(color_mapper=mapper, width=8, padding=2, label_standoff=4, ticker=FixedTicker(ticks=[0, 0.5, 1]))
+        self.figure.add_layout(bar, "right")
+        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+
+    def show(self, names: Sequence[str], matrix: np.ndarray) -> None:
+        """matrix (selector, selector), in the order of the printed names."""
+        names = list(names)
+        if list(self.figure.x_range.factors) != names:
+            self.figure.x_range.factors, self.figure.y_range.factors = names, names[::-1]
+        values = np.asarray(matrix, float).ravel()
+        self.source.data = {
+            "a": list(np.repeat(names, len(names))),
+            "b": names * len(names),
+            "value": values,
+            "text": ["1" if v > 0.995 else f"{v:.2f}"[1:] for v in values],
+            "ink": np.where(values > 0.55, "#111111", "#FFFFFF").tolist(),
+        }
+
+
+class Accuracy:
+    """Accuracy against the share kept: mean and standard deviation over runs for every selector; all samples as a line."""
+
+    def __init__(self, *, height: int = 380) -> None:
+        self.figure = plot(
+            "share of training samples kept (log scale)",
+            "test accuracy, last step",
+            height=height,
+            x_axis_type="log",
+            x_range=Range1d(0.08, 0.6),
+            y_range=Range1d(0, 1),
+        )
+        self.sources = {
+            n: ColumnDataSource({k: [] for k in ("x", "keep", "y", "low", "high", "runs", "name")}) for n in SELECTORS
+        }
+        self.full = ColumnDataSource({"y": []})
+        draw(self.figure, self.full, HSpan(y="y", line_color=GREY, line_dash="dotted", line_width=2))
+        drawn = []
+        for name, (printed, colour) in SELECTORS.items():
+            source = self.sources[name]
+            draw(self.figure, source, Line(x="x", y="y", line_color=colour, line_width=2.2))
+            drawn.append(draw(self.figure, source, Scatter(x="x", y="y", size=8, fill_color=colour, line_color=colour)))
+            bars = Whisker(
+                base="x", lower="low", upper="high", source=source, line_color=colour, line_width=2, level="glyph"
+            )
+            bars.upper_head.line_color = bars.lower_head.line_color = colour
+            self.figure.add_layout(bars)
+            source.name = printed
+        tips = [("", "@name"), ("share kept", "@keep"), ("accuracy", "@y{0.0000}"), ("runs", "@runs")]
+        self.figure.add_tools(HoverTool(renderers=drawn, tooltips=tips))
+        self.legend = html("", margin=(2, 4, 0, 8))
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+
+    def show(self, values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence[float]) -> None:
+        """selector -> share kept -> one accuracy per run."""
+        seen: list[float] = list(full)
+        shares: set[float] = set()
+        for n, (name, source) in enumerate(self.sources.items()):
+            by_keep = values.get(name, {})
+            keeps = sorted(by_keep)
+            mean = np.array([np.mean(by_keep[k]) for k in keeps])
+            spread = np.array([np.std(by_keep[k], ddof=1) if len(by_keep[k]) > 1 else 0.0 for k in keeps])
+            aside = 1 + 0.008 * (n % 5 - 2)  # beside each other, where bars would cover each other
+            source.data = {
+                "x": np.array(keeps) * aside,
+                "keep": keeps,
+                "y": mean,
+                "low": mean - spread,
+                "high": mean + spread,
+                "runs": [len(by_keep[k]) for k in keeps],
+                "name": [SELECTORS[name][0]] * len(keeps),
+            }
+            shares |= set(keeps)
+            seen += [*(mean - spread), *(mean + spread)]
+        self.full.data = {"y": [float(np.mean(full))] if full else []}
+        self.legend.object = " ".join(
+            [_swatch(SELECTORS[n][0], SELECTORS[n][1], "solid") for n in SELECTORS if values.get(n)]
+            + ([_swatch("all samples", GREY, "dotted")] if full else [])
+        )
+        if shares:
+            low, high = 0.85 * min(shares), min(1.15 * max(shares), 1.2)
+            self.figure.x_range.update(start=low, end=high, reset_start=low, reset_end=high)
+            self.figure.xaxis.ticker = FixedTicker(ticks=sorted(shares))
+        if seen:
+            air = 0.08 * (max(seen) - min(seen)) or 0.02
+            low, high = min(seen) - air, max(seen) + air
+            self.figure.y_range.update(start=low, end=high, reset_start=low, reset_end=high)
+
+
+def _swatch(name: str, colour: str, line: str) -> str:
+    style = f"display:inline-block;width:20px;border-top:3px {line} {colour};vertical-align:middle"
+    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {say(name)}</span>'

@@ -1,0 +1,147 @@
+"""Samples as small pictures: chips as they are, spectra as little lines; and many of them in one image.
+
+view = Gallery(4)                                  # rows of tiles that fill the width
+view.show(tiles(chips), ["a.jpg", "b.jpg"])
+view.on_tap(lambda identifier: ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import panel as pn
+from bokeh.core.properties import field
+from bokeh.events import Tap
+from bokeh.models import ColumnDataSource, HoverTool, ImageRGBA, Range1d, Rect
+from bokeh.plotting import figure
+
+from workbench.views.plots import draw, rgba
+
+SIDE = 72  # pixels of a tile that are sent at most
+LINE = (63, 160, 224)  # of a spectrum, on both backgrounds
+PAPER = (236, 236, 236)
+
+
+def tiles(values: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """(n, band, y, x) -> (n, side', side', 3) uint8 pictures; a single pixel becomes the line of its spectrum.
+
+    One band is grey, three are red, green and blue; of more, three evenly spaced ones are shown. Values in [0, 1] are shown
+    as they are, all others stretched between the 2nd and 98th percentile of the given samples. Missing values are black.
+    """
+    values = np.asarray(values, np.float32)
+    _, bands, rows, columns = values.shape
+    if rows == columns == 1:
+        return _lines(values[:, :, 0, 0], side)
+    if bands == 1:
+        values = np.repeat(values, 3, 1)
+    elif bands != 3:
+        values = values[:, [round(q * (bands - 1)) for q in (0.75, 0.5, 0.25)]]
+    step = -(-max(rows, columns) // side)
+    values = values[:, :, ::step, ::step]
+    finite = values[np.isfinite(values)]
+    if finite.size and (finite.min() < 0 or finite.max() > 1):
+        low, high = np.percentile(finite, (2, 98))
+        values = (values - low) / (high - low if high > low else 1.0)
+    return (np.nan_to_num(np.clip(values, 0, 1)) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def _lines(spectra: np.ndarray, side: int) -> np.ndarray:
+    """(n, band) -> (n, side, side, 3): each spectrum drawn over the range of all."""
+    at = np.linspace(0, spectra.shape[1] - 1, side).round().astype(int)
+    drawn = spectra[:, at]
+    finite = drawn[np.isfinite(drawn)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    known = np.isfinite(drawn)
+    level = np.nan_to_num((drawn - low) / (high - low if high > low else 1.0))
+    row = (3 + (1 - level) * (side - 7)).round().astype(int)
+    before = np.roll(row, 1, 1)
+    before[:, 0] = row[:, 0]
+    top, bottom = np.minimum(row, before) - 1, np.maximum(row, before) + 1
+    y = np.arange(side)[None, :, None]
+    inked = (y >= top[:, None]) & (y <= bottom[:, None]) & known[:, None]
+    return np.where(inked[..., None], np.array(LINE), np.array(PAPER)).astype(np.uint8)
+
+
+def mosaic(pictures: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
+    """(n, y, x, 3) -> one image of rows of `columns` pictures with white between them."""
+    n, height, width, _ = pictures.shape
+    rows = -(-n // columns)
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        y, x = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        canvas[y : y + height, x : x + width] = picture
+    return canvas
+
+
+class Gallery:
+    """A grid of tiles. `show` fills it row by row; `on_tap(then)` is called with the identifier of a tile that is tapped."""
+
+    def __init__(self, columns: int, rows: int, *, tile: int = 48) -> None:
+        self.columns, self.rows = columns, rows
+        self.source = ColumnDataSource({k: [] for k in ("image", "x", "y", "cx", "cy", "id", "text", "edge", "width")})
+        self.figure = figure(
+            width=columns * (tile + 6) + 4,
+            height=rows * (tile + 6) + 4,
+            x_range=Range1d(0, columns),
+            y_range=Range1d(rows, 0),
+            tools="",
+            toolbar_location=None,
+            min_border=0,
+            outline_line_alpha=0,
+            background_fill_alpha=0,
+            border_fill_alpha=0,
+        )
+        self.figure.axis.visible = self.figure.grid.visible = False
+        draw(self.figure, self.source, ImageRGBA(image="image", x="x", y="y", dw=0.9, dh=0.9, origin="top_left"))
+        frame = Rect(
+            x="cx", y="cy", width=0.94, height=0.94, fill_alpha=0, line_color=field("edge"), line_width=field("width")
+        )
+        framed = draw(self.figure, self.source, frame)
+        self.figure.add_tools(HoverTool(renderers=[framed], tooltips="@text", attachment="below"))
+        self.panel = pn.pane.Bokeh(self.figure, margin=0)
+        self._tapped: list[Callable[[str], None]] = []
+        self.figure.on_event(Tap, self._tap)
+
+    @property
+    def room(self) -> int:
+        """How many tiles there is place for."""
+        return self.columns * self.rows
+
+    def show(
+        self,
+        pictures: np.ndarray,
+        ids: Sequence[str],
+        texts: Sequence[str] | None = None,
+        edges: Sequence[str] | None = None,
+    ) -> None:
+        """Show (n, y, x, 3) uint8 pictures with their identifiers, hover texts and frame colours; the first `room` of them."""
+        n = min(len(ids), self.room)
+        at = np.arange(n)
+        column, row = at % self.columns, at // self.columns
+        self.source.data = {
+            "image": [rgba(p) for p in pictures[:n]],
+            "x": column + 0.05,
+            "y": row + 0.05,
+            "cx": column + 0.5,
+            "cy": row + 0.5,
+            "id": [str(i) for i in ids[:n]],
+            "text": list((texts or ids)[:n]),
+            "edge": list((edges or ["#8A8A8A"] * n)[:n]),
+            "width": [2.5 if edges else 1.0] * n,
+        }
+
+    def clear(self) -> None:
+        self.source.data = {k: [] for k in self.source.data}
+
+    def on_tap(self, then: Callable[[str], None]) -> None:
+        self._tapped.append(then)
+
+    def _tap(self, event: Tap) -> None:
+        if event.x is None or event.y is None:
+            return
+        column, row = int(np.floor(event.x)), int(np.floor(event.y))
+        at = row * self.columns + column
+        if 0 <= column < self.columns and 0 <= at < len(self.source.data["id"]):
+            for then in self._tapped:
+                then(self.source.data["id"][at])
