@@ -37,7 +37,14 @@ def test_the_page_is_served_with_what_it_needs(server):
 
 
 def test_a_session_holds_image_spectra_and_address(server):
-    session = pull_session(url=server.address, arguments={"picks": "3,4;5,6"})
+    for _ in range(30):  # a session begun while the server still reads the scene gets it a moment later
+        session = pull_session(url=server.address, arguments={"picks": "3,4;5,6"})
+        if any(
+            "number" in s.data and len(s.data["number"]) == 2 for s in session.document.select({"type": ColumnDataSource})
+        ):
+            break
+        session.close()
+        time.sleep(1)
     try:
         sources = list(session.document.select({"type": ColumnDataSource}))
         spectra = [s for s in sources if "xs" in s.data and "number" in s.data and len(s.data["xs"]) == 2]
