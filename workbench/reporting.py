@@ -28,11 +28,10 @@ from workbench import runs
 from workbench.config import override
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain
-from workbench.execution import RUNS, resume, start
+from workbench.execution import RUNS, about_scene, resume, start
 from workbench.live import Live
 from workbench.methods import load
 from workbench.resources import folder as resource
-from workbench.scene import PROVENANCE, fingerprint
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -145,11 +144,7 @@ def _examine(
         "method": f"report-{method}",
         "smoke": smoke,
         "config": config.model_dump(mode="json"),
-        "scene": {
-            **{k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)},
-            "fingerprint": fingerprint(opened),
-            "open": {"scene": scene, "truth": truth, "keys": keys},
-        },
+        "scene": about_scene(opened, scene, truth, keys),
     }
 
 

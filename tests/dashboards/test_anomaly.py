@@ -214,8 +214,8 @@ def test_a_finished_run_is_reopened_with_everything(page, scene_file, tmp_path):
     result = execution.execute("bsdm", scene_file, {**TINY, "steps": 4}, folder).result
     explorer = page(scene_file, run="one", picks="3,7")
     train = explorer.train
-    assert train.player.bar.value == 100
-    assert train.form.overrides["steps"] == 4
+    assert train.runner.player.bar.value == 100
+    assert train.runner.form.overrides["steps"] == 4
     assert list(train.loss.sources["loss"].data["x"]) == [1, 2, 3, 4]
     assert list(train.auc.sources["BSDM"].data["x"]) == [0, 2, 4]
     assert list(train.passes.sources["trained"].data["x"]) == [0, 1, 2]
@@ -252,20 +252,20 @@ def test_a_run_of_another_scene_is_not_shown_as_this_one(page, scene_file, tmp_p
     execution.execute("bsdm", scene_file, {**TINY, "steps": 1}, tmp_path / "runs" / "one")
     explorer = page("sim-coast-town", run="one")
     assert explorer.run == ""
-    assert "not" in explorer.train.player.text.object or "open that scene" in explorer.train.player.text.object
+    assert "not" in explorer.train.runner.player.text.object or "open that scene" in explorer.train.runner.player.text.object
     assert "trained" not in explorer.scores
 
 
 def test_a_run_that_is_not_there_says_so(page, scene_file):
     explorer = page(scene_file, run="gone")
-    assert "There is no run" in explorer.train.player.text.object
+    assert "There is no run" in explorer.train.runner.player.text.object
     assert explorer.run == ""
 
 
 def test_a_run_cannot_be_read_from_outside_the_runs_folder(page, scene_file, tmp_path):
     execution.execute("bsdm", scene_file, {**TINY, "steps": 1}, tmp_path / "elsewhere" / "one")
     explorer = page(scene_file, run="../elsewhere/one")
-    assert "There is no run" in explorer.train.player.text.object
+    assert "There is no run" in explorer.train.runner.player.text.object
 
 
 def test_a_killed_run_shows_why_and_can_be_resumed(page, scene_file, tmp_path):
@@ -275,12 +275,12 @@ def test_a_killed_run_shows_why_and_can_be_resumed(page, scene_file, tmp_path):
         next(trace)
     about = json.loads((folder / "run.json").read_text())
     explorer = page(scene_file, run="one")
-    assert "Running" in explorer.train.player.text.object
+    assert "Running" in explorer.train.runner.player.text.object
     (folder / "run.json").write_text(json.dumps(about | {"pid": 2**22 + 1, "pid_start": "0"}))  # as after kill -9
     explorer.poll()
-    assert "Killed" in explorer.train.player.text.object
-    assert "without a word" in explorer.train.player.text.object
-    assert explorer.train.player.resume.visible
+    assert "Killed" in explorer.train.runner.player.text.object
+    assert "without a word" in explorer.train.runner.player.text.object
+    assert explorer.train.runner.player.resume.visible
     (folder / "run.json").write_text(json.dumps(about))
     trace.close()
 
@@ -290,8 +290,8 @@ def test_training_in_its_own_process_moves_the_page_and_stops(page, scene_file, 
     import time
 
     explorer = page(scene_file)
-    explorer.train.form.set({**TINY, "steps": 5000})
-    explorer.train.start()
+    explorer.train.runner.form.set({**TINY, "steps": 5000})
+    explorer.train.runner.start()
     folder = tmp_path / "runs" / explorer.run
     deadline = time.monotonic() + 120
     seen = []
@@ -301,25 +301,25 @@ def test_training_in_its_own_process_moves_the_page_and_stops(page, scene_file, 
         if points and (not seen or points > seen[-1]):
             seen.append(points)
         time.sleep(0.2)
-    assert len(seen) == 3, (explorer.train.live.status, explorer.train.live.error)
+    assert len(seen) == 3, (explorer.train.runner.live.status, explorer.train.runner.live.error)
     assert "untrained" in explorer.scores
-    assert explorer.train.player.stop.visible
-    explorer.train.ask("stop")
-    while time.monotonic() < deadline and explorer.train.live.status not in runs.FINAL:
+    assert explorer.train.runner.player.stop.visible
+    explorer.train.runner.ask("stop")
+    while time.monotonic() < deadline and explorer.train.runner.live.status not in runs.FINAL:
         time.sleep(0.2)
     explorer.poll()
     for child in execution._children:
         child.wait(30)
     assert runs.read(folder)["status"] == "stopped"
-    assert explorer.train.player.resume.visible
-    assert explorer.run in explorer.train.earlier.options.values()
+    assert explorer.train.runner.player.resume.visible
+    assert explorer.run in explorer.train.runner.earlier.options.values()
 
 
 def test_settings_that_cannot_be_are_not_launched(page, scene_file, tmp_path):
     explorer = page(scene_file)
-    explorer.train.form.widgets["pixels"].value = "many"
-    explorer.train.start()
-    assert explorer.train.live is None
+    explorer.train.runner.form.widgets["pixels"].value = "many"
+    explorer.train.runner.start()
+    assert explorer.train.runner.live is None
     assert not list((tmp_path / "runs").glob("*bsdm*"))
 
 

@@ -40,7 +40,7 @@ def page(root):
     def make(scene="digits", run="one", **state):
         opened = Coresets(scene, root=state.pop("root", root), **state.pop("address", {}), **state)
         if run:
-            opened.follow(run)
+            opened.runner.follow(run)
         made.append(opened)
         return opened
 
@@ -92,10 +92,10 @@ def test_what_cannot_be_opened_is_told_and_what_was_shown_stays(page):
 
 def test_a_run_of_other_data_is_refused_by_name(page, root, scene_file):
     opened = page(str(scene_file), run="one")
-    assert "is of tdds on digits" in opened.player.text.object
+    assert "is of tdds on digits" in opened.runner.player.text.object
     assert opened.run == ""
-    opened.follow("nowhere")
-    assert "There is no run" in opened.player.text.object
+    opened.runner.follow("nowhere")
+    assert "There is no run" in opened.runner.player.text.object
 
 
 def test_state_of_the_address_is_restored(page, result):
@@ -176,7 +176,7 @@ def test_a_run_is_followed_while_it_goes_on(page, tmp_path):
     trace = execution.start("tdds", "digits", {**TINY, "compare": [], "budgets": []}, tmp_path / "live")
     opened = page(run=None, root=tmp_path)
     next(trace)
-    opened.follow("live")
+    opened.runner.follow("live")
     assert opened.film.epochs == [1]
     assert opened.choosing._waiting.visible
     for _ in range(3):
@@ -190,7 +190,7 @@ def test_a_run_is_followed_while_it_goes_on(page, tmp_path):
     opened.poll()
     assert opened.result is not None
     assert opened.choosing._there.visible
-    assert "Finished" in opened.player.text.object
+    assert "Finished" in opened.runner.player.text.object
 
 
 # --- choosing -----------------------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_data_that_a_file_cannot_name_are_not_offered_as_one(page, scene_file, t
     execution.execute("tdds", str(scene_file), {**TINY, "block": 6, "label_noise": 0.0}, tmp_path / "runs" / "pixels")
     opened = page(str(scene_file), run=None, root=tmp_path / "runs")
     opened.truth = "elsewhere.png"
-    opened.follow("pixels")
+    opened.runner.follow("pixels")
     assert opened.choosing.opener.disabled
     assert "cannot be named" in opened.choosing.said.object
 

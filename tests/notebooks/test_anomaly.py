@@ -5,54 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 
+from tests.notebooks.page import Page, assert_whole
 from workbench import runs
 from workbench.reporting import report
 from workbench.resources import folder as resource
 
 pytestmark = pytest.mark.xdist_group("notebooks")
 NOTEBOOK = resource("notebooks") / "anomaly.ipynb"
-
-
-class Page(HTMLParser):
-    """What a page would load, its tables as lists of rows of text, and the alt texts of its images."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.alts: list[str] = []
-        self.rows: list[list[str]] = []
-        self.scripts = 0
-        self._cell = False
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.scripts += tag == "script"
-        if tag != "a":
-            self.loads += [str(given[name]) for name in ("src", "href", "srcset", "data") if given.get(name)]
-        if tag == "img":
-            self.alts.append(given.get("alt") or "")
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-            self._cell = True
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
-            self._cell = False
-
-    def handle_data(self, data: str) -> None:
-        if self._cell:
-            self.rows[-1][-1] += data.replace("\xa0", " ")
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +68,8 @@ def test_page_tells_claims_with_their_controls(made: Path) -> None:
     assert "smoke run" in page.source
 
 
-def test_page_asks_nothing_of_the_network(made: Path) -> None:
-    page = Page(made / "report.html")
-    assert page.scripts == 0
-    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
-    assert not re.search(r"@import|url\(\s*['\"]?(?!data:)", page.source)
-    assert len(page.alts) == 8
-    assert all(len(alt) > 20 for alt in page.alts)
-
-
-def test_notebook_kept_with_the_page_has_no_trouble_in_it(made: Path) -> None:
-    cells = nbformat.read(made / "report.ipynb", as_version=4).cells
-    outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
-    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+def test_page_and_notebook_are_whole(made: Path) -> None:
+    assert_whole(made, figures=8)
 
 
 def test_plain_papermill(tmp_path: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 
-from tests.notebooks.test_anomaly import Page
+from tests.notebooks.page import Page, assert_whole
 from workbench import runs
 from workbench.errors import InputError
 from workbench.reporting import report
@@ -62,18 +61,8 @@ def test_page_tells_claims_with_their_controls(made: Path) -> None:
     assert "A coreset of" in page.source
 
 
-def test_page_asks_nothing_of_the_network(made: Path) -> None:
-    page = Page(made / "report.html")
-    assert page.scripts == 0
-    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads)
-    assert len(page.alts) == 8
-    assert all(len(alt) > 20 for alt in page.alts)
-
-
-def test_notebook_kept_with_the_page_has_no_trouble_in_it(made: Path) -> None:
-    cells = nbformat.read(made / "report.ipynb", as_version=4).cells
-    outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
-    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+def test_page_and_notebook_are_whole(made: Path) -> None:
+    assert_whole(made, figures=8)
 
 
 def test_a_scene_gets_its_score_painted_back_and_nothing_compared_is_said(tmp_path: Path, small_scene) -> None:  # noqa: ANN001

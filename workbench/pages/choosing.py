@@ -137,7 +137,7 @@ class Choose:
     def T(self) -> int:
         """The T in force: the one chosen, else that of the run's settings at this share."""
         lengths = self.page.result["T"].values
-        wanted = self.page.length or length_of(self.page.keep, Config.model_validate(self.page.config))
+        wanted = self.page.length or length_of(self.page.keep, Config.model_validate(self.page.runner.config))
         return int(np.clip(wanted, lengths[0], lengths[-1]))
 
     def choices(self) -> xr.Dataset:
@@ -146,7 +146,7 @@ class Choose:
         labels = result["label"].values
         score = result["score_by_T"].sel(T=self.T).drop_vars("T")
         found = {"tdds": select(score, page.keep, labels, balance="class" if page.balanced else None)}
-        seed = int(page.config.get("seed", 0))
+        seed = int(page.runner.config.get("seed", 0))
         for name, choose in selectors(RIVALS).items():
             found[name] = choose(self.scores, page.keep, labels, seed)
         if page.balanced and page.selector in self.scores:

@@ -67,10 +67,10 @@ class Measured:
     def take(self) -> None:
         """Gather the finished runs that belong together with the one on the page."""
         page = self.page
-        if page.live is None:
+        if page.runner.live is None:
             self.lines.clear()
         found = list(self._finished())
-        wanted = _shared(page.config) if page.config else (_shared(found[-1][0]) if found else {})
+        wanted = _shared(page.runner.config) if page.runner.config else (_shared(found[-1][0]) if found else {})
         alike = [(config, numbers) for config, numbers in found if _shared(config) == wanted]
         values, full = gathered(alike)
         self._there.visible, self._empty.visible = bool(values), not values

@@ -29,9 +29,7 @@ HINT = (
 class Score:
     """Epoch slider, data map, trajectories, strips of the most and least moving samples, and the score on the scene."""
 
-    def __init__(self, page: Coresets) -> None:
-        from workbench.pages.coresets import INVITATION
-
+    def __init__(self, page: Coresets, invitation: str) -> None:
         self.page = page
         self._moving = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
@@ -66,7 +64,7 @@ class Score:
             visible=False,
             **stretch,
         )
-        self._invite = explain("See which samples matter", INVITATION, height=420)
+        self._invite = explain("See which samples matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
         self.slider.param.watch(held(self._dragged), "value")
         self.follow.param.watch(held(lambda _: self.grown()), "value")
@@ -134,7 +132,7 @@ class Score:
         page, epoch = self.page, self.epoch
         if epoch is None:
             return
-        film, settings = page.film, page.config
+        film, settings = page.film, page.runner.config
         J = int(settings.get("J", 5))
         known = film.S.get(epoch)
         score = known if known is not None else np.zeros(len(film.ids))
@@ -204,7 +202,7 @@ class Score:
 
     def _window(self, epoch: int | None) -> tuple[float, float] | None:
         """The snapshots of the newest window that the score of this epoch reads."""
-        J = int(self.page.config.get("J", 5))
+        J = int(self.page.runner.config.get("J", 5))
         return (epoch - J + 1, epoch) if epoch is not None and epoch >= J else None
 
     def _texts(self, score: np.ndarray, ease: np.ndarray, rows: np.ndarray | None = None) -> list[str]:

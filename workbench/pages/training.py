@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
-import panel_material_ui as pmui
+import xarray as xr
 
-from workbench import execution, runs
-from workbench.errors import InputError
+from workbench import runs
 from workbench.live import Live
-from workbench.methods import load
-from workbench.scene import fingerprint
-from workbench.views.card import explain, heading
+from workbench.pages.following import Runner
+from workbench.views.card import explain
 from workbench.views.curves import Curves
-from workbench.views.form import Form
-from workbench.views.player import Player
-from workbench.views.plots import held
 from workbench.views.steps import Steps, Still
 
 if TYPE_CHECKING:
     from workbench.pages.anomaly import Explorer
 
 FIRST = ("steps", "passes", "show_every", "seed")
-PATIENCE = 240  # polls, one minute: how long a resumed run may take to say its first word
 MEAN, CODE = "σ² (mean alone)", "σ²(1−code/C)"
 LEVELS = {
     "untrained": ("#E69F00", "dashed"),
@@ -54,16 +47,10 @@ class Train:
 
     def __init__(self, page: Explorer) -> None:
         self.page = page
-        self.live: Live | None = None
         self._stills: dict[int, Still] = {}
-        self._newest = self._waits = self._resumed = 0
-        wide = {"sizing_mode": "stretch_width", "size": "small"}
+        self._newest = 0
+        self.runner = Runner(page, "bsdm", self, first=FIRST)
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        self.player = Player()
-        self.form = Form(load("bsdm").Config, first=FIRST)
-        self.earlier = pmui.Select(
-            label="Earlier runs on this scene", options={"none yet": ""}, value="", margin=(10, 0, 4, 0), **wide
-        )
         references = {MEAN: ("#E69F00", "dashed"), CODE: ("#00A878", "dotted")}
         self.loss = Curves(
             "training step", "loss (mean squared error)", {"loss": "#3FA0E0"}, references, height=255, log=True
@@ -85,88 +72,31 @@ class Train:
         )
         self._invite = explain("Watch BSDM suppress the background", INVITATION, height=420)
         self.panel = pn.Row(
-            pn.Column(
-                self.player.panel, self.earlier, heading("Settings"), self.form.panel, width=262, margin=(0, 14, 0, 0)
-            ),
+            pn.Column(*self.runner.controls, width=262, margin=(0, 14, 0, 0)),
             pn.Column(self._watch, self._invite, **stretch),
             sizing_mode="stretch_width",
             margin=(8, 4),
         )
-        self.player.on("start", self.start)
-        self.player.on("pause", lambda: self.ask("pause"))
-        self.player.on("resume", self.resume)
-        self.player.on("stop", lambda: self.ask("stop"))
-        self.earlier.param.watch(held(lambda e: e.new and e.new != page.run and self.follow(e.new)), "value")
         self.steps.on_move(self._moved)
         for view in (self.steps.quiet, self.steps.background, self.steps.score):
             view.on_tap(page.pick)
 
-    # --- which run --------------------------------------------------------------------------------------------------
+    # --- what the runner tells --------------------------------------------------------------------------------------
 
     def take(self, first: bool) -> None:
         """Begin anew with a newly opened scene; the first one keeps the run that the address asked for."""
-        run = self.page.run if first else ""
-        self._forget()
-        self.player.show("idle")
         has_truth = self.page.mask_of_truth is not None
         self.auc.panel.visible = self.passes.panel.visible = has_truth
         self._no_truth.visible = not has_truth
-        if run:
-            self.follow(run)
-        else:
-            self.page.run = ""
-            self._list()
+        self.runner.take(self.page.run if first else "")
 
-    def start(self) -> None:
-        """Launch BSDM with the settings of the form, in a process of its own, and follow it."""
-        page = self.page
-        if self.form.error or page.data is None:
-            return
-        try:
-            folder = runs.new_folder(page.root, "bsdm", page.called)
-            execution.launch("bsdm", page.reference(), self.form.overrides, folder, **page.help)
-        except InputError as error:
-            self.player.show("failed", error=str(error))
-            return
-        self.follow(folder.name)
+    def summary(self, config: Mapping[str, Any]) -> str:
+        """What tells a run from others in the list."""
+        return f"{config.get('steps')} steps"
 
-    def follow(self, name: str) -> None:
-        """Watch the run `name` of the runs folder, whoever started it."""
-        page = self.page
-        folder = page.root / Path(name).name
-        self._forget()
-        if not folder.is_dir():
-            page.run = ""
-            self._list()
-            self.player.show(
-                "failed", error=f"There is no run {name!r} in {page.root}: it was moved, or made on another machine."
-            )
-            return
-        if (elsewhere := self._settings_of(folder)) is not None:
-            page.run = ""
-            self._list()
-            self.player.show("failed", error=f"The run {folder.name} is of {elsewhere}; open that scene to see it.")
-            return
-        self.live, page.run = Live(folder), folder.name
-        self._list()
-        self._watch.visible, self._invite.visible = True, False
-        page.poll()
-        page.tick()
-
-    def _settings_of(self, folder: Path) -> str | None:
-        """Put the settings of a run into the form; the name of its scene, when it is not the one on the page."""
-        try:
-            about = runs.read(folder)
-        except InputError:
-            return None  # launched this moment
-        if about["scene"]["fingerprint"] != fingerprint(self.page.data):
-            return str(about["scene"].get("id") or "another scene")
-        self.form.set({k: v for k, v in about.get("config", {}).items() if k in self.form.widgets})
-        return None
-
-    def _forget(self) -> None:
-        self.live, self.page.result, self._stills = None, None, {}
-        self._newest = self._waits = 0
+    def cleared(self) -> None:
+        """No run is followed: no curves, no film, no scores of the network."""
+        self._stills, self._newest = {}, 0
         self.page.drop("untrained", "trained")
         self.page.explore.quieten(None)
         for curves in (self.loss, self.auc, self.passes):
@@ -174,77 +104,12 @@ class Train:
         self.steps.clear()
         self._watch.visible, self._invite.visible = False, True
 
-    def _list(self) -> None:
-        """Offer the runs of bsdm on this scene, newest first."""
-        page, found = self.page, {}
-        mark = fingerprint(page.data)
-        for folder, about in reversed(list(runs.iter_status(page.root))):
-            if about.get("method") == "bsdm" and about.get("scene", {}).get("fingerprint") == mark:
-                when = about["start"][:16].replace("T", " ")
-                found[f"{when} UTC, {about['config'].get('steps')} steps, {about['status']}"] = folder.name
-        if page.run and page.run not in found.values():
-            found = {f"{page.run}, starting": page.run, **found}
-        options = {"choose one": "", **found} if found else {"none yet": ""}
-        if options != self.earlier.options:
-            self.earlier.options = options
-        self.earlier.value = page.run if page.run in options.values() else ""
-        self.earlier.disabled = not found
+    def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
+        """A run is followed."""
+        self._watch.visible, self._invite.visible = True, False
 
-    # --- requests ---------------------------------------------------------------------------------------------------
-
-    def ask(self, what: str) -> None:
-        """Ask the run to pause, resume or stop."""
-        if self.live is None:
-            return
-        try:
-            getattr(self.live, what)()
-        except InputError as error:
-            self.player.show("failed", error=str(error))
-        self.page.poll()
-
-    def resume(self) -> None:
-        """Let a paused run go on, or continue one that was stopped or died from its last checkpoint."""
-        if self.live is None:
-            return
-        if self.live.status == "paused":
-            self.ask("resume")
-            return
-        try:
-            self._resumed = len(runs.read(self.live.folder).get("resumed", []))
-            execution.relaunch(self.live.folder)
-        except InputError as error:
-            self.player.show("failed", error=str(error))
-            return
-        self._waits = PATIENCE
-        self.page.tick()
-        self.page.poll()
-
-    # --- watching ---------------------------------------------------------------------------------------------------
-
-    def poll(self) -> bool:
-        """Take in what the run has added; True while it goes on."""
-        live = self.live
-        if live is None:
-            return False
-        new = live.poll()
-        status, error = live.status, live.error
-        if self._waits:  # until the new process has spoken, what is on file is how the old one ended
-            self._waits -= 1
-            if len(runs.read(live.folder).get("resumed", [])) > self._resumed:
-                self._waits = 0
-            elif self._waits:
-                status, error = "starting", None
-        self.player.show(status, live.lines, error if status in ("failed", "killed") else None, live.folder.name)
-        if new:
-            self._draw(live)
-        if status == "finished" and self.page.result is None:
-            self._finish(live)
-        if status in runs.FINAL:
-            self._list()
-            return False
-        return True
-
-    def _draw(self, live: Live) -> None:
+    def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
+        """Draw what the run has said so far."""
         history = live.history
         if "loss" in history:
             self.loss.set("loss", *history["loss"])
@@ -301,14 +166,11 @@ class Train:
             curves.cursor(step if name == "training" else None)
         self.passes.cursor(index if name == "passes" and stills else None)
 
-    def _finish(self, live: Live) -> None:
+    def ended(self, live: Live, result: xr.Dataset | None) -> None:
         """The run is over: exact maps, suppressed cubes, and what the untrained network does pass by pass."""
-        page = self.page
-        try:
-            page.result = result = runs.result(live.folder)
-        except (InputError, OSError) as error:
-            self.player.show("failed", live.lines, f"The result cannot be read: {error}", live.folder.name)
+        if result is None:
             return
+        page = self.page
         for name, variable in (("untrained", "score_untrained"), ("trained", "score")):
             auc = result.get(variable.replace("score", "auc"))
             page.put(name, result[variable], None if auc is None else float(auc))

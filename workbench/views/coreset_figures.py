@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from workbench.views.figures import INK, LEGEND, WIDTH, _finish
+from workbench.views.figures import INK, LEGEND, WIDTH, finish
 from workbench.views.gallery import mosaic
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def histogram(score: np.ndarray, cuts: Mapping[float, float], flipped: np.ndarra
         where = (cut, 0.98 - 0.11 * (n % 3))
         axes.annotate(f" keep {keep:g}", where, xycoords=("data", "axes fraction"), fontsize=8.5, va="top", color=INK)
     axes.set(xlabel=label, ylabel="samples (log)")
-    _finish(axes)
+    finish(axes)
     return figure
 
 
@@ -94,7 +94,7 @@ def trajectories(p: np.ndarray, epochs: np.ndarray, groups: Mapping[str, np.ndar
         axes.set_title(name, fontsize=9.5)
         axes.set(xlabel="epoch", ylim=(-0.03, 1.03))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        _finish(axes)
+        finish(axes)
     panels[0].set_ylabel("probability of the label")
     return figure
 
@@ -110,7 +110,7 @@ def data_map(easy: np.ndarray, score: np.ndarray, kept: np.ndarray, flipped: np.
         axes.plot(easy[flipped], score[flipped], "o", color="none", label="wrong label", **ring)
     axes.set(xlabel="mean probability of the label over the run (easy to the right)", ylabel=label)
     axes.legend(**LEGEND, fontsize=8.5)
-    _finish(axes)
+    finish(axes)
     return figure
 
 
@@ -158,7 +158,7 @@ def accuracy_by_budget(values: Mapping[str, Mapping[float, Sequence[float]]], fu
     axes.minorticks_off()
     axes.set(xlabel="share of training samples kept (log)", ylabel="test accuracy, last step")
     axes.legend(**LEGEND, fontsize=8.5)
-    _finish(axes)
+    finish(axes)
     return figure
 
 
@@ -175,7 +175,7 @@ def balance(per_class: Mapping[str, np.ndarray], total: np.ndarray, names: Seque
     axes.set_xticks(range(len(names)), labels=[str(n) for n in names], fontsize=8.5, **turned)
     axes.set_ylabel("share of the class kept")
     axes.legend(**LEGEND, fontsize=8.5, ncols=len(per_class), loc="upper center", bbox_to_anchor=(0.5, 1.16))
-    _finish(axes, grid="y")
+    finish(axes, grid="y")
     return figure
 
 

@@ -129,7 +129,7 @@ def _spectra(axes: Axes, x: np.ndarray, cube: np.ndarray, truth: np.ndarray | No
         at = np.insert(x[order], gaps, np.nan)
         axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(at, mid, color=colour, linewidth=1.6, label=f"{name} ({int(where.sum()):,} pixels)")
-    _finish(axes)
+    finish(axes)
     axes.legend(**LEGEND, fontsize=9)
 
 
@@ -195,7 +195,7 @@ def roc(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], negatives
             axes.set_xlim(-0.01, 1.01)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("false-alarm rate PF, share of background pixels" + (" (log)" if log else ""))
-        _finish(axes)
+        finish(axes)
     panels[0].set_ylabel("detection rate PD, share of anomalous pixels")
     panels[1].legend(**LEGEND, fontsize=8.5, loc="lower right")
     return figure
@@ -219,7 +219,7 @@ def controls(values: Mapping[str, Sequence[float]], label: str = "AUC(D,F), no u
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.margins(x=0.06)
-    _finish(axes, grid="x")
+    finish(axes, grid="x")
     return figure
 
 
@@ -251,7 +251,7 @@ def training(
     left.set(xlabel="training step", ylabel="loss: mean squared error of the noise\n(scaled scene², no unit)")
     left.legend(**BELOW)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(left)
+    finish(left)
     for axes in rest:
         for (seed, (steps, values)), colour in zip(aucs.items(), shades, strict=True):
             axes.plot(steps, values, color=colour, linewidth=1.5, marker="o", markersize=3.5, label=f"seed {seed}")
@@ -262,7 +262,7 @@ def training(
         axes.set(xlabel="training step", ylabel="AUC(D,F) after all passes (no unit)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(**BELOW)
-        _finish(axes)
+        finish(axes)
     return figure
 
 
@@ -282,7 +282,7 @@ def by_pass(trained: np.ndarray, untrained: np.ndarray, levels: Mapping[str, flo
     axes.set(xlabel="passes through the network, k (0: the scene itself)", ylabel="AUC(D,F) of RX after pass k (no unit)")
     axes.set_xticks(k)
     axes.legend(**LEGEND, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _finish(axes)
+    finish(axes)
     return figure
 
 
@@ -335,7 +335,7 @@ def _short(value: float) -> str:
     return f"{value / 10.0**power:.1f}·10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _finish(axes: Axes, grid: str = "both") -> None:
+def finish(axes: Axes, grid: str = "both") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color="#E4E4E4", linewidth=0.7)  # type: ignore[arg-type]
     axes.set_axisbelow(True)

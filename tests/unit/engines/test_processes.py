@@ -16,7 +16,7 @@ import torch
 
 from workbench.engines.processes import RankLost, is_follower, loopback_bytes, ranks
 from workbench.errors import InputError
-from workbench.event import drain
+from workbench.event import drain, tee
 
 sys.path.insert(0, str(Path(__file__).parent))
 import crew
@@ -40,12 +40,7 @@ def test_rank_0_comes_home_and_all_ranks_count():
     """Rank 0 adds 1, rank 1 adds 2 a step: together 3, 6, 9; rank 0's own total after three steps is 3."""
     trace = ranks(crew.counting, 3, world=2)
     events = []
-    while True:
-        try:
-            events.append(next(trace))
-        except StopIteration as end:
-            outcome = end.value
-            break
+    outcome = drain(tee(trace, events.append))
     assert [e.scalars["sum"] for e in events] == [3.0, 6.0, 9.0]
     assert [e.step for e in events] == [0, 1, 2]
     assert outcome["total"] == 3

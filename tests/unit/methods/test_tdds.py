@@ -366,12 +366,7 @@ def test_settings_that_cannot_be():
 def test_run_on_chips():
     scene = chips(split=True)
     events, trace = [], run(scene, override(SMALL, {"label_noise": 0.1, "compare": ["tdds", "ccs"]}))
-    while True:
-        try:
-            events.append(next(trace))
-        except StopIteration as end:
-            outcome = end.value
-            break
+    outcome = drain(tee(trace, events.append))
     assert [e.step for e in events] == list(range(1, 19))
     assert {e.of for e in events} == {18}
     assert all(math.isfinite(v) for e in events for v in e.scalars.values())
