@@ -5,5 +5,5 @@ import panel as pn
 from workbench.pages.anomaly import Explorer
 
 if pn.state.served:
-    pn.extension(notifications=True)
+    pn.extension()
     Explorer().page().servable(title="Anomaly workbench")

@@ -5,5 +5,5 @@ import panel as pn
 from workbench.pages.coresets import Coresets
 
 if pn.state.served:
-    pn.extension(notifications=True)
+    pn.extension()
     Coresets().page().servable(title="Coreset workbench")

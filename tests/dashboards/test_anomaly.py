@@ -41,7 +41,7 @@ def test_a_tap_adds_the_spectrum_of_that_pixel(page, scene_file, small_scene):
     assert explorer.frame.marks.data["x"] == [7]
     assert explorer.frame.marks.data["y"] == [3]
     assert explorer.picks == "3,7"
-    assert "3, 7" in explorer.explore.rows[0].text.object
+    assert "3, 7" in explorer.explore.rows[1].text.object
 
 
 def test_a_pick_keeps_its_colour_when_another_goes(page, scene_file):
@@ -51,7 +51,7 @@ def test_a_pick_keeps_its_colour_when_another_goes(page, scene_file):
     explorer.pick(1, 1)  # again: let go
     assert explorer.picked == {1: (0, 0), 3: (2, 2)}
     assert explorer.explore.spectra.lines.data["color"] == [PICKS[0], PICKS[2]]
-    assert not explorer.explore.rows[1].panel.visible
+    assert not explorer.explore.rows[2].panel.visible
     explorer.pick(5, 5)  # takes the free place
     assert explorer.picked[2] == (5, 5)
     explorer.unpick(3)
@@ -122,7 +122,7 @@ def test_all_image_figures_share_ranges_and_marks(page, scene_file):
 def test_the_rank_of_the_highest_score_is_one(page, scene_file):
     explorer = page(scene_file)
     explorer.pick(*np.unravel_index(explorer.scores["rx"].values.argmax(), (24, 24)))
-    assert "1 of 576" in explorer.explore.rows[0].text.object
+    assert "1 of 576" in explorer.explore.rows[1].text.object
 
 
 def test_without_truth_there_is_a_histogram_and_an_explanation(page, small_scene):
@@ -226,10 +226,12 @@ def test_a_finished_run_is_reopened_with_everything(page, scene_file, tmp_path):
     np.testing.assert_allclose(explorer.scores["trained"], result["score"])
     np.testing.assert_allclose(explorer.scores["untrained"], result["score_untrained"])
     quiet = explorer.explore.quiet
-    explorer.explore.relative.value = False
-    np.testing.assert_allclose(quiet.lines.data["ys"][0], explorer.axis.line(result["suppressed_first"].values[:, 3, 7])[1])
-    explorer.explore.which.value = "suppressed"
-    np.testing.assert_allclose(quiet.lines.data["ys"][0], explorer.axis.line(result["suppressed"].values[:, 3, 7])[1])
+    explorer.explore.quiet.relative.value = False
+    np.testing.assert_allclose(
+        quiet.view.lines.data["ys"][0], explorer.axis.line(result["suppressed_first"].values[:, 3, 7])[1]
+    )
+    explorer.explore.quiet.which.value = "suppressed"
+    np.testing.assert_allclose(quiet.view.lines.data["ys"][0], explorer.axis.line(result["suppressed"].values[:, 3, 7])[1])
     text = explorer.explore._csv().getvalue().splitlines()
     assert text[0] == "band,wavelength_nm,good,hsi_row3_column7,suppressed_first_row3_column7,suppressed_row3_column7"
     assert len(text) == 31

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from workbench.views import save
 from workbench.views.card import explain, html, say
 from workbench.views.image import ImageView, coloured, composite, presets
 from workbench.views.plots import PICKS, held
-from workbench.views.spectra import SpectraView
+from workbench.views.spectra import Axis, SpectraView
 
 if TYPE_CHECKING:
     from workbench.pages.anomaly import Explorer
@@ -31,7 +32,6 @@ class Explore:
         self.bands: dict[str, tuple[int, int, int]] = {}
         self.rgb = np.zeros((1, 1, 3), np.uint8)
         self._taking = False
-        self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         wide = {"sizing_mode": "stretch_width", "size": "small"}
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
 
@@ -58,22 +58,15 @@ class Explore:
 
         self.image = ImageView(page.frame, width=430, height=430)
         self.spectra = SpectraView("value", height=268)
-        self.quiet = SpectraView("suppressed value", height=232, x_range=self.spectra.x_range)
-        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", width=210, margin=(2, 4))
-        said = "<b>Suppressed cube</b>"
-        self.relative = pmui.Switch(label="minus the mean, in σ", value=True, size="small", margin=(4, 8))
-        self._quiet = pn.Column(
-            pn.Row(html(said, width=120, margin=(8, 4, 0, 8)), self.which, self.relative, margin=0),
-            self.quiet.panel,
-            visible=False,
-            **stretch,
-        )
+        self.quiet: Quiet | None = None
+        self._quiet = pn.Column(visible=False, **stretch)
         self._no_quiet = explain(
             "Spectra of the suppressed cube",
             "They appear here when a BSDM run on this scene has finished.<br>Train one under <b>BSDM live</b>.",
             height=190,
         )
-        self.rows = [PickRow(page, n) for n in range(1, len(PICKS) + 1)]
+        self.rows: dict[int, PickRow] = {}
+        self._table = pn.Column(**stretch)
         self._hint = html(margin=(6, 4, 2, 4))
         self._head = PickRow.header()
         self.csv = save.download("Spectra as CSV", self._csv, "spectra.csv")
@@ -83,7 +76,7 @@ class Explore:
             pn.Row(self.image.panel, pn.Column(self.spectra.panel, self._quiet, self._no_quiet, **stretch), **stretch),
             self._hint,
             self._head,
-            *(row.panel for row in self.rows),
+            self._table,
             self._keep,
             sizing_mode="stretch_width",
             margin=(8, 4),
@@ -93,8 +86,6 @@ class Explore:
         self.slider.param.watch(held(self._band_chosen), "value")
         page.param.watch(self.draw, ["look", "preset", "band", "palette"])
         page.param.watch(held(self.outline), "outline")
-        for widget in (self.which, self.relative):
-            widget.param.watch(held(self.draw_spectra), "value")
         self.clear.on_click(lambda _: page.unpick())
         self.image.on_tap(page.pick)
 
@@ -112,7 +103,6 @@ class Explore:
         unit, name = str(hsi.attrs.get("units") or ""), str(hsi.attrs.get("long_name") or "")
         label = unit if name and name.split()[-1] in unit else f"{name} ({unit})" if name and unit else name or unit
         self.spectra.set_axis(page.axis, label or "value as stored")
-        self.quiet.set_axis(page.axis)
         self.spectra.backdrop(*mean_and_spread(hsi))
         self.quieten(None)
         self._taking = True  # what the widgets do now is not the visitor's choice
@@ -181,29 +171,27 @@ class Explore:
         hsi = page.data["hsi"]
         self.spectra.show({n: hsi[:, r, c].values for n, (r, c) in page.picked.items()}, colours)
         if self._quiet.visible:
-            name = self.which.value
-            mean, spread = self.moments[name]
-            cube = page.result[name]
-            lines = {n: cube[:, r, c].values for n, (r, c) in page.picked.items()}
-            if self.relative.value:  # all spectra share the network's pattern: what RX sees is the deviation from it
-                lines = {n: (line - mean) / np.where(spread > 0, spread, np.nan) for n, line in lines.items()}
-                mean, spread = 0 * mean, spread / np.where(spread > 0, spread, np.nan)
-            self.quiet.figure.yaxis.axis_label = "deviation (σ of band)" if self.relative.value else "suppressed value"
-            self.quiet.backdrop(mean, spread)
-            self.quiet.show(lines, colours)
+            self.quiet.draw(page.result, page.picked, colours)
 
     def quieten(self, result: xr.Dataset | None) -> None:
         """Show spectra of the suppressed cube beside the original's; None: there is none yet."""
-        found = [] if result is None else [n for n in QUIET.values() if n in result]
-        self.moments = {n: mean_and_spread(result[n]) for n in found}
-        self._quiet.visible, self._no_quiet.visible = len(found) == len(QUIET), len(found) < len(QUIET)
-        if self._quiet.visible:
+        there = result is not None and all(name in result for name in QUIET.values())
+        if there:
+            if self.quiet is None:
+                self.quiet = Quiet(self)
+                self._quiet.objects = [self.quiet.panel]
+            self.quiet.take(self.page.axis, result)
+        self._quiet.visible, self._no_quiet.visible = there, not there
+        if there:
             self.draw_spectra()
 
     def draw_rows(self) -> None:
         page = self.page
-        for row in self.rows:
-            row.show(page.picked.get(row.number))
+        if new := [n for n in page.picked if n not in self.rows]:
+            self.rows |= {n: PickRow(page, n) for n in new}
+            self._table.objects = [self.rows[n].panel for n in sorted(self.rows)]
+        for number, row in self.rows.items():
+            row.show(page.picked.get(number))
         self._head.visible = self._keep.visible = bool(page.picked)
         title = say(page.title(page.detector))
         self._hint.object = (
@@ -219,15 +207,49 @@ class Explore:
         if page.axis.known:
             columns["wavelength_nm"] = page.axis.at
         columns["good"] = page.axis.good.astype(int)
-        for name in ("hsi", *self.moments):
+        for name in ("hsi", *(QUIET.values() if self._quiet.visible else ())):
             cube = hsi if name == "hsi" else page.result[name]
             for r, c in page.picked.values():
                 columns[f"{name}_row{r}_column{c}"] = cube[:, r, c].values
         return save.spectra_csv(columns)
 
 
+class Quiet:
+    """Spectra of the suppressed cube. Made when there is one: a figure more makes the page a third slower to come up."""
+
+    def __init__(self, explore: Explore) -> None:
+        self.view = SpectraView("suppressed value", height=232, x_range=explore.spectra.x_range)
+        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", width=210, margin=(2, 4))
+        self.relative = pmui.Switch(label="minus the mean, in σ", value=True, size="small", margin=(4, 8))
+        title = html("<b>Suppressed cube</b>", width=120, margin=(8, 4, 0, 8))
+        self.panel = pn.Column(
+            pn.Row(title, self.which, self.relative, margin=0), self.view.panel, sizing_mode="stretch_width", margin=0
+        )
+        self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for widget in (self.which, self.relative):
+            widget.param.watch(held(explore.draw_spectra), "value")
+
+    def take(self, axis: Axis, result: xr.Dataset) -> None:
+        """Begin anew with the result of a run on a scene with this axis."""
+        self.moments = {name: mean_and_spread(result[name]) for name in QUIET.values()}
+        self.view.set_axis(axis)
+
+    def draw(self, result: xr.Dataset, picked: Mapping[int, tuple[int, int]], colours: Mapping[int, str]) -> None:
+        """Show the spectra of the picked pixels."""
+        name = self.which.value
+        mean, spread = self.moments[name]
+        lines = {n: result[name][:, r, c].values for n, (r, c) in picked.items()}
+        if self.relative.value:  # all spectra share the network's pattern: what RX sees is the deviation from it
+            scale = np.where(spread > 0, spread, np.nan)
+            lines = {n: (line - mean) / scale for n, line in lines.items()}
+            mean, spread = 0 * mean, spread / scale
+        self.view.figure.yaxis.axis_label = "deviation (σ of band)" if self.relative.value else "suppressed value"
+        self.view.backdrop(mean, spread)
+        self.view.show(lines, colours)
+
+
 class PickRow:
-    """One line of the table of picks; there is one for each colour, made once, so that a click builds nothing."""
+    """One line of the table of picks, in the colour of the pick; made when there first is such a pick."""
 
     GRID = "display:grid;grid-template-columns:44px 120px 200px 110px 130px 1fr;align-items:center;font-size:14px;line-height:28px"
 

@@ -314,9 +314,12 @@ class Session(pn.viewable.Viewer):
             then(future)
             return
 
-        def later(_: Future) -> None:
-            if not self._closed:
-                self._doc.add_next_tick_callback(lambda: pn.state.onload(lambda: then(future)))
+        waiting = [(self, then)]  # emptied when called: a future that is kept for others keeps its callbacks, too
+
+        def later(done: Future) -> None:
+            session, call = waiting.pop()
+            if not session._closed:
+                session._doc.add_next_tick_callback(lambda: pn.state.onload(lambda: call(done)))
 
         future.add_done_callback(later)
 
