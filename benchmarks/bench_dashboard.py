@@ -130,7 +130,7 @@ def leftovers(opened: Any, server: Served, visits: int) -> dict[str, float]:
         time.sleep(20)  # unused for 15 s, looked for every second
 
     process = psutil.Process(server.pid)
-    come_and_go(5)
+    come_and_go(10)  # until as many sessions have been alive at once as ever will be
     threads, memory = process.num_threads(), process.memory_info().rss
     come_and_go(visits)
     return {
