@@ -161,6 +161,11 @@ def test_the_lasso_lists_the_pictures_and_a_tap_brings_one_to_the_front(page, re
     )
     opened.pick([])
     assert opened.score.trajectory.lines.data["xs"] == []
+    kept = np.zeros(len(ids), bool)
+    kept[np.argsort(-opened.film.S[opened.score.epoch], kind="stable")[: budget(len(ids), opened.keep)]] = True
+    behind = opened.score.trajectory.means[0].data
+    assert behind["name"] == ["mean of kept", "mean of dropped"]
+    np.testing.assert_allclose(behind["ys"][0], result["p_label"].values[:, kept].mean(1), rtol=1e-5)
 
 
 def test_the_window_that_the_score_reads_is_shaded(page):

@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 
 from workbench.baselines.coresets import budget
 from workbench.views.card import explain, html, say
-from workbench.views.coresets import DataMap, Trajectory
+from workbench.views.coresets import DROPPED, KEPT, DataMap, Trajectory
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
 from workbench.views.maps import OWN, ScoreMap
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ACROSS = 18  # tiles in a row
 HINT = (
     "Click a point or a picture for its trajectory; draw around points with the lasso, or use the box, to see those samples. "
-    "Orange: kept at the share chosen under <b>Coreset</b>."
+    "Orange: kept at the share chosen under <b>Coreset</b>; grey: dropped. At the right the means of both, dashed."
 )
 
 
@@ -32,6 +32,7 @@ class Score:
     def __init__(self, page: Coresets, invitation: str) -> None:
         self.page = page
         self._moving = False
+        self._kept = np.zeros(0, bool)  # samples kept at the epoch that is shown
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(6, 8))
         self.slider = pmui.IntSlider(
@@ -85,7 +86,7 @@ class Score:
 
     def clear(self) -> None:
         self.map.clear()
-        self.trajectory.show([], [], 2, None)
+        self._kept = np.zeros(0, bool)
         self.most.clear()
         self.least.clear()
         self.painted.show(None)
@@ -142,6 +143,7 @@ class Score:
         if known is not None:
             kept[order[: budget(len(score), page.keep)]] = True
         wrong = page.result["flipped"].values if page.result is not None and "flipped" in page.result else None
+        self._kept = kept
         self.map.show(ease, score, self._texts(score, ease), kept, wrong)
         said = f"<b>Epoch {epoch}</b> of {settings.get('epochs', '?')} &ensp; {len(score):,} training samples"
         said += (
@@ -172,7 +174,7 @@ class Score:
         if not ids or epoch is None:
             self.chosen.clear()
             self.map.mark([], [], [])
-            self.trajectory.show([], [], epoch or 2, self._window(epoch))
+            self.trajectory.show([], [], self._means(), film.epochs[-1] if epoch else 2, self._window(epoch))
             self._mark_places(np.zeros(0, int), [])
             return
         if len(ids) > self.chosen.room:
@@ -189,8 +191,22 @@ class Score:
         for identifier, row, colour in list(zip(ids, rows, colours, strict=True))[: len(PICKS)]:
             lines.append((identifier, colour, epochs, [float(film.p[e][row]) for e in epochs]))
             changes.append((identifier, colour, changed, [float(film.d[e][row]) for e in changed]))
-        self.trajectory.show(lines, changes, epochs[-1], self._window(epoch))
+        self.trajectory.show(lines, changes, self._means(), epochs[-1], self._window(epoch))
         self._mark_places(rows[: len(PICKS)], colours[: len(PICKS)])
+
+    def _means(self) -> tuple[list[Any], list[Any]]:
+        """Mean trajectories of p and of d, of the samples that are kept and of those that are dropped."""
+        film = self.page.film
+        if not self._kept.any() or self._kept.all():
+            return [], []
+        groups = (("mean of kept", KEPT, self._kept), ("mean of dropped", DROPPED, ~self._kept))
+        return tuple(
+            [
+                (name, colour, sorted(by), [float(np.mean(by[e][which])) for e in sorted(by)])
+                for name, colour, which in groups
+            ]
+            for by in (film.p, film.d)
+        )
 
     def _mark_places(self, rows: np.ndarray, colours: list[str]) -> None:
         place = self.page.film.place

@@ -139,22 +139,29 @@ class DataMap:
             then(chosen)
 
 
+Drawn = tuple[str, str, Sequence[float], Sequence[float]]  # name, colour, epochs, values
+
+
 class Trajectory:
     """Two figures over the epochs: probability of the label, and the change d of every epoch; the score's window shaded."""
 
     def __init__(self, *, height: int = 170) -> None:
         self.lines = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
         self.changes = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
+        self.means = tuple(ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []}) for _ in range(2))
         self.p = plot("", "p of the label", height=height, x_range=Range1d(0, 1), y_range=Range1d(-0.04, 1.04))
         self.d = plot("epoch", "change d", height=height, x_range=self.p.x_range, y_range=Range1d(0, 1))
         self._windows = []
-        for made, source in ((self.p, self.lines), (self.d, self.changes)):
+        for made, source, mean in zip((self.p, self.d), (self.lines, self.changes), self.means, strict=True):
             shade = BoxAnnotation(left=0, right=0, fill_color=WINDOW, fill_alpha=0.22, line_alpha=0, visible=False)
             made.add_layout(shade)
             self._windows.append(shade)
+            behind = draw(
+                made, mean, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2, line_dash="dashed")
+            )
             drawn = draw(made, source, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2.2))
             made.add_tools(
-                HoverTool(renderers=[drawn], tooltips=[("", "@name"), ("epoch", "$x{0}"), ("value", "$y{0.000}")])
+                HoverTool(renderers=[drawn, behind], tooltips=[("", "@name"), ("epoch", "$x{0}"), ("value", "$y{0.000}")])
             )
         self.panel = pn.Column(
             *(pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=0) for f in (self.p, self.d)),
@@ -164,13 +171,17 @@ class Trajectory:
 
     def show(
         self,
-        lines: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
-        changes: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+        lines: Sequence[Drawn],
+        changes: Sequence[Drawn],
+        means: tuple[Sequence[Drawn], Sequence[Drawn]],
         last: float,
         window: tuple[float, float] | None,
     ) -> None:
-        """lines, changes: (name, colour, epochs, values) each. last: epoch the axis ends at. window: what S reads."""
-        for source, given in ((self.lines, lines), (self.changes, changes)):
+        """lines, changes: (name, colour, epochs, values) each, and so both of `means`, which stand behind them, dashed.
+
+        last: epoch the axis ends at. window: what S reads.
+        """
+        for source, given in zip((self.lines, self.changes, *self.means), (lines, changes, *means), strict=True):
             source.data = {
                 "xs": [np.asarray(x, float) for _, _, x, _ in given],
                 "ys": [np.asarray(y, float) for _, _, _, y in given],
@@ -178,7 +189,7 @@ class Trajectory:
                 "name": [n for n, _, _, _ in given],
             }
         self.p.x_range.update(start=0.7, end=max(last, 2) + 0.3, reset_start=0.7, reset_end=max(last, 2) + 0.3)
-        highest = max((float(np.nanmax(y)) for _, _, _, y in changes if len(y)), default=1.0)
+        highest = max((float(np.nanmax(y)) for _, _, _, y in (*changes, *means[1]) if len(y)), default=1.0)
         self.d.y_range.update(start=-0.04 * highest, end=1.08 * highest or 1.0, reset_end=1.08 * highest or 1.0)
         for shade in self._windows:
             shade.visible = window is not None
@@ -317,6 +328,9 @@ class Accuracy:
             low, high = 0.85 * min(shares), min(1.15 * max(shares), 1.2)
             self.figure.x_range.update(start=low, end=high, reset_start=low, reset_end=high)
             self.figure.xaxis.ticker = FixedTicker(ticks=sorted(shares))
+            self.figure.xaxis.major_label_overrides = {
+                share: f"{share:g}" for share in shares
+            }  # not the nearest power of ten
         if seen:
             air = 0.08 * (max(seen) - min(seen)) or 0.02
             low, high = min(seen) - air, max(seen) + air
