@@ -94,6 +94,7 @@ def run(
 ) -> None:
     """Run a method on a scene and leave a run folder with everything in it."""
     from workbench import runs
+    from workbench.engines import is_follower
     from workbench.event import drain
     from workbench.execution import RUNS, drive, start
     from workbench.execution import resume as continue_
@@ -110,11 +111,16 @@ def run(
     else:
         folder = out or runs.new_folder(RUNS, method, Path(scene).stem)
         trace, label = start(method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key")), method
+    follower = is_follower()
     try:
-        outcome = drain(trace) if quiet else drive(trace, label)
+        outcome = drain(trace) if quiet or follower else drive(trace, label)
     except (runs.Stopped, KeyboardInterrupt):
+        if follower:
+            raise typer.Exit(130) from None
         print(f"stopped; continue with: workbench run --resume {folder}", file=sys.stderr)
         raise typer.Exit(130) from None
+    if follower:  # rank 0 of torchrun says it all
+        return
     numbers = runs.metrics(folder)
     for note in str(outcome.result.attrs.get("notes", "")).splitlines():
         print(f"note: {note}", file=sys.stderr)

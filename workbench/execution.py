@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import runs
 from workbench.config import override
+from workbench.engines import is_follower
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
 from workbench.methods import load
@@ -42,6 +43,8 @@ def start(
     method: a name of `workbench list`. scene: a Dataset, a catalogue name or a path; `truth` and `keys` help a path
     that does not speak for itself. overrides: settings of the method's Config.
 
+    A rank other than 0 of torchrun gives its trace unrecorded: rank 0 writes the folder.
+
     Raises InputError for anything the user gave that cannot be used, before anything is written.
     """
     room = load(method)
@@ -53,7 +56,7 @@ def start(
 
         validate(opened)
     trace = room.run(opened, config)
-    if folder is None:
+    if folder is None or is_follower():
         return trace
     runs.refuse_existing(folder)
     about = {"method": method, "config": config.model_dump(mode="json"), "scene": about_scene(opened, scene, truth, keys)}
@@ -127,11 +130,11 @@ def resume(folder: str | Path) -> Trace:
             f"then {about['scene']['fingerprint'][:12]}); put the old file back or start a new run."
         )
     saved = runs.checkpoint(folder)
+    trace = room.run(scene, config) if saved is None else room.run(scene, config, state=saved[1])
+    if is_follower():
+        return trace
     runs.reopen(folder)
-    if saved is None:
-        return runs.record(room.run(scene, config), folder, resumed_from=-1)
-    step, state = saved
-    return runs.record(room.run(scene, config, state=state), folder, resumed_from=step)
+    return runs.record(trace, folder, resumed_from=-1 if saved is None else saved[0])
 
 
 def execute(

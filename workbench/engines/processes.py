@@ -35,8 +35,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from workbench.engines import under_torchrun
 from workbench.errors import InputError
 from workbench.event import Event
+from workbench.runs import Stopped
 
 Worker = Callable[..., Generator[Event, None, Any]]
 GRACE = 3.0  # seconds in which ranks may tell what happened, or end by themselves
@@ -73,16 +75,6 @@ def ranks(
     if under_torchrun():
         return (yield from _joined(worker, args, world, states, timeout))
     return (yield from _spawned(worker, args, world, states, timeout, threads))
-
-
-def under_torchrun() -> bool:
-    """Whether this process is one of several that torchrun started."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
-
-
-def is_follower() -> bool:
-    """Whether this process is a rank other than 0 of torchrun: it computes, and leaves folders and words to rank 0."""
-    return under_torchrun() and int(os.environ["RANK"]) > 0
 
 
 def rank_device(rank: int) -> torch.device:
@@ -149,7 +141,7 @@ def _lead(trace: Generator[Event, None, Any], gate: _Gate) -> Generator[Event, N
 
 
 def _follow(trace: Generator[Event, None, Any], gate: _Gate) -> Any:
-    """Another rank's trace, driven to its end or to rank 0's word."""
+    """Another rank's trace, driven to its end; Stopped, where rank 0 says that it is not to go on."""
     while True:
         try:
             event = next(trace)
@@ -160,7 +152,7 @@ def _follow(trace: Generator[Event, None, Any], gate: _Gate) -> Any:
             _send_state(event.state())
         if word == "stop":
             trace.close()
-            return None
+            raise Stopped
 
 
 def _all_states(gate: _Gate, own: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
@@ -288,8 +280,9 @@ def _spawned(
         children.append(child)
     crew = _Crew(children, pipes, timeout)
     try:
-        for child in children:
-            child.start()
+        with _own_script_left_out(worker):
+            for child in children:
+                child.start()
         while True:
             kind, content = crew.ask("next")
             if kind == "done":
@@ -298,6 +291,24 @@ def _spawned(
             yield replace(event, state=crew.state) if has_state else event
     finally:
         crew.dismiss()
+
+
+@contextlib.contextmanager
+def _own_script_left_out(worker: Worker) -> Generator[None, None, None]:
+    """Have spawned processes import the worker's module only.
+
+    Else Python runs the caller's script again in each of them: one without `if __name__ == "__main__"` would start ranks of
+    its own, and one read from standard input could not be found.
+    """
+    main = sys.modules["__main__"]
+    hidden = {} if worker.__module__ == "__main__" else {n: getattr(main, n, None) for n in ("__file__", "__spec__")}
+    try:
+        for name in hidden:
+            setattr(main, name, None)
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
 
 
 class _Crew:
@@ -414,7 +425,8 @@ def _child(
         if rank == 0:
             _serve(_lead(trace, gate), pipe)
         else:
-            _follow(trace, gate)
+            with contextlib.suppress(Stopped):
+                _follow(trace, gate)
     except BaseException as error:
         given = isinstance(error, InputError)
         what = {

@@ -26,6 +26,7 @@ METHODS: dict[str, str] = {
     "local-rx": "workbench.methods.detectors:local_rx",
     "bsdm": "workbench.methods.bsdm",
     "tdds": "workbench.methods.tdds",
+    "rsdgc": "workbench.methods.rsdgc",
 }
 
 

@@ -86,7 +86,7 @@ class Compare:
             options=titles, value=page.detector, size="small", width=736, margin=(6, 0, 2, 0)
         )
         self.cuts = pmui.DiscreteSlider(
-            label="Flag", options={"1 %": 1.0}, value=1.0, sizing_mode="stretch_width", margin=(2, 10)
+            label="", options={"1 %": 1.0}, value=1.0, show_value=False, sizing_mode="stretch_width", margin=(2, 10)
         )
         self.verdict = html(margin=(2, 0))
         self.png = save.download("Maps as PNG", self._png, "scores.png")
@@ -204,6 +204,7 @@ class Compare:
         with pn.io.hold():
             if self.cuts.value != page.flag and page.flag in self.cuts.options.values():
                 self.cuts.value = page.flag
+            self.cuts.label = f"Flag {_spelled(page.flag, page.data.sizes['y'] * page.data.sizes['x'])}"
             mask = page.flagged()
             self.overlay.flag(mask)
             self.overlay.figure.title.text = f"Flagged by {DETECTORS[page.detector][0]}"

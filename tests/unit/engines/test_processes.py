@@ -14,15 +14,15 @@ import psutil
 import pytest
 import torch
 
-from workbench.engines.processes import RankLost, is_follower, loopback_bytes, ranks
+from workbench.engines import is_follower
+from workbench.engines.processes import RankLost, loopback_bytes, ranks
 from workbench.errors import InputError
 from workbench.event import drain, tee
 
 sys.path.insert(0, str(Path(__file__).parent))
 import crew
 
-# Two real gloo processes a test: run by `make slow` until the room is in the table of methods.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.timeout(180)]  # two real gloo processes a test
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,7 @@ from workbench.methods import METHODS, rsdgc
 from workbench.methods.rsdgc import CNN, VGG, Config, ResNet, batch_of, chips_of, importance, learning_rate
 from workbench.parts.wire import Layout
 
-# Two real gloo processes a test: run by `make slow` until the room is in the table of methods.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.timeout(400)]  # two real gloo processes a test
 TINY = {"network": "cnn", "width": 4, "steps": 4, "batch": 8, "eval_every": 2, "show_every": 2, "timeout": 60}
 
 

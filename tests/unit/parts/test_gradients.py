@@ -23,8 +23,7 @@ from workbench.parts.wire import Layout, index_bytes
 sys.path.insert(0, str(Path(__file__).parent))
 import crew_gradients as crew
 
-# Two real gloo processes a test: run by `make slow` until the room is in the table of methods.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.timeout(400)]  # two real gloo processes a test
 COMPRESSED = {"a.weight": 108, "b.weight": 270, "w": 320}
 
 
