@@ -34,6 +34,8 @@ _WHERE = {
     "Live": "workbench.live",
     "report": "workbench.reporting",
     "explorer": "workbench.pages.anomaly",
+    "coresets": "workbench.pages.coresets",
+    "gradients": "workbench.pages.gradients",
 }
 
 __all__ = [*_WHERE, "__version__"]

@@ -7,6 +7,7 @@ import pytest
 
 from workbench.pages.anomaly import Explorer
 from workbench.pages.coresets import Coresets
+from workbench.pages.gradients import Gradients
 
 
 def links() -> list:
@@ -14,7 +15,7 @@ def links() -> list:
     return list(pn.state.param.watchers.get("busy", {}).get("value", []))
 
 
-@pytest.mark.parametrize(("kind", "scene"), [(Explorer, "sim-coast-town"), (Coresets, "digits")])
+@pytest.mark.parametrize(("kind", "scene"), [(Explorer, "sim-coast-town"), (Coresets, "digits"), (Gradients, "digits")])
 def test_a_closed_page_is_not_held_by_the_server(kind, scene, tmp_path):
     """Panel links every Page to its global state and never unlinks it: a server would keep every page it ever showed."""
     before = links()

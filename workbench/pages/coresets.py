@@ -27,7 +27,7 @@ from workbench.pages.scoring import Score
 from workbench.pages.session import Session
 from workbench.pages.shelf import Shelf
 from workbench.scene import require
-from workbench.views.card import badge, heading, say
+from workbench.views.card import heading, samples_card, say
 from workbench.views.gallery import tiles
 from workbench.views.image import composite, presets
 from workbench.views.plots import PICKS, held
@@ -95,7 +95,7 @@ class Coresets(Session):
 
     def describe(self, data: xr.Dataset) -> str:
         """HTML card of the data."""
-        return data_card(data)
+        return samples_card(data)
 
     def arrived(self, first: bool) -> None:
         """Data are open: show what is known of them, and the run that the address asked for."""
@@ -265,41 +265,6 @@ class Pictures:
         padded = np.pad(self.ground, ((half, half), (half, half), (0, 0)))
         places = [tuple(map(int, i.split(","))) for i in ids]
         return np.stack([padded[y : y + self.AROUND, x : x + self.AROUND] for y, x in places])
-
-
-def data_card(data: xr.Dataset) -> str:
-    """HTML: what the samples are, how many of each class, hash, licence, citation and notes."""
-    a, chips = data.attrs, "label" in data
-    name = next(n for n in ("image", "hsi", "sar") if n in data)
-    rows, columns = data[name].shape[-2:]
-    bands = data[name].shape[-3]
-    size = f"{bands} band{'s' if bands != 1 else ''}"
-    if chips:
-        labels, names = data["label"].values, list(data["label"].attrs.get("names", []))
-        count = np.bincount(labels)
-        facts = [("Samples", f"{len(labels):,} chips of {rows} × {columns} pixels, {size}")]
-        facts[0] = facts[0] if rows * columns > 1 else ("Samples", f"{len(labels):,} spectra, {size}")
-        facts.append(("Classes", f"{len(names) or len(count)}, {count.min():,} to {count.max():,} each"))
-        facts.append(("Split", "of the data set" if "split" in data.coords else "drawn by the seed"))
-    else:
-        truth = data["truth"].values
-        found = np.unique(truth[truth > 0])
-        facts = [("Scene", f"{rows} × {columns} pixels, {size}")]
-        facts.append(("Samples", f"{int((truth >= 0).sum() if len(found) == 1 else (truth > 0).sum()):,} labelled pixels"))
-        facts.append(("Classes", str(max(len(found), 2))))
-    if a.get("licence"):
-        facts.append(("Licence", say(str(a["licence"]))))
-    body = "".join(
-        f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top">{k}</td><td>{v}</td></tr>' for k, v in facts
-    )
-    more = "".join(f"<li>{say(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
-    more += "".join(f"<li>{say(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
-    head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
-    return (
-        f'<div style="font-size:13px;line-height:1.4">{head}<table style="border-collapse:collapse">{body}</table>'
-        '<details style="margin-top:4px"><summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>'
-        f'<ul style="margin:4px 0 0;padding-left:18px">{more}</ul></details></div>'
-    )
 
 
 def coresets(scene: str | Path | xr.Dataset | None = None) -> Coresets:

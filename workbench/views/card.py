@@ -9,7 +9,7 @@ import numpy as np
 import panel as pn
 import xarray as xr
 
-__all__ = ["badge", "card", "explain", "explanation", "heading", "html", "problem", "say"]
+__all__ = ["badge", "card", "explain", "explanation", "heading", "html", "problem", "samples_card", "say"]
 TEXT = {"font-size": "13.5px", "line-height": "1.4"}
 
 
@@ -54,6 +54,41 @@ def card(scene: xr.Dataset) -> str:
     top = f'{head}<b style="font-size:14px">{title}</b>{_table(facts)}'
     under = f'<summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>{folded}'
     return f'<div style="font-size:13px;line-height:1.4">{top}<details style="margin-top:4px">{under}</details></div>'
+
+
+def samples_card(data: xr.Dataset) -> str:
+    """HTML: what the samples are, how many of each class, hash, licence, citation and notes."""
+    a, chips = data.attrs, "label" in data
+    name = next(n for n in ("image", "hsi", "sar") if n in data)
+    rows, columns = data[name].shape[-2:]
+    bands = data[name].shape[-3]
+    size = f"{bands} band{'s' if bands != 1 else ''}"
+    if chips:
+        labels, names = data["label"].values, list(data["label"].attrs.get("names", []))
+        count = np.bincount(labels)
+        facts = [("Samples", f"{len(labels):,} chips of {rows} × {columns} pixels, {size}")]
+        facts[0] = facts[0] if rows * columns > 1 else ("Samples", f"{len(labels):,} spectra, {size}")
+        facts.append(("Classes", f"{len(names) or len(count)}, {count.min():,} to {count.max():,} each"))
+        facts.append(("Split", "of the data set" if "split" in data.coords else "drawn by the seed"))
+    else:
+        truth = data["truth"].values
+        found = np.unique(truth[truth > 0])
+        facts = [("Scene", f"{rows} × {columns} pixels, {size}")]
+        facts.append(("Samples", f"{int((truth >= 0).sum() if len(found) == 1 else (truth > 0).sum()):,} labelled pixels"))
+        facts.append(("Classes", str(max(len(found), 2))))
+    if a.get("licence"):
+        facts.append(("Licence", say(str(a["licence"]))))
+    body = "".join(
+        f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top">{k}</td><td>{v}</td></tr>' for k, v in facts
+    )
+    more = "".join(f"<li>{say(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
+    more += "".join(f"<li>{say(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
+    head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
+    return (
+        f'<div style="font-size:13px;line-height:1.4">{head}<table style="border-collapse:collapse">{body}</table>'
+        '<details style="margin-top:4px"><summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>'
+        f'<ul style="margin:4px 0 0;padding-left:18px">{more}</ul></details></div>'
+    )
 
 
 def _table(facts: list[tuple[str, str]]) -> str:

@@ -1,0 +1,120 @@
+"""The gradient page: a short run of two real processes, and what the page draws of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.dashboards.chromium import browser, chromium, visit
+from tests.dashboards.serving import served
+from workbench import execution, runs
+from workbench.pages.gradients import Gradients
+
+pytestmark = [
+    pytest.mark.xdist_group("gradients"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+TINY = {
+    "rivals": ["rsdgc", "dense"], "network": "cnn", "width": 4, "size": 8, "batch": 8, "steps": 6, "eval_every": 2,
+    "show_every": 2, "density": 0.05,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder of runs with one finished run, called `one`."""
+    folder = tmp_path_factory.mktemp("gradients") / "runs"
+    execution.execute("rsdgc", "digits", TINY, folder / "one")
+    return folder
+
+
+@pytest.fixture
+def page(root):
+    made = []
+
+    def make(scene="digits", run="one", **state):
+        opened = Gradients(scene, root=root, **state)
+        if run:
+            opened.runner.follow(run)
+        made.append(opened)
+        return opened
+
+    yield make
+    for opened in made:
+        opened.close()
+
+
+def test_begins_with_an_invitation_and_offers_chips(page):
+    opened = page(run=None)
+    assert opened.importance._invite.visible
+    assert {"digits", "eurosat-rgb-200"} <= set(opened.choice.options.values())
+    assert "sim-coast-town" not in opened.choice.options.values()
+    assert "1,797 chips" in opened.card.object
+
+
+def test_rasters_are_those_of_the_run(page, root):
+    opened = page()
+    frames = runs.Tail(root / "one")
+    lines = frames.lines()
+    layer = opened.layer
+    last = [line for line in lines if f"importance/{layer}" in line.get("arrays", ())][-1]
+    shown = frames.arrays(last)[f"importance/{layer}"]
+    for name in ("gradient", "mean", "sigma", "score", "kept"):
+        np.testing.assert_array_equal(
+            opened.importance.rasters.sources[name].data["image"][0], shown.sel(quantity=name).values.astype(np.float32)
+        )
+    opened.importance.slider.value = 1
+    assert not opened.importance.follow.value
+    assert "Step 1</b>" in opened.importance.text.object
+
+
+def test_the_runs_own_score_would_have_sent_the_same(page):
+    opened = page(indicator="mix", p=3)
+    assert "<b>1.00</b>" in opened.importance.told.object
+    opened.indicator = "contrast"
+    assert "<b>1.00</b>" not in opened.importance.told.object
+    assert "contrast" in opened.importance.rasters.figures["else"].title.text
+
+
+def test_budget_and_traffic_are_those_of_the_result(page, root):
+    opened, result = page(), runs.result(root / "one")
+    drawn = opened.budget.share.lines.data
+    assert drawn["name"] == result["layer"].values.tolist()
+    at = np.asarray(drawn["xs"][0], int) - 1
+    np.testing.assert_allclose(drawn["ys"][0], (result["budget"][:, 0] / result["entries"][0]).values[at])
+    lines = dict(zip(opened.traffic.by_step.lines.data["name"], opened.traffic.by_step.lines.data["ys"], strict=True))
+    np.testing.assert_allclose(lines["RS-DGC"], result["accuracy_at"].sel(rival="rsdgc"))
+    np.testing.assert_allclose(lines["dense"], result["accuracy_at"].sel(rival="dense"))
+    sent = dict(zip(opened.traffic.by_bytes.lines.data["name"], opened.traffic.by_bytes.lines.data["xs"], strict=True))
+    np.testing.assert_allclose(sent["RS-DGC"], result["bytes_at"].sel(rival="rsdgc") / 1e6)
+    assert f"{float(result['ratio_wire'].sel(rival='rsdgc')):.1f}</td>" in opened.traffic.table.object
+
+
+def test_a_scene_without_chips_is_refused(page):
+    opened = page()
+    opened.open("sim-coast-town")
+    assert "image" in opened.alert.object
+    assert opened.alert.visible
+    assert opened.scene == "digits"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(chromium() is None, reason="needs a Chromium: install one with `make browser`")
+def test_a_visitor_trains_two_processes_and_looks_on(tmp_path):
+    with served(tmp_path, "gradients") as server, browser() as opened:
+        page, watch = visit(opened, server.address)
+        for name, value in {"rivals": "rsdgc, dense", "steps": 20, "width": 2}.items():
+            field = page.get_by_label(name, exact=True)
+            field.fill(str(value))
+            field.press("Enter")
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.get_by_text("Finished", exact=True).wait_for()
+        page.get_by_role("tab", name="Traffic").click()
+        page.get_by_text("MB sent, counted").wait_for()
+        page.get_by_role("tab", name="Budget").click()
+        page.get_by_text("point at a line for its name").wait_for()
+        page.get_by_label("Toggle theme").click()
+        page.wait_for_function("() => location.search.includes('run=')")
+        assert watch.errors == []
+        assert watch.foreign == []
+        assert server.complaints() == ""

@@ -1,0 +1,90 @@
+"""Any number of named lines in one plot, from one source; with a log axis, dots, or ticks that have names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import panel as pn
+from bokeh.core.properties import field
+from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, MultiLine, Range1d, Scatter, VSpan
+
+from workbench.views.card import html, say
+from workbench.views.plots import GREY, draw, plot
+
+Drawn = tuple[str, str, Sequence[float], Sequence[float]]  # name, colour, x, y
+
+
+class Lines:
+    """A plot with a legend above it. log: axes that are logarithmic, "x", "y" or "xy". dots: mark every point."""
+
+    def __init__(self, x: str, y: str, *, height: int = 260, log: str = "", dots: bool = False, legend: bool = True) -> None:
+        self.lines = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
+        self.points = ColumnDataSource({"x": [], "y": [], "color": [], "name": []})
+        self._cursor = ColumnDataSource({"x": []})
+        self._log = log
+        types = {f"{axis}_axis_type": "log" if axis in log else "linear" for axis in "xy"}
+        self.figure = plot(x, y, height=height, x_range=Range1d(0, 1), y_range=Range1d(0, 1), **types)
+        drawn = draw(self.figure, self.lines, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2))
+        if dots:
+            look = {"size": 6, "fill_color": field("color"), "line_color": field("color")}
+            drawn = draw(self.figure, self.points, Scatter(x="x", y="y", **look))
+        draw(self.figure, self._cursor, VSpan(x="x", line_color=GREY, line_width=1.5))
+        self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("", "@name"), (x, "$x{0.[000]}"), (y, "$y{0.0000}")]))
+        self.legend = html("", margin=(2, 4, 0, 8), visible=legend)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+
+    def show(self, lines: Iterable[Drawn]) -> None:
+        """Draw these lines instead of what was drawn; points that are not finite, or not positive on a log axis, are left out."""
+        kept = []
+        for name, colour, x, y in lines:
+            x, y = np.asarray(x, float), np.asarray(y, float)
+            there = np.isfinite(x) & np.isfinite(y)
+            for axis, values in (("x", x), ("y", y)):
+                if axis in self._log:
+                    there &= values > 0
+            if there.any():
+                kept.append((name, colour, x[there], y[there]))
+        self.lines.data = {
+            "xs": [x for _, _, x, _ in kept],
+            "ys": [y for _, _, _, y in kept],
+            "color": [c for _, c, _, _ in kept],
+            "name": [n for n, _, _, _ in kept],
+        }
+        self.points.data = {
+            "x": np.concatenate([x for _, _, x, _ in kept]) if kept else [],
+            "y": np.concatenate([y for _, _, _, y in kept]) if kept else [],
+            "color": [c for _, c, x, _ in kept for _ in x],
+            "name": [n for n, _, x, _ in kept for _ in x],
+        }
+        self.legend.object = " ".join(_swatch(n, c) for n, c, _, _ in kept)
+        for axis, values, range_ in (("x", 2, self.figure.x_range), ("y", 3, self.figure.y_range)):
+            start, end = _bounds([line[values] for line in kept], axis in self._log)
+            range_.update(start=start, end=end, reset_start=start, reset_end=end)
+
+    def name_ticks(self, names: dict[float, str]) -> None:
+        """Put ticks of the horizontal axis at these places, with these names."""
+        self.figure.xaxis.ticker = FixedTicker(ticks=list(names))
+        self.figure.xaxis.major_label_overrides = names
+
+    def cursor(self, x: float | None) -> None:
+        """A vertical line at `x`."""
+        self._cursor.data = {"x": [] if x is None else [x]}
+
+
+def _bounds(values: list[np.ndarray], log: bool) -> tuple[float, float]:
+    """From the least to the largest value, with a little air; of nothing, 0 to 1, or .001 to 1."""
+    if not values:
+        return (1e-3, 1.0) if log else (0.0, 1.0)
+    low, high = (float(f(np.concatenate(values))) for f in (np.min, np.max))
+    if log:
+        air = (high / low) ** 0.05 if high > low else 1.5
+        return low / air, high * air
+    air = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
+    return low - air, high + air
+
+
+def _swatch(name: str, colour: str) -> str:
+    style = f"display:inline-block;width:18px;border-top:3px solid {colour};vertical-align:middle"
+    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {say(name)}</span>'

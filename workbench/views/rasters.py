@@ -1,0 +1,76 @@
+"""A gradient matrix and what was made of it, as rasters one above the other with linked pan and zoom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import panel as pn
+from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, HoverTool, Image, LinearColorMapper, Range1d
+from bokeh.palettes import Cividis256, interp_palette
+
+from workbench.views.plots import draw, plot
+
+SIGNED = interp_palette(["#2166AC", "#67A9CF", "#F7F7F7", "#EF8A62", "#B2182B"], 255)  # blue, white, red
+CHOICE = ["#3A4A63", "#FFB000"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a raster shows. signed: around zero. choice: sent or not."""
+
+    title: str
+    signed: bool = False
+    choice: bool = False
+
+
+class Rasters:
+    """One raster per name, each (row, column) with a colour bar of its own. `kinds`: name -> what it is."""
+
+    def __init__(self, kinds: Mapping[str, Kind], *, height: int = 150) -> None:
+        self.kinds = dict(kinds)
+        self.x_range, self.y_range = Range1d(-0.5, 0.5), Range1d(0.5, -0.5)
+        self.sources, self.mappers, self.figures = {}, {}, {}
+        for name, kind in self.kinds.items():
+            source = ColumnDataSource({"image": [], "dw": [], "dh": []})
+            palette = SIGNED if kind.signed else CHOICE if kind.choice else Cividis256
+            mapper = LinearColorMapper(palette=palette, low=0, high=1, nan_color="rgba(128, 128, 128, 0.3)")
+            options = {"x_range": self.x_range, "y_range": self.y_range, "active_scroll": "wheel_zoom"}
+            made = plot("", "output channel", height=height, title=kind.title, **options)
+            made.grid.visible = False
+            made.xaxis.ticker = made.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=4)
+            image = Image(image="image", x=-0.5, y=-0.5, dw="dw", dh="dh", color_mapper=mapper)
+            drawn = draw(made, source, image)
+            tips = [("output channel", "$y{0}"), ("input x kernel", "$x{0}"), (kind.title, "@image")]
+            made.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
+            if not kind.choice:
+                bar = ColorBar(color_mapper=mapper, width=9, padding=2, margin=0, ticker=BasicTicker(desired_num_ticks=3))
+                bar.background_fill_alpha = 0
+                made.add_layout(bar, "right")
+            else:
+                made.min_border_right = 70  # as wide as those with a bar
+            self.sources[name], self.mappers[name], self.figures[name] = source, mapper, made
+        self.panels = {n: pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=(0, 4)) for n, f in self.figures.items()}
+
+    def show(self, name: str, values: np.ndarray, title: str | None = None) -> None:
+        """values: (row, column). The scale ends at the 99.5th percentile of what is there."""
+        values = np.asarray(values, np.float32)
+        rows, columns = values.shape
+        if self.kinds[name].choice:
+            low, high = 0.0, 1.0
+        else:
+            high = float(np.nanpercentile(np.abs(values), 99.5)) or 1.0
+            low = -high if self.kinds[name].signed else 0.0
+        self.mappers[name].update(low=low, high=high)
+        self.sources[name].data = {"image": [values], "dw": [columns], "dh": [rows]}
+        if title is not None:
+            self.figures[name].title.text = title
+        if (self.x_range.reset_end, self.y_range.reset_start) != (columns - 0.5, rows - 0.5):
+            self.x_range.update(start=-0.5, end=columns - 0.5, reset_start=-0.5, reset_end=columns - 0.5)
+            self.y_range.update(start=rows - 0.5, end=-0.5, reset_start=rows - 0.5, reset_end=-0.5)
+
+    def clear(self) -> None:
+        """Nothing to show."""
+        for source in self.sources.values():
+            source.data = {"image": [], "dw": [], "dh": []}
