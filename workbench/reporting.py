@@ -46,12 +46,14 @@ NOTEBOOKS = {
     "local-rx": "anomaly",
     "bsdm": "anomaly",
     "tdds": "coresets",
+    "rsdgc": "gradients",
 }
 
 # method -> settings that make it quick, for smoke runs and to see whether a scene can be used at all
 SMALL: dict[str, dict[str, Any]] = {
     "bsdm": {"steps": 4, "passes": 2, "show_every": 2, "embed": 16, "inner": 16, "width": 12, "code": 8, "time_width": 16},
     "tdds": {"epochs": 4, "J": 3, "batch": 64, "iterations": 12, "size": 16},
+    "rsdgc": {"steps": 6, "network": "cnn", "width": 4, "batch": 16, "eval_every": 3, "show_every": 3, "size": 8},
 }
 
 # For the notebook's process, unless the user says otherwise.
