@@ -183,7 +183,8 @@ def test_torchrun_joins_the_same_ranks(tmp_path):
         "        sums.append(event.scalars['sum'])\n"
         "        totals = [s['total'] for s in event.state()['ranks']]\n"
         "except StopIteration as end:\n"
-        "    print(os.environ['RANK'], sums, totals if sums else '', end.value['total'], flush=True)\n"
+        "    line = f\"{os.environ['RANK']} {sums} {totals if sums else ''} {end.value['total']}\\n\"\n"
+        "    os.write(1, line.encode())  # one write: both ranks share this pipe, and print may split its line\n"
     )
     done = torchrun(script)
     assert done.returncode == 0, done.stderr[-2000:]
