@@ -623,7 +623,13 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
         for y, e in suppress(predictor(training.network, c), x0, training.coefficients, c.passes, c.renorm):
             yield y, e, detected(rx, y)
 
-    untrained = [score for *_, score in passes()]
+    def pictures(y: Tensor, e: Tensor) -> dict[str, xr.DataArray]:  # three bands of the cube, and of what is taken off it
+        return {"quiet": frame.glimpse(y), "background": frame.glimpse(e, training.coefficients.noise)}
+
+    untrained, before_training = [], {}
+    for y, e, score in passes():
+        untrained.append(score)
+        before_training = pictures(y, e)  # the last pass's stay
     rivals = controls(spectra, x0, training)
     rivals["untrained"] = untrained[-1], f"RX after {c.passes} passes of the untrained network"
     begin = 0
@@ -633,7 +639,12 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
     if begin == 0:
         aucs = frame.aucs(auc=untrained[-1], **{f"auc_{name}": score for name, (score, _) in rivals.items()})
         maps = {f"score_{name}": frame.map(*rival) for name, rival in rivals.items()}
-        yield event(0, noise_floor(training) | aucs, {"score": maps["score_untrained"], **maps})
+        if frame.truth is not None:
+            by_k = [frame.auc(score) for score in untrained]
+            maps["auc_k_untrained"] = xr.DataArray(
+                by_k, dims="k", attrs={"long_name": "AUC(D,F) after pass k, untrained network"}
+            )
+        yield event(0, noise_floor(training) | aucs, {"score": maps["score_untrained"], **maps, **before_training})
 
     while training.done < c.steps:
         scalars, arrays = training.step(), {}
@@ -641,13 +652,12 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
             y, e = suppressed(training.network, x0, c)
             score = detected(rx, y)
             scalars |= frame.aucs(auc=score)
-            background = frame.glimpse(e, training.coefficients.noise)
-            arrays = {"score": frame.map(score), "quiet": frame.glimpse(y), "background": background}
+            arrays = {"score": frame.map(score), **pictures(y, e)}
         yield event(training.done, scalars, arrays)
 
     record: dict[str, list[Any]] = {"score": [], "quiet": [], "background": [], "range": []}
     for k, (y, e, score) in enumerate(passes()):
-        shown = {"quiet": frame.glimpse(y), "background": frame.glimpse(e, training.coefficients.noise)}
+        shown = pictures(y, e)
         for name, value in {**shown, "score": score, "range": float(y.abs().max())}.items():
             record[name].append(value)
         if k == 1:

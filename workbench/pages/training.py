@@ -131,6 +131,8 @@ class Train:
         page = self.page
         if "untrained" not in page.scores and (score := live.frame("score_untrained")) is not None:
             page.put("untrained", score, history.get("auc_untrained", ((), (None,)))[1][0])
+            if (curve := live.frame("auc_k_untrained")) is not None:
+                self.passes.set("untrained", range(curve.size), curve.values)
         if framed and framed[-1]["step"] > self._newest:
             self._newest = framed[-1]["step"]
             if (score := live.frame("score", self._newest)) is not None:
@@ -167,13 +169,11 @@ class Train:
         self.passes.cursor(index if name == "passes" and stills else None)
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """The run is over: exact maps, suppressed cubes, and what the untrained network does pass by pass."""
+        """The run is over: exact maps and suppressed cubes."""
         if result is None:
             return
         page = self.page
         for name, variable in (("untrained", "score_untrained"), ("trained", "score")):
             auc = result.get(variable.replace("score", "auc"))
             page.put(name, result[variable], None if auc is None else float(auc))
-        if "auc_k_untrained" in result:
-            self.passes.set("untrained", result["k"].values, result["auc_k_untrained"].values)
         page.explore.quieten(result)

@@ -499,6 +499,8 @@ def test_events(whole):
     assert [e.step for e in events[1:7] if e.arrays] == [3, 6]
     assert [e.scalars["pass"] for e in events[7:]] == [0, 1, 2, 3]
     assert all(np.isfinite(v) for e in events for v in e.scalars.values())
+    assert {"quiet", "background"} < set(events[0].arrays)  # what the untrained network leaves of the scene
+    np.testing.assert_array_equal(events[0].arrays["auc_k_untrained"], outcome.result.auc_k_untrained)
     for e in (*events[3:7:3], *events[7:]):
         assert set(e.arrays) == {"score", "quiet", "background"}
         assert e.arrays["score"].dims == ("y", "x")
