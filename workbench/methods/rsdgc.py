@@ -39,6 +39,11 @@ from workbench.seeding import Seeded
 NEEDS = ("image", "label")
 RECONSTRUCTION = "The NSI formula is a reconstruction from the paper's abstract, not the paper's own equation."
 SHOWN = (128, 512)  # rows and columns of a gradient matrix that are shown; larger ones are cut
+RATIOS = {
+    "ratio_entries": "entries of the gradient against entries sent; what papers often print",
+    "ratio_upload": "bytes of a float32 gradient against bytes of one rank's message, positions included",
+    "ratio_wire": "bytes of dense ring all-reduce against all bytes sent, by all ranks together: the one that counts",
+}
 AGES = (0, 1, 2, 4, 8, 16, 32, 64, 128)  # steps since an entry was sent; the last bin is open
 
 
@@ -435,6 +440,7 @@ def worker(
                 guess = training.predicted()
                 accuracy = float((guess == chips.label[chips.test]).double().mean())
                 scalars[f"accuracy/{rival}"] = accuracy
+                scalars |= {f"{ratio}/{rival}": value for ratio, value in ratios(training, step + 1).items()}
                 found["at"].append(step + 1)
                 found["accuracy"].append(accuracy)
                 found["bytes"].append(float(training.counted))
@@ -473,7 +479,7 @@ def conclusion(training: Training, guess: Tensor) -> dict[str, Any]:
         "sent": float(training.compressor.sent),
         "measured": None if training.measured is None else float(training.measured),
         "skipped": float(training.skipped),
-        "entries": float(sum(p.numel() for p in training.network.parameters())),
+        **ratios(training, training.config.steps),
     }
     if training.rival == training.config.rivals[0]:
         ended["weights"] = {k: v.detach().cpu().clone() for k, v in training.network.state_dict().items()}
@@ -481,9 +487,19 @@ def conclusion(training: Training, guess: Tensor) -> dict[str, Any]:
         layers = [la for la in training.compressor.layers.values() if la.compressed]
         ended["layers"] = [la.name for la in layers]
         ended["sizes"] = [la.n for la in layers]
-        ended["k"] = float(sum(la.k for la in layers))
-        ended["message"] = float(training.compressor.report.sent)
     return ended
+
+
+def ratios(training: Training, steps: int) -> dict[str, float]:
+    """How much less is sent than by dense training, after so many steps; the last two for sparse compressors only."""
+    compressor = training.compressor
+    entries = sum(p.numel() for p in training.network.parameters())
+    dense = 2 * (training.config.workers - 1) * 4 * entries * steps
+    found = {"ratio_wire": dense / max(1, training.counted)}
+    if isinstance(compressor, Sparse):
+        found["ratio_entries"] = entries / sum(la.k for la in compressor.layers.values() if la.compressed)
+        found["ratio_upload"] = 4 * entries / compressor.report.sent
+    return found
 
 
 def views(training: Training) -> dict[str, xr.DataArray]:
@@ -584,7 +600,6 @@ def outcome(scene: xr.Dataset, chips: Chips, config: Config, results: Mapping[st
             for rival, value in zip(rivals, values, strict=True):
                 found[f"{name}_{rival}"] = ((), value, {"long_name": f"{what}, {rival}", "units": units})
 
-    dense = 2 * (config.workers - 1) * 4 * lead["entries"] * config.steps
     by_rival("accuracy", lambda r: r["accuracy"][-1], "test accuracy after the last step")
     by_rival("bytes_sent", lambda r: r["counted"], "bytes sent by all ranks, counted", "byte")
     by_rival(
@@ -593,13 +608,8 @@ def outcome(scene: xr.Dataset, chips: Chips, config: Config, results: Mapping[st
         "bytes this machine sent to itself meanwhile, whoever sent them",
         "byte",
     )
-    by_rival("ratio_wire", lambda r: dense / max(1.0, r["counted"]), "bytes of ring all-reduce against those sent")
-    by_rival("ratio_entries", lambda r: r["entries"] / r["k"] if "k" in r else np.nan, "entries against entries sent")
-    by_rival(
-        "ratio_upload",
-        lambda r: 4 * r["entries"] / r["message"] if "message" in r else np.nan,
-        "float32 gradient against one rank's message, last step",
-    )
+    for ratio, what in RATIOS.items():
+        by_rival(ratio, lambda r, ratio=ratio: r.get(ratio, np.nan), what)
     by_rival("skipped", lambda r: r["skipped"], "steps that were not finite")
     found["overall_accuracy"] = ((), lead["accuracy"][-1], {"long_name": f"test accuracy of {rivals[0]}"})
     at = lead["at"]

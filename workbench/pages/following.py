@@ -53,7 +53,7 @@ class Runner:
         self.page, self.method, self.host = page, method, host
         self.live: Live | None = None
         self._waits = self._resumed = 0
-        self._over = False
+        self._over = self._listed = False
         self.player = Player()
         self.form = Form(load(method).Config, first=first)
         self.earlier = pmui.Select(label="Earlier runs", options={"none yet": ""}, value="", margin=(10, 0, 4, 0), **WIDE)
@@ -136,7 +136,8 @@ class Runner:
                 when = about["start"][:16].replace("T", " ")
                 text = f"{when} UTC, {self.host.summary(about['config'])}, {about['status']}"
                 found[text if text not in found else f"{text} ({folder.name})"] = folder.name
-        if page.run and page.run not in found.values():
+        self._listed = not page.run or page.run in found.values()
+        if not self._listed:
             found = {f"{page.run}, starting": page.run, **found}
         options = {"choose one": "", **found} if found else {"none yet": ""}
         if options != self.earlier.options:
@@ -190,6 +191,8 @@ class Runner:
                 status, error = "starting", None
         self.player.show(status, live.lines, error if status in ("failed", "killed") else None, live.folder.name)
         if new:
+            if not self._listed:  # launched a moment ago, it has a name and settings now
+                self._list()
             self.host.took(live, new)
         before, self._over = self._over, status in runs.FINAL
         if self._over and not before:

@@ -118,7 +118,7 @@ class Gradients(Session):
 
     def _count(self, live: Live) -> None:
         if steps := self.runner.config.get("steps"):
-            self.traffic.draw(live.history, int(steps), self.result)
+            self.traffic.draw(live.history, int(steps))
 
     def take_in(self) -> bool:
         """Take in what the run has added; True while it goes on."""

@@ -11,6 +11,7 @@ import xarray as xr
 from bokeh.palettes import Cividis256
 
 from workbench.live import Live
+from workbench.methods.rsdgc import RATIOS
 from workbench.views.card import html, say
 from workbench.views.lines import Lines
 from workbench.views.plots import PICKS
@@ -25,11 +26,6 @@ TITLES = {
 COLOURS = dict(
     zip(TITLES, ("#D9541E", "#8A8A8A", "#3FA0E0", "#8F6FCF", "#00A878", "#B07050", "#E69F00", "#CC79A7"), strict=True)
 )
-RATIOS = {
-    "ratio_entries": "entries of the gradient against entries sent; what papers often print",
-    "ratio_upload": "bytes of a float32 gradient against bytes of one rank's message, positions included",
-    "ratio_wire": "bytes of dense ring all-reduce against all bytes sent, by all ranks together: the one that counts",
-}
 
 
 class Budget:
@@ -114,7 +110,7 @@ class Traffic:
         self.by_bytes.show([])
         self.table.object = "Nothing yet: compressors are trained one after another, and each adds its line."
 
-    def draw(self, history: Mapping[str, tuple[list[int], list[float]]], steps: int, result: xr.Dataset | None) -> None:
+    def draw(self, history: Mapping[str, tuple[list[int], list[float]]], steps: int) -> None:
         """history: scalars of the run. steps: optimiser steps of each compressor."""
         there = [name for name in TITLES if f"megabytes/{name}" in history]
         lines, against = [], []
@@ -126,17 +122,17 @@ class Traffic:
         self.by_step.show(lines)
         self.by_bytes.show(against)
         if there:
-            self.table.object = _meter(history, there, result)
+            self.table.object = _meter(history, there)
 
 
-def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str], result: xr.Dataset | None) -> str:
+def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str]) -> str:
     """HTML: a row per compressor."""
     head = ["compressor", "accuracy", "MB sent, counted", "MB measured", *(r.replace("ratio_", "ratio: ") for r in RATIOS)]
     rows = []
     for name in names:
         latest = {
             key: history[f"{key}/{name}"][1][-1]
-            for key in ("accuracy", "megabytes", "measured_megabytes")
+            for key in ("accuracy", "megabytes", "measured_megabytes", *RATIOS)
             if f"{key}/{name}" in history
         }
         cells = [f'<span style="border-left:12px solid {COLOURS[name]};padding-left:6px">{say(TITLES[name])}</span>']
@@ -145,9 +141,7 @@ def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str
             _number(latest.get("megabytes"), ".3f"),
             _number(latest.get("measured_megabytes"), ".3f"),
         ]
-        for ratio in RATIOS:
-            value = None if result is None or name not in result["rival"].values else float(result[ratio].sel(rival=name))
-            cells.append(_number(value, ".1f"))
+        cells += [_number(latest.get(ratio), ".1f") for ratio in RATIOS]
         rows.append(cells)
     cell = '<td style="padding:2px 18px 2px 0">{}</td>'
     body = "".join("<tr>" + "".join(cell.format(c) for c in row) + "</tr>" for row in rows)
@@ -157,7 +151,7 @@ def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str
         f'<table style="border-collapse:collapse;font-size:13.5px"><tr>{top}</tr>{body}</table>'
         "<div style='opacity:.8;margin-top:6px'>Counted: from the messages, by the formulas of ring all-reduce and all-gather. "
         "Measured: by the kernel, what this machine sent to itself meanwhile, whoever sent it, control messages included. "
-        "Ratios come with the result:"
+        "Ratios, renewed with every test accuracy:"
         f"<ul style='margin:2px 0;padding-left:18px'>{said}</ul></div>"
     )
 
