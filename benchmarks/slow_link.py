@@ -118,7 +118,7 @@ def rank_main(rank: int, asked: argparse.Namespace) -> None:
         dist.barrier()
         mine = torch.tensor([int(sent.read_text()) - before])
         dist.all_reduce(mine)
-        for _ in range(3):
+        for _ in range(asked.steps):
             with ddp.no_sync():
                 begun = time.monotonic()
                 optimiser.zero_grad()
@@ -155,33 +155,18 @@ def timed(function: Callable, spent: dict[str, float], what: str) -> Callable:
     return wrapped
 
 
-def predicted(name: str, numbers: dict[str, Any], rate: str, density: float) -> float | None:
-    """Seconds of a step by `workbench.parts.wire.predict`; None for what it does not know."""
-    from workbench.parts.wire import Costs, predict
-
-    scheme = {"dense": "dense", "fp16": "fp16", "rsdgc": "all-gather", "topk": "all-gather", "dgc": "all-gather"}.get(name)
-    if scheme is None or not rate.endswith("mbit"):
-        return None
-    n = numbers["entries"]
-    costs = Costs(
-        bandwidth=float(rate.removesuffix("mbit")) * 1e6 / 8 * 1448 / 1514,
-        compute=numbers["compute_seconds"],
-        encode=numbers["encode_seconds"],
-        decode=numbers["decode_seconds"] / (2 * density * n),
-        cast=numbers["cast_seconds"],
-    )
-    return predict(scheme, 2, n, density, costs).seconds
+FRAME = 1448 / 1514  # of a full Ethernet frame, the share that is ours
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", default="100mbit", help="of the link, as tc writes it")
+    parser.add_argument("--rate", default="100mbit", help="of the link, in mbit as tc writes it")
     parser.add_argument("--delay", default="0ms", help="added one way, where the kernel has netem")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--density", type=float, default=0.01)
-    parser.add_argument("--rivals", nargs="+", default=["dense", "fp16", "powersgd", "rsdgc"])
+    parser.add_argument("--rivals", nargs="+", default=["dense", "fp16", "powersgd", "topk", "rsdgc"])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--device", help=argparse.SUPPRESS)
@@ -190,6 +175,11 @@ def main() -> int:
     if asked.rank is not None:
         rank_main(asked.rank, asked)
         return 0
+    from workbench.parts.wire import foretell
+
+    if not asked.rate.endswith("mbit"):
+        parser.error(f"--rate is given in mbit, as 100mbit; got {asked.rate}")
+    load = round(os.getloadavg()[0], 2)
     why = reason()
     if why:
         print(f"skipped: {why}")
@@ -202,11 +192,14 @@ def main() -> int:
         except subprocess.CalledProcessError as error:
             print(f"skipped: {' '.join(error.cmd)}: {error.stderr.strip()}")
             return 0
+    bandwidth = float(asked.rate.removesuffix("mbit")) * 1e6 / 8 * FRAME
     for name, numbers in found.items():
-        numbers["predicted_seconds"] = predicted(name, numbers, asked.rate, asked.density)
+        numbers["predicted_seconds"] = foretell(name, numbers, 2, bandwidth, asked.density)
         numbers["times_faster_than_dense"] = found.get("dense", numbers)["step_seconds"] / numbers["step_seconds"]
     if asked.json:
-        print(json.dumps({"rate": asked.rate, "delay": asked.delay, "batch": asked.batch, "side": asked.side, **found}))
+        link_ = {"rate": asked.rate, "delay": asked.delay, "bandwidth": bandwidth, "density": asked.density}
+        about = {**link_, "batch": asked.batch, "side": asked.side, "steps": asked.steps, "load_before": load}
+        print(json.dumps({"about": about, "measured": found}, indent=1))
     else:
         for name, n in found.items():
             print(

@@ -18,7 +18,7 @@ R. Fano, MIT Project MAC memorandum 61, 1971.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -277,6 +277,30 @@ def predict(
         local = (inside - 1) * message + (nodes - 1) * outside  # exchange before, hand round what came from outside
         seconds += local / costs.local + inside * k * costs.decode
     return Prediction(sent, costs.compute + compress + seconds)
+
+
+# compressor -> the scheme by which its messages travel
+TRAVELS = {"dense": "dense", "fp16": "fp16", "rsdgc": "all-gather", "topk": "all-gather", "dgc": "all-gather"}
+
+
+def foretell(rival: str, measured: Mapping[str, float], world: int, bandwidth: float, density: float) -> float | None:
+    """Seconds of a step of a compressor over a link of `bandwidth` bytes per second, from what one rank measured without it.
+
+    measured: `entries` of the gradient, and the seconds of a step `compute_seconds`, `encode_seconds`, `decode_seconds` (of
+    all `world` messages), `cast_seconds`. None for a compressor that travels by no scheme of `predict`.
+    """
+    if rival not in TRAVELS:
+        return None
+    n = int(measured["entries"])
+    decode = measured["decode_seconds"] / (world * max(1, round(density * n)))
+    costs = Costs(
+        bandwidth,
+        compute=measured["compute_seconds"],
+        encode=measured["encode_seconds"],
+        decode=decode,
+        cast=measured["cast_seconds"],
+    )
+    return predict(TRAVELS[rival], world, n, density, costs).seconds
 
 
 def _message(n: int, k: int, values: str) -> int:
