@@ -125,13 +125,22 @@ def names() -> list[str]:
     return [e.id for e in entries()]
 
 
-def open_scene(name: str | Path, *, truth: str | Path | None = None, keys: Mapping[str, str] | None = None) -> xr.Dataset:
+def open_scene(
+    name: str | Path,
+    *,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    chunks: Mapping[str, int] | str | None = "auto",
+    ortho: bool = False,
+) -> xr.Dataset:
     """The scene of that catalogue name or path, lazy, with provenance: `hsi (band, y, x)` and, where known, `truth (y, x)`;
     of chips `image (sample, band, y, x)` and `label (sample)`.
 
-    name: a name of `names()`, or a path: to a MATLAB, ENVI, GeoTIFF or NetCDF file, to a folder or zip of chips in class
-        folders, or to a coreset file (.yml). A catalogue name wins over a file of the same name (write ./name for the file).
+    name: a name of `names()`, or a path: to a file or product folder that `workbench.data.readers.open_file` reads, to a folder
+        or zip of chips in class folders, or to a coreset file (.yml). A catalogue name wins over a file of the same name
+        (write ./name for the file).
     truth, keys: see `workbench.data.readers.open_file`; they also override what the catalogue says.
+    chunks, ortho: see there; of cubes only.
 
     Catalogue files are looked up as `workbench.data.fetch` says, which may download them. Raises InputError for an
     unknown name (with near ones), for files that cannot be had, and for everything that `open_file` refuses.
@@ -144,7 +153,7 @@ def open_scene(name: str | Path, *, truth: str | Path | None = None, keys: Mappi
             raise InputError(f"{entry.id} has a label for every chip; leave truth and key out.")
         return open_entry(entry)
     if entry is not None:
-        return _catalogued(entry, truth, keys)
+        return _catalogued(entry, truth, keys, {"chunks": chunks, "ortho": ortho})
     path = Path(name).expanduser()
     opener = _labelled(path)
     if opener is not None:
@@ -153,13 +162,17 @@ def open_scene(name: str | Path, *, truth: str | Path | None = None, keys: Mappi
         return opener(path)
     if not _is_path(name):
         raise InputError(_unknown(str(name)) + " A path to a file works too, but there is no file of that name.")
-    return _bare(path, truth, keys)
+    return _bare(path, truth, keys, {"chunks": chunks, "ortho": ortho})
 
 
 def _labelled(path: Path) -> Callable[[Path], xr.Dataset] | None:
     """What opens a path to labelled samples: a coreset file, or a folder or zip of chips; None for any other path."""
     if path.suffix.lower() in (".yml", ".yaml") and path.is_file():
         return lambda p: open_coreset(p, open_scene)
+    from workbench.data.readers import is_folder_scene
+
+    if is_folder_scene(path):
+        return None
     return open_chips if path.is_dir() or (path.suffix.lower() == ".zip" and path.is_file()) else None
 
 
@@ -222,7 +235,9 @@ def _simulated(entry: Simulated, truth: Any, keys: Any) -> xr.Dataset:
     return scene
 
 
-def _catalogued(entry: Hyperspectral, truth: str | Path | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+def _catalogued(
+    entry: Hyperspectral, truth: str | Path | None, keys: Mapping[str, str] | None, how: Mapping[str, Any]
+) -> xr.Dataset:
     from workbench.data import fetch as fetching
     from workbench.data.readers import open_file
 
@@ -232,17 +247,17 @@ def _catalogued(entry: Hyperspectral, truth: str | Path | None, keys: Mapping[st
         known.pop("truth", None)  # a name in the cube's file, not in the one given
     elif (keys or {}).get("truth") is None:
         truth = places.get("truth")
-    scene = open_file(places["cube"], truth=truth, keys={**known, **(keys or {})})
+    scene = open_file(places["cube"], truth=truth, keys={**known, **(keys or {})}, **how)
     cube = entry.file("cube")
     assert cube is not None
     return _signed(scene, entry, id=entry.id, title=entry.title, sha256=cube.sha256, notes=entry.notes)
 
 
-def _bare(path: Path, truth: str | Path | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+def _bare(path: Path, truth: str | Path | None, keys: Mapping[str, str] | None, how: Mapping[str, Any]) -> xr.Dataset:
     from workbench.data import fetch as fetching
     from workbench.data.readers import cube_file, open_file
 
-    scene = open_file(path, truth=truth, keys=keys)
+    scene = open_file(path, truth=truth, keys=keys, **how)
     found = fetching.sha256(cube_file(path))
     twin = _by_sha256().get(found)
     title = str(scene.attrs.get("title") or path.name)

@@ -65,16 +65,25 @@ def open_file(
             raise InputError(f"There is no key role {role!r}; use {', '.join(ROLES)}.{did_you_mean(role, ROLES)}")
     wanted = keys.pop("truth", None)
     own = NO_TRUTH if truth is not None else wanted  # name of the truth array within the cube's own file
+    if truth is not None and wanted == NO_TRUTH:
+        raise InputError(f"The truth file {truth} was given together with the key truth=none; give one of the two.")
     try:
+        if truth is None and wanted is None and not keys and not ortho and (scene := _saved(path, chunks)) is not None:
+            return scene
         cube = _reader(path, ortho)(path, keys, own)
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error}).") from None
     if truth is not None:
-        if wanted == NO_TRUTH:
-            raise InputError(f"The truth file {truth} was given together with the key truth=none; give one of the two.")
         mask, note = read_truth(Path(truth).expanduser(), wanted, cube.shape[1:])
         cube = replace(cube, truth=mask, notes=(*cube.notes, note))
     return as_scene(cube, name=path.name, chunks=chunks)
+
+
+def _saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | None:
+    """The scene that was saved as a Zarr folder, with everything in it; None for any other path."""
+    from workbench.data.readers import zarr
+
+    return zarr.saved(path, chunks) if zarr.sees(path) else None
 
 
 def cube_file(path: str | Path) -> Path:

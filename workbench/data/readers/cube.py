@@ -70,7 +70,7 @@ class Physical:
     def __getitem__(self, key: Any) -> np.ndarray:
         key = key if isinstance(key, tuple) else (key,)
         key = (*key, *[slice(None)] * (3 - len(key)))
-        window, after = zip(*map(_forward, key, self.shape), strict=True)
+        window, after = zip(*map(forward, key, self.shape), strict=True)
         lengths = [len(range(w.start, w.stop, w.step)) for w in window]
         if 0 in lengths:
             return np.empty(lengths, np.float32)[after]
@@ -93,7 +93,7 @@ class Physical:
         return out[after]
 
 
-def _forward(part: Any, n: int) -> tuple[slice, Any]:
+def forward(part: Any, n: int) -> tuple[slice, Any]:
     """A slice with positive step that holds what `part` of an axis of length n asks for, and what to take of the result."""
     if not isinstance(part, slice):
         at = range(n)[operator.index(part)]  # raises IndexError outside, as NumPy does
@@ -127,7 +127,7 @@ def as_scene(cube: Cube, name: str, chunks: Mapping[str, int] | str | None = "au
         coords["fwhm"] = ("band", cube.fwhm, {"units": "nm", "long_name": "full width at half maximum"})
     if cube.good is not None:
         coords["good"] = ("band", cube.good)
-    scene = xr.Dataset({"hsi": _variable(cube, name, chunks)}, {**coords, **cube.coords})
+    scene = xr.Dataset({"hsi": pixels_of(cube, name, chunks)}, {**coords, **cube.coords})
     if cube.truth is not None:
         scene["truth"] = (("y", "x"), cube.truth, {"names": ["background", "anomaly"]})
         scene.attrs["anomalous_pixels"] = int((cube.truth > 0).sum())
@@ -143,12 +143,14 @@ def as_scene(cube: Cube, name: str, chunks: Mapping[str, int] | str | None = "au
     return scene
 
 
-def _variable(cube: Cube, name: str, chunks: Mapping[str, int] | str | None) -> xr.Variable:
+def pixels_of(
+    cube: Cube, name: str, chunks: Mapping[str, int] | str | None, dims: tuple[str, ...] = ("band", "y", "x")
+) -> xr.Variable:
+    """The pixels of a cube as a lazy variable; chunks as in `as_scene`."""
     import xarray as xr
 
     pixels = Physical(cube, name)
     native = blocks(cube.shape, cube.native)
-    dims = ("band", "y", "x")
     if chunks is None:
         from workbench.data.readers.lazy import indexed
 

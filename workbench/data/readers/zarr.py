@@ -10,11 +10,17 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.data.readers.cube import Cube
-from workbench.data.readers.netcdf import from_dataset
+import numpy as np
+
+from workbench.data.readers.cube import Cube, pixels_of
+from workbench.data.readers.netcdf import VariablePixels, from_dataset
 from workbench.errors import InputError
+from workbench.scene import VOCABULARY
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 _CODECS = {
@@ -33,9 +39,35 @@ def sees(path: Path) -> bool:
 
 
 def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
-    """The cube of a Zarr group: `hsi`, or its only 3-D array. Blocks of it that were never written are missing."""
+    """The cube of a Zarr group: `hsi`, or its only 3-D array."""
     _judge(path)
     return from_dataset(path, _open(path), keys, truth)
+
+
+def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | None:
+    """The scene in a group that was written from one, with everything that is in it; None for any other group.
+
+    chunks: as in `open_file`.
+    """
+    _judge(path)
+    file = _open(path)
+    known = [n for n, v in file.data_vars.items() if str(n) in VOCABULARY and _fits(v, VOCABULARY[str(n)])]
+    if not known or len(known) < len(file.data_vars):
+        file.close()
+        return None
+    if "spatial_ref" in file.coords:
+        import rioxarray  # noqa: F401  (gives scene.rio)
+    for name in map(str, known):
+        variable = file[name].variable
+        if variable.ndim == 3 and "sample" not in variable.dims and variable.dtype == np.float32:
+            cube = Cube(VariablePixels(variable), native=variable.encoding.get("chunks"))
+            lazy = pixels_of(cube, path.name, chunks, tuple(map(str, variable.dims)))
+            file[name] = lazy.dims, lazy.data, variable.attrs, lazy.encoding
+    return file
+
+
+def _fits(variable: xr.DataArray, dims: tuple[str, ...]) -> bool:
+    return variable.dims in (dims, ("sample", *dims)) and variable.dtype.kind in "iufbc"
 
 
 def _open(path: Path) -> Any:
@@ -54,6 +86,8 @@ def _open(path: Path) -> Any:
 
 def _judge(path: Path) -> None:
     """InputError for anything in the metadata that should not be opened."""
+    if path.name.endswith(".partial"):
+        raise InputError(f"{path} is an unfinished conversion; give the same `workbench convert` again, and it continues.")
     folders = [path, *sorted(p for p in path.iterdir() if p.is_dir())]
     if len(folders) > _ARRAYS:
         raise InputError(f"{path} holds {len(folders)} arrays; a scene has some dozens.")
