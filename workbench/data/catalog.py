@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from workbench.data import entries as kinds
 from workbench.data.chips import Chips, card, locate, open_chips, open_coreset, open_entry, relative
+from workbench.data.entries import Boxes, Sar
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,8 +105,8 @@ class Simulated(_Entry):
     generator: str = Field(description="name that `workbench.data.synth.make` takes")
 
 
-# Further kinds (change pairs, boxes) join this union and a branch of `open_scene`.
-Entry = Hyperspectral | Simulated | Chips
+# Further kinds (change pairs) join this union and a branch of `open_scene`.
+Entry = Hyperspectral | Simulated | Chips | Boxes | Sar
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
@@ -145,6 +147,8 @@ def open_scene(
     Catalogue files are looked up as `workbench.data.fetch` says, which may download them. Raises InputError for an
     unknown name (with near ones), for files that cannot be had, and for everything that `open_file` refuses.
     """
+    from workbench.data.readers import sar
+
     entry = _by_id().get(str(name))
     if isinstance(entry, Simulated):
         return _simulated(entry, truth, keys)
@@ -152,9 +156,16 @@ def open_scene(
         if truth is not None or keys:
             raise InputError(f"{entry.id} has a label for every chip; leave truth and key out.")
         return open_entry(entry)
+    if isinstance(entry, Sar):
+        return kinds.open_sar_entry(entry, truth, keys, chunks)
+    if isinstance(entry, Boxes):
+        return kinds.open_boxes_entry(entry, truth, keys, chunks)
     if entry is not None:
         return _catalogued(entry, truth, keys, {"chunks": chunks, "ortho": ortho})
     path = Path(name).expanduser()
+    reader = sar.opener(path, keys)
+    if reader is not None:
+        return _own(reader(path, truth=truth, keys=keys, chunks=chunks), path)
     opener = _labelled(path)
     if opener is not None:
         if truth is not None or keys:
@@ -163,6 +174,15 @@ def open_scene(
     if not _is_path(name):
         raise InputError(_unknown(str(name)) + " A path to a file works too, but there is no file of that name.")
     return _bare(path, truth, keys, {"chunks": chunks, "ortho": ortho})
+
+
+def _own(scene: xr.Dataset, path: Path) -> xr.Dataset:
+    """A SAR scene or chips with boxes from a path, with the SHA-256 of its file where the reader gave none."""
+    from workbench.data import fetch as fetching
+
+    if not scene.attrs.get("sha256"):
+        scene.attrs["sha256"] = fetching.sha256(path)
+    return scene
 
 
 def _labelled(path: Path) -> Callable[[Path], xr.Dataset] | None:
@@ -187,6 +207,8 @@ def fetch(name: str) -> Path:
     entry = _entry(name)
     if isinstance(entry, Simulated):
         raise InputError(f"{name} is simulated: it is made when it is opened, and there is nothing to fetch.")
+    if isinstance(entry, Sar | Boxes):
+        return kinds.place(entry)
     if isinstance(entry, Chips):
         if not entry.files:
             raise InputError(f"{name} comes with the package; there is nothing to fetch.")
@@ -205,6 +227,8 @@ def describe_entry(name: str) -> str:
         lines.append("  SIMULATED data, made when it is opened")
     elif isinstance(entry, Chips):
         lines += card(entry)
+    elif isinstance(entry, Sar | Boxes):
+        lines += kinds.card(entry)
     else:
         s = entry.shape
         lines.append(f"  cube: {s.y} x {s.x} pixels, {s.band} bands, {entry.sensor}")
