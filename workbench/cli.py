@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -22,7 +23,10 @@ app = typer.Typer(
 )
 
 SceneArg = Annotated[
-    str, typer.Argument(help="a name of `workbench list`, or a path: .mat, ENVI, GeoTIFF, NetCDF, a folder or .zip of chips")
+    str,
+    typer.Argument(
+        help="a name of `workbench list`, or a path: .mat, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, a product folder, chips"
+    ),
 ]
 TruthOpt = Annotated[Path | None, typer.Option("--truth", help="file with the truth mask, where the scene's file has none")]
 KeyOpt = Annotated[
@@ -30,8 +34,15 @@ KeyOpt = Annotated[
 ]
 SetOpt = Annotated[list[str] | None, typer.Option("--set", help="name=value, a setting of the method (repeat for more)")]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (default: a new one under runs/)")]
+OrthoOpt = Annotated[bool, typer.Option("--ortho", help="put EMIT's swath on its map by the lookup table in the file")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="end with one line of JSON on standard output")]
 QuietOpt = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
+SchedulerOpt = Annotated[
+    str | None, typer.Option("--scheduler", help="work on the Dask cluster of this scheduler, tcp://HOST:8786")
+]
+MapOpt = Annotated[
+    Path | None, typer.Option("--map", help="also write the score there: .tif (cloud-optimised GeoTIFF) or .zarr")
+]
 DeviceOpt = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")]
 
 
@@ -53,12 +64,13 @@ def list_(json_: JsonOpt = False) -> None:
     for name in METHODS:
         print(f"  {name:<{wide}}  {summary(name)}")
     print(
-        "\nA path works wherever a scene does: .mat, ENVI, GeoTIFF or NetCDF, a folder or .zip of chips by class, a coreset's .yml."
+        "\nA path works wherever a scene does: .mat, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, the folder of an EnMAP or DESIS product, a "
+        "folder or .zip of chips by class, a coreset's .yml."
     )
 
 
 @app.command()
-def describe(scene: SceneArg, truth: TruthOpt = None, key: KeyOpt = None) -> None:
+def describe(scene: SceneArg, truth: TruthOpt = None, key: KeyOpt = None, ortho: OrthoOpt = False) -> None:
     """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method."""
     from workbench.methods import METHODS, load
     from workbench.scene import describe as card
@@ -68,7 +80,39 @@ def describe(scene: SceneArg, truth: TruthOpt = None, key: KeyOpt = None) -> Non
         for name, field in config.model_fields.items():
             print(f"  {name} = {field.default!r}: {field.description}")
         return
-    print(card(_open(scene, truth, key)))
+    print(card(_open(scene, truth, key, ortho)))
+
+
+@app.command()
+def convert(
+    scene: SceneArg,
+    out: Annotated[Path, typer.Argument(help="the Zarr folder to write; its name ends with .zarr")],
+    chunks: Annotated[
+        str | None, typer.Option(help="sizes of the blocks in the file, as band=16,y=128,x=128; -1 for all")
+    ] = None,
+    truth: TruthOpt = None,
+    key: KeyOpt = None,
+    ortho: OrthoOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Write a scene of any size as Zarr, block by block. Interrupted, the same command continues; until then there is no OUT."""
+    from tqdm.auto import tqdm
+
+    from workbench.data.convert import convert as write
+
+    sizes = {d: _whole(n, "--chunks") for d, n in _pairs(chunks.split(","), "--chunks").items()} if chunks else None
+    with tqdm(desc=out.name, unit="block", disable=quiet, file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        try:
+            write(scene, out, chunks=sizes, progress=show, truth=truth, keys=_pairs(key, "--key"), ortho=ortho)
+        except KeyboardInterrupt:
+            print("stopped; the same command continues", file=sys.stderr)
+            raise typer.Exit(130) from None
+    print(out)
 
 
 @app.command()
@@ -91,8 +135,33 @@ def run(
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
     device: DeviceOpt = None,
+    scheduler: SchedulerOpt = None,
+    map_: MapOpt = None,
 ) -> None:
     """Run a method on a scene and leave a run folder with everything in it."""
+    from workbench.engines import cluster
+
+    if map_ is not None:
+        from workbench.data.writers import check_map
+
+        check_map(map_)
+    with cluster.connected(scheduler) if scheduler is not None else contextlib.nullcontext():
+        _run(method, scene, set_, out, truth, key, resume, json_, quiet, device, map_)
+
+
+def _run(
+    method: str | None,
+    scene: str | None,
+    set_: list[str] | None,
+    out: Path | None,
+    truth: Path | None,
+    key: list[str] | None,
+    resume: Path | None,
+    json_: bool,
+    quiet: bool,
+    device: str | None,
+    map_: Path | None,
+) -> None:
     from workbench import runs
     from workbench.engines import is_follower
     from workbench.event import drain
@@ -121,6 +190,11 @@ def run(
         raise typer.Exit(130) from None
     if follower:  # rank 0 of torchrun says it all
         return
+    if map_ is not None:
+        from workbench.data.writers import write_map
+        from workbench.engines import cluster
+
+        write_map(outcome.result, map_, cluster.blocks)
     numbers = runs.metrics(folder)
     for note in str(outcome.result.attrs.get("notes", "")).splitlines():
         print(f"note: {note}", file=sys.stderr)
@@ -173,10 +247,17 @@ def serve(
     os.execv(sys.executable, command)
 
 
-def _open(scene: str, truth: Path | None, key: list[str] | None) -> Any:
+def _open(scene: str, truth: Path | None, key: list[str] | None, ortho: bool = False) -> Any:
     from workbench.data.catalog import open_scene
 
-    return open_scene(scene, truth=truth, keys=_pairs(key, "--key"))
+    return open_scene(scene, truth=truth, keys=_pairs(key, "--key"), ortho=ortho)
+
+
+def _whole(text: str, option: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"{option} takes whole numbers, got {text!r}.") from None
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from workbench.data import entries as kinds
 from workbench.data.chips import Chips, card, locate, open_chips, open_coreset, open_entry, relative
+from workbench.data.entries import Boxes, Sar
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,8 +105,8 @@ class Simulated(_Entry):
     generator: str = Field(description="name that `workbench.data.synth.make` takes")
 
 
-# Further kinds (change pairs, boxes) join this union and a branch of `open_scene`.
-Entry = Hyperspectral | Simulated | Chips
+# Further kinds (change pairs) join this union and a branch of `open_scene`.
+Entry = Hyperspectral | Simulated | Chips | Boxes | Sar
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
@@ -125,17 +127,28 @@ def names() -> list[str]:
     return [e.id for e in entries()]
 
 
-def open_scene(name: str | Path, *, truth: str | Path | None = None, keys: Mapping[str, str] | None = None) -> xr.Dataset:
+def open_scene(
+    name: str | Path,
+    *,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    chunks: Mapping[str, int] | str | None = "auto",
+    ortho: bool = False,
+) -> xr.Dataset:
     """The scene of that catalogue name or path, lazy, with provenance: `hsi (band, y, x)` and, where known, `truth (y, x)`;
     of chips `image (sample, band, y, x)` and `label (sample)`.
 
-    name: a name of `names()`, or a path: to a MATLAB, ENVI, GeoTIFF or NetCDF file, to a folder or zip of chips in class
-        folders, or to a coreset file (.yml). A catalogue name wins over a file of the same name (write ./name for the file).
+    name: a name of `names()`, or a path: to a file or product folder that `workbench.data.readers.open_file` reads, to a folder
+        or zip of chips in class folders, or to a coreset file (.yml). A catalogue name wins over a file of the same name
+        (write ./name for the file).
     truth, keys: see `workbench.data.readers.open_file`; they also override what the catalogue says.
+    chunks, ortho: see there; of cubes only.
 
     Catalogue files are looked up as `workbench.data.fetch` says, which may download them. Raises InputError for an
     unknown name (with near ones), for files that cannot be had, and for everything that `open_file` refuses.
     """
+    from workbench.data.readers import sar
+
     entry = _by_id().get(str(name))
     if isinstance(entry, Simulated):
         return _simulated(entry, truth, keys)
@@ -143,9 +156,16 @@ def open_scene(name: str | Path, *, truth: str | Path | None = None, keys: Mappi
         if truth is not None or keys:
             raise InputError(f"{entry.id} has a label for every chip; leave truth and key out.")
         return open_entry(entry)
+    if isinstance(entry, Sar):
+        return kinds.open_sar_entry(entry, truth, keys, chunks)
+    if isinstance(entry, Boxes):
+        return kinds.open_boxes_entry(entry, truth, keys, chunks)
     if entry is not None:
-        return _catalogued(entry, truth, keys)
+        return _catalogued(entry, truth, keys, {"chunks": chunks, "ortho": ortho})
     path = Path(name).expanduser()
+    reader = sar.opener(path, keys)
+    if reader is not None:
+        return _own(reader(path, truth=truth, keys=keys, chunks=chunks), path)
     opener = _labelled(path)
     if opener is not None:
         if truth is not None or keys:
@@ -153,13 +173,26 @@ def open_scene(name: str | Path, *, truth: str | Path | None = None, keys: Mappi
         return opener(path)
     if not _is_path(name):
         raise InputError(_unknown(str(name)) + " A path to a file works too, but there is no file of that name.")
-    return _bare(path, truth, keys)
+    return _bare(path, truth, keys, {"chunks": chunks, "ortho": ortho})
+
+
+def _own(scene: xr.Dataset, path: Path) -> xr.Dataset:
+    """A SAR scene or chips with boxes from a path, with the SHA-256 of its file where the reader gave none."""
+    from workbench.data import fetch as fetching
+
+    if not scene.attrs.get("sha256"):
+        scene.attrs["sha256"] = fetching.sha256(path)
+    return scene
 
 
 def _labelled(path: Path) -> Callable[[Path], xr.Dataset] | None:
     """What opens a path to labelled samples: a coreset file, or a folder or zip of chips; None for any other path."""
     if path.suffix.lower() in (".yml", ".yaml") and path.is_file():
         return lambda p: open_coreset(p, open_scene)
+    from workbench.data.readers import is_folder_scene
+
+    if is_folder_scene(path):
+        return None
     return open_chips if path.is_dir() or (path.suffix.lower() == ".zip" and path.is_file()) else None
 
 
@@ -174,6 +207,8 @@ def fetch(name: str) -> Path:
     entry = _entry(name)
     if isinstance(entry, Simulated):
         raise InputError(f"{name} is simulated: it is made when it is opened, and there is nothing to fetch.")
+    if isinstance(entry, Sar | Boxes):
+        return kinds.place(entry)
     if isinstance(entry, Chips):
         if not entry.files:
             raise InputError(f"{name} comes with the package; there is nothing to fetch.")
@@ -192,6 +227,8 @@ def describe_entry(name: str) -> str:
         lines.append("  SIMULATED data, made when it is opened")
     elif isinstance(entry, Chips):
         lines += card(entry)
+    elif isinstance(entry, Sar | Boxes):
+        lines += kinds.card(entry)
     else:
         s = entry.shape
         lines.append(f"  cube: {s.y} x {s.x} pixels, {s.band} bands, {entry.sensor}")
@@ -222,7 +259,9 @@ def _simulated(entry: Simulated, truth: Any, keys: Any) -> xr.Dataset:
     return scene
 
 
-def _catalogued(entry: Hyperspectral, truth: str | Path | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+def _catalogued(
+    entry: Hyperspectral, truth: str | Path | None, keys: Mapping[str, str] | None, how: Mapping[str, Any]
+) -> xr.Dataset:
     from workbench.data import fetch as fetching
     from workbench.data.readers import open_file
 
@@ -232,17 +271,17 @@ def _catalogued(entry: Hyperspectral, truth: str | Path | None, keys: Mapping[st
         known.pop("truth", None)  # a name in the cube's file, not in the one given
     elif (keys or {}).get("truth") is None:
         truth = places.get("truth")
-    scene = open_file(places["cube"], truth=truth, keys={**known, **(keys or {})})
+    scene = open_file(places["cube"], truth=truth, keys={**known, **(keys or {})}, **how)
     cube = entry.file("cube")
     assert cube is not None
     return _signed(scene, entry, id=entry.id, title=entry.title, sha256=cube.sha256, notes=entry.notes)
 
 
-def _bare(path: Path, truth: str | Path | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+def _bare(path: Path, truth: str | Path | None, keys: Mapping[str, str] | None, how: Mapping[str, Any]) -> xr.Dataset:
     from workbench.data import fetch as fetching
     from workbench.data.readers import cube_file, open_file
 
-    scene = open_file(path, truth=truth, keys=keys)
+    scene = open_file(path, truth=truth, keys=keys, **how)
     found = fetching.sha256(cube_file(path))
     twin = _by_sha256().get(found)
     title = str(scene.attrs.get("title") or path.name)

@@ -28,7 +28,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -120,12 +120,20 @@ def open_chips(
 
 
 def open_pixels(
-    values: str | Path, labels: str | Path, *, keys: tuple[str | None, str | None] = (None, None), names: Sequence[str] = ()
+    values: str | Path,
+    labels: str | Path,
+    *,
+    keys: tuple[str | None, str | None] = (None, None),
+    names: Sequence[str] = (),
+    variable: str = "hsi",
+    window: int = 1,
 ) -> xr.Dataset:
     """The scene of a table of labelled spectra in two MATLAB 5 files: values (N, bands), labels (N,) from 1.
 
     Gives `hsi (sample, band, y, x)` float32 with y = x = 1 and identifiers `pixel-00000`: such tables keep no positions.
     keys: names of the two arrays, where a file holds several. names: of the classes 1, 2, ...
+    variable: "hsi" or "lidar"; `lidar` has its own dim `lidar_band`. window: y = x of windows around the pixels; a row of the
+        table is then (band, y, x), x fastest.
     """
     import dask.array as da
 
@@ -136,17 +144,21 @@ def open_pixels(
             f"{Path(values).name} must hold (pixels, bands) for the {len(truth)} labels of {Path(labels).name}; it holds "
             f"{' x '.join(map(str, table.shape))}."
         )
+    if table.shape[1] % window**2:
+        raise InputError(
+            f"{Path(values).name} has {table.shape[1]} values a pixel, which are no windows of {window} x {window}."
+        )
     found = np.unique(truth)
     if found.min() < 1 or not np.array_equal(found, found.astype(int)):
         raise InputError(f"Labels of pixels are whole numbers from 1; {Path(labels).name} has {found[0]} to {found[-1]}.")
     known = [names[int(c) - 1] if int(c) <= len(names) else str(int(c)) for c in found]
     ids = [f"pixel-{i:05d}" for i in range(len(truth))]
-    hsi = da.from_array(table.astype(np.float32)[:, :, None, None], chunks=(4096, -1, 1, 1))
-    scene = _scene("hsi", hsi, np.searchsorted(found, truth), known, ids)
+    cubes = da.from_array(table.astype(np.float32).reshape(len(table), -1, window, window), chunks=(4096, -1, -1, -1))
+    scene = _scene(variable, cubes, np.searchsorted(found, truth), known, ids)
     sha256 = listing_sha256({Path(p).name: (Path(p).expanduser(), None) for p in (values, labels)})
     scene.attrs = {
         "id": Path(values).stem,
-        "title": f"{len(ids)} labelled pixels, {table.shape[1]} bands",
+        "title": f"{len(ids)} labelled pixels, {cubes.shape[1]} bands",
         "source": f"files {Path(values).name}, {Path(labels).name}",
         "sha256": sha256,
         "simulated": "",
@@ -197,14 +209,15 @@ def _scene(name: str, values: Any, label: Any, names: Sequence[str], ids: Sequen
     import xarray as xr
 
     _, bands, height, width = values.shape
+    band = "lidar_band" if name == "lidar" else "band"
     return xr.Dataset(
         {
-            name: (("sample", "band", "y", "x"), values),
+            name: (("sample", band, "y", "x"), values),
             "label": ("sample", np.asarray(label, np.int64), {"names": list(names)}),
         },
         coords={
             "sample": np.array(ids),
-            "band": np.arange(bands),
+            band: np.arange(bands),
             "y": np.arange(height, dtype=np.float64),
             "x": np.arange(width, dtype=np.float64),
         },
@@ -562,6 +575,8 @@ class Chips(BaseModel):
     classes: list[str] = Field(min_length=2)
     folders: list[str] = Field([], description="folder of each class, where it is not named like the class")
     keys: tuple[str | None, str | None] = Field((None, None), description="arrays of values and labels, layout pixels")
+    variable: Literal["hsi", "lidar"] = Field("hsi", description="what the values are, layout pixels")
+    window: int = Field(1, ge=1, description="y = x of a window around each pixel, layout pixels")
 
     @model_validator(mode="after")
     def _whole(self) -> Chips:
@@ -586,7 +601,8 @@ def open_entry(entry: Chips) -> xr.Dataset:
     if entry.layout == "digits":
         scene = digits()
     elif entry.layout == "pixels":
-        scene = open_pixels(places[0], places[1], keys=entry.keys, names=entry.classes)
+        about: dict[str, Any] = {"variable": entry.variable, "window": entry.window}
+        scene = open_pixels(places[0], places[1], keys=entry.keys, names=entry.classes, **about)
     else:
         scene = open_chips(places, names=dict(zip(entry.folders, entry.classes, strict=False)), verify=entry.listing_sha256)
     if scene.sizes["sample"] != entry.samples:
@@ -618,7 +634,20 @@ def card(entry: Chips) -> list[str]:
     return lines
 
 
-def locate(entry: Chips) -> list[Path]:
+class Located(Protocol):
+    """What `locate` has to know of an entry."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def publisher(self) -> str: ...
+    @property
+    def obtain(self) -> str | None: ...
+    @property
+    def files(self) -> Sequence[Part]: ...
+
+
+def locate(entry: Located) -> list[Path]:
     """Where the files or the folder of an entry are on this machine; single files are downloaded where they can be.
 
     Raises InputError when they are absent: it says where they belong and who has them.

@@ -14,6 +14,7 @@ from workbench.data.catalog import Hyperspectral, describe_entry, entries, fetch
 from workbench.errors import InputError
 
 SHA = "0" * 64
+PART = {"path": "one/a.tif", "bytes": 9, "sha256": SHA, "url": "https://example.org/a.tif"}
 
 
 def test_anomaly_scenes_are_all_there():
@@ -38,7 +39,7 @@ def test_mirrors_are_pinned_to_a_commit():
             ), entry.id
 
 
-def write(folder, name="a.yml", **changes):
+def write(folder, name="a.yml", /, **changes):
     entry = {
         "id": "one",
         "kind": "hyperspectral",
@@ -94,7 +95,7 @@ def test_schema_refuses_and_names_the_entry(tmp_path, changes, says):
 
 def test_the_same_id_twice(tmp_path):
     write(tmp_path)
-    write(tmp_path, name="b.yml")
+    write(tmp_path, "b.yml")
     with pytest.raises(ValueError, match=r"b\.yml: the id one is there twice"):
         read_folder(tmp_path)
 
@@ -226,13 +227,62 @@ def chips_folder(folder, names=("a", "b"), each=3):
 
 def test_chips_are_in_the_catalogue_beside_the_scenes():
     found = {e.id: e for e in entries() if e.kind == "chips"}
-    assert set(found) == {"cifar10-6000", "digits", "eurosat-rgb-200", "houston2013-pixels", "mstar-10", "nwpu-resisc-12"}
+    assert set(found) == {
+        *("cifar10-6000", "digits", "eurosat-rgb-200", "mstar-10", "nwpu-resisc-12", "ucmerced-9"),
+        *("houston2013-pixels", "houston2013-lidar", "houston2013-lidar-test", "houston2013-lidar-windows"),
+    }
     assert all(name in names() for name in found)
     told = describe_entry("eurosat-rgb-200")
     assert "2000 samples of 10 classes" in told
     assert "obtain:" in told
     with pytest.raises(InputError, match="comes with the package"):
         fetch("digits")
+
+
+def test_sar_and_boxes_are_in_the_catalogue():
+    found = {e.id: e.kind for e in entries() if e.kind in ("sar", "boxes")}
+    assert found == {
+        **dict.fromkeys(("sen1floods11-spain", "sentinel1-grdh-safe-blank", "sentinel1-vv-utm31"), "sar"),
+        **dict.fromkeys(
+            ("ssdd-2", "ssdd-2-coco", "hrsid-24", "hrsid-masks-1", "sar-aircraft-6", "dota-2", "vedai-512-3"), "boxes"
+        ),
+    }
+    told = describe_entry("hrsid-24")
+    assert "24 images, 44 boxes" in told
+    assert "obtain:" in told
+    with pytest.raises(InputError, match="images only"):
+        catalog.kinds.open_boxes_entry(catalog._by_id()["vedai-512-3"], keys={"annotations": "x"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"kind": "sar", "files": [{**PART, "role": "truth"}]}, "needs one sar file"),
+        ({"kind": "sar", "files": [{**PART, "role": "product"}]}, "manifest"),
+        ({"kind": "boxes", "folder": "one", "files": [PART], "samples": 1, "listing_sha256": SHA}, "without a list"),
+        ({"kind": "boxes", "folder": "two", "files": [PART], "samples": 1}, "lie in the folder"),
+        ({"kind": "boxes", "folder": "one", "files": [{**PART, "path": "../x"}], "samples": 1}, "relative path"),
+    ],
+)
+def test_wrong_entries_of_sar_and_boxes(tmp_path, changes, says):
+    write(tmp_path, **{"shape": None, "files": None, **changes})
+    with pytest.raises(ValueError, match=says):
+        read_folder(tmp_path)
+
+
+def test_damaged_files_of_an_entry_are_not_opened(tmp_path, monkeypatch, real_data):
+    """A file with another checksum, where the files have a mirror and where they have none."""
+    import shutil
+
+    for name in ("dota-2", "ssdd-2", "hrsid-24"):
+        entry = catalog._by_id()[name]
+        shutil.copytree(real_data / entry.folder, tmp_path / entry.folder)
+        damaged = next(p for p in sorted((tmp_path / entry.folder).rglob("*")) if p.suffix in (".png", ".jpg"))
+        damaged.chmod(0o600)
+        damaged.write_bytes(damaged.read_bytes() + b" ")
+        monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+        with pytest.raises(InputError, match="SHA-256"):
+            open_scene(name)
 
 
 def test_digits_open_by_name_with_provenance():

@@ -377,13 +377,17 @@ def test_entries_are_there():
         "mstar-10",
         "cifar10-6000",
         "houston2013-pixels",
+        "houston2013-lidar",
+        "houston2013-lidar-test",
+        "houston2013-lidar-windows",
+        "ucmerced-9",
     }
 
 
 @pytest.mark.parametrize("entry", [e for e in chip_entries() if e.layout != "digits"], ids=lambda e: e.id)
 def test_real_collections(entry, real_data):
     scene = open_entry(entry)  # verifies the SHA-256 of the listing
-    name = "hsi" if entry.layout == "pixels" else "image"
+    name = entry.variable if entry.layout == "pixels" else "image"
     assert scene.sizes["sample"] == entry.samples
     assert scene["label"].attrs["names"] == entry.classes
     assert np.isin(np.arange(len(entry.classes)), scene["label"]).all()
@@ -397,6 +401,15 @@ def test_real_collections(entry, real_data):
         path = real_data / part.path
         size = path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
         assert size == part.bytes
+
+
+def test_the_middle_of_a_lidar_window_is_its_pixel(real_data):
+    found = {e.id: e for e in chip_entries()}
+    window = open_entry(found["houston2013-lidar-windows"])["lidar"]
+    assert window.dims == ("sample", "lidar_band", "y", "x")
+    np.testing.assert_array_equal(
+        window[:, :, 3, 3].values, open_entry(found["houston2013-lidar"])["lidar"][:, :, 0, 0].values
+    )
 
 
 def test_absent_collection_says_where_to_get_it(tmp_path, monkeypatch):

@@ -93,10 +93,12 @@ def test_refused(tmp_path):
     with pytest.raises(InputError, match=r"no 3-D variable.*'image' \(3 x 5\)"):
         open_file(tmp_path / "flat.nc")
 
-    with h5py.File(tmp_path / "neon.h5", "w") as file:
-        file["SITE/Reflectance/Reflectance_Data"] = CUBE
-    with pytest.raises(InputError, match="group"):
-        open_file(tmp_path / "neon.h5")
+    with h5py.File(tmp_path / "groups.h5", "w") as file:
+        file["day/cube"] = CUBE
+        file["night/cube"] = CUBE + 1
+    with pytest.raises(InputError, match=r"could be the cube.*day/cube.*--key cube="):
+        open_file(tmp_path / "groups.h5")
+    np.testing.assert_array_equal(open_file(tmp_path / "groups.h5", keys={"cube": "night/cube"})["hsi"], CUBE + 1)
 
     whole = (tmp_path / "two.nc").read_bytes()
     (tmp_path / "cut.nc").write_bytes(whole[: len(whole) // 2])

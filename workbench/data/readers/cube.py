@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,16 +16,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 STRIP = 64 * 2**20  # bytes of float32 in one dask chunk: all bands of some rows
+LARGEST = 4 * STRIP  # a file's own block may be this large; what is larger is read in rows, at the price of reading it twice
 
 
 @dataclass(frozen=True)
 class Cube:
     """Pixels still in the file, in the file's own dtype, and what the file says about them.
 
-    pixels: a dask array, or anything with shape (band, y, x), dtype and slicing; sliced only when the scene is computed.
+    pixels: anything with shape (band, y, x), dtype and slicing with positive steps; sliced only when the scene is computed.
+    native: (band, y, x) size of the blocks the file itself consists of; None where it is flat.
     missing: value that stands for "no data". factor, offset: value = pixel * factor + offset, scalar or per band.
     wavelength, fwhm: (band) nm. good: (band) bool. x, y: map coordinates of pixel centres. crs: WKT or "EPSG:n".
-    truth: (y, x) int16. attrs: provenance the file carries itself.
+    truth: (y, x) int16. coords: further coordinates, name -> (dims, values, attrs). attrs: provenance the file carries itself.
     """
 
     pixels: Any
@@ -38,6 +41,8 @@ class Cube:
     y: np.ndarray | None = None
     crs: str | None = None
     truth: np.ndarray | None = None
+    native: tuple[int, int, int] | None = None
+    coords: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
@@ -47,24 +52,70 @@ class Cube:
         return int(band), int(y), int(x)
 
 
-def as_scene(cube: Cube, name: str) -> xr.Dataset:
-    """The scene of a cube: lazy float32 with NaN for missing, coordinates, truth, notes."""
-    import dask.array as da
+class Physical:
+    """The pixels of a cube as (band, y, x) float32, scaled, NaN where missing; every window is read when it is asked for.
+
+    Takes whole numbers and slices like NumPy. Only the source and these numbers are pickled, so that a window can be read
+    by another process. Raises InputError when the file has gone or turns out to be damaged.
+    """
+
+    ndim = 3
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, cube: Cube, name: str):
+        self.source, self.shape, self.name = cube.pixels, cube.shape, name
+        self.missing = _comparable(cube.missing, cube.pixels.dtype)
+        self.factor, self.offset = _per_band(cube.factor), _per_band(cube.offset)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        key = key if isinstance(key, tuple) else (key,)
+        key = (*key, *[slice(None)] * (3 - len(key)))
+        window, after = zip(*map(forward, key, self.shape), strict=True)
+        lengths = [len(range(w.start, w.stop, w.step)) for w in window]
+        if 0 in lengths:
+            return np.empty(lengths, np.float32)[after]
+        try:
+            block = self.source[window]
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # each library has its own kinds for a damaged file
+            raise InputError(
+                f"The pixels of {self.name} cannot be read ({error}); the file is damaged or has gone. Get it again."
+            ) from None
+        out = block.astype(np.float32, copy=isinstance(self.source, np.ndarray))  # other sources give what they just read
+        if self.missing is not None:
+            np.putmask(out, block == self.missing, np.nan)
+        factor, offset = (v[window[0]] if len(v) > 1 else v for v in (self.factor, self.offset))
+        if (factor != 1).any():
+            out *= factor
+        if offset.any():
+            out += offset
+        return out[after]
+
+
+def forward(part: Any, n: int) -> tuple[slice, Any]:
+    """A slice with positive step that holds what `part` of an axis of length n asks for, and what to take of the result."""
+    if not isinstance(part, slice):
+        at = range(n)[operator.index(part)]  # raises IndexError outside, as NumPy does
+        return slice(at, at + 1, 1), 0
+    found = range(*part.indices(n))
+    if found.step > 0:
+        return slice(found.start, found.stop, found.step), slice(None)
+    found = found[::-1]
+    return slice(found.start, found.stop, found.step), slice(None, None, -1)
+
+
+def as_scene(cube: Cube, name: str, chunks: Mapping[str, int] | str | None = "auto") -> xr.Dataset:
+    """The scene of a cube: lazy float32 with NaN for missing, coordinates, truth, notes.
+
+    chunks: "auto" for dask blocks of all bands that follow the file's own (see `blocks`), a mapping of dim -> size for
+    dask blocks of that size, None for xarray's own lazy indexing without dask: `scene.hsi[45, ::20, ::5].values` then reads
+    that much of the file.
+    """
     import xarray as xr
 
     _, y, x = cube.shape
     require_cube(cube.shape, cube.pixels.dtype, name)
-    pixels = cube.pixels
-    if not isinstance(pixels, da.Array):
-        pixels = da.from_array(pixels, chunks=strips(cube.shape), name=False)
-    hsi = pixels.map_blocks(
-        _physical,
-        missing=_comparable(cube.missing, cube.pixels.dtype),
-        factor=_per_band(cube.factor),
-        offset=_per_band(cube.offset),
-        dtype=np.float32,
-        meta=np.empty((0, 0, 0), np.float32),
-    )
     coords: dict[str, Any] = {
         "y": ("y", np.arange(y) if cube.y is None else cube.y),
         "x": ("x", np.arange(x) if cube.x is None else cube.x),
@@ -76,7 +127,7 @@ def as_scene(cube: Cube, name: str) -> xr.Dataset:
         coords["fwhm"] = ("band", cube.fwhm, {"units": "nm", "long_name": "full width at half maximum"})
     if cube.good is not None:
         coords["good"] = ("band", cube.good)
-    scene = xr.Dataset({"hsi": (("band", "y", "x"), hsi)}, coords)
+    scene = xr.Dataset({"hsi": pixels_of(cube, name, chunks)}, {**coords, **cube.coords})
     if cube.truth is not None:
         scene["truth"] = (("y", "x"), cube.truth, {"names": ["background", "anomaly"]})
         scene.attrs["anomalous_pixels"] = int((cube.truth > 0).sum())
@@ -84,15 +135,63 @@ def as_scene(cube: Cube, name: str) -> xr.Dataset:
         import rioxarray  # noqa: F401  (gives scene.rio)
 
         scene = scene.rio.write_crs(cube.crs)
+        if cube.x is not None and cube.y is not None:
+            scene = scene.rio.write_transform()
+            scene = scene.rio.write_coordinate_system()
     scene.attrs = {**cube.attrs, **scene.attrs}
     scene.attrs["notes"] = "\n".join([*filter(None, [str(cube.attrs.get("notes", ""))]), *cube.notes])
     return scene
+
+
+def pixels_of(
+    cube: Cube, name: str, chunks: Mapping[str, int] | str | None, dims: tuple[str, ...] = ("band", "y", "x")
+) -> xr.Variable:
+    """The pixels of a cube as a lazy variable; chunks as in `as_scene`."""
+    import xarray as xr
+
+    pixels = Physical(cube, name)
+    native = blocks(cube.shape, cube.native)
+    if chunks is None:
+        from workbench.data.readers.lazy import indexed
+
+        return xr.Variable(dims, indexed(pixels), encoding={"preferred_chunks": dict(zip(dims, native, strict=True))})
+    import dask.array as da
+
+    if chunks == "auto":
+        chunks = {}
+    if not isinstance(chunks, Mapping) or set(chunks) - set(dims):
+        raise InputError(f"chunks = {chunks!r} must be 'auto', None, or sizes of {', '.join(dims)} as {{'y': 100}}.")
+    sizes = tuple(chunks.get(d, n) for d, n in zip(dims, native, strict=True))
+    try:
+        blocked = da.core.normalize_chunks(sizes, cube.shape, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"chunks = {dict(chunks)} do not fit a cube of {size(cube.shape)} ({error}).") from None
+    return xr.Variable(dims, da.from_array(pixels, blocked, name=False, meta=np.empty((0, 0, 0), np.float32)))
 
 
 def strips(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """Chunk sizes (band, y, x): all bands of as many whole rows as fit into `STRIP`."""
     band, y, x = shape
     return band, max(1, min(y, STRIP // (4 * band * x))), x
+
+
+def blocks(shape: tuple[int, int, int], native: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
+    """Chunk sizes (band, y, x): all bands, because detectors need whole spectra, of as many of the file's own blocks as fit
+    into `STRIP`, whole rows first.
+
+    >>> blocks((200, 1000, 1000), native=(20, 64, 64))
+    (200, 64, 1000)
+
+    A file whose own blocks are larger than `LARGEST` is cut into strips of rows instead.
+    """
+    band, y, x = shape
+    if native is None:
+        return strips(shape)
+    high, wide = min(native[1], y), min(native[2], x)
+    if 4 * band * high * wide > LARGEST:
+        return strips(shape)
+    columns = x if 4 * band * high * x <= STRIP else min(x, max(1, STRIP // (4 * band * high * wide)) * wide)
+    return band, min(y, max(1, STRIP // (4 * band * high * columns)) * high), columns
 
 
 def require_cube(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
@@ -108,18 +207,6 @@ def require_cube(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
         raise InputError(
             f"The image in {name} has shape {size(shape)}; a hyperspectral cube needs several bands, rows and columns."
         )
-
-
-def _physical(block: np.ndarray, missing: Any, factor: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Float32 with NaN for `missing`, scaled. Blocks hold all bands, so per-band factors fit."""
-    out = block.astype(np.float32)
-    if missing is not None:
-        out[block == missing] = np.nan
-    if (factor != 1).any():
-        out *= factor
-    if offset.any():
-        out += offset
-    return out
 
 
 def _per_band(value: float | np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from workbench.errors import InputError
 
 _DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 _AXES = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}  # where band, y, x are in the file
-_SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".envi")
+SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".envi")
 _HEADER_LIMIT = 16 * 2**20  # bytes; headers of 10 000 bands with names stay below 1 MB
 
 
@@ -45,10 +46,35 @@ class EnviPixels:
         return self.offset + a * b * c * self.dtype.itemsize
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+        """The window as (band, y, x), strided like the file. Whole lines are read in as few pieces as the file allows; of
+        anything else only the pages that are touched."""
         if self.path.stat().st_size < self.bytes:  # a map beyond the end of a file would kill the process
             raise OSError(f"{self.path} has become shorter since it was opened")
-        mapped = np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.stored)
-        return np.array(mapped.transpose(self.order)[window], dtype=self.dtype.newbyteorder("="))
+        at = [slice(None)] * 3
+        for axis, part in zip(self.order, window, strict=True):
+            at[axis] = part
+        (a0, a1, _), (b0, b1, _), (c0, c1, _) = (part.indices(n) for part, n in zip(at, self.stored, strict=True))
+        if any(part.indices(n)[2] != 1 for part, n in zip(at, self.stored, strict=True)) or (c0, c1) != (0, self.stored[2]):
+            mapped = np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.stored)
+            return np.array(mapped[tuple(at)]).transpose(self.order)
+        out = np.empty((a1 - a0, b1 - b0, c1), self.dtype)
+        line = c1 * self.dtype.itemsize
+        with self.path.open("rb", buffering=0) as file:
+            pieces = [(a0, out)] if (b0, b1) == (0, self.stored[1]) else [(a0 + i, part) for i, part in enumerate(out)]
+            for a, piece in pieces:
+                file.seek(self.offset + (a * self.stored[1] + b0) * line)
+                _fill(file, piece)
+        return out.transpose(self.order)
+
+
+def _fill(file: BinaryIO, piece: np.ndarray) -> None:
+    """Read into an array until it is full; the system gives at most 2 GB at once."""
+    left = piece.reshape(-1).view(np.uint8).data
+    while left:
+        got = file.readinto(left)  # type: ignore[attr-defined]
+        if not got:
+            raise OSError("the file ended early")
+        left = left[got:]
 
 
 def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
@@ -118,7 +144,7 @@ def pair(path: Path) -> tuple[Path, Path]:
         tries = [path.with_name(named)]
     else:
         base = path.with_suffix("")
-        tries = [base.with_name(base.name + s) for suffix in _SUFFIXES for s in dict.fromkeys((suffix, suffix.upper()))]
+        tries = [base.with_name(base.name + s) for suffix in SUFFIXES for s in dict.fromkeys((suffix, suffix.upper()))]
     for data in tries:
         if data.is_file():
             return path, data

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from workbench.errors import InputError
+from workbench.scene import digest
 
-FORMATS = "MATLAB (.mat), ENVI (header .hdr or its data file), GeoTIFF (.tif, .tiff), NetCDF (.nc)"
+FORMATS = (
+    "MATLAB (.mat), ENVI (header .hdr or its data file), GeoTIFF (.tif, .tiff), NetCDF (.nc), HDF5 (.h5, .he5), Zarr (.zarr), "
+    "EnMAP or DESIS (folder with METADATA.XML)"
+)
 
 
 def first_bytes(path: Path, count: int = 4096) -> bytes:
@@ -33,7 +36,9 @@ def first_bytes(path: Path, count: int = 4096) -> bytes:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits, read in pieces; InputError where it cannot be read."""
-    first_bytes(path, 1)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, or of a folder (names and contents of its files), as 64 hexadecimal digits, read in pieces; InputError
+    where it cannot be read.
+    """
+    if not path.is_dir():
+        first_bytes(path, 1)
+    return digest(path)

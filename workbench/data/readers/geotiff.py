@@ -1,17 +1,48 @@
-"""GeoTIFF and COG: lazy pixels by rioxarray, wavelengths and bad bands from the tags of each band."""
+"""GeoTIFF and COG: pixels by windows, wavelengths and bad bands from the tags of each band."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.data.readers.cube import Cube, nanometres, require_cube, strips, widths
+from workbench.data.readers.cube import STRIP, Cube, nanometres, require_cube, widths
 from workbench.errors import InputError
+
+_PACKED = 10_000  # bytes that one byte of a TIFF can at most stand for; a blank deflated image has 1000
+_PLACE = 5  # bytes at least that a TIFF needs to say where one of its blocks lies
+
+
+@dataclass(frozen=True)
+class TiffPixels:
+    """Pixels of a TIFF as (band, y, x), opened anew for each window."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+
+    ndim = 3
+
+    def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
+        from rasterio.windows import Window
+
+        bands, rows, columns = (range(*part.indices(n)) for part, n in zip(window, self.shape, strict=True))
+        wide = columns[-1] + 1 - columns[0]
+        step = rows.step
+        # thinned rows are read in pieces, so that a picture of a large map does not need the whole map
+        piece = len(rows) if step == 1 else max(1, STRIP // (step * wide * len(bands) * self.dtype.itemsize))
+        parts = []
+        with _open(self.path) as file:
+            for at in range(0, len(rows), piece):
+                some = rows[at : at + piece]
+                where = Window(columns[0], some[0], wide, some[-1] + 1 - some[0])
+                parts.append(file.read([b + 1 for b in bands], window=where)[:, ::step, :: columns.step])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
@@ -20,8 +51,6 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
     Tags read per band: `wavelength`, `wavelength_units`, `fwhm`, `bbl` (as GDAL keeps them from ENVI and the EnMAP-Box
     writes them), else GDAL's IMAGERY domain in micrometres. Scale and offset of the bands are applied, nodata is missing.
     """
-    import rioxarray
-
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
         raise InputError(f"The key {role}={name} was given, but a GeoTIFF holds one unnamed cube; leave the key out.")
     notes: list[str] = []
@@ -33,12 +62,13 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
         imagery = [_lower(file.tags(b, ns="IMAGERY")) for b in file.indexes]
         factor, offset = np.array(file.scales, float), np.array(file.offsets, float)
         crs = file.crs.to_wkt() if located else None
-        chunks = dict(zip(("band", "y", "x"), strips((bands, file.height, file.width)), strict=True))
+        pixels = TiffPixels(path.resolve(), (bands, file.height, file.width), np.dtype(file.dtypes[0]))
+        native = (bands, *file.block_shapes[0])
+        right, down = file.transform.a, file.transform.e
+        west, north = file.transform.c, file.transform.f
         _require_whole(file, path)
         if file.crs is not None and not located:
             notes.append("the image is turned against its map, so x and y count pixels")
-    with _quiet(path):
-        pixels: Any = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
 
     wave = fwhm = None
     raw = _column(tags, "wavelength")
@@ -58,9 +88,9 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
     if (factor != 1).any() or offset.any():
         told = f"{factor[0]:g}" if (factor == factor[0]).all() else "one per band"
         notes.append(f"values scaled as the file's bands say (scale {told})")
-    x = pixels["x"].values if located else None
-    y = pixels["y"].values if located else None
-    return Cube(pixels.data, missing, factor, offset, wave, fwhm, good, x, y, crs, notes=tuple(notes))
+    x = west + (np.arange(pixels.shape[2]) + 0.5) * right if located else None
+    y = north + (np.arange(pixels.shape[1]) + 0.5) * down if located else None
+    return Cube(pixels, missing, factor, offset, wave, fwhm, good, x, y, crs, native=native, notes=tuple(notes))
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -100,8 +130,17 @@ def _quiet(path: Path) -> Iterator[None]:
 
 
 def _require_whole(file: Any, path: Path) -> None:
-    """InputError where the last block of the first or last band lies beyond the end of the file."""
+    """InputError for a size that the file cannot hold, or where the last block of the first or last band lies beyond its end."""
     found = path.stat().st_size
+    high, wide = file.block_shapes[0]
+    planes = 1 if str(file.profile.get("interleave", "")) == "pixel" else file.count
+    count = -(-file.height // high) * -(-file.width // wide) * planes
+    promised = file.count * file.height * file.width * np.dtype(file.dtypes[0]).itemsize
+    if count * _PLACE > found or promised > found * (_PACKED if file.compression else 1):
+        raise InputError(
+            f"{path} holds {found} bytes, but promises {promised} ({file.count} bands x {file.height} x {file.width}); it is "
+            "truncated or damaged. Get it again."
+        )
     for band in {1, file.count}:
         high, wide = file.block_shapes[band - 1]
         last = f"{(file.width - 1) // wide}_{(file.height - 1) // high}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +16,11 @@ import numpy as np
 
 from workbench.data.readers import matlab5
 from workbench.data.readers.cube import Cube, nanometres, require_cube, size
+from workbench.data.readers.hdf5 import Hdf5Pixels, inspect, opened
 from workbench.data.readers.truth import as_truth, pick
 from workbench.errors import InputError, did_you_mean
 
 _WAVE = re.compile(r"(?i)(wave|lambda|^wl)")
-
-
-@dataclass(frozen=True)
-class Hdf5Pixels:
-    """Pixels of one dataset in an HDF5 file as (band, y, x), opened anew for each window; `order` maps its axes."""
-
-    path: Path
-    name: str
-    stored: tuple[int, ...]
-    dtype: np.dtype
-    order: tuple[int, int, int]
-
-    ndim = 3
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.stored[a] for a in self.order)
-
-    def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
-        import h5py
-
-        where: list[Any] = [slice(None)] * 3
-        for axis, part in zip(self.order, window, strict=True):
-            where[axis] = part
-        with h5py.File(self.path, "r") as file:
-            return file[self.name][tuple(where)].transpose(self.order)
 
 
 def read_v5(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
@@ -65,19 +39,19 @@ def read_v5(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
 
 def read_v73(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a MATLAB 7.3 file; pixels stay in the file."""
-    with _one_error(path), _h5(path) as file:
-        arrays = dict(_datasets(file))
-        shapes = {n: d.shape[::-1] for n, d in arrays.items()}
-        dtypes = {n: d.dtype for n, d in arrays.items()}
+    with opened(path, "a MATLAB file") as file:
+        listed = inspect(file, path)
+        arrays = {n: listed[n] for n, d in _datasets(file) if n in listed}
+        shapes = {n: a.shape[::-1] for n, a in arrays.items()}
         others = {n: "struct or cell" for n in file if n not in arrays and not n.startswith("#")}
 
     def load(name: str) -> np.ndarray:
-        with _one_error(path), _h5(path) as file:
+        with opened(path, "a MATLAB file") as file:
             return file[name][()].transpose()
 
     def lazy(name: str, order: tuple[int, int, int]) -> Hdf5Pixels:
         a, b, c = (2 - axis for axis in order)  # HDF5 has MATLAB's axes from last to first
-        return Hdf5Pixels(path.resolve(), name, shapes[name][::-1], dtypes[name], (a, b, c))
+        return Hdf5Pixels(path.resolve(), name, arrays[name], (a, b, c))
 
     return _cube(path, shapes, others, keys, truth, load, lazy)
 
@@ -86,13 +60,14 @@ def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.n
     """(y, x) values of the truth array in a MATLAB file, and its name."""
     import h5py
 
-    with _one_error(path):
-        if h5py.is_hdf5(path):
-            with _h5(path) as file:
-                found = {n: d[()].transpose() for n, d in _datasets(file) if d.ndim == 2}
-        else:
-            listed = {n: v for n, v in matlab5.variables(path).items() if not v.kind and len(v.shape) == 2}
-            found = {n: matlab5.load(path, v) for n, v in listed.items()}
+    if h5py.is_hdf5(path):
+        with opened(path, "a MATLAB file") as file:
+            listed = inspect(file, path)
+            found = {n: d[()].transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
+    else:
+        with _one_error(path):
+            flat = {n: v for n, v in matlab5.variables(path).items() if not v.kind and len(v.shape) == 2}
+            found = {n: matlab5.load(path, v) for n, v in flat.items()}
     if key is not None:
         _require_key("truth", key, {n: v.shape for n, v in found.items()}, path)
         return found[key], f"{key!r} in {path.name}"
@@ -158,7 +133,7 @@ def _cube(
         named = next((n for n, s in flat.items() if _WAVE.search(n) and max(s) == pixels.shape[0] and min(s) == 1), None)
     if named is not None:
         wave = nanometres(np.ravel(load(named)).astype(float), "", pixels.shape[0], notes)
-    return Cube(pixels=pixels, wavelength=wave, truth=mask, notes=tuple(notes))
+    return Cube(pixels=pixels, wavelength=wave, truth=mask, native=getattr(pixels, "native", None), notes=tuple(notes))
 
 
 def _pick_cube(
@@ -214,12 +189,6 @@ def _is_number(dataset: Any) -> bool:
     if dataset.attrs.get("MATLAB_class", b"") in (b"char", b"cell", b"function_handle"):
         return False
     return dataset.dtype.kind in "iufb" or dataset.dtype.kind == "c" or dataset.dtype.names == ("real", "imag")
-
-
-def _h5(path: Path) -> Any:
-    import h5py
-
-    return h5py.File(path, "r")
 
 
 @contextmanager

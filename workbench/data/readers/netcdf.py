@@ -1,14 +1,16 @@
-"""NetCDF: scenes the workbench wrote itself (`hsi`, `truth`), or any file with one 3-D variable."""
+"""NetCDF and plain HDF5: scenes the workbench wrote itself (`hsi`, `truth`), or any file with one 3-D variable, by CF names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.data.readers.cube import Cube, nanometres, require_cube, size, strips
+from workbench.data.readers import hdf5
+from workbench.data.readers.cube import Cube, nanometres, require_cube, size
 from workbench.data.readers.truth import as_truth, pick
 from workbench.errors import InputError, did_you_mean
 from workbench.scene import PROVENANCE
@@ -18,15 +20,70 @@ _Y = {"y", "lat", "latitude", "row", "rows", "line", "lines", "northing", "downt
 _X = {"x", "lon", "longitude", "col", "cols", "column", "columns", "sample", "samples", "easting", "crosstrack"}
 
 
+@dataclass(frozen=True)
+class VariablePixels:
+    """A variable of a Dataset that xarray opened without dask, as (band, y, x): decoded, read by windows."""
+
+    variable: Any
+
+    ndim = 3
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.variable.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.variable.dtype)
+
+    def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+        return np.array(self.variable[window].values)
+
+
 def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
-    """The cube of a NetCDF file: the variable `hsi`, or the only 3-D one; packed values and fill values are decoded."""
-    file = _open(path)
+    """The cube of a NetCDF or HDF5 file: the variable `hsi`, or the only 3-D one; packed values and fill values are decoded.
+
+    Where the cube lies in a group, `keys={"cube": "group/name"}` names it; the only 3-D array of a file is found anywhere.
+    """
+    group, keys = _group(path, keys)
+    return from_dataset(path, _open(path, group), keys, truth)
+
+
+def _group(path: Path, keys: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The group that holds the cube, "" for the root of the file, and the keys as they are named within it."""
+    with path.open("rb") as begin:
+        if begin.read(3) == b"CDF":
+            return "", dict(keys)
+    with hdf5.opened(path, "NetCDF") as file:
+        found = hdf5.inspect(file, path)
+    cubes = [n for n, a in found.items() if len(a.shape) == 3 and min(a.shape) > 1 and a.dtype.kind in "iufb"]
+    named = keys.get("cube", "").strip("/")
+    if "/" in named:
+        if named not in found:
+            _require(named, {n: found[n].shape for n in cubes}, path, "cube")
+        chosen = named
+    elif not named and len(cubes) == 1:
+        (chosen,) = cubes
+    elif not named and cubes and all("/" in n for n in cubes):
+        raise InputError(
+            f"{path.name} has {len(cubes)} arrays that could be the cube: {_list({n: found[n].shape for n in cubes})}. "
+            f"Choose one with --key cube={cubes[0]} (in Python: keys={{'cube': {cubes[0]!r}}})."
+        )
+    else:
+        return "", dict(keys)
+    group, _, name = chosen.rpartition("/")
+    return group, {**keys, "cube": name} if group or named else dict(keys)
+
+
+def from_dataset(path: Path, file: Any, keys: Mapping[str, str], truth: str | None) -> Cube:
+    """The cube of a Dataset that xarray opened without dask."""
     notes: list[str] = []
     names = {str(n): tuple(v.shape) for n, v in file.variables.items()}
     name = _pick_cube(path, file, keys, names, notes)
     cube = file[name]
     require_cube(tuple(cube.shape), np.dtype(cube.dtype), f"{path.name} ({name!r})")
     cube = cube.transpose(*_order(file, name, notes))
+    native = cube.encoding.get("chunksizes") or cube.encoding.get("chunks")
     band, y, x = map(str, cube.dims)
     carried = {k: file.attrs[k] for k in PROVENANCE if k in file.attrs and k != "sha256"}
 
@@ -56,7 +113,8 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
         )
     good = file["good"].values.astype(bool) if "good" in file.variables and file["good"].dims == (band,) else None
     return Cube(
-        pixels=cube.chunk(dict(zip(cube.dims, strips(cube.shape), strict=True))).data,
+        pixels=VariablePixels(cube.variable),
+        native=None if native is None else _turned(native, file[name].dims, cube.dims),
         wavelength=wave,
         fwhm=file["fwhm"].values if "fwhm" in file.variables and file["fwhm"].dims == (band,) else None,
         good=good,
@@ -67,6 +125,13 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
         notes=tuple(notes),
         attrs=carried,
     )
+
+
+def _turned(native: Any, stored: Any, dims: Any) -> tuple[int, int, int]:
+    """Block sizes given in the order of the file, in the order band, y, x."""
+    sizes = dict(zip(stored, native, strict=True))
+    band, y, x = (int(sizes[d]) for d in dims)
+    return band, y, x
 
 
 def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
@@ -84,14 +149,16 @@ def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.n
         return file[name].values, f"{name!r} in {path.name}"
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, group: str = "") -> Any:
     import xarray as xr
 
     with path.open("rb") as begin:
         classic = begin.read(3) == b"CDF"
     options: dict[str, Any] = {"engine": "scipy"} if classic else {"engine": "h5netcdf", "phony_dims": "access"}
+    if group:
+        options["group"] = group
     try:
-        return xr.open_dataset(path, decode_coords="all", decode_times=False, **options)
+        return xr.open_dataset(path, decode_coords="all", decode_times=False, cache=False, **options)
     except Exception as error:  # damaged files raise many kinds in h5py, scipy and xarray
         raise InputError(
             f"{path} cannot be read as NetCDF ({type(error).__name__}: {error}); it is truncated, damaged or "
@@ -110,10 +177,7 @@ def _pick_cube(
         return "hsi"
     found = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iufbc"]
     if not found:
-        raise InputError(
-            f"{path.name} has no 3-D variable to take as the cube; found {_list(names)}. Products that keep their cube in a "
-            "group (NEON, EMIT, PRISMA) must be saved as one flat NetCDF, GeoTIFF or ENVI cube first."
-        )
+        raise InputError(f"{path.name} has no 3-D variable to take as the cube; found {_list(names)}.")
     if len(found) > 1:
         raise InputError(
             f"{path.name} has {len(found)} variables that could be the cube: {_list({n: names[n] for n in found})}. "

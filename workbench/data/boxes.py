@@ -1,0 +1,591 @@
+"""Chips with boxes: VOC, COCO, one XML for many images, DOTA's rotated boxes, masks of instances.
+
+    scene = open_folder(Path("SSDD"))                                     # the layout is told from what is in the folder
+    scene = open_folder(Path("SSDD"), keys={"annotations": "coco/train.json"})
+
+gives `image (sample, band, y, x)` float32 in [0, 1], lazy, and a flat table of objects: `box (object, edge)` float32 with edges
+x0 y0 x1 y1 in pixels, half-open, origin at the top left corner of the top left pixel; `box_sample (object)`, the identifier of
+its image; `box_label (object)` int64 with `attrs["names"]`; where the format has them `box_difficult (object)` bool and, for
+rotated boxes, `box_corners (object, corner, xy)` (then `box` is the upright box around the corners).
+
+Chips of different sizes share one array: they lie in the top left corner of the largest, NaN beyond their own `height (sample)`
+and `width (sample)`. An array of one chip without the padding is `chip(scene, identifier)`.
+
+What each format counts from, and how it is turned (the notes of a scene say which was done):
+
+    VOC, merged XML   corners of the first and last pixel, counted from 1 (VOC development kit), from 0 by some tools:
+                      x0 = xmin - 1, x1 = xmax from 1; x0 = xmin, x1 = xmax + 1 from 0. Told by the key `convention`, else from
+                      the annotations: a corner at 0 means from 0, one at the full width from 1; else from 1.
+    COCO              left, top, width, height, continuous from the top left corner: x1 = x + width
+    DOTA              four corners, continuous; `difficult` kept
+    masks             the pixels of an instance: x0 is its first column, x1 its last plus one
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.data import chips, safexml
+from workbench.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    import xarray as xr
+
+KEYS = ("annotations", "convention")
+CONVENTIONS = ("one-based", "zero-based")
+MAX_JSON = 256 * 2**20  # bytes; COCO of a whole benchmark is about 20 MB
+MAX_OBJECTS = 5_000_000
+MASK = re.compile(r"_instance_(id|color)_RGB$")
+_HEAD = 4096  # bytes in which a format must show itself
+
+
+@dataclass(frozen=True)
+class Object:
+    """One box in pixels, half-open."""
+
+    label: str
+    box: tuple[float, float, float, float]
+    difficult: bool | None = None
+    corners: tuple[tuple[float, float], ...] | None = None
+
+
+@dataclass
+class Annotated:
+    """The boxes of one image; `size` is width and height as the annotation has them."""
+
+    name: str
+    objects: list[Object] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    gsd: float | None = None
+
+
+def sees(folder: Path) -> bool:
+    """Whether a folder holds images with boxes in one of the layouts."""
+    return folder.is_dir() and bool(layouts(folder))
+
+
+def layouts(folder: Path) -> dict[str, str]:
+    """Path of the annotations below the folder -> format: voc, coco, merged, dota or masks; in this order of preference."""
+    found: dict[str, str] = {}
+    for path in _within(folder):
+        if path.is_dir():
+            if path.name.lower() == "annotations" and _heads(path, ".xml", b"<annotation>"):
+                found[path.relative_to(folder).as_posix()] = "voc"
+            if path.name.lower() == "labeltxt" and any(path.glob("*.txt")):
+                found[path.relative_to(folder).as_posix()] = "dota"
+        elif path.suffix.lower() == ".json" and re.search(rb'"(images|annotations)"\s*:\s*\[', _head(path)):
+            found[path.relative_to(folder).as_posix()] = "coco"
+        elif path.suffix.lower() == ".xml" and b"<annotations>" in _head(path):
+            found[path.relative_to(folder).as_posix()] = "merged"
+        elif path.suffix.lower() == ".png" and MASK.search(path.stem):
+            found["."] = "masks"
+    order = ("voc", "coco", "merged", "dota", "masks")
+    return dict(sorted(found.items(), key=lambda item: (order.index(item[1]), item[0].count("/"), item[0])))
+
+
+def open_folder(
+    path: Path, *, truth: str | Path | None = None, keys: Mapping[str, str] | None = None, chunks: Any = "auto"
+) -> xr.Dataset:
+    """The scene of a folder of images with boxes; see the module.
+
+    keys: `annotations`, a path of `layouts(path)` where there are several; `convention`, one-based or zero-based, for VOC.
+    chunks: "auto", one image in a dask chunk; a mapping with `sample`; None is not offered: compressed images have no windows.
+
+    Raises InputError for annotations that are damaged or fit no image, and, when read, for a damaged image, named.
+    """
+    path, keys = Path(path).expanduser(), dict(keys or {})
+    if truth is not None:
+        raise InputError(f"{path.name} has boxes of its own; leave truth out.")
+    for key in keys:
+        if key not in KEYS:
+            raise InputError(f"Chips with boxes have no key {key!r}; use {', '.join(KEYS)}.{did_you_mean(key, KEYS)}")
+    convention = keys.get("convention")
+    if convention is not None and convention not in CONVENTIONS:
+        raise InputError(f"There is no convention {convention!r}; use {' or '.join(CONVENTIONS)}.")
+    found = layouts(path)
+    if not found:
+        raise InputError(
+            f"{path} has no annotations: expected is Annotations/*.xml (VOC), a .json (COCO), one .xml with <annotations>, "
+            "labelTxt/*.txt (DOTA), or *_instance_id_RGB.png."
+        )
+    images = _images(path)
+    chosen = keys.get("annotations")
+    if chosen is None:
+        chosen = max(
+            found, key=lambda name: (-list(found.values()).index(found[name]), _covers(path / name, found[name], images))
+        )
+    if chosen not in found:
+        raise InputError(
+            f"{path.name} has no annotations {chosen!r}; it has {', '.join(found)}.{did_you_mean(chosen, found)}"
+        )
+    notes: list[str] = []
+    others = [name for name in found if name != chosen]
+    if others:
+        notes.append(f"boxes from {chosen}; there are also {', '.join(others)} (key annotations=)")
+    if found[chosen] == "voc":
+        listed = _voc([(p.name, p) for p in sorted((path / chosen).glob("*.xml"))], convention, notes)
+    elif found[chosen] == "merged":
+        listed = _merged(path / chosen, convention, notes)
+    elif found[chosen] == "coco":
+        listed = _coco(path / chosen, notes)
+    elif found[chosen] == "dota":
+        listed = _dota(path / chosen, notes)
+    else:
+        listed = _instances(path, images, notes)
+    return _scene(path, listed, images, notes, chunks)
+
+
+def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any = "auto") -> xr.Dataset:
+    """The scene of a folder of images without labels: `image (sample, band, y, x)`.
+
+    parts: the endings of the files that make up one sample, and how many bands (1 or 3) to take from each, as {"_co": 3,
+        "_ir": 1}: they are put one after the other, and the sample is called by what comes before. None: one file, one sample.
+    """
+    suffixes = list(parts or {"": 0})
+    members = {
+        p.relative_to(path).as_posix(): p
+        for p in sorted(path.rglob("*"))
+        if p.suffix.lower() in chips.SUFFIXES and p.is_file()
+    }
+    groups: dict[str, dict[str, Path]] = {}
+    for name, file in members.items():
+        pure = PurePosixPath(name)
+        suffix = next((s for s in suffixes if s and pure.stem.endswith(s)), "")
+        stem = pure.stem.removesuffix(suffix) if suffix else pure.name
+        groups.setdefault((pure.parent / stem).as_posix(), {})[suffix] = file
+    if not groups:
+        raise InputError(f"{path} has no images ({', '.join(chips.SUFFIXES)}).")
+    for name, held in groups.items():
+        if set(held) != set(suffixes):
+            lacking = ", ".join(s or "plain" for s in suffixes if s not in held)
+            raise InputError(f"The sample {name} of {path.name} lacks {lacking}; every sample needs {', '.join(suffixes)}.")
+    return _assemble(
+        path, {name: [groups[name][s] for s in suffixes] for name in sorted(groups)}, chunks, tuple((parts or {}).values())
+    )
+
+
+def chip(scene: xr.Dataset, identifier: str) -> xr.Dataset:
+    """One sample without its padding: `image (band, y, x)` and its boxes. InputError for an unknown identifier."""
+    ids = scene["sample"].values
+    if identifier not in ids:
+        raise InputError(f"There is no sample {identifier!r} in this scene.{did_you_mean(identifier, map(str, ids))}")
+    one = scene.isel(sample=int(np.flatnonzero(ids == identifier)[0]))
+    if "height" in scene.coords:
+        one = one.isel(y=slice(int(one["height"])), x=slice(int(one["width"])))
+    return one.isel(object=np.flatnonzero(one["box_sample"].values == identifier)) if "object" in scene.dims else one
+
+
+# --- the scene --------------------------------------------------------------------------------------------------------
+
+
+def _scene(path: Path, listed: list[Annotated], images: dict[str, Path], notes: list[str], chunks: Any) -> xr.Dataset:
+    names = _matched(listed, images)
+    absent = [a.name for a, name in zip(listed, names, strict=True) if name is None]
+    kept = {name: a for a, name in zip(listed, names, strict=True) if name is not None}
+    if not kept:
+        raise InputError(
+            f"None of the {len(listed)} images that the annotations of {path.name} name is in the folder (the first is "
+            f"{listed[0].name if listed else 'none'!r})."
+        )
+    if absent:
+        notes.append(f"{len(absent)} of {len(listed)} annotated images are not in the folder and are left out")
+    if len(kept) < sum(name is not None for name in names):
+        raise InputError(f"The annotations of {path.name} name an image twice; give each image one entry.")
+    plain = len(images) - len(kept)
+    if plain:
+        notes.append(f"{plain} images of the folder have no annotation and are left out")
+    scene = _assemble(path, {name: [images[name]] for name in sorted(kept)}, chunks)
+    size = {
+        n: (int(w), int(h))
+        for n, w, h in zip(scene["sample"].values, scene["width"].values, scene["height"].values, strict=True)
+    }
+    wrong = [n for n, a in kept.items() if a.size is not None and a.size != size[n]]
+    if wrong:
+        told = kept[wrong[0]].size
+        notes.append(
+            f"{len(wrong)} images have another size than their annotation says ({wrong[0]}: {size[wrong[0]]}, not {told})"
+        )
+    rows, clipped, empty = [], 0, 0
+    for name in sorted(kept):
+        wide, high = size[name]
+        for o in kept[name].objects:
+            x0, y0, x1, y1 = o.box
+            inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(wide)), min(y1, float(high)))
+            if inside[0] >= inside[2] or inside[1] >= inside[3]:
+                empty += 1
+                continue
+            clipped += inside != o.box
+            rows.append((name, inside, o))
+    if clipped:
+        notes.append(f"{clipped} boxes reached beyond their image and were cut at its border")
+    if empty:
+        notes.append(f"{empty} boxes without area inside their image were left out")
+    if len(rows) > MAX_OBJECTS:
+        raise InputError(f"{path.name} has {len(rows)} boxes; more than {MAX_OBJECTS} are refused.")
+    classes = sorted({o.label for _, _, o in rows})
+    scene["box"] = (("object", "edge"), np.array([b for _, b, _ in rows], np.float32).reshape(-1, 4), {"units": "pixel"})
+    scene["box_sample"] = ("object", np.array([n for n, _, _ in rows], dtype=scene["sample"].dtype))
+    scene["box_label"] = ("object", np.array([classes.index(o.label) for _, _, o in rows], np.int64), {"names": classes})
+    if rows and all(o.difficult is not None for _, _, o in rows):
+        scene["box_difficult"] = ("object", np.array([bool(o.difficult) for _, _, o in rows]))
+    if rows and all(o.corners is not None for _, _, o in rows):
+        corners = np.array([o.corners for _, _, o in rows], np.float32)
+        scene["box_corners"] = (("object", "corner", "xy"), corners, {"units": "pixel"})
+    ground = [kept[n].gsd for n in sorted(kept)]
+    if any(g is not None for g in ground):
+        values = [np.nan if g is None else g for g in ground]
+        scene = scene.assign_coords(gsd=("sample", np.array(values), {"units": "m", "long_name": "ground sample distance"}))
+    scene = scene.assign_coords(edge=["x0", "y0", "x1", "y1"])
+    scene.attrs["title"] = f"{len(kept)} chips with {len(rows)} boxes of {len(classes)} classes in {path.name}"
+    scene.attrs["notes"] = "\n".join([*filter(None, [scene.attrs["notes"]]), *notes])
+    return scene
+
+
+def _assemble(path: Path, members: dict[str, list[Path]], chunks: Any, bands_of: tuple[int, ...] = ()) -> xr.Dataset:
+    """`image` and the sizes of samples whose bands are the files of a list, `bands_of` of each; grey if all are, else RGB."""
+    import dask.array as da
+    import xarray as xr
+
+    shapes = [[_shape(p) for p in parts] for parts in members.values()]
+    for name, parts in zip(members, shapes, strict=True):
+        if len({s[1:] for s in parts}) > 1:
+            raise InputError(
+                f"The files of the sample {name} differ in size: {', '.join(f'{h} x {w}' for _, h, w in parts)}."
+            )
+    colour = bands_of or tuple(max(s[i][0] for s in shapes) for i in range(len(shapes[0])))
+    bands, high, wide = sum(colour), max(s[0][1] for s in shapes), max(s[0][2] for s in shapes)
+    ids = list(members)
+    stack = Padded([(n, members[n]) for n in ids], [s[0][1:] for s in shapes], colour, (high, wide))
+    per = chunks.get("sample", 1) if isinstance(chunks, Mapping) else 1
+    sha256 = chips.listing_sha256({p.relative_to(path).as_posix(): (p, None) for parts in members.values() for p in parts})
+    image = da.from_array(
+        stack,
+        chunks=(per, bands, high, wide),
+        name=f"boxes-{sha256}-{len(ids)}",
+        asarray=True,
+        fancy=False,
+        meta=np.empty((0,) * 4, np.float32),
+    )
+    scene = xr.Dataset(
+        {"image": (("sample", "band", "y", "x"), image)},
+        coords={
+            "sample": np.array(ids),
+            "band": np.arange(bands),
+            "y": np.arange(high, dtype=np.float64),
+            "x": np.arange(wide, dtype=np.float64),
+            "height": ("sample", np.array([s[0][1] for s in shapes])),
+            "width": ("sample", np.array([s[0][2] for s in shapes])),
+        },
+    )
+    notes = []
+    if len({s[0][1:] for s in shapes}) > 1:
+        notes.append(f"chips differ in size and are padded with NaN to {high} x {wide}; height and width are their own")
+    title = f"{len(ids)} images in {path.name}"
+    scene.attrs = {
+        "id": path.name,
+        "title": title,
+        "source": f"files in {path.name}",
+        "sha256": sha256,
+        "simulated": "",
+        "notes": "\n".join(notes),
+    }
+    return scene
+
+
+class Padded:
+    """Images of several sizes as one array (sample, band, y, x), NaN beyond each; decoded when asked for."""
+
+    ndim, dtype = 4, np.dtype(np.float32)
+
+    def __init__(
+        self,
+        members: Sequence[tuple[str, Sequence[Path]]],
+        sizes: Sequence[tuple[int, int]],
+        colour: tuple[int, ...],
+        size: tuple[int, int],
+    ):
+        self.members, self.sizes, self.colour = list(members), list(sizes), colour
+        self.shape = (len(self.members), sum(colour), *size)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        key = key if isinstance(key, tuple) else (key,)
+        key = (*key, *[slice(None)] * (4 - len(key)))
+        which = range(self.shape[0])[key[0]] if isinstance(key[0], slice) else [key[0]]
+        out = np.empty((len(which), *self.shape[1:]), np.float32)
+        for i, n in enumerate(which):
+            out[i] = self._one(int(n))
+        return out[(slice(None) if isinstance(key[0], slice) else 0, *key[1:])]
+
+    def _one(self, n: int) -> np.ndarray:
+        name, parts = self.members[n]
+        high, wide = self.sizes[n]
+        out = np.full(self.shape[1:], np.nan, np.float32)
+        begin = 0
+        for bands, file in zip(self.colour, parts, strict=True):
+            label = name if len(parts) == 1 else file.name
+            content = chips._content((file, None))
+            out[begin : begin + bands, :high, :wide] = chips._decode(label, content, (bands, high, wide), "its annotation")
+            begin += bands
+        return out
+
+
+def _shape(path: Path) -> tuple[int, int, int]:
+    """(bands, height, width) of an image, from its header: 1 band for grey and deep images, 3 for all others."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            wide, high = image.size
+            grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"The image {path.name} cannot be read ({error}); it is damaged or no image. Remove or replace it."
+        ) from None
+    if wide * high > chips.MAX_PIXELS:
+        raise InputError(f"The image {path.name} has {wide} x {high} pixels; chips have at most {chips.MAX_PIXELS} in all.")
+    return (1 if grey else 3), high, wide
+
+
+# --- which image is meant ---------------------------------------------------------------------------------------------
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    """Every image below the folder by its relative path, without masks."""
+    files = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in chips.SUFFIXES and p.is_file())
+    return {
+        p.relative_to(folder).as_posix(): p
+        for p in files
+        if not MASK.search(p.stem) and not {"masks", "mask"} & {part.lower() for part in p.relative_to(folder).parts[:-1]}
+    }
+
+
+def _matched(listed: Sequence[Annotated], images: Mapping[str, Path]) -> list[str | None]:
+    """For every annotation the image it names: by its path below the folder, else by its file name, else without suffix.
+
+    Names come from strangers; they are only looked up among the files that are there.
+    """
+    by_name: dict[str, list[str]] = {}
+    for identifier in images:
+        pure = PurePosixPath(identifier)
+        for alias in {pure.name, pure.stem}:
+            by_name.setdefault(alias, []).append(identifier)
+    found: list[str | None] = []
+    for a in listed:
+        name = a.name.replace("\\", "/")
+        candidates = [name] if name in images else by_name.get(PurePosixPath(name).name, [])
+        if len(candidates) > 1:
+            raise InputError(
+                f"The annotation of {a.name!r} fits several images: {', '.join(candidates[:3])}. Keep one of them."
+            )
+        found.append(candidates[0] if candidates else None)
+    return found
+
+
+def _covers(path: Path, kind: str, images: Mapping[str, Path]) -> int:
+    """How many images of the folder a COCO file lists; decides between several of them."""
+    if kind != "coco":
+        return 0
+    try:
+        return sum(n is not None for n in _matched(_coco(path, []), images))
+    except InputError:
+        return -1
+
+
+def _within(folder: Path, depth: int = 2) -> list[Path]:
+    """Files and folders down to `depth` levels, sorted; hidden ones left out."""
+    found: list[Path] = []
+    try:
+        inside = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError:
+        return []
+    for p in inside:
+        found.append(p)
+        if p.is_dir() and depth > 1:
+            found += _within(p, depth - 1)
+    return found
+
+
+def _heads(folder: Path, suffix: str, word: bytes) -> bool:
+    first = next((p for p in sorted(folder.iterdir()) if p.suffix.lower() == suffix), None)
+    return first is not None and word in _head(first)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError:
+        return b""
+
+
+# --- formats ----------------------------------------------------------------------------------------------------------
+
+
+def _voc(files: Sequence[tuple[str, Path]], convention: str | None, notes: list[str]) -> list[Annotated]:
+    return _corners([(name, safexml.parse(path)) for name, path in files], convention, notes)
+
+
+def _merged(path: Path, convention: str | None, notes: list[str]) -> list[Annotated]:
+    root = safexml.parse(path)
+    return _corners([(path.name, e) for e in root.findall("annotation")], convention, notes)
+
+
+def _corners(trees: Sequence[tuple[str, Element]], convention: str | None, notes: list[str]) -> list[Annotated]:
+    """The annotations of VOC trees, whose corners are the first and last pixel."""
+    listed = []
+    low, full = False, False  # whether a corner is at 0, or at the full width or height
+    for name, tree in trees:
+        if tree.tag != "annotation":
+            raise InputError(f"{name} is no VOC annotation: its root is <{tree.tag}>, not <annotation>.")
+        size = None
+        if tree.find("size") is not None:
+            size = (safexml.number(tree, "size/width", name, int), safexml.number(tree, "size/height", name, int))
+        objects = []
+        for o in tree.findall("object"):
+            edges = [safexml.number(o, f"bndbox/{k}", name, float) for k in ("xmin", "ymin", "xmax", "ymax")]
+            if edges[0] > edges[2] or edges[1] > edges[3]:
+                raise InputError(f"{name} has a box whose last pixel comes before its first: {edges}.")
+            low |= min(edges[:2]) == 0
+            full |= size is not None and (edges[2] == size[0] or edges[3] == size[1])
+            difficult = o.find("difficult")
+            hard = None if difficult is None else (difficult.text or "").strip() not in ("", "0", "false")
+            objects.append(Object(safexml.text(o, "name", name), (edges[0], edges[1], edges[2], edges[3]), hard))
+        listed.append(Annotated(safexml.text(tree, "filename", name), objects, size))
+    if convention is None:
+        convention = "zero-based" if low and not full else "one-based"
+        why = "a corner is at 0" if convention == "zero-based" else "one is at the full width" if full else "as VOC does"
+        notes.append(
+            f"corners taken as {convention} first and last pixels ({why}) and made half-open; choose with convention="
+        )
+    else:
+        notes.append(f"corners are {convention} first and last pixels and were made half-open")
+    first, last = (-1, 0) if convention == "one-based" else (0, 1)
+    for a in listed:
+        a.objects = [
+            Object(o.label, (o.box[0] + first, o.box[1] + first, o.box[2] + last, o.box[3] + last), o.difficult)
+            for o in a.objects
+        ]
+    return listed
+
+
+def _coco(path: Path, notes: list[str]) -> list[Annotated]:
+    """COCO: boxes are left, top, width, height. Crowds are kept and said; polygons are not read."""
+    size = path.stat().st_size
+    if size > MAX_JSON:
+        raise InputError(f"{path.name} has {size / 2**20:.0f} MiB; annotations have at most {MAX_JSON // 2**20}.")
+    try:
+        held = json.loads(path.read_bytes())
+    except (ValueError, RecursionError, OSError) as error:
+        raise InputError(f"{path.name} is no JSON that can be read ({error}); it is damaged.") from None
+    tables = [held.get(k) if isinstance(held, dict) else None for k in ("images", "annotations", "categories")]
+    if not all(isinstance(t, list) and all(isinstance(row, dict) for row in t) for t in tables):
+        raise InputError(f"{path.name} is no COCO file: it needs the lists images, annotations and categories.")
+    images, annotations, categories = tables
+    assert images is not None
+    assert annotations is not None
+    assert categories is not None
+    listed: dict[Any, Annotated] = {}
+    for row in images:
+        name, key = row.get("file_name"), row.get("id")
+        if not isinstance(name, str) or not name or not isinstance(key, int | str):
+            raise InputError(f"An image of {path.name} has no file_name or no id: {str(row)[:80]}.")
+        if key in listed:
+            raise InputError(f"{path.name} has the image id {key!r} twice.")
+        wide, high = row.get("width"), row.get("height")
+        listed[key] = Annotated(name, [], (wide, high) if isinstance(wide, int) and isinstance(high, int) else None)
+    classes = {c.get("id"): str(c.get("name")) for c in categories if isinstance(c.get("id"), int | str)}
+    crowds = polygons = 0
+    for row in annotations:
+        box, image, category = row.get("bbox"), row.get("image_id"), row.get("category_id")
+        numeric = (
+            isinstance(box, list)
+            and len(box) == 4
+            and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
+        )
+        if not numeric or not all(abs(v) < 1e9 for v in box):  # also refuses NaN, and whole numbers no float can hold
+            raise InputError(f"An annotation of {path.name} has no box of four numbers: {str(row)[:80]}.")
+        if not isinstance(image, int | str) or image not in listed:
+            raise InputError(
+                f"An annotation of {path.name} belongs to the image {str(image)[:40]!r}, which it does not list."
+            )
+        if not isinstance(category, int | str) or category not in classes:
+            raise InputError(
+                f"An annotation of {path.name} has the category {str(category)[:40]!r}, which it does not list."
+            )
+        left, top, wide, high = (float(v) for v in box)
+        if wide < 0 or high < 0:
+            raise InputError(f"An annotation of {path.name} has a box of negative size: {box}.")
+        crowds += row.get("iscrowd") in (1, True)
+        polygons += bool(row.get("segmentation"))
+        listed[image].objects.append(Object(classes[category], (left, top, left + wide, top + high)))
+    notes.append("boxes were left, top, width, height from the top left corner")
+    if crowds:
+        notes.append(f"{crowds} boxes stand for a crowd of objects (iscrowd)")
+    if polygons:
+        notes.append(f"{polygons} objects also have an outline, which is not read")
+    return list(listed.values())
+
+
+def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
+    """DOTA: one text per image; lines of four corners, class, difficult; before them imagesource and gsd."""
+    listed = []
+    for path in sorted(folder.glob("*.txt")):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path.name} is no text that can be read ({error}).") from None
+        one = Annotated(path.stem)
+        for line in lines:
+            words = line.split()
+            if not words or words[0].startswith("imagesource:"):
+                continue
+            try:
+                if words[0].startswith("gsd:"):
+                    told = words[0].removeprefix("gsd:")
+                    one.gsd = None if told in ("null", "None", "") else float(told)
+                    continue
+                values = [float(v) for v in words[:8]]
+                if len(values) < 8 or len(words) not in (9, 10) or not all(abs(v) < 1e9 for v in values):
+                    raise ValueError
+                hard = bool(int(words[9])) if len(words) == 10 else None
+            except ValueError:
+                raise InputError(
+                    f"A line of {path.name} is not four corners, a class and difficult: {line[:80]!r}; for example "
+                    "'10 10 30 10 30 20 10 20 plane 0'."
+                ) from None
+            xs, ys = values[0::2], values[1::2]
+            corners = tuple(zip(xs, ys, strict=True))
+            one.objects.append(Object(words[8], (min(xs), min(ys), max(xs), max(ys)), hard, corners))
+        listed.append(one)
+    notes.append("rotated boxes: box_corners holds the four corners as published, box the upright box around them")
+    return listed
+
+
+def _instances(folder: Path, images: Mapping[str, Path], notes: list[str]) -> list[Annotated]:
+    """Masks with a colour for every instance, beside their image: NAME_instance_id_RGB.png; black is background."""
+    listed = []
+    for path in sorted(folder.rglob("*_instance_id_RGB.png")):
+        values = chips._decode(path.name, chips._content((path, None)), None, None)
+        codes = np.rint(values * 255).astype(np.int64)
+        codes = codes[0] if len(codes) == 1 else codes[0] << 16 | codes[1] << 8 | codes[2]
+        found = []
+        for code in np.unique(codes):
+            if code == 0:
+                continue
+            rows, columns = np.nonzero(codes == code)
+            edges = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+            found.append(Object("object", edges))
+        listed.append(Annotated(MASK.sub("", path.stem), found, (codes.shape[1], codes.shape[0])))
+    total = sum(len(a.objects) for a in listed)
+    notes.append(f"boxes are the extent of each colour in the instance masks ({total} instances); masks name no class")
+    return listed

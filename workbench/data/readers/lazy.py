@@ -1,0 +1,49 @@
+"""Pixels as xarray's own lazily indexed arrays: no dask, and only the window that is asked for is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from workbench.data.readers.cube import forward
+
+
+class Windows(BackendArray):
+    """An array that takes slices, behind xarray's indexing; lists of positions are broken down to slices."""
+
+    def __init__(self, pixels: Any):
+        self.pixels, self.shape, self.dtype = pixels, tuple(pixels.shape), np.dtype(pixels.dtype)
+
+    def __getitem__(self, key: Any) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._outer)
+
+    def _outer(self, key: tuple[Any, ...]) -> np.ndarray:
+        """Slices and whole numbers as they are; a list of bands band by band, other lists out of the window around them."""
+        if isinstance(key[0], np.ndarray) and self.ndim == 3:
+            some = [self._outer((slice(int(b), int(b) + 1), *key[1:])) for b in key[0]]
+            return (
+                np.concatenate(some) if some else np.empty((0, *self._outer((slice(0, 0), *key[1:])).shape[1:]), self.dtype)
+            )
+        window: list[slice] = []
+        after: list[Any] = []
+        for part, n in zip(key, self.shape, strict=True):
+            if isinstance(part, np.ndarray):
+                first = int(part.min()) if part.size else 0
+                window.append(slice(first, int(part.max()) + 1 if part.size else first, 1))
+                after.append(part - first)
+            else:
+                around, then = forward(part, n)
+                window.append(around)
+                after.append(then)
+        found = self.pixels[tuple(window)]
+        for axis, part in reversed(list(enumerate(after))):  # from behind, because a whole number takes its axis away
+            found = found[(slice(None),) * axis + (part,)]
+        return found
+
+
+def indexed(pixels: Any) -> Any:
+    """The data of an `xr.Variable` over anything that has shape, dtype and slicing."""
+    return indexing.LazilyIndexedArray(Windows(pixels))

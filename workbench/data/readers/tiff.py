@@ -1,0 +1,149 @@
+"""A TIFF as an array in a file: opened for every window, so that it can be sent to another process.
+
+tiff = Tiff.open(path)
+stack = Stack([tiff.read], tiff.shape, tiff.dtype)      # (band, y, x), takes slices
+lazily(stack, "auto", tiff.block)                       # as dask array; chunks=None: xarray's own lazy array
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.data.readers import files
+from workbench.errors import InputError
+
+CHUNK = 16 * 2**20  # bytes in one dask chunk
+MAX_BLOCK = 2**30  # bytes of one block of the file; nothing real comes near
+
+
+@dataclass(frozen=True)
+class Tiff:
+    """One band of a TIFF: (y, x) pixels in the file's own dtype."""
+
+    path: Path
+    shape: tuple[int, int]
+    dtype: np.dtype
+    block: tuple[int, int]
+    band: int = 1
+
+    @classmethod
+    def open(cls, path: Path, band: int = 1, bands: int | None = None) -> Tiff:
+        """Look at the header. bands: how many there must be. Raises InputError for a file that is damaged or truncated."""
+        files.first_bytes(path, 1)
+        with opened(path) as file:
+            if bands is not None and file.count != bands:
+                raise InputError(f"{path.name} has {file.count} bands; expected is {bands}.")
+            require_whole(file, path)
+            kind = file.dtypes[band - 1]
+            dtype = np.dtype(np.complex64 if kind.startswith("complex") else kind)
+            block = tuple(map(int, file.block_shapes[band - 1]))
+            if block[0] * block[1] * dtype.itemsize > MAX_BLOCK:
+                raise InputError(
+                    f"{path.name} has blocks of {block[0]} x {block[1]} pixels, too large to read; it is damaged."
+                )
+            return cls(path, (int(file.height), int(file.width)), dtype, (block[0], block[1]), band)
+
+    def read(self, rows: range, columns: range) -> np.ndarray:
+        """The pixels of these rows and columns (ranges with positive steps); only blocks that hold some of them are read."""
+        from rasterio.windows import Window
+
+        if not len(rows) or not len(columns):
+            return np.empty((len(rows), len(columns)), self.dtype)
+        wide = Window(columns.start, rows.start, columns[-1] - columns.start + 1, rows[-1] - rows.start + 1)
+        try:
+            with opened(self.path) as file:
+                if rows.step <= max(self.block[0], 4):
+                    return file.read(self.band, window=wide)[:: rows.step, :: columns.step].astype(self.dtype, copy=False)
+                lines = [
+                    file.read(self.band, window=Window(wide.col_off, y, wide.width, 1))[0, :: columns.step] for y in rows
+                ]
+                return np.stack(lines).astype(self.dtype, copy=False)
+        except MemoryError:
+            raise InputError(
+                f"A window of {len(rows)} x {len(columns)} pixels of {self.path.name} does not fit into memory."
+            ) from None
+
+
+class Stack:
+    """Bands of one size as one array (band, y, x) that is read in windows; takes slices and whole numbers.
+
+    readers: for each band what gives the pixels of a range of rows and one of columns, both with positive steps.
+    """
+
+    ndim = 3
+
+    def __init__(self, readers: Sequence[Callable[[range, range], np.ndarray]], shape: tuple[int, int], dtype: Any):
+        self.readers, self.shape, self.dtype = list(readers), (len(readers), *shape), np.dtype(dtype)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        key = key if isinstance(key, tuple) else (key,)
+        key = (*key, *[slice(None)] * (3 - len(key)))
+        spans = [
+            range(n)[k] if isinstance(k, slice) else range(int(k) % n, int(k) % n + 1)
+            for k, n in zip(key, self.shape, strict=True)
+        ]
+        band, rows, columns = (s if s.step > 0 else s[::-1] for s in spans)
+        out = np.empty((len(band), len(rows), len(columns)), self.dtype)
+        if out.size:
+            for i, b in enumerate(band):
+                out[i] = self.readers[b](rows, columns)
+        turned = tuple(slice(None, None, -1 if s.step < 0 else 1) for s in spans)
+        return out[turned][tuple(slice(None) if isinstance(k, slice) else 0 for k in key)]
+
+
+def lazily(stack: Stack, chunks: Any, block: tuple[int, int], dims: Sequence[str] = ("sar_band", "y", "x")) -> Any:
+    """The array of a variable: dask-backed, or for `chunks=None` one of xarray's own that reads only what is asked for.
+
+    chunks: "auto" (one band, whole multiples of the file's own `block`), a mapping of `dims`, or None.
+    """
+    if chunks is None:
+        from workbench.data.readers.lazy import indexed
+
+        return indexed(stack)
+    import dask.array as da
+
+    if chunks == "auto":
+        _, high, wide = stack.shape
+        pixels = CHUNK // stack.dtype.itemsize
+        across = min(wide, max(block[1], block[1] * (pixels // (block[0] * block[1]))))
+        down = max(block[0], block[0] * (pixels // (block[0] * across)))
+        chunks = (1, min(high, down), across)
+    elif isinstance(chunks, Mapping):
+        chunks = tuple(chunks.get(d, -1) for d in dims)
+    return da.from_array(stack, chunks=chunks, name=False, asarray=True, fancy=False, meta=np.empty((0, 0, 0), stack.dtype))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The file open in rasterio, by GDAL's TIFF driver and no other; one InputError for whatever it finds wrong."""
+    import rasterio
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            with rasterio.open(path, driver="GTiff") as file:
+                yield file
+    except (rasterio.errors.RasterioError, rasterio.errors.CRSError, OSError) as error:
+        raise InputError(f"{path} cannot be read as a TIFF ({error}); it is truncated or damaged. Get it again.") from None
+
+
+def require_whole(file: Any, path: Path) -> None:
+    """InputError where the last block of the first or last band lies beyond the end of the file."""
+    found = path.stat().st_size
+    for band in {1, file.count}:
+        high, wide = file.block_shapes[band - 1]
+        last = f"{(file.width - 1) // wide}_{(file.height - 1) // high}"
+        begin = file.get_tag_item(f"BLOCK_OFFSET_{last}", "TIFF", bidx=band)
+        length = file.get_tag_item(f"BLOCK_SIZE_{last}", "TIFF", bidx=band)
+        if begin and length and int(begin) + int(length) > found:
+            raise InputError(
+                f"{path} holds {found} bytes, but its last block ends at {int(begin) + int(length)}; it is truncated. Get it again."
+            )

@@ -1,0 +1,152 @@
+"""Zarr, version 3 and 2: scenes that `workbench convert` wrote, or any group with one 3-D array.
+
+The metadata are read and judged as text first: sizes, blocks and codecs. A codec that is not on the list of harmless ones (the
+second version knows one that unpickles) is refused before the store is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.data.readers.cube import Cube, pixels_of
+from workbench.data.readers.netcdf import VariablePixels, from_dataset
+from workbench.errors import InputError
+from workbench.scene import VOCABULARY
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
+_CODECS = {
+    *("bytes", "endian", "transpose", "blosc", "gzip", "zlib", "zstd", "lz4", "lzma", "bz2", "crc32c", "crc32", "adler32"),
+    *("fletcher32", "shuffle", "bitround", "delta", "fixedscaleoffset", "quantize", "packbits", "astype"),
+    *("sharding_indexed", "vlen-utf8", "vlen-bytes"),
+}
+_ARRAYS = 2000
+_DOCUMENT = 64 * 2**20  # bytes of one metadata document
+_BLOCK = 2**30  # bytes of one chunk
+_LINE = 10_000_000  # values of a 1-D array: such are coordinates, and are read at once
+
+
+def sees(path: Path) -> bool:
+    return path.is_dir() and any((path / name).is_file() for name in _DOCUMENTS)
+
+
+def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+    """The cube of a Zarr group: `hsi`, or its only 3-D array."""
+    _judge(path)
+    return from_dataset(path, _open(path), keys, truth)
+
+
+def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | None:
+    """The scene in a group that was written from one, with everything that is in it; None for any other group.
+
+    chunks: as in `open_file`.
+    """
+    _judge(path)
+    file = _open(path)
+    known = [n for n, v in file.data_vars.items() if str(n) in VOCABULARY and _fits(v, VOCABULARY[str(n)])]
+    if not known or len(known) < len(file.data_vars):
+        file.close()
+        return None
+    if "spatial_ref" in file.coords:
+        import rioxarray  # noqa: F401  (gives scene.rio)
+    for name in map(str, known):
+        variable = file[name].variable
+        if variable.ndim == 3 and "sample" not in variable.dims and variable.dtype == np.float32:
+            cube = Cube(VariablePixels(variable), native=variable.encoding.get("chunks"))
+            lazy = pixels_of(cube, path.name, chunks, tuple(map(str, variable.dims)))
+            file[name] = lazy.dims, lazy.data, variable.attrs, lazy.encoding
+    return file
+
+
+def _fits(variable: xr.DataArray, dims: tuple[str, ...]) -> bool:
+    return variable.dims in (dims, ("sample", *dims)) and variable.dtype.kind in "iufbc"
+
+
+def _open(path: Path) -> Any:
+    import xarray as xr
+
+    try:
+        return xr.open_dataset(
+            path, engine="zarr", chunks=None, cache=False, consolidated=False, decode_coords="all", decode_times=False
+        )
+    except Exception as error:  # damaged stores raise many kinds
+        raise InputError(
+            f"{path} cannot be read as Zarr ({type(error).__name__}: {error}); it is incomplete, damaged, or no group of named "
+            "arrays."
+        ) from None
+
+
+def _judge(path: Path) -> None:
+    """InputError for anything in the metadata that should not be opened."""
+    if path.name.endswith(".partial"):
+        raise InputError(f"{path} is an unfinished conversion; give the same `workbench convert` again, and it continues.")
+    folders = [path, *sorted(p for p in path.iterdir() if p.is_dir())]
+    if len(folders) > _ARRAYS:
+        raise InputError(f"{path} holds {len(folders)} arrays; a scene has some dozens.")
+    for folder in folders:
+        for name in ("zarr.json", ".zarray", ".zattrs"):
+            if (folder / name).is_file():
+                _judge_document(folder / name, _document(folder / name))
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _DOCUMENT:
+            raise ValueError(f"it is larger than {_DOCUMENT // 2**20} MB")
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no metadata of Zarr ({error}); the store is damaged.") from None
+    return found
+
+
+def _judge_document(path: Path, told: dict[str, Any]) -> None:
+    if "shape" not in told:
+        return
+    grid = told.get("chunk_grid")
+    inner = grid.get("configuration") if isinstance(grid, dict) else None
+    shape, chunks = (
+        _sizes(told["shape"]),
+        _sizes(told.get("chunks", inner.get("chunk_shape") if isinstance(inner, dict) else None)),
+    )
+    if shape is None or chunks is None or len(shape) != len(chunks) or 0 in chunks:
+        raise InputError(
+            f"{path}: shape {str(told['shape'])[:60]} and its blocks are no size of an array; the store is damaged."
+        )
+    if math.prod(chunks) * 8 > 2 * _BLOCK:
+        raise InputError(f"{path}: blocks of {chunks} are too large to be read; write the array in smaller ones.")
+    if len(shape) < 2 and math.prod(shape) > _LINE:
+        raise InputError(f"{path}: a line of {shape[0]} values is no coordinate of a scene.")
+    codecs = [*_names(told.get("codecs")), *_names(told.get("filters")), *_names(told.get("compressor"))]
+    for codec in codecs:
+        if codec.removeprefix("numcodecs.") not in _CODECS:
+            raise InputError(f"{path}: the codec {codec!r} is not opened; harmless ones are {', '.join(sorted(_CODECS))}.")
+    if "object" in json.dumps(told.get("dtype", told.get("data_type", ""))) or "|O" in str(told.get("dtype", "")):
+        raise InputError(f"{path}: arrays of Python objects are not opened.")
+
+
+def _sizes(told: Any) -> list[int] | None:
+    """A list of lengths, None where it is something else."""
+    return told if isinstance(told, list) and all(type(n) is int and 0 <= n < 2**48 for n in told) else None
+
+
+def _names(told: Any) -> list[str]:
+    """Names of codecs anywhere in a piece of metadata."""
+    if isinstance(told, list):
+        return [n for one in told for n in _names(one)]
+    if isinstance(told, dict):
+        own = [str(told[k]) for k in ("name", "id") if isinstance(told.get(k), str)]
+        inner = told.get("configuration")
+        return own + [
+            n for v in (inner.values() if isinstance(inner, dict) else ()) if isinstance(v, list) for n in _names(v)
+        ]
+    return []

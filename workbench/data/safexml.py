@@ -1,0 +1,84 @@
+"""XML from strangers: parsed without document types, entities or outside files, and only up to a size.
+
+    root = parse(path)                 # xml.etree.ElementTree.Element
+    number(root, "size/width", int)    # InputError where it is missing or no number
+
+Every annotation format of remote sensing that is XML (Sentinel-1 SAFE, EnMAP, VOC boxes) works without a document type,
+so a DOCTYPE is refused as a whole: neither an entity bomb nor a file:// entity gets as far as being read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from workbench.data.readers.files import first_bytes
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+MAX_BYTES = 64 * 2**20  # the largest annotation of Sentinel-1 is below 10 MB
+Number = TypeVar("Number", int, float)
+
+
+def parse(path: str | Path) -> Element:
+    """The root element of an XML file. Raises InputError for a file that is absent, too large, not well formed, or
+    that carries a document type."""
+    from xml.etree.ElementTree import ParseError
+
+    import defusedxml
+    import defusedxml.ElementTree
+
+    path = Path(path)
+    first_bytes(path, 1)
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise InputError(f"{path.name} has {size / 2**20:.0f} MiB; an XML file of a scene has at most {MAX_BYTES // 2**20}.")
+    try:
+        root: Element = defusedxml.ElementTree.fromstring(path.read_bytes(), forbid_dtd=True)
+    except defusedxml.DefusedXmlException:
+        raise InputError(
+            f"{path.name} has a document type (DOCTYPE), which can hide entity bombs and outside files; it is refused. "
+            "Remove that line if you trust the file."
+        ) from None
+    except (ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that does not exist
+        raise InputError(f"{path.name} is no well-formed XML ({error}); it is damaged. Get it again.") from None
+    return root
+
+
+def text(parent: Element, where: str, name: str) -> str:
+    """The text of the first element at `where`; InputError naming the file `name` where there is none."""
+    found = parent.find(where)
+    if found is None or not (found.text or "").strip():
+        raise InputError(f"{name} has no <{where}> in <{parent.tag}>; it is incomplete or of another format.")
+    return str(found.text).strip()
+
+
+def number(parent: Element, where: str, name: str, kind: Callable[[str], Number]) -> Number:
+    """The finite number at `where`."""
+    told = text(parent, where, name)
+    try:
+        value = kind(told)
+        if not np.isfinite(value):
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise InputError(f"<{where}> of {name} is {told[:40]!r}, which is not a number it can be.") from None
+    return value
+
+
+def numbers(parent: Element, where: str, name: str) -> np.ndarray:
+    """The list of finite numbers, separated by spaces, at `where`; as long as its `count` says, where it says."""
+    told = text(parent, where, name)
+    try:
+        values = np.array(told.split(), float)
+    except ValueError:
+        raise InputError(f"<{where}> of {name} holds something that is no number.") from None
+    element = parent.find(where)
+    count = element.get("count") if element is not None else None
+    if (count is not None and count.strip() != str(values.size)) or not np.isfinite(values).all():
+        raise InputError(f"<{where}> of {name} promises {count} finite numbers and holds {values.size} values.")
+    return values
