@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import runs
 from workbench.config import override
-from workbench.engines import is_follower
+from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
 from workbench.methods import load
-from workbench.scene import PROVENANCE, fingerprint, require
+from workbench.scene import PROVENANCE, file_hash, fingerprint, require
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,7 +52,7 @@ def start(
     config = override(room.Config(), overrides)
     opened = _open(scene, truth, keys)
     require(opened, *room.NEEDS, who=method)
-    if "hsi" in opened and "hsi" in _flat(room.NEEDS):
+    if "hsi" in opened and "hsi" in _flat(room.NEEDS) and not getattr(room, "VALIDATES", False):
         from workbench.data.readers import validate
 
         validate(opened)
@@ -74,6 +75,8 @@ def about_scene(
     if isinstance(scene, str | Path):
         again = {"scene": _absolute(scene), "truth": None if truth is None else _absolute(truth), "keys": dict(keys or {})}
     provenance = {k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)}
+    if found := file_hash(opened):
+        provenance["sha256"] = found
     return {**provenance, "fingerprint": fingerprint(opened), "open": again}
 
 
@@ -94,9 +97,40 @@ def _recorded(trace: Trace, folder: Path, about: Mapping[str, Any]) -> Trace:
         first = next(trace)
     except StopIteration as end:
         runs.create(folder, {**about, "seconds": time.monotonic() - begun})
-        return (yield from runs.record(_only(end.value), folder))
+        return (yield from runs.record(_written(_only(end.value), folder), folder))
     runs.create(folder, {**about, "seconds": time.monotonic() - begun})
-    return (yield from runs.record(_rejoin(first, trace), folder))
+    return (yield from runs.record(_written(_rejoin(first, trace), folder), folder))
+
+
+def _written(trace: Trace, folder: Path) -> Trace:
+    """A trace whose lazy result is computed into `result.zarr` of the folder, block by block, as further events.
+
+    The last of them holds the overview of each map.
+    """
+    step = 0
+    while True:
+        try:
+            event = next(trace)
+        except StopIteration as end:
+            outcome = end.value
+            break
+        step = event.step
+        yield event
+    lazy = [name for name, v in outcome.result.data_vars.items() if v.chunks is not None]
+    if not lazy:
+        return outcome
+    from workbench.data.writers import OVER, write_zarr
+
+    store = folder / "result.zarr"
+    shutil.rmtree(store, ignore_errors=True)  # of an interrupted run that is begun anew
+    last = step + len(lazy) * outcome.result.sizes["y"]
+    for rows in write_zarr(outcome.result, store, cluster.blocks):
+        if step + rows < last:
+            yield Event(step + rows, {"rows": float(rows)}, of=last)
+    result = runs.result(folder)
+    seen = {str(name): result[f"{name}{OVER}"].load() for name in lazy}
+    yield Event(last, {"rows": float(last - step)}, seen, of=last)
+    return Outcome(result, outcome.weights)
 
 
 def _rejoin(first: Event, trace: Trace) -> Trace:
@@ -134,7 +168,7 @@ def resume(folder: str | Path) -> Trace:
     if is_follower():
         return trace
     runs.reopen(folder)
-    return runs.record(trace, folder, resumed_from=-1 if saved is None else saved[0])
+    return runs.record(_written(trace, folder), folder, resumed_from=-1 if saved is None else saved[0])
 
 
 def execute(

@@ -6,6 +6,7 @@
     checkpoint.pt      everything needed to continue; always whole, because it is renamed into place
     control.json       a request from outside: pause, resume or stop
     result.nc  metrics.json  weights.safetensors      written at the end
+    result.zarr        instead of result.nc, where the result is too large to hold: written block by block
     stderr.txt         what the process printed, when it was launched in the background
 
 Notebook, dashboard, command line and CI all read and write the same folder. A crash at any moment leaves it readable.
@@ -144,11 +145,16 @@ def metrics(folder: str | Path) -> dict[str, float]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def result(folder: str | Path) -> xr.Dataset:
-    """`result.nc` of a finished run, loaded."""
+def result(folder: str | Path, chunks: Any = "auto") -> xr.Dataset:
+    """The result of a finished run: `result.nc`, loaded, or `result.zarr`, lazy.
+
+    chunks: of a lazy result; None reads without Dask what is looked at.
+    """
     import xarray as xr
 
     path = Path(folder) / "result.nc"
+    if (large := path.with_suffix(".zarr")).exists():
+        return xr.open_dataset(large, engine="zarr", consolidated=False, chunks=chunks, decode_coords="all")
     if not path.exists():
         raise InputError(f"{folder} has no result yet; its status is {read(folder)['status']!r}.")
     with xr.open_dataset(path, engine="h5netcdf", decode_coords="all") as data:
@@ -274,7 +280,7 @@ def _write_frame(folder: Path, event: Event) -> None:
         coords = {str(c): list(map(str, array[c].dims)) for c in array.coords if array[c].dtype.kind in "biufSU"}
         for c in coords:
             parts[f"{name}//{c}"] = np.asarray(array[c].values)
-        note[name] = {"dims": list(map(str, array.dims)), "coords": coords, "attrs": _plain(array.attrs)}
+        note[name] = {"dims": list(map(str, array.dims)), "coords": coords, "attrs": plain(array.attrs)}
     parts["note"] = np.frombuffer(json.dumps(note).encode(), dtype=np.uint8)
     _replace(folder / "frames" / f"{event.step:06d}.npz", lambda f: np.savez(f, **parts))  # type: ignore[arg-type]
 
@@ -317,11 +323,12 @@ def checkpoint(folder: str | Path) -> tuple[int, dict[str, Any]] | None:
 
 def _write_outcome(folder: Path, outcome: Outcome) -> None:
     data = outcome.result.copy()
-    data.attrs = _plain(data.attrs)
-    for name in data.variables:
-        data[name].attrs = _plain(data[name].attrs)
-    content = data.to_netcdf(engine="h5netcdf")
-    _replace(folder / "result.nc", lambda f: f.write(content))
+    if not (folder / "result.zarr").exists():
+        data.attrs = plain(data.attrs)
+        for name in data.variables:
+            data[name].attrs = plain(data[name].attrs)
+        content = data.to_netcdf(engine="h5netcdf")
+        _replace(folder / "result.nc", lambda f: f.write(content))
     numbers = {str(n): float(v) for n, v in data.data_vars.items() if v.ndim == 0 and v.dtype.kind in "biuf"}
     _write_json(folder / "metrics.json", numbers)
     if outcome.weights:
@@ -473,7 +480,7 @@ def _write_json(path: Path, data: Any) -> None:
     _replace(path, lambda f: f.write(text.encode()))
 
 
-def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+def plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     """Attributes that both JSON and NetCDF can hold."""
     plain: dict[str, Any] = {}
     for key, value in attrs.items():

@@ -6,7 +6,9 @@ that every reader, method and view can rely on them. Band comes before y before 
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 VOCABULARY: dict[str, tuple[str, ...]] = {
     "hsi": ("band", "y", "x"),  # float32; coord wavelength(band) in nm where known, good(band) bool where known
     "sar": ("sar_band", "y", "x"),  # linear intensity; coord polarization(sar_band)
+    "slc": ("sar_band", "y", "x"),  # complex64 amplitude, |slc|^2 is an intensity
     "lidar": ("lidar_band", "y", "x"),  # metres
     "image": ("band", "y", "x"),  # float32 in [0, 1]
     "before": ("band", "y", "x"),  # acquisition time in attrs["time"]
@@ -57,19 +60,48 @@ def require(scene: xr.Dataset, *needs: str | tuple[str, ...], who: str = "this m
 def fingerprint(scene: xr.Dataset) -> str:
     """SHA-256 that tells whether a scene is still the one it was: of its pixels and of its truth.
 
-    The pixels of a scene read from a file stand for themselves by that file's hash (`attrs["sha256"]`); those of a scene
-    made in memory are read once. Truth is small and is always hashed by its values, because it may come from another file.
+    The pixels of a scene read from a file stand for themselves by that file's hash (`attrs["sha256"]`, or, of a file too
+    large to be hashed at opening, `file_hash` of `attrs["file"]`); those of a scene made in memory are read once. Truth is
+    small and is always hashed by its values, because it may come from another file.
     """
     import numpy as np
 
-    digest = hashlib.sha256(str(scene.attrs.get("sha256") or "").encode())
+    file = file_hash(scene)
+    digest = hashlib.sha256(file.encode())
     small = {"truth", "label"}
     for name in sorted(map(str, scene.data_vars)):
-        if name in small or not scene.attrs.get("sha256"):
+        if name in small or not file:
             values = np.ascontiguousarray(scene[name].values)
             digest.update(f"{name}{scene[name].dims}{values.dtype}{values.shape}".encode())
             digest.update(values.tobytes())
     return digest.hexdigest()
+
+
+def file_hash(scene: xr.Dataset) -> str:
+    """SHA-256 of the file that the pixels are in, "" for a scene made in memory. Reads, once, a file that was too large to be
+    hashed when it was opened.
+    """
+    if not scene.attrs.get("sha256") and scene.attrs.get("file"):
+        path = Path(scene.attrs["file"])
+        stat = path.stat()
+        return _hashed(path, stat.st_size, stat.st_mtime_ns)
+    return str(scene.attrs.get("sha256") or "")
+
+
+@functools.lru_cache(maxsize=32)
+def _hashed(path: Path, size: int, changed: int) -> str:
+    """size, changed: of the file, so that another content is not taken for the old one."""
+    return digest(path)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of a folder: of the names and hashes of all files in it; read in pieces."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        lines = (f"{file.relative_to(path).as_posix()} {digest(file)}\n" for file in files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe(scene: xr.Dataset) -> str:

@@ -1,6 +1,8 @@
 """Cutting and stitching lose nothing, for any size and overlap."""
 
 import itertools
+import threading
+import time
 
 import dask.array as da
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.data.synth import small
-from workbench.data.tiles import samples, stitch, windows
+from workbench.data.tiles import samples, shuffled, stitch, windows
 from workbench.errors import InputError
 
 
@@ -146,3 +148,78 @@ TWO = windows({"y": 4, "x": 8}, 4)
 def test_what_does_not_fit_is_said(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+@given(cuts(), st.integers(0, 2**32 - 1), st.integers(1, 9), st.booleans())
+def test_tiles_read_ahead_in_any_order_are_the_same(cut, seed, prefetch, lazy):
+    height, width, size, overlap = cut
+    cube = image(2, height, width)
+    w = windows({"y": height, "x": width}, size, overlap)
+    order = shuffled(w, seed)
+    assert order == shuffled(w, seed)
+    assert sorted(map(str, order)) == sorted(map(str, w))
+    given_ = cube.chunk(y=5, x=7) if lazy else cube
+    plain, ahead = list(samples(cube, order)), list(samples(given_, order, prefetch=prefetch))
+    assert len(plain) == len(ahead) == len(w)
+    assert all(torch.equal(a, b) for a, b in zip(plain, ahead, strict=True))
+    xr.testing.assert_identical(stitch(ahead, order, like=cube), cube)
+
+
+def test_orders_differ_between_seeds_and_do_not_touch_the_callers_randomness():
+    w = windows({"y": 40, "x": 40}, 4)
+    np.random.seed(1)
+    expected = np.random.random()
+    np.random.seed(1)
+    orders = {str(shuffled(w, seed)) for seed in range(5)}
+    assert len(orders) == 5
+    assert np.random.random() == expected
+
+
+class Counted:
+    """Pixels that count the windows which are read; the one numbered `broken` cannot be."""
+
+    shape, dtype, ndim = (2, 60, 1), np.dtype(np.float32), 3
+
+    def __init__(self, broken=None):
+        self.read, self.broken = [], broken
+
+    def __getitem__(self, window):
+        self.read.append(window[1].start)
+        if len(self.read) - 1 == self.broken:
+            raise InputError("the file is damaged")
+        return np.zeros([len(range(*s.indices(n))) for s, n in zip(window, self.shape, strict=True)], np.float32)
+
+
+def counted(broken=None):
+    pixels = Counted(broken)
+    data = da.from_array(pixels, chunks=(2, 5, 1), name=False, meta=np.empty((0, 0, 0), np.float32))
+    return pixels, xr.DataArray(data, dims=("band", "y", "x"))
+
+
+def test_no_more_is_read_ahead_than_asked_and_the_thread_ends_with_the_iterator():
+    before = threading.active_count()
+    pixels, cube = counted()
+    tiles = samples(cube, windows({"y": 60, "x": 1}, {"y": 5, "x": 1}), prefetch=3)
+    next(tiles)
+    deadline = time.monotonic() + 5
+    while len(pixels.read) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert len(pixels.read) == 4  # the one that was handed out, and three
+    next(tiles)
+    tiles.close()
+    assert threading.active_count() == before
+    assert len(pixels.read) <= 6
+
+
+def test_a_file_that_breaks_is_told_at_its_tile_and_leaves_no_thread():
+    before = threading.active_count()
+    _, cube = counted(broken=4)
+    tiles = samples(cube, windows({"y": 60, "x": 1}, {"y": 5, "x": 1}), prefetch=3)
+    for _ in range(4):
+        next(tiles)
+    with pytest.raises(InputError, match="damaged"):
+        next(tiles)
+    assert threading.active_count() == before
+    with pytest.raises(InputError, match="cannot read -1 windows ahead"):
+        samples(cube, [], prefetch=-1)

@@ -10,19 +10,20 @@ Mahalanobis distance from a background; they differ in how the background's cova
     random_projection_rx  a few random linear combinations of the bands
     local_rx              mean and covariance of a ring around each pixel (in `local_rx.py`)
 
-The cube may be backed by NumPy or Dask. Mean and covariance are computed at once, in one pass over the blocks; with a
-Dask cube the score stays lazy. Everything is float64, on the GPU where `workbench.device.device()` is one.
+The cube may be backed by NumPy or Dask, of any size. Mean and covariance are computed at once, in one pass over the blocks;
+with a Dask cube the score stays lazy, and `workbench.engines.cluster.blocks(score.data)` goes through it piece by piece.
+`rx_against` and its like score a cube against a background that is known already.
+Everything is float64, on the GPU where `workbench.device.device()` is one.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from workbench.baselines.local_rx import local_rx
-from workbench.baselines.moments import Background, background, map_pixels, score_map, whiten
+from workbench.baselines.moments import Background, background, map_pixels, score_map, whitening
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +47,11 @@ def rx(cube: xr.DataArray) -> xr.DataArray:
     I. S. Reed and X. Yu, "Adaptive multiple-band CFAR detection of an optical pattern with unknown spectral
     distribution", IEEE Trans. Acoust., Speech, Signal Process. 38(10), 1990, doi 10.1109/29.60107.
     """
-    found = background(cube, "rx")
+    return rx_against(cube, background(cube, "rx"))
+
+
+def rx_against(cube: xr.DataArray, found: Background) -> xr.DataArray:
+    """`rx` of the pixels of `cube`, given its background."""
     _enough_pixels(found, found.rank, "rx")
     matrix = found.axes[:, -found.rank :] / np.sqrt(found.variances[-found.rank :])
     return _score(cube, found, matrix, "RX score")
@@ -60,9 +65,13 @@ def ridge_rx(cube: xr.DataArray, ridge: float = 1e-4) -> xr.DataArray:
 
     N. M. Nasrabadi, "Regularization for spectral matched filter and RX anomaly detector", Proc. SPIE 6966, 2008.
     """
+    return ridge_rx_against(cube, background(cube, "ridge_rx"), ridge)
+
+
+def ridge_rx_against(cube: xr.DataArray, found: Background, ridge: float = 1e-4) -> xr.DataArray:
+    """`ridge_rx` of the pixels of `cube`, given its background."""
     if not ridge > 0:
         raise InputError(f"ridge_rx needs ridge > 0; got {ridge}. Use rx for no regularisation.")
-    found = background(cube, "ridge_rx")
     raised = found.variances + ridge * found.variances[-1]
     return _score(cube, found, found.axes / np.sqrt(raised), f"ridge-RX score (ridge {ridge:g})")
 
@@ -73,7 +82,11 @@ def pca_rx(cube: xr.DataArray, components: int = 30) -> xr.DataArray:
     With as many components as bands it is RX; a scene with fewer independent bands than `components` is scored with all
     of them, and `attrs["note"]` says so.
     """
-    found = background(cube, "pca_rx")
+    return pca_rx_against(cube, background(cube, "pca_rx"), components)
+
+
+def pca_rx_against(cube: xr.DataArray, found: Background, components: int = 30) -> xr.DataArray:
+    """`pca_rx` of the pixels of `cube`, given its background."""
     kept = _kept(found, components, "pca_rx")
     matrix = found.axes[:, -kept:] / np.sqrt(found.variances[-kept:])
     return _score(cube, found, matrix, f"PCA-RX score ({kept} components)", asked=components)
@@ -88,7 +101,11 @@ def random_projection_rx(cube: xr.DataArray, components: int = 61, seed: int = 0
     J. E. Fowler and Q. Du, "Anomaly detection and reconstruction from random projections", IEEE Trans. Image Process.
     21(1), 2012, doi 10.1109/TIP.2011.2159730.
     """
-    found = background(cube, "random_projection_rx")
+    return random_projection_rx_against(cube, background(cube, "random_projection_rx"), components, seed)
+
+
+def random_projection_rx_against(cube: xr.DataArray, found: Background, components: int = 61, seed: int = 0) -> xr.DataArray:
+    """`random_projection_rx` of the pixels of `cube`, given its background."""
     kept = _kept(found, components, "random_projection_rx")
     project = np.random.default_rng(seed).standard_normal((len(found.bands), kept))
     # Singular values of the projected square root: the projected covariance is never formed, so nothing is squared.
@@ -102,7 +119,7 @@ def _score(
     cube: xr.DataArray, found: Background, matrix: np.ndarray, long_name: str, asked: int | None = None
 ) -> xr.DataArray:
     """The squared length of every centred pixel after `matrix (band, component)`, as a labelled map."""
-    data = map_pixels(cube, found.bands, partial(whiten, mean=found.mean, matrix=matrix))
+    data = map_pixels(cube, found.bands, whitening(found.mean, matrix))
     notes = []
     if found.rank < len(found.bands):
         notes.append(

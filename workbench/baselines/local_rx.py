@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from workbench.baselines import moments as m
+from workbench.engines import blas, cluster
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def local_rx(cube: xr.DataArray, inner: int = 5, outer: int = 19) -> xr.DataArra
     """
     m.check_cube(cube, "local_rx")
     if cube.chunks is not None:
-        return _lazy(cube, inner, outer)
+        return lazy_against(cube, _shared(cube, inner, outer))
     rows = by_rows(cube, inner, outer)
     while True:
         try:
@@ -99,52 +99,103 @@ def local_rx(cube: xr.DataArray, inner: int = 5, outer: int = 19) -> xr.DataArra
 def by_rows(cube: xr.DataArray, inner: int = 5, outer: int = 19) -> Generator[int, None, xr.DataArray]:
     """`local_rx`, computed at once in strips of rows: yields the number of rows done, beginning with 0; returns the map.
 
-    Of a Dask cube, only the strip at work and its margin are in memory.
+    Of a Dask cube, only the tile at work and its margin are in memory, or, on a cluster, those at work there.
     """
     found = _shared(cube, inner, outer)
     yield 0
+    return (yield from rows_against(cube, found))
+
+
+def rows_against(cube: xr.DataArray, found: Shared) -> Generator[int, None, xr.DataArray]:
+    """`by_rows` of a cube whose background is known, without the 0."""
     window = found.window
     out = np.empty((window.rows, window.cols))
     singular = 0
-    columns = np.arange(window.cols)
-    room = SLAB // (window.cols * (found.matrix.shape[1] + 1)) - outer  # rows that fit beside their margin
-    strip = max(STRIP, room // GROUP[0] * GROUP[0])
-    threads = _blas_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        run = map if threads == 1 else pool.map
-        for start in range(0, window.rows, strip):
-            rows = np.arange(start, min(start + strip, window.rows))
-            top, bottom = _reach(rows, window.outer, window.rows)
-            slab = np.asarray(cube.data[:, top:bottom])
-            out[rows], bad = _block(slab, found, rows, columns, (top, 0), run)
+    tiles = _tiles(found)
+    work = _on_cluster if cube.chunks is not None and cluster.active() is not None else _here
+    with contextlib.closing(work(cube, found, tiles)) as parts:
+        for (rows, cols), (part, bad) in zip(tiles, parts, strict=True):
+            out[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] = part
             singular += bad
-            yield int(rows[-1]) + 1
+            if cols[-1] == window.cols - 1:
+                yield int(rows[-1]) + 1
     return _labelled(cube, out, found, singular)
 
 
-def _lazy(cube: xr.DataArray, inner: int, outer: int) -> xr.DataArray:
+Tile = tuple[np.ndarray, np.ndarray]  # consecutive rows and columns
+
+
+def _tiles(found: Shared) -> list[Tile]:
+    """Tiles that cover the image, row by row. With its margin a tile is about as large as SLAB, or twice the margin."""
+    window, depth = found.window, found.matrix.shape[1] + 1
+    room = SLAB // (window.cols * depth) - window.outer  # rows that fit beside their margin
+    high = max(STRIP, room // GROUP[0] * GROUP[0])
+    across = max(SLAB // (depth * (min(high, window.rows) + window.outer)) - window.outer, window.outer, SEGMENT)
+    across -= across % SEGMENT
+    return [
+        (np.arange(y, min(y + high, window.rows)), np.arange(x, min(x + across, window.cols)))
+        for y in range(0, window.rows, high)
+        for x in range(0, window.cols, across)
+    ]
+
+
+def _slab(window: Window, rows: np.ndarray, cols: np.ndarray) -> tuple[slice, slice]:
+    """All pixels that the windows of a tile touch."""
+    return slice(*_reach(rows, window.outer, window.rows)), slice(*_reach(cols, window.outer, window.cols))
+
+
+def _here(cube: xr.DataArray, found: Shared, tiles: list[Tile]) -> Generator[tuple[np.ndarray, int], None, None]:
+    """Scores and singular rings of the tiles, each on all cores of this machine."""
+    threads = blas.threads()
+    with ThreadPoolExecutor(threads) as pool:
+        run = map if threads == 1 else pool.map
+        for rows, cols in tiles:
+            y, x = _slab(found.window, rows, cols)
+            yield _block(np.asarray(cube.data[:, y, x]), found, rows, cols, (y.start, x.start), run)
+
+
+def _on_cluster(cube: xr.DataArray, found: Shared, tiles: list[Tile]) -> Generator[tuple[np.ndarray, int], None, None]:
+    """The same, tile by tile on the workers."""
+    import dask
+
+    constant = dask.delayed(found, pure=True)
+    tasks = []
+    for rows, cols in tiles:
+        y, x = _slab(found.window, rows, cols)
+        part = cube.data[:, y, x]
+        slab = part.rechunk(part.shape).to_delayed().item()
+        tasks.append(dask.delayed(_block, pure=False)(slab, constant, rows, cols, (y.start, x.start), map))
+    yield from cluster.results(tasks)
+
+
+def lazy_against(cube: xr.DataArray, found: Shared) -> xr.DataArray:
+    """`local_rx` of a Dask cube, still lazy, given its background."""
     import dask
     import dask.array as da
 
-    found = _shared(cube, inner, outer)
     window = found.window
-    data = cube.data.rechunk({0: -1})
+    data = cube.data
     constant = dask.delayed(found, pure=True)
-    y_edges = np.cumsum((0, *data.chunks[1]))
-    x_edges = np.cumsum((0, *data.chunks[2]))
+    high, wide = map(len, _tiles(found)[0])
     grid = []
-    for y0, y1 in itertools.pairwise(y_edges):
+    for rows in _lines(data.chunks[1], high):
         line = []
-        for x0, x1 in itertools.pairwise(x_edges):
-            rows, cols = np.arange(y0, y1), np.arange(x0, x1)
-            top, bottom = _reach(rows, window.outer, window.rows)
-            left, right = _reach(cols, window.outer, window.cols)
-            slab = data[:, top:bottom, left:right]
-            slab = slab.rechunk(slab.shape).to_delayed().item()
-            block = dask.delayed(_scores)(slab, constant, rows, cols, (top, left))
+        for cols in _lines(data.chunks[2], wide):
+            y, x = _slab(window, rows, cols)
+            part = data[:, y, x]
+            slab = part.rechunk(part.shape).to_delayed().item()
+            block = dask.delayed(_scores)(slab, constant, rows, cols, (y.start, x.start))
             line.append(da.from_delayed(block, (len(rows), len(cols)), dtype=np.float64))
         grid.append(line)
     return _labelled(cube, da.block(grid), found, None)
+
+
+def _lines(chunks: tuple[int, ...], longest: int) -> list[np.ndarray]:
+    """The pixels of each chunk along one axis, in parts of at most `longest`."""
+    edges = np.cumsum((0, *chunks))
+    return [
+        np.arange(start, min(start + longest, b)) for a, b in itertools.pairwise(edges) for start in range(a, b, longest)
+    ]
 
 
 def _scores(slab: np.ndarray, found: Shared, rows: np.ndarray, cols: np.ndarray, at: tuple[int, int]) -> np.ndarray:
@@ -165,6 +216,12 @@ def _labelled(cube: xr.DataArray, data: Any, found: Shared, singular: int | None
 
 
 def _shared(cube: xr.DataArray, inner: int, outer: int) -> Shared:
+    check(cube, inner, outer)
+    return shared_of(cube, m.background(cube, "local_rx"), inner, outer)
+
+
+def check(cube: xr.DataArray, inner: int, outer: int) -> None:
+    """Raise InputError unless the windows contain one another and fit the image."""
     m.check_cube(cube, "local_rx")
     _, rows, cols = cube.shape
     asked = f"local_rx was asked for windows inner={inner}, outer={outer}"
@@ -173,17 +230,20 @@ def _shared(cube: xr.DataArray, inner: int, outer: int) -> Shared:
     if outer > min(rows, cols):
         fits = (min(rows, cols) - 1) // 2 * 2 + 1
         raise InputError(f"{asked}; the image has {rows} x {cols} pixels. Set outer to an odd number up to {fits}.")
-    found = m.background(cube, "local_rx")
+
+
+def shared_of(cube: xr.DataArray, found: m.Background, inner: int, outer: int) -> Shared:
+    """Raises InputError when the ring has not more pixels than the background has independent bands."""
     ring = outer**2 - inner**2
     if ring <= found.rank:
         needed = int(np.sqrt(inner**2 + found.rank)) + 1
         needed += 1 - needed % 2
         raise InputError(
-            f"{asked}, a ring of {ring} pixels; a covariance of {found.rank} independent bands needs more pixels than "
-            f"that. Set outer to {needed} or more, or reduce the bands first."
+            f"local_rx was asked for windows inner={inner}, outer={outer}, a ring of {ring} pixels; a covariance of "
+            f"{found.rank} independent bands needs more pixels than that. Set outer to {needed} or more, or reduce the bands first."
         )
     matrix = found.axes[:, -found.rank :] / np.sqrt(found.variances[-found.rank :])
-    return Shared(found.bands, found.mean, matrix, Window(inner, outer, rows, cols))
+    return Shared(found.bands, found.mean, matrix, Window(inner, outer, *cube.shape[1:]))
 
 
 def _reach(pixels: np.ndarray, size: int, length: int) -> tuple[int, int]:
@@ -223,7 +283,7 @@ def _block(
             for j in range(0, len(cols), SEGMENT)
         ]
         out = np.empty((len(rows), len(cols)))
-        with _one_blas_thread():
+        with blas.one_thread():
             scored = run(lambda task: _segment(white, found.window, task[0], task[1], at, width), tasks)
             for (r, c), part in zip(tasks, scored, strict=True):
                 out[r[0] - rows[0] : r[-1] + 1 - rows[0], c[0] - cols[0] : c[-1] + 1 - cols[0]] = part
@@ -342,38 +402,6 @@ def _segment(
     out = np.empty((len(rows), len(cols)))
     out[plan.places] = ring_kernel.score(white, first, plan.changes, plan.vectors, plan.members, plan.uses)
     return out
-
-
-_threads = threading.Lock()
-_users = 0
-_limit: Any = None
-
-
-@contextlib.contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """One BLAS thread for the whole process while any caller is inside: we run one row of groups per core ourselves."""
-    global _users, _limit
-    from threadpoolctl import threadpool_limits
-
-    with _threads:
-        _users += 1
-        if _users == 1:
-            _limit = threadpool_limits(1, user_api="blas")
-    try:
-        yield
-    finally:
-        with _threads:
-            _users -= 1
-            if _users == 0:
-                _limit.restore_original_limits()
-
-
-def _blas_threads() -> int:
-    """How many threads BLAS would use here: what the user allows us (OMP_NUM_THREADS and its like), else the cores."""
-    import scipy.linalg.cython_blas  # noqa: F401  (loaded, so that it is counted)
-    from threadpoolctl import threadpool_info
-
-    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
 
 # --- GPU: many rings at once ------------------------------------------------------------------------------------------

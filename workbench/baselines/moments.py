@@ -1,34 +1,44 @@
 """Mean and covariance of a cube's spectra in one pass, and any per-pixel score computed block by block.
 
 A cube is a DataArray `(band, y, x)`, backed by NumPy or by Dask. A pixel counts as missing when any used band of it is
-not finite; a band is used unless its coordinate `good` says no or it has no finite value at all. NumPy cubes are worked
-through in strips and Dask cubes in their own blocks (all bands of a block together), so that never more than a block
-per worker is held in float64. Where `workbench.device.device()` is a GPU, the products are computed there.
+not finite; a band is used unless its coordinate `good` says no or it has no finite value at all.
+
+Blocks of a Dask cube (all bands of a block together) are computed by `workbench.engines.cluster`, a few at a time; within a
+block, and within a NumPy cube, pixels are taken in pieces that fit the processor's cache, so that no more than a piece
+per thread is ever held in float64. Means and scatters of pieces are merged, in the order of the pixels, by the pairwise update
+of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", COMPSTAT 1982.
+Where `workbench.device.device()` is a GPU, the products are computed there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from workbench.engines import cluster
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import xarray as xr
 
-BLOCK = 2**22  # values per strip of a NumPy cube: 32 MiB in float64
-FAN_IN = 8  # blocks merged by one task of the Dask reduction
+PIECE = 2**19  # values taken at a time: 4 MiB in float64, which a core's cache holds together with what is made of them
+STRIP = 2**24  # values of a NumPy cube between two reports of progress
+PANELS = 5  # of a triangular matrix: the product costs three fifths of the whole
 
 
 class Moments(NamedTuple):
-    """`n` pixels, `mean (band)`, `scatter (band, band)` = sum of outer products about the mean; `seen (band)`: has data."""
+    """`n` pixels, `mean (band)`, `scatter (band, band)` = sum of outer products about the mean; `seen (band)`: has data;
+    `infinite (band)`: has infinite values.
+    """
 
     n: int
     mean: np.ndarray
     scatter: np.ndarray
     seen: np.ndarray
+    infinite: np.ndarray
 
 
 def check_cube(cube: xr.DataArray, who: str) -> None:
@@ -48,6 +58,7 @@ def check_cube(cube: xr.DataArray, who: str) -> None:
 class Background(NamedTuple):
     """Second-order statistics of a cube: `n` pixels, used `bands`, `mean`, and the covariance (n - 1) as
     `variances` (ascending eigenvalues) and `axes` (eigenvectors in columns); `rank` of them are not numerically zero.
+    `empty`, `infinite`: bands, not marked bad, without a value and with infinite ones.
     """
 
     n: int
@@ -56,6 +67,8 @@ class Background(NamedTuple):
     variances: np.ndarray
     axes: np.ndarray
     rank: int
+    empty: np.ndarray
+    infinite: np.ndarray
 
 
 def background(cube: xr.DataArray, who: str) -> Background:
@@ -63,8 +76,13 @@ def background(cube: xr.DataArray, who: str) -> Background:
 
     Reads the cube. Raises InputError when fewer than two valid pixels are there or all of them are equal.
     """
+    return drain(background_by_rows(cube, who))
+
+
+def background_by_rows(cube: xr.DataArray, who: str) -> Generator[int, None, Background]:
+    """`background`, yielding the number of rows read so far."""
     check_cube(cube, who)
-    bands, found = moments(cube)
+    bands, found, empty, infinite = yield from _moments_by_rows(cube)
     if found.n < 2:
         raise InputError(
             f"{who} needs at least two pixels without missing values; found {found.n} in {len(bands)} bands. "
@@ -75,78 +93,137 @@ def background(cube: xr.DataArray, who: str) -> Background:
     rank = int((variances > variances[-1] * len(bands) * np.finfo(float).eps).sum()) if variances[-1] > 0 else 0
     if rank == 0:
         raise InputError(
-            f"{who} needs spectra that differ; all {found.n} valid pixels of this cube are equal. "
+            f"{who} needs spectra that differ; this cube is constant: all {found.n} valid pixels of it are equal. "
             "Check that the right variable of the file was read."
         )
-    return Background(found.n, bands, found.mean, variances, axes, rank)
+    return Background(found.n, bands, found.mean, variances, axes, rank, empty, infinite)
+
+
+def drain(steps: Generator[Any, None, Any]) -> Any:
+    """What a generator returns in the end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def moments(cube: xr.DataArray) -> tuple[np.ndarray, Moments]:
     """The indices of the used bands, and the moments of all valid pixels over them.
 
-    Blocks are merged by the pairwise update of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
-    computing sample variances", COMPSTAT 1982. Reads the cube once, or twice if some band turns out to have no data.
+    Reads the cube once, or twice if some band turns out to have no data.
     """
+    return drain(_moments_by_rows(cube))[:2]
+
+
+def _moments_by_rows(
+    cube: xr.DataArray,
+) -> Generator[int, None, tuple[np.ndarray, Moments, np.ndarray, np.ndarray]]:
+    """Returns the used bands, the moments over them, and which bands are empty and which have infinite values."""
     bands = np.arange(cube.sizes["band"])
     if "good" in cube.coords:
         bands = np.flatnonzero(cube["good"].values)
-    found = _moments(cube, bands)
-    if not found.seen.all():
+    found = yield from _moments(cube, bands)
+    empty, infinite = bands[~found.seen], bands[found.infinite]
+    if len(empty):
         bands = bands[found.seen]
-        found = _moments(cube, bands)
-    return bands, found
+        found = yield from _moments(cube, bands, count=False)
+    return bands, found, empty, infinite
 
 
-def _moments(cube: xr.DataArray, bands: np.ndarray) -> Moments:
+def _moments(cube: xr.DataArray, bands: np.ndarray, count: bool = True) -> Generator[int, None, Moments]:
+    """Yields the rows read so far, where they are counted."""
     if not len(bands):
         raise InputError("No band is left: every band is marked bad or has no finite value. Check the bad-band list.")
+    total = nothing(len(bands))
+    for rows, part in _by_block(cube, block_moments, bands):
+        total = merge(total, part)
+        if count and rows:
+            yield rows
+    return total
+
+
+def _by_block(cube: xr.DataArray, work: Callable[..., Any], *args: Any) -> Iterator[tuple[int, Any]]:
+    """`work(block, *args)` of every block, from top to bottom, and how many rows are through (0 within a row of blocks)."""
     if cube.chunks is None:
-        merged: Moments | None = None
+        end = 0
         for rows in _strips(cube.shape):
-            part = block_moments(cube.data[:, rows], bands)
-            merged = part if merged is None else merge([merged, part])
-        assert merged is not None
-        return merged
+            end = rows.stop
+            yield end, work(cube.data[:, rows], *args)
+        return
     import dask
 
-    blocks = cube.data.rechunk({0: -1}).to_delayed().ravel()
-    parts = [dask.delayed(block_moments)(block, bands) for block in blocks]
-    while len(parts) > 1:
-        parts = [dask.delayed(merge)(parts[i : i + FAN_IN]) for i in range(0, len(parts), FAN_IN)]
-    return parts[0].compute()
+    data = cube.data.rechunk({0: -1})
+    tasks = [dask.delayed(work, pure=False)(block, *args) for block in data.to_delayed().ravel()]
+    ends = np.cumsum(data.chunks[1]).tolist()
+    last = itertools.cycle([False] * (data.numblocks[2] - 1) + [True])
+    row = 0
+    for part, whole in zip(cluster.results(tasks), last, strict=False):
+        yield (ends[row] if whole else 0), part
+        row += whole
+
+
+def nothing(bands: int) -> Moments:
+    """The moments of no pixel; `merge` adds to them."""
+    no = np.zeros(bands, bool)
+    return Moments(0, np.zeros(bands), np.zeros((bands, bands)), no, no)
 
 
 def block_moments(block: np.ndarray, bands: np.ndarray) -> Moments:
     """Moments of the valid pixels of one block `(band, y, x)`."""
-    values, _, seen = spectra(block, bands)
-    n = values.shape[1]
-    if n == 0:
-        zero = np.zeros(len(bands))
-        return Moments(0, zero, np.zeros((len(bands), len(bands))), seen)
-    mean = values.mean(axis=1)
-    values -= mean[:, None]
+    total = nothing(len(bands))
     gpu = _gpu()
-    if gpu is None:
-        scatter = values @ values.T
-    else:
-        on_gpu = _to(values, gpu)
-        scatter = (on_gpu @ on_gpu.T).cpu().numpy()
-    return Moments(n, mean, scatter, seen)
-
-
-def merge(parts: list[Moments]) -> Moments:
-    """Moments of the union of disjoint parts."""
-    total = parts[0]
-    for part in parts[1:]:
-        seen = total.seen | part.seen
-        if part.n == 0 or total.n == 0:
-            total = (total if part.n == 0 else part)._replace(seen=seen)
-            continue
-        n = total.n + part.n
-        step = part.mean - total.mean
-        scatter = total.scatter + part.scatter + np.outer(step, step) * (total.n * part.n / n)
-        total = Moments(n, total.mean + step * (part.n / n), scatter, seen)
+    for piece in pieces(block.shape, gpu):
+        values = in_float64(block, piece, bands)
+        seen, infinite = np.ones(len(bands), bool), np.zeros(len(bands), bool)
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = values.mean(axis=1)
+        if not np.isfinite(mean).all():
+            finite = np.isfinite(values)
+            seen, infinite = finite.any(axis=1), np.isinf(values).any(axis=1)
+            values = values[:, finite.all(axis=0)]
+            mean = values.mean(axis=1) if values.shape[1] else np.zeros(len(bands))
+        values -= mean[:, None]
+        if gpu is None:
+            scatter = values @ values.T
+        else:
+            on_gpu = _to(values, gpu)
+            scatter = (on_gpu @ on_gpu.T).cpu().numpy()
+        total = merge(total, Moments(values.shape[1], mean, scatter, seen, infinite))
     return total
+
+
+def merge(total: Moments, part: Moments) -> Moments:
+    """Moments of the union of disjoint parts. The scatter of `total` is given up: the sum is made in its place."""
+    seen, infinite = total.seen | part.seen, total.infinite | part.infinite
+    if part.n == 0:
+        return total._replace(seen=seen, infinite=infinite)
+    if total.n == 0:
+        return part._replace(seen=seen, infinite=infinite, scatter=part.scatter.copy())
+    n = total.n + part.n
+    step = part.mean - total.mean
+    scatter = total.scatter
+    scatter += part.scatter
+    scatter += np.outer(step * (total.n * part.n / n), step)
+    return Moments(n, total.mean + step * (part.n / n), scatter, seen, infinite)
+
+
+def pieces(shape: tuple[int, ...], gpu: Any = None) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the pieces of a block `(band, y, x)`, row by row."""
+    bands, rows, cols = shape
+    pixels = max(1, (PIECE if gpu is None else 16 * PIECE) // bands)
+    high, wide = max(1, pixels // cols), min(cols, pixels)
+    for y in range(0, rows, high):
+        for x in range(0, cols, wide):
+            yield slice(y, min(y + high, rows)), slice(x, min(x + wide, cols))
+
+
+def in_float64(block: np.ndarray, piece: tuple[slice, slice], bands: np.ndarray) -> np.ndarray:
+    """The spectra `(used band, n)` of a piece in float64, a copy."""
+    part = block[:, piece[0], piece[1]]
+    if len(bands) < len(part):
+        part = part[bands]
+    return np.array(part, dtype=np.float64, order="C").reshape(len(bands), -1)
 
 
 def spectra(block: np.ndarray, bands: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -161,20 +238,43 @@ def spectra(block: np.ndarray, bands: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return values, valid, seen
 
 
-def whiten(values: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Squared length `(n)` of `matrix^T (value - mean)` for `values (band, n)`, which are overwritten."""
-    values -= mean[:, None]
-    gpu = _gpu()
-    if gpu is None:
-        white = matrix.T @ values
-        return np.einsum("rn,rn->n", white, white)
-    return (_to(matrix, gpu).T @ _to(values, gpu)).square().sum(0).cpu().numpy()
+class Whitening(NamedTuple):
+    """Squared length of `matrix^T (value - mean)`, `matrix (band, component)`; lower triangular where `triangular` says so."""
+
+    mean: np.ndarray
+    matrix: np.ndarray
+    triangular: bool
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """`(n)` for `values (band, n)`, which are overwritten; NaN where one of them is not finite."""
+        values -= self.mean[:, None]
+        gpu = _gpu()
+        if gpu is not None:
+            return (_to(self.matrix, gpu).T @ _to(values, gpu)).square().sum(0).cpu().numpy()
+        if not self.triangular:
+            return _squares(self.matrix.T @ values)
+        # half of a triangle times a matrix is nothing: leave most of it out, panel by panel
+        edges = np.linspace(0, len(values), PANELS + 1).astype(int)
+        total = np.zeros(values.shape[1])
+        for a, b in itertools.pairwise(edges):
+            total += _squares(self.matrix.T[a:b, a:] @ values[a:])
+        return total
+
+
+def whitening(mean: np.ndarray, matrix: np.ndarray) -> Whitening:
+    """The whitening by `matrix (band, component)`; a square one is turned, which changes no length, until it is triangular."""
+    square = matrix.shape[0] == matrix.shape[1]
+    return Whitening(mean, np.linalg.qr(matrix.T, mode="r").T if square else matrix, square)
+
+
+def _squares(white: np.ndarray) -> np.ndarray:
+    return np.einsum("rn,rn->n", white, white)
 
 
 def map_pixels(cube: xr.DataArray, bands: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> Any:
     """`score` of every valid pixel, NaN elsewhere: `(y, x)` float64, a Dask array where the cube is one.
 
-    score: takes spectra `(used band, n)` float64, which it may overwrite, and gives `(n)`.
+    score: takes spectra `(used band, n)` float64, which it may overwrite, and gives `(n)`; each column on its own.
     """
     if cube.chunks is None:
         out = np.empty(cube.shape[1:])
@@ -197,16 +297,21 @@ def score_map(cube: xr.DataArray, data: Any, long_name: str, notes: list[str], *
 
 
 def _score_block(block: np.ndarray, bands: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    values, valid, _ = spectra(block, bands)
-    out = np.full(len(valid), np.nan)
-    if valid.any():
-        out[valid] = score(values)
-    return out.reshape(block.shape[1:])
+    out = np.empty(block.shape[1:])
+    for piece in pieces(block.shape, _gpu()):
+        values = in_float64(block, piece, bands)
+        # a pixel that is not finite spoils no other, and its own score: most pieces need not be searched for one
+        with np.errstate(invalid="ignore", over="ignore"):
+            found = score(values)
+        if not np.isfinite(found).all():
+            found[~np.isfinite(in_float64(block, piece, bands)).all(axis=0)] = np.nan
+        out[piece] = found.reshape(out[piece].shape)
+    return out
 
 
 def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
     bands, rows, cols = shape
-    step = max(1, BLOCK // (bands * cols))
+    step = max(1, STRIP // (bands * cols))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 

@@ -28,6 +28,8 @@ from workbench.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
+LARGE = 2**30  # bytes of a file above which its hash is made when it is needed, not when it is opened
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -282,9 +284,14 @@ def _bare(path: Path, truth: str | Path | None, keys: Mapping[str, str] | None, 
     from workbench.data.readers import cube_file, open_file
 
     scene = open_file(path, truth=truth, keys=keys, **how)
-    found = fetching.sha256(cube_file(path))
-    twin = _by_sha256().get(found)
+    pixels = cube_file(path)
     title = str(scene.attrs.get("title") or path.name)
+    if _large(pixels):  # no file of the catalogue; it is hashed when a run on it is recorded (`workbench.scene.file_hash`)
+        about = {"id": path.stem, "title": title, "source": f"file {path.name}", "file": str(pixels.resolve())}
+        scene.attrs = {"simulated": "", **about, **scene.attrs}
+        return scene
+    found = fetching.sha256(pixels)
+    twin = _by_sha256().get(found)
     if twin is None:
         about = {"id": path.stem, "title": title, "source": f"file {path.name}", "sha256": found}
         # what a scene of ours says about itself stays, above all that it is simulated
@@ -292,6 +299,13 @@ def _bare(path: Path, truth: str | Path | None, keys: Mapping[str, str] | None, 
         return scene
     note = f"the file is that of the catalogue entry {twin.id} (same SHA-256)"
     return _signed(scene, twin, id=path.stem, title=title, sha256=found, notes=[note, *twin.notes])
+
+
+def _large(pixels: Path) -> bool:
+    """Whether reading all of a file or folder only to know its hash would keep its user waiting."""
+    size = sum(p.stat().st_size for p in pixels.rglob("*") if p.is_file()) if pixels.is_dir() else pixels.stat().st_size
+    known = {f.bytes for e in _by_sha256().values() for f in e.files}
+    return size > LARGE and size not in known
 
 
 def _signed(scene: xr.Dataset, entry: Hyperspectral, *, id: str, title: str, sha256: str, notes: list[str]) -> xr.Dataset:

@@ -3,14 +3,19 @@
     w = windows({"y": 100, "x": 100}, size=48, overlap=8)
     quiet = stitch((network(t[None])[0] for t in samples(scene, w)), w, like=scene.hsi)
 
+    for t in samples(scene, shuffled(w, seed=epoch), prefetch=4):     # training: an order of its own for every epoch
+        ...
+
 This is the single door from labelled arrays into torch. Tiles pass one at a time, so a cube larger than memory can be
 cut; the stitched result is held in memory. The last, smaller strips are kept.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,8 +60,16 @@ def _line(n: int, size: int, overlap: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in starts]
 
 
-def samples(cube: xr.Dataset | xr.DataArray, at: Iterable[Window]) -> Iterator[torch.Tensor]:
-    """One float32 tensor (C, H, W) for each window, read from disk when its turn comes; a scene gives its `hsi`.
+def shuffled(at: Sequence[Window], seed: int) -> list[Window]:
+    """The windows in an order that depends on their number and the seed alone."""
+    return [at[i] for i in np.random.default_rng(seed).permutation(len(at))]
+
+
+def samples(cube: xr.Dataset | xr.DataArray, at: Iterable[Window], *, prefetch: int = 0) -> Iterator[torch.Tensor]:
+    """One float32 tensor (C, H, W) for each window, in their order; a scene gives its `hsi`.
+
+    prefetch: how many windows a thread reads ahead while the caller works; with 0 each is read when its turn comes. The tensors
+        are the same. The thread ends with the iterator, also one that is closed early or whose file breaks.
 
     The tensors are copies: writing into one does not touch the scene. Missing pixels stay NaN.
     Raises InputError for a scene without `hsi`, or an array that is not (band, y, x) in some order.
@@ -67,14 +80,32 @@ def samples(cube: xr.Dataset | xr.DataArray, at: Iterable[Window]) -> Iterator[t
         cube = cube["hsi"]
     if cube.ndim != 3 or not {"y", "x"} <= set(cube.dims):
         raise InputError(f"Tiles are cut from an array with dims (band, y, x); this one has {tuple(cube.dims)}.")
-    return _samples(cube.transpose(..., "y", "x"), at)
+    if prefetch < 0:
+        raise InputError(f"samples cannot read {prefetch} windows ahead; give prefetch=0 or more.")
+    cube = cube.transpose(..., "y", "x")
+    return _ahead(cube, at, prefetch) if prefetch else (_cut(cube, window) for window in at)
 
 
-def _samples(cube: xr.DataArray, at: Iterable[Window]) -> Iterator[torch.Tensor]:
+def _cut(cube: xr.DataArray, window: Window) -> torch.Tensor:
     import torch
 
-    for window in at:
-        yield torch.from_numpy(np.array(cube.isel(window).values, dtype=np.float32, order="C"))
+    return torch.from_numpy(np.array(cube.isel(window).values, dtype=np.float32, order="C"))
+
+
+def _ahead(cube: xr.DataArray, at: Iterable[Window], prefetch: int) -> Iterator[torch.Tensor]:
+    """A window is asked for as another is handed out, so `prefetch` of them are read or being read at any time."""
+    left, waiting = iter(at), deque[Future]()
+    with ThreadPoolExecutor(1, "workbench-tiles") as reader:
+        try:
+            while True:
+                more = islice(left, prefetch + 1 - len(waiting))
+                waiting.extend(reader.submit(_cut, cube, window) for window in more)
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def stitch(tiles: Iterable[Any], at: Sequence[Window], like: xr.DataArray) -> xr.DataArray:

@@ -9,19 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from pydantic import Field, field_validator
 
 from workbench.baselines import anomaly
-from workbench.baselines.local_rx import by_rows
+from workbench.baselines import local_rx as local
+from workbench.baselines.moments import Background, background_by_rows
 from workbench.config import Settings
+from workbench.data.readers import refuse_bands
+from workbench.engines import cluster
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.metrics.anomaly import add_metrics
 from workbench.scene import PROVENANCE, require
 
-# A running score: yields how many rows are done, first 0 when the input is found to be usable; returns the map.
-Scoring = Generator[int, None, xr.DataArray]
+# A running score: yields `("read", rows)` for the statistics, `("rows", rows)` that are scored, and `("blocks", rows)`
+# where these depend on how a cube is chunked, which is not told of a small one; returns the map.
+Scoring = Generator[tuple[str, int], None, xr.DataArray]
+BIG = 2**28  # bytes of a cube above which the reading for its statistics is reported, and of a map above which it stays lazy
 
 
 class RxConfig(Settings):
@@ -59,18 +65,24 @@ class LocalConfig(Settings):
 
 
 class Room:
-    """One detector as a method. `scoring(cube, config)` computes the map and says how far it is."""
+    """One detector as a method. `scoring(cube, config, hold)` computes the map and says how far it is; it stays lazy unless
+    it is to be held in memory.
+    """
 
     NEEDS = ("hsi",)
+    VALIDATES = True  # unusable pixels are refused here, in the pass that reads all of them anyway
 
     def __init__(
-        self, name: str, about: str, config: type[Settings], scoring: Callable[[xr.DataArray, Any], Scoring]
+        self, name: str, about: str, config: type[Settings], scoring: Callable[[xr.DataArray, Any, bool], Scoring]
     ) -> None:
         self.__doc__ = about
         self.name, self.Config, self._scoring = name, config, scoring
 
     def run(self, scene: xr.Dataset, config: Settings) -> Trace:
         """Events: `rows` done of all, and at the last step the map `score (y, x)` and, where there is truth, its `auc`.
+
+        Of a large cube also `read`, the rows read for the statistics, in a first pass of as many steps. A map that is itself
+        too large to hold, without a truth to compare it with, is returned lazy: it is computed as it is written.
 
         Raises InputError for a scene without `hsi (band, y, x)` or one that the detector cannot work on.
         """
@@ -81,53 +93,103 @@ class Room:
                 f"{self.name} works on one image, hsi (band, y, x); this one has {cube.sizes['sample']} chips. "
                 "Choose one: scene.isel(sample=0)."
             )
-        height = cube.sizes["y"]
-        scoring = self._scoring(cube, config)
+        height, big = cube.sizes["y"], cube.nbytes > BIG
+        first = height if big else 0  # steps before the scoring
+        hold = cube.chunks is None or "truth" in scene or 8 * height * cube.sizes["x"] <= BIG
+        scoring = self._scoring(cube, config, hold)
         while True:
             try:
-                rows = next(scoring)
+                kind, rows = next(scoring)
             except StopIteration as end:
                 score = end.value
                 break
-            if rows < height:
-                yield Event(rows, {"rows": float(rows)}, of=height)
+            except OSError as error:
+                raise InputError(f"The pixels cannot be read ({error}); the file is damaged or has gone.") from None
+            if rows < height and (big or kind == "rows"):
+                before, kind = (0, kind) if kind == "read" else (first, "rows")
+                yield Event(before + rows, {kind: float(rows)}, of=first + height)
         result = xr.Dataset({"score": score}, attrs={k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs})
         result.attrs["method"] = self.name
+        if not hold:
+            return Outcome(result)
         result = add_metrics(result, scene.get("truth"))
         scalars = {"rows": float(height), "rank": float(score.attrs["rank"])}
         if "auc" in result:
             scalars["auc"] = float(result["auc"])
-        yield Event(height, scalars, {"score": score}, of=height)
+        yield Event(first + height, scalars, {"score": score}, of=first + height)
         return Outcome(result)
 
 
-def _whole(detector: Callable[..., xr.DataArray], *settings: str) -> Callable[[xr.DataArray, Any], Scoring]:
-    """The running score of a detector that takes the scene in one go, given these settings of its config by name."""
+def _background(cube: xr.DataArray, who: str) -> Generator[tuple[str, int], None, Background]:
+    """Statistics of a cube without empty bands and infinite values, which are refused."""
+    steps = background_by_rows(cube, who)
+    while True:
+        try:
+            rows = next(steps)
+        except StopIteration as end:
+            found = end.value
+            break
+        yield "read", rows
+    refuse_bands(found.empty, found.infinite)
+    return found
 
-    def scoring(cube: xr.DataArray, config: Settings) -> Scoring:
-        score = detector(cube, **{name: getattr(config, name) for name in settings})
-        yield 0
-        return score.compute()
+
+def _held(score: xr.DataArray) -> Scoring:
+    """A lazy map, computed block by block."""
+    if score.chunks is None:
+        return score
+    out = np.empty(score.shape)
+    for where, block in cluster.blocks(score.data):
+        out[where] = block
+        if where[1].stop == score.shape[1]:
+            yield "blocks", where[0].stop
+    return score.copy(data=out)
+
+
+def _whole(who: str, detector: Callable[..., xr.DataArray], *settings: str) -> Callable[[xr.DataArray, Any, bool], Scoring]:
+    """The running score of a detector with one background for all, given these settings of its config by name."""
+
+    def scoring(cube: xr.DataArray, config: Settings, hold: bool) -> Scoring:
+        found = yield from _background(cube, who)
+        score = detector(cube, found, **{name: getattr(config, name) for name in settings})
+        yield "rows", 0
+        return (yield from _held(score)) if hold else score
 
     return scoring
 
 
-def _local(cube: xr.DataArray, config: LocalConfig) -> Scoring:
-    return by_rows(cube, config.inner, config.outer)
+def _local(cube: xr.DataArray, config: LocalConfig, hold: bool) -> Scoring:
+    local.check(cube, config.inner, config.outer)
+    found = yield from _background(cube, "local_rx")
+    shared = local.shared_of(cube, found, config.inner, config.outer)
+    yield "rows", 0
+    if not hold:
+        return local.lazy_against(cube, shared)
+    rows = local.rows_against(cube, shared)
+    while True:
+        try:
+            done = next(rows)
+        except StopIteration as end:
+            return end.value
+        yield "rows", done
 
 
-rx = Room("rx", "Global RX: squared Mahalanobis distance from the mean of the scene.", RxConfig, _whole(anomaly.rx))
+rx = Room(
+    "rx", "Global RX: squared Mahalanobis distance from the mean of the scene.", RxConfig, _whole("rx", anomaly.rx_against)
+)
 ridge_rx = Room(
     "ridge-rx",
     "RX with regularised covariance: every principal variance raised by a fraction of the largest.",
     RidgeConfig,
-    _whole(anomaly.ridge_rx, "ridge"),
+    _whole("ridge_rx", anomaly.ridge_rx_against, "ridge"),
 )
-pca_rx = Room("pca-rx", "RX on the leading principal components.", PcaConfig, _whole(anomaly.pca_rx, "components"))
+pca_rx = Room(
+    "pca-rx", "RX on the leading principal components.", PcaConfig, _whole("pca_rx", anomaly.pca_rx_against, "components")
+)
 rp_rx = Room(
     "rp-rx",
     "RX on a few random linear combinations of the bands.",
     ProjectionConfig,
-    _whole(anomaly.random_projection_rx, "components", "seed"),
+    _whole("random_projection_rx", anomaly.random_projection_rx_against, "components", "seed"),
 )
 local_rx = Room("local-rx", "Dual-window local RX: mean and covariance of a ring around each pixel.", LocalConfig, _local)

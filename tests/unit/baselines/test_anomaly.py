@@ -114,7 +114,7 @@ def test_merged_moments_equal_those_of_the_whole(monkeypatch):
     cube = random_cube(rows=30)
     cube.values[:, 3:12] += 1e6  # a part far from the rest: a naive sum of squares would lose seven digits
     values = cube.values.reshape(7, -1)
-    monkeypatch.setattr(m, "BLOCK", 7 * 11 * 4)  # strips of four rows
+    monkeypatch.setattr(m, "PIECE", 7 * 11 * 4)  # pieces of four rows
     bands, found = m.moments(cube)
     assert bands.tolist() == list(range(7))
     assert found.n == 330
@@ -179,7 +179,7 @@ def test_pixel_coordinates_and_crs_are_kept():
         (random_cube().values, "found a ndarray"),
         (random_cube().astype(complex), "found complex128"),
         (random_cube()[:, :0], "at least one band and one pixel"),
-        (random_cube() * 0 + 3, "all 99 valid pixels of this cube are equal"),
+        (random_cube() * 0 + 3, "this cube is constant: all 99 valid pixels of it are equal"),
         (random_cube() * np.nan, "No band is left"),
         (random_cube().assign_coords(good=("band", [False] * 7)), "No band is left"),
         (random_cube().where(np.arange(99).reshape(9, 11) == 5), "found 1 in 7 bands"),

@@ -11,6 +11,7 @@ import xarray as xr
 from workbench.baselines import local_rx as module
 from workbench.baselines import moments
 from workbench.baselines.anomaly import local_rx
+from workbench.engines import blas
 from workbench.errors import InputError
 
 
@@ -172,7 +173,7 @@ def drain(rows):
 
 def test_many_threads_give_the_same(monkeypatch):
     expected = local_rx(random_cube(), 3, 9)
-    monkeypatch.setattr(module, "_blas_threads", lambda: 4)
+    monkeypatch.setattr(blas, "threads", lambda: 4)
     xr.testing.assert_identical(local_rx(random_cube(), 3, 9), expected)
 
 
@@ -183,7 +184,7 @@ def test_blas_threads_are_given_back_when_calls_overlap():
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
     with threadpool_limits(2, user_api="blas"):
-        first, second = module._one_blas_thread(), module._one_blas_thread()
+        first, second = blas.one_thread(), blas.one_thread()
         first.__enter__()
         second.__enter__()
         assert set(now()) == {1}

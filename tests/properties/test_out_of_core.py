@@ -1,0 +1,100 @@
+"""A cube that is worked through block by block gives what the cube in memory gives, however it is cut."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from workbench.baselines import moments as m
+from workbench.baselines.anomaly import local_rx, pca_rx, random_projection_rx, ridge_rx, rx
+from workbench.engines import cluster
+
+DETECTORS = {
+    "rx": rx,
+    "ridge-rx": lambda cube: ridge_rx(cube, 1e-3),
+    "pca-rx": lambda cube: pca_rx(cube, 2),
+    "rp-rx": lambda cube: random_projection_rx(cube, 2, seed=1),
+    "local-rx": lambda cube: local_rx(cube, 3, 7),
+}
+
+
+@st.composite
+def cut(draw, length):
+    """Chunks of an axis: any, equal or not."""
+    marks = draw(st.sets(st.integers(1, length - 1), max_size=5)) if length > 1 else set()
+    return tuple(np.diff([0, *sorted(marks), length]).tolist())
+
+
+@st.composite
+def cubes(draw):
+    """(cube in memory, the same in blocks): odd sizes, missing pixels, an empty or a bad band, integers, a far offset."""
+    bands, rows, cols = draw(st.integers(2, 6)), draw(st.integers(9, 16)), draw(st.integers(9, 16))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    values = rng.gamma(2.0, size=(bands, rows, cols)) + draw(st.sampled_from([0.0, 1000.0]))
+    if draw(st.booleans()):
+        values = np.round(100 * values).astype(np.int16 if draw(st.booleans()) else np.float32)
+    coords = {}
+    if values.dtype.kind == "f":
+        for _ in range(draw(st.integers(0, 4))):
+            values[rng.integers(bands), rng.integers(rows), rng.integers(cols)] = rng.choice([np.nan, np.inf])
+        if bands > 3 and draw(st.booleans()):
+            values[1] = np.nan
+    if bands > 3 and draw(st.booleans()):
+        coords["good"] = ("band", np.arange(bands) != 2)
+    cube = xr.DataArray(values, dims=("band", "y", "x"), coords=coords)
+    chunks = tuple(draw(cut(n)) for n in values.shape)
+    return cube, cube.copy(data=da.from_array(values, chunks=chunks))
+
+
+def through(score):
+    """The map as a run computes it: block by block, in order."""
+    out = np.full(score.shape, -1.0)
+    for where, block in cluster.blocks(score.data):
+        out[where] = block
+    return out
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@settings(max_examples=40)
+@given(cubes())
+def test_blocks_of_any_shape_give_the_score_in_memory(name, both):
+    cube, blocked = both
+    score = DETECTORS[name](blocked)
+    assert score.chunks is not None
+    np.testing.assert_allclose(through(score), DETECTORS[name](cube).values, rtol=1e-9, atol=1e-12)
+
+
+@given(cubes(), st.integers(1, 200))
+def test_pieces_do_not_matter_and_are_merged_to_the_moments_of_all(both, size):
+    cube, blocked = both
+    before, m.PIECE = m.PIECE, size
+    try:
+        found = [m.moments(cube), m.moments(blocked)]
+    finally:
+        m.PIECE = before
+    bands = found[0][0]
+    flat = cube.values.reshape(cube.sizes["band"], -1)[bands].astype(float)
+    flat = flat[:, np.isfinite(flat).all(axis=0)]
+    for used, moments in found:
+        assert used.tolist() == bands.tolist()
+        assert moments.n == flat.shape[1]
+        np.testing.assert_allclose(moments.mean, flat.mean(1), rtol=1e-13)
+        np.testing.assert_allclose(moments.scatter, np.cov(flat) * (moments.n - 1), rtol=1e-9, atol=1e-9)
+
+
+@given(st.integers(1, 7), st.integers(1, 40), st.integers(1, 40), st.integers(1, 300))
+@example(3, 1, 40, 1)
+def test_pieces_cover_a_block_once(bands, rows, cols, size):
+    before, m.PIECE = m.PIECE, size
+    seen = np.zeros((rows, cols), int)
+    try:
+        for y, x in m.pieces((bands, rows, cols)):
+            seen[y, x] += 1
+            assert bands * (y.stop - y.start) * (x.stop - x.start) <= max(size, bands)
+    finally:
+        m.PIECE = before
+    assert (seen == 1).all()

@@ -1,0 +1,209 @@
+"""A map written as it is computed: to Zarr, or to a cloud-optimised GeoTIFF, never more than some rows of it in memory.
+
+    for rows in write_cog(score, "score.tif", cluster.blocks):      # rows written so far
+        ...
+
+`blocks` goes through a lazy array: it yields where each block lies, row by row, and what is in it; the function of that name
+in `workbench.engines.cluster` does. Both files are written under another name and renamed when they are whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.errors import InputError
+from workbench.runs import plain
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+TILE = 512  # pixels a side of a chunk or tile in a file
+CACHE = 64  # MB that GDAL may keep; by default a twentieth of the machine's memory
+OVERVIEW = 1024  # pixels a side of an overview, at most
+OVER = "_overview"  # what the overview of a map is called behind its name
+
+_THERE = "{path} is there already and nothing is overwritten; choose another name."
+Blocks = Callable[[Any], Iterator[tuple[tuple[slice, ...], np.ndarray]]]
+
+
+def strips(array: Any, blocks: Blocks) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, rows) of a map `(y, x)`, from top to bottom: as many whole rows at a time as fill lines of tiles."""
+    height, width = array.shape
+    if isinstance(array, np.ndarray):
+        yield from ((start, array[start : start + TILE]) for start in range(0, height, TILE))
+        return
+    held: list[np.ndarray] = []
+    start = 0
+    line = np.empty((0, width), array.dtype)
+    for (y, x), block in blocks(array):
+        if x.start == 0:
+            line = np.empty((y.stop - y.start, width), array.dtype)
+        line[:, x] = block
+        if x.stop == width:
+            held.append(line)
+            ready = sum(map(len, held))
+            ready -= 0 if y.stop == height else ready % TILE
+            if ready:
+                rows = np.concatenate(held)
+                yield start, rows[:ready]
+                held, start = [rows[ready:]], start + ready
+
+
+class Overview:
+    """The largest finite value of every few pixels of a map, gathered as the map goes by; NaN where there is none."""
+
+    def __init__(self, shape: tuple[int, int]):
+        self.step = max(1, -(-max(shape) // OVERVIEW))
+        self.values = np.full([-(-n // self.step) for n in shape], np.nan)
+
+    def add(self, start: int, rows: np.ndarray) -> None:
+        """rows: (row, x), the first of which is row `start` of the map."""
+        across = np.fmax.reduceat(rows, np.arange(0, rows.shape[1], self.step), axis=1)
+        group = (start + np.arange(len(rows))) // self.step
+        firsts = np.flatnonzero(np.r_[True, np.diff(group) > 0])
+        place = slice(group[0], group[-1] + 1)
+        self.values[place] = np.fmax(self.values[place], np.fmax.reduceat(across, firsts, axis=0))
+
+    def like(self, map_: xr.DataArray) -> xr.DataArray:
+        """The overview as a map, with the coordinates of each group's first pixel."""
+        few = map_.isel({dim: slice(None, None, self.step) for dim in map_.dims})
+        return few.copy(data=self.values).assign_attrs(step=self.step)
+
+
+def write_zarr(result: xr.Dataset, folder: Path, blocks: Blocks) -> Generator[int, None, None]:
+    """Write a result with lazy maps `(y, x)` as Zarr v3, yielding rows written, of all maps together.
+
+    Beside each lazy map lies its overview, `<name>_overview`, on dims of its own.
+    Raises InputError when there is something at `folder` already.
+    """
+    import zarr
+
+    partial = _partial(folder)
+    lazy = [str(name) for name, v in result.data_vars.items() if v.chunks is not None]
+    over = {name: Overview(result[name].shape) for name in lazy}  # type: ignore[arg-type]
+    whole = result.copy()
+    for name in lazy:
+        whole[name + OVER] = _apart(over[name].like(result[name]))
+    for variable in whole.variables.values():
+        variable.attrs = plain(variable.attrs)
+        variable.encoding = {}
+    whole.attrs = plain(whole.attrs)
+    chunks = {name: {"chunks": tuple(min(TILE, n) for n in result[name].shape)} for name in lazy}
+    whole.to_zarr(partial, compute=False, consolidated=False, zarr_format=3, encoding=chunks, safe_chunks=False)
+    done = 0
+    for name in lazy:
+        map_ = zarr.open_array(partial / name, mode="r+")
+        for start, rows in strips(result[name].data, blocks):
+            map_[start : start + len(rows)] = rows
+            over[name].add(start, rows)
+            yield done + start + len(rows)
+        zarr.open_array(partial / (name + OVER), mode="r+")[:] = over[name].values
+        done += result.sizes["y"]
+    os.replace(partial, folder)
+
+
+def _apart(map_: xr.DataArray) -> xr.DataArray:
+    """On dims that no other variable has."""
+    own = {dim: f"{dim}{OVER}" for dim in map_.dims}
+    bare = map_.reset_coords(drop=True)
+    return bare.drop_vars([c for c in bare.coords if c not in bare.dims]).rename(own)
+
+
+def write_cog(score: xr.DataArray, path: Path, blocks: Blocks) -> Generator[int, None, None]:
+    """Write a map `(y, x)` as a cloud-optimised GeoTIFF in its own dtype, yielding rows written.
+
+    With overviews (means), NaN as nodata, and the CRS and transform that rioxarray finds on the map.
+    Raises InputError for a map that is not `(y, x)`, or when there is something at `path` already.
+    """
+    import rasterio.shutil
+    import rioxarray  # noqa: F401  (gives score.rio)
+
+    if score.dims != ("y", "x"):
+        raise InputError(f"A GeoTIFF is made of a map (y, x); {score.name or 'this'} has dims {score.dims}.")
+    height, width = score.shape
+    partial, flat = _partial(path), path.with_name(path.name + ".strips")
+    about: dict[str, Any] = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": score.dtype.name}
+    about |= {"tiled": True, "blockxsize": TILE, "blockysize": TILE, "bigtiff": "if_safer"}
+    if score.dtype.kind == "f":
+        about["nodata"] = np.nan
+    if "spatial_ref" in score.coords and score.rio.crs is not None:
+        about |= {"crs": score.rio.crs, "transform": score.rio.transform()}
+    try:
+        _create(flat, about, str(score.attrs.get("long_name") or score.name or "score"))
+        for start, rows in strips(score.data, blocks):
+            _append(flat, start, rows)
+            yield start + len(rows)
+        predictor = "FLOATING_POINT" if score.dtype.kind == "f" else "STANDARD"
+        with rasterio.Env(GDAL_CACHEMAX=CACHE):
+            how = {"compress": "DEFLATE", "predictor": predictor, "overview_resampling": "AVERAGE", "bigtiff": "IF_SAFER"}
+            rasterio.shutil.copy(flat, partial, driver="COG", **how)
+        os.replace(partial, path)
+    finally:
+        flat.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def check_map(path: Path) -> None:
+    """Raise InputError unless a map can be written at `path`: .tif, .tiff or .zarr in a folder that is there, and nothing yet."""
+    if path.suffix.lower() not in (".tif", ".tiff", ".zarr"):
+        raise InputError(f"A map is written as .tif (cloud-optimised GeoTIFF) or .zarr, not as {path.name}.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} to write {path.name} into; make it first.")
+    if path.exists():
+        raise InputError(_THERE.format(path=path))
+
+
+def write_map(result: xr.Dataset, path: Path, blocks: Blocks) -> None:
+    """Write the `score` of a result to a .tif or .zarr."""
+    if "score" not in result:
+        raise InputError(f"This method leaves no score map to write to {path.name}; it gives {', '.join(map(str, result.data_vars))}.")
+    about = {k: v for k, v in result.attrs.items() if v}
+    if path.suffix.lower() != ".zarr":
+        steps = write_cog(result["score"], path, blocks)
+    else:
+        steps = write_zarr(result[["score"]].assign_attrs(about), path, blocks)
+    for _ in steps:
+        pass
+
+
+def _create(path: Path, about: Mapping[str, Any], text: str) -> None:
+    with _opened(path, "w", sparse_ok=True, **about) as file:
+        file.set_band_description(1, text)
+
+
+def _append(path: Path, start: int, rows: np.ndarray) -> None:
+    """Opened anew for every line of tiles, because only closing brings what was written out of GDAL's memory."""
+    from rasterio.windows import Window
+
+    with _opened(path, "r+") as file:
+        file.write(rows, 1, window=Window(0, start, rows.shape[1], len(rows)))
+
+
+@contextlib.contextmanager
+def _opened(path: Path, mode: str, **about: Any) -> Iterator[Any]:
+    """The file in GDAL, which may keep little of it; without the warning about one that has no map: many scenes have none."""
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=CACHE):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, mode, **about) as file:
+            yield file
+
+
+def _partial(path: Path) -> Path:
+    """The name that a file or folder has while it is written; what an interrupted writer left there is removed."""
+    if path.exists():
+        raise InputError(_THERE.format(path=path))
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.unlink(missing_ok=True)
+    return partial

@@ -1,0 +1,169 @@
+"""Dask: tasks and blocks of lazy arrays, computed in order and a few ahead, by threads of this process or by a cluster.
+
+    for where, block in blocks(score.data):       # (slice, slice), ndarray; never more than a few blocks in memory
+        out[where] = block
+
+A `dask.distributed.Client` that is active is used as it is; `connected("tcp://host:8786")` makes one. Otherwise threads of this
+process do the work, one more than BLAS may use, so that one can wait for the disk. Results come in the order of the
+tasks, whoever finished first: sums over them round alike on one thread and on a hundred workers. What is asked for one
+at a time is also the progress: nobody has to look at a scheduler.
+
+A worker that dies is Dask's affair: its tasks are given to another. Nothing is left behind when an iterator is closed early.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, pairwise, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.engines import blas
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from dask.delayed import Delayed
+    from distributed import Client
+
+AHEAD = 2  # tasks of each thread of the cluster that may wait to be taken
+PATIENCE = 30.0  # seconds for a scheduler to answer and for its first worker
+
+
+def active() -> Client | None:
+    """The client of `dask.distributed` that is at work in this process, or None. Imports nothing."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        return distributed.Client.current(allow_global=True)
+    except ValueError:
+        return None
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """A client of the scheduler at `address` (`tcp://host:8786`), active until the block is left.
+
+    Raises InputError when distributed is not installed, nobody answers, or no worker is there within half a minute.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            "Working on a cluster needs dask.distributed: pip install 'workbench[cluster]', here and on its workers."
+        ) from None
+    try:
+        # a client that fails to connect leaves itself behind as Dask's default scheduler; one that is not to be it does not
+        Client(address, timeout=PATIENCE, set_as_default=False).close()
+    except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
+        raise InputError(
+            f"No Dask scheduler answers at {address!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__}). "
+            "Start one with `dask scheduler`, and give its address as tcp://HOST:8786."
+        ) from None
+    with Client(address, timeout=PATIENCE, set_as_default=True) as client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError:
+            raise InputError(
+                f"The scheduler at {address} has no workers; start some with `dask worker {address}`."
+            ) from None
+        yield client
+
+
+def blocks(array: da.Array) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """Where each block of a Dask array lies and what is in it, in the order of the array."""
+    edges = [np.cumsum((0, *sizes)).tolist() for sizes in array.chunks]
+    places = product(*([slice(a, b) for a, b in pairwise(e)] for e in edges))
+    yield from zip(places, results(array.to_delayed().ravel().tolist()), strict=True)
+
+
+def results(tasks: Sequence[Delayed]) -> Iterator[Any]:
+    """What each of the tasks gives, in their order. Of what is done before its turn, only a few results are held.
+
+    An exception of a task is raised at its turn.
+    """
+    import dask
+
+    if not tasks:
+        return
+    made = dask.optimize(*tasks)  # once for all: tasks that are asked for one at a time would each search the whole graph
+    graph = dict(made[0].__dask_graph__())
+    keys = [task.key for task in made]
+    client = active()
+    yield from _on_cluster(client, graph, keys) if client is not None else _on_threads(graph, keys)
+
+
+def workers() -> int:
+    """How many tasks run side by side in this process."""
+    import dask
+
+    if dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded"):
+        return 0
+    return int(dask.config.get("num_workers", None) or blas.threads() + 1)
+
+
+def _on_threads(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Iterator[Any]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    side_by_side = workers()
+    if side_by_side == 0:
+        yield from (_compute(graph, key) for key in keys)
+        return
+    left, waiting = iter(keys), deque[Any]()
+    with ThreadPoolExecutor(side_by_side, "workbench-block") as pool:
+        try:
+            while True:
+                waiting.extend(pool.submit(_alone, graph, key) for key in islice(left, side_by_side + 1 - len(waiting)))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _alone(graph: Mapping[Any, Any], key: Any) -> Any:
+    with blas.one_thread():
+        return _compute(graph, key)
+
+
+def _compute(graph: Mapping[Any, Any], key: Any) -> Any:
+    """One task with all it needs, in this thread."""
+    import dask
+    from dask.optimization import cull
+
+    return dask.get(cull(graph, [key])[0], key)
+
+
+def _on_cluster(client: Client, graph: Mapping[Any, Any], keys: Sequence[Any]) -> Iterator[Any]:
+    from concurrent.futures import CancelledError
+
+    from dask.delayed import Delayed
+    from dask.optimization import cull
+
+    left, waiting = iter(keys), deque[Any]()
+    try:
+        while True:
+            room = max(2, AHEAD * sum(client.nthreads().values())) if len(waiting) < 2 else 0
+            more = [Delayed(key, cull(graph, [key])[0]) for key in islice(left, room)]
+            if more:
+                waiting.extend(client.compute(more))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    except (CancelledError, OSError) as error:  # a scheduler that is gone takes back what it had promised
+        if client.status == "running" and not isinstance(error, CancelledError):
+            raise
+        raise InputError(f"The cluster at {_address(client)} is lost ({error}); start it again, and the run anew.") from None
+    finally:
+        if waiting and client.status == "running":
+            client.cancel(list(waiting))
+
+
+def _address(client: Client) -> str:
+    return str(client.scheduler.address) if client.scheduler is not None else "an unknown address"
