@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from workbench import provenance
 from workbench.errors import InputError
 
 app = typer.Typer(
@@ -42,6 +44,9 @@ SchedulerOpt = Annotated[
 ]
 MapOpt = Annotated[
     Path | None, typer.Option("--map", help="also write the score there: .tif (cloud-optimised GeoTIFF) or .zarr")
+]
+CellTimeoutOpt = Annotated[
+    int | None, typer.Option("--cell-timeout", min=1, help="seconds that a cell of the notebook may take")
 ]
 DeviceOpt = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")]
 
@@ -210,6 +215,7 @@ def report(
     truth: TruthOpt = None,
     key: KeyOpt = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="a few steps only, to see that everything works")] = False,
+    cell_timeout: CellTimeoutOpt = None,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
     device: DeviceOpt = None,
@@ -217,15 +223,53 @@ def report(
     """Execute the method's notebook with Papermill and export it: report.ipynb and report.html in the run folder."""
     from workbench import runs
     from workbench.execution import RUNS
+    from workbench.reporting import NotebookFailed
     from workbench.reporting import report as make
 
     _choose(device)
     folder = out or runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)
-    page = make(
-        method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key"), smoke=smoke, progress=not quiet
-    )
+    options: dict[str, Any] = {"smoke": smoke, "cell_timeout": cell_timeout, "progress": not quiet}
+    try:
+        page = make(method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key"), **options)
+    except NotebookFailed as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     print(f"report: {page}", file=sys.stderr)
     _finish(folder, runs.metrics(folder), json_)
+
+
+@app.command()
+def sweep(
+    notebook: Annotated[str, typer.Argument(help="anomaly, coresets, gradients, ..., or the path of an .ipynb")],
+    grid: Annotated[Path, typer.Argument(help="YAML file with parameters, grid and seeds; see docs/sweeps.md")],
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="cells made at a time")] = 1,
+    on: Annotated[
+        str | None, typer.Option("--on", help="tcp://host:port of a Dask scheduler whose workers share the folder")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the sweep (default: runs/sweep-NOTEBOOK-GRID)")
+    ] = None,
+    memory: Annotated[float | None, typer.Option("--memory", min=0.1, help="GB of memory that a cell may have")] = None,
+    cell_timeout: CellTimeoutOpt = None,
+    json_: JsonOpt = False,
+    quiet: QuietOpt = False,
+    device: DeviceOpt = None,
+) -> None:
+    """Execute a notebook for every combination of a grid; made again, only what is missing or stale is done."""
+    from workbench.sweeps import sweep as make
+
+    _choose(device)
+    done = make(notebook, grid, out, jobs=jobs, on=on, memory_gb=memory, cell_timeout=cell_timeout, progress=not quiet)
+    finished = len(done.rows) - len(done.failed)
+    if json_:
+        print(json.dumps({"sweep": str(done.folder), "finished": finished, "made": done.made, "rows": done.rows}))
+    else:
+        print(f"{finished} of {len(done.rows)} cells finished, {done.made} made now\ntable: {done.table}")
+    for row in done.failed:
+        name = " ".join(f"{k}={v}" for k, v in row["varied"].items())
+        print(f"workbench: cell {name} ({row['key']}): {row['status']}: {row['error']}", file=sys.stderr)
+    if done.failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -287,6 +331,7 @@ def _finish(folder: Path, numbers: dict[str, float], as_json: bool) -> None:
 
 def main() -> NoReturn:
     """Entry point: an InputError becomes one message and exit code 2."""
+    os.environ.setdefault(provenance.COMMAND, shlex.join(["workbench", *sys.argv[1:]]))
     try:
         app(standalone_mode=True)
     except InputError as error:

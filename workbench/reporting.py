@@ -9,10 +9,12 @@ says what is left to do of a run, and `Claim` what mean and spread allow to be s
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,7 +28,7 @@ import numpy as np
 
 from workbench import runs
 from workbench.config import override
-from workbench.errors import InputError
+from workbench.errors import InputError, did_you_mean
 from workbench.event import Event, Outcome, Trace, drain
 from workbench.execution import RUNS, about_scene, resume, start
 from workbench.live import Live
@@ -77,12 +79,13 @@ def report(
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
     smoke: bool = False,
+    cell_timeout: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Execute the method's notebook on the scene and give the path of `report.html`.
 
     The folder also gets `report.ipynb`, `metrics.json` and one run folder per run; by default it is a new one under
-    `runs/`. smoke: a few steps only. progress: a bar on standard error.
+    `runs/`. smoke: a few steps only. cell_timeout: seconds that a cell may take. progress: a bar on standard error.
 
     Raises InputError for what the user gave that cannot be used, before anything is written; NotebookFailed, naming the
     cell, for a defect of ours. Either way the notebook is kept as far as it came.
@@ -105,11 +108,47 @@ def report(
     }
     about = _check(request)
     notebook = resource("notebooks") / f"{NOTEBOOKS[method]}.ipynb"
-    parameters = {**request, "truth": str(truth or ""), "run_dir": str(folder.resolve()), "interactive": False}
+    parameters = {**request, "truth": str(truth or "")}
     title = f"{method} on {about['scene'].get('title', scene)}"
-    runs.create(folder, about)
-    drain(runs.record(_execution(notebook, parameters, folder, title, progress), folder))
+    runs.create(folder, {**about, "notebook": about_notebook(notebook, parameters)})
+    drain(runs.record(execution(notebook, parameters, folder, title, cell_timeout=cell_timeout, progress=progress), folder))
     return folder / "report.html"
+
+
+def about_notebook(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run.json` keeps of a notebook: where it is, the hash of its cells, and the parameters it was given."""
+    shipped = notebook.parent.resolve() == resource("notebooks").resolve()
+    name = notebook.stem if shipped else str(notebook.resolve())
+    return {"name": name, "sha256": notebook_hash(notebook), "parameters": dict(parameters)}
+
+
+def find_notebook(name: str | Path) -> Path:
+    """The file of a notebook, from its path or from the stem of one of ours.
+
+    Raises InputError for one that is not there.
+    """
+    ours = {p.stem: p for p in sorted(resource("notebooks").glob("*.ipynb"))}
+    path = Path(name).expanduser()
+    if str(name) in ours:
+        return ours[str(name)]
+    if path.suffix != ".ipynb" or not path.is_file():
+        raise InputError(
+            f"There is no notebook {str(name)!r}; give the path of an .ipynb file, or one of {', '.join(ours)}."
+            + did_you_mean(path.stem, ours)
+        )
+    return path
+
+
+def notebook_hash(notebook: Path) -> str:
+    """SHA-256 of what a notebook does: its cells' sources and tags, whatever outputs are stored beside them."""
+    import hashlib
+
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        does = [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in cells]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{notebook} cannot be read as a notebook ({type(error).__name__}: {error}).") from None
+    return hashlib.sha256(json.dumps(does).encode()).hexdigest()
 
 
 def _check(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,10 +189,25 @@ def _examine(
     }
 
 
-def _execution(notebook: Path, parameters: Mapping[str, Any], folder: Path, title: str, progress: bool) -> Trace:
-    """Execute, export, and collect the numbers; one event per cell, given when all is done."""
+def execution(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    folder: Path,
+    title: str,
+    *,
+    cell_timeout: int | None = None,
+    progress: bool = True,
+) -> Trace:
+    """Execute, export, and collect the numbers; one event per cell, given when all is done.
+
+    The notebook's `run_dir` is the folder, and it is told that nobody sits before it (`interactive`), where it has such
+    parameters.
+    """
     yield Event(0)
-    executed = run_notebook(notebook, parameters, folder / "report.ipynb", progress=progress)
+    own = {"run_dir": str(folder.resolve()), "interactive": False}
+    known = parameters_of(notebook)
+    given = {**parameters, **{name: value for name, value in own.items() if name in known}}
+    executed = run_notebook(notebook, given, folder / "report.ipynb", cell_timeout=cell_timeout, progress=progress)
     cells = [c for c in executed.cells if c.cell_type == "code"]
     for n, cell in enumerate(cells, 1):
         seconds = cell.metadata.get("papermill", {}).get("duration")
@@ -167,18 +221,28 @@ def _execution(notebook: Path, parameters: Mapping[str, Any], folder: Path, titl
 # --- notebooks --------------------------------------------------------------------------------------------------------
 
 
-def run_notebook(notebook: Path, parameters: Mapping[str, Any], out: Path, *, progress: bool = True) -> NotebookNode:
+def run_notebook(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    out: Path,
+    *,
+    cell_timeout: int | None = None,
+    progress: bool = True,
+) -> NotebookNode:
     """Execute a notebook with Papermill in a kernel of this very interpreter, and give it with its outputs.
 
     `out` is written cell by cell; its folder is where the runs of the notebook are watched for the progress bar.
+    cell_timeout: seconds after which a cell is given up.
 
     Raises InputError for a parameter that the notebook does not have or that has another type there, and for an
     InputError inside the notebook; NotebookFailed for anything else that fails in it.
     """
     import papermill
     from jupyter_client.manager import AsyncKernelManager
-    from nbclient.exceptions import DeadKernelError
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+
+    started: list[Any] = []  # processes of the kernel
 
     class ThisInterpreter(AsyncKernelManager):
         """A kernelspec called python3 may belong to another environment, one without our packages."""
@@ -189,13 +253,16 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], out: Path, *, pr
                 self.transport_encryption = "auto"
 
         async def start_kernel(self, **options: Any) -> Any:
-            return await super().start_kernel(env={**ENVIRONMENT, **os.environ}, **options)
+            begun = await super().start_kernel(env={**ENVIRONMENT, **os.environ}, **options)
+            started.append(getattr(self.provisioner, "process", None))
+            return begun
 
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
             return [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file, *(extra_arguments or [])]
 
-    _check_parameters(notebook, parameters)
+    check_parameters(notebook, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
+    counted = _killed_for_memory()
     bar = _Progress(notebook, out.parent, shown=progress)
     with bar:
         try:
@@ -206,6 +273,7 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], out: Path, *, pr
                 kernel_name="python3",
                 progress_bar=False,
                 kernel_manager_class=ThisInterpreter,
+                execution_timeout=cell_timeout,
                 on_cell_start=bar.cell,
             )
         except PapermillExecutionError as error:
@@ -213,21 +281,70 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], out: Path, *, pr
             if error.ename == "InputError":
                 raise InputError(f"{error.evalue} (said by {where})") from None
             raise NotebookFailed(f"{error.ename}: {error.evalue}\nin {where}") from None
-        except DeadKernelError:
-            raise NotebookFailed(
-                f"The notebook's process died in cell {bar.name!r} of {notebook.name}, most often for lack of memory; "
-                f"the notebook is kept as far as it came in {out}"
-            ) from None
+        except (CellTimeoutError, DeadKernelError) as error:
+            if isinstance(error, CellTimeoutError):
+                why = f"Cell {bar.name!r} of {notebook.name} took longer than the {cell_timeout} s that a cell may take"
+            else:
+                why = f"The notebook's process {_cause_of_death(started, counted)} in cell {bar.name!r} of {notebook.name}"
+            _mark_failed(out, bar.index, why)
+            raise NotebookFailed(f"{why}; the notebook is kept as far as it came in {out}") from None
 
 
-def _check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Papermill only warns of a parameter that a notebook does not have, and goes on without it."""
+def _mark_failed(out: Path, index: int, why: str) -> None:
+    """Papermill calls a cell that was ended from outside, and all after it, completed; the notebook kept should say what was."""
+    import nbformat
+
+    kept = nbformat.read(out, as_version=4)
+    cell = kept.cells[index]
+    cell.metadata.papermill |= {"status": "failed", "exception": True}
+    for later in kept.cells[index + 1 :]:
+        later.metadata.papermill |= {"status": "pending"}
+    cell.outputs.append(nbformat.v4.new_output("error", ename="NotebookFailed", evalue=why, traceback=[why]))
+    nbformat.write(kept, out)
+
+
+def _killed_for_memory() -> int:
+    """How many processes the system has killed for lack of memory so far (Linux); 0 where it does not say."""
+    for file in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
+        with contextlib.suppress(OSError):
+            for line in Path(file).read_text().splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+    return 0
+
+
+def _cause_of_death(started: Sequence[Any], counted: int) -> str:
+    """How a kernel ended: `was killed by the system for lack of memory`, `was killed by signal 11 (SIGSEGV)`, ..."""
+    code = next((p.poll() for p in reversed(started) if p is not None), None)
+    if code is None or code >= 0:
+        return "ended without a word" + ("" if code is None else f" (exit code {code})")
+    name = signal.Signals(-code).name
+    if code != -signal.SIGKILL:
+        return f"was killed by signal {-code} ({name})"
+    if _killed_for_memory() > counted:
+        return "was killed by the system for lack of memory"
+    return f"was killed by signal {-code} ({name}), as the system does for lack of memory, or somebody by hand,"
+
+
+def parameters_of(notebook: Path) -> dict[str, Any]:
+    """name -> what Papermill knows of each parameter of a notebook: `inferred_type_name`, `default`, `help`."""
     import papermill
 
-    known = papermill.inspect_notebook(notebook)
+    return papermill.inspect_notebook(notebook)
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Raise InputError for a parameter that the notebook does not have, or has with another type.
+
+    Papermill only warns of such a parameter, and goes on without it.
+    """
+    known = parameters_of(notebook)
     for name, value in parameters.items():
         if name not in known:
-            raise InputError(f"{notebook.name} has no parameter {name!r}; its parameters are {', '.join(known)}.")
+            raise InputError(
+                f"{notebook.name} has no parameter {name!r}; its parameters are {', '.join(known)}.{did_you_mean(name, known)}"
+            )
         wanted = known[name]["inferred_type_name"].split("[")[0]
         if wanted not in ("None", type(value).__name__):
             raise InputError(f"{notebook.name} takes {name} as {wanted}; got {value!r}, which is {type(value).__name__}.")
@@ -241,7 +358,7 @@ class _Progress:
 
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         count = sum(c["cell_type"] == "code" for c in cells) + 1  # and the one that Papermill adds
-        self.name = "start"
+        self.name, self.index = "start", 0
         self.folder = folder
         self.bar = tqdm(
             total=count,
@@ -252,10 +369,10 @@ class _Progress:
             bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}  {desc}{postfix}",
         )
         self._done = threading.Event()
-        self._watched: dict[Path, Live] = {}
 
     def cell(self, cell: NotebookNode, cell_index: int) -> None:
         """Take note of the cell that begins; a notebook's cells have their names in `metadata.name`."""
+        self.index = cell_index
         if cell.cell_type == "code":
             self.name = str(cell.metadata.get("name", "injected parameters"))
             self.bar.update(1)
@@ -275,17 +392,33 @@ class _Progress:
         self.bar.close()
 
     def _watch(self) -> None:
+        steps = Steps(self.folder)
         while not self._done.wait(0.5):
-            files = sorted(self.folder.glob("*/events.jsonl"), key=lambda f: f.stat().st_mtime)
-            if not files:
-                continue
-            newest = files[-1].parent
-            live = self._watched.setdefault(newest, Live(newest))
-            if live.poll() and live.latest is not None:
-                line = live.latest
-                told = "  ".join(f"{k} {v:.4g}" for k, v in list(line["scalars"].items())[:2])
-                of = f"/{line['of']}" if line.get("of") else ""
-                self.bar.set_postfix_str(f"{newest.name} step {line['step']}{of}  {told}")
+            told = steps.newest()
+            if told is not None:
+                self.bar.set_postfix_str(told)
+
+
+class Steps:
+    """The step of the run that is going on among those directly under a folder, as a line of text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._watched: dict[Path, Live] = {}
+
+    def newest(self) -> str | None:
+        """`bsdm-seed0 step 20/60  loss 0.7`, or None where nothing is new."""
+        files = sorted(self.folder.glob("*/events.jsonl"), key=lambda f: f.stat().st_mtime)
+        if not files:
+            return None
+        newest = files[-1].parent
+        live = self._watched.setdefault(newest, Live(newest))
+        if not live.poll() or live.latest is None:
+            return None
+        line = live.latest
+        told = "  ".join(f"{k} {v:.4g}" for k, v in list(line["scalars"].items())[:2])
+        of = f"/{line['of']}" if line.get("of") else ""
+        return f"{newest.name} step {line['step']}{of}  {told}"
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The run folder: what was done, with which data, and how it came out.
 
-    run.json           method, config, scene (id, hash, how to open it), versions, commit, device, times, status, error
+    run.json           method, config, scene (id, hash, how to open it), versions, hash of the code, commit, command, device,
+                       threads, times, status, error
+    packages.txt       every installed package as name==version
     events.jsonl       one JSON object per event, appended, never rewritten
     frames/000120.npz  the labelled arrays of event 120, where it had any
     checkpoint.pt      everything needed to continue; always whole, because it is renamed into place
@@ -19,26 +21,22 @@ import errno
 import io
 import json
 import os
-import platform
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench import provenance
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 
 if TYPE_CHECKING:
     import xarray as xr
 
-PACKAGES = ("workbench", "torch", "numpy", "scipy", "xarray", "dask")
 CHECKPOINT_SECONDS = 20.0
 FINAL = ("finished", "stopped", "failed", "killed")
 
@@ -70,10 +68,14 @@ def create(folder: str | Path, about: Mapping[str, Any]) -> Path:
     refuse_existing(folder)
     made = [p for p in (folder / "frames", folder, *folder.parents) if not p.exists()]
     try:
-        with _writing(folder):
+        with writing(folder):
             (folder / "frames").mkdir(parents=True, exist_ok=True)
-            _write_json(folder / "run.json", {**about, **_environment(), "status": "running", "start": _now(), "end": None})
+            replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
+            facts = {**about, **provenance.environment(), "status": "running", "start": _now(), "end": None}
+            write_json(folder / "run.json", facts)
     except InputError:
+        with contextlib.suppress(OSError):
+            (folder / "packages.txt").unlink()
         for path in made:  # leave nothing behind that was not there before
             with contextlib.suppress(OSError):
                 path.rmdir()
@@ -91,7 +93,9 @@ def refuse_existing(folder: str | Path) -> None:
 
 def note_launch(folder: str | Path, pid: int) -> None:
     """Note which process was started for this folder, so that one which dies before its first word is not waited for."""
-    _write_json(Path(folder) / "launch.json", {"pid": pid, "pid_start": _pid_start(pid), "host": socket.gethostname()})
+    write_json(
+        Path(folder) / "launch.json", {"pid": pid, "pid_start": provenance.pid_start(pid), "host": socket.gethostname()}
+    )
 
 
 def launch_failure(folder: str | Path) -> str | None:
@@ -116,12 +120,20 @@ def reopen(folder: str | Path) -> dict[str, Any]:
         raise InputError(f"{folder} is still being written by process {about['pid']}; stop it first.")
     if about["status"] == "finished":
         raise InputError(f"{folder} has finished; there is nothing to continue. Its metrics are in metrics.json.")
-    with _writing(folder):
+    with writing(folder):
         (folder / "control.json").unlink(missing_ok=True)
-        about = {**about, **_environment(), "status": "running", "end": None, "error": None}
+        _cut_half_line(folder / "events.jsonl")
+        replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
+        about = {**about, **provenance.environment(), "status": "running", "end": None, "error": None}
         about["resumed"] = [*about.get("resumed", []), _now()]
-        _write_json(folder / "run.json", about)
+        write_json(folder / "run.json", about)
     return about
+
+
+def _cut_half_line(path: Path) -> None:
+    """Take away a last line that was never finished; nobody has read it, because readers take whole lines."""
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def read(folder: str | Path) -> dict[str, Any]:
@@ -185,7 +197,7 @@ def request(folder: str | Path, what: str) -> None:
     if what not in ("pause", "resume", "stop"):
         raise InputError(f"A run can be asked to pause, resume or stop, not {what!r}.")
     read(folder)
-    _write_json(Path(folder) / "control.json", {"request": what, "time": _now()})
+    write_json(Path(folder) / "control.json", {"request": what, "time": _now()})
 
 
 # --- recording --------------------------------------------------------------------------------------------------------
@@ -211,12 +223,12 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
         about = json.loads((folder / "run.json").read_text())
         about |= {"status": status, "error": error, "end": _now(), "seconds": spent}
         try:
-            _write_json(folder / "run.json", about)
+            write_json(folder / "run.json", about)
         except OSError:  # a full disk has no room for a second file, but as a rule for the same one a little longer
             (folder / "run.json").write_text(json.dumps(about, default=str))
 
     try:
-        with _writing(folder), open(folder / "events.jsonl", "a", buffering=1) as lines:
+        with writing(folder), open(folder / "events.jsonl", "a", buffering=1) as lines:
             if resumed_from is not None:
                 lines.write(json.dumps({"resumed_from": resumed_from}) + "\n")
             while True:
@@ -282,7 +294,7 @@ def _write_frame(folder: Path, event: Event) -> None:
             parts[f"{name}//{c}"] = np.asarray(array[c].values)
         note[name] = {"dims": list(map(str, array.dims)), "coords": coords, "attrs": plain(array.attrs)}
     parts["note"] = np.frombuffer(json.dumps(note).encode(), dtype=np.uint8)
-    _replace(folder / "frames" / f"{event.step:06d}.npz", lambda f: np.savez(f, **parts))  # type: ignore[arg-type]
+    replace(folder / "frames" / f"{event.step:06d}.npz", lambda f: np.savez(f, **parts))  # type: ignore[arg-type]
 
 
 def _read_frame(folder: Path, step: int) -> dict[str, xr.DataArray]:
@@ -307,7 +319,7 @@ def _write_checkpoint(folder: Path, event: Event) -> None:
     assert event.state is not None
     buffer = io.BytesIO()  # torch and HDF5 hide the reason when a disk refuses; a plain write does not
     torch.save({"step": event.step, "state": event.state()}, buffer)
-    _replace(folder / "checkpoint.pt", lambda f: f.write(buffer.getbuffer()))
+    replace(folder / "checkpoint.pt", lambda f: f.write(buffer.getbuffer()))
 
 
 def checkpoint(folder: str | Path) -> tuple[int, dict[str, Any]] | None:
@@ -328,16 +340,16 @@ def _write_outcome(folder: Path, outcome: Outcome) -> None:
         for name in data.variables:
             data[name].attrs = plain(data[name].attrs)
         content = data.to_netcdf(engine="h5netcdf")
-        _replace(folder / "result.nc", lambda f: f.write(content))
+        replace(folder / "result.nc", lambda f: f.write(content))
     numbers = {str(n): float(v) for n, v in data.data_vars.items() if v.ndim == 0 and v.dtype.kind in "biuf"}
-    _write_json(folder / "metrics.json", numbers)
+    write_json(folder / "metrics.json", numbers)
     if outcome.weights:
         from safetensors.torch import save
 
         flat = {
             f"{net}/{k}": t.detach().cpu().contiguous() for net, state in outcome.weights.items() for k, t in state.items()
         }
-        _replace(folder / "weights.safetensors", lambda f: f.write(save(flat)))
+        replace(folder / "weights.safetensors", lambda f: f.write(save(flat)))
 
 
 def weights(folder: str | Path) -> dict[str, dict[str, Any]]:
@@ -434,7 +446,7 @@ def follow(folder: str | Path, *, poll: float = 0.2) -> Trace:
 # --- small things -----------------------------------------------------------------------------------------------------
 
 
-class _writing:
+class writing:
     """Turn what a file system refuses (permission, full disk, a file in the way) into one clear InputError."""
 
     def __init__(self, folder: Path) -> None:
@@ -463,7 +475,7 @@ class _writing:
         return name is None or str(self.folder).startswith(str(name)) or str(name).startswith(str(self.folder))
 
 
-def _replace(path: Path, write: Callable[[Any], object]) -> None:
+def replace(path: Path, write: Callable[[Any], object]) -> None:
     """Write to a temporary name beside `path`, then rename: readers never see half a file."""
     part = path.with_name(path.name + ".part")
     try:
@@ -475,9 +487,9 @@ def _replace(path: Path, write: Callable[[Any], object]) -> None:
         raise
 
 
-def _write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any) -> None:
     text = json.dumps(data, indent=2, default=str) + "\n"
-    _replace(path, lambda f: f.write(text.encode()))
+    replace(path, lambda f: f.write(text.encode()))
 
 
 def plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -503,58 +515,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _environment() -> dict[str, Any]:
-    """Process, machine, versions and commit, as far as they are known."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "unknown"
-    facts: dict[str, Any] = {
-        "pid": os.getpid(),
-        "pid_start": _pid_start(os.getpid()),
-        "host": socket.gethostname(),
-        "platform": platform.platform(),
-        "versions": versions,
-        **_commit(),
-    }
-    if "torch" in sys.modules:
-        from workbench.device import device
-
-        facts["device"] = str(device())
-        facts["threads"] = sys.modules["torch"].get_num_threads()
-    return facts
-
-
-def _commit() -> dict[str, Any]:
-    """Commit of the code and whether the tree was dirty; empty where the package does not lie in a git checkout."""
-    here = Path(__file__).parent.parent
-
-    def git(*args: str) -> str:
-        return subprocess.run(["git", *args], cwd=here, capture_output=True, text=True, timeout=10, check=True).stdout
-
-    try:
-        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain", "-uno").strip())}
-    except (OSError, subprocess.SubprocessError):
-        return {}
-
-
-def _pid_start(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot (Linux); tells a process from a later one of the same number."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
-
-
 def _alive(about: Mapping[str, Any]) -> bool:
     """Whether the process that writes a run still lives; on another host we cannot know and assume so."""
     if about.get("host") != socket.gethostname():
         return True
     pid = int(about.get("pid", 0))
     if about.get("pid_start") is not None:
-        return _pid_start(pid) == about["pid_start"]
+        return provenance.pid_start(pid) == about["pid_start"]
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from workbench import runs
+from workbench import cli, reporting, runs
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.methods import METHODS
@@ -190,3 +191,73 @@ class TestPending:
         drain(pending("bsdm", "sim-coast-town", small, tmp_path / "b"))
         assert runs.read(tmp_path / "b")["status"] == "finished"
         assert [line["step"] for line in runs.events(tmp_path / "b")] == list(range(6))
+
+
+class TestDeath:
+    """What ends a notebook from outside is told as what it was, and the notebook is kept as far as it came."""
+
+    def kept(self, out: Path) -> list:
+        named = [c for c in nbformat.read(out, as_version=4).cells if "name" in c.metadata]
+        assert named[1].outputs[-1].ename == "NotebookFailed"  # the page shows why it ends here
+        return [c.metadata.papermill.status for c in named]
+
+    def test_a_cell_may_take_so_long_and_no_longer(self, tmp_path: Path) -> None:
+        path = notebook(tmp_path / "n.ipynb", "print('before')", "import time; time.sleep(60)", "print('after')")
+        out = tmp_path / "out" / "report.ipynb"
+        with pytest.raises(NotebookFailed, match=r"Cell 'cell-1' of n.ipynb took longer than the 1 s"):
+            run_notebook(path, {}, out, cell_timeout=1, progress=False)
+        assert self.kept(out) == ["completed", "failed", "pending"]
+
+    def test_a_killed_kernel_is_told_by_its_signal(self, tmp_path: Path) -> None:
+        path = notebook(tmp_path / "n.ipynb", "print('before')", "import os; os.kill(os.getpid(), 9)", "print('after')")
+        out = tmp_path / "out" / "report.ipynb"
+        with pytest.raises(NotebookFailed, match=r"killed by signal 9 \(SIGKILL\).* in cell 'cell-1' of n.ipynb"):
+            run_notebook(path, {}, out, progress=False)
+        assert self.kept(out) == ["completed", "failed", "pending"]
+
+    def test_the_systems_count_tells_lack_of_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Ended:
+            def poll(self) -> int:
+                return -9
+
+        monkeypatch.setattr(reporting, "_killed_for_memory", lambda: 4)
+        assert reporting._cause_of_death([Ended()], 3) == "was killed by the system for lack of memory"
+        assert "for lack of memory, or somebody by hand" in reporting._cause_of_death([Ended()], 4)
+        Ended.poll = lambda self: 7
+        assert reporting._cause_of_death([Ended()], 3) == "ended without a word (exit code 7)"
+
+    def test_a_full_disk_is_one_clear_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Papermill's own write of the notebook refused as a full disk does, behind everything of ours."""
+        import papermill.iorw
+
+        def full(self: object, buf: str, path: str) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+
+        path = notebook(tmp_path / "n.ipynb", "1")
+        folder = runs.create(tmp_path / "out", {"method": "report-x"})
+        monkeypatch.setattr(papermill.iorw.LocalHandler, "write", full)
+        with pytest.raises(InputError, match="the disk is full"):
+            drain(runs.record(reporting.execution(path, {}, folder, "t", progress=False), folder))
+        assert runs.read(folder)["status"] == "failed"
+        assert "the disk is full" in runs.read(folder)["error"]
+
+    def test_a_read_only_place_is_refused_and_a_broken_cell_ends_with_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / "out"))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "mkdir", refuse)
+            with pytest.raises(InputError, match="read-only; choose another folder"):
+                runs.create(tmp_path / "out", {})
+
+        def broken(*args: object, **kwargs: object) -> None:
+            raise NotebookFailed("ZeroDivisionError: division by zero\nin cell 'metrics' of anomaly.ipynb")
+
+        monkeypatch.setattr(reporting, "report", broken)
+        monkeypatch.setattr("sys.argv", ["workbench", "report", "rx", "digits", "--out", str(tmp_path / "x")])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert end.value.code == 1
+        assert capsys.readouterr().err.startswith("workbench: ZeroDivisionError: division by zero\nin cell 'metrics'")

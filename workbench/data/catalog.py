@@ -219,6 +219,44 @@ def fetch(name: str) -> Path:
     return next(p for p, f in zip(paths, entry.files, strict=True) if f.role == "cube")
 
 
+def source_hash(name: str | Path, truth: str | Path | None = None) -> str:
+    """SHA-256 that changes when the scene of that name or path does, without opening it.
+
+    Of a catalogue entry, what the catalogue says of it (its files' own hashes are in there, and are checked when it is
+    opened); of a path, the contents of the file and of those that belong to it, or of the whole folder.
+
+    Raises InputError for a name that is neither.
+    """
+    import hashlib
+
+    digest = hashlib.sha256()
+    entry = _by_id().get(str(name))
+    if entry is not None:
+        digest.update(entry.model_dump_json().encode())
+        if isinstance(entry, Simulated):
+            digest.update(b"".join(p.read_bytes() for p in sorted((_folder() / "spectra").glob("*.csv"))))
+    else:
+        path = Path(name).expanduser()
+        if not path.exists():
+            raise InputError(_unknown(str(name)) if not _is_path(name) else f"There is no file {path}.")
+        _hash_into(digest, path)
+    if truth is not None:
+        _hash_into(digest, Path(truth).expanduser())
+    return digest.hexdigest()
+
+
+def _hash_into(digest: Any, path: Path) -> None:
+    from workbench.data import fetch as fetching
+
+    if path.is_dir():
+        files = [(p.relative_to(path).as_posix(), p) for p in sorted(path.rglob("*")) if p.is_file()]
+    else:  # the header of an ENVI file lies beside it, under the same name with another suffix, or with one more
+        beside = [p for p in path.parent.glob(f"{path.stem}*") if path.stem in (p.stem, p.name)] if path.exists() else [path]
+        files = [(p.name, p) for p in sorted({path, *beside}) if p == path or p.is_file()]
+    for name, file in files:
+        digest.update(f"{name} {fetching.sha256(file)}\n".encode())
+
+
 def describe_entry(name: str) -> str:
     """A printed card of an entry, without opening or downloading anything."""
     from workbench.data import fetch as fetching
@@ -345,9 +383,13 @@ def _unknown(name: str) -> str:
 
 @cache
 def _by_id() -> dict[str, Entry]:
+    return read_folder(_folder())
+
+
+def _folder() -> Path:
     from workbench.resources import folder
 
-    return read_folder(folder("data_catalog"))
+    return folder("data_catalog")
 
 
 @cache

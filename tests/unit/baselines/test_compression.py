@@ -24,8 +24,7 @@ from workbench.parts.wire import Layout
 sys.path.insert(0, str(Path(__file__).parent))
 import crew_compression as crew
 
-# Two real gloo processes a test: run by `make slow` until the room is in the table of methods.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("ranks"), pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,587 @@
+"""Sweeps: one notebook over a grid of parameters and seeds, every combination a report in a process of its own.
+
+    done = sweep("anomaly", "grid.yml", "runs/steps", jobs=2)
+    done.table          # .../table.csv, and table.json beside it
+
+    OUT/grid.yml            the grid as it was asked for           OUT/sweep.json    the notebook, and which cells there are
+    OUT/cells/1f0c.../      one run folder for each cell: report.html, report.ipynb, metrics.json, run.json, runs inside
+    OUT/table.csv, .json    one row for each cell: its parameters, its status, its numbers; no times, so that the same sweep
+                            made twice gives the same bytes
+
+A cell is named by the hash of everything its numbers depend on: parameters, data, notebook, code and package versions. What
+is there and finished is not made again, what is stale has another name, and what was interrupted is continued. So a sweep
+that was killed at any moment is completed by the same command. The grid file is described by `Grid`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench import provenance, runs
+from workbench.data.catalog import source_hash
+from workbench.errors import InputError, did_you_mean
+from workbench.event import drain
+from workbench.execution import RUNS
+from workbench.reporting import (
+    NotebookFailed,
+    Steps,
+    about_notebook,
+    check_parameters,
+    execution,
+    find_notebook,
+    notebook_hash,
+    parameters_of,
+)
+
+MARK = "WORKBENCH_CELL"  # in the environment of every process of a cell: its folder
+MEMORY_GB = 8.0
+WATCH_SECONDS = 0.2
+STATUSES = ("finished", "failed", "out of memory", "killed", "missing")
+
+
+class Grid(BaseModel):
+    """The file that says what to sweep over.
+
+    >>> grid = Grid(parameters={"scene": "digits"}, grid={"overrides.epochs": [5, 10]}, seeds=[0, 1])
+    >>> [cell["overrides"] for cell in grid.cells()][:2]
+    [{'epochs': 5, 'seed': 0}, {'epochs': 5, 'seed': 1}]
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = Field("", description="one line for the tables")
+    parameters: dict[str, Any] = Field({}, description="parameters of the notebook that are the same in every cell")
+    grid: dict[str, list[Any]] = Field(
+        {}, description="parameter -> its values; `overrides.steps` reaches into a parameter that holds settings"
+    )
+    seeds: list[int] = Field([], description="each cell once for each of these; short for a last line of the grid")
+    threads: int = Field(1, ge=1, description="threads of each cell; the last digits of sums depend on it")
+    memory_gb: float = Field(MEMORY_GB, gt=0, description="resident memory at which a cell is ended")
+    cell_timeout: int | None = Field(None, ge=1, description="seconds that a cell of the notebook may take")
+
+    def axes(self) -> dict[str, list[Any]]:
+        """Everything that varies: name -> values, seeds last."""
+        return {**self.grid, **({"seed": self.seeds} if self.seeds else {})}
+
+    def cells(self, seed: str = "overrides.seed") -> Iterator[dict[str, Any]]:
+        """The notebook's parameters in each cell, the last axis varying fastest; `seed`: where a seed goes."""
+        names = [*self.grid, *([seed] if self.seeds else [])]
+        for values in itertools.product(*self.axes().values()):
+            given = json.loads(json.dumps(self.parameters))
+            for name, value in zip(names, values, strict=True):
+                outer, dot, inner = name.partition(".")
+                if dot:
+                    given.setdefault(outer, {})[inner] = value
+                else:
+                    given[name] = value
+            yield given
+
+
+def read_grid(path: str | Path) -> Grid:
+    """The grid of a YAML file.
+
+    Raises InputError for a file that cannot be read, a field that does not exist (with a did-you-mean), an axis without
+    values or with the same value twice, and a value of the wrong kind.
+    """
+    import yaml
+
+    try:
+        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The grid {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"The grid {path} is not YAML: {' '.join(str(error).split())}.") from None
+    return grid_of(fields, path)
+
+
+def grid_of(fields: Any, path: str | Path) -> Grid:
+    """The fields of a grid file as a Grid; `path` is named in what is refused."""
+    if not isinstance(fields, dict):
+        raise InputError(f"The grid {path} has to be a mapping with {', '.join(Grid.model_fields)}; it is {fields!r}.")
+    for name in fields:
+        if name not in Grid.model_fields:
+            near = did_you_mean(str(name), Grid.model_fields)
+            raise InputError(f"The grid {path} has no field {name!r}; its fields are {', '.join(Grid.model_fields)}.{near}")
+    try:
+        grid = Grid.model_validate(fields)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"The grid {path} cannot be used: {told}.") from None
+    for name, values in grid.axes().items():
+        if not values:
+            raise InputError(f"The grid {path} has no values for {name}; name at least one, or leave it out.")
+        if len({json.dumps(v, sort_keys=True) for v in values}) < len(values):
+            raise InputError(f"The grid {path} has a value of {name} twice: {values}.")
+    return grid
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination: what varies in it, all its parameters, what its numbers depend on, and the hash of that."""
+
+    varied: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    depends: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that change whenever something does that the numbers depend on."""
+        return hashlib.sha256(json.dumps(self.depends, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """`method=rx seed=0`."""
+        return " ".join(f"{k.rpartition('.')[2]}={_plain(v)}" for k, v in self.varied.items()) or "the only cell"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def plan(notebook: Path, grid: Grid) -> list[Cell]:
+    """The cells of a grid, all checked against the notebook's parameters and with their data hashed.
+
+    Raises InputError for a parameter the notebook does not have or has with another type, and for data that are not there.
+    """
+    known = parameters_of(notebook)
+    seed = "seed" if "seed" in known else "overrides.seed"
+    for name in (*grid.parameters, *grid.grid):
+        if name.partition(".")[0] in ("run_dir", "interactive"):
+            raise InputError(f"{name} is set by the sweep itself, for every cell; leave it out of the grid.")
+    found = []
+    hashes: dict[tuple[str, str], str] = {}
+    code, versions, sources = provenance.code_hash(), provenance.versions(), notebook_hash(notebook)
+    device = os.environ.get("WORKBENCH_DEVICE", "auto")
+    for values, parameters in zip(itertools.product(*grid.axes().values()), grid.cells(seed), strict=True):
+        check_parameters(notebook, parameters)
+        data = {}
+        if "scene" in known:
+            scene = str(parameters.get("scene", str(known["scene"]["default"]).strip("\"'")))
+            truth = str(parameters.get("truth", ""))
+            if (scene, truth) not in hashes:
+                hashes[scene, truth] = source_hash(scene, truth or None)
+            data["scene"] = hashes[scene, truth]
+        depends = {
+            "notebook": sources,
+            "parameters": parameters,
+            "threads": grid.threads,
+            "device": device,
+            "data": data,
+            "code": code,
+            "versions": versions,
+        }
+        found.append(Cell(dict(zip(grid.axes(), values, strict=True)), parameters, depends))
+    return found
+
+
+# --- one cell ---------------------------------------------------------------------------------------------------------
+
+
+def job(notebook: Path, grid: Grid, cell: Cell, folder: Path) -> dict[str, Any]:
+    """Everything another process needs to make a cell; plain JSON."""
+    return {
+        "notebook": str(notebook.resolve()),
+        "title": f"{grid.title or notebook.stem}: {cell.name}",
+        "parameters": dict(cell.parameters),
+        "depends": dict(cell.depends),
+        "key": cell.key,
+        "folder": str(folder.resolve()),
+        "threads": grid.threads,
+        "memory_gb": grid.memory_gb,
+        "cell_timeout": grid.cell_timeout,
+    }
+
+
+def supervise(work: Mapping[str, Any], stop: threading.Event | None = None) -> dict[str, Any]:
+    """Make a cell in a process of its own and give `{"status": one of STATUSES, "error": text or None}`.
+
+    The process and all that it starts are ended when together they hold more resident memory than allowed, or when `stop`
+    is set. What an earlier supervisor, itself killed, has left of this cell is ended before.
+    """
+    import psutil
+
+    folder = Path(work["folder"])
+    end_leftovers(folder)
+    threads = {name: str(work["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    environment = {**os.environ, **threads, MARK: str(folder)}
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "stderr.txt", "ab") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workbench.sweeps"], stdin=subprocess.PIPE, stdout=said, stderr=said, env=environment
+        )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(json.dumps({**work, "supervisor": os.getpid()}).encode())
+    most = 0.0
+    limit = float(work["memory_gb"])
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(WATCH_SECONDS)
+            break
+        with contextlib.suppress(psutil.Error):
+            family = [psutil.Process(process.pid)]
+            family += family[0].children(recursive=True)
+            most = max(most, _resident_gb(family))
+        if most > limit or (stop is not None and stop.is_set()):
+            _end_family(process.pid)
+            process.wait()
+            break
+    end_leftovers(folder)
+    if most > limit:
+        error = f"ended at {most:.2f} GB of memory; a cell of this sweep may have {limit:g} GB (memory_gb, --memory)"
+        return {"status": "out of memory", "error": error}
+    if process.returncode == 0:
+        return {"status": "finished", "error": None}
+    if process.returncode < 0:
+        return {"status": "killed", "error": f"its process was killed by {signal.Signals(-process.returncode).name}"}
+    with contextlib.suppress(InputError):
+        return {"status": "failed", "error": runs.read(folder)["error"] or "without a word; see stderr.txt"}
+    last = (folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
+    return {"status": "failed", "error": last[-1].removeprefix("workbench: ") if last else "without a word"}
+
+
+def _resident_gb(family: Sequence[Any]) -> float:
+    import psutil
+
+    total = 0
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total / 1e9
+
+
+def _end_family(pid: int) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        first = psutil.Process(pid)
+        for process in [*first.children(recursive=True), first]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def end_leftovers(folder: Path) -> None:
+    """End what still works on a cell though its supervisor is gone: processes of this user marked with its folder."""
+    import psutil
+
+    ended = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(folder):
+                process.kill()
+                ended.append(process)
+    psutil.wait_procs(ended, timeout=10)
+
+
+def make_cell(work: Mapping[str, Any]) -> None:
+    """The other side of `supervise`: the notebook executed into the cell's run folder, from where it was interrupted."""
+    folder, notebook = Path(work["folder"]), Path(work["notebook"])
+    parameters = work["parameters"]
+    resumed_from = None
+    if (folder / "run.json").exists():
+        runs.reopen(folder)
+        resumed_from = -1
+    else:
+        about = {
+            "method": f"sweep-{parameters.get('method', notebook.stem)}",
+            "config": _flat(parameters),
+            "scene": {"id": str(parameters.get("scene", "")), "sha256": work["depends"]["data"].get("scene", "")},
+            "notebook": about_notebook(notebook, parameters),
+            "cell": {"key": work["key"], "depends": work["depends"]},
+        }
+        runs.create(folder, about)
+    trace = execution(notebook, parameters, folder, work["title"], cell_timeout=work["cell_timeout"], progress=False)
+    drain(runs.record(trace, folder, resumed_from=resumed_from))
+
+
+def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"scene": "a", "overrides": {"steps": 3}}` -> `{"scene": "a", "steps": 3}`."""
+    flat: dict[str, Any] = {}
+    for name, value in parameters.items():
+        flat |= value if name == "overrides" and isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _die_with(parent: int) -> None:
+    """End this process and all it has started as soon as that parent is gone, whatever killed it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        _end_family(os.getpid())
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+# --- the whole grid ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sweep:
+    """What a sweep came to. rows: one for each cell, as in the table. failed: names of cells without a result."""
+
+    folder: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    made: int = 0
+
+    @property
+    def table(self) -> Path:
+        """The table as CSV; as JSON it lies beside it."""
+        return self.folder / "table.csv"
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The rows of cells that have no result."""
+        return [row for row in self.rows if row["status"] != "finished"]
+
+
+def sweep(
+    notebook: str | Path,
+    grid: str | Path | Grid,
+    folder: str | Path | None = None,
+    *,
+    jobs: int = 1,
+    on: str | None = None,
+    memory_gb: float | None = None,
+    cell_timeout: int | None = None,
+    progress: bool = True,
+) -> Sweep:
+    """Make what is missing or stale of a sweep, and its table.
+
+    notebook: the stem of one of ours, or a path. grid: a file or a Grid. folder: by default `runs/sweep-NOTEBOOK-GRID`,
+    the same for the same grid file, so that a second call completes the first. jobs: cells at a time. on: the scheduler of
+    a Dask cluster (`tcp://host:8786`) whose workers see the folder under the same path; its workers then are the jobs.
+
+    A cell that fails does not stop the others. Raises InputError, before anything is written, for what cannot be used; for
+    a folder where another sweep is going on, that cannot be written, or whose disk is full.
+    """
+    path = find_notebook(notebook)
+    asked = grid if isinstance(grid, Grid) else read_grid(grid)
+    changes = {"memory_gb": memory_gb, "cell_timeout": cell_timeout}
+    asked = asked.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    cells = plan(path, asked)
+    label = "grid" if isinstance(grid, Grid) else Path(grid).stem
+    folder = Path(folder) if folder is not None else Path(RUNS) / f"sweep-{path.stem}-{label}"
+    _refuse_other(folder)
+    with runs.writing(folder), _alone(folder):
+        _note(folder, path, asked, cells)
+        return _complete(path, asked, cells, Sweep(folder), jobs, on, progress)
+
+
+def _refuse_other(folder: Path) -> None:
+    if (folder / "run.json").exists():
+        raise InputError(f"{folder} holds a run, not a sweep; choose another folder with --out.")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system lets go of it when the process ends, however it ends."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"Another sweep is at work in {folder}; wait for it, or choose another --out.") from None
+        yield
+
+
+def _note(folder: Path, notebook: Path, grid: Grid, cells: Sequence[Cell]) -> None:
+    import yaml
+
+    text = yaml.safe_dump(grid.model_dump(), sort_keys=False, allow_unicode=True)
+    runs.replace(folder / "grid.yml", lambda f: f.write(text.encode()))
+    about = {"notebook": notebook.stem, "notebook_sha256": notebook_hash(notebook), "title": grid.title}
+    runs.write_json(folder / "sweep.json", {**about, "cells": {c.key: dict(c.varied) for c in cells}})
+
+
+def _complete(
+    notebook: Path, grid: Grid, cells: Sequence[Cell], done: Sweep, jobs: int, on: str | None, progress: bool
+) -> Sweep:
+    results: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        results[cell.key] = {"status": _status(done.folder / "cells" / cell.key), "error": None}
+    _write_table(done, cells, results)
+    left = [cell for cell in cells if results[cell.key]["status"] != "finished"]
+    stop = threading.Event()
+    with _Progress(done.folder, cells, len(left), shown=progress) as bar, _engine(on, jobs, stop) as submit:
+        running: dict[Future, Cell] = {}
+        try:
+            for cell in left:
+                running[submit(job(notebook, grid, cell, done.folder / "cells" / cell.key))] = cell
+            while running:
+                ready, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    cell = running.pop(future)
+                    results[cell.key] = future.result()
+                    done.made += 1
+                    _write_table(done, cells, results)
+                    bar.finished(cell, results[cell.key])
+        except BaseException:
+            stop.set()
+            for future in running:
+                future.cancel()
+            raise
+    return done
+
+
+def _status(folder: Path) -> str:
+    """Whether a cell is there: `finished`, or `missing`; of anything else there is nothing that counts."""
+    with contextlib.suppress(InputError):
+        if runs.read(folder)["status"] == "finished" and (folder / "metrics.json").exists():
+            return "finished"
+    return "missing"
+
+
+@contextlib.contextmanager
+def _engine(on: str | None, jobs: int, stop: threading.Event) -> Iterator[Callable[[dict[str, Any]], Future]]:
+    """What takes a job and gives a future: threads that each watch a process here, or a Dask cluster."""
+    if on is None:
+        with ThreadPoolExecutor(jobs) as pool:
+            yield lambda work: pool.submit(supervise, work, stop)
+        return
+    try:
+        import distributed
+    except ImportError:
+        raise InputError(
+            "A sweep on a cluster needs the package distributed, which is not installed here: pip install distributed. "
+            "Without --on a sweep runs on this machine."
+        ) from None
+    try:
+        client = distributed.Client(on, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError(f"There is no Dask scheduler at {on!r} ({error}); start one with `dask scheduler`.") from None
+    with client, client.get_executor(pure=False) as executor:
+        yield lambda work: executor.submit(_supervise_there, work)
+
+
+def _supervise_there(work: dict[str, Any]) -> dict[str, Any]:
+    """`supervise` on another machine: the sweep's folder has to be there under the same path."""
+    folder = Path(work["folder"])
+    if not (folder.parent.parent / "sweep.json").exists():
+        return {
+            "status": "failed",
+            "error": f"this worker does not see {folder.parent.parent}; a cluster needs a shared folder",
+        }
+    return supervise(work)
+
+
+# --- table and progress -----------------------------------------------------------------------------------------------
+
+
+def _write_table(done: Sweep, cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]) -> None:
+    """One row for each cell in the order of the grid: what varies, key, status, error, and all its numbers."""
+    done.rows = []
+    for cell in cells:
+        said = results[cell.key]
+        numbers = runs.metrics(done.folder / "cells" / cell.key) if said["status"] == "finished" else {}
+        done.rows.append({**_row_head(cell), "status": said["status"], "error": said["error"], "metrics": numbers})
+    runs.write_json(done.folder / "table.json", done.rows)
+    varied = list(dict.fromkeys(name for cell in cells for name in cell.varied))
+    numbers = list(dict.fromkeys(name for row in done.rows for name in row["metrics"]))
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow([*varied, "status", *numbers, "key", "error"])
+    for row in done.rows:
+        about = [_plain(row["varied"].get(name, "")) for name in varied]
+        error = " ".join((row["error"] or "").split())
+        lines.writerow([*about, row["status"], *(row["metrics"].get(n, "") for n in numbers), row["key"], error])
+    runs.replace(done.table, lambda f: f.write(text.getvalue().encode()))
+
+
+def _row_head(cell: Cell) -> dict[str, Any]:
+    return {"varied": dict(cell.varied), "key": cell.key, "parameters": dict(cell.parameters)}
+
+
+def read_table(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of a sweep: dicts of `varied`, `key`, `parameters`, `status`, `error`, `metrics`.
+
+    Raises InputError when the folder holds no sweep.
+    """
+    try:
+        return json.loads((Path(folder) / "table.json").read_text())
+    except (OSError, ValueError):
+        raise InputError(f"{folder} holds no sweep: there is no table.json in it.") from None
+
+
+class _Progress:
+    """One bar over the whole grid, with what the cells at work are doing, on standard error."""
+
+    def __init__(self, folder: Path, cells: Sequence[Cell], left: int, *, shown: bool) -> None:
+        from tqdm import tqdm
+
+        self.folder = folder
+        self.cells = {cell.key: cell for cell in cells}
+        self.bar = tqdm(
+            total=len(cells),
+            initial=len(cells) - left,
+            desc="sweep",
+            unit="cell",
+            disable=not shown,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            bar_format="{n_fmt}/{total_fmt} |{bar:20}| {elapsed}<{remaining}  {desc}",
+        )
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._steps: dict[str, Steps] = {}
+
+    def __enter__(self) -> _Progress:
+        if not self.bar.disable:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.bar.set_description_str("sweep")
+        self.bar.close()
+
+    def finished(self, cell: Cell, said: Mapping[str, Any]) -> None:
+        """Count a cell; one without a result is named at once."""
+        if said["status"] != "finished" and not self.bar.disable:
+            self.bar.write(f"{cell.name}: {said['status']}: {said['error']}", file=sys.stderr)
+        self.bar.update(1)
+
+    def _watch(self) -> None:
+        told: dict[str, str] = {}
+        while not self._done.wait(1.0):
+            at_work = []
+            for key in self.cells:
+                with contextlib.suppress(InputError):
+                    if runs.read(self.folder / "cells" / key)["status"] == "running":
+                        at_work.append(key)
+                        steps = self._steps.setdefault(key, Steps(self.folder / "cells" / key))
+                        told[key] = steps.newest() or told.get(key, "")
+            named = [self.cells[k].name + (f" ({told[k]})" if told[k] else "") for k in at_work]
+            self.bar.set_description_str("sweep" + (": " if named else "") + "; ".join(named), refresh=True)
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    _die_with(asked["supervisor"])
+    try:
+        make_cell(asked)
+    except (InputError, NotebookFailed) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        sys.exit(1)
