@@ -170,11 +170,26 @@ def parse(header: Path) -> dict[str, str]:
         raise InputError(f"{header} is no ENVI header: it is larger than {_HEADER_LIMIT // 2**20} MB of text.")
     if not text.lstrip().startswith("ENVI"):
         raise InputError(f"{header} does not begin with the word ENVI; it is not an ENVI header.")
-    text = re.sub(r"(?m)^\s*;.*$", "", text)
+    lines = [one for one in text.split("\n") if not one.lstrip().startswith(";")]
+    last = max((i for i, one in enumerate(lines) if "}" in one), default=-1)  # a brace opened behind it is never closed
     fields = {}
-    for found in re.finditer(r"(?m)^[ \t]*([^=\n{}]+?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", text):
-        name = re.sub(r"\s+", " ", found[1]).lower()
-        fields[name] = found[2].strip().removeprefix("{").removesuffix("}").strip()
+    rest = iter(range(len(lines)))
+    for i in rest:
+        name, equals, value = lines[i].partition("=")
+        name = " ".join(name.split()).lower()
+        if not equals or not name or "{" in name or "}" in name:
+            continue
+        value = value.strip()
+        if value.startswith("{") and "}" not in value and i < last:
+            parts = [value]
+            for j in rest:
+                parts.append(lines[j])
+                if "}" in lines[j]:
+                    break
+            value = "\n".join(parts)
+        if value.startswith("{"):
+            value = value[1:].partition("}")[0]
+        fields[name] = value.strip()
     return fields
 
 
@@ -261,6 +276,9 @@ def _map(
     except ValueError:
         notes.append("map info ignored: not all of its numbers can be read")
         return None, None, None
+    if not np.isfinite([column, row, east, north, dx, dy]).all():
+        notes.append("map info ignored: not all of its numbers are finite")
+        return None, None, None
     turn = next((v.split("=")[1].strip() for v in info if v.lower().startswith("rotation")), "0")
     crs = _crs(fields.get("coordinate system string", ""), info)
     if crs is None or dx <= 0 or dy <= 0 or turn.strip("0.-+"):
@@ -275,8 +293,10 @@ def _map(
 def _crs(wkt: str, info: list[str]) -> str | None:
     import pyproj
 
-    if info[0].lower() == "utm" and len(info) > 9 and re.sub(r"\W", "", info[9]).lower() == "wgs84" and info[7].isdigit():
-        return f"EPSG:{(32600 if info[8].lower().startswith('n') else 32700) + int(info[7])}"
+    if info[0].lower() == "utm" and len(info) > 9 and re.sub(r"\W", "", info[9]).lower() == "wgs84":
+        zone = int(info[7]) if re.fullmatch("[0-9]{1,2}", info[7]) else 0
+        if 1 <= zone <= 60:
+            return f"EPSG:{(32600 if info[8].lower().startswith('n') else 32700) + zone}"
     if wkt:
         try:
             return pyproj.CRS.from_wkt(wkt).to_wkt()
