@@ -88,7 +88,7 @@ def test_filters_keep_the_mean_and_raise_the_looks(name, smooth):
     scene = speckled(np.full((300, 300), 0.2), 4)
     quiet = smooth(scene)
     assert float(quiet.mean()) == pytest.approx(float(scene.mean()), rel=0.01)
-    assert float(looks_within(quiet)) > 40
+    assert float(looks_within(quiet)) > 100
     assert quiet.dims == scene.dims
 
 
@@ -124,7 +124,7 @@ def test_the_half_window_is_on_the_side_of_the_pixel():
     """Without speckle a step of two values stays a step, in all eight positions beside an edge; a boxcar smears it."""
     for turn in (0, 45, 90, 135, 180, 225, 270, 315):
         scene = xr.DataArray(step(40, turn=turn), dims=("y", "x"))
-        inner = refined_lee(scene, 4).values[3:-3, 3:-3]  # in a corner of the image half a window may see one side only
+        inner = refined_lee(scene, 100).values[3:-3, 3:-3]  # in a corner of the image half a window may see one side only
         np.testing.assert_allclose(inner, scene.values[3:-3, 3:-3], rtol=1e-12)
         assert np.abs(boxcar(scene).values - scene.values).max() > 2
 
@@ -169,7 +169,7 @@ def test_what_is_refused():
 
 
 def test_the_real_sentinel1_image(real_data):
-    """On real water the looks grow by more than three. The level there falls by less than a tenth: strong echoes are kept from
+    """On real water the looks grow by more than eight. The level there falls by less than a tenth: strong echoes are kept from
     spreading but lose a part of their own height (weight below L / (L + 1)), a property of the published filter."""
     from scipy.ndimage import binary_erosion
 
@@ -183,5 +183,5 @@ def test_the_real_sentinel1_image(real_data):
     quiet = refined_lee(vv, looks)
     before, after = (float(equivalent_looks(z.where(water), 7)) for z in (vv, quiet))
     assert before == pytest.approx(looks, rel=0.4)
-    assert after > 3 * before
+    assert after > 8 * before
     assert 0.9 < float(quiet.where(water).mean() / vv.where(water).mean()) < 1
