@@ -23,6 +23,9 @@ from tests.unit.data.test_readers_sar import intensity, write
 from workbench.data.catalog import open_scene
 from workbench.errors import InputError
 
+# rasterio's logger cannot decode messages of GDAL that quote bytes of a damaged file; it says so on standard error and goes on
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 TEXT = (".xml", ".safe", ".json", ".txt")
 
 
