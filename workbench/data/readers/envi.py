@@ -5,6 +5,7 @@ Nothing a header promises is believed before it is checked against the size of t
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from workbench.errors import InputError
 _DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 _AXES = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}  # where band, y, x are in the file
 SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".envi")
+RUN = 2**16  # bytes in a row from which on reading ahead is worth it
 _HEADER_LIMIT = 16 * 2**20  # bytes; headers of 10 000 bands with names stay below 1 MB
 
 
@@ -55,8 +57,7 @@ class EnviPixels:
             at[axis] = part
         (a0, a1, _), (b0, b1, _), (c0, c1, _) = (part.indices(n) for part, n in zip(at, self.stored, strict=True))
         if any(part.indices(n)[2] != 1 for part, n in zip(at, self.stored, strict=True)) or (c0, c1) != (0, self.stored[2]):
-            mapped = np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.stored)
-            return np.array(mapped[tuple(at)]).transpose(self.order)
+            return self._touched((at[0], at[1], at[2])).transpose(self.order)
         out = np.empty((a1 - a0, b1 - b0, c1), self.dtype)
         line = c1 * self.dtype.itemsize
         with self.path.open("rb", buffering=0) as file:
@@ -65,6 +66,19 @@ class EnviPixels:
                 file.seek(self.offset + (a * self.stored[1] + b0) * line)
                 _fill(file, piece)
         return out.transpose(self.order)
+
+    def _touched(self, at: tuple[slice, slice, slice]) -> np.ndarray:
+        """A window that leaves out parts of lines, by mapping the file. Where it touches little in a row, the system is told
+        not to read on from there: it would read, and for a sparse file make, a hundred times as much.
+        """
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            start, stop, step = at[2].indices(self.stored[2])
+            if (step > 1 or (stop - start) * self.dtype.itemsize < RUN) and hasattr(mmap, "MADV_RANDOM"):
+                mapped.madvise(mmap.MADV_RANDOM)
+            window = np.ndarray(self.stored, self.dtype, mapped, self.offset)[at]
+            found = np.array(window)
+            del window  # the map cannot be closed while anything looks at it
+        return found
 
 
 def _fill(file: BinaryIO, piece: np.ndarray) -> None:
