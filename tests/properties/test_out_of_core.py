@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import dask.array as da
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from workbench.baselines import moments as m
 from workbench.baselines.anomaly import local_rx, pca_rx, random_projection_rx, ridge_rx, rx
 from workbench.engines import cluster
+from workbench.methods import bsdm
 
 DETECTORS = {
     "rx": rx,
@@ -59,7 +63,7 @@ def through(score):
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(cubes())
 def test_blocks_of_any_shape_give_the_score_in_memory(name, both):
     cube, blocked = both
@@ -98,3 +102,40 @@ def test_pieces_cover_a_block_once(bands, rows, cols, size):
     finally:
         m.PIECE = before
     assert (seen == 1).all()
+
+
+def denoiser(**settings):
+    """Random weights of a small network, and its description, as a run leaves them."""
+    config = bsdm.Config(passes=2, embed=6, inner=7, width=6, code=4, time_width=5, chunk=37, **settings)
+    torch.manual_seed(2)
+    network = bsdm.Denoiser(4, config)
+    about = {"bands": 4, "mean": 0.4, "std": 0.2, "config": config.model_dump()}
+    return network.state_dict(), json.dumps(about)
+
+
+NETWORKS = [
+    denoiser(),
+    denoiser(scaling="band", offset="off"),
+    denoiser(offset="image"),
+    denoiser(renorm=True, offset="image"),
+    denoiser(renorm=True),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=["pixel", "band, off", "image", "image, renorm", "renorm"])
+@settings(max_examples=4)
+@given(st.data(), st.integers(3, 9), st.integers(0, 2**32 - 1))
+def test_bsdm_suppresses_blocks_as_it_does_the_image(network, data, bands, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.gamma(2.0, size=(bands, 9, 11)).astype(np.float32)
+    values[rng.integers(bands), 2, :3] = np.nan
+    chunks = tuple(data.draw(cut(n)) for n in values.shape)
+    scene = xr.Dataset({"hsi": (("band", "y", "x"), values)}, {"y": np.arange(9), "x": np.arange(11)})
+    blocked = scene.assign(hsi=scene["hsi"].copy(data=da.from_array(values, chunks=chunks)))
+    expected = bsdm.apply(*network, scene, double=True)
+    found = bsdm.apply(*network, blocked)
+    assert all(found[name].chunks is not None for name in ("score", "score_rx", "suppressed"))
+    for name in ("score", "score_rx"):
+        np.testing.assert_allclose(through(found[name]), expected[name].values, rtol=1e-9)
+    np.testing.assert_allclose(found["suppressed"].values, expected["suppressed"].values, rtol=1e-6)
+    assert found["source_band"].values.tolist() == expected["source_band"].values.tolist()

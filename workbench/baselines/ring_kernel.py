@@ -10,15 +10,15 @@ written. To the Fortran routines that is the upper triangle of the transpose. Co
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import get_cython_function_address as address_of
 from numba.extending import intrinsic
+
+from workbench.parts.compiled import compiled
 
 SINGULAR = 1e-10  # a pivot below this fraction of its band's variance is rounding error, not signal
 BLOCK = 42  # bands per block of a factorisation or triangular solve
@@ -41,13 +41,6 @@ NUMBERS = np.array([1.0, 0.0, -1.0])
 ONE, ZERO, MINUS = 0, 8, 16
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # nowhere to keep it: compiled anew in every process
-        return numba.njit(nogil=True)(function)
-
-
 @intrinsic
 def _call(_typing: Any, routine: Any, arguments: Any) -> Any:
     """Call the C function at an address with a tuple of addresses: what BLAS takes, everything by reference."""
@@ -67,7 +60,7 @@ def _call(_typing: Any, routine: Any, arguments: Any) -> Any:
 R, K, BLOCK_AT, LEFT, SIDE, INFO = range(0, 48, 8)  # bytes into `sizes`
 
 
-@_compiled
+@compiled
 def _factor(matrix, inverses, sizes, routines, letters, numbers):
     """matrix (r, r) -> L in place, matrix = L L^T, and inverses (blocks, BLOCK, BLOCK) of L's diagonal blocks; whether it is
     definite. In blocks with inverses, since OpenBLAS multiplies by a small triangle much faster than it solves with one."""
@@ -91,7 +84,7 @@ def _factor(matrix, inverses, sizes, routines, letters, numbers):
     return True
 
 
-@_compiled
+@compiled
 def _solve(factor, inverses, rows, sizes, routines, letters, numbers):
     """rows (k, r) -> (L^-1 rows^T)^T in place, with what `_factor` made. `sizes` holds k."""
     r = len(factor)
@@ -109,7 +102,7 @@ def _solve(factor, inverses, rows, sizes, routines, letters, numbers):
             _call(routines[GEMM], (c + T, c + N, *size, one + MINUS, below, z + R, mine, z + R, one, rest, z + R))
 
 
-@_compiled
+@compiled
 def _score(white, first, changes, vectors, members, uses, out, work, sizes, routines, letters, numbers):
     """What `score` says, with memory to work in."""
     gram, factor, inverses, all_rows, all_products, small = work

@@ -59,11 +59,11 @@ def text(parent: Element, where: str, name: str) -> str:
 
 
 def number(parent: Element, where: str, name: str, kind: Callable[[str], Number]) -> Number:
-    """The finite number at `where`."""
+    """The number at `where`, below 2^53 in size."""
     told = text(parent, where, name)
     try:
         value = kind(told)
-        if not np.isfinite(value):
+        if not abs(value) < 2**53:  # nothing that is counted or measured; also refuses NaN
             raise ValueError
     except (ValueError, OverflowError):
         raise InputError(f"<{where}> of {name} is {told[:40]!r}, which is not a number it can be.") from None

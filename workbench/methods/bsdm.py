@@ -16,8 +16,8 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from workbench.baselines.anomaly import pca_rx, ridge_rx, rx
 from workbench.config import Settings
 from workbench.device import device
+from workbench.engines import cluster
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.metrics.anomaly import add_metrics, auc
@@ -93,19 +94,8 @@ def spectra_of(scene: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Raises InputError for what cannot be suppressed: several chips, complex values, fewer than 3 bands, a band that is
     empty, no complete pixel, a constant cube.
     """
-    require(scene, *NEEDS, who="bsdm")
-    hsi = scene["hsi"]
-    if hsi.dims != ("band", "y", "x"):
-        raise InputError(
-            f"bsdm works on one image, hsi (band, y, x); this one has {hsi.dims}. Choose one: scene.isel(sample=0)."
-        )
-    if hsi.dtype.kind == "c":
-        raise InputError("bsdm needs real reflectance or radiance; this hsi is complex. Take its amplitude first.")
-    good = scene["good"].values.astype(bool) if "good" in scene.coords else np.ones(hsi.sizes["band"], bool)
-    bands = np.flatnonzero(good)
-    if len(bands) < 3:
-        raise InputError(f"bsdm needs at least 3 bands; this scene has {len(bands)} of {len(good)} marked good.")
-    cube = hsi.values[bands]
+    bands, _ = _usable(scene)
+    cube = scene["hsi"].values[bands]
     finite = np.isfinite(cube)
     empty = bands[~finite.any((1, 2))]
     if len(empty):
@@ -119,6 +109,23 @@ def spectra_of(scene: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if spectra.min() == spectra.max():
         raise InputError(f"bsdm cannot scale a constant cube; every value is {spectra.min():g}.")
     return np.ascontiguousarray(spectra), bands, valid
+
+
+def _usable(scene: xr.Dataset) -> tuple[np.ndarray, int]:
+    """The bands not marked bad, and the number of pixels; InputError for what can be seen to be unusable without reading it."""
+    require(scene, *NEEDS, who="bsdm")
+    hsi = scene["hsi"]
+    if hsi.dims != ("band", "y", "x"):
+        raise InputError(
+            f"bsdm works on one image, hsi (band, y, x); this one has {hsi.dims}. Choose one: scene.isel(sample=0)."
+        )
+    if hsi.dtype.kind == "c":
+        raise InputError("bsdm needs real reflectance or radiance; this hsi is complex. Take its amplitude first.")
+    good = scene["good"].values.astype(bool) if "good" in scene.coords else np.ones(hsi.sizes["band"], bool)
+    bands = np.flatnonzero(good)
+    if len(bands) < 3:
+        raise InputError(f"bsdm needs at least 3 bands; this scene has {len(bands)} of {len(good)} marked good.")
+    return bands, hsi.sizes["y"] * hsi.sizes["x"]
 
 
 def scaled(spectra: Tensor, kind: str) -> Tensor:
@@ -478,20 +485,26 @@ class Training:
 
 # --- suppression ------------------------------------------------------------------------------------------------------
 
-Predictor = Callable[[Tensor], Tensor]  # spectra (P, C) float64 -> predicted noise (P, C)
+Predictor = Callable[..., Tensor]  # spectra (P, C) float64 -> predicted noise (P, C)
+Spread = tuple[float, float]  # mean and standard deviation of all numbers of a cube
 
 
-def predictor(network: nn.Module, config: Config) -> Predictor:
-    """The network as a function of spectra alone: t and the offset's moments filled in, chunked, without gradients."""
+def predictor(network: nn.Module, config: Config, dtype: torch.dtype = torch.float32) -> Predictor:
+    """The network as a function of spectra alone: t and the offset's moments filled in, chunked, without gradients.
+
+    dtype: of the network. `whole`: moments of the cube that the spectra are a part of, where they are not all of it.
+    """
 
     @torch.no_grad()
-    def predict(y: Tensor) -> Tensor:
+    def predict(y: Tensor, whole: Spread | None = None) -> Tensor:
         t = torch.tensor([config.t], device=y.device)
-        image = moments(y, "image").float() if config.offset == "image" else None
-        e = torch.empty(y.shape, dtype=torch.float32, device=y.device)
+        image = None
+        if config.offset == "image":
+            image = (moments(y, "image") if whole is None else y.new_tensor(whole).expand(len(y), 2)).to(dtype)
+        e = torch.empty(y.shape, dtype=dtype, device=y.device)
         for begin in range(0, len(y), config.chunk):
             rows = slice(begin, begin + config.chunk)
-            x = y[rows].float()
+            x = y[rows].to(dtype)
             e[rows] = network(x, t, moments(x) if image is None else image[rows])
         return e
 
@@ -509,7 +522,12 @@ def affine_oracle(mu: float, coefficients: Mixing) -> Predictor:
 
 
 def suppress(
-    predict: Predictor, y: Tensor, coefficients: Mixing, passes: int, renorm: bool = False
+    predict: Predictor,
+    y: Tensor,
+    coefficients: Mixing,
+    passes: int,
+    renorm: bool = False,
+    whole: Sequence[Spread] | None = None,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """The modified inference: put the cube in the place of x_t and predict x_0, K times over; yields (y_k, e_k), k = 0..K.
 
@@ -517,20 +535,26 @@ def suppress(
 
     y is kept in float64, because values grow 3.6 times a pass while what is left of the scene shrinks as fast.
     `renorm` brings y back to the mean and spread of y_0 after each pass, which RX does not notice but the network does.
+    `whole`: mean and spread of every y_k, before `renorm`, of the cube that y is a part of, where it is not all of it.
     """
-    mean, std = y.mean(), y.std()
+    mean, std = (y.mean(), y.std()) if whole is None else whole[0]
     for k in range(passes + 1):
-        e = predict(y)
+        e = predict(y) if whole is None else predict(y, whole[0 if renorm else k])
         yield y, e
         if k < passes:
             y = predict_x0(y, e, *coefficients)
             if renorm:
-                y = (y - y.mean()) / y.std() * std + mean
+                now, spread = (y.mean(), y.std()) if whole is None else whole[k + 1]
+                y = (y - now) / spread * std + mean
 
 
-def suppressed(network: nn.Module, y: Tensor, config: Config) -> tuple[Tensor, Tensor]:
-    """(y_K, e_K): the end of `suppress`."""
-    for pair in suppress(predictor(network, config), y, mix(config), config.passes, config.renorm):
+def suppressed(
+    network: nn.Module, y: Tensor, config: Config, whole: Sequence[Spread] | None = None, passes: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """(y_K, e_K): the end of `suppress`, or of fewer passes."""
+    dtype = next(network.parameters()).dtype
+    passes = config.passes if passes is None else passes
+    for pair in suppress(predictor(network, config, dtype), y, mix(config), passes, config.renorm, whole):
         last = pair  # not a list of all: each is as large as the cube
     return last
 
@@ -568,14 +592,24 @@ def restore(weights: Mapping[str, Tensor], about: str) -> tuple[Denoiser, Config
     return network.to(device()), config, bands
 
 
-def apply(weights: Mapping[str, Tensor], about: str, scene: xr.Dataset) -> xr.Dataset:
+def apply(weights: Mapping[str, Tensor], about: str, scene: xr.Dataset, *, double: bool | None = None) -> xr.Dataset:
     """Suppress the background of another scene with a trained denoiser; no training.
 
     Gives `score` and `score_rx (y, x)` (RX of the same aligned bands after and before), `suppressed (aligned_band, y, x)`,
     coordinate `source_band (aligned_band)`: which band of the scene each came from; and, where the scene has truth, the
     AUCs. Bands are aligned by `channel_align` with the seed of the training run.
+
+    A Dask scene of any size is suppressed block by block (`workbench.methods.bsdm` needs one reading for the scaling, and one
+    for each score's background; with an offset of the image or with `renorm` one more a pass); the maps stay lazy unless
+    there is truth. double: evaluate the network in float64, so that the result does not depend on the blocks; by default in
+    float32 for a scene in memory, as in the training run, and in float64 for a Dask scene.
     """
     network, config, wanted = restore(weights, about)
+    lazy = "hsi" in scene and scene["hsi"].chunks is not None
+    if lazy if double is None else double:
+        network = network.double()
+    if lazy:
+        return _apply_by_block(network, config, wanted, scene)
     values, bands, valid = spectra_of(scene)
     x0 = scaled(torch.from_numpy(values), config.scaling).to(device())
     blocks = channel_align(len(bands), wanted, config.seed)
@@ -593,6 +627,145 @@ def apply(weights: Mapping[str, Tensor], about: str, scene: xr.Dataset) -> xr.Da
         attrs=provenance(scene),
     )
     return with_metrics(result, scene, frame, score=after, score_rx=before)
+
+
+# --- a scene larger than memory ---------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """What a block of a scene needs to know of the whole: used bands, smallest value and span (1 or C), and for each aligned
+    block of bands the mean and spread of every y_k where the network or `renorm` asks for them."""
+
+    bands: np.ndarray
+    low: np.ndarray
+    span: np.ndarray
+    blocks: np.ndarray
+    whole: tuple[tuple[Spread, ...], ...]
+
+
+def _apply_by_block(network: nn.Module, config: Config, wanted: int, scene: xr.Dataset) -> xr.Dataset:
+    """`apply` to a Dask scene."""
+    bands, valid_pixels = _usable(scene)
+    hsi = scene["hsi"]
+    data = hsi.data.rechunk({0: -1})
+    low, high, count = _over(data, _block_range, _merge_ranges, bands)
+    if count < 2:
+        raise InputError(f"bsdm needs complete pixels; only {count} of {valid_pixels} have all {len(bands)} bands.")
+    if low.min() == high.max():
+        raise InputError(f"bsdm cannot scale a constant cube; every value is {low.min():g}.")
+    if config.scaling == "global":
+        low, high = low.min(keepdims=True), high.max(keepdims=True)
+    blocks = channel_align(len(bands), wanted, config.seed)
+    part = Part(bands, low, np.where(high > low, high - low, 1.0), blocks, tuple(() for _ in blocks))
+    if config.offset == "image" or config.renorm:
+        for k in range(config.passes + 1):
+            found = _over(data, _block_spreads, _merge_spreads, network, config, part, k)
+            spreads = [(mean, math.sqrt(m2 / (n - 1))) for n, mean, m2 in found]
+            part = part._replace(whole=tuple((*known, s) for known, s in zip(part.whole, spreads, strict=True)))
+
+    source = blocks.reshape(-1)
+    chunks = ((len(source),), *data.chunks[1:])
+
+    def cube(passes: int | None) -> xr.DataArray:
+        made = data.map_blocks(
+            _block_quiet, network, config, part, passes, chunks=chunks, dtype=np.float64, meta=np.empty((0, 0, 0))
+        )
+        coords = {n: c.variable for n, c in hsi.coords.items() if "band" not in c.dims}
+        return xr.DataArray(made, coords, ("band", "y", "x"))
+
+    quiet = cube(None)
+    text = f"RX after {config.passes} passes, network of another scene"
+    result = xr.Dataset({"score": rx(quiet).assign_attrs(long_name=text)}, attrs=provenance(scene))
+    result["score_rx"] = rx(cube(0)).assign_attrs(long_name="RX of the same bands")
+    result["suppressed"] = quiet.rename(band="aligned_band").astype(np.float32).assign_attrs(long_name="suppressed cube")
+    result = result.assign_coords(source_band=("aligned_band", bands[source], {"long_name": "band of the scene"}))
+    if "truth" not in scene:
+        return result
+    for name in ("score", "score_rx"):
+        held = np.empty(result[name].shape)
+        for where, block in cluster.blocks(result[name].data):
+            held[where] = block
+        result[name] = result[name].copy(data=held)
+    frame = Frame(scene, bands, np.isfinite(result["score"].values))
+    scores = {name: torch.from_numpy(result[name].values[frame.valid]) for name in ("score", "score_rx")}
+    return with_metrics(result, scene, frame, **scores)
+
+
+def _over(data: Any, work: Callable[..., Any], merged: Callable[[Any, Any], Any], *args: Any) -> Any:
+    """`work(block, *args)` of all blocks that have valid pixels (None: it has none), merged in their order."""
+    import dask
+
+    constant = [dask.delayed(a, pure=False, traverse=False) for a in args]
+    tasks = [dask.delayed(work, pure=False)(block, *constant) for block in data.to_delayed().ravel()]
+    total = None
+    for found in cluster.results(tasks):
+        if found is not None:
+            total = found if total is None else merged(total, found)
+    return (np.zeros(1), np.zeros(1), 0) if total is None else total
+
+
+def _valid(block: np.ndarray, bands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(spectra (P, C) float64, valid (y, x)) of a block `(band, y, x)`."""
+    cube = block[bands]
+    valid = np.isfinite(cube).all(0)
+    return np.ascontiguousarray(cube[:, valid].T, dtype=np.float64), valid
+
+
+def _block_range(block: np.ndarray, bands: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
+    values, _ = _valid(block, bands)
+    return (values.min(0), values.max(0), len(values)) if len(values) else None
+
+
+def _merge_ranges(a: tuple[Any, Any, int], b: tuple[Any, Any, int]) -> tuple[Any, Any, int]:
+    return np.minimum(a[0], b[0]), np.maximum(a[1], b[1]), a[2] + b[2]
+
+
+def _block_passed(
+    block: np.ndarray, network: nn.Module, config: Config, part: Part, passes: int | None
+) -> tuple[list[Tensor], np.ndarray]:
+    """y after so many passes (all: None) for each aligned block of bands, before the last `renorm`; which pixels are valid."""
+    values, valid = _valid(block, part.bands)
+    here = next(network.parameters()).device
+    x0 = (torch.from_numpy(values) - torch.from_numpy(part.low)) / torch.from_numpy(part.span)
+    x0 = x0.to(here)
+    passed = []
+    for wanted, known in zip(part.blocks, part.whole, strict=True):
+        y = x0[:, wanted]
+        passed.append(y if passes == 0 or not len(y) else suppressed(network, y, config, known or None, passes)[0])
+    return passed, valid
+
+
+def _block_spreads(
+    block: np.ndarray, network: nn.Module, config: Config, part: Part, k: int
+) -> list[tuple[int, float, float]] | None:
+    """(count, mean, sum of squares about it) of all numbers of y_k before `renorm`, for each aligned block of bands."""
+    if k == 0:
+        passed, _ = _block_passed(block, network, config, part, 0)
+    else:  # from y_{k-1}, whose own spread is known, one more step
+        passed, _ = _block_passed(block, network, config, part, k - 1)
+        dtype = next(network.parameters()).dtype
+        predict, coefficients = predictor(network, config, dtype), mix(config)
+        seen = [known[0 if config.renorm else k - 1] for known in part.whole]
+        passed = [predict_x0(y, predict(y, s), *coefficients) if len(y) else y for y, s in zip(passed, seen, strict=True)]
+    if not len(passed[0]):
+        return None
+    return [(y.numel(), float(y.mean()), float((y - y.mean()).square().sum())) for y in passed]
+
+
+def _merge_spreads(a: list[tuple[int, float, float]], b: list[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
+    merged = []
+    for (n, mean, m2), (other, mean_, m2_) in zip(a, b, strict=True):
+        step, total = mean_ - mean, n + other
+        merged.append((total, mean + step * other / total, m2 + m2_ + step**2 * n * other / total))
+    return merged
+
+
+def _block_quiet(block: np.ndarray, network: nn.Module, config: Config, part: Part, passes: int | None) -> np.ndarray:
+    """(aligned band, y, x) float64 after so many passes, NaN where a pixel is missing."""
+    passed, valid = _block_passed(block, network, config, part, passes)
+    out = np.full((part.blocks.size, *valid.shape), np.nan)
+    out[:, valid] = torch.cat(passed, 1).cpu().numpy().T
+    return out
 
 
 # --- the face ---------------------------------------------------------------------------------------------------------

@@ -104,10 +104,9 @@ def _product(folder: Path, name: str, image: str, meta: str, cube: np.ndarray, b
     options = {"driver": "GTiff", "count": 5, "height": 6, "width": 8, "dtype": "int16", "nodata": -32768}
     with rasterio.open(folder / (name + image), "w", crs="EPSG:32633", transform=grid, **options) as file:
         file.write(cube)
-    (folder / (name + meta)).write_text(
-        "<?xml version='1.0'?><level_X><specific><backgroundValue>-32768</backgroundValue>"
-        f"<bandCharacterisation>{bands}</bandCharacterisation>{more}</specific></level_X>"
-    )
+    text = "<?xml version='1.0'?><level_X><specific><backgroundValue>-32768</backgroundValue>"
+    text += f"<bandCharacterisation>{bands}</bandCharacterisation>{more}</specific></level_X>"
+    (folder / (name + meta)).write_text(text.replace("><", ">\n<"))
 
 
 def neon(path: Path, rng: np.random.Generator) -> np.ndarray:

@@ -27,7 +27,7 @@ def test_anomaly_scenes_are_all_there():
     ]
     assert all(catalog._by_id()[n].reference.rx_auc > 0.5 for n in scenes)
     assert names()[:2] == ["sim-coast-town", "sim-dry-airfield"]
-    assert len({f.sha256 for e in entries() if isinstance(e, Hyperspectral) for f in e.files}) == 22
+    assert len({f.sha256 for e in entries() if isinstance(e, Hyperspectral) for f in e.files}) == 36
 
 
 def test_mirrors_are_pinned_to_a_commit():
@@ -208,7 +208,7 @@ def test_every_real_entry_is_as_described(real_data):
         assert all((real_data / f.path).stat().st_size == f.bytes for f in entry.files), entry.id
         assert "guessed" not in scene.attrs["notes"], entry.id
         opened += 1
-    assert opened == 19
+    assert opened == 33
 
 
 # --- labelled chips -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.data.readers import open_file, validate
+from workbench.data.readers.envi import parse
 from workbench.errors import InputError
 
 BANDS, ROWS, COLUMNS = 4, 3, 5
@@ -239,3 +240,43 @@ def test_same_coordinates_as_gdal(tmp_path):
         np.testing.assert_array_equal(scene["hsi"], peer.read())
         assert peer.xy(0, 0) == (float(scene["x"][0]), float(scene["y"][0]))
         assert peer.xy(2, 4) == (float(scene["x"][4]), float(scene["y"][2]))
+
+
+def test_headers_that_would_take_for_ever(tmp_path):
+    """Time grows with the length of a header, not with its square: these took minutes and hours with patterns."""
+    import time
+
+    for text in (
+        "ENVI\n" + " " * 200_000 + "x\n",
+        "ENVI\n" + "\n" * 200_000,
+        "ENVI\n" + "a = {\n" * 100_000,
+        "ENVI\n" + "a={" * 90_000,
+    ):
+        (tmp_path / "a.hdr").write_text(text)
+        begin = time.process_time()
+        parse(tmp_path / "a.hdr")
+        assert time.process_time() - begin < 2
+
+
+def test_braces_and_comments(tmp_path):
+    (tmp_path / "a.hdr").write_text(
+        "ENVI\n{x} = 6\n; samples = 9\n  Band  Names = { a = b,\n ; no\n c }  more\nsamples=3\nopen = { never closed\nlines = 4 ;\n = 5\n"
+    )
+    assert parse(tmp_path / "a.hdr") == {
+        "band names": "a = b,\n c",
+        "samples": "3",
+        "open": "never closed",
+        "lines": "4 ;",
+    }
+
+
+@pytest.mark.parametrize("zone", ["99", "²", "0", "x", ""])
+def test_zones_that_are_none(tmp_path, zone):
+    np.zeros((3, 2, 2), "u1").tofile(tmp_path / "a.raw")
+    (tmp_path / "a.raw.hdr").write_text(
+        "ENVI\nsamples = 2\nlines = 2\nbands = 3\ndata type = 1\ninterleave = bsq\nbyte order = 0\n"
+        f"map info = {{UTM, 1, 1, 500000, 4100000, 30, 30, {zone}, North, WGS-84}}\n"
+    )
+    scene = open_file(tmp_path / "a.raw")
+    assert "spatial_ref" not in scene.coords
+    assert "map info ignored" in scene.attrs["notes"]

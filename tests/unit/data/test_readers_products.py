@@ -5,6 +5,7 @@ import pickle
 import h5py
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 
 from tests.unit.data import products
@@ -206,6 +207,7 @@ def test_sizes_that_a_file_cannot_hold(tmp_path):
         open_file(tmp_path / "huge.h5")
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_the_engine_is_registered_and_opens_without_dask(tmp_path, rng):
     import tomllib
     from importlib import import_module
@@ -228,6 +230,11 @@ def test_the_engine_is_registered_and_opens_without_dask(tmp_path, rng):
     flown = xr.open_dataset(tmp_path / "emit.nc", engine=engine, drop_variables="latitude", keys={"cube": "reflectance"})
     assert "latitude" not in flown.coords
     assert xr.open_dataset(tmp_path / "emit.nc", engine=engine, ortho=True).sizes["y"] == 12
+    with rasterio.open(tmp_path / "s.tif", "w", driver="GTiff", count=1, height=4, width=5, dtype="float32") as file:
+        file.write(np.full((1, 4, 5), -10, "f4"))
+        file.set_band_description(1, "VV")
+    radar = xr.open_dataset(tmp_path / "s.tif", engine=engine, keys={"scale": "db"})
+    np.testing.assert_allclose(radar["sar"], 0.1, rtol=1e-6)
     with pytest.raises(InputError, match="not an EMIT file"):
         xr.open_dataset(tmp_path / "tile.h5", engine=engine, ortho=True)
 

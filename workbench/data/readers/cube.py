@@ -131,15 +131,26 @@ def as_scene(cube: Cube, name: str, chunks: Mapping[str, int] | str | None = "au
     if cube.truth is not None:
         scene["truth"] = (("y", "x"), cube.truth, {"names": ["background", "anomaly"]})
         scene.attrs["anomalous_pixels"] = int((cube.truth > 0).sum())
+    notes = [*filter(None, [str(cube.attrs.get("notes", ""))]), *cube.notes]
     if cube.crs is not None:
-        import rioxarray  # noqa: F401  (gives scene.rio)
+        scene = _mapped(scene, cube, notes)
+    scene.attrs = {**cube.attrs, **scene.attrs, "notes": "\n".join(notes)}
+    return scene
 
+
+def _mapped(scene: xr.Dataset, cube: Cube, notes: list[str]) -> xr.Dataset:
+    """The scene with the CRS and the transform of its cube, as rioxarray keeps them."""
+    import pyproj
+    import rasterio
+    import rioxarray  # noqa: F401  (gives scene.rio)
+
+    try:
         scene = scene.rio.write_crs(cube.crs)
-        if cube.x is not None and cube.y is not None:
-            scene = scene.rio.write_transform()
-            scene = scene.rio.write_coordinate_system()
-    scene.attrs = {**cube.attrs, **scene.attrs}
-    scene.attrs["notes"] = "\n".join([*filter(None, [str(cube.attrs.get("notes", ""))]), *cube.notes])
+    except (ValueError, rasterio.errors.CRSError, pyproj.exceptions.CRSError) as error:
+        notes.append(f"the coordinate system of the file is not known ({str(error)[:100]})")
+        return scene
+    if cube.x is not None and cube.y is not None:
+        scene = scene.rio.write_transform().rio.write_coordinate_system()
     return scene
 
 

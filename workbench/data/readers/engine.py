@@ -29,15 +29,20 @@ class Engine(BackendEntrypoint):
         keys: Mapping[str, str] | None = None,
         ortho: bool = False,
     ) -> xr.Dataset:
-        from workbench.data.readers import open_file
+        from workbench.data.readers import open_file, sar
 
-        scene = open_file(filename_or_obj, truth=truth, keys=keys, ortho=ortho, chunks=None)
+        path = Path(filename_or_obj).expanduser()
+        radar = sar.opener(path, keys)
+        if radar is not None:
+            scene = radar(path, truth=truth, keys=keys, chunks=None)
+        else:
+            scene = open_file(path, truth=truth, keys=keys, ortho=ortho, chunks=None)
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
         return scene.drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Only what no other engine opens: ENVI, MATLAB 5, product folders. Name the engine for GeoTIFF, NetCDF, HDF5, Zarr."""
-        from workbench.data.readers import dlr, envi
+        from workbench.data.readers import dlr, envi, sentinel1
         from workbench.data.readers.files import first_bytes
 
         if not isinstance(filename_or_obj, (str, os.PathLike)):
@@ -45,7 +50,7 @@ class Engine(BackendEntrypoint):
         try:
             path = Path(filename_or_obj).expanduser()
             if path.is_dir():
-                return dlr.parts(path) is not None or path.suffix.lower() == ".safe"
+                return dlr.parts(path) is not None or sentinel1.is_safe(path)
             if not path.is_file():
                 return False
             if path.suffix.lower() == ".hdr":

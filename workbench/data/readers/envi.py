@@ -5,6 +5,7 @@ Nothing a header promises is believed before it is checked against the size of t
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from workbench.errors import InputError
 _DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 _AXES = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}  # where band, y, x are in the file
 SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".envi")
+RUN = 2**16  # bytes in a row from which on reading ahead is worth it
 _HEADER_LIMIT = 16 * 2**20  # bytes; headers of 10 000 bands with names stay below 1 MB
 
 
@@ -55,8 +57,7 @@ class EnviPixels:
             at[axis] = part
         (a0, a1, _), (b0, b1, _), (c0, c1, _) = (part.indices(n) for part, n in zip(at, self.stored, strict=True))
         if any(part.indices(n)[2] != 1 for part, n in zip(at, self.stored, strict=True)) or (c0, c1) != (0, self.stored[2]):
-            mapped = np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.stored)
-            return np.array(mapped[tuple(at)]).transpose(self.order)
+            return self._touched((at[0], at[1], at[2])).transpose(self.order)
         out = np.empty((a1 - a0, b1 - b0, c1), self.dtype)
         line = c1 * self.dtype.itemsize
         with self.path.open("rb", buffering=0) as file:
@@ -65,6 +66,19 @@ class EnviPixels:
                 file.seek(self.offset + (a * self.stored[1] + b0) * line)
                 _fill(file, piece)
         return out.transpose(self.order)
+
+    def _touched(self, at: tuple[slice, slice, slice]) -> np.ndarray:
+        """A window that leaves out parts of lines, by mapping the file. Where it touches little in a row, the system is told
+        not to read on from there: it would read, and for a sparse file make, a hundred times as much.
+        """
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            start, stop, step = at[2].indices(self.stored[2])
+            if (step > 1 or (stop - start) * self.dtype.itemsize < RUN) and hasattr(mmap, "MADV_RANDOM"):
+                mapped.madvise(mmap.MADV_RANDOM)
+            window = np.ndarray(self.stored, self.dtype, mapped, self.offset)[at]
+            found = np.array(window)
+            del window  # the map cannot be closed while anything looks at it
+        return found
 
 
 def _fill(file: BinaryIO, piece: np.ndarray) -> None:
@@ -170,11 +184,26 @@ def parse(header: Path) -> dict[str, str]:
         raise InputError(f"{header} is no ENVI header: it is larger than {_HEADER_LIMIT // 2**20} MB of text.")
     if not text.lstrip().startswith("ENVI"):
         raise InputError(f"{header} does not begin with the word ENVI; it is not an ENVI header.")
-    text = re.sub(r"(?m)^\s*;.*$", "", text)
+    lines = [one for one in text.split("\n") if not one.lstrip().startswith(";")]
+    last = max((i for i, one in enumerate(lines) if "}" in one), default=-1)  # a brace opened behind it is never closed
     fields = {}
-    for found in re.finditer(r"(?m)^[ \t]*([^=\n{}]+?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", text):
-        name = re.sub(r"\s+", " ", found[1]).lower()
-        fields[name] = found[2].strip().removeprefix("{").removesuffix("}").strip()
+    rest = iter(range(len(lines)))
+    for i in rest:
+        name, equals, value = lines[i].partition("=")
+        name = " ".join(name.split()).lower()
+        if not equals or not name or "{" in name or "}" in name:
+            continue
+        value = value.strip()
+        if value.startswith("{") and "}" not in value and i < last:
+            parts = [value]
+            for j in rest:
+                parts.append(lines[j])
+                if "}" in lines[j]:
+                    break
+            value = "\n".join(parts)
+        if value.startswith("{"):
+            value = value[1:].partition("}")[0]
+        fields[name] = value.strip()
     return fields
 
 
@@ -261,6 +290,9 @@ def _map(
     except ValueError:
         notes.append("map info ignored: not all of its numbers can be read")
         return None, None, None
+    if not np.isfinite([column, row, east, north, dx, dy]).all():
+        notes.append("map info ignored: not all of its numbers are finite")
+        return None, None, None
     turn = next((v.split("=")[1].strip() for v in info if v.lower().startswith("rotation")), "0")
     crs = _crs(fields.get("coordinate system string", ""), info)
     if crs is None or dx <= 0 or dy <= 0 or turn.strip("0.-+"):
@@ -275,8 +307,10 @@ def _map(
 def _crs(wkt: str, info: list[str]) -> str | None:
     import pyproj
 
-    if info[0].lower() == "utm" and len(info) > 9 and re.sub(r"\W", "", info[9]).lower() == "wgs84" and info[7].isdigit():
-        return f"EPSG:{(32600 if info[8].lower().startswith('n') else 32700) + int(info[7])}"
+    if info[0].lower() == "utm" and len(info) > 9 and re.sub(r"\W", "", info[9]).lower() == "wgs84":
+        zone = int(info[7]) if re.fullmatch("[0-9]{1,2}", info[7]) else 0
+        if 1 <= zone <= 60:
+            return f"EPSG:{(32600 if info[8].lower().startswith('n') else 32700) + zone}"
     if wkt:
         try:
             return pyproj.CRS.from_wkt(wkt).to_wkt()

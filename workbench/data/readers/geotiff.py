@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from workbench.data.readers.cube import STRIP, Cube, nanometres, require_cube, widths
+from workbench.data.readers.tiff import opened, require_whole
 from workbench.errors import InputError
-
-_PACKED = 10_000  # bytes that one byte of a TIFF can at most stand for; a blank deflated image has 1000
-_PLACE = 5  # bytes at least that a TIFF needs to say where one of its blocks lies
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class TiffPixels:
         # thinned rows are read in pieces, so that a picture of a large map does not need the whole map
         piece = len(rows) if step == 1 else max(1, STRIP // (step * wide * len(bands) * self.dtype.itemsize))
         parts = []
-        with _open(self.path) as file:
+        with opened(self.path) as file:
             for at in range(0, len(rows), piece):
                 some = rows[at : at + piece]
                 where = Window(columns[0], some[0], wide, some[-1] + 1 - some[0])
@@ -54,7 +49,7 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
         raise InputError(f"The key {role}={name} was given, but a GeoTIFF holds one unnamed cube; leave the key out.")
     notes: list[str] = []
-    with _open(path) as file:
+    with opened(path) as file:
         bands, missing = file.count, file.nodata
         located = file.crs is not None and file.transform.is_rectilinear
         require_cube((bands, file.height, file.width), np.dtype(file.dtypes[0]), path.name)
@@ -66,7 +61,7 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
         native = (bands, *file.block_shapes[0])
         right, down = file.transform.a, file.transform.e
         west, north = file.transform.c, file.transform.f
-        _require_whole(file, path)
+        require_whole(file, path)
         if file.crs is not None and not located:
             notes.append("the image is turned against its map, so x and y count pixels")
 
@@ -95,7 +90,7 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
 
 def read_mask(path: Path) -> np.ndarray:
     """(y, x) values of a one-band TIFF, NaN where it has nodata other than 0."""
-    with _open(path) as file:
+    with opened(path) as file:
         if file.count != 1:
             raise InputError(f"The truth file {path} has {file.count} bands; a mask has one.")
         values = file.read(1)
@@ -103,54 +98,6 @@ def read_mask(path: Path) -> np.ndarray:
     if nodata is None or nodata == 0 or values.dtype.kind not in "iuf":
         return values
     return np.where(values == nodata, np.nan, values)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    import rasterio
-
-    with _quiet(path), rasterio.open(path, driver="GTiff") as file:
-        yield file
-
-
-@contextmanager
-def _quiet(path: Path) -> Iterator[None]:
-    """One InputError for whatever GDAL finds wrong, and no warning about images without a map."""
-    import rasterio
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            warnings.simplefilter("ignore", PendingDeprecationWarning)  # rioxarray 0.19 with affine 3
-            yield
-    except (rasterio.errors.RasterioError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as a GeoTIFF ({error}); it is truncated or damaged. Get it again."
-        ) from None
-
-
-def _require_whole(file: Any, path: Path) -> None:
-    """InputError for a size that the file cannot hold, or where the last block of the first or last band lies beyond its end."""
-    found = path.stat().st_size
-    high, wide = file.block_shapes[0]
-    planes = 1 if str(file.profile.get("interleave", "")) == "pixel" else file.count
-    count = -(-file.height // high) * -(-file.width // wide) * planes
-    promised = file.count * file.height * file.width * np.dtype(file.dtypes[0]).itemsize
-    if count * _PLACE > found or promised > found * (_PACKED if file.compression else 1):
-        raise InputError(
-            f"{path} holds {found} bytes, but promises {promised} ({file.count} bands x {file.height} x {file.width}); it is "
-            "truncated or damaged. Get it again."
-        )
-    for band in {1, file.count}:
-        high, wide = file.block_shapes[band - 1]
-        last = f"{(file.width - 1) // wide}_{(file.height - 1) // high}"
-        begin = file.get_tag_item(f"BLOCK_OFFSET_{last}", "TIFF", bidx=band)
-        length = file.get_tag_item(f"BLOCK_SIZE_{last}", "TIFF", bidx=band)
-        if begin and length and int(begin) + int(length) > found:
-            raise InputError(
-                f"{path} holds {found} bytes, but its last block ends at {int(begin) + int(length)}; it is truncated. "
-                "Get it again."
-            )
 
 
 def _lower(tags: Mapping[str, str]) -> dict[str, str]:

@@ -92,9 +92,9 @@ class Hdf5Plane:
 
     def lazy(self) -> Any:
         """The data of an `xr.Variable`, read when it is asked for."""
-        from workbench.data.readers.lazy import indexed
+        from workbench.data.readers.lazy import Guarded, indexed
 
-        return indexed(self)
+        return indexed(Guarded(self, f"{self.path.name} ({self.name})"))
 
 
 @contextmanager

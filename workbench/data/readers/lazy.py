@@ -9,6 +9,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from workbench.data.readers.cube import forward
+from workbench.errors import InputError
 
 
 class Windows(BackendArray):
@@ -42,6 +43,23 @@ class Windows(BackendArray):
         for axis, part in reversed(list(enumerate(after))):  # from behind, because a whole number takes its axis away
             found = found[(slice(None),) * axis + (part,)]
         return found
+
+
+class Guarded:
+    """Something sliced whose errors, whatever library they come from, are InputErrors that name the file."""
+
+    def __init__(self, pixels: Any, name: str):
+        self.pixels, self.name, self.shape, self.dtype = pixels, name, tuple(pixels.shape), np.dtype(pixels.dtype)
+
+    def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+        try:
+            return self.pixels[window]
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            raise InputError(
+                f"The values of {self.name} cannot be read ({error}); the file is damaged or has gone. Get it again."
+            ) from None
 
 
 def indexed(pixels: Any) -> Any:

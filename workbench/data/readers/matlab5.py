@@ -23,6 +23,7 @@ _NUMERIC = range(6, 16)  # double, single, and the integers
 _CLASSES = {1: "cell", 2: "struct", 3: "object", 4: "text", 5: "sparse", 16: "function", 17: "object"}
 _COMPLEX = 0x08
 _HEADER = 128
+_DEFLATE = 1032  # bytes that one packed byte can at most stand for
 _FRONT = 1024  # bytes that surely hold flags, dims and name
 
 
@@ -75,6 +76,8 @@ def load(path: Path, variable: Variable) -> np.ndarray:
     if variable.compressed:
         unpack = zlib.decompressobj()
         _, promised = _tag(unpack.decompress(data, 8), variable.order)
+        if promised > _DEFLATE * variable.length:
+            raise Damaged(f"{variable.name!r} promises {promised} bytes, more than {variable.length} can be unpacked to")
         data = unpack.decompress(unpack.unconsumed_tail, promised or 1)
         if len(data) < promised:
             raise Damaged(f"{variable.name!r} unpacks to {len(data)} bytes of {promised}")

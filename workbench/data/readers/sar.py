@@ -89,16 +89,15 @@ class Intensity:
 
     def __call__(self, rows: range, columns: range) -> np.ndarray:
         raw = self.tiff.read(rows, columns)
-        values = raw.astype(np.float64)
-        gone = np.isnan(values) if self.missing is None else np.isnan(values) | (raw == self.missing)
-        values = values * self.factor + self.offset
-        if self.scale == "db":
-            with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # values of a damaged file: too large, or no proper numbers
+            values = raw.astype(np.float64)
+            gone = np.isnan(values) if self.missing is None else np.isnan(values) | (raw == self.missing)
+            values = values * self.factor + self.offset
+            if self.scale == "db":
                 values = 10 ** (values / 10)
-        elif self.scale == "amplitude":
-            values *= values
-        values[gone] = np.nan
-        with np.errstate(over="ignore"):
+            elif self.scale == "amplitude":
+                values *= values
+            values[gone] = np.nan
             return values.astype(np.float32)
 
 

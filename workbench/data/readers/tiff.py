@@ -21,6 +21,8 @@ from workbench.errors import InputError
 
 CHUNK = 16 * 2**20  # bytes in one dask chunk
 MAX_BLOCK = 2**30  # bytes of one block of the file; nothing real comes near
+PACKED = 50_000  # bytes that one byte of a TIFF can at most stand for; a Sentinel-1 image blanked in zstd has 10 600
+PLACE = 5  # bytes at least that a TIFF needs to say where one of its blocks lies
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,23 @@ def opened(path: Path) -> Iterator[Any]:
         raise InputError(f"{path} cannot be read as a TIFF ({error}); it is truncated or damaged. Get it again.") from None
 
 
+def _bytes(kind: str) -> int:
+    """Bytes of one pixel of a type as rasterio names it; complex integers are a type of GDAL's that NumPy does not have."""
+    return {"complex_int16": 4, "complex_int32": 8}.get(kind) or np.dtype(kind).itemsize
+
+
 def require_whole(file: Any, path: Path) -> None:
-    """InputError where the last block of the first or last band lies beyond the end of the file."""
+    """InputError for a size that the file cannot hold, or where the last block of the first or last band lies beyond its end."""
     found = path.stat().st_size
+    high, wide = file.block_shapes[0]
+    planes = 1 if str(file.profile.get("interleave", "")) == "pixel" else file.count
+    count = -(-file.height // high) * -(-file.width // wide) * planes
+    promised = file.count * file.height * file.width * _bytes(file.dtypes[0])
+    if count * PLACE > found or promised > found * (PACKED if file.compression else 1):
+        raise InputError(
+            f"{path} holds {found} bytes, but promises {promised} ({file.count} bands x {file.height} x {file.width}); it is "
+            "truncated or damaged. Get it again."
+        )
     for band in {1, file.count}:
         high, wide = file.block_shapes[band - 1]
         last = f"{(file.width - 1) // wide}_{(file.height - 1) // high}"

@@ -73,7 +73,7 @@ def read_truth(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.
 
         values, name = geotiff.read_mask(path), path.name
     elif head.startswith((b"BM", b"\x89PNG")):
-        values, name = _picture(path), path.name
+        values, name = _picture(path, shape), path.name
     else:
         from workbench.data.readers import envi
 
@@ -89,17 +89,19 @@ def read_truth(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.
 
 def _npy(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.array(np.load(path, allow_pickle=False, mmap_mode="r"))  # a map is never larger than its file
     except Exception as error:  # np.load raises many kinds on a damaged file
         raise InputError(f"The truth file {path} cannot be read as NPY ({error}).") from None
 
 
-def _picture(path: Path) -> np.ndarray:
+def _picture(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """(y, x): 0 where the picture is black, else a number per colour; transparency is ignored."""
     from PIL import Image
 
     try:
         with Image.open(path, formats=("BMP", "PNG")) as picture:
+            if picture.size != shape[::-1]:  # said before it is unpacked; the caller says it better
+                return np.broadcast_to(np.zeros((), np.int64), picture.size[::-1])
             mode = "I" if picture.mode.startswith("I") else "L" if picture.mode in ("1", "L", "LA") else "RGB"
             values = np.asarray(picture.convert(mode)).astype(np.int64)
     except Exception as error:  # Pillow raises many kinds on a damaged file

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.data.readers.cube import Cube, pixels_of
+from workbench.data.readers.lazy import Guarded, indexed
 from workbench.data.readers.netcdf import VariablePixels, from_dataset
 from workbench.errors import InputError
 from workbench.scene import VOCABULARY
@@ -57,12 +58,15 @@ def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | No
         return None
     if "spatial_ref" in file.coords:
         import rioxarray  # noqa: F401  (gives scene.rio)
-    for name in map(str, known):
+    for name in map(str, file.variables):
         variable = file[name].variable
         if variable.ndim == 3 and "sample" not in variable.dims and variable.dtype == np.float32:
             cube = Cube(VariablePixels(variable), native=variable.encoding.get("chunks"))
             lazy = pixels_of(cube, path.name, chunks, tuple(map(str, variable.dims)))
             file[name] = lazy.dims, lazy.data, variable.attrs, lazy.encoding
+        elif variable.ndim > 1:
+            guarded = indexed(Guarded(VariablePixels(variable), f"{path.name} ({name})"))
+            file[name] = variable.dims, guarded, variable.attrs, variable.encoding
     return file
 
 
@@ -74,14 +78,18 @@ def _open(path: Path) -> Any:
     import xarray as xr
 
     try:
-        return xr.open_dataset(
+        file = xr.open_dataset(
             path, engine="zarr", chunks=None, cache=False, consolidated=False, decode_coords="all", decode_times=False
         )
+        for variable in file.variables.values():
+            if variable.ndim < 2:
+                variable.load()
     except Exception as error:  # damaged stores raise many kinds
         raise InputError(
             f"{path} cannot be read as Zarr ({type(error).__name__}: {error}); it is incomplete, damaged, or no group of named "
             "arrays."
         ) from None
+    return file
 
 
 def _judge(path: Path) -> None:

@@ -1,0 +1,182 @@
+"""Spoiled files of every format: each ends in a result or in InputError, never in another exception, a hang or a flood of memory.
+
+The number of cases is set so that all formats together take about half a minute; `make slow` runs thousands of each.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import scipy.io
+import xarray as xr
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.properties.fuzzing import case, overwrite, reworded, spoiled
+from tests.unit.data import products
+from workbench.data import convert as converting
+from workbench.data.readers import open_file
+
+CUBE = np.random.default_rng(0).uniform(0.1, 1, (4, 5, 6)).astype("f4")
+WAVE = np.array([450.0, 550.0, 650.0, 2200.0])
+
+
+def envi(folder: Path, interleave: str = "bil") -> Path:
+    order = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (1, 2, 0)}[interleave]
+    (folder / "a.raw").write_bytes(CUBE.transpose(order).tobytes())
+    (folder / "a.raw.hdr").write_text(
+        "ENVI\ndescription = {\n  A scene; of = signs}\nsamples = 6\nlines = 5\nbands = 4\nheader offset = 0\nfile type = ENVI Standard\n"
+        f"data type = 4\ninterleave = {interleave}\nbyte order = 0\ndata ignore value = -9999\nreflectance scale factor = 1\n"
+        "map info = {UTM, 1.000, 1.000, 500000.000, 4100000.000, 30.0, 30.0, 51, North, WGS-84, units=Meters}\n"
+        "wavelength units = Nanometers\nwavelength = {\n 450.0, 550.0,\n 650.0, 2200.0}\nfwhm = {10, 10, 10, 12}\nbbl = {1, 1, 0, 1}\n"
+    )
+    return folder / "a.raw.hdr"
+
+
+def matlab5(folder: Path) -> Path:
+    about = {"data": CUBE.transpose(1, 2, 0), "map": np.eye(5, 6), "wavelength": WAVE}
+    scipy.io.savemat(folder / "a.mat", about, do_compression=False)
+    return folder / "a.mat"
+
+
+def matlab5_packed(folder: Path) -> Path:
+    scipy.io.savemat(folder / "a.mat", {"data": CUBE.transpose(1, 2, 0), "map": np.eye(5, 6)}, do_compression=True)
+    return folder / "a.mat"
+
+
+def matlab73(folder: Path) -> Path:
+    with h5py.File(folder / "a.mat", "w", userblock_size=512) as file:
+        file.create_dataset("data", data=CUBE.transpose(0, 2, 1), chunks=(2, 3, 5), compression="gzip")
+        file["map"] = np.eye(6, 5)
+    with (folder / "a.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\x02IM")
+    return folder / "a.mat"
+
+
+def geotiff(folder: Path, **more: object) -> Path:
+    options = {"driver": "GTiff", "count": 4, "height": 5, "width": 6, "dtype": "float32", "nodata": -9999, **more}
+    with rasterio.open(folder / "a.tif", "w", crs="EPSG:32633", transform=Affine(30, 0, 0, 0, -30, 0), **options) as file:
+        file.write(CUBE)
+        for b in file.indexes:
+            file.update_tags(b, wavelength=str(WAVE[b - 1]), wavelength_units="nanometers", bbl="1")
+    return folder / "a.tif"
+
+
+def geotiff_packed(folder: Path) -> Path:
+    return geotiff(folder, compress="deflate", interleave="pixel")
+
+
+def _scene() -> xr.Dataset:
+    about = {"wavelength": ("band", WAVE, {"units": "nm"}), "y": np.arange(5), "x": np.arange(6)}
+    return xr.Dataset({"hsi": (("band", "y", "x"), CUBE), "truth": (("y", "x"), np.eye(5, 6).astype("i2"))}, about)
+
+
+def netcdf3(folder: Path) -> Path:
+    _scene().to_netcdf(folder / "a.nc", engine="scipy", format="NETCDF3_CLASSIC")
+    return folder / "a.nc"
+
+
+def netcdf4(folder: Path) -> Path:
+    _scene().to_netcdf(folder / "a.nc", engine="h5netcdf", encoding={"hsi": {"chunksizes": (2, 5, 6), "zlib": True}})
+    return folder / "a.nc"
+
+
+def zarr3(folder: Path) -> Path:
+    _scene().to_zarr(folder / "a.zarr", zarr_format=3, consolidated=False)
+    return folder / "a.zarr"
+
+
+def _product(maker: Callable[[Path, np.random.Generator], object], name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        maker(folder / name, np.random.default_rng(1))
+        return folder / name
+
+    return make
+
+
+FORMATS: dict[str, tuple[Callable[[Path], Path], int]] = {  # and the number of cases of the quick run
+    "envi-bsq": (lambda folder: envi(folder, "bsq"), 300),
+    "envi-bil": (envi, 600),
+    "envi-bip": (lambda folder: envi(folder, "bip"), 300),
+    "matlab5": (matlab5, 1000),
+    "matlab5-packed": (matlab5_packed, 500),
+    "matlab73": (matlab73, 300),
+    "geotiff": (geotiff, 400),
+    "geotiff-packed": (geotiff_packed, 300),
+    "netcdf3": (netcdf3, 300),
+    "netcdf4": (netcdf4, 150),
+    "emit": (_product(products.emit, "a.nc"), 200),
+    "prisma": (_product(products.prisma, "a.he5"), 200),
+    "neon": (_product(products.neon, "a.h5"), 300),
+    "enmap": (_product(products.enmap, "L2A"), 300),
+    "desis": (_product(products.desis, "L2A"), 300),
+    "zarr3": (zarr3, 150),
+}
+_TEXT = (".hdr", ".xml", ".json")
+
+
+def _spoil(rng: random.Random) -> Callable[[Path], bool]:
+    def spoil(path: Path) -> bool:
+        beside = path.parent if path.is_file() else path
+        files = sorted(p for p in beside.rglob("*") if p.is_file())
+        # of many files (Zarr) the metadata are as likely to be hit as the data
+        some = [p for p in files if (p.suffix.lower() in _TEXT) == (rng.random() < 0.6)] or files
+        target = rng.choice(some)
+        if target.suffix.lower() in _TEXT and rng.random() < 0.8:
+            overwrite(target, reworded(target.read_text(), rng).encode())
+            return False
+        data, cut = spoiled(target.read_bytes(), rng)
+        overwrite(target, data)
+        return cut and target.suffix.lower() not in _TEXT
+
+    return spoil
+
+
+def _copies(good: Path, made: Path) -> Callable[[Path], Path]:
+    """Making a file once and copying it is quicker than writing it anew."""
+
+    def make(folder: Path) -> Path:
+        shutil.copytree(good, folder, dirs_exist_ok=True)
+        return folder / made.relative_to(good)
+
+    return make
+
+
+def _run(name: str, tmp_path: Path, cases: int) -> Counter[str]:
+    good = tmp_path / "good"
+    good.mkdir()
+    made = FORMATS[name][0](good)
+    whole = open_file(made)["hsi"].values
+    ends: Counter[str] = Counter()
+
+    @settings(max_examples=cases, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 2**48))
+    def one(seed: int) -> None:
+        rng = random.Random(seed)
+        ends[case(tmp_path / "case", _copies(good, made), _spoil(rng), whole)] += 1
+
+    one()
+    return ends
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_spoiled_files(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(converting, "SMALL", 1)
+    ends = _run(name, tmp_path, FORMATS[name][1])
+    assert ends["refused"] > 0.1 * ends.total(), ends  # else nothing was spoiled
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_thousands_of_spoiled_files(name, tmp_path):
+    ends = _run(name, tmp_path, 4000)
+    assert ends["refused"] > 0.1 * ends.total(), ends
