@@ -199,6 +199,24 @@ def sweep(
 
 
 @app.command()
+def rerun(
+    folder: Annotated[Path, typer.Argument(help="folder of a finished run, report or cell of a sweep")],
+    out: Annotated[Path | None, typer.Option("--out", help="folder of the second run (default: FOLDER-rerun)")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", min=0, help="relative difference of a number that counts as the same")
+    ] = None,
+    json_: JsonOpt = False,
+) -> None:
+    """Do a run again and compare, number by number; exit code 0: the same, 1: not the same, and what differs."""
+    from workbench.rerunning import rerun as again
+
+    done = again(folder, out, tolerance=tolerance)
+    print(json.dumps(done.as_dict()) if json_ else done.told())
+    if not done.same:
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve(
     names: Annotated[list[str] | None, typer.Argument(help="dashboards to serve (default: all)")] = None,
     port: Annotated[int, typer.Option(help="port to listen on")] = 5006,
