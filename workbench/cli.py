@@ -24,6 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+shelf = typer.Typer(help="List, compare, clear away and hand on the runs of a folder.", no_args_is_help=True)
+app.add_typer(shelf, name="runs")
+
 SceneArg = Annotated[
     str,
     typer.Argument(
@@ -273,6 +276,24 @@ def sweep(
 
 
 @app.command()
+def rerun(
+    folder: Annotated[Path, typer.Argument(help="folder of a finished run, report or cell of a sweep")],
+    out: Annotated[Path | None, typer.Option("--out", help="folder of the second run (default: FOLDER-rerun)")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", min=0, help="relative difference of a number that counts as the same")
+    ] = None,
+    json_: JsonOpt = False,
+) -> None:
+    """Do a run again and compare, number by number; exit code 0: the same, 1: not the same, and what differs."""
+    from workbench.rerunning import rerun as again
+
+    done = again(folder, out, tolerance=tolerance)
+    print(json.dumps(done.as_dict()) if json_ else done.told())
+    if not done.same:
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve(
     names: Annotated[list[str] | None, typer.Argument(help="dashboards to serve (default: all)")] = None,
     port: Annotated[int, typer.Option(help="port to listen on")] = 5006,
@@ -289,6 +310,173 @@ def serve(
     files = [str(pages[n]) for n in (names or pages)]
     command = [sys.executable, "-m", "panel", "serve", *files, "--port", str(port), "--warm", *(["--show"] if show else [])]
     os.execv(sys.executable, command)
+
+
+RootOpt = Annotated[Path, typer.Option("--root", help="folder of the runs")]
+MethodOpt = Annotated[str | None, typer.Option("--method", help="only runs of this method")]
+OnSceneOpt = Annotated[str | None, typer.Option("--scene", help="only runs on this scene")]
+StatusOpt = Annotated[str | None, typer.Option("--status", help="running, finished, stopped, failed or killed")]
+WhereOpt = Annotated[
+    list[str] | None, typer.Option("--where", help="a metric and a bound, such as auc>=0.9 (repeat for more)")
+]
+InsideOpt = Annotated[bool, typer.Option("--all", help="also the runs inside reports and the cells of sweeps")]
+
+
+@shelf.command("list")
+def runs_list(
+    root: RootOpt = Path("runs"),
+    method: MethodOpt = None,
+    scene: OnSceneOpt = None,
+    status: StatusOpt = None,
+    where: WhereOpt = None,
+    inside: InsideOpt = False,
+    json_: JsonOpt = False,
+) -> None:
+    """Runs, oldest first: status, method, scene, time, and the first numbers."""
+    found = _chosen(root, method, scene, status, where, inside)
+    if json_:
+        keys = ("name", "method", "scene", "status", "seconds", "metrics")
+        print(json.dumps([{"folder": str(e.folder), **{k: getattr(e, k) for k in keys}} for e in found]))
+        return
+    rows = []
+    for e in found:
+        numbers = "  ".join(f"{k} {v:.4g}" for k, v in list(e.metrics.items())[:3])
+        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers))
+    _print_table(("run", "status", "method", "scene", "time", "numbers"), rows)
+    if not rows:
+        print(f"no such run under {root}", file=sys.stderr)
+
+
+@shelf.command("show")
+def runs_show(
+    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path("runs")
+) -> None:
+    """Everything that a run folder says of itself."""
+    from workbench import runs
+    from workbench.collection import find
+
+    folder = find(root, run_)
+    about = runs.read(folder)
+    scene = about.get("scene") or {}
+    facts = {k: about.get(k) for k in ("method", "status", "error", "start", "end", "seconds", "command", "commit", "dirty")}
+    facts |= {"scene": scene.get("id"), "data": scene.get("fingerprint") or scene.get("source_hash")}
+    facts |= {k: about.get(k) for k in ("code", "cpu", "device", "threads")}
+    for name, value in (facts | (about.get("versions") or {})).items():
+        if value not in (None, "", False):
+            print(f"{name:<14} {value}")
+    for title, values in (("settings", about.get("config") or {}), ("numbers", runs.metrics(folder))):
+        print(title)
+        for name, value in values.items():
+            print(f"  {name:<28} {value:.6g}" if isinstance(value, float) else f"  {name:<28} {value}")
+    print("files")
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.parent.name != "frames"):
+        print(f"  {path.relative_to(folder)}")
+
+
+@shelf.command("compare")
+def runs_compare(
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="names or paths of two runs or more")],
+    root: RootOpt = Path("runs"),
+    out: Annotated[Path | None, typer.Option("--out", help="write the page (.html) or the curves (.png) there")] = None,
+    json_: JsonOpt = False,
+) -> None:
+    """What differs between runs, all their numbers, and their curves in one picture."""
+    from workbench.collection import compared, find, labels
+
+    folders = [find(root, name) for name in names]
+    if len(folders) < 2:
+        raise InputError("A comparison needs two runs or more; `workbench runs list` shows them.")
+    table = compared(folders)
+    if out is not None:
+        from workbench.exporting import write_comparison
+
+        print(f"comparison: {write_comparison(folders, out)}", file=sys.stderr)
+    if json_:
+        print(json.dumps({"runs": [str(f) for f in folders], **table}))
+        return
+    rows = [(name, *map(_said, values)) for part in table.values() for name, values in part.items()]
+    _print_table(("", *labels(folders)), rows)
+
+
+@shelf.command("prune")
+def runs_prune(
+    root: RootOpt = Path("runs"),
+    method: MethodOpt = None,
+    scene: OnSceneOpt = None,
+    status: Annotated[str, typer.Option("--status", help="what to take, with commas between")] = "stopped,failed,killed",
+    where: WhereOpt = None,
+    days: Annotated[float, typer.Option("--days", min=0, help="only what began longer ago")] = 0.0,
+    delete: Annotated[bool, typer.Option("--delete/--dry-run", help="really delete; by default it is only shown")] = False,
+) -> None:
+    """Show, and with --delete remove, runs that nobody needs: by default those that did not finish."""
+    from workbench.collection import STATUSES, megabytes, prunable, remove, size
+
+    wanted = [s.strip() for s in status.split(",")]
+    for one in wanted:
+        if one not in STATUSES or one == "running":
+            raise InputError(
+                f"--status takes {', '.join(s for s in STATUSES if s != 'running')}, with commas between; got {one!r}."
+            )
+    doomed = prunable(_chosen(root, method, scene, None, where, False), statuses=wanted, days=days)
+    _print_table(
+        ("run", "status", "method", "size"), [(e.name, e.status, e.method, megabytes(size(e.folder))) for e in doomed]
+    )
+    total = f"{len(doomed)} runs, {megabytes(sum(size(e.folder) for e in doomed))}"
+    if delete:
+        remove(doomed)
+        print(f"deleted {total}", file=sys.stderr)
+    else:
+        print(f"nothing is deleted: {total} would be, with --delete", file=sys.stderr)
+
+
+@shelf.command("export")
+def runs_export(
+    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")],
+    out: Annotated[Path, typer.Option("--out", help="file to write: .html, one page, or .zip, an RO-Crate with checksums")],
+    root: RootOpt = Path("runs"),
+) -> None:
+    """Hand a run on: as one self-contained page, or as an archive that others can check."""
+    from workbench.collection import find
+
+    folder = find(root, run_)
+    if out.suffix == ".zip":
+        from workbench.crate import pack
+
+        print(pack(folder, out))
+    elif out.suffix == ".html":
+        from workbench.exporting import write_page
+
+        print(write_page(folder, out))
+    else:
+        raise InputError(f"A run is exported as .html or as .zip; got {out.name!r}.")
+
+
+@shelf.command("import")
+def runs_import(
+    file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path("runs")
+) -> None:
+    """Check every file of an exported run against its SHA-256, and put the run among the others."""
+    from workbench.crate import unpack
+
+    print(unpack(file, root))
+
+
+def _chosen(
+    root: Path, method: str | None, scene: str | None, status: str | None, where: list[str] | None, inside: bool
+) -> list[Any]:
+    from workbench.collection import entries, select
+
+    return select(entries(root, inside=inside), method=method, scene=scene, status=status, where=where or ())
+
+
+def _said(value: Any) -> str:
+    return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    wide = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    for row in (head, *rows) if rows else ():
+        print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip())
 
 
 def _open(scene: str, truth: Path | None, key: list[str] | None, ortho: bool = False) -> Any:

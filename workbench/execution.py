@@ -229,6 +229,20 @@ def launch(
     override(load(method).Config(), overrides)
     folder = Path(folder) if folder is not None else runs.new_folder(RUNS, method, Path(scene).stem)
     runs.refuse_existing(folder)
+    command = run_command(method, scene, overrides, folder, truth=truth, keys=keys)
+    return spawn(command, folder, threads=threads)
+
+
+def run_command(
+    method: str,
+    scene: str | Path,
+    overrides: Mapping[str, Any] | None,
+    folder: str | Path,
+    *,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+) -> list[str]:
+    """The command line of such a run, quiet."""
     command = [sys.executable, "-m", "workbench", "run", method, str(scene), "--out", str(folder), "--quiet"]
     for name, value in (overrides or {}).items():
         command += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
@@ -236,7 +250,7 @@ def launch(
         command += ["--truth", str(truth)]
     for name, key in (keys or {}).items():
         command += ["--key", f"{name}={key}"]
-    return spawn(command, folder, threads=threads)
+    return command
 
 
 def spawn(command: Sequence[str], folder: Path, *, threads: int = 1) -> Path:

@@ -461,6 +461,11 @@ def html(executed: NotebookNode, title: str, method: str = "") -> str:
     notebook.metadata.pop("widgets", None)
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True, exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(notebook)
+    return page(title, body)
+
+
+def page(title: str, body: str) -> str:
+    """A whole HTML page in the style of the reports: no script, nothing from elsewhere, and a policy that keeps it so."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

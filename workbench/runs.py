@@ -52,11 +52,15 @@ def new_folder(root: str | Path, method: str, scene_id: str) -> Path:
     """`root/20261123-201945-bsdm-abu-airport-1`, made unique; not yet created."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in scene_id)
-    base = Path(root) / f"{stamp}-{method}-{safe}"
-    folder, n = base, 2
-    while folder.exists():
-        folder, n = Path(f"{base}-{n}"), n + 1
-    return folder
+    return unused(Path(root) / f"{stamp}-{method}-{safe}")
+
+
+def unused(folder: Path) -> Path:
+    """That path, or the first of `-2`, `-3`, ... behind it where there is nothing yet."""
+    free, n = folder, 2
+    while free.exists():
+        free, n = Path(f"{folder}-{n}"), n + 1
+    return free
 
 
 def create(folder: str | Path, about: Mapping[str, Any]) -> Path:

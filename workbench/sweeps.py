@@ -178,7 +178,7 @@ def plan(notebook: Path, grid: Grid) -> list[Cell]:
             truth = str(parameters.get("truth", ""))
             if (scene, truth) not in hashes:
                 hashes[scene, truth] = source_hash(scene, truth or None)
-            data["scene"] = hashes[scene, truth]
+            data = {"scene": scene, "sha256": hashes[scene, truth]}
         depends = {
             "notebook": sources,
             "parameters": parameters,
@@ -197,12 +197,18 @@ def plan(notebook: Path, grid: Grid) -> list[Cell]:
 
 def job(notebook: Path, grid: Grid, cell: Cell, folder: Path) -> dict[str, Any]:
     """Everything another process needs to make a cell; plain JSON."""
+    parameters = dict(cell.parameters)
+    about = {
+        "method": f"sweep-{parameters.get('method', notebook.stem)}",
+        "config": _flat(parameters),
+        "scene": {"id": cell.depends["data"].get("scene", ""), "source_hash": cell.depends["data"].get("sha256", "")},
+        "notebook": about_notebook(notebook, parameters),
+        "cell": {"key": cell.key, "depends": dict(cell.depends)},
+    }
     return {
         "notebook": str(notebook.resolve()),
         "title": f"{grid.title or notebook.stem}: {cell.name}",
-        "parameters": dict(cell.parameters),
-        "depends": dict(cell.depends),
-        "key": cell.key,
+        "about": about,
         "folder": str(folder.resolve()),
         "threads": grid.threads,
         "memory_gb": grid.memory_gb,
@@ -293,23 +299,21 @@ def end_leftovers(folder: Path) -> None:
 
 def make_cell(work: Mapping[str, Any]) -> None:
     """The other side of `supervise`: the notebook executed into the cell's run folder, from where it was interrupted."""
-    folder, notebook = Path(work["folder"]), Path(work["notebook"])
-    parameters = work["parameters"]
-    resumed_from = None
-    if (folder / "run.json").exists():
+    folder = Path(work["folder"])
+    again = (folder / "run.json").exists()
+    if again:
         runs.reopen(folder)
-        resumed_from = -1
     else:
-        about = {
-            "method": f"sweep-{parameters.get('method', notebook.stem)}",
-            "config": _flat(parameters),
-            "scene": {"id": str(parameters.get("scene", "")), "sha256": work["depends"]["data"].get("scene", "")},
-            "notebook": about_notebook(notebook, parameters),
-            "cell": {"key": work["key"], "depends": work["depends"]},
-        }
-        runs.create(folder, about)
-    trace = execution(notebook, parameters, folder, work["title"], cell_timeout=work["cell_timeout"], progress=False)
-    drain(runs.record(trace, folder, resumed_from=resumed_from))
+        runs.create(folder, work["about"])
+    trace = execution(
+        Path(work["notebook"]),
+        work["about"]["notebook"]["parameters"],
+        folder,
+        work["title"],
+        cell_timeout=work["cell_timeout"],
+        progress=False,
+    )
+    drain(runs.record(trace, folder, resumed_from=-1 if again else None))
 
 
 def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from workbench.views.image import composite, presets
@@ -318,6 +319,67 @@ def film(result: xr.Dataset, truth: np.ndarray | None, most: int = 6) -> Figure:
 
 
 # --- small things -----------------------------------------------------------------------------------------------------
+
+
+# --- runs of any method -----------------------------------------------------------------------------------------------
+
+
+def overlaid(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], most: int = 12) -> Figure:
+    """Scalars against the step, a panel for each, a line for each run: scalar -> run -> (steps, values).
+
+    Runs keep their colour in all panels. At most `most` panels are drawn, in the order given.
+    """
+    shown = dict(list(curves.items())[:most])
+    runs = list(dict.fromkeys(run for by in shown.values() for run in by))
+    columns = min(3, max(1, len(shown)))
+    rows = max(1, -(-len(shown) // columns))
+    figure = Figure(figsize=(WIDTH, 0.5 + 2.3 * rows + 0.2 * -(-len(runs) // 2)), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    shades = dict(zip(runs, _shades(len(runs)), strict=True))
+    for axes, (scalar, by) in zip(grid, shown.items(), strict=False):
+        for n, (run, (steps, values)) in enumerate(by.items()):
+            style = ("-", "--", ":", "-.")[runs.index(run) // 6 % 4]
+            marker = "o" if len(steps) < 4 else None
+            axes.plot(steps, values, color=shades[run], linestyle=style, linewidth=1.5, marker=marker, zorder=3 + n)
+        axes.set_title(scalar.replace("_", " "), fontsize=9)
+        axes.set_xlabel("step", fontsize=8.5)
+        axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.ticklabel_format(axis="y", useOffset=False)
+        finish(axes)
+    for axes in grid[len(shown) :]:
+        axes.set_visible(False)
+    if len(runs) > 1:
+        lines = [
+            Line2D([], [], color=shades[r], linestyle=("-", "--", ":", "-.")[n // 6 % 4], label=r)
+            for n, r in enumerate(runs)
+        ]
+        figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
+    return figure
+
+
+def maps(result: xr.Dataset, most: int = 6) -> Figure | None:
+    """The maps (y, x) of a result, each on its own scale, with their names and units; None where it has none."""
+    named = {str(n): v for n, v in result.data_vars.items() if v.dims == ("y", "x") and v.dtype.kind in "biuf"}
+    shown = dict(list(named.items())[:most])
+    if not shown:
+        return None
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(WIDTH, 0.3 + rows * WIDTH / columns), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, values) in zip(grid, shown.items(), strict=False):
+        seen = np.asarray(values.values, float)
+        low, high = np.nanpercentile(seen, (0, 99.5))
+        drawn = _image(axes, seen, None, cmap="viridis", vmin=low, vmax=max(high, low + 1e-12))
+        axes.set_title(
+            f"{name}" + (f" ({values.attrs['units']})" if values.attrs.get("units") not in (None, "1") else ""), fontsize=9
+        )
+        figure.colorbar(drawn, ax=axes, shrink=0.75, extend="max")
+    for axes in grid[len(shown) :]:
+        axes.set_visible(False)
+    return figure
 
 
 def _image(axes: Axes, values: np.ndarray, truth: np.ndarray | None, **how: Any) -> Any:

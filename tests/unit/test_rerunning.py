@@ -1,0 +1,126 @@
+"""Rerun: the same bits where nothing differs, and what differs named where something does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_sweeps import notebook
+from workbench import cli, provenance, runs
+from workbench.errors import InputError
+from workbench.execution import execute
+from workbench.rerunning import rerun
+from workbench.sweeps import Grid, sweep
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a method that draws random numbers."""
+    folder = tmp_path_factory.mktemp("rerun") / "rp"
+    execute("rp-rx", "sim-coast-town", {"seed": 3}, folder)
+    return folder
+
+
+def changed(folder: Path, file: str, **values: Any) -> None:
+    about = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**about, **values}))
+
+
+def copy(made: Path, to: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(made, to))
+
+
+def test_a_run_folder_tells_everything(made: Path) -> None:
+    about = runs.read(made)
+    assert about["code"] == provenance.code_hash()
+    assert (about["threads"], len(about["packages"])) == (1, 64)
+    assert {"cpu", "platform", "command", "commit", "versions"} <= set(about)
+    locked = (made / "packages.txt").read_text().splitlines()
+    assert f"numpy=={about['versions']['numpy']}" in locked
+    assert len(locked) > 50
+
+
+def test_the_code_hash_follows_what_computes_and_not_what_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("methods/a.py", "views/b.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("1")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    compute = provenance.code_hash.__wrapped__
+    first = compute()
+    (tmp_path / "views/b.py").write_text("2")
+    assert compute() == first
+    (tmp_path / "methods/a.py").write_text("2")
+    assert compute() != first
+
+
+def test_the_same_bits(made: Path) -> None:
+    done = rerun(made)
+    assert done.again == made.with_name("rp-rerun")
+    assert done.differs == {}
+    assert done.identical
+    assert done.compared > 5
+    assert "to the last bit" in done.told()
+    assert runs.read(done.again)["config"]["seed"] == 3
+
+
+def test_another_number_is_named_and_a_tolerance_excuses_a_small_one(made: Path, tmp_path: Path) -> None:
+    folder = copy(made, tmp_path / "rp")
+    auc = runs.metrics(folder)["auc"]
+    changed(folder, "metrics.json", auc=auc * (1 + 1e-6))
+    done = rerun(folder)
+    assert not done.same
+    assert done.numbers == {"auc": (auc * (1 + 1e-6), auc)}
+    assert "NOT the same" in done.told()
+    assert "nothing that would excuse it" in done.told()
+    changed(folder, "run.json", code="0" * 64, versions={**runs.read(folder)["versions"], "scipy": "1.0"})
+    done = rerun(folder)
+    assert done.same
+    assert not done.identical
+    assert done.differs == {
+        "code": ("0" * 12, provenance.code_hash()[:12]),
+        "scipy": ("1.0", provenance.versions()["scipy"]),
+    }
+    assert "the same within 0.001" in done.told()
+
+
+def test_other_data_other_settings_and_unfinished_runs_are_refused(made: Path, tmp_path: Path, small_scene: Any) -> None:
+    folder = copy(made, tmp_path / "rp")
+    changed(folder, "run.json", scene={**runs.read(folder)["scene"], "fingerprint": "1" * 64})
+    with pytest.raises(InputError, match="data are not what they were.*then 111111111111"):
+        rerun(folder)
+    changed(folder, "run.json", status="failed")
+    with pytest.raises(InputError, match="has not finished"):
+        rerun(folder)
+    execute("rx", small_scene, folder=tmp_path / "memory")
+    with pytest.raises(InputError, match="made in memory"):
+        rerun(tmp_path / "memory")
+    assert not (tmp_path / "rp-rerun").exists()
+
+
+def test_a_cell_of_a_sweep_and_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = notebook(tmp_path / "squares.ipynb")
+    row = sweep(path, Grid(grid={"x": [3]}), tmp_path / "out", progress=False).rows[0]
+    cell = tmp_path / "out" / "cells" / row["key"]
+
+    def ask() -> tuple[int, dict[str, Any]]:
+        monkeypatch.setattr("sys.argv", ["workbench", "rerun", str(cell), "--json"])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return int(end.value.code or 0), json.loads(capsys.readouterr().out)
+
+    code, said = ask()
+    assert (code, said["same"], said["compared"]) == (0, True, 1)
+    changed(cell, "metrics.json", square=8.5)
+    code, said = ask()
+    assert (code, said["same"]) == (1, False)
+    assert said["numbers"]["square"][0] == 8.5
+    notebook(path, "1")
+    with pytest.raises(InputError, match="squares.ipynb is not what it was"):
+        rerun(cell)
