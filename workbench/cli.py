@@ -22,11 +22,20 @@ app = typer.Typer(
 )
 
 SceneArg = Annotated[
-    str, typer.Argument(help="a name of `workbench list`, or a path: .mat, ENVI, GeoTIFF, NetCDF, a folder or .zip of chips")
+    str,
+    typer.Argument(
+        help="a name of `workbench list`, or a path: .mat, ENVI, GeoTIFF, NetCDF, a folder or .zip of chips, a folder of pairs"
+    ),
 ]
 TruthOpt = Annotated[Path | None, typer.Option("--truth", help="file with the truth mask, where the scene's file has none")]
+AfterOpt = Annotated[Path | None, typer.Option("--after", help="image of the second date; SCENE is then that of the first")]
+ResampleOpt = Annotated[
+    bool,
+    typer.Option("--resample", help="put the image of --after onto the pixels of the first (bilinear) where they differ"),
+]
 KeyOpt = Annotated[
-    list[str] | None, typer.Option("--key", help="cube=NAME or truth=NAME, where a file does not speak for itself")
+    list[str] | None,
+    typer.Option("--key", help="cube=NAME or truth=NAME, or of a pair modality=sar, where a file does not speak for itself"),
 ]
 SetOpt = Annotated[list[str] | None, typer.Option("--set", help="name=value, a setting of the method (repeat for more)")]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (default: a new one under runs/)")]
@@ -58,7 +67,13 @@ def list_(json_: JsonOpt = False) -> None:
 
 
 @app.command()
-def describe(scene: SceneArg, truth: TruthOpt = None, key: KeyOpt = None) -> None:
+def describe(
+    scene: SceneArg,
+    truth: TruthOpt = None,
+    key: KeyOpt = None,
+    after: AfterOpt = None,
+    resample: ResampleOpt = False,
+) -> None:
     """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method."""
     from workbench.methods import METHODS, load
     from workbench.scene import describe as card
@@ -68,7 +83,7 @@ def describe(scene: SceneArg, truth: TruthOpt = None, key: KeyOpt = None) -> Non
         for name, field in config.model_fields.items():
             print(f"  {name} = {field.default!r}: {field.description}")
         return
-    print(card(_open(scene, truth, key)))
+    print(card(_open(scene, truth, key, after, resample)))
 
 
 @app.command()
@@ -87,6 +102,8 @@ def run(
     out: OutOpt = None,
     truth: TruthOpt = None,
     key: KeyOpt = None,
+    after: AfterOpt = None,
+    resample: ResampleOpt = False,
     resume: Annotated[Path | None, typer.Option("--resume", help="continue the unfinished run in this folder")] = None,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -101,7 +118,7 @@ def run(
 
     _choose(device)
     if resume is not None:
-        if method or scene or set_ or out or truth or key:
+        if method or scene or set_ or out or truth or key or after or resample:
             raise InputError(
                 "--resume DIR continues a run as it was begun; it takes no method, scene or settings beside it."
             )
@@ -110,7 +127,9 @@ def run(
         raise InputError("`workbench run` needs METHOD and SCENE, or --resume DIR; `workbench list` shows both.")
     else:
         folder = out or runs.new_folder(RUNS, method, Path(scene).stem)
-        trace, label = start(method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key")), method
+        pair = {"after": after, "resample": resample}
+        trace = start(method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key"), **pair)
+        label = method
     follower = is_follower()
     try:
         outcome = drain(trace) if quiet or follower else drive(trace, label)
@@ -135,6 +154,8 @@ def report(
     out: OutOpt = None,
     truth: TruthOpt = None,
     key: KeyOpt = None,
+    after: AfterOpt = None,
+    resample: ResampleOpt = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="a few steps only, to see that everything works")] = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -148,7 +169,16 @@ def report(
     _choose(device)
     folder = out or runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)
     page = make(
-        method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key"), smoke=smoke, progress=not quiet
+        method,
+        scene,
+        _pairs(set_, "--set"),
+        folder,
+        truth=truth,
+        keys=_pairs(key, "--key"),
+        after=after,
+        resample=resample,
+        smoke=smoke,
+        progress=not quiet,
     )
     print(f"report: {page}", file=sys.stderr)
     _finish(folder, runs.metrics(folder), json_)
@@ -173,10 +203,10 @@ def serve(
     os.execv(sys.executable, command)
 
 
-def _open(scene: str, truth: Path | None, key: list[str] | None) -> Any:
+def _open(scene: str, truth: Path | None, key: list[str] | None, after: Path | None, resample: bool) -> Any:
     from workbench.data.catalog import open_scene
 
-    return open_scene(scene, truth=truth, keys=_pairs(key, "--key"))
+    return open_scene(scene, truth=truth, keys=_pairs(key, "--key"), after=after, resample=resample)
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -37,11 +37,14 @@ def start(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
 ) -> Trace:
     """A trace that is not yet driven, recorded into `folder` where one is given.
 
     method: a name of `workbench list`. scene: a Dataset, a catalogue name or a path; `truth` and `keys` help a path
-    that does not speak for itself. overrides: settings of the method's Config.
+    that does not speak for itself, `after` (and `resample`) make a pair of it, see `open_scene`. overrides: settings of the
+    method's Config.
 
     A rank other than 0 of torchrun gives its trace unrecorded: rank 0 writes the folder.
 
@@ -49,17 +52,25 @@ def start(
     """
     room = load(method)
     config = override(room.Config(), overrides)
-    opened = _open(scene, truth, keys)
+    opened = _open(scene, truth, keys, after, resample)
     require(opened, *room.NEEDS, who=method)
     if "hsi" in opened and "hsi" in _flat(room.NEEDS):
         from workbench.data.readers import validate
 
         validate(opened)
+    if {"before", "after"} <= _flat(room.NEEDS):
+        from workbench.data.pairs import check_pair
+
+        check_pair(opened, who=method)
     trace = room.run(opened, config)
     if folder is None or is_follower():
         return trace
     runs.refuse_existing(folder)
-    about = {"method": method, "config": config.model_dump(mode="json"), "scene": about_scene(opened, scene, truth, keys)}
+    about = {
+        "method": method,
+        "config": config.model_dump(mode="json"),
+        "scene": about_scene(opened, scene, truth, keys, after, resample),
+    }
     return _recorded(trace, Path(folder), about)
 
 
@@ -68,13 +79,28 @@ def about_scene(
     scene: str | Path | xr.Dataset,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
 ) -> dict[str, Any]:
     """What `run.json` keeps of a scene: its provenance, its fingerprint, and how to open it again from anywhere."""
     again = None
     if isinstance(scene, str | Path):
-        again = {"scene": _absolute(scene), "truth": None if truth is None else _absolute(truth), "keys": dict(keys or {})}
+        again = how_opened(scene, truth, keys, after, resample)
     provenance = {k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)}
     return {**provenance, "fingerprint": fingerprint(opened), "open": again}
+
+
+def how_opened(
+    scene: str | Path,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
+) -> dict[str, Any]:
+    """All that `open_scene` was told, paths absolute; as `run.json` keeps it under `scene.open`."""
+    told: dict[str, Any] = {"scene": _absolute(scene), "truth": None if truth is None else _absolute(truth)}
+    told["keys"] = dict(keys or {})
+    return told if after is None else {**told, "after": _absolute(after), "resample": resample}
 
 
 def _absolute(source: str | Path) -> str:
@@ -123,7 +149,7 @@ def resume(folder: str | Path) -> Trace:
         raise InputError(f"{folder} ran on a scene made in memory; give it a file or a catalogue name to be resumable.")
     room = load(about["method"])
     config = override(room.Config(), about["config"])
-    scene = _open(how["scene"], how["truth"], how["keys"])
+    scene = _open(how["scene"], how["truth"], how["keys"], how.get("after"), how.get("resample", False))
     if fingerprint(scene) != about["scene"]["fingerprint"]:
         raise InputError(
             f"The scene {how['scene']!r} is not what it was when {folder} began (hash {fingerprint(scene)[:12]}, "
@@ -145,6 +171,8 @@ def execute(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
     progress: bool = False,
 ) -> Outcome:
     """Run a method to its end and give its outcome; recorded into `folder` where one is given.
@@ -154,7 +182,7 @@ def execute(
     >>> outcome = execute("rx", "sim-coast-town")      # doctest: +SKIP
     >>> float(outcome.result["auc"])                   # doctest: +SKIP
     """
-    trace = start(method, scene, overrides, folder, truth=truth, keys=keys)
+    trace = start(method, scene, overrides, folder, truth=truth, keys=keys, after=after, resample=resample)
     return drive(trace, method) if progress else drain(trace)
 
 
@@ -185,6 +213,8 @@ def launch(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
     threads: int = 1,
 ) -> Path:
     """Run a method in a process of its own and give its folder at once; watch it with `Live(folder)`.
@@ -202,6 +232,10 @@ def launch(
         command += ["--truth", str(truth)]
     for name, key in (keys or {}).items():
         command += ["--key", f"{name}={key}"]
+    if after is not None:
+        command += ["--after", str(after)]
+    if resample:
+        command += ["--resample"]
     return spawn(command, folder, threads=threads)
 
 
@@ -234,9 +268,11 @@ def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
     return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
 
 
-def _open(scene: Any, truth: str | Path | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+def _open(
+    scene: Any, truth: str | Path | None, keys: Mapping[str, str] | None, after: str | Path | None, resample: bool
+) -> xr.Dataset:
     if isinstance(scene, str | Path):
         from workbench.data.catalog import open_scene
 
-        return open_scene(str(scene), truth=truth, keys=dict(keys or {}))
+        return open_scene(str(scene), truth=truth, keys=dict(keys or {}), after=after, resample=resample)
     return scene
