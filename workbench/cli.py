@@ -30,12 +30,18 @@ app.add_typer(shelf, name="runs")
 SceneArg = Annotated[
     str,
     typer.Argument(
-        help="a name of `workbench list`, or a path: .mat, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, a product folder, chips"
+        help="a name of `workbench list`, or a path: .mat, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, a product folder, chips, pairs"
     ),
 ]
 TruthOpt = Annotated[Path | None, typer.Option("--truth", help="file with the truth mask, where the scene's file has none")]
+AfterOpt = Annotated[Path | None, typer.Option("--after", help="image of the second date; SCENE is then that of the first")]
+ResampleOpt = Annotated[
+    bool,
+    typer.Option("--resample", help="put the image of --after onto the pixels of the first (bilinear) where they differ"),
+]
 KeyOpt = Annotated[
-    list[str] | None, typer.Option("--key", help="cube=NAME or truth=NAME, where a file does not speak for itself")
+    list[str] | None,
+    typer.Option("--key", help="cube=NAME or truth=NAME, or of a pair modality=sar, where a file does not speak for itself"),
 ]
 SetOpt = Annotated[list[str] | None, typer.Option("--set", help="name=value, a setting of the method (repeat for more)")]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (default: a new one under runs/)")]
@@ -78,7 +84,14 @@ def list_(json_: JsonOpt = False) -> None:
 
 
 @app.command()
-def describe(scene: SceneArg, truth: TruthOpt = None, key: KeyOpt = None, ortho: OrthoOpt = False) -> None:
+def describe(
+    scene: SceneArg,
+    truth: TruthOpt = None,
+    key: KeyOpt = None,
+    after: AfterOpt = None,
+    resample: ResampleOpt = False,
+    ortho: OrthoOpt = False,
+) -> None:
     """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method."""
     from workbench.methods import METHODS, load
     from workbench.scene import describe as card
@@ -88,7 +101,7 @@ def describe(scene: SceneArg, truth: TruthOpt = None, key: KeyOpt = None, ortho:
         for name, field in config.model_fields.items():
             print(f"  {name} = {field.default!r}: {field.description}")
         return
-    print(card(_open(scene, truth, key, ortho)))
+    print(card(_open(scene, truth, key, after, resample, ortho)))
 
 
 @app.command()
@@ -139,6 +152,8 @@ def run(
     out: OutOpt = None,
     truth: TruthOpt = None,
     key: KeyOpt = None,
+    after: AfterOpt = None,
+    resample: ResampleOpt = False,
     resume: Annotated[Path | None, typer.Option("--resume", help="continue the unfinished run in this folder")] = None,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -154,7 +169,8 @@ def run(
 
         check_map(map_)
     with cluster.connected(scheduler) if scheduler is not None else contextlib.nullcontext():
-        _run(method, scene, set_, out, truth, key, resume, json_, quiet, device, map_)
+        files = {"truth": truth, "keys": _pairs(key, "--key"), "after": after, "resample": resample}
+        _run(method, scene, set_, out, files, resume, json_, quiet, device, map_)
 
 
 def _run(
@@ -162,8 +178,7 @@ def _run(
     scene: str | None,
     set_: list[str] | None,
     out: Path | None,
-    truth: Path | None,
-    key: list[str] | None,
+    files: dict[str, Any],
     resume: Path | None,
     json_: bool,
     quiet: bool,
@@ -178,7 +193,7 @@ def _run(
 
     _choose(device)
     if resume is not None:
-        if method or scene or set_ or out or truth or key:
+        if method or scene or set_ or out or any(files.values()):
             raise InputError(
                 "--resume DIR continues a run as it was begun; it takes no method, scene or settings beside it."
             )
@@ -187,7 +202,7 @@ def _run(
         raise InputError("`workbench run` needs METHOD and SCENE, or --resume DIR; `workbench list` shows both.")
     else:
         folder = out or runs.new_folder(RUNS, method, Path(scene).stem)
-        trace, label = start(method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key")), method
+        trace, label = start(method, scene, _pairs(set_, "--set"), folder, **files), method
     follower = is_follower()
     try:
         outcome = drain(trace) if quiet or follower else drive(trace, label)
@@ -217,6 +232,8 @@ def report(
     out: OutOpt = None,
     truth: TruthOpt = None,
     key: KeyOpt = None,
+    after: AfterOpt = None,
+    resample: ResampleOpt = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="a few steps only, to see that everything works")] = False,
     cell_timeout: CellTimeoutOpt = None,
     json_: JsonOpt = False,
@@ -231,9 +248,10 @@ def report(
 
     _choose(device)
     folder = out or runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)
+    files: dict[str, Any] = {"truth": truth, "keys": _pairs(key, "--key"), "after": after, "resample": resample}
     options: dict[str, Any] = {"smoke": smoke, "cell_timeout": cell_timeout, "progress": not quiet}
     try:
-        page = make(method, scene, _pairs(set_, "--set"), folder, truth=truth, keys=_pairs(key, "--key"), **options)
+        page = make(method, scene, _pairs(set_, "--set"), folder, **files, **options)
     except NotebookFailed as error:
         print(f"workbench: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -479,10 +497,10 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip())
 
 
-def _open(scene: str, truth: Path | None, key: list[str] | None, ortho: bool = False) -> Any:
+def _open(scene: str, truth: Path | None, key: list[str] | None, after: Path | None, resample: bool, ortho: bool) -> Any:
     from workbench.data.catalog import open_scene
 
-    return open_scene(scene, truth=truth, keys=_pairs(key, "--key"), ortho=ortho)
+    return open_scene(scene, truth=truth, keys=_pairs(key, "--key"), after=after, resample=resample, ortho=ortho)
 
 
 def _whole(text: str, option: str) -> int:

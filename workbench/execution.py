@@ -38,11 +38,14 @@ def start(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
 ) -> Trace:
     """A trace that is not yet driven, recorded into `folder` where one is given.
 
     method: a name of `workbench list`. scene: a Dataset, a catalogue name or a path; `truth` and `keys` help a path
-    that does not speak for itself. overrides: settings of the method's Config.
+    that does not speak for itself, `after` (and `resample`) make a pair of it, see `open_scene`. overrides: settings of the
+    method's Config.
 
     A rank other than 0 of torchrun gives its trace unrecorded: rank 0 writes the folder.
 
@@ -50,17 +53,25 @@ def start(
     """
     room = load(method)
     config = override(room.Config(), overrides)
-    opened = _open(scene, truth, keys)
+    opened = _open(scene, truth, keys, after, resample)
     require(opened, *room.NEEDS, who=method)
     if "hsi" in opened and "hsi" in _flat(room.NEEDS) and not getattr(room, "VALIDATES", False):
         from workbench.data.readers import validate
 
         validate(opened)
+    if {"before", "after"} <= _flat(room.NEEDS):
+        from workbench.data.pairs import check_pair
+
+        check_pair(opened, who=method)
     trace = room.run(opened, config)
     if folder is None or is_follower():
         return trace
     runs.refuse_existing(folder)
-    about = {"method": method, "config": config.model_dump(mode="json"), "scene": about_scene(opened, scene, truth, keys)}
+    about = {
+        "method": method,
+        "config": config.model_dump(mode="json"),
+        "scene": about_scene(opened, scene, truth, keys, after, resample),
+    }
     return _recorded(trace, Path(folder), about)
 
 
@@ -69,15 +80,30 @@ def about_scene(
     scene: str | Path | xr.Dataset,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
 ) -> dict[str, Any]:
     """What `run.json` keeps of a scene: its provenance, its fingerprint, and how to open it again from anywhere."""
     again = None
     if isinstance(scene, str | Path):
-        again = {"scene": _absolute(scene), "truth": None if truth is None else _absolute(truth), "keys": dict(keys or {})}
+        again = how_opened(scene, truth, keys, after, resample)
     provenance = {k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)}
     if found := file_hash(opened):
         provenance["sha256"] = found
     return {**provenance, "fingerprint": fingerprint(opened), "open": again}
+
+
+def how_opened(
+    scene: str | Path,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
+) -> dict[str, Any]:
+    """All that `open_scene` was told, paths absolute; as `run.json` keeps it under `scene.open`."""
+    told: dict[str, Any] = {"scene": _absolute(scene), "truth": None if truth is None else _absolute(truth)}
+    told["keys"] = dict(keys or {})
+    return told if after is None else {**told, "after": _absolute(after), "resample": resample}
 
 
 def _absolute(source: str | Path) -> str:
@@ -157,7 +183,7 @@ def resume(folder: str | Path) -> Trace:
         raise InputError(f"{folder} ran on a scene made in memory; give it a file or a catalogue name to be resumable.")
     room = load(about["method"])
     config = override(room.Config(), about["config"])
-    scene = _open(how["scene"], how["truth"], how["keys"])
+    scene = _open(how["scene"], how["truth"], how["keys"], how.get("after"), how.get("resample", False))
     if fingerprint(scene) != about["scene"]["fingerprint"]:
         raise InputError(
             f"The scene {how['scene']!r} is not what it was when {folder} began (hash {fingerprint(scene)[:12]}, "
@@ -179,6 +205,8 @@ def execute(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
     progress: bool = False,
 ) -> Outcome:
     """Run a method to its end and give its outcome; recorded into `folder` where one is given.
@@ -188,7 +216,7 @@ def execute(
     >>> outcome = execute("rx", "sim-coast-town")      # doctest: +SKIP
     >>> float(outcome.result["auc"])                   # doctest: +SKIP
     """
-    trace = start(method, scene, overrides, folder, truth=truth, keys=keys)
+    trace = start(method, scene, overrides, folder, truth=truth, keys=keys, after=after, resample=resample)
     return drive(trace, method) if progress else drain(trace)
 
 
@@ -219,6 +247,8 @@ def launch(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
     threads: int = 1,
 ) -> Path:
     """Run a method in a process of its own and give its folder at once; watch it with `Live(folder)`.
@@ -229,7 +259,7 @@ def launch(
     override(load(method).Config(), overrides)
     folder = Path(folder) if folder is not None else runs.new_folder(RUNS, method, Path(scene).stem)
     runs.refuse_existing(folder)
-    command = run_command(method, scene, overrides, folder, truth=truth, keys=keys)
+    command = run_command(method, scene, overrides, folder, truth=truth, keys=keys, after=after, resample=resample)
     return spawn(command, folder, threads=threads)
 
 
@@ -241,6 +271,8 @@ def run_command(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
 ) -> list[str]:
     """The command line of such a run, quiet."""
     command = [sys.executable, "-m", "workbench", "run", method, str(scene), "--out", str(folder), "--quiet"]
@@ -250,6 +282,10 @@ def run_command(
         command += ["--truth", str(truth)]
     for name, key in (keys or {}).items():
         command += ["--key", f"{name}={key}"]
+    if after is not None:
+        command += ["--after", str(after)]
+    if resample:
+        command += ["--resample"]
     return command
 
 
@@ -282,9 +318,11 @@ def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
     return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
 
 
-def _open(scene: Any, truth: str | Path | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+def _open(
+    scene: Any, truth: str | Path | None, keys: Mapping[str, str] | None, after: str | Path | None, resample: bool
+) -> xr.Dataset:
     if isinstance(scene, str | Path):
         from workbench.data.catalog import open_scene
 
-        return open_scene(str(scene), truth=truth, keys=dict(keys or {}))
+        return open_scene(str(scene), truth=truth, keys=dict(keys or {}), after=after, resample=resample)
     return scene

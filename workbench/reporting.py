@@ -30,7 +30,7 @@ from workbench import runs
 from workbench.config import override
 from workbench.errors import InputError, did_you_mean
 from workbench.event import Event, Outcome, Trace, drain
-from workbench.execution import RUNS, about_scene, resume, start
+from workbench.execution import RUNS, about_scene, how_opened, resume, start
 from workbench.live import Live
 from workbench.methods import load
 from workbench.resources import folder as resource
@@ -78,6 +78,8 @@ def report(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
     smoke: bool = False,
     cell_timeout: int | None = None,
     progress: bool = True,
@@ -106,6 +108,8 @@ def report(
         "keys": dict(keys or {}),
         "smoke": smoke,
     }
+    if after is not None or resample:  # only the notebooks of pairs have these parameters
+        request |= {"after": None if after is None else str(after), "resample": resample}
     about = _check(request)
     notebook = resource("notebooks") / f"{NOTEBOOKS[method]}.ipynb"
     parameters = {**request, "truth": str(truth or "")}
@@ -168,7 +172,14 @@ def _check(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _examine(
-    method: str, scene: str, overrides: dict[str, Any], truth: str | None, keys: dict[str, str], smoke: bool
+    method: str,
+    scene: str,
+    overrides: dict[str, Any],
+    truth: str | None,
+    keys: dict[str, str],
+    smoke: bool,
+    after: str | None = None,
+    resample: bool = False,
 ) -> dict[str, Any]:
     """The other side of `_check`.
 
@@ -177,7 +188,7 @@ def _examine(
     from workbench.data.catalog import open_scene
 
     config = override(load(method).Config(), overrides)
-    opened = open_scene(scene, truth=truth, keys=keys)
+    opened = open_scene(scene, truth=truth, keys=keys, after=after, resample=resample)
     trace = start(method, opened, {**SMALL.get(method, {}), **overrides})
     next(trace, None)
     trace.close()
@@ -185,7 +196,7 @@ def _examine(
         "method": f"report-{method}",
         "smoke": smoke,
         "config": config.model_dump(mode="json"),
-        "scene": about_scene(opened, scene, truth, keys),
+        "scene": about_scene(opened, scene, truth, keys, after, resample),
     }
 
 
@@ -489,6 +500,8 @@ def pending(
     *,
     truth: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
 ) -> Trace | None:
     """What is left to do of a run in `folder`: the trace of a new one, that of an unfinished one continued, or None.
 
@@ -498,10 +511,10 @@ def pending(
     """
     folder = Path(folder)
     if not (folder / "run.json").exists():
-        return start(method, scene, overrides, folder, truth=truth, keys=keys)
+        return start(method, scene, overrides, folder, truth=truth, keys=keys, after=after, resample=resample)
     there = runs.read(folder)
     config = override(load(method).Config(), overrides).model_dump(mode="json")
-    opened = {"scene": str(scene), "truth": None if truth is None else str(truth), "keys": dict(keys or {})}
+    opened = how_opened(scene, truth, keys, after, resample)
     if (there["method"], there["config"], there["scene"].get("open")) != (method, config, opened):
         raise InputError(
             f"{folder} holds a run of {there['method']} with other settings or on another scene; choose another run_dir."

@@ -128,7 +128,7 @@ def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
     if how is None and "notebook" not in about:
         raise InputError(f"{folder} ran on a scene made in memory; only a file or a catalogue name can be opened again.")
     if how is not None:
-        then, now = scene["fingerprint"], fingerprint(open_scene(how["scene"], truth=how["truth"], keys=how["keys"]))
+        then, now = scene["fingerprint"], fingerprint(open_scene(**_opening(how)))
     else:
         given = about["notebook"]["parameters"]
         then = scene.get("source_hash", "")
@@ -145,9 +145,15 @@ def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
             )
 
 
+def _opening(how: Mapping[str, Any]) -> dict[str, Any]:
+    """What `open_scene` was told, from `run.json`."""
+    return {"name" if told == "scene" else told: value for told, value in how.items()}
+
+
 def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
     how = about["scene"]["open"]
-    command = run_command(about["method"], how["scene"], about["config"], out, truth=how["truth"], keys=how["keys"])
+    files = _opening(how)
+    command = run_command(about["method"], files.pop("name"), about["config"], out, **files)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if "device" in about:
         environment["WORKBENCH_DEVICE"] = about["device"]

@@ -114,6 +114,9 @@ def describe(scene: xr.Dataset) -> str:
         lazy = "lazy" if var.chunks is not None else "in memory"
         units = f", {var.attrs['units']}" if var.attrs.get("units") else ""
         lines.append(f"  {name}: {shape}, {var.dtype}{units}, {lazy}")
+    for date in ("before", "after"):
+        if date in scene and scene[date].attrs.get("time"):
+            lines.append(f"  {date}: taken {scene[date].attrs['time']}")
     if "wavelength" in scene.coords:
         w = scene["wavelength"].values
         lines.append(f"  wavelength: {w.min():.1f} to {w.max():.1f} nm")
@@ -123,7 +126,9 @@ def describe(scene: xr.Dataset) -> str:
         lines.append(f"  good bands: {int(scene['good'].values.sum())} of {scene.sizes['band']}")
     if "truth" in scene:
         truth = scene["truth"].values
-        lines.append(f"  truth: {int((truth > 0).sum())} marked pixels of {truth.size}")
+        labelled = int((truth >= 0).sum())
+        rest = "" if labelled == truth.size else f", {labelled} labelled"
+        lines.append(f"  truth: {int((truth > 0).sum())} marked pixels of {truth.size}{rest}")
     crs = scene.rio.crs if hasattr(scene, "rio") and "spatial_ref" in scene.coords else None
     if crs:
         lines.append(f"  crs: {crs}")

@@ -45,14 +45,20 @@ ROOMS: dict[str, tuple[dict[str, object], str, str]] = {
         "rsdgc",
         "10.1109/TGRS.2024.3394501",
     ),
+    "arcdnet": (
+        {"width": 2, "steps": 2, "batch": 2, "crop": 32, "show_every": 1, "rivals": []},
+        "arcdnet",
+        "2305.19513",
+    ),
 }
 # rooms whose score is a map of how anomalous each pixel is
 DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "bsdm")
 
 CHIPS = ("rsdgc",)  # rooms that take chips and no cube
+PAIRS = ("arcdnet",)  # rooms that take two dates
 
 every_room = pytest.mark.parametrize("name", ROOMS)
-every_cube_room = pytest.mark.parametrize("name", [n for n in ROOMS if n not in CHIPS])
+every_cube_room = pytest.mark.parametrize("name", [n for n in ROOMS if n not in (*CHIPS, *PAIRS)])
 every_detector = pytest.mark.parametrize("name", DETECTORS)
 
 
@@ -63,7 +69,11 @@ def room(name):
 
 @pytest.fixture
 def scene(name, small_scene):
-    """A scene that the room can use: a simulated cube with truth, or noisy chips of three classes."""
+    """A scene that the room can use: a simulated cube with truth, noisy chips of three classes, or simulated pairs."""
+    if name in PAIRS:
+        from workbench.data.synth_change import small
+
+        return small(seed=0).compute()
     if name not in CHIPS:
         return small_scene
     label = np.arange(48) % 3

@@ -4,6 +4,7 @@
     scene = open_scene("hydice-urban-175")
     scene = open_scene("flight.hdr", truth="targets.png")
     scene = open_scene("eurosat-rgb-200")    # labelled chips; see workbench.data.chips
+    scene = open_scene("2000.tif", after="2003.tif", truth="change.png")  # a pair; see workbench.data.pairs
 
 A scene opened here carries its provenance in `attrs`: id, title, source, citation, licence, SHA-256 of its file,
 `anomalous_pixels`, and notes. The fields of an entry are described in data_catalog/README.md.
@@ -20,9 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from workbench.data import chips, pairs
 from workbench.data import entries as kinds
-from workbench.data.chips import Chips, card, locate, open_chips, open_coreset, open_entry, relative
+from workbench.data.chips import Chips, open_chips, open_coreset, relative
 from workbench.data.entries import Boxes, Sar
+from workbench.data.pairs import Pairs
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,8 +110,15 @@ class Simulated(_Entry):
     generator: str = Field(description="name that `workbench.data.synth.make` takes")
 
 
-# Further kinds (change pairs) join this union and a branch of `open_scene`.
-Entry = Hyperspectral | Simulated | Chips | Boxes | Sar
+class SimulatedPairs(_Entry):
+    """A simulated pair or set of pairs, made when it is opened."""
+
+    kind: Literal["simulated-pairs"]
+    generator: str = Field(description="name that `workbench.data.synth_change.make` takes")
+
+
+# Further kinds join this union and a branch of `open_scene`.
+Entry = Hyperspectral | Simulated | SimulatedPairs | Chips | Pairs | Boxes | Sar
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
@@ -121,7 +131,8 @@ class _Collection(_Record):
 
 def entries() -> list[Entry]:
     """Every entry of the catalogue: simulated ones first (they work anywhere), then by name."""
-    return sorted(_by_id().values(), key=lambda e: (e.kind != "simulated", e.id))
+    first = {"simulated": 0, "simulated-pairs": 1}
+    return sorted(_by_id().values(), key=lambda e: (first.get(e.kind, 2), e.id))
 
 
 def names() -> list[str]:
@@ -136,15 +147,18 @@ def open_scene(
     keys: Mapping[str, str] | None = None,
     chunks: Mapping[str, int] | str | None = "auto",
     ortho: bool = False,
+    after: str | Path | None = None,
+    resample: bool = False,
 ) -> xr.Dataset:
     """The scene of that catalogue name or path, lazy, with provenance: `hsi (band, y, x)` and, where known, `truth (y, x)`;
-    of chips `image (sample, band, y, x)` and `label (sample)`.
+    of chips `image (sample, band, y, x)` and `label (sample)`; of pairs `before`, `after (band, y, x)` and `truth (y, x)`.
 
     name: a name of `names()`, or a path: to a file or product folder that `workbench.data.readers.open_file` reads, to a folder
-        or zip of chips in class folders, or to a coreset file (.yml). A catalogue name wins over a file of the same name
-        (write ./name for the file).
+        or zip of chips in class folders, to a folder of pairs (A, B, label), or to a coreset file (.yml). A catalogue name
+        wins over a file of the same name (write ./name for the file).
     truth, keys: see `workbench.data.readers.open_file`; they also override what the catalogue says.
-    chunks, ortho: see there; of cubes only.
+    after, resample: the image of the second date makes a pair of it; see `workbench.data.pairs.open_pair`.
+    chunks, ortho: see `open_file`; of cubes only.
 
     Catalogue files are looked up as `workbench.data.fetch` says, which may download them. Raises InputError for an
     unknown name (with near ones), for files that cannot be had, and for everything that `open_file` refuses.
@@ -152,12 +166,24 @@ def open_scene(
     from workbench.data.readers import sar
 
     entry = _by_id().get(str(name))
-    if isinstance(entry, Simulated):
+    if after is not None:
+        if entry is not None:
+            raise InputError(
+                f"{name} is a scene of the catalogue; a second image (after) goes with the path of a first one."
+            )
+        return pairs.open_pair(name, after, truth, resample=resample, keys=keys)
+    if resample:
+        raise InputError("resample puts the second image of a pair onto the first; name the second with after.")
+    if isinstance(entry, Simulated | SimulatedPairs):
         return _simulated(entry, truth, keys)
     if isinstance(entry, Chips):
         if truth is not None or keys:
             raise InputError(f"{entry.id} has a label for every chip; leave truth and key out.")
-        return open_entry(entry)
+        return chips.open_entry(entry)
+    if isinstance(entry, Pairs):
+        if truth is not None or keys:
+            raise InputError(f"{entry.id} brings its own reference of what changed; leave truth and key out.")
+        return pairs.open_entry(entry)
     if isinstance(entry, Sar):
         return kinds.open_sar_entry(entry, truth, keys, chunks)
     if isinstance(entry, Boxes):
@@ -188,7 +214,9 @@ def _own(scene: xr.Dataset, path: Path) -> xr.Dataset:
 
 
 def _labelled(path: Path) -> Callable[[Path], xr.Dataset] | None:
-    """What opens a path to labelled samples: a coreset file, or a folder or zip of chips; None for any other path."""
+    """What opens a path to labelled samples: a coreset file, a folder of pairs, or a folder or zip of chips; else None."""
+    if pairs.sets_in(path):
+        return pairs.open_pairs
     if path.suffix.lower() in (".yml", ".yaml") and path.is_file():
         return lambda p: open_coreset(p, open_scene)
     from workbench.data.readers import is_folder_scene
@@ -199,22 +227,24 @@ def _labelled(path: Path) -> Callable[[Path], xr.Dataset] | None:
 
 
 def fetch(name: str) -> Path:
-    """The verified cube file of a catalogue entry on this machine (ENVI: its header is beside it; chips: their folder or
-    first file), downloaded if need be.
+    """The verified cube file of a catalogue entry on this machine (ENVI: its header is beside it; chips and pairs:
+    their folder or first file), downloaded if need be.
 
     Raises InputError for an unknown name, a simulated scene, or when the files cannot be had.
     """
     from workbench.data import fetch as fetching
 
     entry = _entry(name)
-    if isinstance(entry, Simulated):
+    if isinstance(entry, Simulated | SimulatedPairs):
         raise InputError(f"{name} is simulated: it is made when it is opened, and there is nothing to fetch.")
     if isinstance(entry, Sar | Boxes):
         return kinds.place(entry)
     if isinstance(entry, Chips):
         if not entry.files:
             raise InputError(f"{name} comes with the package; there is nothing to fetch.")
-        return locate(entry)[0]
+        return chips.locate(entry)[0]
+    if isinstance(entry, Pairs):
+        return pairs.locate(entry)[0]
     paths = fetching.get(entry.id, entry.files)
     return next(p for p, f in zip(paths, entry.files, strict=True) if f.role == "cube")
 
@@ -263,10 +293,12 @@ def describe_entry(name: str) -> str:
 
     entry = _entry(name)
     lines = [f"{entry.id}: {entry.title}"]
-    if isinstance(entry, Simulated):
+    if isinstance(entry, Simulated | SimulatedPairs):
         lines.append("  SIMULATED data, made when it is opened")
     elif isinstance(entry, Chips):
-        lines += card(entry)
+        lines += chips.card(entry)
+    elif isinstance(entry, Pairs):
+        lines += pairs.card(entry)
     elif isinstance(entry, Sar | Boxes):
         lines += kinds.card(entry)
     else:
@@ -288,13 +320,19 @@ def describe_entry(name: str) -> str:
     return "\n".join([*lines, *(f"  note: {n}" for n in entry.notes)])
 
 
-def _simulated(entry: Simulated, truth: Any, keys: Any) -> xr.Dataset:
+def _simulated(entry: Simulated | SimulatedPairs, truth: Any, keys: Any) -> xr.Dataset:
     if truth is not None or keys:
         raise InputError(f"{entry.id} is simulated and brings its own truth; leave truth and key out.")
+    about = {"source": "simulated by workbench", "citation": entry.citation, "licence": entry.licence}
+    if isinstance(entry, SimulatedPairs):
+        from workbench.data import synth_change
+
+        scene = synth_change.make(entry.generator)
+        scene.attrs = {**about, **scene.attrs}
+        return scene
     from workbench.data import synth
 
     scene = synth.make(entry.generator)
-    about = {"source": "simulated by workbench", "citation": entry.citation, "licence": entry.licence}
     scene.attrs = {**about, **scene.attrs, "anomalous_pixels": int((scene["truth"] > 0).sum())}
     return scene
 

@@ -27,6 +27,7 @@ METHODS: dict[str, str] = {
     "bsdm": "workbench.methods.bsdm",
     "tdds": "workbench.methods.tdds",
     "rsdgc": "workbench.methods.rsdgc",
+    "arcdnet": "workbench.methods.arcdnet",
 }
 
 

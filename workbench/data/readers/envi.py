@@ -141,6 +141,13 @@ def read_mask(path: Path) -> np.ndarray:
     return pixels[slice(0, 1), slice(None), slice(None)][0]
 
 
+def whole(path: Path) -> Path:
+    """The data file of an ENVI pair named by either, once its header was found to fit it."""
+    header, data = pair(path)
+    _pixels(parse(header), header, data)
+    return data
+
+
 def pair(path: Path) -> tuple[Path, Path]:
     """(header, data file) of an ENVI cube named by either. InputError where its partner is missing."""
     if path.suffix.lower() != ".hdr":

@@ -1,0 +1,228 @@
+"""Maps out of the workbench: cloud-optimised GeoTIFFs, and areas of change as polygons with their size.
+
+write_cog(result["change"], "change.tif")
+found = polygons(result["change"], threshold=0.5, min_pixels=4)
+found["features"][0]["properties"]["area_m2"]
+write_polygons(found, "change.geojson")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import xarray as xr
+
+FAIL_TO_WRITE = "Cannot write {}: {}; choose another folder, or free some space."
+
+
+def write_cog(values: xr.DataArray, path: str | PathLike[str]) -> Path:
+    """A map (y, x) as a cloud-optimised GeoTIFF, float32 with NaN for missing, georeferenced as the map is; gives its path."""
+    rows = (np.asarray(values.isel(y=slice(y, y + 512)).values, np.float32)[None] for y in range(0, values.sizes["y"], 512))
+    return write_cogs(rows, [Path(path)], like=values)[0]
+
+
+def write_cogs(strips: Iterable[np.ndarray], paths: Sequence[Path], like: xr.DataArray) -> list[Path]:
+    """Several maps of one extent, each into its own file, from strips (K, rows, x) that come from the top, K = len(paths).
+
+    No more than a strip is held in memory; the files appear under their names only when they are whole. like: an array on
+    (y, x) that says how large they are and where they lie.
+    Raises InputError where they cannot be written, and when the strips do not fill the map.
+    """
+    import rasterio
+    import rasterio.shutil
+    import rasterio.windows
+    from rasterio.errors import NotGeoreferencedWarning
+
+    height, width = like.sizes["y"], like.sizes["x"]
+    profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "height": height, "width": width, "nodata": float("nan")}
+    profile |= {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "BIGTIFF": "IF_SAFER"}
+    crs, transform = georeference(like)
+    if crs is not None:
+        profile |= {"crs": crs}
+    if transform is not None:
+        profile |= {"transform": transform}
+    parts = [path.with_name(path.name + ".part.tif") for path in paths]
+    try:
+        with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            files = [stack.enter_context(rasterio.open(part, "w", **profile)) for part in parts]
+            row = 0
+            for strip in strips:
+                window = rasterio.windows.Window(0, row, width, strip.shape[1])
+                for file, values in zip(files, strip, strict=True):
+                    file.write(values.astype(np.float32), 1, window=window)
+                row += strip.shape[1]
+        if row != height:
+            raise InputError(f"The strips fill {row} of {height} rows; the maps were not written.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            for part, path in zip(parts, paths, strict=True):
+                rasterio.shutil.copy(part, path, driver="COG", compress="deflate", overview_resampling="average")
+    except (OSError, rasterio.errors.RasterioError) as error:
+        raise InputError(FAIL_TO_WRITE.format(paths[0], error)) from error
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    return list(paths)
+
+
+def georeference(like: xr.DataArray) -> tuple[Any, Any]:
+    """(CRS, affine transform) of an array on (y, x), each None where it has none: pixels are then counted from the top left."""
+    import rioxarray  # noqa: F401  registers .rio
+
+    crs = like.rio.crs
+    x, y = like["x"].values if "x" in like.coords else None, like["y"].values if "y" in like.coords else None
+    if x is None or y is None or len(x) < 2 or len(y) < 2:
+        return crs, None
+    if crs is None and y[1] > y[0] and x[0] == 0 and y[0] == 0:
+        return None, None  # 0..N-1: no place on Earth
+    return crs, like.rio.transform(recalc=True)
+
+
+# --- polygons ---------------------------------------------------------------------------------------------------------
+
+
+def polygons(
+    change: xr.DataArray,
+    threshold: float = 0.5,
+    uncertainty: xr.DataArray | None = None,
+    surer_than: float | None = None,
+    min_pixels: int = 1,
+) -> dict[str, Any]:
+    """Connected areas where change (y, x) is above `threshold`, as GeoJSON: a FeatureCollection of polygons with holes.
+
+    uncertainty, surer_than: leave out pixels whose uncertainty is above `surer_than`. min_pixels: leave out smaller areas.
+    Pixels touch along edges. Properties: `pixels`, `mean_change`, `mean_uncertainty` where it is given, and `area_m2`, by
+    geodesics on the ellipsoid of the map's CRS, None where the map lies nowhere on Earth. Coordinates are those of the map's
+    CRS, named in `crs`, or columns and rows.
+    """
+    from rasterio.features import shapes
+
+    p = np.asarray(change.values, np.float64)
+    with np.errstate(invalid="ignore"):
+        mask = p > threshold
+        if surer_than is not None:
+            if uncertainty is None:
+                raise InputError("surer_than= needs uncertainty=, the map (y, x) that belongs to this change map.")
+            mask &= uncertainty.values <= surer_than
+    crs, transform = georeference(change)
+    labels, count = _areas(mask)
+    size = np.bincount(labels.ravel(), minlength=count + 1)
+    mean = {"mean_change": np.bincount(labels.ravel(), np.where(mask, p, 0).ravel(), count + 1)}
+    if uncertainty is not None:
+        mean["mean_uncertainty"] = np.bincount(labels.ravel(), np.where(mask, uncertainty.values, 0).ravel(), count + 1)
+    known = {} if transform is None else {"transform": transform}
+    measure = _geodesic(crs) if crs is not None and transform is not None else None
+    features = []
+    for geometry, value in shapes(labels, mask=mask & (size[labels] >= min_pixels), connectivity=4, **known):
+        n = int(value)
+        numbers = {name: round(float(total[n] / size[n]), 6) for name, total in mean.items()}
+        area = None if measure is None else round(measure(geometry["coordinates"]), 3)
+        properties = {"pixels": int(size[n]), "area_m2": area, **numbers}
+        features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+    features.sort(key=lambda f: -f["properties"]["pixels"])
+    return {"type": "FeatureCollection", "crs": None if crs is None else crs.to_wkt(), "features": features}
+
+
+def _areas(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    from scipy.ndimage import label
+
+    labels, count = label(mask)
+    return labels.astype(np.int32), count
+
+
+def _geodesic(crs: Any) -> Any:
+    """rings -> square metres on the ellipsoid; the first ring is the outer one, the others are holes."""
+    from pyproj import CRS, Transformer
+
+    there = CRS.from_user_input(crs.to_wkt())
+    geodetic, ellipsoid = there.geodetic_crs, there.get_geod()
+    if geodetic is None or ellipsoid is None:
+        raise InputError(f"The map's CRS ({there.name}) lies on no ellipsoid; areas in square metres need one.")
+    to_degrees = Transformer.from_crs(there, geodetic, always_xy=True)
+
+    def area(rings: Sequence[Any]) -> float:
+        sizes = []
+        for ring in rings:
+            x, y = np.asarray(ring, np.float64).T
+            sizes.append(abs(ellipsoid.polygon_area_perimeter(*to_degrees.transform(x, y))[0]))
+        return sizes[0] - sum(sizes[1:])
+
+    return area
+
+
+def write_polygons(found: dict[str, Any], path: str | PathLike[str]) -> Path:
+    """What `polygons` gave as a file: .geojson (longitude and latitude, as its standard demands) or .gpkg (the map's CRS).
+
+    A map that lies nowhere on Earth keeps columns and rows. Raises InputError for another suffix, and for .gpkg without pyogrio.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() in (".geojson", ".json"):
+            path.write_text(json.dumps({"type": "FeatureCollection", "features": list(_in_degrees(found))}))
+        elif path.suffix.lower() == ".gpkg":
+            _write_geopackage(found, path)
+        else:
+            raise InputError(f"Polygons are written as .geojson or .gpkg, not {path.suffix or 'without a suffix'}.")
+    except OSError as error:
+        raise InputError(FAIL_TO_WRITE.format(path, error.strerror)) from error
+    return path
+
+
+def _in_degrees(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if found["crs"] is None:
+        yield from found["features"]
+        return
+    from pyproj import Transformer
+
+    transformer = Transformer.from_crs(found["crs"], "EPSG:4326", always_xy=True)
+    for feature in found["features"]:
+        rings: list[Any] = []
+        for ring in feature["geometry"]["coordinates"]:
+            x, y = transformer.transform(*np.asarray(ring, np.float64).T)
+            left = float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) > 0  # turns left: its inside lies to the left
+            points = np.stack([x, y], 1).round(9).tolist()
+            rings.append(points if left == (not rings) else points[::-1])  # the outer ring has to, holes must not
+        yield {**feature, "geometry": {"type": "Polygon", "coordinates": rings}}
+
+
+def _write_geopackage(found: dict[str, Any], path: Path) -> None:
+    try:
+        from pyogrio.raw import write
+    except ImportError:
+        raise InputError(
+            "A GeoPackage needs pyogrio: pip install 'workbench[vector]'. GeoJSON needs nothing; give a path ending in .geojson."
+        ) from None
+    rows = [f["properties"] for f in found["features"]]
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["pixels", "area_m2", "mean_change"]
+    columns = [
+        np.array([np.nan if row.get(n) is None else row[n] for row in rows], np.int64 if n == "pixels" else np.float64)
+        for n in names
+    ]
+    geometry = np.array([_wkb(f["geometry"]["coordinates"]) for f in found["features"]], dtype=object)
+    path.unlink(missing_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*crs.*")  # a map that lies nowhere on Earth has none
+        write(path, geometry, columns, names, driver="GPKG", layer="change", geometry_type="Polygon", crs=found["crs"])
+
+
+def _wkb(rings: Sequence[Any]) -> bytes:
+    """A polygon as well-known binary, little-endian."""
+    parts = [struct.pack("<BII", 1, 3, len(rings))]
+    for ring in rings:
+        points = np.asarray(ring, "<f8")
+        parts += [struct.pack("<I", len(points)), points.tobytes()]
+    return b"".join(parts)

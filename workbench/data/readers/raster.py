@@ -1,0 +1,280 @@
+"""Raster: an image file of any band count behind GDAL (GeoTIFF, ENVI, PNG, BMP, JPEG), read window by window when asked for.
+
+Where `readers.open_file` reads hyperspectral cubes, this reads the ordinary images and SAR pictures that pairs are made of.
+The format is told from the first bytes, and only the driver of that format is let near the file.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from workbench.data.readers import envi
+from workbench.data.readers.cube import nanometres
+from workbench.data.readers.files import first_bytes
+from workbench.errors import InputError
+
+FORMATS = "GeoTIFF (.tif, .tiff), ENVI (header .hdr or its data file), PNG, BMP, JPEG"
+CHUNK = 512  # pixels along each side of what one task reads
+PICTURES = ("PNG", "BMP", "JPEG")  # no windows in these: they are decoded whole
+
+_MAGIC = {b"II*\0": "GTiff", b"MM\0*": "GTiff", b"II+\0": "GTiff", b"MM\0+": "GTiff",
+          b"\x89PNG": "PNG", b"BM": "BMP", b"\xff\xd8\xff": "JPEG"}  # fmt: skip
+_TIMES = ("acquisitiondatetime", "acquisition_time", "acquisition time", "acquisition_date", "sensing_time", "time", "date")
+
+
+class Grid(NamedTuple):
+    """Where the pixels lie: CRS as WKT, the six numbers of the affine transform, rows and columns."""
+
+    crs: str
+    transform: tuple[float, ...]
+    height: int
+    width: int
+
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """Map coordinates (y, x) of the pixel centres."""
+        dx, _, left, _, dy, top = self.transform
+        return top + (np.arange(self.height) + 0.5) * dy, left + (np.arange(self.width) + 0.5) * dx
+
+    def bounds(self) -> tuple[float, float, float, float]:
+        """left, bottom, right, top."""
+        dx, _, left, _, dy, top = self.transform
+        right, end = left + dx * self.width, top + dy * self.height
+        return min(left, right), min(top, end), max(left, right), max(top, end)
+
+
+@dataclass(frozen=True)
+class Raster:
+    """An image still in its file, as float32 (band, y, x) with NaN for missing; sliced only when it is computed.
+
+    Whole numbers of 8 bits are divided by 255, those of 16-bit pictures by 65535; all others keep their value, after the
+    scale and offset that the file states.
+    """
+
+    path: Path
+    driver: str
+    bands: tuple[int, ...]
+    height: int
+    width: int
+    stored: np.dtype
+    palette: tuple[tuple[int, ...], ...] | None = None
+    factor: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
+    grid: Grid | None = None
+    onto: Grid | None = None
+    time: str | None = None
+    wavelength: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    ndim, dtype = 3, np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        count = len(self.palette[0]) if self.palette else len(self.bands)
+        return count, self.height, self.width
+
+    @property
+    def full(self) -> float | None:
+        """What full scale is in the file, 255 or 65535; None where the numbers are kept."""
+        if self.stored == np.uint8:
+            return 255.0
+        return 65535.0 if self.stored == np.uint16 and self.driver in PICTURES else None
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        band, y, x = key
+        rows, columns = range(self.height)[y], range(self.width)[x]
+        values, known = self._read(rows, columns)
+        out = values.astype(np.float32)
+        if self.full is not None:
+            out /= self.full
+        else:
+            for i, (factor, offset) in enumerate(zip(self.factor, self.offset, strict=True)):
+                if (factor, offset) != (1.0, 0.0):
+                    out[i] = out[i] * factor + offset
+        out[~known] = np.nan
+        return out[band, :: rows.step, :: columns.step]
+
+    def raw(self) -> tuple[np.ndarray, np.ndarray]:
+        """All pixels as the file stores them (band, y, x), and which of them are known; for masks."""
+        return self._read(range(self.height), range(self.width))
+
+    def _read(self, rows: range, columns: range) -> tuple[np.ndarray, np.ndarray]:
+        from rasterio.enums import Resampling
+        from rasterio.vrt import WarpedVRT
+        from rasterio.windows import Window
+
+        top, left = min(rows, default=0), min(columns, default=0)
+        if not rows or not columns:
+            return np.zeros((self.shape[0], len(rows), len(columns)), self.stored), np.zeros(
+                (self.shape[0], len(rows), len(columns)), bool
+            )
+        window = Window(left, top, max(columns) - left + 1, max(rows) - top + 1)
+        bands = list(self.bands)
+        with _opened(self.path, self.driver) as file:
+            if self.onto is None:
+                values, known = file.read(bands, window=window), file.read_masks(bands, window=window) > 0
+            else:
+                options: dict[str, Any] = {"add_alpha": True} if file.nodata is None else {}
+                crs, transform, height, width = self.onto
+                import affine
+
+                with WarpedVRT(
+                    file,
+                    crs=crs,
+                    transform=affine.Affine(*transform),
+                    height=height,
+                    width=width,
+                    resampling=Resampling.bilinear,
+                    **options,
+                ) as warped:
+                    values, known = warped.read(bands, window=window), warped.read_masks(bands, window=window) >= 128
+        if self.stored == np.uint8:  # zero in one colour is a colour; zero in all of them is nodata
+            known = np.broadcast_to(known.any(0), known.shape)
+        if self.palette is not None:
+            values = np.asarray(self.palette, np.uint8)[values[0]].transpose(2, 0, 1)
+            known = np.broadcast_to(known, values.shape)
+        return values, known
+
+    def lazy(self) -> Any:
+        """The dask array of it, in square chunks of all bands."""
+        import dask.array as da
+
+        side = max(self.height, self.width) if self.driver in PICTURES else CHUNK
+        chunks = (self.shape[0], min(side, self.height), min(side, self.width))
+        return da.from_array(
+            self, chunks=chunks, asarray=True, fancy=False, name=False, meta=np.empty((0, 0, 0), np.float32)
+        )
+
+
+def open_raster(path: str | Path) -> Raster:
+    """The image in a file: which bands hold it, where it lies, when it was taken; no pixels are read.
+
+    Alpha and masks of the file, and its nodata value, become missing pixels. Palettes become grey or colours.
+    Raises InputError for a file that is absent, damaged, complex, or in another format.
+    """
+    given = Path(path).expanduser()
+    driver, place = _format(given)
+    notes: list[str] = []
+    with _opened(place, driver) as file:
+        from rasterio.enums import ColorInterp
+
+        colours = list(file.colorinterp)
+        bands = tuple(i for i, c in zip(file.indexes, colours, strict=True) if c != ColorInterp.alpha)
+        stored = np.dtype(file.dtypes[bands[0] - 1])
+        if stored.kind not in "iuf" or len({file.dtypes[b - 1] for b in bands}) > 1:
+            raise InputError(
+                f"{given} holds {', '.join(dict.fromkeys(file.dtypes))}; an image must hold one kind of real numbers."
+            )
+        palette = None
+        if len(bands) == 1 and colours[bands[0] - 1] == ColorInterp.palette:
+            palette = _palette(file.colormap(bands[0]))
+        factor = tuple(float(file.scales[b - 1]) for b in bands)
+        offset = tuple(float(file.offsets[b - 1]) for b in bands)
+        if set(factor) != {1.0} or set(offset) != {0.0}:
+            notes.append(f"values scaled as the file's bands say (scale {factor[0]:g}, offset {offset[0]:g})")
+        grid = None
+        if file.crs is not None and file.transform.is_rectilinear:
+            grid = Grid(file.crs.to_wkt(), tuple(file.transform)[:6], file.height, file.width)
+        elif file.crs is not None:
+            notes.append(f"{place.name} is turned against its map, so x and y count pixels")
+        time = _time(file, place, notes)
+        tags = [{k.lower(): v for k, v in file.tags(b).items()} for b in bands]
+        try:
+            raw = [float(t["wavelength"]) for t in tags]
+        except (KeyError, ValueError):
+            raw = []
+        wave = nanometres(raw, tags[0].get("wavelength_units", ""), len(bands), notes) if raw else None
+        return Raster(
+            place.resolve(), driver, bands, file.height, file.width, stored, palette, factor, offset, grid,
+            time=time, wavelength=None if wave is None else tuple(wave), notes=tuple(notes),
+        )  # fmt: skip
+
+
+def onto(raster: Raster, grid: Grid) -> Raster:
+    """The same image resampled (bilinear) onto another grid, still lazily; missing where the file does not reach."""
+    return replace(raster, onto=grid, grid=grid, height=grid.height, width=grid.width)
+
+
+def one_band(raster: Raster) -> Raster:
+    """A grey picture stored in three equal bands as the one band that it is.
+
+    Raises InputError where the bands differ.
+    """
+    if raster.shape[0] == 1:
+        return raster
+    values, _ = raster.raw()
+    if (values != values[:1]).any():
+        raise InputError(
+            f"{raster.path} is a coloured picture of {len(values)} bands; a SAR picture is grey. Check the file."
+        )
+    note = f"{raster.path.name} stores the same picture in {len(values)} bands; one was taken"
+    return replace(raster, bands=raster.bands[:1], factor=raster.factor[:1], offset=raster.offset[:1],
+                   palette=None if raster.palette is None else tuple((c[0],) for c in raster.palette),
+                   notes=(*raster.notes, note))  # fmt: skip
+
+
+def _format(path: Path) -> tuple[str, Path]:
+    if path.suffix.lower() == ".hdr":
+        return "ENVI", envi.whole(path)
+    head = first_bytes(path)
+    for magic, driver in _MAGIC.items():
+        if head.startswith(magic):
+            return driver, path
+    if envi.header_of(path) is not None:
+        return "ENVI", envi.whole(path)
+    raise InputError(f"{path} is in no format that images are read from: {FORMATS}. Convert it to GeoTIFF or PNG.")
+
+
+@contextmanager
+def _opened(path: Path, driver: str) -> Iterator[Any]:
+    """The open file; one InputError for whatever GDAL finds wrong, and no warning about images without a map."""
+    import rasterio
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            warnings.simplefilter("ignore", PendingDeprecationWarning)  # rasterio with affine 3
+            with rasterio.open(path, driver=driver) as file:
+                yield file
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise InputError(f"{path} cannot be read as {driver} ({error}); it is truncated or damaged. Get it again.") from None
+
+
+def _palette(colours: dict[int, tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Index -> grey, or red, green and blue, of all 256 indices."""
+    table = [colours.get(i, (0, 0, 0))[:3] for i in range(256)]
+    return tuple(c[:1] for c in table) if all(len(set(c)) == 1 for c in table) else tuple(table)
+
+
+def _time(file: Any, path: Path, notes: list[str]) -> str | None:
+    """The acquisition time as ISO text, from GDAL's IMAGERY domain, the ENVI header or a tag; never the file's own date."""
+    for domain in ("IMAGERY", "ENVI", None):
+        tags = {k.lower(): v.strip() for k, v in file.tags(**({} if domain is None else {"ns": domain})).items()}
+        for name in _TIMES:
+            if tags.get(name):
+                try:
+                    return iso(tags[name])
+                except ValueError:
+                    notes.append(f"the {name} {tags[name][:40]!r} of {path.name} was not understood, and is ignored")
+    return None
+
+
+def iso(text: str) -> str:
+    """A date or a time as ISO text; ValueError where it is none.
+
+    >>> iso("2000-03-17 02:30:00Z")
+    '2000-03-17T02:30:00'
+    """
+    when = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    if len(text.strip()) <= 10:
+        return when.date().isoformat()
+    if when.tzinfo is not None:
+        when = when.astimezone(UTC).replace(tzinfo=None)
+    return when.isoformat()

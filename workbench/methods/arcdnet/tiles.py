@@ -1,0 +1,292 @@
+"""Inference on pairs of any size: tile by tile, read when their turn comes, joined without a seam, strip by strip.
+
+Every tile loses a `margin` on the sides where it has neighbours, and fades linearly into them over a band behind it. With
+`context="window"` and a margin of at least `reach(config)` neighbours agree there, and the result is the whole image's. With
+`context="global"` every tile is a context of its own, of the size that was trained with; the fading hides that they differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from torch.nn import functional as F
+
+from workbench.device import device
+from workbench.errors import InputError
+from workbench.methods.arcdnet.network import ARCDNet, disagreement, reach, read_state, reverse_attention
+from workbench.methods.arcdnet.pairs import as_tensor
+from workbench.methods.arcdnet.settings import Config
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+Maps = Callable[[Tensor, Tensor], Tensor]  # (1, bands, h, w) twice -> (K, h, w), h and w multiples of the stride
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network ready to be applied: with the settings it was made with, and what is added before a logarithm, if one is taken."""
+
+    network: ARCDNet
+    config: Config
+    log: float | None = None
+
+    def maps(self, before: Tensor, after: Tensor) -> Tensor:
+        """(K, h, w) in [0, 1] of one pair: P, and U where the network has the branch."""
+        out = self.network(before, after)
+        found = [out.change] if out.uncertainty is None else [out.change, out.uncertainty]
+        return torch.sigmoid(torch.cat(found)[:, 0])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `maps` gives: change, uncertainty."""
+        return ("change", "uncertainty") if self.network.branch is not None else ("change",)
+
+
+def packed(network: ARCDNet, config: Config, log: float | None) -> dict[str, dict[str, Tensor]]:
+    """`weights` of an Outcome: the network, and beside it as bytes of JSON all that is needed to rebuild it."""
+    about = json.dumps({"bands": network.bands, "log": log, "config": config.model_dump(mode="json")}, sort_keys=True)
+    state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+    return {"arcdnet": state, "settings": {"json": torch.tensor(list(about.encode()), dtype=torch.uint8)}}
+
+
+def load_network(source: str | PathLike[str]) -> Trained:
+    """A trained network from a run folder, or from the weights.safetensors of one.
+
+    Raises InputError for a folder that has none, and for weights of something else.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        path = path / "weights.safetensors"
+        if not path.exists():
+            raise InputError(f"{source} holds no weights.safetensors: its run has not finished, or its method keeps none.")
+    flat = read_state(path)
+    if "settings/json" not in flat:
+        raise InputError(
+            f"{path} holds no network of arcdnet; give the folder of a finished arcdnet run, or its weights file."
+        )
+    about = json.loads(bytes(flat["settings/json"].tolist()))
+    config = Config.model_validate(about["config"])
+    network = ARCDNet(about["bands"], config)
+    network.load_state_dict({n.removeprefix("arcdnet/"): v for n, v in flat.items() if n.startswith("arcdnet/")})
+    return Trained(network.eval().to(device()), config, about["log"])
+
+
+# --- where the tiles lie ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """Tiles along one side: `starts`, all of length `size`, and the share (tiles, pixels) each has in every pixel of the image."""
+
+    starts: list[int]
+    size: int
+    share: list[np.ndarray]  # for each tile, (size,), summing to 1 over tiles
+
+    def done(self, i: int, length: int) -> int:
+        """How many pixels are final after tile i."""
+        if i + 1 == len(self.starts):
+            return length
+        first = np.flatnonzero(self.share[i + 1])[0]
+        return min(self.starts[i + 1] + int(first), length)
+
+
+def line(length: int, tile: int, margin: int, fade: int, stride: int) -> Line:
+    """Tiles over `length` pixels, all starting on whole strides; one alone where it fits.
+
+    The last tile is moved back so that all have one size: the normalisation of a global context depends on it.
+    """
+    whole = -(-length // stride) * stride
+    tile, margin, fade = (-(-n // stride) * stride for n in (tile, margin, max(fade, 1)))
+    tile = min(tile, whole)
+    if tile == whole:
+        return Line([0], whole, [np.ones(whole, np.float32)])
+    step = tile - 2 * margin - fade
+    if step < stride:
+        raise InputError(
+            f"Tiles of {tile} pixels have no middle left: margins of {margin} on both sides and {fade} to fade. Use tiles of "
+            f"at least {2 * margin + fade + stride} pixels."
+        )
+    starts = [*range(0, whole - tile, step), whole - tile]
+    raw = np.zeros((len(starts), whole))
+    for i, start in enumerate(starts):
+        within = np.arange(tile) + 0.5
+        rise = np.clip((within - margin) / fade, 0, 1) if i > 0 else np.ones(tile)
+        fall = np.clip((tile - margin - within) / fade, 0, 1) if i + 1 < len(starts) else np.ones(tile)
+        raw[i, start : start + tile] = np.minimum(rise, fall)
+    raw /= raw.sum(0)
+    return Line(starts, tile, [raw[i, s : s + tile].astype(np.float32) for i, s in enumerate(starts)])
+
+
+def layout(config: Config, tile: int | None = None, margin: int | None = None) -> tuple[int, int, int]:
+    """(tile, margin, fade) in pixels: those given, else the settings', else 1024 with all that an output sees, or the crop."""
+    known = reach(config)
+    tile = tile or config.tile or (max(1024, 4 * known) if known is not None else max(config.crop, 64))
+    margin = margin if margin is not None else config.margin
+    if margin is None:
+        margin = known if known is not None else tile // 16
+    return tile, margin, 1 if known is not None else tile // 4
+
+
+def strips(
+    maps: Maps,
+    before: xr.DataArray,
+    after: xr.DataArray,
+    tile: int,
+    margin: int,
+    fade: int,
+    stride: int,
+    log: float | None = None,
+) -> Iterator[np.ndarray]:
+    """Rows of the finished maps from the top: (K, rows, x) float32, NaN where a band of either date is missing.
+
+    before, after: (band, y, x), lazy or not; a tile is read when its turn comes, and no more than a row of tiles is kept.
+    """
+    height, width = before.sizes["y"], before.sizes["x"]
+    down, across = line(height, tile, margin, fade, stride), line(width, tile, margin, fade, stride)
+    pending, top = None, 0
+    for i, y in enumerate(down.starts):
+        row = None
+        for j, x in enumerate(across.starts):
+            found = _tile(maps, before, after, slice(y, y + down.size), slice(x, x + across.size), log)
+            if row is None:
+                row = np.zeros((len(found), down.size, across.starts[-1] + across.size), np.float32)
+            row[:, :, x : x + across.size] += found * across.share[j]
+        assert row is not None
+        row *= down.share[i][:, None]
+        if pending is not None:  # what earlier tiles gave to rows from `top` on
+            row[:, top - y : top - y + pending.shape[1]] += pending
+        end = down.done(i, height)
+        yield row[:, top - y : end - y, :width].copy()
+        pending, top = row[:, end - y :], end
+
+
+def _tile(
+    maps: Maps, before: xr.DataArray, after: xr.DataArray, rows: slice, columns: slice, log: float | None
+) -> np.ndarray:
+    """(K, h, w) of one tile; past the image's edge its last row and column are repeated."""
+    a, b = (as_tensor(image.isel(y=rows, x=columns), log)[None] for image in (before, after))
+    lost = ~(torch.isfinite(a).all(1) & torch.isfinite(b).all(1))[0]
+    h, w = a.shape[-2:]
+    by = (0, columns.stop - columns.start - w, 0, rows.stop - rows.start - h)
+    if any(by):
+        a, b = (F.pad(x, by, mode="replicate") for x in (a, b))
+    with torch.inference_mode():
+        found = maps(a.to(device()), b.to(device())).float().cpu()
+    found = found.clone()
+    found[:, :h, :w][:, lost] = torch.nan
+    return found.numpy()
+
+
+# --- applying a trained network ---------------------------------------------------------------------------------------
+
+
+def check_bands(trained: Trained, before: xr.DataArray) -> None:
+    """Raises InputError where the images have other bands than the network was trained with."""
+    if before.sizes["band"] != trained.network.bands:
+        raise InputError(
+            f"This network was trained with {trained.network.bands} bands; the pair has {before.sizes['band']}. Choose the "
+            "same bands in the same order, or train one on pairs like this."
+        )
+
+
+def _strips(
+    trained: Trained, before: xr.DataArray, after: xr.DataArray, tile: int | None, margin: int | None
+) -> Iterator[np.ndarray]:
+    check_bands(trained, before)
+    trained.network.eval()
+    return strips(
+        trained.maps, before, after, *layout(trained.config, tile, margin), trained.network.shape.stride, trained.log
+    )
+
+
+def predict(
+    trained: Trained, before: xr.DataArray, after: xr.DataArray, tile: int | None = None, margin: int | None = None
+) -> xr.Dataset:
+    """`change` and, with the branch, `uncertainty (y, x)` float32 in [0, 1] of one pair (band, y, x) of any size.
+
+    The images may be lazy; the maps are held in memory. tile, margin: see `layout`.
+    """
+    maps = np.concatenate(list(_strips(trained, before, after, tile, margin)), axis=1)
+    return as_maps(maps, trained.names, before)
+
+
+def as_maps(maps: np.ndarray, names: tuple[str, ...], like: xr.DataArray) -> xr.Dataset:
+    """(K, y, x) as named variables on the coordinates of an image."""
+    texts = {"change": "probability of change", "uncertainty": "expected error of the change map"}
+    coords = {n: c.variable for n, c in like.coords.items() if set(c.dims) <= {"y", "x"}}
+    found = {n: (("y", "x"), m, {"long_name": texts.get(n, n)}) for n, m in zip(names, maps, strict=True)}
+    return xr.Dataset(found, coords)
+
+
+def predict_to_cog(
+    trained: Trained,
+    before: xr.DataArray,
+    after: xr.DataArray,
+    change: str | PathLike[str],
+    uncertainty: str | PathLike[str] | None = None,
+    tile: int | None = None,
+    margin: int | None = None,
+) -> list[Path]:
+    """The same, straight into cloud-optimised GeoTIFFs, which never lie in memory as a whole; gives their paths.
+
+    Georeferenced as `before` is. Raises InputError when a map is asked for that the network does not make.
+    """
+    from workbench.data.export import write_cogs
+
+    if uncertainty is not None and trained.network.branch is None:
+        raise InputError("This network was trained with oue=false and has no uncertainty; leave its path out.")
+    paths = [Path(change)] if uncertainty is None else [Path(change), Path(uncertainty)]
+    found = _strips(trained, before, after, tile, margin)
+    return write_cogs((strip[: len(paths)] for strip in found), paths, like=before)
+
+
+def inspect(trained: Trained, before: xr.DataArray, after: xr.DataArray) -> xr.Dataset:
+    """What knowledge review looks at in one pair (band, y, x), at the size of the image and without tiles.
+
+    mask (level, y, x): s(m_k) for k = 2, 3, ...; reverse, disagreement (review, y, x): A_r and A_u for k = 3, ....
+    """
+    check_bands(trained, before)
+    maps = knowledge(trained, *(as_tensor(image, trained.log)[None] for image in (before, after)))
+    coords = {n: c.variable for n, c in before.coords.items() if set(c.dims) <= {"y", "x"}}
+    return maps.assign_coords(coords)
+
+
+def knowledge(trained: Trained, before: Tensor, after: Tensor) -> xr.Dataset:
+    """`inspect` for tensors (1, bands, h, w)."""
+    trained.network.eval()
+    h, w = before.shape[-2:]
+    stride = trained.network.shape.stride
+    a, b = (F.pad(x, (0, -w % stride, 0, -h % stride), mode="replicate") for x in (before, after))
+    with torch.inference_mode():
+        masks = trained.network(a.to(device()), b.to(device())).masks
+
+        def shown(x: Tensor) -> np.ndarray:
+            return trained.network.enlarged(x)[0, 0, :h, :w].cpu().numpy()
+
+        levels = [shown(torch.sigmoid(m)) for m in masks]
+        reverse = [shown(reverse_attention(m)) for m in masks[1:]]
+        doubt = [shown(disagreement(masks[0], m)) for m in masks[1:]]
+    coords: dict[str, Any] = {"level": np.arange(2, 2 + len(levels)), "review": np.arange(3, 2 + len(levels))}
+    return xr.Dataset(
+        {
+            "mask": (("level", "y", "x"), np.stack(levels), {"long_name": "side mask s(m_k)"}),
+            "reverse": (("review", "y", "x"), np.stack(reverse), {"long_name": "reverse attention 1 - s(m_k)"}),
+            "disagreement": (("review", "y", "x"), np.stack(doubt), {"long_name": "disagreement of m_2 and m_k"}),
+        },
+        coords,
+    )
+
+
+def exchange_gap(trained: Trained, before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
+    """|P(A, B) - P(B, A)| (y, x): how much the answer depends on which date comes first."""
+    forth, back = (predict(trained, *dates)["change"] for dates in ((before, after), (after, before)))
+    return abs(forth - back).assign_attrs(long_name="|P(A, B) - P(B, A)|").rename("exchange_gap")

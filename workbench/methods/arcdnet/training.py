@@ -1,0 +1,223 @@
+"""Networks on their way: AR-CDNet, its controls and its rivals, each stepped by the same hand over crops of its own drawing."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.baselines.change import NETWORKS
+from workbench.device import device
+from workbench.errors import InputError
+from workbench.methods.arcdnet.loss import (
+    bce,
+    change_loss,
+    entropy_floor,
+    learning_rate,
+    shuffled,
+    uncertainty_target,
+)
+from workbench.methods.arcdnet.network import ARCDNet, Uncertainty, load_encoder
+from workbench.methods.arcdnet.pairs import Batch, Crops, Pairs
+from workbench.methods.arcdnet.settings import Config
+from workbench.methods.arcdnet.tiles import Trained
+from workbench.seeding import Seeded
+
+
+class Standardised(nn.Module):
+    """A rival behind the same door: bands with mean 0 and spread 1, missing values 0; (B, bands, H, W) twice -> logits."""
+
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean[:, None, None].clone())
+        self.register_buffer("std", std[:, None, None].clone())
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        scaled = ((x - self.mean) / self.std for x in (before, after))
+        return self.network(*(torch.where(torch.isfinite(x), x, 0.0) for x in scaled))
+
+
+class Controls(nn.Module):
+    """Two uncertainty branches that read the same features and hand nothing back: one learns shuffled targets, one never learns.
+
+    What they reach is what a branch gets from its place in the network alone.
+    """
+
+    def __init__(self, network: ARCDNet, swap: bool) -> None:
+        super().__init__()
+        width = network.shape.width
+        self.shuffled = Uncertainty(network.bands, width, swap, network.wide)
+        self.untrained = Uncertainty(network.bands, width, swap, network.wide)
+
+    def forward(self, network: ARCDNet, before: Tensor, after: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits at full size of both."""
+        x1, x2 = network.standardised(before), network.standardised(after)
+        if network.compat:
+            x1, x2 = x2, x1
+        _, one = self.shuffled(x1, x2, d2.detach())
+        with torch.no_grad():  # its batch statistics follow, its weights do not
+            _, other = self.untrained(x1, x2, d2.detach())
+        return network.enlarged(one), network.enlarged(other)
+
+
+class Learner:
+    """A network being trained, and everything a step changes.
+
+    name: arcdnet, mc_dropout, ensemble_2, ensemble_3, or a rival of `baselines.change.NETWORKS`. The seed gives initial
+    weights, crops and augmentation; all but the ensemble's members share it.
+    """
+
+    def __init__(self, name: str, pairs: Pairs, config: Config) -> None:
+        self.name, self.pairs, self.done = name, pairs, 0
+        member = int(name.rpartition("_")[2]) - 1 if name.startswith("ensemble") else 0
+        seed = (config.seed + 1_000_003 * member) % 2**32
+        if name == "mc_dropout":
+            config = config.model_copy(update={"dropout": config.mc_rate})
+        self.config = config
+        self.random, self.lots = Seeded(seed), Seeded((seed + 77) % 2**32)  # controls draw from their own
+        mean, std = pairs.moments(config)
+        self.controls: Controls | None = None
+        with self.random:
+            self.network = _network(name, pairs.bands, config, mean, std).to(device())
+        if name == "arcdnet" and config.controls and config.oue:
+            with self.lots:
+                self.controls = Controls(self.network, config.swap_second and not config.compat).to(device())
+            self.control_optimiser = self._optimiser(self.controls.shuffled)
+        self.optimiser = self._optimiser(self.network)
+        self.crops = Crops(pairs, config)
+
+    def _optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(network.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
+
+    def step(self) -> dict[str, float]:
+        """One optimiser step; gives its losses, and the learning rate it was made with."""
+        c = self.config
+        lr = learning_rate(self.done, c.steps, c.lr, c.power, min(c.warmup, c.steps // 2))
+        with self.random:
+            drawn = self.crops.draw()
+            batch = Batch(*(x.to(device()) for x in (drawn.before, drawn.after, drawn.y, drawn.valid)))
+            self.network.train()
+            told = self._step(batch, lr)
+        self.done += 1
+        if not math.isfinite(told["loss"]):
+            raise InputError(f"The training of {self.name} diverged at step {self.done}; lower lr={c.lr:g}.")
+        return told | {"lr": lr}
+
+    def _step(self, batch: Batch, lr: float) -> dict[str, float]:
+        out = self.network(batch.before, batch.after)
+        if not isinstance(self.network, ARCDNet):
+            loss = change_loss(out, batch.y, batch.valid)
+            _descend(self.optimiser, loss, lr)
+            return {"loss": float(loss.detach())}
+        parts = {"loss_change": change_loss(out.change, batch.y, batch.valid)}
+        parts |= {f"loss_side_{k}": change_loss(m, batch.y, batch.valid) for k, m in enumerate(out.sides, start=2)}
+        loss = torch.stack(list(parts.values())).sum()
+        told = {}
+        if out.uncertainty is not None:
+            target = uncertainty_target(out.change, batch.y)
+            parts["loss_uncertainty"] = bce(out.uncertainty, target, batch.valid)
+            loss = loss + self.config.uncertainty_weight * parts["loss_uncertainty"]
+            told["floor"] = float(entropy_floor(target, batch.valid))
+        _descend(self.optimiser, loss, lr)
+        if self.controls is not None:
+            self._step_controls(batch, out.difference, uncertainty_target(out.change, batch.y), lr)
+        return {"loss": float(loss.detach())} | {name: float(part.detach()) for name, part in parts.items()} | told
+
+    def _step_controls(self, batch: Batch, d2: Tensor, target: Tensor, lr: float) -> None:
+        assert self.controls is not None
+        self.controls.train()
+        with self.lots:  # the network's own draws are the same with and without controls
+            logits, _ = self.controls(self.network, batch.before, batch.after, d2)
+            wrong = shuffled(target, batch.valid)
+            _descend(self.control_optimiser, bce(logits, wrong, batch.valid), lr)
+
+    # --- looking at it
+
+    def maps(self, before: Tensor, after: Tensor) -> Tensor:
+        """(K, h, w) in [0, 1] of one pair, in evaluation mode: P; U of AR-CDNet; then those of both controls, where it has them."""
+        if not isinstance(self.network, ARCDNet):
+            return torch.sigmoid(self.network(before, after)[:, 0])
+        out = self.network(before, after)
+        found = [out.change] if out.uncertainty is None else [out.change, out.uncertainty]
+        if self.controls is not None:
+            found += self.controls(self.network, before, after, out.difference)
+        return torch.sigmoid(torch.cat(found)[:, 0])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `maps` gives."""
+        if not isinstance(self.network, ARCDNet) or not self.config.oue:
+            return ("change",)
+        return ("change", "uncertainty", *(("shuffled", "untrained") if self.controls is not None else ()))
+
+    def evaluating(self) -> Learner:
+        """Itself, in evaluation mode."""
+        self.network.eval()
+        if self.controls is not None:
+            self.controls.eval()
+        return self
+
+    @property
+    def trained(self) -> Trained:
+        """AR-CDNet as it is now, ready to be applied."""
+        assert isinstance(self.network, ARCDNet)
+        return Trained(self.network, self.config, self.pairs.log)
+
+    # --- checkpoints
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """A copy on the CPU: `network`, and `controls` where it has them."""
+        states = {"network": self.network.state_dict()}
+        if self.controls is not None:
+            states["controls"] = self.controls.state_dict()
+        return {part: {n: v.detach().cpu().clone() for n, v in state.items()} for part, state in states.items()}
+
+    def put(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take over what `weights()` gave."""
+        self.network.load_state_dict(weights["network"])
+        if self.controls is not None:
+            self.controls.load_state_dict(weights["controls"])
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint; `load` continues from it to the same numbers as without the interruption."""
+        optimisers = [self.optimiser] + ([self.control_optimiser] if self.controls is not None else [])
+        return {
+            "done": self.done,
+            "weights": self.weights(),
+            "optimisers": [copy.deepcopy(o.state_dict()) for o in optimisers],
+            "random": self.random.state(),
+            "lots": self.lots.state(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.done = state["done"]
+        self.put(state["weights"])
+        self.optimiser.load_state_dict(state["optimisers"][0])
+        if self.controls is not None:
+            self.control_optimiser.load_state_dict(state["optimisers"][1])
+        self.random.load(state["random"])
+        self.lots.load(state["lots"])
+
+
+def _network(name: str, bands: int, config: Config, mean: Tensor, std: Tensor) -> nn.Module:
+    if name in NETWORKS:
+        return Standardised(NETWORKS[name](bands), mean, std)
+    network = ARCDNet(bands, config)
+    network.mean.copy_(mean)
+    network.std.copy_(std)
+    if config.encoder is not None:
+        load_encoder(network, config.encoder)
+    return network
+
+
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
