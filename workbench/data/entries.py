@@ -107,10 +107,10 @@ def open_boxes_entry(
     """The scene of an entry of images with boxes, verified, with its provenance."""
     from workbench.data import boxes
 
+    if entry.boxes is None and (truth is not None or keys):
+        raise InputError(f"{entry.id} has images only; leave truth and key out.")
     folder = _root(entry)
     if entry.boxes is None:
-        if truth is not None or keys:
-            raise InputError(f"{entry.id} has images only; leave truth and key out.")
         scene = boxes.open_images(folder, entry.parts or None, chunks)
     else:
         scene = boxes.open_folder(folder, truth=truth, keys={**entry.keys, **(keys or {})}, chunks=chunks)
