@@ -3,7 +3,7 @@
 Real torch.distributed ranks train; the gates are inequalities on means over seeds with the rivals beside them. That a
 neighbourhood score beats plain Top-k is *not* a gate: the difference is printed with its spread, whatever its sign.
 With WORKBENCH_NUMBERS set to a folder, the numbers are written there. Digits: about four minutes of two idle cores;
-EuroSAT: about an hour and a half.
+EuroSAT: about twenty.
 
 No error feedback: the rival forgets what it does not send, and its optimiser keeps the momentum. At density 0.01 it then
 loses only some three points, so its gate stands at 0.001.
@@ -78,15 +78,17 @@ def test_eurosat_at_one_percent(real_data):
 
     scene = open_chips(folder).load()
     settings = {
-        "steps": 1200,
+        "steps": 600,
+        "size": 32,
         "augment": True,
         "warmup_stages": 4,  # without, six hundred steps end some five points below dense
         "warmup_steps": 10,
         "eval_every": 100,
         "show_every": 10_000,
-        "rivals": ["rsdgc", "dense", "topk"],
+        "rivals": ["rsdgc", "dense", "topk", "randomk"],
     }
     accuracy, ratio = measured("eurosat-0.01", scene, settings)
     assert accuracy["dense"] > 0.7
     assert accuracy["rsdgc"] >= accuracy["dense"] - 0.015
-    assert ratio >= 40
+    assert accuracy["rsdgc"] > accuracy["randomk"]
+    assert ratio >= 30  # the warm-up's large messages are in it
