@@ -81,8 +81,8 @@ class ScoreMap:
     def empty(self) -> bool:
         return not len(self.source.data["own"])
 
-    def show(self, score: np.ndarray | None, note: str = "") -> None:
-        """Show a (row, column) score; None empties the map. `note` is put behind the title."""
+    def show(self, score: np.ndarray | None, note: str = "", grain: int = 1) -> None:
+        """Show a (row, column) score; None empties the map. `note` is put behind the title. grain: pixels a side of its cells."""
         self.figure.title.text = f"{self.title}   {note}".strip()
         if score is None:
             self.source.data = {k: [] for k in self.source.data}
@@ -90,7 +90,7 @@ class ScoreMap:
         share = exceedance(score)
         with np.errstate(divide="ignore"):
             rank = -np.log10(share)
-        _, place = thin(score)
+        _, place = thin(score, grain)
         layers = {
             "rank": rank.astype(np.float32),
             "own": score.astype(np.float32),
