@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.unit.data import safe_product
+from workbench.data.catalog import open_scene
 from workbench.data.readers import sentinel1
 from workbench.data.readers.sentinel1 import geolocate, is_safe, open_keys, open_safe
 from workbench.errors import InputError
@@ -157,6 +158,24 @@ def test_pixels_travel_to_another_process(tmp_path):
     scene = open_safe(safe_product.write(tmp_path, {"VV": digital()}))
     again = pickle.loads(pickle.dumps(scene["sar"].data))
     np.testing.assert_array_equal(again.compute(), scene["sar"].values)
+
+
+@pytest.mark.parametrize("kind", ["GRD", "SLC"])
+def test_a_product_becomes_zarr_and_an_engine_opens_it(tmp_path, kind):
+    import xarray as xr
+
+    from workbench.data.convert import convert
+
+    about = {"kind": "SLC", "swath": "IW1", "bursts": 3, "invalid": 2} if kind == "SLC" else {}
+    folder = safe_product.write(tmp_path, {"VV": slc_pixels() if kind == "SLC" else digital()}, **about)
+    scene = open_scene(folder)
+    again = open_scene(convert(folder, tmp_path / "a.zarr"))
+    engine = xr.open_dataset(folder, engine="workbench")
+    assert engine["sar"].variable._in_memory is False
+    for other in (again, engine):
+        assert set(other.data_vars) == set(scene.data_vars)
+        for name in (*scene.data_vars, *scene.coords):
+            np.testing.assert_array_equal(other[name].values, scene[name].values, err_msg=str(name))
 
 
 @pytest.mark.parametrize(
