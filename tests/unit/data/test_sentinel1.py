@@ -241,6 +241,9 @@ def test_real_metadata_open_at_once_and_without_calibration_say_so():
     assert geolocate(scene)["latitude"][0, 0].values == pytest.approx(47.11702756724707)  # first point of the grid
     with pytest.raises(InputError, match="calibration-s1b"):
         open_safe(real(), quantity="gamma0")
+    named = open_scene("sentinel1-grdh-safe-blank")  # from the catalogue, verified file by file
+    assert named["sar"].shape == scene["sar"].shape
+    assert "every digital number is 1" in named.attrs["notes"]
 
 
 def test_real_metadata_with_a_generated_calibration(tmp_path):
