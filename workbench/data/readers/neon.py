@@ -75,7 +75,7 @@ def _map(
 ) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
     """x, y and CRS from `Map_Info` (as in an ENVI header) and the EPSG code; Nones where they say nothing usable."""
     parts = [p.strip() for p in info.split(",")]
-    if not code.strip().isdigit() or len(parts) < 7:
+    if not code.strip().isdecimal() or len(code) > 20 or len(parts) < 7:
         notes.append("the file names no map, so x and y count pixels")
         return None, None, None
     try:
