@@ -13,7 +13,7 @@ from workbench import runs
 from workbench.methods import detectors
 from workbench.pages import anomaly, session
 from workbench.views import glimpse
-from workbench.views.glimpse import Glimpse, part_of
+from workbench.views.glimpse import Glimpse, Part, part_of, rasterised
 from workbench.views.image import composite, stretch
 
 ROWS, COLUMNS, BANDS = 90, 40, 6
@@ -131,6 +131,16 @@ def test_a_detector_is_launched_and_its_overview_shown_with_the_pixels_own_score
     assert not compare.buttons["rx"].visible
     explorer.pick(60, 7)  # in the same cell as the anomaly, but not it
     assert f"{full[60, 7]:.5g}" in explorer.explore.rows[1].text.object
+    compare._looked((59.7, 79.2), (0.0, 19.2))
+    fine = compare.maps["rx"].source.data
+    assert (fine["x"][0], fine["y"][0], fine["dw"][0], fine["dh"][0]) == (-0.5, 59.5, 20, 20)
+    np.testing.assert_allclose(fine["own"][0], full[60:80, 0:20], rtol=1e-6)
+    compare._looked((float(ROWS), 0.0), (0.0, float(COLUMNS)))
+    expected = full[:88, :40].reshape(11, 8, 5, 8).max((1, 3))
+    np.testing.assert_allclose(compare.maps["rx"].source.data["own"][0][:11], expected, rtol=1e-6)
+    monkeypatch.setattr("workbench.pages.detectors.FINEST", 10)
+    compare._looked((59.7, 79.2), (0.0, 19.2))
+    assert compare.maps["rx"].source.data["own"][0].shape == (30, 14)  # too much to read: the overview
     explorer.masked, explorer.flag = True, 0.3
     assert explorer.explore.image.mask.data["dh"][0] == 90
     assert np.argwhere(explorer.flagged()).tolist() == [[20, 2]]
@@ -167,6 +177,20 @@ def test_a_part_covers_what_is_seen_of_the_image_with_few_pixels(shape, rows, co
         assert stop >= min(high, length) or stop >= length
         assert len(range(start, stop, part.step)) <= most + 2
     assert part.place["dw"] >= part.columns[1] - part.columns[0]
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 8])
+def test_a_map_is_rasterised_to_the_highest_of_the_pixels_under_each(step):
+    import xarray as xr
+
+    values = np.random.default_rng(3).normal(size=(37, 26))
+    values[:step, :step] = np.nan
+    part = Part((0, 37), (8, 26), step)
+    found = rasterised(xr.DataArray(values, dims=("y", "x")), part)
+    assert found.shape == (-(-37 // step), -(-18 // step))
+    for (i, j), value in np.ndenumerate(found):
+        under = values[step * i : step * (i + 1), 8:][:, step * j : step * (j + 1)]
+        np.testing.assert_equal(value, np.nan if np.isnan(under).all() else np.nanmax(under))
 
 
 def test_a_glimpse_remembers_and_forgets(values, monkeypatch):

@@ -176,25 +176,30 @@ class Explorer(Session):
 
     def read(self, bands: list[int], part: Part, then: Callable[[], None]) -> None:
         """Have the worker thread read a part of a large scene, then call `then()`."""
-        glimpse, asked = self.glimpse, self.asked
-        whole = glimpse.whole
+        glimpse = self.glimpse
 
         def work() -> None:
-            for p in (part, whole):
+            for p in (part, glimpse.whole):
                 glimpse.bands(bands, p)
+
+        self.work(work, lambda _: then())
+
+    def work(self, make: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Have the worker thread make something of this scene, then call `then` with it; what cannot be read is told."""
+        asked = self.asked
 
         def done(future: Future) -> None:
             if asked != self.asked:
                 return
             try:
-                future.result()
+                made = future.result()
             except InputError as error:
                 self.complain(str(error))
                 return
             with pn.io.hold():
-                then()
+                then(made)
 
-        self.when(self.PARTS.ask(object(), work), done)
+        self.when(self.PARTS.ask(object(), make), done)
 
     def _arrive(self, first: bool) -> None:
         picks, self.picked = self.picks if first else "", {}

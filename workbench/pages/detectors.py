@@ -16,6 +16,7 @@ from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
 from workbench.views import save
 from workbench.views.card import explain, explanation, html, problem, say
 from workbench.views.decide import HistogramView, RocView
+from workbench.views.glimpse import FINEST, Part, rasterised
 from workbench.views.image import ImageView
 from workbench.views.maps import OWN, RANK, ScoreMap
 from workbench.views.plots import held
@@ -60,6 +61,7 @@ class Compare:
     def __init__(self, page: Explorer) -> None:
         self.page = page
         self.launched: dict[str, Live] = {}
+        self._part: Part | None = None  # what is seen of maps that are too large to be held
         self._curves: dict[str, tuple[np.ndarray, np.ndarray, str]] = {}
         self._f_tau: dict[str, float] = {}
         self._refitting = False
@@ -122,6 +124,7 @@ class Compare:
             button.on_click(held(lambda _, name=name: self.start(name)))
         for view in (self.overlay, *self.maps.values()):
             view.on_tap(page.pick)
+            view.on_look(self._looked)
 
     # --- scores -----------------------------------------------------------------------------------------------------
 
@@ -182,6 +185,21 @@ class Compare:
     def _scale(self, *_: Any) -> None:
         for view in self.maps.values():
             view.set_scale(self.scales.value, self.palettes.value)
+
+    def _looked(self, rows: tuple[float, float], columns: tuple[float, float]) -> None:
+        """A visitor has panned or zoomed: rasterise the maps that are too large to be held anew, where few pixels are seen."""
+        page = self.page
+        if not page.fine or (part := page.glimpse.part(rows, columns)) == self._part:
+            return
+        self._part = part
+        fine = dict(page.fine) if part.pixels <= FINEST else {}
+
+        def show(found: dict[str, np.ndarray]) -> None:
+            for name in page.fine:
+                if self._part == part:
+                    self.maps[name].refine(found.get(name), part.place if name in found else None)
+
+        page.work(lambda: {name: rasterised(map_, part) for name, map_ in fine.items()}, show)
 
     # --- the cut ----------------------------------------------------------------------------------------------------
 

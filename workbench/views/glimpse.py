@@ -20,6 +20,7 @@ from workbench.views.image import presets
 
 SHOWN = 640  # pixels a side that are read for a picture; the figure has about 430
 FEW = 32  # pixels a side of the sample for the mean spectrum, at least, where there are as many
+FINEST = 2**22  # pixels of a part of a score map that are read at once; above it the overview has to do
 KEPT = 48  # bands of parts that are remembered, of at most SHOWN x SHOWN float32 each: 79 MB
 
 
@@ -33,6 +34,11 @@ class Part(NamedTuple):
     @property
     def window(self) -> tuple[slice, slice]:
         return slice(*self.rows, self.step), slice(*self.columns, self.step)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels of the scene it covers."""
+        return (self.rows[1] - self.rows[0]) * (self.columns[1] - self.columns[0])
 
     @property
     def place(self) -> dict[str, float]:
@@ -56,6 +62,21 @@ def part_of(shape: tuple[int, int], rows: tuple[float, float], columns: tuple[fl
         step *= 2
     fitted = [(a // step * step, min(length, -(-b // step) * step)) for (a, b), length in zip(spans, shape, strict=True)]
     return Part(fitted[0], fitted[1], step)
+
+
+def rasterised(map_: xr.DataArray, part: Part) -> np.ndarray:
+    """(row, column): the highest value of the `step` x `step` pixels of a map `(y, x)` under each pixel of a part's picture.
+
+    Reads all pixels of the part; NaN where none of them is finite.
+    """
+    import datashader
+
+    values = map_[slice(*part.rows), slice(*part.columns)].values
+    values = np.pad(values, [(0, -n % part.step) for n in values.shape], constant_values=np.nan)  # cells begin at its corner
+    rows, columns = values.shape
+    window = xr.DataArray(values, {"y": np.arange(rows), "x": np.arange(columns)}, ("y", "x"))
+    canvas = datashader.Canvas(columns // part.step, rows // part.step, (-0.5, columns - 0.5), (-0.5, rows - 0.5))
+    return canvas.raster(window, agg="max").values
 
 
 class Glimpse:

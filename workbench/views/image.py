@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import panel as pn
 import xarray as xr
-from bokeh.events import RangesUpdate
 from bokeh.models import ColumnDataSource, HoverTool, ImageRGBA
 from bokeh.palettes import Cividis256, Greys256, Viridis256
 
-from workbench.views.plots import MASK, Frame, draw, rgba, taps, thin
+from workbench.views.plots import MASK, Frame, draw, looks, rgba, taps, thin
 
 # name -> wavelengths in nm of red, green, blue
 PRESETS: dict[str, tuple[float, float, float]] = {
@@ -120,7 +119,7 @@ class ImageView:
 
     def on_look(self, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
         """Call `then(rows, columns)` when a visitor has panned or zoomed: the ends of what is seen, also beyond the image."""
-        self.figure.on_event(RangesUpdate, lambda e: then((e.y0, e.y1), (e.x0, e.x1)))
+        looks(self.figure, then)
 
     def on_tap(self, then: Callable[[int, int], None]) -> None:
         """Call `then(row, column)` for every tap on the image; taps beside it are ignored."""

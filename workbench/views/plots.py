@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import panel as pn
 from bokeh.core.properties import field
-from bokeh.events import Tap
+from bokeh.events import RangesUpdate, Tap
 from bokeh.models import ColumnDataSource, CrosshairTool, Glyph, GlyphRenderer, Range1d, Scatter, Segment, Span, Text
 from bokeh.plotting import figure
 
@@ -192,3 +192,8 @@ def taps(made: figure, frame: Frame, then: Callable[[int, int], None]) -> None:
             then(*pixel)
 
     made.on_event(Tap, tapped)
+
+
+def looks(made: figure, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
+    """Call `then(rows, columns)` when a visitor has panned or zoomed an image figure: the ends of what is seen."""
+    made.on_event(RangesUpdate, lambda e: then((e.y0, e.y1), (e.x0, e.x1)))
