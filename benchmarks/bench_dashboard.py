@@ -69,9 +69,12 @@ def first_plots(opened: Any, address: str, times: int) -> list[float]:
     return found
 
 
-def clicks(opened: Any, address: str, times: int) -> list[float]:
-    """Milliseconds from click to spectrum, of `times` clicks on different pixels; eight at most are shown at once."""
+def clicks(opened: Any, address: str, times: int, middle: float = 0.9) -> list[float]:
+    """Milliseconds from click to spectrum, of `times` clicks on different pixels in the middle part of the frame's width; eight
+    at most are shown at once.
+    """
     page, watch = visit(opened, address)
+    page.evaluate(PAINTED)  # only then the frame has the shape of the scene
     place = frame(page, "column (pixels)")
     time.sleep(2)
     found, had = [], 0
@@ -82,7 +85,7 @@ def clicks(opened: Any, address: str, times: int) -> list[float]:
             time.sleep(0.3)
             had = 0
         page.mouse.move(  # as a person does: there first, then the button; the crosshair has followed by then
-            place["x"] + (0.05 + 0.9 * ((i * 37) % 100) / 100) * place["width"],
+            place["x"] + ((1 - middle) / 2 + middle * ((i * 37) % 100) / 100) * place["width"],
             place["y"] + (0.05 + 0.9 * ((i * 61) % 100) / 100) * place["height"],
         )
         time.sleep(0.4)

@@ -41,7 +41,7 @@ ResampleOpt = Annotated[
 ]
 KeyOpt = Annotated[
     list[str] | None,
-    typer.Option("--key", help="cube=NAME or truth=NAME, or of a pair modality=sar, where a file does not speak for itself"),
+    typer.Option("--key", help="cube=NAME, truth=NAME, scale=db, modality=sar, ...: what a file does not say by itself"),
 ]
 SetOpt = Annotated[list[str] | None, typer.Option("--set", help="name=value, a setting of the method (repeat for more)")]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (default: a new one under runs/)")]
@@ -78,8 +78,8 @@ def list_(json_: JsonOpt = False) -> None:
     for name in METHODS:
         print(f"  {name:<{wide}}  {summary(name)}")
     print(
-        "\nA path works wherever a scene does: .mat, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, the folder of an EnMAP or DESIS product, a "
-        "folder or .zip of chips by class, a coreset's .yml."
+        "\nA path works wherever a scene does: .mat, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, the folder of an EnMAP, DESIS or "
+        "Sentinel-1 product, a folder or .zip of chips by class, a folder of images with boxes, a coreset's .yml."
     )
 
 

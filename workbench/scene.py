@@ -28,8 +28,10 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
     "truth": ("y", "x"),  # int16; -1 = not labelled; attrs["names"] lists the classes
     "label": ("sample",),  # int64
     "box": ("object", "edge"),  # x0 y0 x1 y1 in pixels, half-open, origin top left
-    "box_sample": ("object",),
-    "box_label": ("object",),
+    "box_sample": ("object",),  # identifier of its image, a value of the coordinate sample
+    "box_label": ("object",),  # int64; attrs["names"] lists the classes
+    "box_corners": ("object", "corner", "xy"),  # of rotated boxes
+    "box_difficult": ("object",),  # bool
 }
 
 # Where a scene came from; kept in `attrs` and copied into every run.
@@ -61,14 +63,14 @@ def fingerprint(scene: xr.Dataset) -> str:
     """SHA-256 that tells whether a scene is still the one it was: of its pixels and of its truth.
 
     The pixels of a scene read from a file stand for themselves by that file's hash (`attrs["sha256"]`, or, of a file too
-    large to be hashed at opening, `file_hash` of `attrs["file"]`); those of a scene made in memory are read once. Truth is
-    small and is always hashed by its values, because it may come from another file.
+    large to be hashed at opening, `file_hash` of `attrs["file"]`); those of a scene made in memory are read once. Truth,
+    labels and boxes are small and are always hashed by their values, because they may come from another file.
     """
     import numpy as np
 
     file = file_hash(scene)
     digest = hashlib.sha256(file.encode())
-    small = {"truth", "label"}
+    small = {"truth", "label", "box", "box_sample", "box_label", "box_corners", "box_difficult"}
     for name in sorted(map(str, scene.data_vars)):
         if name in small or not file:
             values = np.ascontiguousarray(scene[name].values)
@@ -105,13 +107,15 @@ def digest(path: Path) -> str:
 
 
 def describe(scene: xr.Dataset) -> str:
-    """A printed card: id, title, variables with shape, dtype, chunks and units, band range, truth, provenance."""
+    """A printed card: id, title, variables with shape, dtype, chunks and units, band range, truth, boxes, provenance."""
+    import numpy as np
+
     lines = [f"{scene.attrs.get('id', 'scene')}: {scene.attrs.get('title', 'untitled')}"]
     if scene.attrs.get("simulated"):
         lines.append("  SIMULATED data: " + str(scene.attrs["simulated"]))
     for name, var in scene.data_vars.items():
         shape = " x ".join(f"{d} {n}" for d, n in var.sizes.items())
-        lazy = "lazy" if var.chunks is not None else "in memory"
+        lazy = "in memory" if var.variable._in_memory else "lazy"
         units = f", {var.attrs['units']}" if var.attrs.get("units") else ""
         lines.append(f"  {name}: {shape}, {var.dtype}{units}, {lazy}")
     for date in ("before", "after"):
@@ -124,6 +128,13 @@ def describe(scene: xr.Dataset) -> str:
         lines.append("  wavelength: not known (bands are numbered from 0)")
     if "good" in scene.coords:
         lines.append(f"  good bands: {int(scene['good'].values.sum())} of {scene.sizes['band']}")
+    if "polarization" in scene.coords:
+        lines.append(f"  polarization: {', '.join(map(str, scene['polarization'].values))}")
+    if "box_label" in scene:
+        counts = np.bincount(scene["box_label"].values, minlength=len(scene["box_label"].attrs["names"]))
+        lines.append(
+            "  boxes: " + ", ".join(f"{n} {c}" for n, c in zip(scene["box_label"].attrs["names"], counts, strict=True))
+        )
     if "truth" in scene:
         truth = scene["truth"].values
         labelled = int((truth >= 0).sum())

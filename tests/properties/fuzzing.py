@@ -109,9 +109,12 @@ def reworded(text: str, rng: random.Random) -> str:
         elif kind == 2:
             lines[at] = lines[at][: rng.randrange(len(lines[at]) + 1)]
         else:
+            numbered = [i for i, one in enumerate(lines) if any(c.isdigit() for c in one)]
+            at = rng.choice(numbered) if numbered and kind > 3 else at
             parts = _split(lines[at])
-            if parts:
-                parts[rng.randrange(len(parts))] = rng.choice(WORDS)
+            if parts:  # numbers more often than names: they are what sizes are made of
+                wanted = [i for i, p in enumerate(parts) if p[0].isdigit()] if rng.random() < 0.7 else []
+                parts[rng.choice(wanted or range(len(parts)))] = rng.choice(WORDS)
                 lines[at] = "".join(parts)
         text = "\n".join(lines) or " "
     return text

@@ -63,3 +63,22 @@ def test_the_card_says_simulated_and_counts_the_marked_pixels():
     assert "SIMULATED data: a toy" in card
     assert "1 marked pixels of 12" in card
     assert card.count("note: ") == 2
+
+
+def test_boxes_are_counted_and_belong_to_the_fingerprint():
+    def chips(edge):
+        names = {"names": ["aircraft", "ship"]}
+        return xr.Dataset(
+            {
+                "image": (("sample", "band", "y", "x"), np.zeros((1, 1, 4, 4), np.float32)),
+                "box": (("object", "edge"), np.array([[0, 0, edge, 2], [1, 1, 3, 3]], np.float32)),
+                "box_sample": ("object", np.array(["a", "a"])),
+                "box_label": ("object", np.array([1, 1]), names),
+            },
+            coords={"sample": ["a"]},
+            attrs={"sha256": "ab"},
+        )
+
+    assert "boxes: aircraft 0, ship 2" in describe(chips(2))
+    assert fingerprint(chips(2)) == fingerprint(chips(2))
+    assert fingerprint(chips(2)) != fingerprint(chips(3))

@@ -205,11 +205,22 @@ def open_scene(
 
 
 def _own(scene: xr.Dataset, path: Path) -> xr.Dataset:
-    """A SAR scene or chips with boxes from a path, with the SHA-256 of its file where the reader gave none."""
+    """A SAR scene or chips with boxes from a path, with the SHA-256 of its file where the reader gave none, and a note where it is
+    that of a catalogue entry."""
     from workbench.data import fetch as fetching
 
     if not scene.attrs.get("sha256"):
+        if _large(path):
+            scene.attrs["file"] = str(path.resolve())
+            return scene
         scene.attrs["sha256"] = fetching.sha256(path)
+    found = scene.attrs["sha256"]
+    twin = next((e for e in _by_id().values() if isinstance(e, Sar) and any(f.sha256 == found for f in e.files)), None)
+    if twin is not None:
+        note = f"the file is that of the catalogue entry {twin.id} (same SHA-256)"
+        about = {"source": twin.publisher, "sensor": twin.sensor, "citation": twin.citation, "licence": twin.licence}
+        notes = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n]
+        scene.attrs.update(about, notes="\n".join([*notes, note]))
     return scene
 
 

@@ -167,6 +167,8 @@ def _begin(scene: xr.Dataset, sizes: Mapping[str, tuple[int, ...]], partial: Pat
     template = scene.assign_coords({n: v for n, v in large.items() if n in scene.coords}).assign(
         {n: v for n, v in large.items() if n not in scene.coords}
     )
+    # what is written whole must be in memory, else it is put off with the blocks and never written
+    template = template.assign({n: v.compute() for n, v in template.data_vars.items() if n not in sizes and v.chunks})
     for variable in template.variables.values():
         variable.encoding = {}
     with warnings.catch_warnings():

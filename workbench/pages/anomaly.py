@@ -11,6 +11,7 @@ and the slow detectors are launched as processes of their own, and the page foll
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,14 +26,21 @@ from workbench import execution
 from workbench.errors import InputError
 from workbench.pages.detectors import DETECTORS, FAST, Compare
 from workbench.pages.explore import Explore
-from workbench.pages.session import FOLD, WIDE, Session, pairs
+from workbench.pages.session import FOLD, IN_MEMORY, WIDE, Session, pairs
 from workbench.pages.shelf import Shelf
 from workbench.pages.training import Train
 from workbench.scene import require
-from workbench.views.card import card, heading, html, say
+from workbench.views.card import card, explain, heading, html, say
+from workbench.views.glimpse import Glimpse, Part
 from workbench.views.image import PALETTES
 from workbench.views.plots import PICKS, Frame
 from workbench.views.spectra import Axis
+
+TOO_LARGE = (
+    "BSDM trains on a scene in memory",
+    "This one is larger than that. Train on a part of it that you have cut out, then suppress all of it block by block with "
+    "<code>workbench.methods.bsdm.apply</code>.",
+)
 
 
 class Explorer(Session):
@@ -52,6 +60,9 @@ class Explorer(Session):
     ADDRESS = ("scene", "truth", "keys", "look", "preset", "band", "picks", "flag", "detector", "run", "tab")
     SCENES: ClassVar = Shelf(4)
     SCORES: ClassVar = Shelf(24)
+    GLIMPSES: ClassVar = Shelf(4)
+    PARTS: ClassVar = Shelf(1)
+    LOOKS = True
 
     look = param.Selector(default="Composite", objects=["Composite", "Band"])
     preset = param.String("", doc="name of the composite; empty for the first that the scene can show")
@@ -84,6 +95,8 @@ class Explorer(Session):
         self.axis: Axis | None = None
         self.mask_of_truth: Any = None  # (y, x) int16, or None where nothing is marked
         self.scores: dict[str, xr.DataArray] = {}
+        self.fine: dict[str, xr.DataArray] = {}  # the lazy map behind a score that is an overview
+        self.glimpse: Glimpse | None = None  # of a scene too large to be held
         self.aucs: dict[str, float] = {}
         self.refused: dict[str, str] = {}  # detectors that cannot score this scene, and why
         self.picked: dict[int, tuple[int, int]] = {}
@@ -112,10 +125,12 @@ class Explorer(Session):
 
     def furnish(self, tab: int) -> None:
         """Build a tab when it is first needed: a page of one tab is there several times sooner than one of three."""
-        if self.data is None or self._rooms[tab].objects:
+        if self.data is None or self._rooms[tab].objects or (self.large and self.glimpse is None):
             return
         with pn.io.hold():
-            if tab == 1:
+            if tab == 2 and self.large:
+                self._rooms[2].objects = [explain(*TOO_LARGE, height=300)]
+            elif tab == 1:
                 self.compare = Compare(self)
                 self._rooms[1].objects = [self.compare.panel]
                 self.compare.take(first=True)
@@ -131,10 +146,66 @@ class Explorer(Session):
         return card(data)
 
     def arrived(self, first: bool) -> None:
-        """A scene is open: show it, and ask for the scores of the fast detectors."""
+        """A scene is open: show it, and ask for the scores of the fast detectors; of a large one, when its overview is read."""
+        self.glimpse = None
+        if not self.large:
+            self._arrive(first)
+            return
+        self.tabs.loading = True
+        asked, hsi = self.asked, self.data["hsi"]
+
+        def seen(future: Future) -> None:
+            if asked != self.asked:
+                return
+            self.tabs.loading = False
+            try:
+                self.glimpse = future.result()
+            except InputError as error:
+                self._show(False)
+                self.complain(str(error))
+                return
+            with pn.io.hold():
+                self._arrive(first)
+
+        self.when(self.GLIMPSES.ask(self.key, lambda: Glimpse(hsi)), seen)
+
+    @property
+    def large(self) -> bool:
+        """Whether the scene is only looked at here, and computed with by processes of their own."""
+        return self.data is not None and self.data.nbytes > IN_MEMORY
+
+    def read(self, bands: list[int], part: Part, then: Callable[[], None]) -> None:
+        """Have the worker thread read a part of a large scene, then call `then()`."""
+        glimpse = self.glimpse
+
+        def work() -> None:
+            for p in (part, glimpse.whole):
+                glimpse.bands(bands, p)
+
+        self.work(work, lambda _: then())
+
+    def work(self, make: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Have the worker thread make something of this scene, then call `then` with it; what cannot be read is told."""
+        asked = self.asked
+
+        def done(future: Future) -> None:
+            if asked != self.asked:
+                return
+            try:
+                made = future.result()
+            except InputError as error:
+                self.complain(str(error))
+                return
+            with pn.io.hold():
+                then(made)
+
+        self.when(self.PARTS.ask(object(), make), done)
+
+    def _arrive(self, first: bool) -> None:
         picks, self.picked = self.picks if first else "", {}
-        self.scores, self.aucs, self.refused, self.result = {}, {}, {}, None
+        self.scores, self.fine, self.aucs, self.refused, self.result = {}, {}, {}, {}, None
         hsi = self.data["hsi"]
+        self._rooms[2].objects = [] if self.train is None else [self.train.panel]
         self.axis = Axis(hsi)
         marked = self.data["truth"].values if "truth" in self.data else None
         self.mask_of_truth = marked if marked is not None and (marked > 0).any() and (marked == 0).any() else None
@@ -142,7 +213,7 @@ class Explorer(Session):
         self.frame.fit(hsi.sizes["y"], hsi.sizes["x"])
         self._say_code()
         self.explore.take(first)
-        for tab in (self.compare, self.train):
+        for tab in (self.compare, None if self.large else self.train):
             if tab is not None:
                 tab.take(first)
         for n, text in enumerate(t for t in picks.split(";") if t):
@@ -150,6 +221,8 @@ class Explorer(Session):
                 self.picked[n + 1] = pixel
         self._picks_changed()
         self.furnish(self.tab)
+        if self.large:
+            return
         if self.run:
             self.furnish(2)  # its maps and spectra are wanted in all tabs
         for name in FAST:
@@ -235,11 +308,22 @@ class Explorer(Session):
                 self.explore.draw_rows()
                 self.explore.draw_mask()
 
+    def put_large(self, name: str, result: xr.Dataset) -> None:
+        """A map too large to hold has arrived: its overview is shown, and its pixels are read where they are picked."""
+        self.fine[name] = result["score"]
+        over = result["score_overview"].load()
+        self.put(name, over.rename(dict(zip(over.dims, ("y", "x"), strict=True))), None)
+
+    def grain(self, name: str | None = None) -> int:
+        """Pixels along a side of what one score of a detector stands for."""
+        name = name or self.detector
+        return int(self.scores[name].attrs["step"]) if name in self.fine else 1
+
     def drop(self, *names: str) -> None:
         """Forget the scores of these detectors."""
         for name in names:
-            self.scores.pop(name, None)
-            self.aucs.pop(name, None)
+            for kept in (self.scores, self.fine, self.aucs):
+                kept.pop(name, None)
         if self.compare is not None:
             self.compare.drop(*names)
 

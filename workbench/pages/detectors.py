@@ -16,6 +16,7 @@ from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
 from workbench.views import save
 from workbench.views.card import explain, explanation, html, problem, say
 from workbench.views.decide import HistogramView, RocView
+from workbench.views.glimpse import FINEST, Part, rasterised
 from workbench.views.image import ImageView
 from workbench.views.maps import OWN, RANK, ScoreMap
 from workbench.views.plots import held
@@ -43,6 +44,8 @@ NO_TRUTH = (
     "false-alarm rate and no ROC curve. The histogram shows where the cut lies among all scores. A mask can be given under "
     "<b>Open your own file</b>.</div>"
 )
+BUTTONS = (*FAST, "local-rx")  # computed by a process of its own, when asked: local RX, and of a large scene all
+LARGE = "Reads the whole file, in a process of its own. Each cell of the map is then the highest score of its pixels."
 WAITING = {
     **dict.fromkeys(FAST, "Computing …"),
     **dict.fromkeys(
@@ -57,20 +60,24 @@ class Compare:
 
     def __init__(self, page: Explorer) -> None:
         self.page = page
-        self.local: Live | None = None
+        self.launched: dict[str, Live] = {}
+        self._part: Part | None = None  # what is seen of maps that are too large to be held
         self._curves: dict[str, tuple[np.ndarray, np.ndarray, str]] = {}
         self._f_tau: dict[str, float] = {}
         self._refitting = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.maps = {n: ScoreMap(page.frame, t, width=168, height=168) for n, (t, _) in DETECTORS.items()}
         self._waiting = {
-            n: explain(t, WAITING[n], height=206 if n != "local-rx" else 160, width=234) for n, (t, _) in DETECTORS.items()
+            n: explain(t, WAITING[n], height=206 if n not in BUTTONS else 160, width=234) for n, (t, _) in DETECTORS.items()
         }
-        self.local_button = pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", margin=(2, 80))
+        self.buttons = {
+            n: pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", margin=(2, 80))
+            for n in BUTTONS
+        }
         cells = []
         for name, view in self.maps.items():
             view.panel.visible = False
-            more = [self.local_button] if name == "local-rx" else []
+            more = [self.buttons[name]] if name in self.buttons else []
             cells.append(pn.Column(self._waiting[name], *more, view.panel, width=246, margin=0))
         self.overlay = ImageView(page.frame, "Flagged pixels", width=262, height=262, axes=False)
         self.roc = RocView(height=275)
@@ -109,20 +116,24 @@ class Compare:
 
         self.chosen.param.watch(lambda e: page.param.update(detector=e.new), "value")
         self.cuts.param.watch(lambda e: self._refitting or page.param.update(flag=e.new), "value")
-        page.param.watch(held(lambda _: self.overlay.show(page.explore.rgb)), "preset")
+        page.param.watch(held(lambda _: self.overlay.show(page.explore.rgb, place=page.explore.place)), "preset")
         self.logs.param.watch(held(lambda e: self.roc.set_log(e.new)), "value")
         for widget in (self.scales, self.palettes):
             widget.param.watch(held(self._scale), "value")
-        self.local_button.on_click(held(lambda _: self.start_local()))
+        for name, button in self.buttons.items():
+            button.on_click(held(lambda _, name=name: self.start(name)))
         for view in (self.overlay, *self.maps.values()):
             view.on_tap(page.pick)
+            view.on_look(self._looked)
 
     # --- scores -----------------------------------------------------------------------------------------------------
 
     def take(self, first: bool) -> None:
         """Begin anew with a newly opened scene: the fast detectors start at once."""
         page = self.page
-        self.local, self.local_button.loading = None, False
+        self.launched = {}
+        for button in self.buttons.values():
+            button.loading = False
         self.drop(*DETECTORS)
         has_truth = page.mask_of_truth is not None
         self.roc.panel.visible = self.logs.visible = has_truth
@@ -138,7 +149,7 @@ class Compare:
         self.cuts.value = wanted
         self._refitting = False
         page.flag = wanted
-        self.overlay.show(page.explore.rgb)
+        self.overlay.show(page.explore.rgb, place=page.explore.place)
         for name in page.refused:
             self.refuse(name)
         for name in page.scores:
@@ -153,7 +164,7 @@ class Compare:
         page = self.page
         self._curves.pop(name, None)
         auc = page.aucs.get(name)
-        self.maps[name].show(page.scores[name].values, f"AUC {auc:.4f}" if auc is not None else "")
+        self.maps[name].show(page.scores[name].values, f"AUC {auc:.4f}" if auc is not None else "", page.grain(name))
         self._reveal(name, True)
         self._decide()
 
@@ -161,18 +172,34 @@ class Compare:
         for name in names:
             self._curves.pop(name, None)
             self.maps[name].show(None)
-            self._waiting[name].object = explanation(DETECTORS[name][0], WAITING[name])
+            text = LARGE if self.page.large and name in FAST else WAITING[name]
+            self._waiting[name].object = explanation(DETECTORS[name][0], text)
             self._reveal(name, False)
         self._decide()
 
     def _reveal(self, name: str, there: bool) -> None:
         self.maps[name].panel.visible, self._waiting[name].visible = there, not there
-        if name == "local-rx":
-            self.local_button.visible = not there
+        if name in self.buttons:
+            self.buttons[name].visible = not there and (name == "local-rx" or self.page.large)
 
     def _scale(self, *_: Any) -> None:
         for view in self.maps.values():
             view.set_scale(self.scales.value, self.palettes.value)
+
+    def _looked(self, rows: tuple[float, float], columns: tuple[float, float]) -> None:
+        """A visitor has panned or zoomed: rasterise the maps that are too large to be held anew, where few pixels are seen."""
+        page = self.page
+        if not page.fine or (part := page.glimpse.part(rows, columns)) == self._part:
+            return
+        self._part = part
+        fine = dict(page.fine) if part.pixels <= FINEST else {}
+
+        def show(found: dict[str, np.ndarray]) -> None:
+            for name in page.fine:
+                if self._part == part:
+                    self.maps[name].refine(found.get(name), part.place if name in found else None)
+
+        page.work(lambda: {name: rasterised(map_, part) for name, map_ in fine.items()}, show)
 
     # --- the cut ----------------------------------------------------------------------------------------------------
 
@@ -206,7 +233,7 @@ class Compare:
                 self.cuts.value = page.flag
             self.cuts.label = f"Flag {_spelled(page.flag, page.data.sizes['y'] * page.data.sizes['x'])}"
             mask = page.flagged()
-            self.overlay.flag(mask)
+            self.overlay.flag(mask, grain=page.grain())
             self.overlay.figure.title.text = f"Flagged by {DETECTORS[page.detector][0]}"
             points, lines = {}, []
             for name in (n for n in DETECTORS if n in page.scores):
@@ -221,33 +248,37 @@ class Compare:
                 self.histogram.mark(page.threshold(page.detector))
             self.verdict.object = _verdict(lines, page.detector, page.aucs, truth)
 
-    # --- local RX, in a process of its own ---------------------------------------------------------------------------
+    # --- detectors in processes of their own --------------------------------------------------------------------------
 
-    def start_local(self) -> None:
+    def start(self, name: str) -> None:
+        """Launch a detector on the scene."""
         page = self.page
         try:
-            folder = runs.new_folder(page.root, "local-rx", page.called)
-            execution.launch("local-rx", page.reference(), folder=folder, **page.help)
+            folder = runs.new_folder(page.root, name, page.called)
+            execution.launch(name, page.reference(), folder=folder, **page.help)
         except InputError as error:
-            self._waiting["local-rx"].object = explanation("local RX", problem(str(error)))
+            self._waiting[name].object = explanation(DETECTORS[name][0], problem(str(error)))
             return
-        self.local, self.local_button.loading = Live(folder), True
+        self.launched[name], self.buttons[name].loading = Live(folder), True
         page.tick()
 
     def poll(self) -> bool:
-        """Look after the launched detector; True while it goes on."""
-        if self.local is None:
-            return False
-        status = self.local.status
-        if status not in runs.FINAL:
-            return True
-        if status == "finished":
-            result = runs.result(self.local.folder)
-            self.page.put("local-rx", result["score"], float(result["auc"]) if "auc" in result else None)
-        else:
-            self._waiting["local-rx"].object = explanation("local RX", problem(self.local.error or status))
-        self.local, self.local_button.loading = None, False
-        return False
+        """Look after the launched detectors; True while one goes on."""
+        for name, live in list(self.launched.items()):
+            status = live.status
+            if status not in runs.FINAL:
+                continue
+            if status == "finished":
+                result = runs.result(live.folder, chunks=None)
+                if "score_overview" in result:
+                    self.page.put_large(name, result)
+                else:
+                    self.page.put(name, result["score"], float(result["auc"]) if "auc" in result else None)
+            else:
+                self._waiting[name].object = explanation(DETECTORS[name][0], problem(live.error or status))
+            del self.launched[name]
+            self.buttons[name].loading = False
+        return bool(self.launched)
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import xarray as xr
 
 from workbench.views import save
 from workbench.views.card import explain, html, say
+from workbench.views.glimpse import Part, mean_and_spread
 from workbench.views.image import ImageView, coloured, composite, presets
 from workbench.views.plots import PICKS, held
 from workbench.views.spectra import Axis, SpectraView
@@ -19,7 +20,6 @@ from workbench.views.spectra import Axis, SpectraView
 if TYPE_CHECKING:
     from workbench.pages.anomaly import Explorer
 
-FEW = 1 << 30  # bytes of a cube above which its mean spectrum is taken over some of its pixels
 QUIET = {"after 1 pass": "suppressed_first", "after K passes": "suppressed"}
 BAND_COLOURS = ("#E0404A", "#00A878", "#3FA0E0")
 
@@ -30,7 +30,11 @@ class Explore:
     def __init__(self, page: Explorer) -> None:
         self.page = page
         self.bands: dict[str, tuple[int, int, int]] = {}
-        self.rgb = np.zeros((1, 1, 3), np.uint8)
+        self.rgb = np.zeros(
+            (1, 1, 3), np.uint8
+        )  # the composite of the whole scene, and where it is drawn if it is an overview
+        self.place: dict[str, float] | None = None
+        self.part: Part | None = None  # of a large scene, what is seen
         self._taking = False
         wide = {"sizing_mode": "stretch_width", "size": "small"}
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
@@ -88,6 +92,7 @@ class Explore:
         page.param.watch(held(self.outline), "outline")
         self.clear.on_click(lambda _: page.unpick())
         self.image.on_tap(page.pick)
+        self.image.on_look(self._looked)
 
     def _preset_chosen(self, event: Any) -> None:
         if not self._taking and event.new != self.page.preset:
@@ -103,7 +108,9 @@ class Explore:
         unit, name = str(hsi.attrs.get("units") or ""), str(hsi.attrs.get("long_name") or "")
         label = unit if name and name.split()[-1] in unit else f"{name} ({unit})" if name and unit else name or unit
         self.spectra.set_axis(page.axis, label or "value as stored")
-        self.spectra.backdrop(*mean_and_spread(hsi))
+        glimpse = page.glimpse
+        self.part = None if glimpse is None else glimpse.whole
+        self.spectra.backdrop(*(mean_and_spread(hsi.values) if glimpse is None else (glimpse.mean, glimpse.spread)))
         self.quieten(None)
         self._taking = True  # what the widgets do now is not the visitor's choice
         self.bands = presets(hsi)
@@ -125,29 +132,53 @@ class Explore:
         page = self.page
         if page.data is None or not self.bands:
             return
-        hsi = page.data["hsi"]
         which = self.bands.get(page.preset, next(iter(self.bands.values())))
+        shown = [page.band] if page.look == "Band" else list(which)
+        if page.glimpse is not None and not page.glimpse.has([*which, *shown], self.part):
+            page.read([*which, *shown], self.part, self.draw)
+            return
         with pn.io.hold():
             self.slider.label = page.axis.name(page.band).capitalize()
             if self.slider.value != page.band:
                 self.slider.value = page.band
-            self.rgb = composite(hsi.isel(band=list(which)).values)
+            whole, _, _ = self._bands(which, whole=True)
+            self.rgb = composite(whole)
+            self.place = None if page.glimpse is None else page.glimpse.whole.place
             if page.look == "Band":
-                self.image.show(
-                    coloured(hsi.isel(band=page.band).values, page.palette), page.axis.name(page.band).capitalize()
-                )
+                (values,), place, (like,) = self._bands(shown)
+                picture, title = coloured(values, page.palette, like=like), page.axis.name(page.band).capitalize()
                 self.spectra.mark_bands([page.band], ["#8A8A8A"])
             else:
+                values, place, like = self._bands(which)
                 at = " / ".join(f"{page.axis.at[b]:.0f}" for b in which)
-                self.image.show(self.rgb, f"{page.preset}: {at} nm" if page.axis.known else f"{page.preset}: {at}")
+                picture = self.rgb if page.glimpse is None else composite(values, like=like)
+                title = f"{page.preset}: {at} nm" if page.axis.known else f"{page.preset}: {at}"
                 self.spectra.mark_bands(which, BAND_COLOURS)
+            self.image.show(picture, title, place)
             self.presets.visible = page.look == "Composite"
             self.palettes.visible = page.look == "Band"
+
+    def _bands(self, which: Sequence[int], whole: bool = False) -> tuple[Any, Any, Any]:
+        """Bands (band, row, column) of what is seen of a large scene, where that lies, and the overview they are stretched like;
+        of any other scene the bands, None and the same bands. whole: not only what is seen.
+        """
+        glimpse = self.page.glimpse
+        if glimpse is None:
+            values = self.page.data["hsi"].isel(band=list(which)).values
+            return values, None, values
+        like = glimpse.bands(which, glimpse.whole)
+        return (like, None, like) if whole else (glimpse.bands(which, self.part), self.part.place, like)
+
+    def _looked(self, rows: tuple[float, float], columns: tuple[float, float]) -> None:
+        """A visitor has panned or zoomed: read a large scene anew, as finely as it is seen now."""
+        if self.page.glimpse is not None and (part := self.page.glimpse.part(rows, columns)) != self.part:
+            self.part = part
+            self.draw()
 
     def draw_mask(self) -> None:
         """The flagged pixels on the image, when they are asked for."""
         mask = self.page.flagged()
-        self.image.flag(mask if self.page.masked else None)
+        self.image.flag(mask if self.page.masked else None, grain=self.page.grain())
         self.masks.disabled = mask is None
 
     def outline(self, *_: Any) -> None:
@@ -231,7 +262,7 @@ class Quiet:
 
     def take(self, axis: Axis, result: xr.Dataset) -> None:
         """Begin anew with the result of a run on a scene with this axis."""
-        self.moments = {name: mean_and_spread(result[name]) for name in QUIET.values()}
+        self.moments = {name: mean_and_spread(result[name].values) for name in QUIET.values()}
         self.view.set_axis(axis)
 
     def draw(self, result: xr.Dataset, picked: Mapping[int, tuple[int, int]], colours: Mapping[int, str]) -> None:
@@ -302,20 +333,11 @@ def _place(page: Explorer, row: int, column: int) -> tuple[str, str]:
     if page.detector not in page.scores:
         return "none yet", ""
     score = page.scores[page.detector].values
-    value = score[row, column]
+    fine = page.fine.get(page.detector)
+    value = score[row, column] if fine is None else float(fine[row, column])
     if not np.isfinite(value):
         return "missing pixel", ""
+    if fine is not None:
+        return f"{value:.5g}", ""
     higher, total = int((score > value).sum()), int(np.isfinite(score).sum())
     return f"{value:.5g}", f"{higher + 1:,} of {total:,}"
-
-
-def mean_and_spread(cube: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over pixels (band,); of a very large cube, over every few pixels. NaN where a band is empty."""
-    step = max(1, int(np.ceil(np.sqrt(cube.nbytes / FEW))))
-    values = np.asarray(cube[:, ::step, ::step].values, dtype=np.float64).reshape(cube.sizes["band"], -1)
-    there = np.isfinite(values)
-    n = there.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(there, values, 0).sum(1) / n
-        spread = np.sqrt(np.where(there, (values - mean[:, None]) ** 2, 0).sum(1) / n)
-    return mean, spread

@@ -57,6 +57,7 @@ class Session(pn.viewable.Viewer):
     EMPTY: ClassVar[tuple[str, str]]  # title and text, while nothing is open
     ADDRESS: ClassVar[tuple[str, ...]] = ("scene", "truth", "keys", "run", "tab")
     SCENES: ClassVar[Shelf]
+    LOOKS: ClassVar[bool] = False  # whether a large scene is opened without Dask, to be looked at and not computed with
 
     scene = param.String("", doc="catalogue name or path")
     truth = param.String("", doc="file with the truth mask, where the scene's file has none")
@@ -232,7 +233,9 @@ class Session(pn.viewable.Viewer):
         """The scene of a name or path, in memory where it fits."""
         data = open_scene(ref, truth=truth or None, keys=keys or None)
         cls.checked(data)
-        return data.load() if data.nbytes <= IN_MEMORY else data
+        if data.nbytes <= IN_MEMORY:
+            return data.load()
+        return open_scene(ref, truth=truth or None, keys=keys or None, chunks=None) if cls.LOOKS else data
 
     def _arrived(
         self, future: Future, ref: str = "", truth: str = "", keys: str = "", key: Any = None, first: bool = False
@@ -247,7 +250,7 @@ class Session(pn.viewable.Viewer):
             return
         with pn.io.hold():
             self.data, self._mark = data, ""
-            self.key = key if key is not None else ("given", self.mark)
+            self.key = key or ("given", self.mark if data.nbytes <= IN_MEMORY else id(data))
             self.param.update(scene=ref, truth=truth, keys=keys)
             self._show(True)
             self.choice.value = ref if ref in self.choice.options.values() else ""
@@ -283,6 +286,8 @@ class Session(pn.viewable.Viewer):
         """What a launched process can open: the name or path, or a NetCDF file made of a scene that was given in memory."""
         if self._given is None:
             return self.scene
+        if self._given.attrs.get("file"):
+            return str(self._given.attrs["file"])
         if "sample" in self._given.dims:
             raise InputError("Chips held in memory cannot be given to a process of its own; open them by name or path.")
         path = self.root / "scenes" / f"{self.mark[:16]}.nc"

@@ -7,7 +7,7 @@ view.on_tap(lambda row, column: ...)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import panel as pn
@@ -15,7 +15,7 @@ import xarray as xr
 from bokeh.models import ColumnDataSource, HoverTool, ImageRGBA
 from bokeh.palettes import Cividis256, Greys256, Viridis256
 
-from workbench.views.plots import MASK, Frame, draw, rgba, taps, thin
+from workbench.views.plots import MASK, Frame, draw, looks, rgba, taps, thin
 
 # name -> wavelengths in nm of red, green, blue
 PRESETS: dict[str, tuple[float, float, float]] = {
@@ -51,9 +51,12 @@ def presets(hsi: xr.DataArray) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def stretch(values: np.ndarray, low: float = 2.0, high: float = 98.0) -> np.ndarray:
-    """`values` as uint8, linear between two percentiles of the finite ones; NaN and flat input become 0."""
-    finite = values[np.isfinite(values)]
+def stretch(values: np.ndarray, low: float = 2.0, high: float = 98.0, *, like: np.ndarray | None = None) -> np.ndarray:
+    """`values` as uint8, linear between two percentiles of the finite ones (of those in `like`, where it is given); NaN and flat
+    input become 0.
+    """
+    finite = values if like is None else like
+    finite = finite[np.isfinite(finite)]
     if not finite.size:
         return np.zeros(values.shape, np.uint8)
     bottom, top = np.percentile(finite, (low, high))
@@ -62,15 +65,20 @@ def stretch(values: np.ndarray, low: float = 2.0, high: float = 98.0) -> np.ndar
     return (np.nan_to_num(np.clip((values - bottom) / (top - bottom), 0, 1)) * 255).astype(np.uint8)
 
 
-def composite(bands: xr.DataArray | np.ndarray, which: Sequence[int] = (0, 1, 2)) -> np.ndarray:
-    """(row, column, 3) uint8 from the bands at positions `which`, each stretched between its 2nd and 98th percentile."""
-    return np.dstack([stretch(np.asarray(bands[b], dtype=float)) for b in which])
+def composite(
+    bands: xr.DataArray | np.ndarray, which: Sequence[int] = (0, 1, 2), *, like: np.ndarray | None = None
+) -> np.ndarray:
+    """(row, column, 3) uint8 from the bands at positions `which`, each stretched between its 2nd and 98th percentile, or those of
+    the same band in `like`.
+    """
+    of = [None] * 3 if like is None else [like[b] for b in which]
+    return np.dstack([stretch(np.asarray(bands[b], dtype=float), like=o) for b, o in zip(which, of, strict=True)])
 
 
-def coloured(values: np.ndarray, palette: str = "Grey") -> np.ndarray:
-    """(row, column, 3) uint8 of one band through a palette, stretched between its 2nd and 98th percentile."""
+def coloured(values: np.ndarray, palette: str = "Grey", *, like: np.ndarray | None = None) -> np.ndarray:
+    """(row, column, 3) uint8 of one band through a palette, stretched between its 2nd and 98th percentile, or those of `like`."""
     lut = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PALETTES[palette]], np.uint8)
-    return lut[stretch(values)]
+    return lut[stretch(values, like=like)]
 
 
 class ImageView:
@@ -87,9 +95,9 @@ class ImageView:
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("row", "$y{0}"), ("column", "$x{0}")], visible=False))
         self.panel = pn.pane.Bokeh(self.figure, margin=0)
 
-    def show(self, rgb: np.ndarray, title: str | None = None) -> None:
-        """Show a (row, column, 3) uint8 image."""
-        small, place = thin(rgb)
+    def show(self, rgb: np.ndarray, title: str | None = None, place: Mapping[str, float] | None = None) -> None:
+        """Show a (row, column, 3) uint8 image of the whole scene, or of the part of it at `place` (x, y, dw, dh)."""
+        small, place = thin(rgb) if place is None else (rgb, place)
         self.source.data = {"image": [rgba(small)], **{k: [v] for k, v in place.items()}}
         if title is not None:
             self.figure.title.text = title
@@ -97,17 +105,21 @@ class ImageView:
     def clear(self) -> None:
         self.source.data = {k: [] for k in self.source.data}
 
-    def flag(self, mask: np.ndarray | None, opacity: float = 0.75) -> None:
-        """Lay a boolean (row, column) mask over the image in red; None takes it off."""
+    def flag(self, mask: np.ndarray | None, opacity: float = 0.75, grain: int = 1) -> None:
+        """Lay a boolean (row, column) mask over the image in red; None takes it off. grain: pixels a side of its cells."""
         if mask is None:
             self.mask.data = {k: [] for k in self.mask.data}
             return
-        small, place = thin(mask)
+        small, place = thin(mask, grain)
         colour = np.broadcast_to(np.array(MASK, np.uint8), (*small.shape, 3))
         self.mask.data = {
             "image": [rgba(colour, np.where(small, round(255 * opacity), 0))],
             **{k: [v] for k, v in place.items()},
         }
+
+    def on_look(self, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
+        """Call `then(rows, columns)` when a visitor has panned or zoomed: the ends of what is seen, also beyond the image."""
+        looks(self.figure, then)
 
     def on_tap(self, then: Callable[[int, int], None]) -> None:
         """Call `then(row, column)` for every tap on the image; taps beside it are ignored."""

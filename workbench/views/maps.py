@@ -7,7 +7,7 @@ anomalous. It is also the scale of the threshold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import panel as pn
@@ -24,24 +24,25 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256, Viridis256
 
-from workbench.views.plots import Frame, draw, taps, thin
+from workbench.views.plots import Frame, draw, looks, taps, thin
 
 PALETTES = {"Cividis": Cividis256, "Viridis": Viridis256}
 RANK, OWN = "Rank", "Own units"
 
 
-def exceedance(score: np.ndarray) -> np.ndarray:
-    """Share of finite pixels that score at least as high as each pixel, in (0, 1]; NaN stays NaN.
+def exceedance(score: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+    """Share of finite pixels (of those in `among`, where it is given) that score at least as high as each pixel, in (0, 1]; NaN
+    stays NaN.
 
     >>> exceedance(np.array([3.0, 1.0, 3.0, 2.0])).tolist()
     [0.5, 1.0, 0.5, 0.75]
     """
     share = np.full(score.shape, np.nan)
     finite = np.isfinite(score)
-    ordered = np.sort(score[finite])
+    ordered = np.sort(score[finite] if among is None else among[np.isfinite(among)])
     if ordered.size:
         share[finite] = 1 - np.searchsorted(ordered, score[finite], side="left") / ordered.size
-    return share
+    return share if among is None else np.maximum(share, 1 / max(ordered.size, 1))
 
 
 class ScoreMap:
@@ -50,6 +51,7 @@ class ScoreMap:
     def __init__(self, frame: Frame, title: str, *, width: int, height: int) -> None:
         self.title = title
         self.scale = RANK
+        self.whole: tuple[np.ndarray | None, int] = (None, 1)
         self.source = ColumnDataSource({"rank": [], "own": [], "share": [], "x": [], "y": [], "dw": [], "dh": []})
         self.mapper = LinearColorMapper(palette=Cividis256, low=0, high=4, nan_color="rgba(128, 128, 128, 0.35)")
         self.figure = frame.figure(title, width=width, height=height, bar=True)
@@ -81,23 +83,32 @@ class ScoreMap:
     def empty(self) -> bool:
         return not len(self.source.data["own"])
 
-    def show(self, score: np.ndarray | None, note: str = "") -> None:
-        """Show a (row, column) score; None empties the map. `note` is put behind the title."""
+    def show(self, score: np.ndarray | None, note: str = "", grain: int = 1) -> None:
+        """Show a (row, column) score; None empties the map. `note` is put behind the title. grain: pixels a side of its cells."""
         self.figure.title.text = f"{self.title}   {note}".strip()
+        self.whole = (score, grain)
         if score is None:
             self.source.data = {k: [] for k in self.source.data}
             return
-        share = exceedance(score)
+        self._draw(score, thin(score, grain)[1], None)
+        self._range()
+
+    def refine(self, score: np.ndarray | None, place: Mapping[str, float] | None = None) -> None:
+        """Show a part of the map in more detail, at `place`, on the scale of the whole; None: the whole again."""
+        whole, grain = self.whole
+        if whole is not None:
+            self._draw(whole if score is None else score, place or thin(whole, grain)[1], None if score is None else whole)
+
+    def _draw(self, score: np.ndarray, place: Mapping[str, float], among: np.ndarray | None) -> None:
+        share = exceedance(score, among)
         with np.errstate(divide="ignore"):
             rank = -np.log10(share)
-        _, place = thin(score)
         layers = {
             "rank": rank.astype(np.float32),
             "own": score.astype(np.float32),
             "share": (100 * share).astype(np.float32),
         }
         self.source.data = {**{k: [thin(v)[0]] for k, v in layers.items()}, **{k: [v] for k, v in place.items()}}
-        self._range()
 
     def set_scale(self, scale: str, palette: str = "Cividis") -> None:
         """`Rank` or `Own units`; the palette is one of PALETTES."""
@@ -119,6 +130,10 @@ class ScoreMap:
         else:
             low, high = np.percentile(finite, (1, 99.5))
             self.mapper.update(low=float(low), high=float(high if high > low else low + 1))
+
+    def on_look(self, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
+        """Call `then(rows, columns)` when a visitor has panned or zoomed: the ends of what is seen, also beyond the image."""
+        looks(self.figure, then)
 
     def on_tap(self, then: Callable[[int, int], None]) -> None:
         """Call `then(row, column)` for every tap on the map."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import panel as pn
 from bokeh.core.properties import field
-from bokeh.events import Tap
+from bokeh.events import RangesUpdate, Tap
 from bokeh.models import ColumnDataSource, CrosshairTool, Glyph, GlyphRenderer, Range1d, Scatter, Segment, Span, Text
 from bokeh.plotting import figure
 
@@ -21,6 +21,7 @@ PICKS = ("#E69F00", "#3FA0E0", "#00A878", "#CC79A7", "#D9541E", "#8F6FCF", "#8A8
 GREY = "#8A8A8A"
 TRUTH = "#FF3DA5"
 MASK = (255, 61, 61)
+LONGEST = 2.5  # times as high as wide, or the other way round, a frame may be
 LARGEST = 1024  # pixels a side that are sent to a browser; larger images are thinned
 
 
@@ -119,15 +120,23 @@ class Frame:
         draw(made, self.marks, number)
 
     def fit(self, rows: int, columns: int) -> None:
-        """Show a scene of this size from edge to edge."""
+        """Show a scene of this size from edge to edge, a very long one with air at its sides."""
         self.shape = (rows, columns)
-        for axis, start, end in ((self.x_range, -0.5, columns - 0.5), (self.y_range, rows - 0.5, -0.5)):
+        high, wide = self._seen
+        top, left = (high - rows) / 2 + 0.5, (wide - columns) / 2 + 0.5
+        for axis, start, end in ((self.x_range, -left, wide - left), (self.y_range, high - top, -top)):
             axis.update(start=start, end=end, reset_start=start, reset_end=end)
         for made, box, around in self._figures:
             self._fit(made, box, around)
 
-    def _fit(self, made: figure, box: tuple[int, int], around: tuple[int, int]) -> None:
+    @property
+    def _seen(self) -> tuple[float, float]:
+        """Rows and columns that a frame shows: narrower than this it has no room for title and axis."""
         rows, columns = self.shape
+        return max(rows, columns / LONGEST), max(columns, rows / LONGEST)
+
+    def _fit(self, made: figure, box: tuple[int, int], around: tuple[int, int]) -> None:
+        rows, columns = self._seen
         scale = min(box[0] / columns, box[1] / rows)
         width, height = max(60, round(columns * scale)), max(60, round(rows * scale))
         made.update(frame_width=width, frame_height=height, width=width + around[0], height=height + around[1])
@@ -157,11 +166,14 @@ def edges(mask: np.ndarray) -> dict[str, np.ndarray]:
     return {k: np.concatenate([a, d]) for k, a, d in zip(("x0", "y0", "x1", "y1"), across, down, strict=True)}
 
 
-def thin(image: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
-    """The (row, column, ...) image, thinned to at most `LARGEST` pixels a side, and where Bokeh has to place it."""
+def thin(image: np.ndarray, grain: int = 1) -> tuple[np.ndarray, dict[str, float]]:
+    """The (row, column, ...) image, thinned to at most `LARGEST` pixels a side, and where Bokeh has to place it.
+
+    grain: pixels of the scene along a side of one of the image's, where it is an overview.
+    """
     step = -(-max(image.shape[:2]) // LARGEST)
     small = np.ascontiguousarray(image[::step, ::step])
-    return small, {"x": -0.5, "y": -0.5, "dw": step * small.shape[1], "dh": step * small.shape[0]}
+    return small, {"x": -0.5, "y": -0.5, "dw": grain * step * small.shape[1], "dh": grain * step * small.shape[0]}
 
 
 def rgba(rgb: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
@@ -180,3 +192,8 @@ def taps(made: figure, frame: Frame, then: Callable[[int, int], None]) -> None:
             then(*pixel)
 
     made.on_event(Tap, tapped)
+
+
+def looks(made: figure, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
+    """Call `then(rows, columns)` when a visitor has panned or zoomed an image figure: the ends of what is seen."""
+    made.on_event(RangesUpdate, lambda e: then((e.y0, e.y1), (e.x0, e.x1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5netcdf
 import h5py
 import numpy as np
 import rasterio
@@ -22,17 +23,22 @@ def emit(path: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
             glt_y[j + i // 3, i + j // 4], glt_x[j + i // 3, i + j // 4] = j + 1, i + 1  # counted from 1
     lat = 33 - 0.001 * np.arange(9)[:, None] + np.zeros(7)
     lon = -115 + 0.001 * np.arange(7) + np.zeros((9, 1))
-    with h5py.File(path, "w") as file:
+    with h5netcdf.File(path, "w") as file:
         file.attrs["title"] = "EMIT L2A Estimated Surface Reflectance 60 m V001"
-        file.attrs["geotransform"] = [-115.9, 0.00054, 0.0, 33.4, 0.0, -0.00054]
+        file.attrs["geotransform"] = np.array([-115.9, 0.00054, 0.0, 33.4, 0.0, -0.00054])
         file.attrs["spatial_ref"] = rasterio.crs.CRS.from_epsg(4326).to_wkt()
-        data = file.create_dataset("reflectance", data=cube, chunks=(4, 4, 5), compression="gzip")
-        data.attrs["_FillValue"] = np.array([-9999], "f4")
-        file["sensor_band_parameters/wavelengths"] = WAVE.astype("f4")
-        file["sensor_band_parameters/fwhm"] = np.full(5, 8.5, "f4")
-        file["sensor_band_parameters/good_wavelengths"] = np.array([1, 1, 1, 0, 1], "u1")
-        file["location/lat"], file["location/lon"], file["location/elev"] = lat, lon, np.zeros((9, 7))
-        file["location/glt_x"], file["location/glt_y"] = glt_x, glt_y
+        file.dimensions = {"downtrack": 9, "crosstrack": 7, "bands": 5, "ortho_y": 12, "ortho_x": 10}
+        swath, ortho = ("downtrack", "crosstrack"), ("ortho_y", "ortho_x")
+        how = {"chunks": (4, 4, 5), "compression": "gzip", "fillvalue": np.float32(-9999)}
+        file.create_variable("reflectance", (*swath, "bands"), data=cube, **how)
+        bands, place = file.create_group("sensor_band_parameters"), file.create_group("location")
+        bands.create_variable("wavelengths", ("bands",), data=WAVE.astype("f4"))
+        bands.create_variable("fwhm", ("bands",), data=np.full(5, 8.5, "f4"))
+        bands.create_variable("good_wavelengths", ("bands",), data=np.array([1, 1, 1, 0, 1], "u1"))
+        for name, values in (("lat", lat), ("lon", lon), ("elev", np.zeros((9, 7)))):
+            place.create_variable(name, swath, data=values)
+        place.create_variable("glt_x", ortho, data=glt_x)
+        place.create_variable("glt_y", ortho, data=glt_y)
     return {"cube": cube, "glt_x": glt_x, "glt_y": glt_y, "lat": lat, "lon": lon}
 
 
@@ -115,7 +121,7 @@ def neon(path: Path, rng: np.random.Generator) -> np.ndarray:
     cube[1, 2] = -9999
     with h5py.File(path, "w") as file:
         data = file.create_dataset("SJER/Reflectance/Reflectance_Data", data=cube, chunks=(3, 4, 5))
-        data.attrs["Scale_Factor"], data.attrs["Data_Ignore_Value"] = [10000.0], [-9999.0]
+        data.attrs["Scale_Factor"], data.attrs["Data_Ignore_Value"] = 10000.0, -9999.0
         file["SJER/Reflectance"].attrs["Band_Window_1_Nanometers"] = np.array([1340, 1445])
         about = "SJER/Reflectance/Metadata/"
         file[about + "Spectral_Data/Wavelength"], file[about + "Spectral_Data/FWHM"] = WAVE, np.full(5, 5.8)

@@ -233,6 +233,18 @@ def test_class_folders_are_still_chips_and_boxes_win_where_there_are_some(tmp_pa
     assert open_scene(folder(tmp_path, "dota")).attrs["sha256"]
 
 
+@pytest.mark.parametrize("layout", ["dota", "masks", "merged"])
+def test_boxes_become_zarr(tmp_path, layout):
+    from workbench.data.convert import convert
+
+    scene = open_scene(folder(tmp_path, layout))
+    again = open_scene(convert(tmp_path / layout, tmp_path / "a.zarr"))
+    assert set(again.data_vars) == set(scene.data_vars)
+    for name in (*scene.data_vars, *scene.coords):
+        np.testing.assert_array_equal(again[name].values, scene[name].values, err_msg=str(name))
+    assert again["box_label"].attrs == scene["box_label"].attrs
+
+
 # --- real ---------------------------------------------------------------------------------------------------------------
 
 

@@ -285,6 +285,20 @@ def test_damaged_files_of_an_entry_are_not_opened(tmp_path, monkeypatch, real_da
             open_scene(name)
 
 
+def test_every_file_that_is_no_cube_and_no_pair_belongs_to_an_entry(real_data):
+    """Cubes are looked after beside their readers, pairs of dates by the entries of change detection."""
+    listed = [part.path for e in entries() for part in getattr(e, "files", [])]
+    kinds = ("sar_detection", "sar_classification", "sar_geotiff", "object_detection", "scene_classification")
+    lost = [
+        p.relative_to(real_data).as_posix()
+        for kind in (*kinds, "image_classification", "multimodal")
+        for p in sorted((real_data / kind).rglob("*"))
+        if p.is_file() and not any(p == real_data / f or (real_data / f) in p.parents for f in listed)
+    ]
+    assert lost == []
+    assert len(listed) > 80
+
+
 def test_digits_open_by_name_with_provenance():
     scene = open_scene("digits")
     assert scene["image"].sizes == {"sample": 1797, "band": 1, "y": 8, "x": 8}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.unit.data import safe_product
+from workbench.data.catalog import open_scene
 from workbench.data.readers import sentinel1
 from workbench.data.readers.sentinel1 import geolocate, is_safe, open_keys, open_safe
 from workbench.errors import InputError
@@ -159,6 +160,24 @@ def test_pixels_travel_to_another_process(tmp_path):
     np.testing.assert_array_equal(again.compute(), scene["sar"].values)
 
 
+@pytest.mark.parametrize("kind", ["GRD", "SLC"])
+def test_a_product_becomes_zarr_and_an_engine_opens_it(tmp_path, kind):
+    import xarray as xr
+
+    from workbench.data.convert import convert
+
+    about = {"kind": "SLC", "swath": "IW1", "bursts": 3, "invalid": 2} if kind == "SLC" else {}
+    folder = safe_product.write(tmp_path, {"VV": slc_pixels() if kind == "SLC" else digital()}, **about)
+    scene = open_scene(folder)
+    again = open_scene(convert(folder, tmp_path / "a.zarr"))
+    engine = xr.open_dataset(folder, engine="workbench")
+    assert engine["sar"].variable._in_memory is False
+    for other in (again, engine):
+        assert set(other.data_vars) == set(scene.data_vars)
+        for name in (*scene.data_vars, *scene.coords):
+            np.testing.assert_array_equal(other[name].values, scene[name].values, err_msg=str(name))
+
+
 @pytest.mark.parametrize(
     ("where", "old", "new", "why"),
     [
@@ -222,6 +241,9 @@ def test_real_metadata_open_at_once_and_without_calibration_say_so():
     assert geolocate(scene)["latitude"][0, 0].values == pytest.approx(47.11702756724707)  # first point of the grid
     with pytest.raises(InputError, match="calibration-s1b"):
         open_safe(real(), quantity="gamma0")
+    named = open_scene("sentinel1-grdh-safe-blank")  # from the catalogue, verified file by file
+    assert named["sar"].shape == scene["sar"].shape
+    assert "every digital number is 1" in named.attrs["notes"]
 
 
 def test_real_metadata_with_a_generated_calibration(tmp_path):

@@ -66,6 +66,8 @@ class Physical:
         self.source, self.shape, self.name = cube.pixels, cube.shape, name
         self.missing = _comparable(cube.missing, cube.pixels.dtype)
         self.factor, self.offset = _per_band(cube.factor), _per_band(cube.offset)
+        if not (np.isfinite(self.factor).all() and np.isfinite(self.offset).all()):
+            raise InputError(f"{name} gives a scale or an offset that is no finite number; correct it in the file.")
 
     def __getitem__(self, key: Any) -> np.ndarray:
         key = key if isinstance(key, tuple) else (key,)
@@ -82,14 +84,18 @@ class Physical:
             raise InputError(
                 f"The pixels of {self.name} cannot be read ({error}); the file is damaged or has gone. Get it again."
             ) from None
-        out = block.astype(np.float32, copy=isinstance(self.source, np.ndarray))  # other sources give what they just read
+        with np.errstate(over="ignore"):
+            out = block.astype(
+                np.float32, copy=isinstance(self.source, np.ndarray)
+            )  # other sources give what they just read
         if self.missing is not None:
             np.putmask(out, block == self.missing, np.nan)
         factor, offset = (v[window[0]] if len(v) > 1 else v for v in (self.factor, self.offset))
-        if (factor != 1).any():
-            out *= factor
-        if offset.any():
-            out += offset
+        with np.errstate(over="ignore", invalid="ignore"):  # a damaged number may become infinite; `validate` tells
+            if (factor != 1).any():
+                out *= factor
+            if offset.any():
+                out += offset
         return out[after]
 
 
@@ -221,7 +227,8 @@ def require_cube(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
 
 
 def _per_band(value: float | np.ndarray) -> np.ndarray:
-    return np.asarray(value, np.float32).reshape(-1, 1, 1)
+    with np.errstate(over="ignore"):
+        return np.asarray(value, np.float32).reshape(-1, 1, 1)
 
 
 def _comparable(missing: float | None, dtype: np.dtype) -> Any:

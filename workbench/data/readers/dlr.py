@@ -123,7 +123,7 @@ def _expected(root: Any, bands: int, notes: list[str]) -> np.ndarray | None:
         told = next((e.text for e in root.iter(part) for e in e.iter("expectedChannelsList")), None)
         if told is None:
             return None
-        listed |= {int(n) for n in told.replace(",", " ").split() if n.isdigit() and len(n) < 6}
+        listed |= {int(n) for n in told.replace(",", " ").split() if n.isdecimal() and len(n) < 6}
     good = np.isin(np.arange(1, bands + 1), list(listed))
     if good.all() or not good.any():
         return None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from workbench.data.readers.cube import Cube, nanometres, require_cube, size
-from workbench.data.readers.hdf5 import Array, Hdf5Pixels, Hdf5Plane, inspect, number, opened, text
+from workbench.data.readers.hdf5 import Array, Hdf5Pixels, Hdf5Plane, inspect, number, opened, text, values
 from workbench.errors import InputError
 
 _CUBES = ("reflectance", "radiance", "reflectance_uncertainty")
@@ -119,7 +119,7 @@ def _row(file: Any, arrays: Mapping[str, Array], name: str) -> np.ndarray:
     """The numbers of a 1-D array, none where it is absent."""
     if name not in arrays or arrays[name].dtype.kind not in "iufb" or len(arrays[name].shape) != 1:
         return np.empty(0)
-    return np.asarray(file[name][()], float)
+    return values(file[name]).astype(float)
 
 
 def _plane(path: Path, arrays: Mapping[str, Array], name: str, shape: tuple[int, int] | None) -> Hdf5Plane:

@@ -7,9 +7,11 @@ does not have. `inspect` refuses both before a value is read.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from workbench.errors import InputError
 
 _OBJECTS = 20_000  # in one file; products have some hundreds
 _DEFLATE = 1100  # no filter that comes with HDF5 packs more than 1032 bytes into one
+_DEFLATED, _SHUFFLED = 1, 2  # how HDF5 numbers its filters
+_HEAP = b"GCOL\x01\0\0\0"
+_LOOK = 32 * 2**20  # bytes from either end of a file in which heaps are judged
 _CHUNK = 256 * 2**20  # bytes of one chunk that is larger than its dataset
 
 
@@ -63,7 +68,7 @@ class Hdf5Pixels:
         for axis, part in zip(self.order, window, strict=True):
             where[axis] = part
         with h5py.File(self.path, "r") as file:
-            return file[self.name][tuple(where)].transpose(self.order)
+            return values(file[self.name], tuple(where)).transpose(self.order)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Hdf5Plane:
         import h5py
 
         with h5py.File(self.path, "r") as file:
-            return file[self.name][window]
+            return values(file[self.name], window)
 
     def lazy(self) -> Any:
         """The data of an `xr.Variable`, read when it is asked for."""
@@ -122,6 +127,7 @@ def inspect(file: Any, path: Path) -> dict[str, Array]:
     """
     import h5py
 
+    _judge_heaps(path)
     found: dict[str, Array] = {}
     seen: set[Any] = set()
     todo: list[tuple[str, Any]] = [("", file)]
@@ -153,6 +159,38 @@ def inspect(file: Any, path: Path) -> dict[str, Array]:
     return found
 
 
+def _judge_heaps(path: Path) -> None:
+    """InputError for a heap of strings and references whose objects do not lead to its end: the library would follow them for
+    ever. Of a large file the beginning and the end are looked at, where such heaps are.
+
+    The layout is that of the HDF5 File Format Specification, "Global Heap".
+    """
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        for start in {0, max(0, end - _LOOK)}:
+            file.seek(start)
+            data = file.read(_LOOK)
+            at = data.find(_HEAP)
+            while at >= 0:
+                size = int.from_bytes(data[at + 8 : at + 16], "little")
+                if at + size <= len(data) and not _leads_to_its_end(data[at : at + size]):
+                    raise InputError(
+                        f"{path.name} is damaged at byte {start + at} (a heap that does not end). Get it again."
+                    )
+                at = data.find(_HEAP, at + 1)
+
+
+def _leads_to_its_end(heap: bytes) -> bool:
+    at = 16
+    while at + 16 <= len(heap):
+        number, size = int.from_bytes(heap[at : at + 2], "little"), int.from_bytes(heap[at + 8 : at + 16], "little")
+        step = 16 + (size + 7) // 8 * 8 if number else size
+        if step < 1 or at + step > len(heap):
+            return False
+        at += step
+    return True
+
+
 def _checked(dataset: Any, name: str, path: Path) -> Array:
     if dataset.is_virtual or dataset.external:
         raise InputError(
@@ -162,10 +200,18 @@ def _checked(dataset: Any, name: str, path: Path) -> Array:
     promised = math.prod(shape) * dataset.dtype.itemsize
     stored = int(dataset.id.get_storage_size())
     packed = dataset.chunks is not None
-    if dataset.dtype.kind != "O" and promised > 2**20 and stored * (_DEFLATE if packed else 1) < promised:
+    if (
+        dataset.dtype.kind != "O"
+        and promised > (2**26 if len(shape) < 2 else 2**20)
+        and stored * (_DEFLATE if packed else 1) < promised
+    ):
         raise InputError(
             f"{path.name}: {name} promises {promised} bytes ({' x '.join(map(str, shape))}), but only {stored} are stored; the file is "
             "truncated or damaged, or that array was never written."
+        )
+    if packed and stored > _raw(dataset) * 1.1 + 2**16:
+        raise InputError(
+            f"{path.name}: {name} is stored in {stored} bytes, more than it holds; it is damaged, or made to swell."
         )
     if stored > path.stat().st_size:
         raise InputError(
@@ -178,6 +224,75 @@ def _checked(dataset: Any, name: str, path: Path) -> Array:
     ):
         raise InputError(f"{path.name}: {name} is stored in blocks of {dataset.chunks}, larger than itself; it is damaged.")
     return Array(shape, dataset.dtype, dataset.chunks)
+
+
+def _raw(dataset: Any) -> int:
+    """Bytes of all blocks of a dataset, unpacked."""
+    blocks = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+    return blocks * math.prod(dataset.chunks) * int(dataset.dtype.itemsize)
+
+
+def values(dataset: Any, window: tuple[slice, ...] | None = None) -> np.ndarray:
+    """The values in a window (positive steps; all without one) of a numeric dataset.
+
+    Blocks packed by deflate and shuffle, as nearly all products are, are unpacked here: never to more than they should hold, where
+    the library unpacks whatever was packed, and by several threads at once, where the library holds its one lock.
+    """
+    window = (slice(None),) * dataset.ndim if window is None else window
+    filters = _filters(dataset)
+    if dataset.chunks is None or _DEFLATED not in filters or set(filters) - {_DEFLATED, _SHUFFLED}:
+        return dataset[window]
+    spans = [range(*part.indices(n)) for part, n in zip(window, dataset.shape, strict=True)]
+    out = np.empty([len(s) for s in spans], dataset.dtype)
+    if not out.size:
+        return out
+    sizes = dataset.chunks
+    for place in product(*(range(s[0] // c, s[-1] // c + 1) for s, c in zip(spans, sizes, strict=True))):
+        start = tuple(p * c for p, c in zip(place, sizes, strict=True))
+        into, taken = zip(*map(_overlap, spans, start, sizes), strict=True)
+        if all(part.start < part.stop for part in into):
+            block = _unpacked(dataset, start, filters)
+            out[into] = dataset.fillvalue if block is None else block.reshape(sizes)[taken]
+    return out
+
+
+def _overlap(span: range, start: int, size: int) -> tuple[slice, slice]:
+    """Where the part of a span that lies in a block from `start` on comes from and goes to: slices of the span, of the block."""
+    first = max(0, -((span.start - start) // span.step))
+    last = min(len(span), -((span.start - start - size) // span.step))
+    begin = span.start + first * span.step - start
+    return slice(first, last), slice(begin, begin + (last - first - 1) * span.step + 1, span.step)
+
+
+def _filters(dataset: Any) -> list[int]:
+    made = dataset.id.get_create_plist()
+    return [made.get_filter(i)[0] for i in range(made.get_nfilters())]
+
+
+def _unpacked(dataset: Any, start: tuple[int, ...], filters: list[int]) -> np.ndarray | None:
+    """The values of one block, flat; None where it was never written. Raises OSError where it holds less or more than it should."""
+    if dataset.id.get_chunk_info_by_coord(start).byte_offset is None:
+        return None
+    width = dataset.dtype.itemsize
+    count = math.prod(dataset.chunks)
+    left_out, data = dataset.id.read_direct_chunk(start)
+    for i in reversed(range(len(filters))):
+        if left_out >> i & 1:
+            continue
+        if filters[i] == _DEFLATED:
+            unpack = zlib.decompressobj()
+            data = unpack.decompress(data, count * width)
+            if not unpack.eof and (unpack.decompress(unpack.unconsumed_tail, 1) or not unpack.eof):
+                raise OSError(f"the block at {start} of {dataset.name} does not end where it should")
+        elif len(data) == count * width:
+            planes = np.frombuffer(data, np.uint8).reshape(width, count)
+            mixed = np.empty((count, width), np.uint8)
+            for byte in range(width):
+                mixed[:, byte] = planes[byte]
+            data = mixed.tobytes()
+    if len(data) != count * width:
+        raise OSError(f"the block at {start} of {dataset.name} holds {len(data)} bytes instead of {count * width}")
+    return np.frombuffer(data, dataset.dtype)
 
 
 def text(value: Any) -> str:

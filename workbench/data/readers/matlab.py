@@ -16,7 +16,7 @@ import numpy as np
 
 from workbench.data.readers import matlab5
 from workbench.data.readers.cube import Cube, nanometres, require_cube, size
-from workbench.data.readers.hdf5 import Hdf5Pixels, inspect, opened
+from workbench.data.readers.hdf5 import Hdf5Pixels, inspect, opened, values
 from workbench.data.readers.truth import as_truth, pick
 from workbench.errors import InputError, did_you_mean
 
@@ -47,7 +47,7 @@ def read_v73(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
 
     def load(name: str) -> np.ndarray:
         with opened(path, "a MATLAB file") as file:
-            return file[name][()].transpose()
+            return values(file[name]).transpose()
 
     def lazy(name: str, order: tuple[int, int, int]) -> Hdf5Pixels:
         a, b, c = (2 - axis for axis in order)  # HDF5 has MATLAB's axes from last to first
@@ -63,7 +63,7 @@ def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.n
     if h5py.is_hdf5(path):
         with opened(path, "a MATLAB file") as file:
             listed = inspect(file, path)
-            found = {n: d[()].transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
+            found = {n: values(d).transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
     else:
         with _one_error(path):
             flat = {n: v for n, v in matlab5.variables(path).items() if not v.kind and len(v.shape) == 2}

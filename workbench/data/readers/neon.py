@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.data.readers.cube import Cube, nanometres, require_cube
-from workbench.data.readers.hdf5 import Array, Hdf5Pixels, inspect, no_keys, number, opened, text
+from workbench.data.readers.hdf5 import Array, Hdf5Pixels, inspect, no_keys, number, opened, text, values
 from workbench.errors import InputError
 
 _DATA = "/Reflectance/Reflectance_Data"
@@ -42,11 +42,11 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
         wave = fwhm = good = None
         bands = pixels.shape[0]
         if spectral + "Wavelength" in arrays:
-            wave = nanometres(np.ravel(file[spectral + "Wavelength"][()]).astype(float), "nm", bands, notes)
+            wave = nanometres(np.ravel(values(file[spectral + "Wavelength"])).astype(float), "nm", bands, notes)
         else:
             notes.append(f"wavelengths not known: {spectral}Wavelength is not in the file")
         if wave is not None and arrays.get(spectral + "FWHM") is not None and np.size(file[spectral + "FWHM"]) == bands:
-            fwhm = np.ravel(file[spectral + "FWHM"][()]).astype(float)
+            fwhm = np.ravel(values(file[spectral + "FWHM"])).astype(float)
         if wave is not None:
             good = _outside_windows(wave, file[name.rsplit("/", 1)[0]].attrs, notes)
         info = text(file[system + "Map_Info"][()]) if system + "Map_Info" in arrays else ""
@@ -75,7 +75,7 @@ def _map(
 ) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
     """x, y and CRS from `Map_Info` (as in an ENVI header) and the EPSG code; Nones where they say nothing usable."""
     parts = [p.strip() for p in info.split(",")]
-    if not code.strip().isdigit() or len(parts) < 7:
+    if not code.strip().isdecimal() or len(code) > 20 or len(parts) < 7:
         notes.append("the file names no map, so x and y count pixels")
         return None, None, None
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from workbench.errors import InputError, did_you_mean
 from workbench.scene import PROVENANCE
 
 _BAND = {"band", "bands", "wavelength", "wavelengths", "wl", "lambda", "channel", "channels", "spectral"}
+_PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 _Y = {"y", "lat", "latitude", "row", "rows", "line", "lines", "northing", "downtrack"}
 _X = {"x", "lon", "longitude", "col", "cols", "column", "columns", "sample", "samples", "easting", "crosstrack"}
 
@@ -40,22 +41,52 @@ class VariablePixels:
         return np.array(self.variable[window].values)
 
 
+@dataclass(frozen=True)
+class DecodedPixels:
+    """Packed values of an HDF5 file as (band, y, x): unpacked, scaled and masked as CF and xarray do."""
+
+    packed: hdf5.Hdf5Pixels
+    dtype: np.dtype
+    about: Mapping[str, Any]
+
+    ndim = 3
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.packed.shape
+
+    def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+        import xarray as xr
+
+        raw = xr.Variable(("band", "y", "x"), self.packed[window], dict(self.about))
+        decoded = xr.conventions.decode_cf_variable("pixels", raw, decode_times=False)
+        return np.array(decoded.values, self.dtype)
+
+
 def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a NetCDF or HDF5 file: the variable `hsi`, or the only 3-D one; packed values and fill values are decoded.
 
     Where the cube lies in a group, `keys={"cube": "group/name"}` names it; the only 3-D array of a file is found anywhere.
     """
-    group, keys = _group(path, keys)
-    return from_dataset(path, _open(path, group), keys, truth)
-
-
-def _group(path: Path, keys: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The group that holds the cube, "" for the root of the file, and the keys as they are named within it."""
     with path.open("rb") as begin:
         if begin.read(3) == b"CDF":
-            return "", dict(keys)
+            return from_dataset(path, _open(path), keys, truth)
     with hdf5.opened(path, "NetCDF") as file:
         found = hdf5.inspect(file, path)
+    group, keys = _group(path, keys, found)
+
+    def packed(variable: Any, dims: tuple[str, ...]) -> DecodedPixels:
+        name = f"{group}/{variable.name}".lstrip("/")
+        a, b, c = (list(map(str, variable.dims)).index(d) for d in dims)
+        about = {k: v for k, v in variable.encoding.items() if k in _PACKING}
+        pixels = hdf5.Hdf5Pixels(path.resolve(), name, found[name], (a, b, c))
+        return DecodedPixels(pixels, np.dtype(variable.dtype), about)
+
+    return from_dataset(path, _open(path, group), keys, truth, packed)
+
+
+def _group(path: Path, keys: Mapping[str, str], found: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
+    """The group that holds the cube, "" for the root of the file, and the keys as they are named within it."""
     cubes = [n for n, a in found.items() if len(a.shape) == 3 and min(a.shape) > 1 and a.dtype.kind in "iufb"]
     named = keys.get("cube", "").strip("/")
     if "/" in named:
@@ -75,8 +106,14 @@ def _group(path: Path, keys: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     return group, {**keys, "cube": name} if group or named else dict(keys)
 
 
-def from_dataset(path: Path, file: Any, keys: Mapping[str, str], truth: str | None) -> Cube:
-    """The cube of a Dataset that xarray opened without dask."""
+def from_dataset(
+    path: Path,
+    file: Any,
+    keys: Mapping[str, str],
+    truth: str | None,
+    pixels: Callable[[Any, tuple[str, ...]], Any] | None = None,
+) -> Cube:
+    """The cube of a Dataset that xarray opened without dask. pixels: what reads a variable with its dims in that order."""
     notes: list[str] = []
     names = {str(n): tuple(v.shape) for n, v in file.variables.items()}
     name = _pick_cube(path, file, keys, names, notes)
@@ -113,7 +150,7 @@ def from_dataset(path: Path, file: Any, keys: Mapping[str, str], truth: str | No
         )
     good = file["good"].values.astype(bool) if "good" in file.variables and file["good"].dims == (band,) else None
     return Cube(
-        pixels=VariablePixels(cube.variable),
+        pixels=VariablePixels(cube.variable) if pixels is None else pixels(file[name], (band, y, x)),
         native=None if native is None else _turned(native, file[name].dims, cube.dims),
         wavelength=wave,
         fwhm=file["fwhm"].values if "fwhm" in file.variables and file["fwhm"].dims == (band,) else None,
@@ -221,7 +258,8 @@ def _crs(file: Any) -> str | None:
 
 def _axis(file: Any, dim: str) -> np.ndarray | None:
     """The file's own numbers along a dim; None where it has none, so that pixels are counted."""
-    return file[dim].values if dim in file.coords and file[dim].dtype.kind in "iuf" else None
+    found = file.coords.get(dim)
+    return found.values if found is not None and found.dims == (dim,) and found.dtype.kind in "iuf" else None
 
 
 def _require(name: str, names: Mapping[str, tuple[int, ...]], path: Path, role: str) -> None:

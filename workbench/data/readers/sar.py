@@ -219,7 +219,7 @@ def _seen(tiff: Tiff, missing: float | None, path: Path, is_sar: bool, notes: li
     if not is_sar:
         raise InputError(
             f"{path.name} has one band and does not say what it is. If it is SAR, say how its values are kept: --key scale=db, "
-            "--key scale=linear or --key scale=amplitude. A hyperspectral cube needs several bands."
+            "--key scale=linear or --key scale=amplitude. A mask is given as truth beside its scene. A cube needs several bands."
         )
     low, high = _range(tiff, missing)
     if not low <= high:

@@ -7,6 +7,7 @@ lazily(stack, "auto", tiff.block)                       # as dask array; chunks=
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from workbench.errors import InputError
 CHUNK = 16 * 2**20  # bytes in one dask chunk
 MAX_BLOCK = 2**30  # bytes of one block of the file; nothing real comes near
 PACKED = 50_000  # bytes that one byte of a TIFF can at most stand for; a Sentinel-1 image blanked in zstd has 10 600
+_QUIET = threading.Lock()
 PLACE = 5  # bytes at least that a TIFF needs to say where one of its blocks lies
 
 
@@ -128,11 +130,12 @@ def opened(path: Path) -> Iterator[Any]:
     import rasterio
 
     try:
-        with warnings.catch_warnings():
+        with _QUIET, warnings.catch_warnings():  # filters are of the whole process; dask opens from many threads
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             warnings.simplefilter("ignore", PendingDeprecationWarning)
-            with rasterio.open(path, driver="GTiff") as file:
-                yield file
+            file = rasterio.open(path, driver="GTiff")
+        with file:
+            yield file
     except (rasterio.errors.RasterioError, rasterio.errors.CRSError, OSError) as error:
         raise InputError(f"{path} cannot be read as a TIFF ({error}); it is truncated or damaged. Get it again.") from None
 

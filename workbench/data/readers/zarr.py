@@ -52,7 +52,7 @@ def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | No
     """
     _judge(path)
     file = _open(path)
-    known = [n for n, v in file.data_vars.items() if str(n) in VOCABULARY and _fits(v, VOCABULARY[str(n)])]
+    known = [n for n, v in file.data_vars.items() if str(n) in VOCABULARY and _fits(str(n), v)]
     if not known or len(known) < len(file.data_vars):
         file.close()
         return None
@@ -60,6 +60,9 @@ def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | No
         import rioxarray  # noqa: F401  (gives scene.rio)
     for name in map(str, file.variables):
         variable = file[name].variable
+        if " since " in str(variable.attrs.get("units", "")) and variable.ndim < 2:
+            file[name] = _times(path, name, variable)
+            continue
         if variable.ndim == 3 and "sample" not in variable.dims and variable.dtype == np.float32:
             cube = Cube(VariablePixels(variable), native=variable.encoding.get("chunks"))
             lazy = pixels_of(cube, path.name, chunks, tuple(map(str, variable.dims)))
@@ -70,8 +73,20 @@ def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | No
     return file
 
 
-def _fits(variable: xr.DataArray, dims: tuple[str, ...]) -> bool:
-    return variable.dims in (dims, ("sample", *dims)) and variable.dtype.kind in "iufbc"
+def _fits(name: str, variable: xr.DataArray) -> bool:
+    """Whether a variable is what the vocabulary of scenes means by its name: numbers, or for `box_sample` identifiers."""
+    dims = VOCABULARY[name]
+    return variable.dims in (dims, ("sample", *dims)) and variable.dtype.kind in ("OTU" if name == "box_sample" else "iufbc")
+
+
+def _times(path: Path, name: str, variable: Any) -> Any:
+    """A line of numbers since a day, as times."""
+    import xarray as xr
+
+    try:
+        return xr.conventions.decode_cf_variable(name, variable).load()
+    except Exception as error:
+        raise InputError(f"{path}: the times {name!r} cannot be read ({error}).") from None
 
 
 def _open(path: Path) -> Any:
