@@ -18,33 +18,12 @@ from matplotlib.ticker import MaxNLocator
 
 from workbench.views.change import DETECTORS, MEASURES, pictures
 from workbench.views.fields import OUTCOMES, outcomes
-from workbench.views.figures import BELOW, INK, LEGEND, WIDTH, finish
+from workbench.views.figures import BELOW, INK, WIDTH, finish
 
 SIDES = ("#00A878", "#3FA0E0", "#8F6FCF", "#CC79A7")
 
 
 # --- maps -------------------------------------------------------------------------------------------------------------
-
-
-def pair(shown: Sequence[xr.Dataset], titles: Sequence[str]) -> Figure:
-    """Rows of before, after and reference; white changed, black not, grey not labelled. shown: pairs of (y, x) and one band dim."""
-    truth = "truth" in shown[0]
-    columns = 3 if truth else 2
-    rows, wide = shown[0]["before"].shape[-2:]
-    side = min(WIDTH / columns, 2.6)
-    figure = Figure(figsize=(side * columns, len(shown) * (side * rows / wide + 0.25)), layout="constrained")
-    grid = figure.subplots(len(shown), columns, squeeze=False)
-    for line, one, title in zip(grid, shown, titles, strict=True):
-        before, after, _ = pictures(one["before"], one["after"])
-        for axes, picture in zip(line, (before, after), strict=False):
-            axes.imshow(picture, interpolation="nearest")
-        if truth:
-            line[2].imshow(_reference(one["truth"].values), interpolation="nearest")
-        line[0].set_ylabel(title, fontsize=8.5)
-    for axes, name in zip(grid[0], ("before", "after", "reference"), strict=False):
-        axes.set_title(name, fontsize=9.5)
-    _bare(grid)
-    return figure
 
 
 def maps(shown: Sequence[xr.Dataset], titles: Sequence[str], truth: bool = True) -> Figure:
@@ -59,9 +38,9 @@ def maps(shown: Sequence[xr.Dataset], titles: Sequence[str], truth: bool = True)
         *(["error |y − P|"] if truth else []),
     ]
     rows, wide = shown[0]["before"].shape[-2:]
-    side = min((WIDTH - 0.6) / len(names), 2.6)
-    height = len(shown) * (side * rows / wide + 0.06) + 0.6
-    figure = Figure(figsize=(side * len(names) + 0.6, height), layout="constrained")
+    side = min((WIDTH - 1.3) / len(names), 2.6)
+    height = len(shown) * (side * rows / wide + 0.06) + 0.75
+    figure = Figure(figsize=(side * len(names) + 1.3, height), layout="constrained")
     grid = figure.subplots(len(shown), len(names), squeeze=False)
     drawn: dict[str, Any] = {}
     for line, one, title in zip(grid, shown, titles, strict=True):
@@ -83,12 +62,12 @@ def maps(shown: Sequence[xr.Dataset], titles: Sequence[str], truth: bool = True)
     for axes, name in zip(grid[0], names, strict=True):
         axes.set_title(name, fontsize=9)
     _bare(grid)
-    figure.colorbar(drawn["viridis"], ax=grid[:, 3], shrink=0.8, location="bottom", pad=0.02, aspect=12)
-    if "cividis" in drawn:
-        figure.colorbar(drawn["cividis"], ax=grid[:, 4:], shrink=0.6, location="bottom", pad=0.02, aspect=24)
+    for cmap, label in (("viridis", "change P"), ("cividis", "U and error")):
+        if cmap in drawn:
+            figure.colorbar(drawn[cmap], ax=grid, shrink=0.9, aspect=22, pad=0.012, ticks=[0, 0.5, 1], label=label)
     if truth:
         patches = [Patch(facecolor=np.array(c) / 255, edgecolor=INK, label=n) for n, c in OUTCOMES.items()]
-        grid[-1, 1].legend(handles=patches, **{**BELOW, "fontsize": 8, "ncols": 2, "bbox_to_anchor": (0.5, -0.05)})
+        figure.legend(handles=patches, loc="outside lower left", ncols=4, fontsize=8.5, frameon=False)
     return figure
 
 
@@ -103,12 +82,6 @@ def maps_png(one: xr.Dataset, change: np.ndarray, uncertainty: np.ndarray | None
     figure.savefig(out, format="png", dpi=150, bbox_inches="tight", facecolor="white")
     out.seek(0)
     return out
-
-
-def _reference(truth: np.ndarray) -> np.ndarray:
-    shade = np.where(truth > 0, 255, 0).astype(np.uint8)
-    shade[truth < 0] = 128
-    return np.dstack([shade] * 3)
 
 
 def _bare(grid: np.ndarray) -> None:
@@ -136,8 +109,7 @@ def learning(history: Mapping[str, tuple[Sequence[float], Sequence[float]]], loo
             smooth = _smooth(np.asarray(values, float))
             line = ":" if key == "floor" else "-"
             left.plot(steps, smooth, line, color=colour, linewidth=1.5, label=name)
-    left.set_yscale("log")
-    left.set(xlabel="training step", ylabel="loss (log, running mean of 10 steps)")
+    left.set(xlabel="training step", ylabel="loss (running mean of 10 steps)")
     left.legend(**{**BELOW, "ncols": 3})
     for n, look in enumerate(looks):
         for key, (name, colour, line) in {
@@ -205,6 +177,8 @@ def trust(risk: Curves, reliability: Curves) -> Figure:
         for name, seeds in curves.items():
             printed, colour = MEASURES.get(name, (name, INK))
             for n, (x, y) in enumerate(seeds):
+                if axes is left:  # the first few pixels are an accident
+                    x, y = x[x >= 0.02], y[x >= 0.02]
                 marker = "o" if axes is right else None
                 line = "--" if printed.startswith("control") else "-"
                 axes.plot(
@@ -230,17 +204,3 @@ def trust(risk: Curves, reliability: Curves) -> Figure:
 def _diagonal(axes: Axes) -> None:
     top = max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.plot([0, top], [0, top], color="#999999", linewidth=1, linestyle="--", label="as unsure as wrong", zorder=0)
-
-
-def separated(right: Sequence[float], wrong: Sequence[float], seeds: Sequence[int]) -> Figure:
-    """Mean U on right and on wrong pixels, seed by seed."""
-    figure = Figure(figsize=(WIDTH * 0.62, 2.7), layout="constrained")
-    axes = figure.subplots()
-    at = np.arange(len(seeds))
-    for shift, values, colour, name in ((-0.18, right, "#0072B2", "right pixels"), (0.18, wrong, "#D55E00", "wrong pixels")):
-        axes.bar(at + shift, values, 0.34, color=colour, label=name)
-    axes.set_xticks(at, labels=[f"seed {s}" for s in seeds])
-    axes.set_ylabel("mean uncertainty U")
-    axes.legend(**LEGEND, fontsize=8.5)
-    finish(axes, grid="y")
-    return figure
