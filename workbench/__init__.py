@@ -36,6 +36,7 @@ _WHERE = {
     "explorer": "workbench.pages.anomaly",
     "coresets": "workbench.pages.coresets",
     "gradients": "workbench.pages.gradients",
+    "change": "workbench.pages.change",
 }
 
 __all__ = [*_WHERE, "__version__"]

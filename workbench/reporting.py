@@ -49,6 +49,7 @@ NOTEBOOKS = {
     "bsdm": "anomaly",
     "tdds": "coresets",
     "rsdgc": "gradients",
+    "arcdnet": "change",
 }
 
 # method -> settings that make it quick, for smoke runs and to see whether a scene can be used at all
@@ -56,6 +57,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "bsdm": {"steps": 4, "passes": 2, "show_every": 2, "embed": 16, "inner": 16, "width": 12, "code": 8, "time_width": 16},
     "tdds": {"epochs": 4, "J": 3, "batch": 64, "iterations": 12, "size": 16},
     "rsdgc": {"steps": 6, "network": "cnn", "width": 4, "batch": 16, "eval_every": 3, "show_every": 3, "size": 8},
+    "arcdnet": {"steps": 6, "width": 4, "crop": 32, "batch": 4, "show_every": 3},
 }
 
 # For the notebook's process, unless the user says otherwise.

@@ -201,13 +201,13 @@ def check_pair(scene: xr.Dataset, who: str = "this method") -> None:
     import dask
 
     some, top, some_labelled = dask.compute(known.any(), strength, labelled)
+    if float(top) == np.inf:
+        raise InputError("Infinite values in this pair; mark them as missing (nodata or NaN).")
     if not bool(some):
         raise InputError(
             f"{who} needs pixels that are known on both dates; this scene has none (every pixel is nodata on one of them). "
             "Check that the two images overlap, and their nodata values."
         )
-    if not np.isfinite(float(top)):
-        raise InputError("Infinite values in this pair; mark them as missing (nodata or NaN).")
     if "truth" in scene:
         values = np.unique(scene["truth"].values)
         if not np.isin(values, (-1, 0, 1)).all():
@@ -331,14 +331,14 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, str]:
 def label_rule(values: Sequence[np.ndarray]) -> Literal["above 0", "above 127", "255 unlabelled"]:
     """How masks like these are to be read, from the grey levels that occur in them.
 
-    Two levels, or several that are not black and white: above 0 is changed. Black and white with what lossy compression made
-    between them: above 127. Exactly 0, 1 and 255: 255 is not labelled.
+    Black and white of 8 bits, with or without what lossy compression made of them: above 127 is changed. Any other levels, 0
+    and 1 or several classes: above 0. Exactly 0, 1 and 255: 255 is not labelled.
     """
     levels = np.unique(np.concatenate([np.unique(v[np.isfinite(v)]) for v in values] or [np.zeros(0)]))
     if set(levels) <= {0, 1, 255} and {1, 255} <= set(levels):
         return "255 unlabelled"
     near = (levels <= NEAR) | (levels >= 255 - NEAR)
-    if len(levels) > 2 and levels[-1] > 127 and levels[-1] <= 255 and (near.all() or len(levels) > 32):
+    if levels.size and 127 < levels[-1] <= 255 and (near.all() or len(levels) > 32):
         return "above 127"
     return "above 0"
 
@@ -371,7 +371,7 @@ def as_change(values: np.ndarray, name: str, rule: str | None = None) -> tuple[n
         truth[grey == 255] = -1
     parts = [f"truth {name}: {int((truth == 1).sum())} of {int((truth >= 0).sum())} labelled pixels changed"]
     levels = np.unique(some[some > 0])
-    if rule == "above 127":
+    if rule == "above 127" and not set(levels) <= {255}:
         between = int(((grey > NEAR) & (grey < 255 - NEAR)).sum())
         parts.append(f"lossy black and white, changed where above 127 ({between} pixels are neither black nor white)")
     elif rule == "255 unlabelled":
@@ -450,8 +450,8 @@ def _stacked(
             if len(looked) >= 8 and any((v > 0).any() for v in looked):
                 break
         rule = label_rule(looked)
-        told = {"above 0": "changed where above 0", "above 127": "lossy black and white, changed where above 127"}
-        notes.append(f"truth: {told.get(rule, 'changed where 1; 255 is taken as not labelled')}")
+        told = "where 1; 255 is taken as not labelled" if rule == "255 unlabelled" else f"where {rule}"
+        notes.append(f"truth: changed {told}")
         lost = [n for n, p in zip(names, truth, strict=True) if p is None]
         if lost:
             notes.append(f"{len(lost)} pairs have no label ({', '.join(lost[:3])}); their truth is -1")

@@ -10,7 +10,6 @@ and the slow detectors are launched as processes of their own, and the page foll
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -229,22 +228,10 @@ class Explorer(Session):
             self._ask(name)
 
     def _uploaded(self, _: Any) -> None:
-        """Keep uploaded files beside the runs, because a run that is launched has to find them."""
-        blobs, called = self.upload.value, self.upload.filename
-        if not blobs or not called:
-            return
-        blobs, called = ([blobs], [called]) if isinstance(blobs, bytes) else (blobs, called)
-        folder = self.root / "uploads" / hashlib.sha256(b"".join(blobs)).hexdigest()[:12]
-        paths = [folder / Path(n).name for n in called]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for path, blob in zip(paths, blobs, strict=True):
-                path.write_bytes(blob)
-        except OSError as error:
-            self.complain(f"The upload cannot be kept in {folder}: {error.strerror}. Give the path of the file instead.")
-            return
-        self.path.value = str(next((p for p in paths if p.suffix.lower() == ".hdr"), paths[0]))
-        self.open_named()
+        """Open what was handed over."""
+        if paths := self.keep_uploads(self.upload):
+            self.path.value = str(next((p for p in paths if p.suffix.lower() == ".hdr"), paths[0]))
+            self.open_named()
 
     # --- what the tabs share ----------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,6 +59,7 @@ class Session(pn.viewable.Viewer):
     ADDRESS: ClassVar[tuple[str, ...]] = ("scene", "truth", "keys", "run", "tab")
     SCENES: ClassVar[Shelf]
     LOOKS: ClassVar[bool] = False  # whether a large scene is opened without Dask, to be looked at and not computed with
+    MORE: ClassVar[tuple[str, ...]] = ()  # further parameters that `open_scene` is given by their names
 
     scene = param.String("", doc="catalogue name or path")
     truth = param.String("", doc="file with the truth mask, where the scene's file has none")
@@ -93,7 +95,7 @@ class Session(pn.viewable.Viewer):
             self._arrived(ready(scene), first=True)
         else:
             wanted = str(scene) if scene is not None else self.scene or self.first_choice()
-            self.open(wanted, self.truth, self.keys, first=True)
+            self.open(wanted, self.truth, self.keys, first=True, **{n: getattr(self, n) for n in self.MORE})
 
     # --- what a page of its own says --------------------------------------------------------------------------------
 
@@ -139,8 +141,10 @@ class Session(pn.viewable.Viewer):
             label="Names inside the file (optional)", placeholder="cube=data, truth=map", margin=(8, 0, 4, 0), **WIDE
         )
         self.opener = pmui.Button(label="Open", icon="folder_open", variant="contained", size="small", margin=(6, 0))
-        self.own = pmui.Details(self.path, self.truth_path, self.key_text, self.opener, title=f"Open {self.OWN}", **FOLD)
-        self.alert = pmui.Alert("", severity="error", visible=False, margin=(6, 0), sizing_mode="stretch_width")
+        self.own = pmui.Details(*self.fields(), self.opener, title=f"Open {self.OWN}", **FOLD)
+        self.alert = pmui.Alert(
+            "", severity="error", visible=False, margin=(6, 0), sizing_mode="stretch_width", sx={"overflowWrap": "anywhere"}
+        )
         self.banner = html(
             margin=(0, 24), styles={"font-size": "16px", "color": "white"}, sizing_mode="fixed", width=760, height=24
         )
@@ -158,6 +162,10 @@ class Session(pn.viewable.Viewer):
         self.choice.param.watch(lambda e: e.new and e.new != self.scene and self.open(e.new), "value")
         self.opener.on_click(lambda _: self.open_named())
         self.tabs.param.watch(lambda e: self.param.update(tab=e.new), "active")
+
+    def fields(self) -> list[Any]:
+        """The fields in which a visitor names files of his own."""
+        return [self.path, self.truth_path, self.key_text]
 
     def _show(self, there: bool) -> None:
         """Show the tabs, or, while no scene is open, what to do about it."""
@@ -206,8 +214,11 @@ class Session(pn.viewable.Viewer):
         """Open what the fields of the side bar name."""
         self.open(self.path.value.strip(), self.truth_path.value.strip(), self.key_text.value)
 
-    def open(self, ref: str, truth: str = "", keys: str = "", *, first: bool = False) -> None:
-        """Open a catalogue name or a path. What cannot be opened is told on the page, and what was shown stays."""
+    def open(self, ref: str, truth: str = "", keys: str = "", *, first: bool = False, **more: Any) -> None:
+        """Open a catalogue name or a path. What cannot be opened is told on the page, and what was shown stays.
+
+        more: those of MORE that do not have their defaults.
+        """
         self.complain("")
         self.asked += 1
         try:
@@ -217,28 +228,54 @@ class Session(pn.viewable.Viewer):
         except InputError as error:
             self.complain(str(error))
             return
-        key = (ref, truth, tuple(sorted(named.items())), stamp(ref, truth))
+        more = {n: more.get(n, self.param[n].default) for n in self.MORE}
+        files = [ref, truth, *(v for v in more.values() if isinstance(v, str))]
+        key = (ref, truth, tuple(sorted(named.items())), tuple(more.items()), stamp(*files))
         self.tabs.loading = True
         asked = self.asked
 
         def here(future: Future) -> None:
             if asked == self.asked:
                 self._given = None
-                self._arrived(future, ref, truth, keys, key, first)
+                self._arrived(future, ref, truth, keys, key, first, more)
 
-        self.when(self.SCENES.ask(key, lambda: self._opened(ref, truth, named)), here)
+        self.when(self.SCENES.ask(key, lambda: self._opened(ref, truth, named, more)), here)
+
+    def keep_uploads(self, upload: pmui.FileInput) -> list[Path]:
+        """Files that were handed over, kept beside the runs, because a run that is launched has to find them; none if that fails."""
+        blobs, called = upload.value, upload.filename
+        if not blobs or not called:
+            return []
+        blobs, called = ([blobs], [called]) if isinstance(blobs, bytes) else (blobs, called)
+        folder = self.root / "uploads" / hashlib.sha256(b"".join(blobs)).hexdigest()[:12]
+        paths = [folder / Path(n).name for n in called]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path, blob in zip(paths, blobs, strict=True):
+                path.write_bytes(blob)
+        except OSError as error:
+            self.complain(f"The upload cannot be kept in {folder}: {error.strerror}. Give the path of the file instead.")
+            return []
+        return paths
 
     @classmethod
-    def _opened(cls, ref: str, truth: str, keys: dict[str, str]) -> xr.Dataset:
+    def _opened(cls, ref: str, truth: str, keys: dict[str, str], more: Mapping[str, Any]) -> xr.Dataset:
         """The scene of a name or path, in memory where it fits."""
-        data = open_scene(ref, truth=truth or None, keys=keys or None)
+        data = open_scene(ref, truth=truth or None, keys=keys or None, **{n: v for n, v in more.items() if v})
         cls.checked(data)
         if data.nbytes <= IN_MEMORY:
             return data.load()
         return open_scene(ref, truth=truth or None, keys=keys or None, chunks=None) if cls.LOOKS else data
 
     def _arrived(
-        self, future: Future, ref: str = "", truth: str = "", keys: str = "", key: Any = None, first: bool = False
+        self,
+        future: Future,
+        ref: str = "",
+        truth: str = "",
+        keys: str = "",
+        key: Any = None,
+        first: bool = False,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.tabs.loading = False
         try:
@@ -251,7 +288,7 @@ class Session(pn.viewable.Viewer):
         with pn.io.hold():
             self.data, self._mark = data, ""
             self.key = key or ("given", self.mark if data.nbytes <= IN_MEMORY else id(data))
-            self.param.update(scene=ref, truth=truth, keys=keys)
+            self.param.update(scene=ref, truth=truth, keys=keys, **(more or {}))
             self._show(True)
             self.choice.value = ref if ref in self.choice.options.values() else ""
             self.card.object = self.describe(data)
@@ -280,7 +317,8 @@ class Session(pn.viewable.Viewer):
     @property
     def help(self) -> dict[str, Any]:
         """What a launched process has to be told beside the scene."""
-        return {"truth": self.truth or None, "keys": pairs(self.keys)}
+        more = {n: getattr(self, n) for n in self.MORE if getattr(self, n)}
+        return {"truth": self.truth or None, "keys": pairs(self.keys), **more}
 
     def reference(self) -> str:
         """What a launched process can open: the name or path, or a NetCDF file made of a scene that was given in memory."""

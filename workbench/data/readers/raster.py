@@ -6,6 +6,7 @@ The format is told from the first bytes, and only the driver of that format is l
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -232,17 +233,21 @@ def _format(path: Path) -> tuple[str, Path]:
     raise InputError(f"{path} is in no format that images are read from: {FORMATS}. Convert it to GeoTIFF or PNG.")
 
 
+_quiet = threading.Lock()
+
+
 @contextmanager
 def _opened(path: Path, driver: str) -> Iterator[Any]:
     """The open file; one InputError for whatever GDAL finds wrong, and no warning about images without a map."""
     import rasterio
 
     try:
-        with warnings.catch_warnings():
+        with _quiet, warnings.catch_warnings():  # filters belong to the whole process, and dask reads in several threads
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             warnings.simplefilter("ignore", PendingDeprecationWarning)  # rasterio with affine 3
-            with rasterio.open(path, driver=driver) as file:
-                yield file
+            file = rasterio.open(path, driver=driver)
+        with file:
+            yield file
     except (rasterio.errors.RasterioError, OSError) as error:
         raise InputError(f"{path} cannot be read as {driver} ({error}); it is truncated or damaged. Get it again.") from None
 

@@ -1,0 +1,128 @@
+"""Two dates as pictures, what they are, and the names and colours of all who look for change in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from workbench.views.card import badge, say
+from workbench.views.fields import MISSING
+from workbench.views.image import presets
+from workbench.views.plots import GREY, LARGEST
+
+__all__ = ["DETECTORS", "MEASURES", "OURS", "pair_card", "pictures", "step_of"]
+OURS = "ours"
+# name -> printed name, colour; the network's own come first
+DETECTORS: dict[str, tuple[str, str]] = {
+    OURS: ("AR-CDNet", "#D9541E"),
+    "fc_siam_diff": ("FC-Siam-diff", "#3FA0E0"),
+    "fc_siam_conc": ("FC-Siam-conc", "#8F6FCF"),
+    "fc_ef": ("FC-EF", "#00A878"),
+    "mc_dropout": ("MC dropout", "#CC79A7"),
+    "ensemble": ("ensemble of 3", "#8A8A00"),
+    "cva": ("CVA + Otsu", "#E69F00"),
+    "pca_kmeans": ("PCA-k-means", "#B07050"),
+    "log_ratio": ("log-ratio + Otsu", GREY),
+}
+MEASURES: dict[str, tuple[str, str]] = {
+    OURS: ("U of AR-CDNet", "#D9541E"),
+    "entropy": ("entropy of P", "#3FA0E0"),
+    "max_probability": ("1 − max(P, 1 − P)", "#00A878"),
+    "variance": ("2P(1 − P)", "#E69F00"),
+    "temperature": ("entropy, temperature-scaled", "#8F6FCF"),
+    "mc_dropout": ("MC dropout", "#CC79A7"),
+    "ensemble": ("ensemble of 3", "#8A8A00"),
+    "shuffled": ("control: shuffled targets", "#B07050"),
+    "untrained": ("control: untrained branch", GREY),
+}
+
+
+def step_of(rows: int, columns: int) -> int:
+    """Every how many pixels an image of this size is shown: at most LARGEST a side are sent."""
+    return -(-max(rows, columns) // LARGEST)
+
+
+def pictures(before: xr.DataArray, after: xr.DataArray) -> tuple[np.ndarray, np.ndarray, str]:
+    """Two (row, column, 3) uint8 pictures of (band, y, x) images, and which bands they show.
+
+    Both dates share one stretch, between the 2nd and 98th percentile of both, so that a difference in light stays one.
+    SAR is shown in decibels. Missing pixels are grey. Only the pixels of the thinned pictures are looked at for the stretch.
+    """
+    bands = before.sizes["band"]
+    told = "grey"
+    which: tuple[int, ...] = (0,)
+    if bands == 3 and "wavelength" not in before.coords:
+        which, told = (0, 1, 2), "bands 1, 2, 3"
+    elif bands > 2:
+        name, which = next(iter(presets(before).items()))
+        told = f"{name[0].lower()}{name[1:]}, bands " + ", ".join(str(b + 1) for b in which)
+    step = step_of(before.sizes["y"], before.sizes["x"])
+    both = [d.isel(band=list(which)).values.astype(float) for d in (before, after)]
+    if before.attrs.get("kind") == "sar":
+        told = "backscatter in dB"
+        with np.errstate(divide="ignore", invalid="ignore"):
+            both = [np.where(v > 0, 10 * np.log10(v), np.nan) for v in both]
+    seen = np.concatenate([v[:, ::step, ::step] for v in both], axis=2)
+    made = []
+    for values in both:
+        layers = []
+        for band, layer in enumerate(values):
+            known = seen[band][np.isfinite(seen[band])]
+            low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
+            scaled = np.clip((layer - low) / (high - low if high > low else 1.0), 0, 1)
+            layers.append(np.where(np.isfinite(layer), np.nan_to_num(scaled) * 255, MISSING[0]).astype(np.uint8))
+        made.append(np.dstack(layers if len(layers) == 3 else layers * 3))
+    return made[0], made[1], told
+
+
+def pair_card(data: xr.Dataset) -> str:
+    """HTML: how many pairs, size, bands, dates, reference, georeference, hash, licence, citation and notes."""
+    a, before = data.attrs, data["before"]
+    bands, rows, columns = before.shape[-3:]
+    what = "SAR" if before.attrs.get("kind") == "sar" else "optical"
+    count = f"{data.sizes['sample']:,} pairs" if "sample" in data.dims else "one pair"
+    facts = [("Pair", f"{count} of {rows:,} × {columns:,} pixels, {bands} band{'s' if bands > 1 else ''}, {what}")]
+    times = [str(data[d].attrs["time"])[:10] for d in ("before", "after") if data[d].attrs.get("time")]
+    facts.append(("Dates", say(" and ".join(times)) if len(times) == 2 else "not known: order as given"))
+    if "split" in data.coords and "sample" in data["split"].dims:
+        names, counts = np.unique(data["split"].values.astype(str), return_counts=True)
+        facts.append(("Split", say(", ".join(f"{n:,} {s}" for s, n in zip(names, counts, strict=True)))))
+    if "truth" in data:
+        truth = data["truth"].values
+        known, yes = int((truth >= 0).sum()), int((truth > 0).sum())
+        facts.append(("Changed", f"{yes:,} of {known:,} labelled pixels ({100 * yes / max(known, 1):.1f} %)"))
+        if known < truth.size:
+            facts.append(("Not labelled", f"{100 * (1 - known / truth.size):.1f} % of all pixels"))
+    else:
+        facts.append(("Reference", "none: apply a trained network; nothing can be scored"))
+    if "spatial_ref" in data.coords:
+        facts.append(("Map", say(_place(data))))
+    if a.get("sha256"):
+        facts.append(("SHA-256", f'<code title="{say(str(a["sha256"]))}">{say(str(a["sha256"])[:16])}…</code>'))
+    if a.get("licence"):
+        facts.append(("Licence", say(str(a["licence"]))))
+    body = "".join(
+        f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top;white-space:nowrap">{k}</td>'
+        f'<td style="padding:1px 0;overflow-wrap:anywhere">{v}</td></tr>'
+        for k, v in facts
+    )
+    more = "".join(f"<li>{say(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
+    more += "".join(f"<li>{say(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
+    head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
+    title = say(str(a.get("title") or a.get("id") or "Pair"))
+    under = '<summary style="cursor:pointer;opacity:.8">Citation, source, what the reader did</summary>'
+    return (
+        f'<div style="font-size:13px;line-height:1.4">{head}<b style="font-size:14px">{title}</b>'
+        f'<table style="border-collapse:collapse;margin-top:3px">{body}</table><details style="margin-top:4px">{under}'
+        f'<ul style="margin:4px 0 0;padding-left:18px">{more}</ul></details></div>'
+    )
+
+
+def _place(data: xr.Dataset) -> str:
+    """Coordinate system and pixel size."""
+    crs = data.rio.crs
+    x, y = data["x"].values, data["y"].values
+    size = f"{abs(x[1] - x[0]):g} × {abs(y[1] - y[0]):g}" if len(x) > 1 and len(y) > 1 else "unknown size"
+    unit = getattr(crs, "linear_units", "") if crs is not None and crs.is_projected else "degrees"
+    code = ":".join(crs.to_authority() or (crs.name,)) if crs is not None else "no CRS"
+    return f"{code}, pixels of {size} {unit}"

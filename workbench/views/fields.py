@@ -1,0 +1,128 @@
+"""Maps on a fixed scale: a share or a probability in [0, 1], and which decisions are right.
+
+They stand in one `Frame`: pan, zoom and crosshair go together. NaN is grey: nothing is known there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import panel as pn
+from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, HoverTool, Image, ImageRGBA, LinearColorMapper
+from bokeh.palettes import Cividis256, Viridis256
+
+from workbench.views.plots import Frame, draw, rgba, thin
+
+PALETTES = {"change": Viridis256, "uncertainty": Cividis256}
+MISSING = (128, 128, 128)
+# how a decision came out -> red, green, blue; told apart by colour-blind readers too
+OUTCOMES: dict[str, tuple[int, int, int]] = {
+    "change found": (255, 255, 255),
+    "false alarm": (213, 94, 0),
+    "change missed": (86, 180, 233),
+    "rightly unchanged": (0, 0, 0),
+}
+
+
+class Field:
+    """One map in a frame. palette: a name of PALETTES. bar: draw the colour bar beside it. high: end of the scale."""
+
+    def __init__(
+        self,
+        frame: Frame,
+        title: str,
+        *,
+        width: int,
+        height: int,
+        palette: str = "change",
+        bar: bool = True,
+        high: float = 1.0,
+    ) -> None:
+        self.title = title
+        self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
+        self.mapper = LinearColorMapper(palette=PALETTES[palette], low=0.0, high=high, nan_color="rgba(128, 128, 128, 0.45)")
+        self.figure = frame.figure(title, width=width, height=height, bar=bar)
+        image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
+        drawn = draw(self.figure, self.source, image)
+        frame.finish(self.figure)
+        tips = [("row", "$y{0}"), ("column", "$x{0}"), (title or "value", "@image{0.000}")]
+        self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
+        if bar:
+            scale = ColorBar(color_mapper=self.mapper, width=8, padding=2, label_standoff=4)
+            scale.ticker, scale.background_fill_alpha = BasicTicker(desired_num_ticks=4), 0
+            self.figure.add_layout(scale, "right")
+        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=(0, 4, 4, 0)), margin=0)
+
+    @property
+    def empty(self) -> bool:
+        return not len(self.source.data["image"])
+
+    def show(self, values: np.ndarray | None, title: str | None = None) -> None:
+        """Show (row, column) values; None empties the map."""
+        self.figure.title.text = self.title if title is None else title
+        if values is None:
+            self.source.data = {k: [] for k in self.source.data}
+            return
+        small, place = thin(np.asarray(values, np.float32))
+        self.source.data = {"image": [small], **{k: [v] for k, v in place.items()}}
+
+
+class Decisions:
+    """Which decisions were right and which wrong, in the colours of OUTCOMES."""
+
+    def __init__(self, frame: Frame, title: str, *, width: int, height: int, room: bool = True) -> None:
+        self.title = title
+        self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
+        self.figure = frame.figure(title, width=width, height=height, bar=room)
+        drawn = draw(self.figure, self.source, ImageRGBA(image="image", x="x", y="y", dw="dw", dh="dh"))
+        frame.finish(self.figure)
+        self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("row", "$y{0}"), ("column", "$x{0}")], visible=False))
+        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=(0, 4, 4, 0)), margin=0)
+
+    def show(self, colours: np.ndarray | None, title: str | None = None) -> None:
+        """Show (row, column, 3) uint8 colours, as `outcomes` gives them; None empties the map."""
+        self.figure.title.text = self.title if title is None else title
+        if colours is None:
+            self.source.data = {k: [] for k in self.source.data}
+            return
+        small, place = thin(colours)
+        self.source.data = {"image": [rgba(small)], **{k: [v] for k, v in place.items()}}
+
+
+def outcomes(change: np.ndarray, truth: np.ndarray | None, answered: np.ndarray | None = None) -> np.ndarray:
+    """(row, column, 3) uint8: how the decision change > 0.5 came out against truth, in the colours of OUTCOMES.
+
+    Grey where nothing is known or, with `answered`, where no answer is given. Without truth there are two colours only,
+    those of change and of no change.
+
+    >>> outcomes(np.array([[0.9, 0.9, 0.1, 0.1]]), np.array([[1, 0, 1, 0]]))[0, :, 0].tolist()
+    [255, 213, 86, 0]
+    """
+    found, missed = change > 0.5, change <= 0.5
+    known = np.isfinite(change) if truth is None else np.isfinite(change) & (truth >= 0)
+    if answered is not None:
+        known &= answered
+    yes = found if truth is None else truth > 0
+    picture = np.full((*change.shape, 3), MISSING, np.uint8)
+    masks = (found & yes, found & ~yes, missed & yes, missed & ~yes)
+    for mask, colour in zip(masks, OUTCOMES.values(), strict=True):
+        picture[mask & known] = colour
+    return picture
+
+
+def tinted(values: np.ndarray, palette: str = "change", solid: bool = False) -> np.ndarray:
+    """(row, column, 4) uint8 of values in [0, 1] for an overlay: as opaque as they are high, or, `solid`, everywhere."""
+    table = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PALETTES[palette]], np.uint8)
+    known = np.isfinite(values)
+    share = np.clip(np.where(known, values, 0), 0, 1)
+    colours = table[(share * (len(table) - 1)).round().astype(int)]
+    alpha = np.where(known, 255 if solid else 255 * np.sqrt(share), 0)
+    return np.dstack([colours, alpha.astype(np.uint8)])
+
+
+def swatches(grey: str = "not answered, or unknown") -> str:
+    """HTML legend of OUTCOMES, and of what is grey."""
+    return " ".join(
+        '<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:12px;height:12px;'
+        f'vertical-align:-1px;border:1px solid #8A8A8A;background:rgb{colour}"></span> {name}</span>'
+        for name, colour in (OUTCOMES | {grey: MISSING}).items()
+    )
