@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from workbench.baselines import moments as m
 from workbench.baselines.anomaly import local_rx, pca_rx, random_projection_rx, ridge_rx, rx
+from workbench.data.readers import envi
 from workbench.engines import cluster
 from workbench.methods import bsdm
 
@@ -139,3 +140,29 @@ def test_bsdm_suppresses_blocks_as_it_does_the_image(network, data, bands, seed)
         np.testing.assert_allclose(through(found[name]), expected[name].values, rtol=1e-9)
     np.testing.assert_allclose(found["suppressed"].values, expected["suppressed"].values, rtol=1e-6)
     assert found["source_band"].values.tolist() == expected["source_band"].values.tolist()
+
+
+@st.composite
+def window(draw, length):
+    """A slice with a positive step that is not empty."""
+    start = draw(st.integers(0, length - 1))
+    return slice(start, draw(st.integers(start + 1, length)), draw(st.integers(1, 5)))
+
+
+@settings(max_examples=150)
+@given(st.data(), st.sampled_from(["bsq", "bil", "bip"]), st.sampled_from([0, 3, 2**15]), st.sampled_from([0, 2**16]))
+def test_any_window_of_an_envi_file_is_that_of_the_array(tmp_path_factory, data, interleave, lines, run):
+    """Read line by line, or through a map of the file with and without reading on."""
+    shape = tuple(data.draw(st.integers(1, n)) for n in (5, 7, 11))
+    values = np.arange(np.prod(shape), dtype=">i2").reshape(shape)
+    order = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (1, 2, 0)}[interleave]
+    path = tmp_path_factory.mktemp("envi") / "cube"
+    path.write_bytes(b"head" + np.ascontiguousarray(values.transpose(order)).tobytes())
+    back = tuple(int(n) for n in np.argsort(order))
+    pixels = envi.EnviPixels(path, values.dtype, tuple(shape[a] for a in order), back, 4)
+    at = tuple(data.draw(window(n)) for n in shape)
+    before, envi.LINES, envi.RUN = (envi.LINES, envi.RUN), lines, run
+    try:
+        np.testing.assert_array_equal(pixels[at], values[at])
+    finally:
+        envi.LINES, envi.RUN = before

@@ -21,6 +21,7 @@ from workbench.errors import InputError
 _DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 _AXES = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}  # where band, y, x are in the file
 SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".envi")
+LINES = 2**15  # that are read one by one; mapping the file costs less for more
 RUN = 2**16  # bytes in a row from which on reading ahead is worth it
 _HEADER_LIMIT = 16 * 2**20  # bytes; headers of 10 000 bands with names stay below 1 MB
 
@@ -68,17 +69,36 @@ class EnviPixels:
         return out.transpose(self.order)
 
     def _touched(self, at: tuple[slice, slice, slice]) -> np.ndarray:
-        """A window that leaves out parts of lines, by mapping the file. Where it touches little in a row, the system is told
-        not to read on from there: it would read, and for a sparse file make, a hundred times as much.
+        """A window, in the file's order, that leaves out parts of lines. A few lines are read one by one; of many only the pages
+        that are touched, by mapping the file, where the system is told not to read on: it would read, and for a sparse file make,
+        a hundred times as much.
         """
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            start, stop, step = at[2].indices(self.stored[2])
-            if (step > 1 or (stop - start) * self.dtype.itemsize < RUN) and hasattr(mmap, "MADV_RANDOM"):
-                mapped.madvise(mmap.MADV_RANDOM)
-            window = np.ndarray(self.stored, self.dtype, mapped, self.offset)[at]
-            found = np.array(window)
-            del window  # the map cannot be closed while anything looks at it
+        a, b, c = (range(*part.indices(n)) for part, n in zip(at, self.stored, strict=True))
+        size = self.dtype.itemsize
+        with self.path.open("rb", buffering=0) as file:
+            if len(a) * len(b) <= LINES and c.step * size <= mmap.PAGESIZE:
+                return self._lines(file, a, b, c)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                if len(c) * c.step * size < RUN and hasattr(mmap, "MADV_RANDOM"):
+                    mapped.madvise(mmap.MADV_RANDOM)
+                window = np.ndarray(self.stored, self.dtype, mapped, self.offset)[at]
+                found = np.array(window)
+                del window  # the map cannot be closed while anything looks at it
         return found
+
+    def _lines(self, file: BinaryIO, a: range, b: range, c: range) -> np.ndarray:
+        """Lines from their first to their last pixel that is wanted; neighbours that are mostly wanted all at once."""
+        out = np.empty((len(a), len(b), len(c)), self.dtype)
+        last = c[-1] + 1
+        together = b.step == 1 and 2 * (last - c.start) >= self.stored[2]
+        buffer = np.empty((len(b), self.stored[2]) if together else last - c.start, self.dtype)
+        for plane, i in zip(out, a, strict=True):
+            for line, j in [(plane, b[0])] if together else zip(plane, b, strict=True):
+                at = (i * self.stored[1] + j) * self.stored[2] + (0 if together else c.start)
+                file.seek(self.offset + at * self.dtype.itemsize)
+                _fill(file, buffer)
+                line[:] = buffer[:, c.start : last : c.step] if together else buffer[:: c.step]
+        return out
 
 
 def _fill(file: BinaryIO, piece: np.ndarray) -> None:
