@@ -36,6 +36,9 @@ _WHERE = {
     "explorer": "workbench.pages.anomaly",
     "coresets": "workbench.pages.coresets",
     "gradients": "workbench.pages.gradients",
+    "shelf": "workbench.pages.runs",
+    "sweep": "workbench.sweeps",
+    "rerun": "workbench.rerunning",
 }
 
 __all__ = [*_WHERE, "__version__"]
