@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench import runs
 from workbench.errors import InputError, did_you_mean
 from workbench.execution import RUNS
-from workbench.reporting import Claim, spread
-from workbench.sweeps import Grid, grid_of, sweep
+from workbench.reporting import Claim, find_notebook, spread
+from workbench.sweeps import Cell, Grid, grid_of, plan, sweep
 from workbench.views import figures
 
 
@@ -51,7 +51,7 @@ class Recipe(BaseModel):
     controls: list[str] = Field([], description="metrics that say what is reached without what the method adds")
     claims: list[Compared] = []
     unit: str = Field("no unit", description="of all numbers")
-    spreads: float = Field(2.0, gt=0, description="standard deviations that a number made again may lie from the committed")
+    spreads: float = Field(2.0, gt=0, description="standard errors that a mean made again may lie from the committed one")
     tolerance: float = Field(1e-6, gt=0, description="the same for a number without a spread, relative")
 
 
@@ -83,6 +83,11 @@ def read_recipe(path: Path) -> Recipe:
         if metric not in recipe.numbers:
             raise InputError(f"The recipe {path} has {metric!r} as control or in a claim, but not among its numbers.")
     return recipe
+
+
+def plan_of(recipe: Recipe) -> list[Cell]:
+    """The cells behind a page; raises InputError where the recipe does not fit its notebook, or the data are not there."""
+    return plan(find_notebook(recipe.notebook), recipe.sweep)
 
 
 def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bool = True) -> dict[str, Any]:
