@@ -11,7 +11,7 @@ export WORKBENCH_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test slow check format notebooks lab serve browser bench docs-numbers constraints clean
+.PHONY: help install demo test slow check format notebooks results results-check lab serve browser bench docs-numbers constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,16 @@ check: $(STAMP)  ## format, lint, types, import contracts, quick tests
 
 format: $(STAMP)  ## format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+notebooks: $(STAMP)  ## every notebook executed in smoke mode, nothing mocked
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" tests/notebooks
+
+JOBS ?= 2
+results: $(STAMP)  ## make the numbers, pages and figures of docs/results from recipes/ (minutes)
+	@$(BIN)/python -m workbench.results make --jobs $(JOBS) $(RECIPES)
+
+results-check: $(STAMP)  ## make them again and fail where a committed number is not what its recipe gives
+	@$(BIN)/python -m workbench.results check --jobs $(JOBS) $(RECIPES)
 
 lab: $(STAMP)  ## JupyterLab in notebooks/
 	@$(BIN)/jupyter lab --notebook-dir notebooks

@@ -37,6 +37,9 @@ _WHERE = {
     "coresets": "workbench.pages.coresets",
     "gradients": "workbench.pages.gradients",
     "change": "workbench.pages.change",
+    "shelf": "workbench.pages.runs",
+    "sweep": "workbench.sweeps",
+    "rerun": "workbench.rerunning",
 }
 
 __all__ = [*_WHERE, "__version__"]

@@ -23,6 +23,7 @@ from workbench.live import Live
 
 STATUSES = ("running", "finished", "stopped", "failed", "killed")
 UNFINISHED = ("stopped", "failed", "killed")
+HEADLINE = ("auc", "auc_trained_mean", "accuracy", "accuracy_tdds", "overall_accuracy", "f1", "iou", "map50")
 CONDITION = re.compile(r"\s*(?P<name>[\w.@-]+?)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>\S+)\s*$")
 SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -118,6 +119,11 @@ def _meeting(found: list[Entry], text: str) -> list[Entry]:
             + did_you_mean(name, known)
         )
     return [e for e in found if name in e.metrics and sign(e.metrics[name], value)]
+
+
+def headline(metrics: Iterable[str]) -> list[str]:
+    """The metrics with those in front that one asks for first."""
+    return sorted(metrics, key=lambda name: HEADLINE.index(name) if name in HEADLINE else len(HEADLINE))
 
 
 def find(root: str | Path, name: str) -> Path:

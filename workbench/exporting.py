@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import runs
-from workbench.collection import compared, curves, labels
+from workbench.collection import compared, curves, headline, labels
 from workbench.errors import InputError
 from workbench.reporting import page, provenance
 from workbench.views import figures
@@ -22,7 +22,6 @@ NOTHING = {
     "config": "No setting differs.",
     "metrics": "None of them has left a number.",
 }
-HEADLINE = ("auc", "accuracy", "overall_accuracy", "f1", "iou", "map50")  # told first, where a run has them
 
 
 def write_page(folder: str | Path, out: str | Path) -> Path:
@@ -76,8 +75,7 @@ def _page(folder: Path, about: dict[str, Any]) -> str:
 def _outcome(about: dict[str, Any], numbers: dict[str, float]) -> str:
     if about["status"] != "finished":
         return f"<p><b>This run {escape(about['status'])}.</b> {escape(str(about.get('error') or ''))}</p>"
-    first = sorted(numbers, key=lambda name: HEADLINE.index(name) if name in HEADLINE else len(HEADLINE))[:4]
-    told = ", ".join(f"{name} {numbers[name]:.4f}" for name in first)
+    told = ", ".join(f"{name} {numbers[name]:.4f}" for name in headline(numbers)[:4])
     return f"<p><b>Result.</b> {escape(told) or 'The run has finished; it leaves no numbers.'}</p>"
 
 

@@ -457,7 +457,13 @@ th:last-child, td:last-child { padding-right: 0; }
 .simulated { background: #fff4d6; border-left: 4px solid #e6a100; padding: .6rem .9rem; margin: 1rem 0; }
 pre { font-size: .8rem; overflow-x: auto; background: #f6f6f6; padding: .6rem; }
 code { font-size: .88em; } .output_stderr pre { background: #fdecea; }
-@media print { main { max-width: none; padding: 0; } h2 { break-after: avoid; } figure, table { break-inside: avoid; } }
+@page { size: A4; margin: 16mm 16mm 18mm; }
+@media print {
+  body { font-size: 10.5pt; line-height: 1.45; } main { max-width: none; padding: 0; } p { orphans: 3; widows: 3; }
+  h1, h2, h3, caption { break-after: avoid; } figure, tr, .simulated { break-inside: avoid; } thead { display: table-header-group; }
+  figure { margin: .8rem 0 1rem; } figure img { max-height: 150mm; } h2 { margin-top: 1.5rem; }
+  td, th { padding-top: .22rem; padding-bottom: .22rem; } a { color: inherit; text-decoration: none; }
+}
 """
 
 
@@ -628,7 +634,7 @@ def summary(numbers: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
-    """(what, value) rows: versions, commit, machine, threads, hash of the scene, and the time of every run."""
+    """(what, value) rows: versions, command, hash of the code, machine, threads, hash of the scene, time of every run."""
     facts = [runs.read(folder) for folder in folders]
     about = facts[0]
     commit = about.get("commit", "not in a git checkout") + (", with uncommitted changes" if about.get("dirty") else "")
@@ -637,10 +643,12 @@ def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
         ("begun", about["start"]),
         ("time of all runs", f"{sum(f['seconds'] for f in facts):.1f} s: {', '.join(each)}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in about["versions"].items())),
-        ("commit", commit),
+        ("command", str(about.get("command", "not noted"))),
+        ("code", f"{about.get('code', 'not noted')} (SHA-256 of the package); commit {commit}"),
         (
             "machine",
-            f"{about['platform']}; device {about.get('device', 'cpu')}, torch threads: {about.get('threads', 'not used')}",
+            f"{about['platform']}; {about.get('cpu', 'processor not noted')}; "
+            f"device {about.get('device', 'cpu')}, torch threads: {about.get('threads', 'not used')}",
         ),
         ("fingerprint of the scene", about["scene"]["fingerprint"]),
     ]

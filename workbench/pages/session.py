@@ -345,7 +345,7 @@ class Session(pn.viewable.Viewer):
 
     def tick(self) -> None:
         """Have `poll` called from now on, where there is somebody to call it."""
-        if not self.timer.running and not self._closed and _has_loop():
+        if not self.timer.running and not self._closed and has_loop():
             self.timer.start()
 
     def when(self, future: Future, then: Callable[[Future], None]) -> None:
@@ -384,10 +384,10 @@ class Session(pn.viewable.Viewer):
         if self.timer.running:
             self.timer.stop()
         if self._page is not None:
-            _unlink(self._page)
+            forget(self._page)
 
 
-def _unlink(page: pmui.Page) -> None:
+def forget(page: pmui.Page) -> None:
     """Have Panel's global state forget the page: it is linked to `state.busy`, and would be held for as long as the server."""
     for watcher in list(pn.state.param.watchers.get("busy", {}).get("value", [])):
         if getattr(getattr(watcher.fn, "__self__", None), "self", None) is page:
@@ -410,7 +410,8 @@ def stamp(*paths: str) -> tuple[float, ...]:
     return tuple(Path(p).stat().st_mtime if p and Path(p).exists() else 0.0 for p in paths)
 
 
-def _has_loop() -> bool:
+def has_loop() -> bool:
+    """Whether there is an event loop here that could run a timer."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
