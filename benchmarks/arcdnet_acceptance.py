@@ -47,8 +47,8 @@ class Setup:
 
 SETUPS = {
     "sim": Setup("sim-change-tiles", {"steps": 200, "rivals": LEARNT, "measures": ["mc-dropout", "ensemble"]}, gated=True),
-    "levir": Setup("levir-cd-256", {"steps": 200, "test_share": 0.375, "rivals": ["fc-siam-diff"]}, gated=True),
-    "dsifn": Setup("dsifn-256", {"steps": 200, "test_share": 0.375, "rivals": ["fc-siam-diff"]}),
+    "levir": Setup("levir-cd-256", {"steps": 200, "test_share": 0.375, "rivals": []}, gated=True),
+    "dsifn": Setup("dsifn-256", {"steps": 200, "test_share": 0.375, "rivals": []}),
     "taizhou": Setup("landsat-taizhou", {"steps": 100, "rivals": [], "block": 50}),
     "ottawa": Setup("sar-ottawa", {"steps": 100, "rivals": [], "block": 40}),
     "no-krm": Setup("sim-change-tiles", {"steps": 200, "rivals": [], "controls": False, "krm": False}),

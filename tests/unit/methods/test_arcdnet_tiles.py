@@ -159,6 +159,12 @@ def test_other_bands_are_refused():
         predict(trained(), *images(64, 64, bands=3))
 
 
+def test_a_pair_of_another_kind_is_refused():
+    before, after = (image.assign_attrs(kind="sar") for image in images(64, 64))
+    with pytest.raises(InputError, match="is SAR, the network was trained on optical"):
+        predict(trained(), before, after)
+
+
 def test_weights_come_back_from_a_file(tmp_path):
     from safetensors.torch import save_file
 

@@ -15,7 +15,7 @@ from workbench.baselines.change import RIVALS, detect
 from workbench.methods.arcdnet.network import reach
 from workbench.methods.arcdnet.pairs import TEST, TRAIN, VAL, Pairs
 from workbench.methods.arcdnet.settings import Config
-from workbench.methods.arcdnet.tiles import Trained, check_bands, knowledge, layout, predict, strips
+from workbench.methods.arcdnet.tiles import Trained, check_fits, knowledge, layout, predict, strips
 from workbench.methods.arcdnet.training import Learner
 from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import (
@@ -123,7 +123,7 @@ def maps_of(learner: Learner, pairs: Pairs, n: int, at: tuple[slice, slice] = (s
 
 def applied(trained: Trained, pair: xr.Dataset, config: Config) -> xr.Dataset:
     """`change` and `uncertainty (y, x)` of one pair, tiled as `config` says."""
-    check_bands(trained, pair["before"])
+    check_fits(trained, pair["before"])
     return predict(trained, pair["before"], pair["after"], config.tile, config.margin)
 
 

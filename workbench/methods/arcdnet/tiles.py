@@ -189,19 +189,25 @@ def _tile(
 # --- applying a trained network ---------------------------------------------------------------------------------------
 
 
-def check_bands(trained: Trained, before: xr.DataArray) -> None:
-    """Raises InputError where the images have other bands than the network was trained with."""
+def check_fits(trained: Trained, before: xr.DataArray) -> None:
+    """Raises InputError where the images have other bands, or are of another kind, than the network was trained with."""
     if before.sizes["band"] != trained.network.bands:
         raise InputError(
             f"This network was trained with {trained.network.bands} bands; the pair has {before.sizes['band']}. Choose the "
             "same bands in the same order, or train one on pairs like this."
+        )
+    sar = before.attrs.get("kind") == "sar"
+    if trained.config.transform == "auto" and "kind" in before.attrs and sar != (trained.log is not None):
+        kinds = ("SAR", "optical") if sar else ("optical", "SAR")
+        raise InputError(
+            f"This pair is {kinds[0]}, the network was trained on {kinds[1]} pairs. Train one on pairs like this."
         )
 
 
 def _strips(
     trained: Trained, before: xr.DataArray, after: xr.DataArray, tile: int | None, margin: int | None
 ) -> Iterator[np.ndarray]:
-    check_bands(trained, before)
+    check_fits(trained, before)
     trained.network.eval()
     return strips(
         trained.maps, before, after, *layout(trained.config, tile, margin), trained.network.shape.stride, trained.log
@@ -254,7 +260,7 @@ def inspect(trained: Trained, before: xr.DataArray, after: xr.DataArray) -> xr.D
 
     mask (level, y, x): s(m_k) for k = 2, 3, ...; reverse, disagreement (review, y, x): A_r and A_u for k = 3, ....
     """
-    check_bands(trained, before)
+    check_fits(trained, before)
     maps = knowledge(trained, *(as_tensor(image, trained.log)[None] for image in (before, after)))
     coords = {n: c.variable for n, c in before.coords.items() if set(c.dims) <= {"y", "x"}}
     return maps.assign_coords(coords)
