@@ -164,7 +164,9 @@ def check_map(path: Path) -> None:
 def write_map(result: xr.Dataset, path: Path, blocks: Blocks) -> None:
     """Write the `score` of a result to a .tif or .zarr."""
     if "score" not in result:
-        raise InputError(f"This method leaves no score map to write to {path.name}; it gives {', '.join(map(str, result.data_vars))}.")
+        raise InputError(
+            f"This method leaves no score map to write to {path.name}; it gives {', '.join(map(str, result.data_vars))}."
+        )
     about = {k: v for k, v in result.attrs.items() if v}
     if path.suffix.lower() != ".zarr":
         steps = write_cog(result["score"], path, blocks)
