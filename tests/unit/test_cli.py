@@ -290,3 +290,24 @@ def test_public_names_stay_callable_whatever_was_imported_before():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_convert_and_describe(workbench, tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"data": np.arange(210.0).reshape(6, 7, 5), "map": np.eye(6, 7)})
+    code, out, _ = workbench("convert", "a.mat", "a.zarr", "--chunks", "y=3", "--quiet")
+    assert (code, out.strip()) == (2, "")  # no variable is large enough to be cut
+    code, out, _ = workbench("convert", "a.mat", "a.zarr", "--quiet")
+    assert (code, out.strip()) == (0, "a.zarr")
+    code, out, _ = workbench("describe", "a.zarr")
+    assert code == 0
+    assert "band 5 x y 6 x x 7" in out
+    assert "6 marked pixels of 42" in out
+    for wrong, told in (
+        (("--chunks", "y=two"), "takes whole numbers"),
+        (("--ortho",), "not an EMIT file"),
+        ((), "exists already"),
+    ):
+        code, _, err = workbench("convert", "a.mat", "a.zarr" if not wrong else "b.zarr", *wrong)
+        assert code == 2
+        assert told in err
+    assert not (tmp_path / "b.zarr").exists()

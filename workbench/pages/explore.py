@@ -212,7 +212,7 @@ class Explore:
                 self.quiet = Quiet(self)
                 self._quiet.objects = [self.quiet.panel]
             self.quiet.take(self.page.axis, result)
-        self._quiet.visible, self._no_quiet.visible = there, not there
+        self._quiet.visible, self._no_quiet.visible = there, not there and not self.page.large
         if there:
             self.draw_spectra()
 

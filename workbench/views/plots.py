@@ -14,14 +14,25 @@ import numpy as np
 import panel as pn
 from bokeh.core.properties import field
 from bokeh.events import RangesUpdate, Tap
-from bokeh.models import ColumnDataSource, CrosshairTool, Glyph, GlyphRenderer, Range1d, Scatter, Segment, Span, Text
+from bokeh.models import (
+    BasicTicker,
+    ColumnDataSource,
+    CrosshairTool,
+    Glyph,
+    GlyphRenderer,
+    Range1d,
+    Scatter,
+    Segment,
+    Span,
+    Text,
+)
 from bokeh.plotting import figure
 
 PICKS = ("#E69F00", "#3FA0E0", "#00A878", "#CC79A7", "#D9541E", "#8F6FCF", "#8A8A00", "#B07050")
 GREY = "#8A8A8A"
 TRUTH = "#FF3DA5"
 MASK = (255, 61, 61)
-LONGEST = 2.5  # times as high as wide, or the other way round, a frame may be
+LONGEST = 1.7  # times as high as wide, or the other way round, a frame may be
 LARGEST = 1024  # pixels a side that are sent to a browser; larger images are thinned
 
 
@@ -91,6 +102,7 @@ class Frame:
         made.axis.visible = axes
         if axes:
             made.xaxis.axis_label, made.yaxis.axis_label = "column (pixels)", "row (pixels)"
+            made.xaxis.ticker = BasicTicker(desired_num_ticks=4)  # five digits each must fit below a narrow frame
         made.add_tools(CrosshairTool(overlay=self._cross))
         around = (78 if axes else 72 if bar else 10, 87 if axes else 37)
         self._figures.append((made, (width, height), around))
