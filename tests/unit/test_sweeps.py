@@ -261,3 +261,30 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
     draw = random.Random(20)
     for _ in range(20):
         case.at(draw.uniform(0.0, case.seconds))
+
+
+CLUSTER = """
+import sys
+from distributed import LocalCluster
+if __name__ == "__main__":
+    cluster = LocalCluster(2, threads_per_worker=1, dashboard_address=None, processes=False, host="127.0.0.1", protocol="tcp://")
+    print(cluster.scheduler_address, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_on_a_cluster(squares: Path, tmp_path: Path) -> None:
+    """Two workers of a Dask cluster in a process of its own; a worker that does not see the folder says so."""
+    pytest.importorskip("distributed", reason="needs the package distributed")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, "-c", CLUSTER], **pipes) as cluster:
+        address = cluster.stdout.readline().strip()
+        done = sweep(squares, Grid(grid={"x": [2, 13]}), tmp_path / "out", on=address, progress=False)
+        assert [row["status"] for row in done.rows] == ["finished", "failed"]
+        random.seed(0)
+        assert done.rows[0]["metrics"] == {"square": 4 + random.random()}
+        cluster.stdin.close()
+    elsewhere = sweeps._supervise_there({"folder": str(tmp_path / "unseen" / "cells" / "x")})
+    assert "shared folder" in elsewhere["error"]

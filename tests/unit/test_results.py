@@ -1,0 +1,154 @@
+"""Results pages: what a recipe gives is what its page says, and the check goes red when it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_sweeps import notebook
+from workbench import results
+from workbench.errors import InputError
+from workbench.resources import folder as resource
+from workbench.results import check, differs, gather, main, make, names, read_recipe, render
+
+COMPUTE = """
+import json, random
+from pathlib import Path
+random.seed(seed)
+Path(run_dir, "metrics.json").write_text(json.dumps({"ours": 0.8 + 0.01 * random.random(), "control": 0.7}))
+"""
+RECIPE = """
+title: Squares
+about: Is ours better?
+notebook: NOTEBOOK
+sweep: {seeds: [0, 1]}
+numbers: {control: the control, ours: ours}
+controls: [control]
+claims: [{text: ours beats the control, ours: ours, control: control}]
+"""
+REPOSITORY = resource("notebooks").parent
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Recipes, pages and sweeps of one recipe, made once."""
+    root = tmp_path_factory.mktemp("results")
+    path = notebook(root / "squares.ipynb", COMPUTE)
+    (root / "recipes").mkdir()
+    (root / "recipes" / "squares.yml").write_text(RECIPE.replace("NOTEBOOK", str(path)))
+    found = root / "recipes", root / "pages", root / "runs"
+    assert make("squares", *found, progress=False) == root / "pages" / "squares.md"
+    return found
+
+
+def test_page_links_every_number_to_its_runs(places: tuple[Path, Path, Path]) -> None:
+    page = (places[1] / "squares.md").read_text()
+    kept = json.loads((places[1] / "squares.json").read_text())
+    (variant,) = kept["variants"].values()
+    assert "| *the control* | [0.7000](#runs-1) |" in page
+    assert 'id="runs-1"' in page
+    for run in variant["runs"]:
+        assert f"`runs/results/squares/cells/{run['run']}`" in page
+        assert run["metrics_sha256"][:16] in page
+        assert run["code"][:16] in page
+    assert kept["recipe_sha256"][:16] in page
+    assert "| ours beats the control | as in the recipe |" in page
+    assert "holds" in page
+    assert (places[1] / "squares.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_what_the_recipe_gives_is_green(places: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert check("squares", *places, progress=False) == []
+    options = ["--recipes", str(places[0]), "--pages", str(places[1]), "--root", str(places[2])]
+    assert main(["check", *options]) == 0
+    assert "squares: as committed" in capsys.readouterr().out
+
+
+def altered(places: tuple[Path, Path, Path], file: str, old: str, new: str) -> list[str]:
+    """What the check says while a file is altered."""
+    path = next(p / file for p in places[:2] if (p / file).exists())
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new, 1))
+    try:
+        return check("squares", *places, progress=False)
+    finally:
+        path.write_text(before)
+
+
+def test_an_altered_number_or_page_is_red(places: tuple[Path, Path, Path]) -> None:
+    assert any("the page says 0.71, the recipe gives 0.7" in w for w in altered_number(places))
+    said = altered(places, "squares.md", "[0.7000]", "[0.7100]")
+    assert said == ["squares: the page is not what its numbers (squares.json) give; somebody has edited it"]
+    assert any("recipe has changed" in w for w in altered(places, "squares.yml", "Is ours", "Was ours"))
+    assert any("not whole" in w for w in altered(places, "squares.json", '"runs"', '"ruins"'))
+
+
+def altered_number(places: tuple[Path, Path, Path]) -> list[str]:
+    """The control altered by 0.01 in numbers and page alike, as somebody would who wants it to look right."""
+    path = places[1] / "squares.json"
+    before, page = path.read_text(), (places[1] / "squares.md").read_text()
+    kept = json.loads(before)
+    for variant in kept["variants"].values():
+        variant["numbers"]["control"] = [0.71, 0.71]
+    path.write_text(json.dumps(kept))
+    (places[1] / "squares.md").write_text(render("squares", read_recipe(places[0] / "squares.yml"), kept))
+    try:
+        return check("squares", *places, progress=False)
+    finally:
+        path.write_text(before)
+        (places[1] / "squares.md").write_text(page)
+
+
+def test_a_recipe_without_its_control_or_page_is_red(places: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    assert any("names no control" in w for w in altered(places, "squares.yml", "controls: [control]", "controls: []"))
+    assert any("not among its numbers" in w for w in altered(places, "squares.yml", "controls: [control]", "controls: [x]"))
+    assert any("Did you mean 'controls'" in w for w in altered(places, "squares.yml", "controls:", "contrlos:"))
+    assert "its page cannot be read" in check("squares", places[0], tmp_path, places[2], progress=False)[0]
+    (tmp_path / "lost.json").write_text("{}")
+    assert names(places[0], tmp_path) == ["lost", "squares"]
+    assert "lost.yml cannot be read" in check("lost", places[0], tmp_path, places[2], progress=False)[0]
+
+
+def test_numbers_may_wander_as_far_as_their_spread(places: tuple[Path, Path, Path]) -> None:
+    recipe = read_recipe(places[0] / "squares.yml")  # two standard errors
+    # 0.79 0.80 0.81: std 0.01, standard error 0.0057735, two of them 0.011547
+    assert differs([0.811, 0.811, 0.811], [0.79, 0.80, 0.81], recipe) is None
+    assert "0.012 is allowed" in str(differs([0.812, 0.812, 0.812], [0.79, 0.80, 0.81], recipe))
+    assert differs([0.7], [0.7 + 1e-8], recipe) is None
+    assert differs([0.7], [0.7001], recipe) is not None
+    assert "2 values on the page" in str(differs([0.7, 0.7], [0.7], recipe))
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes").glob("*.yml")), ids=lambda p: p.stem)
+def test_every_recipe_has_a_control_and_every_page_is_what_its_numbers_give(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.controls
+    results.plan_of(recipe)
+    pages = REPOSITORY / "docs" / "results"
+    kept = json.loads((pages / f"{path.stem}.json").read_text())
+    assert kept["recipe_sha256"] == results.recipe_hash(recipe)
+    assert (pages / f"{path.stem}.md").read_text() == render(path.stem, recipe, kept)
+    assert (pages / f"{path.stem}.png").exists()
+
+
+def test_a_committed_number_made_again(tmp_path: Path) -> None:
+    """One cell of the recipe rx, in full: the numbers of the page, to the tolerance of the recipe; altered, they are red."""
+    recipe = read_recipe(REPOSITORY / "recipes" / "rx.yml")
+    one = recipe.sweep.model_copy(update={"grid": {"scene": ["sim-coast-town"]}, "seeds": [0]})
+    made = gather("rx", recipe.model_copy(update={"sweep": one}), tmp_path, progress=False)
+    kept = json.loads((REPOSITORY / "docs" / "results" / "rx.json").read_text())
+    for metric, (fresh,) in made["variants"]["scene sim-coast-town"]["numbers"].items():
+        committed = kept["variants"]["scene sim-coast-town"]["numbers"][metric][0]
+        assert differs([committed], [fresh], recipe) is None
+        assert differs([committed + 1e-4], [fresh], recipe) is not None
+
+
+def test_refusals(places: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_recipe(tmp_path / "none.yml")
+    recipe = read_recipe(places[0] / "squares.yml").model_copy(update={"numbers": {"theirs": "x"}})
+    with pytest.raises(InputError, match="wants theirs; the sweep has ours, control"):
+        gather("squares", recipe, places[2], progress=False)
