@@ -481,7 +481,7 @@ def test_a_visitor_swipes_trains_and_asks_how_sure(tmp_path):
     with served(tmp_path, "change") as server, browser() as opened:
         page, watch = visit(opened, server.address)
         page.get_by_text("on this pair").wait_for()  # what takes a second is there
-        for name, value in {"steps": 8, "rivals": "fc-siam-diff", "show every": 2}.items():
+        for name, value in {"steps": 6, "rivals": "", "show every": 3}.items():
             field = page.get_by_label(name, exact=True)
             field.fill(str(value))
             field.press("Enter")
@@ -512,7 +512,7 @@ def test_a_visitor_swipes_trains_and_asks_how_sure(tmp_path):
         again, second = visit(opened, page.url)
         again.get_by_text("Areas of change", exact=True).wait_for()
         about = runs.read(next((server.folder / "runs").glob("*-arcdnet-sim-change-town")))
-        assert (about["status"], about["config"]["steps"]) == ("finished", 8)
+        assert (about["status"], about["config"]["steps"]) == ("finished", 6)
         assert max(again.evaluate(LENGTHS, "image")) == 1
         assert watch.errors == []
         assert second.errors == []

@@ -89,8 +89,8 @@ def open_pair(
         digests.append("resampled")
     scene.attrs.update(
         id=first.path.stem,
-        title=f"{first.path.name} and {second.path.name}",
-        source=f"files {first.path.name}, {second.path.name}",
+        title=" and ".join(_names(first, second)),
+        source=f"files {', '.join(_names(first, second))}",
         sha256=hashlib.sha256("\n".join(digests).encode()).hexdigest(),
         simulated="",
         notes="\n".join(dict.fromkeys([*first.notes, *second.notes, *notes])),
@@ -241,14 +241,13 @@ def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) 
     """`second`, resampled where that was asked for and is needed; InputError where it is needed and was not."""
     import pyproj
 
+    one, two = _names(first, second)
     if first.shape[0] != second.shape[0]:
         raise InputError(
-            f"{first.path.name} has {first.shape[0]} bands, {second.path.name} {second.shape[0]}; a pair has the same bands in "
+            f"{one} has {first.shape[0]} bands, {two} {second.shape[0]}; a pair has the same bands in "
             "both. Select them first (gdal_translate -b)."
         )
-    sizes = (
-        f"{first.path.name} has {first.height} x {first.width} pixels, {second.path.name} {second.height} x {second.width}"
-    )
+    sizes = f"{one} has {first.height} x {first.width} pixels, {two} {second.height} x {second.width}"
     a, b = first.grid, second.grid
     if a is None or b is None:
         if first.shape != second.shape:
@@ -266,7 +265,7 @@ def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) 
     mine = a.bounds()
     if not (reach[0] < mine[2] and mine[0] < reach[2] and reach[1] < mine[3] and mine[1] < reach[3]):
         raise InputError(
-            f"{first.path.name} and {second.path.name} do not overlap: x {mine[0]:.6g} to {mine[2]:.6g} and {reach[0]:.6g} to "
+            f"{one} and {two} do not overlap: x {mine[0]:.6g} to {mine[2]:.6g} and {reach[0]:.6g} to "
             f"{reach[2]:.6g}, y {mine[1]:.6g} to {mine[3]:.6g} and {reach[1]:.6g} to {reach[3]:.6g}. Give images of one place."
         )
     differ = []
@@ -282,12 +281,10 @@ def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) 
         return second
     if not resample:
         raise InputError(
-            f"The two dates differ in {' and '.join(differ)}: {sizes}. To put {second.path.name} onto the pixels of "
-            f"{first.path.name} (bilinear), say --resample (in Python resample=True)."
+            f"The two dates differ in {' and '.join(differ)}: {sizes}. To put {two} onto the pixels of "
+            f"{one} (bilinear), say --resample (in Python resample=True)."
         )
-    notes.append(
-        f"{second.path.name} was resampled (bilinear) onto the pixels of {first.path.name}: they differ in {' and '.join(differ)}"
-    )
+    notes.append(f"{two} was resampled (bilinear) onto the pixels of {one}: they differ in {' and '.join(differ)}")
     return onto(second, a)
 
 
@@ -570,6 +567,12 @@ def _keys(keys: Mapping[str, str] | None) -> dict[str, str]:
             except ValueError:
                 raise InputError(f"{name} is a date like 2000-03-17 or 2000-03-17T02:30:00; got {given[name]!r}.") from None
     return given
+
+
+def _names(first: Raster, second: Raster) -> tuple[str, str]:
+    """The names of two files, with their folders where the names alone are the same."""
+    a, b = first.path, second.path
+    return (a.name, b.name) if a.name != b.name else (f"{a.parent.name}/{a.name}", f"{b.parent.name}/{b.name}")
 
 
 def _file(path: str | Path) -> Path:

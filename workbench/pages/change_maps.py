@@ -10,9 +10,10 @@ import panel as pn
 import panel_material_ui as pmui
 
 from workbench.baselines.change import detect
+from workbench.errors import InputError
 from workbench.metrics.change import confusion
 from workbench.pages.change_results import cell
-from workbench.views.card import explain, html, say
+from workbench.views.card import explain, html, problem, say
 from workbench.views.change import DETECTORS, OURS, pictures, step_of
 from workbench.views.fields import Decisions, Field, outcomes, swatches, tinted
 from workbench.views.plots import TRUTH, Frame, held
@@ -65,7 +66,7 @@ class Maps:
         self.legend = html(margin=(0, 8, 4, 8))
         self.text = html(margin=(2, 8))
         self.table = html(margin=(4, 8))
-        self._wait_small = explain("No run yet", WAITING, height=200, width=2 * SIDE + 130)
+        self._wait_small = explain("P and U come with a run", WAITING, height=200, width=2 * SIDE + 130)
         self._top = pn.Row(self.change.panel, self.decisions.panel, **stretch)
         self._bottom = pn.Row(self.uncertainty.panel, self.error.panel, **stretch)
         self.panel = pn.Column(
@@ -162,9 +163,14 @@ class Maps:
             return
 
         def here(future: Future) -> None:
-            if asked == page.asked:
+            if asked != page.asked:
+                return
+            try:
                 self.quick[name, sample] = future.result()["change"].values
-                self._fill()
+            except InputError as error:
+                self.text.object = problem(str(error))
+                return
+            self._fill()
 
         page.when(page.MADE.ask(("quick", page.key, sample, name), lambda: detect(name, pair)), here)
 

@@ -270,7 +270,7 @@ class Trust:
             )
         self.table.object = (
             "<b>All measures on test pixels</b>, each against the errors of its own change map; best in bold "
-            '<span style="opacity:.75">(AUROC high; AURC and ECE low)</span>'
+            '<span style="opacity:.75">(AUROC high; AURC and ECE low; entropy is in bits, so its ECE says little)</span>'
             f'<table style="border-collapse:collapse;margin-top:4px"><tr><th></th>{head}</tr>{body}</table>'
         )
 

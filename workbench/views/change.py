@@ -29,7 +29,7 @@ MEASURES: dict[str, tuple[str, str]] = {
     "entropy": ("entropy of P", "#3FA0E0"),
     "max_probability": ("1 − max(P, 1 − P)", "#00A878"),
     "variance": ("2P(1 − P)", "#E69F00"),
-    "temperature": ("entropy, temperature-scaled", "#8F6FCF"),
+    "temperature": ("temperature scaling", "#8F6FCF"),
     "mc_dropout": ("MC dropout", "#CC79A7"),
     "ensemble": ("ensemble of 3", "#8A8A00"),
     "shuffled": ("control: shuffled targets", "#B07050"),

@@ -280,6 +280,15 @@ def test_the_same_file_twice(pictures):
         open_pair(pictures[0], pictures[0])
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for folder in ("A", "B"):
+        (tmp_path / folder).mkdir()
+    first, second = png(tmp_path / "A" / "x.png", A), png(tmp_path / "B" / "x.png", B)
+    assert open_pair(first, second).attrs["title"] == "A/x.png and B/x.png"
+    with pytest.raises(InputError, match=r"A/x\.png has 12 x 10 pixels, B/x\.png 11 x 10"):
+        open_pair(first, png(second, B[:, 1:]))
+
+
 def test_files_that_are_no_images(tmp_path, pictures):
     (tmp_path / "x.txt").write_text("hello")
     with pytest.raises(InputError, match="no format"):
