@@ -76,8 +76,9 @@ class Explore:
         self.csv = save.download("Spectra as CSV", self._csv, "spectra.csv")
         self.clear = pmui.Button(label="Clear picks", icon="clear_all", variant="text", size="small", margin=(4, 6, 4, 0))
         self._keep = pn.Row(self.csv, self.clear, margin=0)
+        beside = pn.Column(self.spectra.panel, self._quiet, self._no_quiet, styles={"flex": "1 1 380px"}, **stretch)
         self.panel = pn.Column(
-            pn.Row(self.image.panel, pn.Column(self.spectra.panel, self._quiet, self._no_quiet, **stretch), **stretch),
+            pn.FlexBox(self.image.panel, beside, gap="0px", **stretch),  # in a narrow notebook cell the spectra go below
             self._hint,
             self._head,
             self._table,
