@@ -172,9 +172,9 @@ def beside_spectral(folder: Path, bands: int, dtype: str, interleave: str, most:
     header = cube.with_suffix(".hdr")
     theirs = apart("spectral", header, folder / "theirs.npy")
     ours = apart("score", header, folder / "run-held", "warm")
-    import workbench as wb
+    from workbench import runs
 
-    mine, other = wb.runs.result(folder / "run-held")["score"].values, np.load(folder / "theirs.npy", mmap_mode="r")
+    mine, other = runs.result(folder / "run-held")["score"].values, np.load(folder / "theirs.npy", mmap_mode="r")
     seconds = ours["statistics_seconds"] + ours["score_seconds"]
     cube.unlink()
     return {
