@@ -1,7 +1,7 @@
 """AR-CDNet's gates on simulated and real pairs, three seeds each, beside rivals and controls; tiles of a trained network.
 
-The experiments and the gates are in benchmarks/arcdnet_acceptance.py. CPU time of one thread: six minutes a seed for the
-simulated tiles with all rivals, about three for LEVIR-CD, one for the halves. With WORKBENCH_NUMBERS set to a folder, numbers
+The experiments and the gates are in benchmarks/arcdnet_acceptance.py. CPU time of one thread: four minutes a seed for the
+simulated tiles with all rivals, about a minute and a half for LEVIR-CD and for the halves. With WORKBENCH_NUMBERS set to a folder, numbers
 are kept there and used again.
 """
 
@@ -22,7 +22,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * 3600)]
 
 SEEDS = (0, 1, 2)
 # gates that are missed here, with what was measured; docs/methods/arcdnet.md tells them, and no other one may be missed
-MISSED: dict[str, tuple[str, ...]] = {}
+MISSED: dict[str, tuple[str, ...]] = {
+    "levir": (
+        "G1 AUROC(U, error), mean of seeds",  # 0.586
+        "G1 AUROC(U, error), worst seed",  # 0.511
+        "G1 AUROC of a branch with shuffled targets",  # 0.555
+    ),
+}
 
 
 def check(name: str) -> list[dict]:
