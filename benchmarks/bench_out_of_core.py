@@ -14,8 +14,8 @@ process of its own that is watched event by event:
     spectral  SPy's `rx` on the largest cube of this kind that it can hold in the memory that is free, and ours on the same file,
               both from the file to the map, cached; SPy's own reader is used
 
-Ends with exit code 1 when the peak is not under 1.5 GB, when SPy's scores differ by more than 1e-3 (its reader gives float32, in which it computes), or when the throughput is
-under half of the reading.
+Ends with exit code 1 when the peak is not under 1.5 GB, when SPy's scores differ by more than 1e-3 (its reader gives float32, in
+which it computes), or when the throughput is under half of the reading.
 """
 
 from __future__ import annotations
