@@ -19,13 +19,14 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from workbench.data import chips, pairs
+from workbench.data import chips, pairs, records
 from workbench.data import entries as kinds
 from workbench.data.chips import Chips, open_chips, open_coreset, relative
 from workbench.data.entries import Boxes, Sar
 from workbench.data.pairs import Pairs
+from workbench.data.records import Record
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,11 +35,7 @@ if TYPE_CHECKING:
 LARGE = 2**30  # bytes of a file above which its hash is made when it is needed, not when it is opened
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class File(_Record):
+class File(Record):
     """One file of an entry."""
 
     role: Literal["cube", "header", "truth"]
@@ -48,7 +45,7 @@ class File(_Record):
     url: str = Field(pattern=r"^https://", description="pinned public mirror of exactly this file")
 
 
-class Keys(_Record):
+class Keys(Record):
     """Names of the arrays in a file that holds several; truth "none" says that nothing in it is a truth."""
 
     cube: str | None = None
@@ -56,28 +53,20 @@ class Keys(_Record):
     wavelength: str | None = None
 
 
-class Shape(_Record):
+class Shape(Record):
     band: int = Field(gt=1)
     y: int = Field(gt=1)
     x: int = Field(gt=1)
 
 
-class Reference(_Record):
+class Reference(Record):
     """A number computed independently of this package, and how."""
 
     rx_auc: float = Field(ge=0, le=1)
     source: str
 
 
-class _Entry(_Record):
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    title: str
-    citation: str
-    licence: str
-    notes: list[str] = []
-
-
-class Hyperspectral(_Entry):
+class Hyperspectral(records.Entry):
     """A hyperspectral cube in one file (ENVI: two), with or without a truth mask."""
 
     kind: Literal["hyperspectral"]
@@ -103,14 +92,14 @@ class Hyperspectral(_Entry):
         return next((f for f in self.files if f.role == role), None)
 
 
-class Simulated(_Entry):
+class Simulated(records.Entry):
     """A simulated scene, made when it is opened."""
 
     kind: Literal["simulated"]
     generator: str = Field(description="name that `workbench.data.synth.make` takes")
 
 
-class SimulatedPairs(_Entry):
+class SimulatedPairs(records.Entry):
     """A simulated pair or set of pairs, made when it is opened."""
 
     kind: Literal["simulated-pairs"]
@@ -122,10 +111,10 @@ Entry = Hyperspectral | Simulated | SimulatedPairs | Chips | Pairs | Boxes | Sar
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
-class _Collection(_Record):
+class _Collection(Record):
     """One YAML file: fields that its entries share, and the entries."""
 
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = Field({})
     entries: list[dict[str, Any]]
 
 

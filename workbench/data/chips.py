@@ -31,8 +31,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from workbench.data.records import Record, Sourced, file_lines, signed
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -442,10 +443,8 @@ def write_index(path: str | Path, result: xr.Dataset) -> Path:
     return path
 
 
-class Coreset(BaseModel):
+class Coreset(Record):
     """A selection of a scene's samples as a file of its own, which can be opened and trained on at once."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["coreset"] = "coreset"
     of: str = Field(description="catalogue name or path of the scene")
@@ -541,10 +540,8 @@ def relative(path: str) -> str:
     return path
 
 
-class Part(BaseModel):
+class Part(Record):
     """A file or folder of an entry, below WORKBENCH_DATA or the cache."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Annotated[str, AfterValidator(relative)]
     sha256: str | None = Field(
@@ -554,23 +551,13 @@ class Part(BaseModel):
     url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
 
 
-class Chips(BaseModel):
+class Chips(Sourced):
     """Catalogue entry of labelled chips: a folder or zips of images, two MATLAB tables, or the embedded digits."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["chips"]
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    title: str
-    sensor: str
-    publisher: str
-    citation: str
-    licence: str
-    notes: list[str] = []
     layout: Literal["folder", "zip", "pixels", "digits"]
-    files: list[Part] = []
+    files: list[Part] = Field([])
     listing_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of the sorted listing of all images")
-    obtain: str | None = Field(None, description="where a person gets the files, when they cannot be downloaded one by one")
     samples: int = Field(gt=1)
     classes: list[str] = Field(min_length=2)
     folders: list[str] = Field([], description="folder of each class, where it is not named like the class")
@@ -607,16 +594,7 @@ def open_entry(entry: Chips) -> xr.Dataset:
         scene = open_chips(places, names=dict(zip(entry.folders, entry.classes, strict=False)), verify=entry.listing_sha256)
     if scene.sizes["sample"] != entry.samples:
         raise InputError(f"{entry.id} should have {entry.samples} samples; {scene.sizes['sample']} were found.")
-    scene.attrs.update(
-        id=entry.id,
-        title=entry.title,
-        source=entry.publisher,
-        sensor=entry.sensor,
-        citation=entry.citation,
-        licence=entry.licence,
-        notes="\n".join(entry.notes),
-    )
-    return scene
+    return signed(scene, entry)
 
 
 def card(entry: Chips) -> list[str]:
@@ -625,13 +603,7 @@ def card(entry: Chips) -> list[str]:
     lines += [f"  classes: {', '.join(entry.classes)}", f"  publisher: {entry.publisher}"]
     if entry.listing_sha256:
         lines.append(f"  sha256 of the listing: {entry.listing_sha256}")
-    for part in entry.files:
-        lines.append(
-            f"  file: {part.path} ({part.bytes / 1e6:.1f} MB){'' if part.sha256 is None else ', sha256 ' + part.sha256}"
-        )
-    if entry.obtain:
-        lines.append(f"  obtain: {entry.obtain}")
-    return lines
+    return lines + file_lines(entry.files, entry.obtain)
 
 
 class Located(Protocol):

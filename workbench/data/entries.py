@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from workbench.data.chips import Part, listing_sha256, locate
+from workbench.data.records import Sourced, file_lines, signed
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,21 +25,11 @@ class RolePart(Part):
     role: Literal["sar", "truth", "image", "product"] = "sar"
 
 
-class _About(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    title: str
-    sensor: str
-    publisher: str
-    citation: str
-    licence: str
-    notes: list[str] = []
-    obtain: str | None = Field(None, description="where a person gets the files, when they cannot be downloaded one by one")
+class _Kept(Sourced):
     keys: dict[str, str] = Field({}, description="choices of the reader, as --key brings them")
 
 
-class Sar(_About):
+class Sar(_Kept):
     """A SAR raster: a GeoTIFF of intensity, with or without truth and an optical image, or a Sentinel-1 SAFE folder."""
 
     kind: Literal["sar"]
@@ -57,7 +48,7 @@ class Sar(_About):
         return self
 
 
-class Boxes(_About):
+class Boxes(_Kept):
     """Images with boxes, or without: the layouts of `workbench.data.boxes`."""
 
     kind: Literal["boxes"]
@@ -98,7 +89,7 @@ def open_sar_entry(
         scene.attrs["sha256"] = next(f.sha256 for f in entry.files if f.role == "sar")
     if "image" in role:
         scene = _with_image(scene, role["image"], entry, chunks)
-    return _signed(scene, entry)
+    return signed(scene, entry)
 
 
 def open_boxes_entry(
@@ -119,7 +110,7 @@ def open_boxes_entry(
             f"{entry.id} should have {entry.samples} images and {entry.boxes} boxes; {scene.sizes['sample']} and "
             f"{scene.sizes.get('object')} were found. Are there other files in {folder}?"
         )
-    return _signed(scene, entry)
+    return signed(scene, entry)
 
 
 def card(entry: Sar | Boxes) -> list[str]:
@@ -130,13 +121,7 @@ def card(entry: Sar | Boxes) -> list[str]:
     else:
         lines = [f"  sar: {entry.sensor}"]
     lines.append(f"  publisher: {entry.publisher}")
-    for part in entry.files:
-        lines.append(
-            f"  file: {part.path} ({part.bytes / 1e6:.2f} MB){'' if part.sha256 is None else ', sha256 ' + part.sha256}"
-        )
-    if entry.obtain:
-        lines.append(f"  obtain: {entry.obtain}")
-    return lines
+    return lines + file_lines(entry.files, entry.obtain)
 
 
 def place(entry: Sar | Boxes) -> Path:
@@ -193,19 +178,4 @@ def _with_image(scene: xr.Dataset, path: Path, entry: Sar, chunks: Any) -> xr.Da
     if entry.image_wavelengths:
         about = {"units": "nm", "long_name": "wavelength", "standard_name": "radiation_wavelength"}
         scene = scene.assign_coords(wavelength=("band", np.array(entry.image_wavelengths), about))
-    return scene
-
-
-def _signed(scene: xr.Dataset, entry: Sar | Boxes) -> xr.Dataset:
-    own = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n]
-    scene.attrs.update(
-        id=entry.id,
-        title=entry.title,
-        source=entry.publisher,
-        sensor=entry.sensor,
-        citation=entry.citation,
-        licence=entry.licence,
-        simulated="",
-        notes="\n".join([*own, *entry.notes]),
-    )
     return scene

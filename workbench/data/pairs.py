@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workbench.data.chips import SPLITS, relative
 from workbench.data.readers.files import sha256
 from workbench.data.readers.raster import Raster, iso, one_band, onto, open_raster
+from workbench.data.records import Record, Sourced, file_lines, signed
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -591,10 +592,8 @@ def _named(crs: Any) -> str:
 # --- catalogue entries ------------------------------------------------------------------------------------------------
 
 
-class PairFile(BaseModel):
+class PairFile(Record):
     """One file of an entry, below WORKBENCH_DATA or the cache."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Literal["before", "after", "truth", "changed", "unchanged", "header"]
     sample: str | None = Field(None, description="name of the pair in a set")
@@ -604,36 +603,23 @@ class PairFile(BaseModel):
     url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
 
 
-class Times(BaseModel):
+class Times(Record):
     """When the two images were taken, as ISO text; None where nobody says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     before: Annotated[str, AfterValidator(iso)] | None = None
     after: Annotated[str, AfterValidator(iso)] | None = None
 
 
-class PairShape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class PairShape(Record):
     band: int = Field(ge=1)
     y: int = Field(ge=1)
     x: int = Field(ge=1)
 
 
-class Pairs(BaseModel):
+class Pairs(Sourced):
     """Catalogue entry of one pair, or of a set of pairs of one size."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["pairs"]
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    title: str
-    sensor: str
-    publisher: str
-    citation: str
-    licence: str
-    notes: list[str] = []
     modality: Literal["optical", "sar"] = "optical"
     times: Times = Times()
     shape: PairShape
@@ -641,7 +627,6 @@ class Pairs(BaseModel):
     changed_pixels: int = Field(ge=1)
     test: list[str] = Field([], description="samples held back for testing; the others are for training")
     files: list[PairFile]
-    obtain: str | None = Field(None, description="where a person gets the files, when they cannot be downloaded one by one")
 
     @model_validator(mode="after")
     def _whole(self) -> Pairs:
@@ -680,17 +665,7 @@ def open_entry(entry: Pairs) -> xr.Dataset:
     found = tuple(scene["before"].sizes[d] for d in ("band", "y", "x"))
     if found != (entry.shape.band, entry.shape.y, entry.shape.x):
         raise InputError(f"{entry.id} should be {entry.shape}; its files are {found}.")
-    own = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n]
-    scene.attrs.update(
-        id=entry.id,
-        title=entry.title,
-        source=entry.publisher,
-        sensor=entry.sensor,
-        citation=entry.citation,
-        licence=entry.licence,
-        notes="\n".join([*own, *entry.notes]),
-    )
-    return scene
+    return signed(scene, entry)
 
 
 def _referenced(scene: xr.Dataset, changed: Path, unchanged: Path) -> xr.Dataset:
@@ -735,8 +710,4 @@ def card(entry: Pairs) -> list[str]:
     if entry.test:
         lines.append(f"  held back for testing: {', '.join(entry.test)}")
     lines.append(f"  publisher: {entry.publisher}")
-    for f in entry.files:
-        lines.append(f"  {f.role}: {f.path} ({f.bytes / 1e6:.2f} MB), sha256 {f.sha256}")
-    if entry.obtain:
-        lines.append(f"  obtain: {entry.obtain}")
-    return lines
+    return lines + file_lines(entry.files, entry.obtain)
