@@ -92,7 +92,7 @@ def test_a_visitor_picks_a_pixel_trains_and_stops(server):
             field.fill(str(TINY[name.replace(" ", "_")]))
             field.press("Enter")
         page.get_by_role("button", name="Start", exact=True).click()
-        page.get_by_text("Running").wait_for()
+        page.get_by_text("Running", exact=True).wait_for()
         grown = f"n => Math.max(...({LENGTHS})('x')) > n"
         page.wait_for_function(grown, arg=3)
         page.wait_for_function(grown, arg=12)

@@ -267,7 +267,7 @@ CLUSTER = """
 import sys
 from distributed import LocalCluster
 if __name__ == "__main__":
-    cluster = LocalCluster(2, threads_per_worker=1, dashboard_address=None, processes=False, host="127.0.0.1", protocol="tcp://")
+    cluster = LocalCluster(2, threads_per_worker=1, dashboard_address=":0", processes=False, host="127.0.0.1", protocol="tcp://")
     print(cluster.scheduler_address, flush=True)
     sys.stdin.read()
 """

@@ -100,7 +100,7 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dask")
     with dask.config.set({"temporary-directory": str(folder), "distributed.worker.memory.terminate": False}):
         made = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, scheduler_kwargs={"dashboard": False}
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", scheduler_kwargs={"dashboard": False}
         )
     with made:
         yield made.scheduler_address

@@ -248,7 +248,7 @@ def _opened(path: Path, driver: str) -> Iterator[Any]:
             file = rasterio.open(path, driver=driver)
         with file:
             yield file
-    except (rasterio.errors.RasterioError, OSError) as error:
+    except (rasterio.errors.RasterioError, OSError, UnicodeDecodeError) as error:  # damaged tags are text
         raise InputError(f"{path} cannot be read as {driver} ({error}); it is truncated or damaged. Get it again.") from None
 
 

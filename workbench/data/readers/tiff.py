@@ -136,7 +136,12 @@ def opened(path: Path) -> Iterator[Any]:
             file = rasterio.open(path, driver="GTiff")
         with file:
             yield file
-    except (rasterio.errors.RasterioError, rasterio.errors.CRSError, OSError) as error:
+    except (
+        rasterio.errors.RasterioError,
+        rasterio.errors.CRSError,
+        OSError,
+        UnicodeDecodeError,
+    ) as error:  # damaged tags are text
         raise InputError(f"{path} cannot be read as a TIFF ({error}); it is truncated or damaged. Get it again.") from None
 
 
