@@ -97,7 +97,7 @@ def test_a_visitor_picks_a_pixel_trains_and_stops(server):
         page.wait_for_function(grown, arg=3)
         page.wait_for_function(grown, arg=12)
         page.get_by_role("button", name="Stop", exact=True).click()
-        page.get_by_text("Stopped").wait_for()
+        page.get_by_text("Stopped", exact=True).wait_for()
         page.wait_for_function("() => location.search.includes('run=')")
         folder = next((server.folder / "runs").glob("*-bsdm-sim-coast-town"))
         assert json.loads((folder / "run.json").read_text())["config"]["embed"] == TINY["embed"]
