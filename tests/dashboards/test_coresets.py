@@ -123,14 +123,14 @@ def test_the_map_shows_ease_and_score_of_the_newest_epoch(page, result):
 
 def test_scrubbing_back_shows_that_epoch_and_stops_following(page, result):
     opened = page()
-    opened.score.slider.value = 4
-    assert not opened.score.follow.value
+    opened.score.stepper.slider.value = 4
+    assert not opened.score.stepper.follow.value
     np.testing.assert_allclose(opened.score.map.source.data["y"], result["score_by_T"].sel(T=4), rtol=1e-5)
     np.testing.assert_allclose(opened.score.map.source.data["x"], result["p_label"].values[:4].mean(0), rtol=1e-5)
-    opened.score.slider.value = 2  # before the first window of three epochs is full
+    opened.score.stepper.slider.value = 2  # before the first window of three epochs is full
     assert "scores begin at epoch 3" in opened.score.text.object
     assert list(opened.score.most.source.data["id"]) == []
-    opened.score.follow.value = True
+    opened.score.stepper.follow.value = True
     assert opened.score.epoch == 6
 
 
@@ -173,7 +173,7 @@ def test_the_window_that_the_score_reads_is_shaded(page):
     opened.focus("digit-0000" if "digit-0000" in opened.film.ids else str(opened.film.ids[0]))
     shade = opened.score.trajectory._windows[0]
     assert (shade.visible, shade.left, shade.right) == (True, 4, 6)  # J = 3: the predictions of epochs 4, 5 and 6
-    opened.score.slider.value = 2
+    opened.score.stepper.slider.value = 2
     assert not opened.score.trajectory._windows[0].visible
 
 
@@ -263,13 +263,61 @@ def test_the_coreset_file_opens_as_data_and_can_be_trained_on(page, result, root
     assert outcome.result.sizes["sample"] == len(kept)
 
 
-def test_data_that_a_file_cannot_name_are_not_offered_as_one(page, scene_file, tmp_path):
-    execution.execute("tdds", str(scene_file), {**TINY, "block": 6, "label_noise": 0.0}, tmp_path / "runs" / "pixels")
-    opened = page(str(scene_file), run=None, root=tmp_path / "runs")
-    opened.truth = "elsewhere.png"
-    opened.runner.follow("pixels")
-    assert opened.choosing.opener.disabled
-    assert "cannot be named" in opened.choosing.said.object
+def test_a_coreset_keeps_the_wrong_labels_it_was_chosen_under(page, result):
+    opened = page()
+    opened.keep = 0.2
+    kept, flipped = opened.choosing.choices()["tdds"].values, result["flipped"].values
+    assert opened.runner.form.overrides["label_noise"] == 0.2
+    opened.choosing.open()
+    scene = open_scene(opened.scene)
+    assert scene["wrong_label"].values.sum() == (kept & flipped).sum() > 0
+    trained = dict(zip(result["sample"].values, result["label"].values, strict=True))
+    for sample, label, wrong in zip(scene["sample"].values, scene["label"].values, scene["wrong_label"].values, strict=True):
+        assert not wrong or trained[sample] == label
+    assert "label_noise" not in opened.runner.form.overrides  # what is wrong stays wrong, and no more is made wrong
+
+
+def test_a_coreset_of_data_with_a_truth_file_opens(page, tmp_path):
+    import scipy.io
+
+    cube, truth, runs_of = tmp_path / "cube.mat", tmp_path / "truth.mat", tmp_path / "runs"
+    random = np.random.default_rng(0)
+    scipy.io.savemat(cube, {"data": random.normal(size=(24, 24, 8)), "other": random.normal(size=(24, 24, 8))})
+    scipy.io.savemat(truth, {"map": (np.arange(24 * 24).reshape(24, 24) // 5) % 2})
+    keys = {"cube": "data", "truth": "map"}
+    options = {**TINY, "block": 6, "label_noise": 0.0}
+    execution.execute("tdds", str(cube), options, runs_of / "pixels", truth=str(truth), keys=keys)
+    address = {"truth": str(truth), "keys": "cube=data, truth=map"}
+    opened = page(str(cube), run="pixels", root=runs_of, address=address)
+    assert not opened.choosing.opener.disabled
+    kept = int(opened.choosing.choices()["tdds"].values.sum())
+    opened.choosing.open()
+    assert opened.scene.endswith(".yml")
+    assert not opened.alert.visible
+    assert (opened.truth, opened.keys) == ("", "")
+    assert int((opened.data["split"].values == 0).sum()) >= kept
+    assert execution.execute("tdds", opened.scene, {**options, "compare": []}).result.sizes["sample"] == kept
+
+
+def test_chips_in_memory_have_no_name_that_a_file_could_give(page, tmp_path):
+    opened = page(open_scene("digits").load(), run=None, root=tmp_path / "runs")
+    assert "cannot be given to a process of its own" in opened.choosing._unnamed()
+
+
+def test_the_cumulative_curve_ends_at_one_and_rises_fastest_first(page, result):
+    opened = page()
+    opened.selector = "el2n"
+    drawn = opened.choosing.cumulative.source.data
+    assert drawn["name"] == ["TDDS", "EL2N"]
+    for x, y in zip(drawn["xs"], drawn["ys"], strict=True):
+        assert (x[0], y[0], x[-1]) == (0, 0, 1)
+        assert y[-1] == pytest.approx(1)
+        assert (np.diff(y) >= 0).all()
+        assert (y >= x - 1e-9).all()
+    opened.selector = "aum"  # margins are negative too: they have no share of a whole
+    assert opened.choosing.cumulative.source.data["name"] == ["TDDS"]
+    opened.keep = 0.25
+    assert opened.choosing.cumulative.cut.data == {"x": [0.25]}
 
 
 def test_the_score_is_painted_on_the_scene(page, scene_file, tmp_path):

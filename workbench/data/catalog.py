@@ -23,7 +23,8 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_
 
 from workbench.data import chips, pairs, records
 from workbench.data import entries as kinds
-from workbench.data.chips import Chips, open_chips, open_coreset, relative
+from workbench.data.chips import Chips, open_chips, relative
+from workbench.data.coresets import open_coreset
 from workbench.data.entries import Boxes, Sar
 from workbench.data.pairs import Pairs
 from workbench.data.records import Record

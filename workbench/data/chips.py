@@ -1,4 +1,4 @@
-"""Labelled chips: folders and zips of images by class, tables of labelled pixels, the embedded digits; and coresets of them.
+"""Labelled chips: folders and zips of images by class, tables of labelled pixels, the embedded digits.
 
     scene = open_chips("EuroSAT/2750")                       # CLASS/name.jpg
     scene = open_chips(["cifar_train.zip", "cifar_test.zip"])   # train/CLASS/name.jpg, test/CLASS/name.jpg
@@ -25,13 +25,13 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workbench.data.records import Record, Sourced, file_lines, signed
 from workbench.errors import InputError
@@ -361,172 +361,6 @@ def _mat(path: Path, key: str | None) -> np.ndarray:
     if values.dtype.kind not in "buif":
         raise InputError(f"{path.name} must hold real numbers; it holds {values.dtype}.")
     return values
-
-
-# --- coresets ---------------------------------------------------------------------------------------------------------
-
-
-def subset(scene: xr.Dataset, kept: xr.DataArray, test: Sequence[str] | np.ndarray | None = None) -> xr.Dataset:
-    """The scene with only the kept training samples: the coreset, to be opened or trained on like any scene.
-
-    kept: bool `(sample)` over the training samples. test: identifiers of the test samples, which stay; None: all that `kept`
-    does not name. Both are told by `split`. In a scene of labelled pixels the identifiers are "row,column"; dropped pixels
-    become unlabelled (-1), and `split (y, x)` is 0 for training, 1 for test, -1 for neither.
-
-    Raises InputError when `kept` names samples that this scene does not have.
-    """
-    names, keep = kept["sample"].values.astype(str), kept.values.astype(bool)
-    if "sample" in scene.dims:
-        own = scene["sample"].values.astype(str)
-        lost = np.setdiff1d(names, own)
-        if len(lost):
-            raise InputError(
-                f"{len(lost)} samples of this selection are not in the scene ({', '.join(lost[:3])}, ...): it was made "
-                "for other data, or the data changed. Open the scene it was made for."
-            )
-        chosen = np.isin(own, names[keep])
-        stays = chosen | (~np.isin(own, names) if test is None else np.isin(own, np.asarray(test, str)))
-        others = scene["split"].values if "split" in scene.coords else np.full(len(own), "test")
-        split = np.where(chosen, "train", others)
-        return scene.assign_coords(split=("sample", split)).isel(sample=np.flatnonzero(stays))
-    if "truth" not in scene:
-        raise InputError("A coreset needs samples: chips with 'label' (sample), or a scene with 'truth' (y, x).")
-    truth = scene["truth"].values.copy()
-    split = np.full(truth.shape, 1 if test is None else -1, np.int8)
-    if test is not None:
-        split[_positions(test, truth.shape)] = 1
-    rows, columns = _positions(names, truth.shape)
-    split[rows, columns] = 0
-    truth[rows[~keep], columns[~keep]] = -1
-    changed = scene.assign(truth=(scene["truth"].dims, truth.astype(np.int16), scene["truth"].attrs))
-    return changed.assign_coords(split=(("y", "x"), split))
-
-
-def _positions(names: Sequence[str] | np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of identifiers of pixels."""
-    try:
-        rows, columns = np.array([str(n).split(",") for n in names], int).reshape(-1, 2).T
-        inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
-    except ValueError:
-        inside = np.zeros(1, bool)
-    if not inside.all():
-        raise InputError('This selection does not name pixels of the scene; identifiers of pixels are "row,column".')
-    return rows, columns
-
-
-def write_index(path: str | Path, result: xr.Dataset) -> Path:
-    """The table of a result, one line a training sample: sample, label, kept, score and rivals; CSV, or Parquet by suffix.
-
-    Raises InputError when the file cannot be written, or for Parquet without pyarrow.
-    """
-    path = Path(path)
-    columns = {str(n): v.values for n, v in result.data_vars.items() if v.dims == ("sample",)}
-    first = [n for n in ("label", "kept", "score") if n in columns]
-    table = {
-        "sample": result["sample"].values.astype(str),
-        **{n: columns[n] for n in [*first, *sorted(set(columns) - set(first))]},
-    }
-    import pandas as pd
-
-    frame = pd.DataFrame(table)
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            frame.to_parquet(path, index=False)
-        else:
-            frame.to_csv(path, index=False)
-    except ImportError:
-        raise InputError(
-            "Parquet needs pyarrow, which is not installed; run: pip install pyarrow, or choose a .csv file."
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from None
-    return path
-
-
-class Coreset(Record):
-    """A selection of a scene's samples as a file of its own, which can be opened and trained on at once."""
-
-    kind: Literal["coreset"] = "coreset"
-    of: str = Field(description="catalogue name or path of the scene")
-    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the scene it was chosen from")
-    selector: str = Field(description="which score chose")
-    keep: float = Field(gt=0, le=1, description="share kept")
-    kept: list[str]
-    dropped: list[str]
-    test: list[str] | None = Field(None, description="test samples; none: all others")
-
-
-def write_coreset(
-    path: str | Path,
-    of: str,
-    fingerprint: str,
-    kept: xr.DataArray,
-    test: Sequence[str] | np.ndarray | None = None,
-    selector: str = "tdds",
-) -> Path:
-    """Write a coreset of the scene `of` (a catalogue name or path) as a YAML file for `open_coreset`.
-
-    From a result r of tdds: write_coreset(path, of, r.attrs["scene_fingerprint"], r["kept"], r["test_sample"].values).
-    """
-    import yaml
-
-    names, keep = kept["sample"].values.astype(str), kept.values.astype(bool)
-    entry = Coreset(
-        of=of,
-        fingerprint=fingerprint,
-        selector=selector,
-        keep=float(keep.mean()),
-        kept=names[keep].tolist(),
-        dropped=names[~keep].tolist(),
-        test=None if test is None else np.asarray(test, str).tolist(),
-    )
-    try:
-        Path(path).write_text(yaml.safe_dump(entry.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from None
-    return Path(path)
-
-
-def open_coreset(path: str | Path, opener: Callable[[str], xr.Dataset]) -> xr.Dataset:
-    """The scene of a coreset file: `opener` opens the scene it was chosen from, `subset` does the rest.
-
-    Raises InputError when the scene is not what it was when the coreset was chosen (SHA-256).
-    """
-    import xarray as xr
-    import yaml
-
-    from workbench.scene import fingerprint
-
-    try:
-        entry = Coreset.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}).") from None
-    except (yaml.YAMLError, ValidationError) as error:
-        raise InputError(
-            f"{path} is not a coreset file: {str(error).splitlines()[0]}. Write one with write_coreset."
-        ) from None
-    try:
-        scene = opener(entry.of)
-    except RecursionError:
-        raise InputError(f"{path} names itself, or a file that leads back to it, as the scene it was chosen from.") from None
-    if fingerprint(scene) != entry.fingerprint:
-        raise InputError(
-            f"The scene {entry.of!r} changed since this coreset was chosen (hash {fingerprint(scene)[:12]}, then "
-            f"{entry.fingerprint[:12]}); put the old data back, or choose anew."
-        )
-    names = [*entry.kept, *entry.dropped]
-    chosen = subset(scene, xr.DataArray(np.arange(len(names)) < len(entry.kept), {"sample": names}, "sample"), entry.test)
-    note = f"coreset: {len(entry.kept)} of {len(names)} training samples of {entry.of}, chosen by {entry.selector}"
-    notes = "\n".join([n for n in str(scene.attrs.get("notes", "")).splitlines() if n] + [note])
-    digest = hashlib.sha256((entry.fingerprint + "\n" + "\n".join(entry.kept)).encode()).hexdigest()
-    chosen.attrs = {
-        **scene.attrs,
-        "id": Path(path).stem,
-        "title": f"{scene.attrs.get('title', entry.of)} ({note})",
-        "sha256": digest,
-        "notes": notes,
-    }
-    return chosen
 
 
 # --- catalogue entries ------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from workbench.baselines.coresets import jaccard, scorers, select, selectors
 from workbench.config import Settings
+from workbench.data.coresets import class_names
 from workbench.device import device
 from workbench.errors import InputError, did_you_mean
 from workbench.event import Event, Outcome, Trace
@@ -283,7 +284,6 @@ class Samples:
     train: np.ndarray
     test: np.ndarray
     flipped: np.ndarray
-    true_label: np.ndarray
     position: np.ndarray | None
     kind: str
     fingerprint: str
@@ -299,7 +299,8 @@ def samples_of(scene: xr.Dataset, config: Config) -> Samples:
     A truth of one class is that class against its background, where there is any background. Split: the scene's own `split`
     where it has one (test, else val); else by the seed, chips by class at random, pixels by tiles with a gap of a patch.
 
-    Raises InputError for one class only, and for values that are not real or missing altogether.
+    Raises InputError for one class only, for values that are not real or missing altogether, and for `label_noise` where the
+    scene, a coreset, has labels made wrong on purpose already.
     """
     require(scene, *NEEDS, who="tdds")
     fitting = [n for n in NEEDS[0] if n in scene and ("sample" in scene[n].dims) == ("label" in scene)]
@@ -326,6 +327,8 @@ def samples_of(scene: xr.Dataset, config: Config) -> Samples:
         )
     digest = hashlib.sha256(memoryview(np.ascontiguousarray(values.numpy()).reshape(-1).view(np.uint8)))
     used, flipped = _noisy(label, train, len(names), config)
+    if "wrong_label" in scene.coords:
+        flipped = _known_wrong(scene, ids, position, config)
     return Samples(
         ids,
         standardised(values, train),
@@ -334,7 +337,6 @@ def samples_of(scene: xr.Dataset, config: Config) -> Samples:
         train,
         test,
         flipped,
-        label,
         position,
         name if position is None else f"{name} pixels",
         identity(ids, used, digest.hexdigest()),
@@ -381,8 +383,7 @@ def _pixels(scene: xr.Dataset, array: xr.DataArray, config: Config) -> tuple:
     if len(found) < 2 or len(rows) == 0:
         raise InputError(f"tdds needs at least two classes; this truth has {len(found)} with {len(rows)} usable pixels.")
     label = np.searchsorted(found, truth[usable]).astype(np.int64)
-    called = [str(n) for n in scene["truth"].attrs.get("names", [])]
-    names = [called[c] if c < len(called) else ("background" if c == 0 else f"class {c}") for c in found.astype(int)]
+    names = class_names(scene["truth"], found)
     position = np.stack([rows, columns], 1)
     if "split" in scene.coords and scene["split"].dims == ("y", "x"):
         part = scene["split"].values[usable]
@@ -467,6 +468,17 @@ def _noisy(label: np.ndarray, train: np.ndarray, classes: int, config: Config) -
     used = label.copy()
     used[flipped] = (used[flipped] + random.integers(1, classes, flipped.sum())) % classes
     return used, flipped
+
+
+def _known_wrong(scene: xr.Dataset, ids: np.ndarray, position: np.ndarray | None, config: Config) -> np.ndarray:
+    """Which samples of an opened coreset have a label that was made wrong on purpose when it was chosen."""
+    wrong = scene["wrong_label"]
+    if config.label_noise > 0:
+        raise InputError(
+            f"{int(wrong.sum())} labels of this coreset were made wrong on purpose when it was chosen, and are still; set "
+            "label_noise to 0 to train on them as they are."
+        )
+    return wrong.sel(sample=ids).values if position is None else wrong.values[tuple(position.T)]
 
 
 # --- the networks -----------------------------------------------------------------------------------------------------
@@ -1030,7 +1042,7 @@ def _result(
         result[f"kept_{name}"] = kept[name].assign_attrs(long_name=f"kept by {name}")
         if name in scores:
             result[f"score_{name}"] = scores[name].assign_attrs(long_name=f"{name} score")
-    if config.label_noise:
+    if samples.flipped.any():
         result["flipped"] = ("sample", samples.flipped[train], {"long_name": "label made wrong on purpose"})
     if config.trajectories:
         result["p_label"] = (
@@ -1054,13 +1066,12 @@ def _result(
         "pruned": (1 - config.keep, "share of training samples pruned"),
     }
     numbers["T"] = (T, "trajectory length used")
-    if config.label_noise:
+    if samples.flipped.any():
+        flipped = samples.flipped[train]
         for name in names:
-            share = float(samples.flipped[train][kept[name].values].mean())
-            numbers[f"noise_share_{name}"] = (
-                share,
-                f"share of wrong labels in the coreset of {name}; {config.label_noise:g} by chance",
-            )
+            share = float(flipped[kept[name].values].mean())
+            text = f"share of wrong labels in the coreset of {name}; {flipped.mean():.3g} by chance"
+            numbers[f"noise_share_{name}"] = (share, text)
     for name, ended in finished.items():
         if math.isfinite(ended["factor"]):
             text = f"mean factor on the loss in the last phase of {name}: scales the learning rate"
@@ -1116,7 +1127,7 @@ def _by_budget(
         text = {"long_name": "test accuracy after training on the coreset, last epoch"}
         found["accuracy"] = xr.DataArray(last, {"budget": keeps, "trained": list(config.compare)}, ("budget", "trained"))
         found["accuracy"].attrs = text
-    if config.label_noise:
+    if samples.flipped.any():
         flipped = samples.flipped[samples.train]
         share = xr.concat([kept_at[k].to_array("selector") for k in keeps], "budget").transpose("budget", "selector", ...)
         found["noise_share"] = (

@@ -15,12 +15,12 @@ import panel_material_ui as pmui
 import xarray as xr
 
 from workbench.baselines.coresets import jaccard, select, selectors
-from workbench.data.chips import write_coreset, write_index
+from workbench.data.coresets import write_coreset, write_index, wrong_labels
 from workbench.errors import InputError
 from workbench.methods.tdds import RIVALS, Config, length_of
 from workbench.views import save
 from workbench.views.card import explain, html, problem, say
-from workbench.views.coresets import KEPT, SELECTORS, ClassBars, Overlap
+from workbench.views.coresets import KEPT, SELECTORS, ClassBars, Cumulative, Overlap
 from workbench.views.decide import HistogramView
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
@@ -39,7 +39,7 @@ WAITING = (
 
 
 class Choose:
-    """Share kept, T and selector; class bars, overlap, histogram, galleries; export and training on the coreset."""
+    """Share kept, T and selector; class bars, histogram, cumulative score, overlap, galleries; export and training on the coreset."""
 
     def __init__(self, page: Coresets) -> None:
         self.page = page
@@ -59,6 +59,7 @@ class Choose:
         self.bars = ClassBars(height=260)
         self.histogram = HistogramView(height=260)
         self.histogram.figure.yaxis.axis_label = "samples (log scale)"
+        self.cumulative = Cumulative(height=260)
         self.overlap = Overlap(height=400)
         self.show_what = pmui.RadioButtonGroup(
             options=[ENDS, CUT, DRAWN], value=ENDS, size="small", width=300, margin=(4, 8)
@@ -78,7 +79,7 @@ class Choose:
         self._there = pn.Column(
             pn.Row(self.selector, self.balanced, self.keep, self.length, **stretch),
             self.readout,
-            pn.Row(self.bars.panel, self.histogram.panel, **stretch),
+            pn.Row(self.bars.panel, self.histogram.panel, self.cumulative.panel, **stretch),
             pn.Row(
                 pn.Column(
                     html("<b>Overlap</b> of the selectors' coresets at this share", margin=(0, 8)),
@@ -182,6 +183,8 @@ class Choose:
         finite = np.where(np.isfinite(score), score, np.nan)
         self.histogram.show(finite, SELECTORS[page.selector][0])
         self.histogram.mark(float(np.nanmin(np.where(kept, finite, np.nan))) if np.isfinite(finite[kept]).any() else 0.0)
+        told = {"tdds": result["score_by_T"].sel(T=self.T).values.astype(float), page.selector: score}
+        self.cumulative.show(told, page.keep)
         self.overlap.show([SELECTORS[str(n)][0] for n in choices.data_vars], jaccard(choices).values)
         self.readout.object = self._said(kept, counts, names, score)
         self._galleries(kept, score)
@@ -250,11 +253,8 @@ class Choose:
 
     def _unnamed(self) -> str:
         """Why a coreset file could not name the data it was chosen from; empty where it can."""
-        page = self.page
-        if page.truth or page.keys:
-            return "Data that need a truth file or names inside a file cannot be named in a coreset file; export the index list."
         try:
-            page.reference()
+            self.page.reference()
         except InputError as error:
             return str(error)
         return ""
@@ -262,11 +262,12 @@ class Choose:
     def write(self, path: Path) -> Path:
         """Write the choice as a coreset file, which opens like any data and is trained on at once."""
         page, result = self.page, self.page.result
-        of = page.reference()
-        of = str(Path(of).expanduser().resolve()) if Path(of).expanduser().exists() else of
+        of, truth = (_absolute(name) if name else None for name in (page.reference(), page.truth))
         named = f"{page.selector} (T={self.T})" if page.selector == "tdds" else page.selector
         kept = self.choices()[page.selector]
-        return write_coreset(path, of, result.attrs["scene_fingerprint"], kept, result["test_sample"].values, named)
+        test, mark = result["test_sample"].values, result.attrs["scene_fingerprint"]
+        opened = {"truth": truth, "keys": page.help["keys"], "wrong": wrong_labels(result)}
+        return write_coreset(path, of or "", mark, kept, test, named, **opened)
 
     def entry(self) -> io.BytesIO:
         with tempfile.TemporaryDirectory() as folder:
@@ -285,3 +286,9 @@ class Choose:
             self.said.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
             return
         page.open(str(path))
+
+
+def _absolute(name: str) -> str:
+    """A path as one that holds from any folder; a catalogue name as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name

@@ -105,6 +105,10 @@ class Coresets(Session):
         self.runner.take(self.run if first else "")
         if not first:
             self.param.update(selector="tdds", length=0)
+        if (
+            "wrong_label" in self.data.coords
+        ):  # a coreset that was chosen under wrong labels still has them, and gets no more
+            self.runner.form.widgets["label_noise"].value = 0.0
         self.measured.take()
         if self.runner.live is not None:
             self.pick([i for i in picks.split("|") if i])

@@ -29,6 +29,7 @@ from bokeh.models import (
     TapTool,
     Text,
     VBar,
+    VSpan,
     Whisker,
 )
 from bokeh.palettes import Cividis256
@@ -226,6 +227,46 @@ class ClassBars:
             "share": 100 * np.asarray(kept) / np.maximum(total, 1),
         }
         self.figure.y_range.update(end=1.08 * float(np.max(total)), reset_end=1.08 * float(np.max(total)))
+
+
+class Cumulative:
+    """How much of the whole score lies in the highest-scored share of samples; dashed: were all scores equal."""
+
+    def __init__(self, *, height: int = 250) -> None:
+        self.source = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
+        self.cut = ColumnDataSource({"x": []})
+        self.figure = plot(
+            "share of samples, highest score first",
+            "share of the whole score",
+            height=height,
+            x_range=Range1d(0, 1),
+            y_range=Range1d(0, 1.03),
+        )
+        draw(
+            self.figure,
+            ColumnDataSource({"x": [0, 1], "y": [0, 1]}),
+            Line(x="x", y="y", line_color=GREY, line_dash="dashed"),
+        )
+        drawn = draw(self.figure, self.source, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2.4))
+        draw(self.figure, self.cut, VSpan(x="x", line_color="#FF3D3D", line_width=2))
+        tips = [("", "@name"), ("samples", "$x{0 %}"), ("score", "$y{0 %}")]
+        self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
+        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+
+    def show(self, scores: Mapping[str, np.ndarray], keep: float) -> None:
+        """selector -> its scores (sample); those that are negative or not finite somewhere have no share and are left out."""
+        found: dict[str, list] = {k: [] for k in self.source.data}
+        for name, score in scores.items():
+            if not np.isfinite(score).all() or score.min() < 0 or score.sum() <= 0:
+                continue
+            total = np.concatenate([[0.0], np.cumsum(np.sort(score)[::-1])])
+            at = np.unique(np.linspace(0, score.size, min(score.size, 400) + 1).round().astype(int))
+            found["xs"].append(at / score.size)
+            found["ys"].append(total[at] / total[-1])
+            found["color"].append(SELECTORS[name][1])
+            found["name"].append(SELECTORS[name][0])
+        self.source.data = found
+        self.cut.data = {"x": [keep]}
 
 
 class Overlap:

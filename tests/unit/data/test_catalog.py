@@ -330,7 +330,7 @@ def test_a_folder_and_a_zip_of_chips_open_by_path(tmp_path):
 def test_a_coreset_file_opens_as_the_part_it_names(tmp_path):
     import xarray as xr
 
-    from workbench.data.chips import write_coreset
+    from workbench.data.coresets import write_coreset
     from workbench.scene import fingerprint
 
     folder = chips_folder(tmp_path / "mine")

@@ -17,16 +17,11 @@ from workbench.data.chips import (
     Chips,
     digits,
     open_chips,
-    open_coreset,
     open_entry,
     open_pixels,
-    subset,
-    write_coreset,
-    write_index,
 )
 from workbench.errors import InputError
 from workbench.resources import folder
-from workbench.scene import fingerprint
 
 
 def paint(path: Path, value: int, size=(5, 4), mode="RGB") -> Path:
@@ -277,83 +272,6 @@ def test_digits_are_real_and_the_same_everywhere():
     # the counts of the classes that scikit-learn's documentation gives as about 180 each
     assert np.bincount(scene["label"]).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert not scene.attrs["simulated"]
-
-
-# --- coresets ---------------------------------------------------------------------------------------------------------
-
-
-def kept_of(names, keep) -> xr.DataArray:
-    return xr.DataArray(np.array(keep, bool), {"sample": names}, "sample", "kept")
-
-
-def test_subset_of_chips(collection):
-    scene = open_chips(collection)
-    names = ["train/forest/0.png", "train/river/0.png", "train/river/1.png"]  # the fourth training chip is not named
-    part = subset(scene, kept_of(names, [True, False, True]))
-    assert part["sample"].values.tolist() == [
-        *[n for n in scene["sample"].values if n.startswith("test")],
-        names[0],
-        "train/forest/1.png",
-        names[2],
-    ]
-    assert part["split"].values.tolist() == ["test"] * 4 + ["train"] * 3
-    bare = subset(scene.drop_vars("split"), kept_of(names, [True, False, True]))
-    assert bare["split"].values.tolist() == ["test"] * 4 + ["train", "test", "train"]
-    named = subset(scene, kept_of(names, [True, False, True]), ["test/river/0.png"])
-    assert named["split"].values.tolist() == ["test", "train", "train"]
-    with pytest.raises(InputError, match="1 samples of this selection are not in the scene"):
-        subset(scene, kept_of(["nothing"], [True]))
-
-
-def test_subset_of_pixels():
-    truth = xr.DataArray(np.array([[1, 2], [2, 0]], np.int16), dims=("y", "x"), attrs={"names": ["", "a", "b"]})
-    scene = xr.Dataset({"hsi": (("band", "y", "x"), np.zeros((3, 2, 2), np.float32)), "truth": truth})
-    part = subset(scene, kept_of(["0,0", "0,1"], [True, False]))
-    assert part["truth"].values.tolist() == [[1, -1], [2, 0]]
-    assert part["split"].values.tolist() == [[0, 0], [1, 1]]
-    assert scene["truth"].values.tolist() == [[1, 2], [2, 0]]
-    gap = subset(scene, kept_of(["0,0", "0,1"], [True, False]), ["1,0"])
-    assert gap["split"].values.tolist() == [[0, 0], [1, -1]]
-    for wrong in ("0,9", "-1,0", "pixel"):
-        with pytest.raises(InputError, match="row,column"):
-            subset(scene, kept_of([wrong], [True]))
-
-
-def test_coreset_file(collection, tmp_path):
-    scene = open_chips(collection)
-    names = [n for n in scene["sample"].values if n.startswith("train")]
-    kept = kept_of(names, [True, False, False, True])
-    path = write_coreset(tmp_path / "half.yml", str(collection), fingerprint(scene), kept)
-    assert yaml.safe_load(path.read_text())["keep"] == 0.5
-    again = open_coreset(path, open_chips)
-    xr.testing.assert_equal(again.load(), subset(scene, kept).load())
-    assert again.attrs["id"] == "half"
-    assert again.attrs["sha256"] != scene.attrs["sha256"]
-    assert "2 of 4 training samples" in again.attrs["notes"]
-    paint(collection / "train" / "river" / "0.png", 99)
-    with pytest.raises(InputError, match="changed since this coreset"):
-        open_coreset(path, open_chips)
-    path.write_text("kind: other")
-    with pytest.raises(InputError, match="not a coreset file"):
-        open_coreset(path, open_chips)
-    with pytest.raises(InputError, match="cannot be read"):
-        open_coreset(tmp_path / "none.yml", open_chips)
-
-
-def test_index_list(tmp_path):
-    result = xr.Dataset(
-        {
-            "score": ("sample", [0.5, 2.0]),
-            "kept": ("sample", [False, True]),
-            "label": ("sample", [1, 0]),
-            "map": (("y",), [1.0]),
-        },
-        coords={"sample": ["a", "b,c"]},
-    )
-    text = write_index(tmp_path / "list.csv", result).read_text().splitlines()
-    assert text == ["sample,label,kept,score", "a,1,False,0.5", '"b,c",0,True,2.0']
-    with pytest.raises(InputError, match="cannot be written"):
-        write_index(tmp_path / "none" / "list.csv", result)
 
 
 # --- the catalogue ----------------------------------------------------------------------------------------------------

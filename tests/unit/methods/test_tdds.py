@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from workbench.baselines.coresets import select
 from workbench.config import override
-from workbench.data.chips import subset
+from workbench.data.coresets import subset
 from workbench.errors import InputError
 from workbench.event import drain, tee
 from workbench.methods import tdds
@@ -335,10 +335,22 @@ def test_scenes_that_cannot_be_used(make, words):
 def test_wrong_labels_on_purpose():
     c = override(SMALL, {"label_noise": 0.2})
     samples = tdds.samples_of(chips(), c)
-    changed = samples.label.numpy() != samples.true_label
+    changed = samples.label.numpy() != chips()["label"].values
     assert changed.sum() == 9 == round(0.2 * len(samples.train))
     np.testing.assert_array_equal(changed, samples.flipped)
     assert not changed[samples.test].any()
+
+
+def test_a_coreset_that_has_wrong_labels_gets_no_more():
+    whole = chips()
+    wrong = np.zeros(whole.sizes["sample"], bool)
+    wrong[tdds.samples_of(whole, SMALL).train[:3]] = True
+    part = whole.assign_coords(wrong_label=("sample", wrong))
+    samples = tdds.samples_of(part, SMALL)
+    np.testing.assert_array_equal(samples.flipped, wrong)
+    np.testing.assert_array_equal(samples.label.numpy(), whole["label"].values)
+    with pytest.raises(InputError, match="3 labels of this coreset were made wrong"):
+        tdds.samples_of(part, override(SMALL, {"label_noise": 0.1}))
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------
