@@ -241,11 +241,11 @@ def test_stepping_through_the_passes_moves_the_maps_and_the_cursor(page, scene_f
     result = execution.execute("bsdm", scene_file, {**TINY, "steps": 4}, tmp_path / "runs" / "one").result
     train = page(scene_file, run="one").train
     assert train.steps.which.value == "passes"
-    train.steps.slider.value = 1
+    train.steps.stepper.slider.value = 2
     np.testing.assert_allclose(train.steps.score.source.data["own"][0], result["score_k"][1], rtol=1e-5)
     assert train.passes._cursor.data["x"] == [1]
     train.steps.which.value = "training"
-    train.steps.slider.value = 0
+    train.steps.stepper.slider.value = 1
     assert train.auc._cursor.data["x"] == [0]
     assert train.passes._cursor.data["x"] == []
 

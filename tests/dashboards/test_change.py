@@ -381,8 +381,8 @@ def test_a_run_is_followed_while_it_goes_on(page, folder, tmp_path):
     floor = opened.learning.losses.sources["its entropy floor"].data["y"]
     assert len(floor) == 4
     assert (floor <= opened.learning.losses.sources["uncertainty"].data["y"]).all()
-    opened.learning.slider.value = 1
-    assert not opened.learning.follow.value
+    opened.learning.stepper.slider.value = 1
+    assert not opened.learning.stepper.follow.value
     assert "<b>Step 0</b>" in opened.learning.text.object
     assert opened.trust._invite.visible
     for _ in trace:

@@ -63,8 +63,8 @@ def test_rasters_are_those_of_the_run(page, root):
         np.testing.assert_array_equal(
             opened.importance.rasters.sources[name].data["image"][0], shown.sel(quantity=name).values.astype(np.float32)
         )
-    opened.importance.slider.value = 1
-    assert not opened.importance.follow.value
+    opened.importance.stepper.slider.value = 1
+    assert not opened.importance.stepper.follow.value
     assert "Step 1</b>" in opened.importance.text.object
 
 

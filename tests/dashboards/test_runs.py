@@ -108,10 +108,10 @@ def test_a_run_that_goes_on_is_followed_and_scrubbed(root: Path, page: Runs) -> 
     page.poll()
     assert "Step 3" in replay.text.object
     assert replay.picture.visible
-    assert replay.slider.end == 2
+    assert replay.stepper.slider.end == 3
     assert page.curves.lines.data["xs"][0].tolist() == [1, 2, 3]
-    replay.slider.value = 0
-    assert not replay.follow.value
+    replay.stepper.slider.value = 1
+    assert not replay.stepper.follow.value
     assert "Step 1" in replay.text.object
     next(going)
     page.poll()

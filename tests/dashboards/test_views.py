@@ -255,15 +255,15 @@ def test_steps_follow_the_newest_until_somebody_scrubs_back():
     view = Steps(Frame(), {"a": "A"})
     stills = [still(0, 0.0), still(10, 1.0)]
     view.set("a", stills)
-    assert view.slider.value == 1
+    assert view.stepper.at == 1
     assert view.score.source.data["own"][0][0, 0] == 1.0
-    view.slider.value = 0
-    assert not view.follow.value
+    view.stepper.slider.value = 1
+    assert not view.stepper.follow.value
     assert view.score.source.data["own"][0][0, 0] == 0.0
     view.set("a", [*stills, still(20, 2.0)])
-    assert view.slider.value == 0
-    view.follow.value = True
-    assert view.slider.value == 2
+    assert view.stepper.at == 0
+    view.stepper.follow.value = True
+    assert view.stepper.at == 2
     assert view.score.source.data["own"][0][0, 0] == 2.0
 
 

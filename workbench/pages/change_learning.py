@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import panel as pn
-import panel_material_ui as pmui
 import xarray as xr
 
 from workbench.live import Live
@@ -15,7 +14,8 @@ from workbench.views.change import DETECTORS, pictures
 from workbench.views.curves import Curves
 from workbench.views.fields import Decisions, Field, outcomes, swatches
 from workbench.views.image import ImageView
-from workbench.views.plots import GREY, Frame, held
+from workbench.views.plots import GREY, Frame
+from workbench.views.stepper import Stepper
 
 if TYPE_CHECKING:
     from workbench.pages.change import Changes
@@ -45,13 +45,9 @@ class Learning:
 
     def __init__(self, page: Changes, invitation: str) -> None:
         self.page = page
-        self._moving = False
         self._fixed: dict[str, xr.DataArray] = {}  # before, after, truth of the validation pair
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(6, 8))
-        self.slider = pmui.IntSlider(
-            label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", margin=(8, 16)
-        )
+        self.stepper = Stepper(self.draw)
         self.text = html(margin=(0, 8))
         self.frame = Frame()
         small = {"width": SIDE, "height": SIDE}
@@ -71,7 +67,7 @@ class Learning:
             dashed=tuple(n for n, _ in MEANS.values()),
         )  # fmt: skip
         self._watch = pn.Column(
-            pn.Row(self.follow, self.slider, sizing_mode="stretch_width"),
+            pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
             self.text,
             pn.Row(*(view.panel for view in shown), **stretch),
             html(swatches("not labelled, or missing"), margin=(0, 8)),
@@ -92,8 +88,6 @@ class Learning:
         )
         self._invite = explain("Watch it learn", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        self.slider.param.watch(held(self._dragged), "value")
-        self.follow.param.watch(held(lambda _: self.grown()), "value")
 
     def invite(self, inviting: bool) -> None:
         """Say how to begin, or show what there is."""
@@ -132,20 +126,7 @@ class Learning:
                 else "The first look is on its way …"
             )
             return
-        self._moving = True
-        try:
-            at = len(steps) if self.follow.value else min(self.slider.value, len(steps))
-            self.slider.param.update(end=max(len(steps), 2), value=at, disabled=len(steps) < 2)
-        finally:
-            self._moving = False
-        self.draw()
-
-    def _dragged(self, _: Any) -> None:
-        if self._moving:
-            return
-        if self.follow.value and self.slider.value < len(self.steps):
-            self.follow.value = False  # whoever scrubs back wants to stay there
-        self.draw()
+        self.stepper.fit(len(steps))
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -156,7 +137,7 @@ class Learning:
             return
         if not self._fixed:
             self._begin(live)
-        step = steps[min(max(self.slider.value - 1, 0), len(steps) - 1)]
+        step = steps[min(self.stepper.at, len(steps) - 1)]
         change = live.frame("change", step)
         if change is None:
             return

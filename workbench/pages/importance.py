@@ -13,6 +13,7 @@ from workbench.parts.indicators import INDICATORS, score
 from workbench.views.card import explain, html, say
 from workbench.views.plots import held
 from workbench.views.rasters import Kind, Rasters
+from workbench.views.stepper import Stepper
 
 if TYPE_CHECKING:
     from workbench.pages.gradients import Gradients
@@ -39,10 +40,7 @@ class Importance:
         self._moving = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.layers = pmui.Select(label="Layer", options=[""], value="", size="small", width=190, margin=(8, 8))
-        self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(12, 8))
-        self.slider = pmui.IntSlider(
-            label="", start=1, end=2, value=1, show_value=False, margin=(14, 16), sizing_mode="stretch_width"
-        )
+        self.stepper = Stepper(self.draw)
         self.text = html(margin=(0, 8))
         self.rasters = Rasters(KINDS)
         self.indicator = pmui.Select.from_param(
@@ -54,7 +52,7 @@ class Importance:
         self.told = html(margin=(10, 8), sizing_mode="stretch_width")
         panels = self.rasters.panels
         self._watch = pn.Column(
-            pn.Row(self.layers, self.follow, self.slider, **stretch),
+            pn.Row(self.layers, self.stepper.follow, self.stepper.slider, **stretch),
             self.text,
             pn.Row(
                 *(
@@ -70,8 +68,6 @@ class Importance:
         )
         self._invite = explain("See which gradient entries matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        self.slider.param.watch(held(self._dragged), "value")
-        self.follow.param.watch(held(lambda _: self.grown()), "value")
         self.layers.param.watch(held(lambda e: self._moving or page.param.update(layer=e.new)), "value")
         page.param.watch(held(lambda _: self.draw()), ["layer", "indicator", "p"])
 
@@ -108,19 +104,9 @@ class Importance:
                 self.page.layer = names[len(names) // 2]
             self.layers.options = names
             self.layers.value = self.page.layer
-            count = len(self.steps)
-            at = count if self.follow.value else min(self.slider.value, count)
-            self.slider.param.update(end=max(count, 2), value=at, disabled=count < 2)
         finally:
             self._moving = False
-        self.draw()
-
-    def _dragged(self, _: object) -> None:
-        if self._moving:
-            return
-        if self.follow.value and self.slider.value < len(self.steps):
-            self.follow.value = False  # whoever scrubs back wants to stay there
-        self.draw()
+        self.stepper.fit(len(self.steps))
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
@@ -129,7 +115,7 @@ class Importance:
         page, steps = self.page, self.steps
         if not steps or self._moving:
             return
-        step = steps[min(max(self.slider.value - 1, 0), len(steps) - 1)]
+        step = steps[min(self.stepper.at, len(steps) - 1)]
         shown = page.runner.live.frame(f"importance/{page.layer}", step)
         if shown is None:
             return

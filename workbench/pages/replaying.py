@@ -19,6 +19,7 @@ from workbench.views.image import ImageView, coloured, composite
 from workbench.views.lines import Lines
 from workbench.views.player import Player
 from workbench.views.plots import PICKS, Frame, held
+from workbench.views.stepper import Stepper
 
 NO_FRAMES = "This run logs numbers only. Its curves are on the tab <b>Compare</b>."
 MOST = 12  # lines of an array that is drawn as lines
@@ -34,10 +35,7 @@ class Replay:
         self.player = Player()
         self.run = pmui.Select(label="Run", options={}, width=420, size="small", margin=(8, 8))
         self.array = pmui.Select(label="Picture", options=[], width=240, size="small", margin=(8, 8))
-        self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(14, 8))
-        self.slider = pmui.IntSlider(
-            label="", start=0, end=1, value=0, show_value=False, sizing_mode="stretch_width", margin=(8, 16)
-        )
+        self.stepper = Stepper(self._draw)
         self.text = html(margin=(2, 8))
         self.frame = Frame()
         self.image = ImageView(self.frame, "", width=520, height=440)
@@ -48,9 +46,9 @@ class Replay:
         for button in (self.player.start, self.player.resume):
             button.visible = False
         self.panel = pn.Column(
-            pn.Row(self.run, self.array, self.follow, margin=0),
+            pn.Row(self.run, self.array, self.stepper.follow, margin=0),
             self.player.panel,
-            self.slider,
+            self.stepper.slider,
             self.text,
             pn.Row(
                 self.scalars,
@@ -63,12 +61,9 @@ class Replay:
         )
         self.run.param.watch(held(self._other_run), "value")
         self.array.param.watch(held(lambda _: self._place()), "value")
-        self.slider.param.watch(held(self._dragged), "value")
-        self.follow.param.watch(held(lambda _: self._place()), "value")
         self.player.on("pause", lambda: self._request("pause"))
         self.player.on("resume", lambda: self._request("resume"))
         self.player.on("stop", lambda: self._request("stop"))
-        self._moving = False
 
     def choose(self, folders: Sequence[Path]) -> None:
         """Offer these runs; the one on show stays on show while it is among them."""
@@ -101,7 +96,7 @@ class Replay:
         return any(new)
 
     def _other_run(self, _: object) -> None:
-        self.follow.value = True
+        self.stepper.follow.value = True
         self._show()
 
     def _request(self, what: str) -> None:
@@ -138,22 +133,7 @@ class Replay:
         return live.frames.get(self.array.value) or [line["step"] for line in live.lines]
 
     def _place(self) -> None:
-        steps = self._steps()
-        self._moving = True
-        try:
-            last = max(len(steps) - 1, 0)
-            at = last if self.follow.value else min(self.slider.value, last)
-            self.slider.param.update(end=max(last, 1), value=at, disabled=len(steps) < 2)
-        finally:
-            self._moving = False
-        self._draw()
-
-    def _dragged(self, _: object) -> None:
-        if self._moving:
-            return
-        if self.follow.value and self.slider.value < len(self._steps()) - 1:
-            self.follow.value = False  # whoever scrubs back wants to stay there
-        self._draw()
+        self.stepper.fit(len(self._steps()))
 
     def _draw(self) -> None:
         live, steps = self.live, self._steps()
@@ -162,8 +142,8 @@ class Replay:
             self.text.object = self.scalars.object = ""
             self.picture.visible = self.lines.panel.visible = False
             return
-        step = steps[min(self.slider.value, len(steps) - 1)]
-        self.text.object = f"<b>Step {step:,}</b> &ensp; {self.slider.value + 1} of {len(steps)}"
+        step = steps[min(self.stepper.at, len(steps) - 1)]
+        self.text.object = f"<b>Step {step:,}</b> &ensp; {self.stepper.at + 1} of {len(steps)}"
         self.scalars.object = _scalars(live, step)
         wanted = (live.folder, self.array.value, step)
         if wanted == self._drawn:

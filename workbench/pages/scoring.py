@@ -15,6 +15,7 @@ from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
 from workbench.views.maps import OWN, ScoreMap
 from workbench.views.plots import PICKS, Frame, held
+from workbench.views.stepper import Stepper
 
 if TYPE_CHECKING:
     from workbench.pages.coresets import Coresets
@@ -31,13 +32,9 @@ class Score:
 
     def __init__(self, page: Coresets, invitation: str) -> None:
         self.page = page
-        self._moving = False
         self._kept = np.zeros(0, bool)  # samples kept at the epoch that is shown
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(6, 8))
-        self.slider = pmui.IntSlider(
-            label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", margin=(8, 16)
-        )
+        self.stepper = Stepper(self.draw)
         self.text = html(margin=(0, 8))
         self.map = DataMap(height=380)
         self.trajectory = Trajectory(height=190)
@@ -52,7 +49,7 @@ class Score:
         self._maps = pn.Row(self.ground.panel, self.painted.panel, visible=False, **stretch)
         self._list = pn.Column(self.chosen.panel, visible=False, **stretch)
         self._watch = pn.Column(
-            pn.Row(self.follow, self.slider, sizing_mode="stretch_width"),
+            pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
             self.text,
             pn.Row(self.map.panel, self.trajectory.panel, **stretch),
             pn.Row(self.told, self.clearer, **stretch),
@@ -67,8 +64,6 @@ class Score:
         )
         self._invite = explain("See which samples matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        self.slider.param.watch(held(self._dragged), "value")
-        self.follow.param.watch(held(lambda _: self.grown()), "value")
         self.clearer.on_click(held(lambda _: (self.map.unselect(), page.pick([]))))
         self.map.on_select(held(self._selected))
         for gallery in (self.most, self.least, self.chosen):
@@ -103,7 +98,7 @@ class Score:
     def epoch(self) -> int | None:
         """The epoch on screen; None before the first."""
         epochs = self.page.film.epochs
-        return epochs[min(max(self.slider.value - 1, 0), len(epochs) - 1)] if epochs else None
+        return epochs[min(self.stepper.at, len(epochs) - 1)] if epochs else None
 
     def grown(self) -> None:
         """More is known than before: move on to the newest epoch where it is followed."""
@@ -111,20 +106,7 @@ class Score:
         if not count:
             self.text.object = "The first epoch is under way …"
             return
-        self._moving = True
-        try:
-            at = count if self.follow.value else min(self.slider.value, count)
-            self.slider.param.update(end=max(count, 2), value=at, disabled=count < 2)
-        finally:
-            self._moving = False
-        self.draw()
-
-    def _dragged(self, _: Any) -> None:
-        if self._moving:
-            return
-        if self.follow.value and self.slider.value < len(self.page.film.epochs):
-            self.follow.value = False  # whoever scrubs back wants to stay there
-        self.draw()
+        self.stepper.fit(count)
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 

@@ -126,7 +126,7 @@ class Train:
         framed = [line for line in training if "score" in line.get("arrays", ())]
         self.steps.set("training", [self._still(live, line) for line in framed])
         self.steps.set("passes", [self._still(live, line) for line in passes])
-        if passes and self.steps.follow.value and self.steps.which.value == "training":
+        if passes and self.steps.stepper.follow.value and self.steps.which.value == "training":
             self.steps.choose("passes")
         page = self.page
         if "untrained" not in page.scores and (score := live.frame("score_untrained")) is not None:

@@ -19,6 +19,7 @@ from workbench.views.card import html
 from workbench.views.image import ImageView, composite
 from workbench.views.maps import ScoreMap
 from workbench.views.plots import Frame, held
+from workbench.views.stepper import Stepper
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Still:
 
 
 class Steps:
-    """Call `set(name, stills)` for each sequence; `follow` keeps to its newest still. `on_move(name, index)` is told."""
+    """Call `set(name, stills)` for each sequence; `stepper.follow` keeps to its newest still. `on_move(name, index)` is told."""
 
     def __init__(self, frame: Frame, names: Mapping[str, str], *, width: int = 250, height: int = 250) -> None:
         self.quiet = ImageView(frame, "Suppressed cube", width=width, height=height, axes=False)
@@ -45,22 +46,16 @@ class Steps:
         self.which = pmui.RadioButtonGroup(
             options={t: n for n, t in names.items()}, value=next(iter(names)), size="small", width=230, margin=(4, 8)
         )
-        self.slider = pmui.IntSlider(
-            label="", start=0, end=1, value=0, show_value=False, sizing_mode="stretch_width", margin=(8, 16)
-        )
-        self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(6, 8))
+        self.stepper = Stepper(self._draw)
         self.text = html(margin=(0, 8))
-        self.which.param.watch(held(self._switched), "value")
-        self.slider.param.watch(held(self._dragged), "value")
-        self.follow.param.watch(held(self._switched), "value")
+        self.which.param.watch(held(lambda _: self._place()), "value")
         self.panel = pn.Column(
-            pn.Row(self.which, self.follow, self.slider, sizing_mode="stretch_width"),
+            pn.Row(self.which, self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
             self.text,
             pn.Row(self.quiet.panel, self.background.panel, self.score.panel, margin=0),
             sizing_mode="stretch_width",
             margin=0,
         )
-        self._moving = False
 
     def on_move(self, then: Callable[[str, int], None]) -> None:
         self._moved.append(then)
@@ -68,10 +63,6 @@ class Steps:
     @property
     def empty(self) -> bool:
         return not any(self._stills.values())
-
-    @property
-    def at(self) -> int:
-        return self.slider.value
 
     def stills(self, name: str) -> Sequence[Still]:
         return self._stills[name]
@@ -93,28 +84,9 @@ class Steps:
         self._shown = None
         self._place()
 
-    def _switched(self, _: object) -> None:
-        self._place()
-
-    def _dragged(self, event: object) -> None:
-        if self._moving:
-            return
-        stills = self._stills[self.which.value]
-        if self.follow.value and self.slider.value < len(stills) - 1:
-            self.follow.value = False  # whoever scrubs back wants to stay there
-        self._draw()
-
     def _place(self) -> None:
         """Fit the slider to the sequence and draw where it stands."""
-        stills = self._stills[self.which.value]
-        self._moving = True
-        try:
-            last = max(len(stills) - 1, 0)
-            at = last if self.follow.value else min(self.slider.value, last)
-            self.slider.param.update(end=max(last, 1), value=at, disabled=len(stills) < 2)
-        finally:
-            self._moving = False
-        self._draw()
+        self.stepper.fit(len(self._stills[self.which.value]))
 
     def _draw(self) -> None:
         stills = self._stills[self.which.value]
@@ -125,7 +97,7 @@ class Steps:
             self.background.clear()
             self.score.show(None)
             return
-        still = stills[min(self.slider.value, len(stills) - 1)]
+        still = stills[min(self.stepper.at, len(stills) - 1)]
         if still is not self._shown:
             arrays = still.arrays()
             for image, name in ((self.quiet, "quiet"), (self.background, "background")):
@@ -137,4 +109,4 @@ class Steps:
             self._shown = still
         self.text.object = f"<b>{still.label}</b> &ensp; {still.note}"
         for then in self._moved:
-            then(self.which.value, self.slider.value)
+            then(self.which.value, self.stepper.at)
