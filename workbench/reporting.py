@@ -621,6 +621,16 @@ def spread(values: Sequence[float]) -> str:
     return f"{seen.mean():.4f}" + (f" ± {seen.std(ddof=1):.4f}" if len(seen) > 1 else "")
 
 
+def counted(seeds: int) -> str:
+    """`3 seeds`, `one seed`."""
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
+
+
+def averaged(seeds: int) -> str:
+    """What a number in a table is: `mean ± standard deviation over 3 seeds`, or that there was one seed only."""
+    return "one seed, so without a spread" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
+
+
 def summary(numbers: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """name -> values per seed, as flat metrics: `name` where there is one value, else `name_mean` and `name_std`."""
     flat: dict[str, float] = {}

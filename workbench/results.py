@@ -138,7 +138,7 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
         f"![{_alt(recipe, made)}]({name}.png)",
         "",
         f"**Table 1.** Mean ± standard deviation (n - 1) over seeds, {recipe.unit}; a number alone draws nothing at random, or has one "
-        "seed. Controls in italics. Every number leads to the runs behind it.",
+        "seed. Controls in italics. Every number leads to the runs behind it, where each run's own number stands.",
         "",
         "| | " + " | ".join(made["variants"]) + " |",
         "|---" * (1 + len(made["variants"])) + "|",
@@ -175,12 +175,13 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
             f'<a id="{_anchor(n)}"></a>**{label}**: data `{first["data"][:16]}`, code `{first["code"][:16]}`, {versions}; '
             f"{first['cpu']}, {first['threads']} thread{'s' if first['threads'] > 1 else ''}.",
             "",
-            "| run | seed | SHA-256 of its metrics.json |",
-            "|---|---|---|",
+            f"| run, in `runs/results/{name}/cells` | seed | {' | '.join(recipe.numbers.values())} | SHA-256 of its metrics.json |",
+            "|---" * (3 + len(recipe.numbers)) + "|",
         ]
-        for run in variant["runs"]:
-            where = f"runs/results/{name}/cells/{run['run']}"
-            lines.append(f"| `{where}` | {'' if run['seed'] is None else run['seed']} | `{run['metrics_sha256'][:16]}` |")
+        for k, run in enumerate(variant["runs"]):
+            own = " | ".join(f"{variant['numbers'][metric][k]:.4f}" for metric in recipe.numbers)
+            seed = "" if run["seed"] is None else run["seed"]
+            lines.append(f"| `{run['run']}` | {seed} | {own} | `{run['metrics_sha256'][:16]}` |")
     return "\n".join(lines) + "\n"
 
 

@@ -50,7 +50,7 @@ def test_page_links_every_number_to_its_runs(places: tuple[Path, Path, Path]) ->
     assert "| *the control* | [0.7000](#runs-1) |" in page
     assert 'id="runs-1"' in page
     for run in variant["runs"]:
-        assert f"`runs/results/squares/cells/{run['run']}`" in page
+        assert f"| `{run['run']}` |" in page
         assert run["metrics_sha256"][:16] in page
         assert run["code"][:16] in page
     assert kept["recipe_sha256"][:16] in page
