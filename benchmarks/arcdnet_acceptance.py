@@ -47,7 +47,7 @@ class Setup:
 
 SETUPS = {
     "sim": Setup("sim-change-tiles", {"steps": 200, "rivals": LEARNT, "measures": ["mc-dropout", "ensemble"]}, gated=True),
-    "levir": Setup("levir-cd-256", {"steps": 200, "test_share": 0.375, "rivals": []}, gated=True),
+    "levir": Setup("levir", {"steps": 260, "rivals": []}, gated=True),
     "dsifn": Setup("dsifn-256", {"steps": 200, "test_share": 0.375, "rivals": []}),
     "taizhou": Setup("landsat-taizhou", {"steps": 100, "rivals": [], "block": 50}),
     "ottawa": Setup("sar-ottawa", {"steps": 100, "rivals": [], "block": 40}),
@@ -58,7 +58,7 @@ SETUPS = {
 }
 TITLES = {
     "sim": "simulated tiles",
-    "levir": "LEVIR-CD, 8 crops",
+    "levir": "LEVIR-CD, 12 crops",
     "dsifn": "DSIFN, 7 crops",
     "taizhou": "Landsat Taizhou",
     "ottawa": "SAR Ottawa",
@@ -67,6 +67,16 @@ TITLES = {
     "abs": "simulated, |a - b| for TDE",
     "halves": "simulated, 0 and 20 % wrong labels",
 }
+
+
+def levir(seed: int) -> xr.Dataset:
+    """Eight crops of LEVIR-CD, three of them held back, and for training the four quarters of the larger sample pair, too."""
+    crops, large = open_scene("levir-cd-256").load(), open_scene("levir-cd-512-sample").load()
+    quarters = large.coarsen(y=256, x=256).construct(y=("row", "y"), x=("column", "x")).stack(sample=("row", "column"))
+    quarters = quarters.drop_vars(["sample", "row", "column", "y", "x"], errors="ignore").assign_coords(
+        sample=[f"quarter_{n}" for n in range(4)], split=("sample", ["train"] * 4), y=crops["y"], x=crops["x"]
+    )
+    return xr.concat([crops, quarters], "sample", combine_attrs="override").transpose("sample", "band", "y", "x")
 
 
 def halves(seed: int) -> xr.Dataset:
@@ -92,7 +102,8 @@ def measured(name: str, seed: int, folder: Path | None = None, tiny: bool = Fals
     settings: dict[str, Any] = {**setup.settings, "seed": seed, "show_every": 50}
     if tiny:
         settings |= {"steps": 3, "width": 2, "batch": 2, "crop": 32, "passes": 2}
-    scene = halves(seed) if setup.scene == "halves" else open_scene(setup.scene)
+    made = {"halves": halves, "levir": levir}
+    scene = made[setup.scene](seed) if setup.scene in made else open_scene(setup.scene)
     losses: list[float] = []
     begun = time.monotonic()
 
