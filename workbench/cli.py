@@ -117,12 +117,11 @@ def convert(
     quiet: QuietOpt = False,
 ) -> None:
     """Write a scene of any size as Zarr, block by block. Interrupted, the same command continues; until then there is no OUT."""
-    from tqdm.auto import tqdm
-
     from workbench.data.convert import convert as write
+    from workbench.progress import progress_bar
 
     sizes = {d: _whole(n, "--chunks") for d, n in _pairs(chunks.split(","), "--chunks").items()} if chunks else None
-    with tqdm(desc=out.name, unit="block", disable=quiet, file=sys.stderr) as bar:
+    with progress_bar(shown=not quiet, desc=out.name, unit="block") as bar:
 
         def show(done: int, total: int) -> None:
             bar.total, bar.n = total, done

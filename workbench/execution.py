@@ -22,6 +22,7 @@ from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
 from workbench.methods import load
+from workbench.progress import progress_bar
 from workbench.scene import PROVENANCE, file_hash, fingerprint, require
 
 if TYPE_CHECKING:
@@ -222,9 +223,7 @@ def execute(
 
 def drive(trace: Trace, label: str) -> Outcome:
     """Drive a trace to its end behind a progress bar."""
-    from tqdm.auto import tqdm
-
-    with tqdm(desc=label, unit="step", dynamic_ncols=True, file=sys.stderr) as bar:
+    with progress_bar(desc=label, unit="step") as bar:
 
         def show(event: Event) -> None:
             if event.of is not None:

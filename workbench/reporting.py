@@ -33,6 +33,7 @@ from workbench.event import Event, Outcome, Trace, drain
 from workbench.execution import RUNS, about_scene, how_opened, resume, start
 from workbench.live import Live
 from workbench.methods import load
+from workbench.progress import progress_bar
 from workbench.resources import folder as resource
 
 if TYPE_CHECKING:
@@ -367,18 +368,14 @@ class _Progress:
     """A bar over the cells of a notebook, with the steps of the run that is going on, read from its folder."""
 
     def __init__(self, notebook: Path, folder: Path, *, shown: bool) -> None:
-        from tqdm import tqdm
-
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         count = sum(c["cell_type"] == "code" for c in cells) + 1  # and the one that Papermill adds
         self.name, self.index = "start", 0
         self.folder = folder
-        self.bar = tqdm(
+        self.bar = progress_bar(
+            shown=shown,
             total=count,
             desc="starting",
-            disable=not shown,
-            file=sys.stderr,
-            dynamic_ncols=True,
             bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}  {desc}{postfix}",
         )
         self._done = threading.Event()

@@ -40,6 +40,7 @@ from workbench.data.catalog import source_hash
 from workbench.errors import InputError, did_you_mean
 from workbench.event import drain
 from workbench.execution import RUNS
+from workbench.progress import progress_bar
 from workbench.reporting import (
     NotebookFailed,
     Steps,
@@ -531,18 +532,14 @@ class _Progress:
     """One bar over the whole grid, with what the cells at work are doing, on standard error."""
 
     def __init__(self, folder: Path, cells: Sequence[Cell], left: int, *, shown: bool) -> None:
-        from tqdm import tqdm
-
         self.folder = folder
         self.cells = {cell.key: cell for cell in cells}
-        self.bar = tqdm(
+        self.bar = progress_bar(
+            shown=shown,
             total=len(cells),
             initial=len(cells) - left,
             desc="sweep",
             unit="cell",
-            disable=not shown,
-            file=sys.stderr,
-            dynamic_ncols=True,
             bar_format="{n_fmt}/{total_fmt} |{bar:20}| {elapsed}<{remaining}  {desc}",
         )
         self._done = threading.Event()

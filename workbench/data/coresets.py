@@ -74,7 +74,7 @@ def _positions(names: Sequence[str] | np.ndarray, shape: tuple[int, ...]) -> tup
 def write_index(path: str | Path, result: xr.Dataset) -> Path:
     """The table of a result, one line a training sample: sample, label, kept, score and rivals; CSV, or Parquet by suffix.
 
-    Raises InputError when the file cannot be written, or for Parquet without pyarrow.
+    Raises InputError when the file cannot be written, or for Parquet without fastparquet.
     """
     path = Path(path)
     columns = {str(n): v.values for n, v in result.data_vars.items() if v.dims == ("sample",)}
@@ -88,12 +88,14 @@ def write_index(path: str | Path, result: xr.Dataset) -> Path:
     frame = pd.DataFrame(table)
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            frame.to_parquet(path, index=False)
+            from fastparquet import write  # and not pyarrow, which pandas would import, and every process of ours with it
+
+            write(str(path), frame)
         else:
             frame.to_csv(path, index=False)
     except ImportError:
         raise InputError(
-            "Parquet needs pyarrow, which is not installed; run: pip install pyarrow, or choose a .csv file."
+            "Parquet needs fastparquet, which is not installed; run: pip install fastparquet, or choose a .csv file."
         ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from None

@@ -68,7 +68,7 @@ class Choose:
         self.frame = Frame()
         self.ground = ImageView(self.frame, "Kept (orange) and dropped (blue)", width=330, height=300)
         self._map = pn.Column(self.ground.panel, visible=False, margin=0)
-        parquet = importlib.util.find_spec("pyarrow") is not None
+        parquet = importlib.util.find_spec("fastparquet") is not None
         files = [save.download("Index list, CSV", lambda: self.table(".csv"), "coreset.csv")]
         files += [save.download("Index list, Parquet", lambda: self.table(".parquet"), "coreset.parquet")] if parquet else []
         self.yaml = save.download("Coreset, YAML", self.entry, "coreset.yml")

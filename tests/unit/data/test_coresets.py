@@ -1,5 +1,6 @@
 """Coresets as tables and as files that open like the data they are of."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,30 @@ def test_index_list(tmp_path):
     assert text == ["sample,label,kept,score", "a,1,False,0.5", '"b,c",0,True,2.0']
     with pytest.raises(InputError, match="cannot be written"):
         write_index(tmp_path / "none" / "list.csv", result)
+
+
+def test_index_list_as_parquet(tmp_path):
+    fastparquet = pytest.importorskip("fastparquet")
+    result = xr.Dataset(
+        {"score": ("sample", [0.5, np.nan]), "kept": ("sample", [True, False]), "label": ("sample", [1, 0])},
+        coords={"sample": ["a/é.png", "b"]},
+    )
+    with write_index(tmp_path / "list.parquet", result).open("rb") as file:
+        table = fastparquet.ParquetFile(file).to_pandas()
+    assert table.columns.tolist() == ["sample", "label", "kept", "score"]
+    assert table["sample"].tolist() == ["a/é.png", "b"]
+    assert table["kept"].tolist() == [True, False]
+    assert table["score"].isna().tolist() == [False, True]
+    with pytest.raises(InputError, match="cannot be written"):
+        write_index(tmp_path / "none" / "list.parquet", result)
+
+
+def test_parquet_without_its_library_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastparquet", None)
+    result = xr.Dataset({"score": ("sample", [0.5])}, coords={"sample": ["a"]})
+    with pytest.raises(InputError, match="pip install fastparquet"):
+        write_index(tmp_path / "list.parquet", result)
+    assert not (tmp_path / "list.parquet").exists()
 
 
 # --- labels made wrong on purpose -------------------------------------------------------------------------------------
