@@ -364,7 +364,8 @@ def test_looking_inside_shows_masks_and_the_exchange(page):
 # --- training ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_followed_while_it_goes_on(page, folder, tmp_path):
+def test_a_run_is_followed_while_it_goes_on(page, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("workbench.views.stepper.ECHO", 0.0)  # the visitor of this test is quicker than any
     trace = execution.start("arcdnet", str(folder), TINY, tmp_path / "live")
     opened = page(run=None, root=tmp_path)
     next(trace)

@@ -50,3 +50,17 @@ def test_without_steps_and_with_one_there_is_nothing_to_drag():
     assert not stepper.slider.disabled
     stepper.fit(1)  # another run, with fewer
     assert stepper.at == 0
+
+
+def test_a_position_that_comes_back_late_is_no_drag(monkeypatch):
+    stepper, drawn = made()
+    for count in (3, 4, 5):
+        stepper.fit(count)
+    stepper.slider.value = 4
+    assert stepper.follow.value
+    assert stepper.slider.value == 5
+    assert drawn == [2, 3, 4]
+    monkeypatch.setattr("workbench.views.stepper.ECHO", 0.0)  # much later it is one
+    stepper.slider.value = 4
+    assert not stepper.follow.value
+    assert stepper.at == 3

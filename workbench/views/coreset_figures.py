@@ -62,6 +62,12 @@ def histogram(score: np.ndarray, cuts: Mapping[float, float], flipped: np.ndarra
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
     edges = np.linspace(score.min(), score.max() if score.max() > score.min() else score.min() + 1, 61)
+    if (
+        score.min() >= 0 and score.max() > 20 * np.median(score) and (score > 0).any()
+    ):  # a few large ones would hide all others
+        edges = np.geomspace(max(score[score > 0].min(), 1e-4 * score.max()), score.max(), 61)
+        score, label = np.clip(score, edges[0], None), f"{label} (log; the first bar holds what is lower)"
+        axes.set_xscale("log")
     if flipped is None:
         axes.hist(score, edges, color=KEPT, alpha=0.75)
     else:
@@ -76,7 +82,7 @@ def histogram(score: np.ndarray, cuts: Mapping[float, float], flipped: np.ndarra
     axes.set_yscale("log")
     for n, (keep, cut) in enumerate(sorted(cuts.items(), reverse=True)):
         axes.axvline(cut, color=INK, linewidth=1, linestyle="--")
-        where = (cut, 0.98 - 0.11 * (n % 3))
+        where = (cut, 0.98 - 0.11 * n)
         axes.annotate(f" keep {keep:g}", where, xycoords=("data", "axes fraction"), fontsize=8.5, va="top", color=INK)
     axes.set(xlabel=label, ylabel="samples (log)")
     finish(axes)
