@@ -1,7 +1,7 @@
 """AR-CDNet's gates on simulated and real pairs, three seeds each, beside rivals and controls; tiles of a trained network.
 
 The experiments and the gates are in benchmarks/arcdnet_acceptance.py. CPU time of one thread: four minutes a seed for the
-simulated tiles with all rivals, about a minute and a half for LEVIR-CD and for the halves. With WORKBENCH_NUMBERS set to a folder, numbers
+simulated tiles with all rivals, half a minute for LEVIR-CD, a minute for the halves. With WORKBENCH_NUMBERS set to a folder, numbers
 are kept there and used again.
 """
 
@@ -23,11 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * 3600)]
 SEEDS = (0, 1, 2)
 # gates that are missed here, with what was measured; docs/methods/arcdnet.md tells them, and no other one may be missed
 MISSED: dict[str, tuple[str, ...]] = {
-    "levir": (
-        "G1 AUROC(U, error), mean of seeds",  # 0.586
-        "G1 AUROC(U, error), worst seed",  # 0.511
-        "G1 AUROC of a branch with shuffled targets",  # 0.555
-    ),
+    "levir": ("G1 AUROC of a branch with shuffled targets",),  # 0.428
 }
 
 
@@ -59,7 +55,7 @@ def test_wrong_labels_in_one_half_raise_the_uncertainty_there():
 
 def test_tiles_of_a_trained_network_are_the_whole_image():
     town = simulate(size=640, seed=5).compute()
-    outcome = drain(run(town, Config(steps=60, rivals=(), controls=False)))
+    outcome = drain(run(town, Config(steps=150, rivals=(), controls=False)))
     network = ARCDNet(3, Config())
     network.load_state_dict(outcome.weights["arcdnet"])
     trained = Trained(network.eval(), Config())
