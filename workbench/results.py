@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.add_argument("--recipes", type=Path, default=Path("recipes"))
     asked.add_argument("--pages", type=Path, default=Path("docs/results"))
     asked.add_argument("--root", type=Path, default=Path(RUNS) / "results", help="folder of the sweeps")
-    given = asked.parse_args(arguments)
+    given = asked.parse_intermixed_args(arguments)  # names may come after options
     wrong = []
     try:
         for name in given.names or names(given.recipes, given.pages):

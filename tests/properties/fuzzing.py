@@ -16,6 +16,7 @@ import numpy as np
 from workbench.data.readers import open_file
 from workbench.errors import InputError
 
+CASES = int(os.environ.get("WORKBENCH_FUZZ", 0))  # spoiled files of each layout; 0: as many as take a second or two
 SECONDS = 10  # of computing for one spoiled file; a good one takes milliseconds
 MEMORY = 2**30  # bytes beyond what the process has; the good files hold some kB
 NASTY = (

@@ -64,6 +64,8 @@ def test_what_the_recipe_gives_is_green(places: tuple[Path, Path, Path], capsys:
     options = ["--recipes", str(places[0]), "--pages", str(places[1]), "--root", str(places[2])]
     assert main(["check", *options]) == 0
     assert "squares: as committed" in capsys.readouterr().out
+    assert main(["check", *options, "--jobs", "1", "squares"]) == 0  # as the Makefile calls it with RECIPES=squares
+    assert capsys.readouterr().out.count("as committed") == 1
 
 
 def altered(places: tuple[Path, Path, Path], file: str, old: str, new: str) -> list[str]:
