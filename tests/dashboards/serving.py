@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench import runs
+
 
 @dataclass(frozen=True)
 class Served:
@@ -78,3 +80,6 @@ def served(folder: Path, name: str = "anomaly", patience: float = 120) -> Iterat
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(20)
+        for run, about in runs.iter_status(folder / "runs"):  # where a test failed, what it began outlives the server
+            if about["status"] not in runs.FINAL:
+                runs.request(run, "stop")
