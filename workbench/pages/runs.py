@@ -7,12 +7,10 @@ Everything is read from the folders, so a run started from a terminal, a noteboo
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pandas as pd
 import panel as pn
@@ -22,13 +20,13 @@ import param
 from workbench import execution
 from workbench.collection import STATUSES, Entry, compared, entries, headline, select
 from workbench.errors import InputError
+from workbench.pages.address import Addressed
 from workbench.pages.replaying import Replay
 from workbench.pages.session import THEME, WIDE, forget, has_loop
 from workbench.views.card import explain, html, problem, say
 from workbench.views.lines import Lines
 from workbench.views.plots import PICKS, held
 
-ADDRESS = ("method", "scene", "status", "where", "inside", "columns", "picked", "tab")
 ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)")
 MOST = len(PICKS)  # runs that can be compared: one colour each
 ANY = "any"
@@ -44,11 +42,14 @@ TICKED = """
 CHOOSE = "Tick one run or more in the table; two or more can be compared."
 
 
-class Runs(pn.viewable.Viewer):
+class Runs(Addressed):
     """One visitor's page of the runs under `root`. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
     Its state is a handful of parameters, which its address holds.
     """
+
+    ADDRESS = ("method", "scene", "status", "where", "inside", "columns", "picked", "tab")
+    SAFE = ",;|/>=<"
 
     method = param.String("", doc="only runs of this method")
     scene = param.String("", doc="only runs on this scene")
@@ -65,16 +66,13 @@ class Runs(pn.viewable.Viewer):
         self.entries: list[Entry] = []
         self.shown: list[Entry] = []
         self._all: dict[str, Entry] = {}
-        self._location = pn.state.location
         self._page: pmui.Page | None = None
         self._filling = False
-        self._read_address()
+        self.read_address()
         self._lay_out()
         self.refresh()
         self.timer = pn.state.add_periodic_callback(self.poll, period=1000, start=has_loop())
-        if self._location:
-            self.param.watch(self._write_address, list(ADDRESS))
-            pn.state.onload(self._write_address)
+        self.keep_address()
         if pn.state.curdoc and pn.state.curdoc.session_context:
             pn.state.on_session_destroyed(lambda _: self.close())
 
@@ -163,20 +161,6 @@ class Runs(pn.viewable.Viewer):
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
-
-    # --- address ----------------------------------------------------------------------------------------------------
-
-    def _read_address(self) -> None:
-        for name, text in (self._location.query_params if self._location else {}).items():
-            if name in ADDRESS:
-                kind = type(self.param[name].default)
-                with contextlib.suppress(ValueError, TypeError):
-                    self.param.update(**{name: str(text) == "True" if kind is bool else kind(text)})
-
-    def _write_address(self, *_: Any) -> None:
-        other = {n: v for n, v in self._location.query_params.items() if n not in ADDRESS}
-        now = other | {n: getattr(self, n) for n in ADDRESS if getattr(self, n) != self.param[n].default}
-        self._location.search = "?" + urlencode(now, safe=",;|/>=<") if now else ""
 
     # --- the table --------------------------------------------------------------------------------------------------
 

@@ -8,13 +8,11 @@ in under the lock of the page's document.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlencode
 
 import panel as pn
 import panel_material_ui as pmui
@@ -24,6 +22,7 @@ import xarray as xr
 from workbench import execution
 from workbench.data.catalog import entries, open_scene
 from workbench.errors import InputError
+from workbench.pages.address import Addressed
 from workbench.pages.shelf import Shelf, ready
 from workbench.scene import fingerprint
 from workbench.views.card import badge, explain, html, problem, say
@@ -40,7 +39,7 @@ THEME = {
 }
 
 
-class Session(pn.viewable.Viewer):
+class Session(Addressed):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
     A page of its own says what stands in the texts below, what its tabs hold (`build`), what scenes it can show (`offers`,
@@ -79,15 +78,12 @@ class Session(pn.viewable.Viewer):
         self._mark = ""
         self._given: xr.Dataset | None = None
         self._doc = pn.state.curdoc
-        self._location = pn.state.location
         self._closed = False
         self._page: pmui.Page | None = None
-        self._read_address()
+        self.read_address()
         self._lay_out()
         self.timer = pn.state.add_periodic_callback(self.poll, period=250, start=False)
-        if self._location:
-            self.param.watch(self._write_address, list(self.ADDRESS))
-            pn.state.onload(self._write_address)  # what is written before the page has loaded is lost
+        self.keep_address()
         if self._served:
             pn.state.on_session_destroyed(lambda _: self.close())
         if isinstance(scene, xr.Dataset):
@@ -191,22 +187,6 @@ class Session(pn.viewable.Viewer):
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
-
-    # --- address ----------------------------------------------------------------------------------------------------
-
-    def _read_address(self) -> None:
-        """Take over the state in the page's address; what makes no sense there is left out."""
-        for name, text in (self._location.query_params if self._location else {}).items():
-            if name in self.ADDRESS:
-                kind = type(self.param[name].default)
-                with contextlib.suppress(ValueError, TypeError):
-                    self.param.update(**{name: str(text) == "True" if kind is bool else kind(text)})
-
-    def _write_address(self, *_: Any) -> None:
-        """Put what differs from the defaults into the page's address."""
-        other = {n: v for n, v in self._location.query_params.items() if n not in self.ADDRESS}  # such as theme=dark
-        now = other | {n: getattr(self, n) for n in self.ADDRESS if getattr(self, n) != self.param[n].default}
-        self._location.search = "?" + urlencode(now, safe=",;|/") if now else ""
 
     # --- opening ----------------------------------------------------------------------------------------------------
 

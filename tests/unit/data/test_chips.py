@@ -12,6 +12,7 @@ import xarray as xr
 import yaml
 from PIL import Image
 
+from tests.unit.data.conftest import paint
 from workbench.data import chips
 from workbench.data.chips import (
     Chips,
@@ -22,22 +23,6 @@ from workbench.data.chips import (
 )
 from workbench.errors import InputError
 from workbench.resources import folder
-
-
-def paint(path: Path, value: int, size=(5, 4), mode="RGB") -> Path:
-    """One image of a single value; size is width, height."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, (value, 0, 255 - value) if mode == "RGB" else value).save(path)
-    return path
-
-
-@pytest.fixture
-def collection(tmp_path) -> Path:
-    root = tmp_path / "set"
-    for i, (split, name) in enumerate([("train", "river"), ("train", "forest"), ("test", "river"), ("test", "forest")]):
-        for j in range(2):
-            paint(root / split / name / f"{j}.png", 10 * i + j)
-    return root
 
 
 def pack(root: Path, to: Path) -> Path:

@@ -7,27 +7,13 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from PIL import Image
 
+from tests.unit.data.conftest import paint
 from workbench.data.catalog import open_scene
 from workbench.data.chips import open_chips
 from workbench.data.coresets import open_coreset, subset, write_coreset, write_index, wrong_labels
 from workbench.errors import InputError
 from workbench.scene import fingerprint
-
-
-def paint(path: Path, value: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (5, 4), (value, 0, 255 - value)).save(path)
-
-
-@pytest.fixture
-def collection(tmp_path) -> Path:
-    root = tmp_path / "set"
-    for i, (split, name) in enumerate([("train", "river"), ("train", "forest"), ("test", "river"), ("test", "forest")]):
-        for j in range(2):
-            paint(root / split / name / f"{j}.png", 10 * i + j)
-    return root
 
 
 def opened(path, *, truth=None, keys=None):
