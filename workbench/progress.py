@@ -36,6 +36,9 @@ def _lines() -> Any:
                 self._said = now
                 self._line()
 
+        def clear(self, nolock: bool = False) -> None:
+            """Nothing: what stands in a log stays there. `write` asks for it."""
+
         def close(self) -> None:
             if not self.disable:
                 self._line()

@@ -246,6 +246,8 @@ def test_the_index_list_tells_what_is_kept(page, result):
     assert len(table) == result.sizes["sample"]
     assert table["kept"].sum() == budget(len(table), 0.2)
     assert table.loc[table["kept"], "score"].min() >= table.loc[~table["kept"], "score"].max()
+    parquet = pytest.importorskip("fastparquet").ParquetFile(opened.choosing.table(".parquet")).to_pandas()
+    assert parquet["kept"].tolist() == table["kept"].tolist()
 
 
 def test_the_coreset_file_opens_as_data_and_can_be_trained_on(page, result, root):

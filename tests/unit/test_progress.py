@@ -38,6 +38,16 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(said.splitlines()) >= 50
 
 
+def test_what_is_said_beside_it_leaves_a_log_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    to = io.StringIO()
+    monkeypatch.setattr("sys.stderr", to)
+    with progress_bar(desc="work", total=2) as bar:
+        bar.update(1)
+        bar.write("one has failed", file=to)
+    assert "\r" not in to.getvalue()
+    assert to.getvalue().splitlines()[1] == "one has failed"
+
+
 def test_a_terminal_gets_a_bar_that_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     said = count(Terminal(), monkeypatch)
     assert said.count("\r") > 10

@@ -1,7 +1,7 @@
 """Coresets: the chosen part of the samples of a data set, as a table, and as a file that opens like the data it is of.
 
-    write_index("kept.csv", result)                     # a line for every training sample
-    write_coreset("kept.yml", "digits", result)         # open_scene("kept.yml"), workbench run tdds kept.yml
+    write_index("kept.csv", result)                                  # of a run of tdds: a line for every training sample
+    write_coreset("kept.yml", "digits", fingerprint, result["kept"])   # open_scene("kept.yml"), workbench run tdds kept.yml
 
 Samples are chips with `label (sample)`, or labelled pixels of a scene with `truth (y, x)`, named "row,column".
 """

@@ -262,12 +262,12 @@ class Choose:
     def write(self, path: Path) -> Path:
         """Write the choice as a coreset file, which opens like any data and is trained on at once."""
         page, result = self.page, self.page.result
-        of, truth = (_absolute(name) if name else None for name in (page.reference(), page.truth))
+        of, truth = _absolute(page.reference()), _absolute(page.truth) if page.truth else None
         named = f"{page.selector} (T={self.T})" if page.selector == "tdds" else page.selector
         kept = self.choices()[page.selector]
         test, mark = result["test_sample"].values, result.attrs["scene_fingerprint"]
         opened = {"truth": truth, "keys": page.help["keys"], "wrong": wrong_labels(result)}
-        return write_coreset(path, of or "", mark, kept, test, named, **opened)
+        return write_coreset(path, of, mark, kept, test, named, **opened)
 
     def entry(self) -> io.BytesIO:
         with tempfile.TemporaryDirectory() as folder:
