@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 
 from workbench import runs
-from workbench.collection import compared, entries, find, select
-from workbench.crate import pack, unpack
 from workbench.data.catalog import open_scene
 from workbench.event import drain
 from workbench.execution import resume
-from workbench.exporting import write_comparison, write_page
-from workbench.live import Live
-from workbench.rerunning import rerun
+from workbench.reports.export import write_comparison, write_page
+from workbench.reports.rerun import rerun
+from workbench.reports.sweep import read_table
+from workbench.runs.collection import compared, entries, find, select
+from workbench.runs.crate import pack, unpack
+from workbench.runs.watch import Live
 from workbench.scene import fingerprint
-from workbench.sweeps import read_table
 
 KEPT = Path(__file__).parents[1] / "old_runs"
 TEXT = {".json", ".jsonl", ".html", ".ipynb", ".txt", ".csv", ".yml"}
