@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 import xarray as xr
 
-from workbench import runs
 from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.views.card import explain
@@ -158,7 +157,10 @@ class Train:
             else:
                 label = f"training step {step:,}" if step else "before training (untrained network)"
                 notes = [f"AUC {said['auc']:.4f}"] if "auc" in said else []
-            self._stills[step] = Still(step, label, " &middot; ".join(notes), lambda: runs.Tail(live.folder).arrays(line))
+            shown = live.arrays(step)
+            self._stills[step] = Still(
+                step, label, " &middot; ".join(notes), lambda: shown.read("quiet", "background", "score")
+            )
         return self._stills[step]
 
     def _moved(self, name: str, index: int) -> None:

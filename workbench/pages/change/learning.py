@@ -138,10 +138,8 @@ class Learning:
         if not self._fixed:
             self._begin(live)
         step = steps[min(self.stepper.at, len(steps) - 1)]
-        change = live.frame("change", step)
-        if change is None:
-            return
-        u, target = (live.frame(n, step) if step in live.frames.get(n, []) else None for n in ("uncertainty", "target"))
+        arrays = live.arrays(step).read("change", "uncertainty", "target")
+        change, u, target = arrays["change"], arrays.get("uncertainty"), arrays.get("target")
         truth = self._fixed["truth"].values if "truth" in self._fixed else None
         self.change.show(change.values)
         self.decisions.show(outcomes(change.values, truth))

@@ -17,7 +17,6 @@ import numpy as np
 import param
 import xarray as xr
 
-from workbench import runs
 from workbench.methods import load
 from workbench.pages.coresets.choosing import Choose
 from workbench.pages.coresets.measured import Measured
@@ -138,7 +137,7 @@ class Coresets(Session):
         """Scores of another epoch, or a step of a network trained on what was kept."""
         scored = [line for line in new if "p_label" in line.get("arrays", ())]
         for line in scored:
-            self.film.add(line["step"], runs.Tail(live.folder).arrays(line))
+            self.film.add(line["step"], live.arrays(line["step"]).read("p_label", "contribution", "score"))
         self.measured.curves(live.history)
         if scored:
             self.score.grown()

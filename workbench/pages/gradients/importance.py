@@ -137,7 +137,7 @@ class Importance:
         """Choose as many entries of the logged gradient by the other score."""
         page, count = self.page, int(kept.sum())
         name = page.indicator
-        scored = score(torch.from_numpy(gradient), "energy" if name == "tile" else name, page.p).numpy()
+        scored = score(torch.tensor(gradient), "energy" if name == "tile" else name, page.p).numpy()
         chosen = np.zeros(gradient.size, bool)
         if count:
             chosen[np.argpartition(-scored.ravel(), count - 1)[:count]] = True

@@ -75,7 +75,7 @@ class Gradients(Session):
         """The three tabs, and the controls of a run."""
         self.runner = Runner(self, "rsdgc", self, first=FIRST)
         self.runner.form.reset.label = "Defaults"
-        self.importance, self.budget, self.traffic = Importance(self, INVITATION), Budget(self), Traffic(self)
+        self.importance, self.budget, self.traffic = Importance(self, INVITATION), Budget(), Traffic()
         tabs = [("Gradient", self.importance.panel), ("Budget", self.budget.panel), ("Traffic", self.traffic.panel)]
         return tabs, [heading("Run"), *self.runner.controls, self.link]
 
