@@ -15,7 +15,7 @@ import xarray as xr
 from tests.dashboards.conftest import TINY
 from workbench import execution, runs
 from workbench.metrics.anomaly import at_threshold
-from workbench.views.plots import PICKS
+from workbench.views.looks import PICKS
 
 
 def test_importing_the_dashboard_does_nothing():

@@ -24,8 +24,9 @@ from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import error_auroc, risk_coverage
 from workbench.pages.change.findings import Findings
 from workbench.pages.change.page import Changes, told_apart
-from workbench.views.change import MEASURES, pictures
+from workbench.views.change import pictures
 from workbench.views.fields import OUTCOMES, Field, outcomes, tinted
+from workbench.views.looks import UNCERTAINTY
 from workbench.views.plots import Frame
 from workbench.views.swipe import Swipe
 
@@ -317,10 +318,10 @@ def test_answering_only_the_surest_is_counted_on_all_test_pixels(page, result):
     here = result["uncertainty"].sel(sample=opened.sample).values <= curve.threshold[at]
     grey = (opened.trust.mine.source.data["image"][0].view(np.uint8).reshape(32, 32, 4)[..., :3] == 128).all(-1)
     np.testing.assert_array_equal(grey, ~here)
-    assert opened.trust.curve.lines.data["name"] == [MEASURES["ours"][0], MEASURES["entropy"][0]]
+    assert opened.trust.curve.lines.data["name"] == [UNCERTAINTY["ours"].title, UNCERTAINTY["entropy"].title]
     opened.rival = "shuffled"
     opened.MADE._worker.submit(lambda: None).result()
-    assert MEASURES["shuffled"][0] in opened.trust.curve.lines.data["name"]
+    assert UNCERTAINTY["shuffled"].title in opened.trust.curve.lines.data["name"]
 
 
 def test_all_measures_are_in_the_table_with_their_numbers(page, result):

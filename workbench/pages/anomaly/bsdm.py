@@ -12,21 +12,18 @@ from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.views.card import explain
 from workbench.views.curves import Curves
+from workbench.views.looks import ANOMALY, BLUE, REFERENCES
 from workbench.views.steps import Steps, Still
 
 if TYPE_CHECKING:
     from workbench.pages.anomaly.page import Explorer
 
 FIRST = ("steps", "passes", "show_every", "seed")
-MEAN, CODE = "σ² (mean alone)", "σ²(1−code/C)"
-LEVELS = {
-    "untrained": ("#E69F00", "dashed"),
-    "RX": ("#8A8A8A", "solid"),
-    "ridge-RX": ("#3FA0E0", "dotted"),
-    "PCA-RX": ("#00A878", "dotdash"),
-}
-# scalar of a run -> the reference line that it is
-REFERENCES = {
+MEAN, CODE = REFERENCES["sigma2"].title, REFERENCES["sigma2_code"].title
+OWN, UNTRAINED = ANOMALY["bsdm"], ANOMALY["untrained"]
+LEVELS = {REFERENCES[n].title: (REFERENCES[n].colour, REFERENCES[n].dash) for n in ("untrained", "rx", "ridge-rx", "pca-rx")}
+# scalar of a run -> the plot and the reference line that it is
+SCALARS = {
     "sigma2": ("loss", MEAN),
     "sigma2_code": ("loss", CODE),
     "auc_untrained": ("auc", "untrained"),
@@ -50,12 +47,10 @@ class Train:
         self._newest = 0
         self.runner = Runner(page, "bsdm", self, first=FIRST)
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        references = {MEAN: ("#E69F00", "dashed"), CODE: ("#00A878", "dotted")}
-        self.loss = Curves(
-            "training step", "loss (mean squared error)", {"loss": "#3FA0E0"}, references, height=255, log=True
-        )
-        self.auc = Curves("training step", "AUC after K passes", {"BSDM": "#D9541E"}, LEVELS, height=255, dots=True)
-        lines, levels = {"trained": "#D9541E", "untrained": "#E69F00"}, {"RX": LEVELS["RX"]}
+        references = {one.title: (one.colour, one.dash) for one in (REFERENCES["sigma2"], REFERENCES["sigma2_code"])}
+        self.loss = Curves("training step", "loss (mean squared error)", {"loss": BLUE}, references, height=255, log=True)
+        self.auc = Curves("training step", "AUC after K passes", {"BSDM": OWN.colour}, LEVELS, height=255, dots=True)
+        lines, levels = {"trained": OWN.colour, "untrained": UNTRAINED.colour}, {"RX": LEVELS["RX"]}
         self.passes = Curves("passes k", "AUC after k passes", lines, levels, height=255, dots=True, dashed=("untrained",))
         self.steps = Steps(page.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
         self._no_truth = pn.pane.HTML(
@@ -112,7 +107,7 @@ class Train:
         history = live.history
         if "loss" in history:
             self.loss.set("loss", *history["loss"])
-        for scalar, (plot, level) in REFERENCES.items():
+        for scalar, (plot, level) in SCALARS.items():
             if scalar in history:
                 value = history[scalar][1][0]
                 getattr(self, plot).refer(level, value)

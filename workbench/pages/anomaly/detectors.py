@@ -18,21 +18,14 @@ from workbench.views.card import explain, explanation, html, problem, say
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.glimpse import FINEST, Part, rasterised
 from workbench.views.image import ImageView
+from workbench.views.looks import ANOMALY
 from workbench.views.maps import OWN, RANK, ScoreMap
 from workbench.views.plots import held
 
 if TYPE_CHECKING:
     from workbench.pages.anomaly.page import Explorer
 
-# detector -> (title, colour)
-DETECTORS: dict[str, tuple[str, str]] = {
-    "rx": ("RX", "#8A8A8A"),
-    "ridge-rx": ("ridge-RX", "#3FA0E0"),
-    "pca-rx": ("PCA-RX", "#00A878"),
-    "untrained": ("BSDM untrained", "#E69F00"),
-    "trained": ("BSDM trained", "#D9541E"),
-    "local-rx": ("local RX", "#CC79A7"),
-}
+DETECTORS = ("rx", "ridge-rx", "pca-rx", "untrained", "trained", "local-rx")
 FAST = ("rx", "ridge-rx", "pca-rx")  # computed by the page itself, within about a second
 RULE = (
     '<div style="font-size:12.5px;line-height:1.35;opacity:.85">Scores of different detectors have different units. <b>Rank</b> '
@@ -66,9 +59,9 @@ class Compare:
         self._f_tau: dict[str, float] = {}
         self._refitting = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        self.maps = {n: ScoreMap(page.frame, t, width=168, height=168) for n, (t, _) in DETECTORS.items()}
+        self.maps = {n: ScoreMap(page.frame, ANOMALY[n].title, width=168, height=168) for n in DETECTORS}
         self._waiting = {
-            n: explain(t, WAITING[n], height=206 if n not in BUTTONS else 160, width=234) for n, (t, _) in DETECTORS.items()
+            n: explain(ANOMALY[n].title, WAITING[n], height=206 if n not in BUTTONS else 160, width=234) for n in DETECTORS
         }
         self.buttons = {
             n: pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", margin=(2, 80))
@@ -88,7 +81,7 @@ class Compare:
         self.palettes = pmui.Select(
             label="Palette", options=["Cividis", "Viridis"], value="Cividis", size="small", width=110, margin=(4, 8)
         )
-        titles = {t: n for n, (t, _) in DETECTORS.items()}
+        titles = {ANOMALY[n].title: n for n in DETECTORS}
         self.chosen = pmui.RadioButtonGroup(
             options=titles, value=page.detector, size="small", width=736, margin=(6, 0, 2, 0)
         )
@@ -157,7 +150,7 @@ class Compare:
 
     def refuse(self, name: str) -> None:
         """Say why detector `name` cannot score this scene."""
-        self._waiting[name].object = explanation(DETECTORS[name][0], problem(self.page.refused[name]))
+        self._waiting[name].object = explanation(ANOMALY[name].title, problem(self.page.refused[name]))
 
     def put(self, name: str) -> None:
         """Show the map that has arrived for detector `name`."""
@@ -173,7 +166,7 @@ class Compare:
             self._curves.pop(name, None)
             self.maps[name].show(None)
             text = LARGE if self.page.large and name in FAST else WAITING[name]
-            self._waiting[name].object = explanation(DETECTORS[name][0], text)
+            self._waiting[name].object = explanation(ANOMALY[name].title, text)
             self._reveal(name, False)
         self._decide()
 
@@ -212,15 +205,15 @@ class Compare:
         page, truth = self.page, self.page.mask_of_truth
         if truth is None:
             if page.detector in page.scores:
-                self.histogram.show(page.scores[page.detector].values, DETECTORS[page.detector][0])
+                self.histogram.show(page.scores[page.detector].values, ANOMALY[page.detector].title)
         else:
             for name, score in page.scores.items():
                 if name not in self._curves:
                     curve = roc(score.values, truth)
-                    self._curves[name] = (*corners(curve.pf, curve.pd), DETECTORS[name][1])
+                    self._curves[name] = (*corners(curve.pf, curve.pd), ANOMALY[name].colour)
                     self._f_tau[name] = auc_f_tau(score.values, truth)
-            curves = {DETECTORS[n][0]: c for n, c in self._curves.items()}
-            self.roc.show(curves, DETECTORS[page.detector][0], int((truth == 0).sum()))
+            curves = {ANOMALY[n].title: c for n, c in self._curves.items()}
+            self.roc.show(curves, ANOMALY[page.detector].title, int((truth == 0).sum()))
         self.cut()
 
     def cut(self, *_: Any) -> None:
@@ -234,14 +227,14 @@ class Compare:
             self.cuts.label = f"Flag {_spelled(page.flag, page.data.sizes['y'] * page.data.sizes['x'])}"
             mask = page.flagged()
             self.overlay.flag(mask, grain=page.grain())
-            self.overlay.figure.title.text = f"Flagged by {DETECTORS[page.detector][0]}"
+            self.overlay.figure.title.text = f"Flagged by {ANOMALY[page.detector].title}"
             points, lines = {}, []
             for name in (n for n in DETECTORS if n in page.scores):
                 at = page.threshold(name)
                 line = {"name": name, "threshold": at, "flagged": int(page.flagged(name).sum())}
                 if truth is not None:
                     line |= {"f_tau": self._f_tau[name], **at_threshold(page.scores[name].values, truth, at)}
-                    points[DETECTORS[name][0]] = (line["pf"], line["pd"])
+                    points[ANOMALY[name].title] = (line["pf"], line["pd"])
                 lines.append(line)
             self.roc.operate(points)
             if page.detector in page.scores:
@@ -257,7 +250,7 @@ class Compare:
             folder = runs.new_folder(page.root, name, page.called)
             execution.launch(name, page.reference(), folder=folder, **page.help)
         except InputError as error:
-            self._waiting[name].object = explanation(DETECTORS[name][0], problem(str(error)))
+            self._waiting[name].object = explanation(ANOMALY[name].title, problem(str(error)))
             return
         self.launched[name], self.buttons[name].loading = Live(folder), True
         page.tick()
@@ -275,7 +268,7 @@ class Compare:
                 else:
                     self.page.put(name, result["score"], float(result["auc"]) if "auc" in result else None)
             else:
-                self._waiting[name].object = explanation(DETECTORS[name][0], problem(live.error or status))
+                self._waiting[name].object = explanation(ANOMALY[name].title, problem(live.error or status))
             del self.launched[name]
             self.buttons[name].loading = False
         return bool(self.launched)
@@ -324,7 +317,7 @@ def _verdict(lines: list[dict[str, Any]], chosen: str, aucs: Mapping[str, float]
     cell = '<td style="padding:2px 12px 2px 6px;white-space:nowrap">'
     body = ""
     for line in lines:
-        title, colour = DETECTORS[line["name"]]
+        title, colour = ANOMALY[line["name"]].title, ANOMALY[line["name"]].colour
         swatch = f'<span style="display:inline-block;width:11px;height:11px;border-radius:2px;background:{colour};margin-right:7px"></span>'
         cells = [swatch + say(title)]
         if truth is not None:

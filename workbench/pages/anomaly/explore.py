@@ -14,14 +14,15 @@ from workbench.views import save
 from workbench.views.card import explain, html, say
 from workbench.views.glimpse import Part, mean_and_spread
 from workbench.views.image import ImageView, coloured, composite, presets
-from workbench.views.plots import PICKS, held
+from workbench.views.looks import BLUE, GREEN, GREY, PICKS, RED
+from workbench.views.plots import held
 from workbench.views.spectra import Axis, SpectraView
 
 if TYPE_CHECKING:
     from workbench.pages.anomaly.page import Explorer
 
 QUIET = {"after 1 pass": "suppressed_first", "after K passes": "suppressed"}
-BAND_COLOURS = ("#E0404A", "#00A878", "#3FA0E0")
+BAND_COLOURS = (RED, GREEN, BLUE)
 
 
 class Explore:
@@ -148,7 +149,7 @@ class Explore:
             if page.look == "Band":
                 (values,), place, (like,) = self._bands(shown)
                 picture, title = coloured(values, page.palette, like=like), page.axis.name(page.band).capitalize()
-                self.spectra.mark_bands([page.band], ["#8A8A8A"])
+                self.spectra.mark_bands([page.band], [GREY])
             else:
                 values, place, like = self._bands(which)
                 at = " / ".join(f"{page.axis.at[b]:.0f}" for b in which)

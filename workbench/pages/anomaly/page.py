@@ -32,7 +32,8 @@ from workbench.scene import require
 from workbench.views.card import card, explain, heading, html, say
 from workbench.views.glimpse import Glimpse, Part
 from workbench.views.image import PALETTES
-from workbench.views.plots import PICKS, Frame
+from workbench.views.looks import ANOMALY, PICKS
+from workbench.views.plots import Frame
 from workbench.views.spectra import Axis
 
 TOO_LARGE = (
@@ -339,7 +340,7 @@ class Explorer(Session):
                 self.compare.choose()
 
     def title(self, name: str) -> str:
-        return DETECTORS[name][0]
+        return ANOMALY[name].title
 
     def _say_code(self) -> None:
         given = [repr(self.scene or self.called)]

@@ -17,7 +17,8 @@ from workbench.data.export import polygons, write_cog, write_polygons
 from workbench.errors import InputError
 from workbench.views import save
 from workbench.views.card import explain, heading, html, problem, say
-from workbench.views.change import DETECTORS, OURS
+from workbench.views.change import OURS
+from workbench.views.looks import CHANGE, RED, look
 from workbench.views.paper.change import maps_png
 from workbench.views.plots import held
 
@@ -93,7 +94,7 @@ class Export:
             if self.placed
             else "in pixels: the pair lies nowhere on Earth, as far as its files say"
         )
-        self.text.object = f"Map of <b>{say(DETECTORS[page.maps.shown][0])}</b>{which}, as chosen on the first tab; {place}."
+        self.text.object = f"Map of <b>{say(CHANGE[page.maps.shown].title)}</b>{which}, as chosen on the first tab; {place}."
 
     @property
     def placed(self) -> bool:
@@ -154,7 +155,7 @@ class Export:
             try:
                 write(path)
             except InputError as error:
-                self.said.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
+                self.said.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
                 raise
             return io.BytesIO(path.read_bytes())
 
@@ -166,13 +167,13 @@ class Export:
     def picture(self) -> io.BytesIO:
         """Both dates, reference, P, U and decisions in one figure."""
         page, u = self.page, self.map("uncertainty")
-        title = f"{page.called}{', ' + page.sample if page.samples else ''}: {DETECTORS[page.maps.shown][0]}"
+        title = f"{page.called}{', ' + page.sample if page.samples else ''}: {CHANGE[page.maps.shown].title}"
         return maps_png(page.pair(), self.map("change").values, None if u is None else u.values, title)
 
     def scores(self) -> io.StringIO:
         """Scores of everybody on test pixels, one row per rival."""
         rows = self.page.findings.table("scores", "rival")
-        columns: dict[str, Any] = {"rival": [DETECTORS.get(n, (n, ""))[0] for n, _ in rows]}
+        columns: dict[str, Any] = {"rival": [look(n, CHANGE).title for n, _ in rows]}
         columns |= {c: [numbers[c] for _, numbers in rows] for c in rows[0][1]}
         return save.spectra_csv(columns)
 

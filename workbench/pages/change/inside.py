@@ -14,6 +14,7 @@ from workbench.errors import InputError
 from workbench.methods.arcdnet import exchange_gap, inspect, load_network
 from workbench.views.card import explain, html, problem
 from workbench.views.fields import Field
+from workbench.views.looks import RED
 from workbench.views.plots import Frame, held
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Inside:
         try:
             maps = future.result()
         except InputError as error:
-            self.text.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
+            self.text.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
             return
         self.frame.fit(maps.sizes["y"], maps.sizes["x"])
         self.first.show(maps["mask"].sel(level=2).values)

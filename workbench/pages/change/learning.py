@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,30 +11,31 @@ import xarray as xr
 
 from workbench.runs.watch import Live
 from workbench.views.card import explain, html, say
-from workbench.views.change import DETECTORS, pictures
+from workbench.views.change import pictures
 from workbench.views.curves import Curves
 from workbench.views.fields import Decisions, Field, outcomes, swatches
 from workbench.views.image import ImageView
-from workbench.views.plots import GREY, Frame
+from workbench.views.looks import CHANGE, GREY, PARTS, REFERENCES, UNCERTAINTY, Look
+from workbench.views.plots import Frame
 from workbench.views.stepper import Stepper
 
 if TYPE_CHECKING:
     from workbench.pages.change.page import Changes
 
 SIDE = 156
-SIDES = {f"loss_side_{k}": (f"side map {k}", c) for k, c in ((2, "#00A878"), (3, "#3FA0E0"), (4, "#8F6FCF"), (5, "#CC79A7"))}
 LOSSES = {
-    "loss_change": ("final map", "#D9541E"),
-    **SIDES,
-    "loss_uncertainty": ("uncertainty", "#E69F00"),
-    "floor": ("its entropy floor", GREY),
+    "loss_change": PARTS["final"],
+    **{f"loss_side_{k}": PARTS[f"side_{k}"] for k in (2, 3, 4, 5)},
+    "loss_uncertainty": PARTS["uncertainty"],
+    "floor": PARTS["floor"],
 }
 SURE = {
-    "val_error_auroc": ("AUROC of U", "#D9541E"), "val_error_auroc_entropy": ("AUROC of entropy", "#3FA0E0"),
-}  # fmt: skip
-MEANS = {"val_mean_uncertainty": ("mean U", "#D9541E"), "val_mean_error": ("mean |y − P|", GREY)}
-RIVALS = [n for n in DETECTORS if n.startswith("fc_")]
-F1 = {"val_f1": ("AR-CDNet", DETECTORS["ours"][1])} | {f"val_f1_{n}": DETECTORS[n] for n in RIVALS}
+    "val_error_auroc": Look("AUROC of U", UNCERTAINTY["ours"].colour),
+    "val_error_auroc_entropy": Look("AUROC of entropy", UNCERTAINTY["entropy"].colour),
+}
+MEANS = {"val_mean_uncertainty": Look("mean U", UNCERTAINTY["ours"].colour), "val_mean_error": Look("mean |y − P|", GREY)}
+F1 = {"val_f1": CHANGE["ours"]} | {f"val_f1_{n}": one for n, one in CHANGE.items() if n.startswith("fc_")}
+CHANCE = REFERENCES["chance"]
 FLOOR = (
     "Loss of the uncertainty cannot fall below its <b>entropy floor</b>: the target |y − P| is no 0 or 1, and even the perfect "
     "answer costs its entropy. The distance to the floor is what is left to learn."
@@ -58,13 +60,11 @@ class Learning:
         self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty", bar=False, **small)
         self.target = Field(self.frame, "Error |y − P|", palette="uncertainty", **small)
         shown = (self.before, self.after, self.change, self.decisions, self.uncertainty, self.target)
-        self.losses = Curves(
-            "step", "loss (log)", dict(LOSSES.values()), height=230, log=True, dashed=("its entropy floor",)
-        )
-        self.f1 = Curves("step", "F1, validation", dict(F1.values()), height=230)
+        self.losses = Curves("step", "loss (log)", _colours(LOSSES), height=230, log=True, dashed=(PARTS["floor"].title,))
+        self.f1 = Curves("step", "F1, validation", _colours(F1), height=230)
         self.sure = Curves(
-            "step", "validation", dict((*SURE.values(), *MEANS.values())), {"chance": (GREY, "dotted")}, height=230,
-            dashed=tuple(n for n, _ in MEANS.values()),
+            "step", "validation", _colours(SURE | MEANS), {CHANCE.title: (CHANCE.colour, CHANCE.dash)}, height=230,
+            dashed=tuple(one.title for one in MEANS.values()),
         )  # fmt: skip
         self._watch = pn.Column(
             pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
@@ -174,14 +174,19 @@ class Learning:
         """Everything that is counted, against the step; rivals begin at step 0, too."""
         total = int(self.page.runner.config.get("steps") or 0)
         for plot, names in ((self.losses, LOSSES), (self.f1, F1), (self.sure, SURE | MEANS)):
-            for key, (name, _) in names.items():
+            for key, one in names.items():
                 steps, values = live.history.get(key, ([], []))
                 if steps:
                     at = np.asarray(steps)
                     if total and key.startswith("val_f1_"):
                         at = (at - 1) % total + 1
                     step = max(1, len(at) // 1500)
-                    plot.set(name, at[::step] if step > 1 else at, np.asarray(values)[::step] if step > 1 else values)
+                    plot.set(one.title, at[::step] if step > 1 else at, np.asarray(values)[::step] if step > 1 else values)
         self.sure.refer(
-            "chance", 0.5 if "val_error_auroc" in live.history or "val_error_auroc_entropy" in live.history else None
+            CHANCE.title, 0.5 if "val_error_auroc" in live.history or "val_error_auroc_entropy" in live.history else None
         )
+
+
+def _colours(looks: Mapping[str, Look]) -> dict[str, str]:
+    """Title -> colour."""
+    return {one.title: one.colour for one in looks.values()}

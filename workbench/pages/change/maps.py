@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import panel as pn
@@ -14,9 +14,10 @@ from workbench.errors import InputError
 from workbench.metrics.change import confusion
 from workbench.pages.change.findings import cell
 from workbench.views.card import explain, html, problem, say
-from workbench.views.change import DETECTORS, OURS, pictures, step_of
+from workbench.views.change import OURS, pictures, step_of
 from workbench.views.fields import Decisions, Field, outcomes, swatches, tinted
-from workbench.views.plots import TRUTH, Frame, held
+from workbench.views.looks import CHANGE, TRUTH, look, rgb
+from workbench.views.plots import Frame, held
 from workbench.views.swipe import Swipe
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Maps:
             self.samples.visible = bool(page.samples)
             offered = list(found.detectors) if found is not None else []
             offered += [n for n in self._classical() if n not in offered]
-            self.detectors.options = {DETECTORS[n][0]: n for n in offered} or {"": ""}
+            self.detectors.options = {CHANGE[n].title: n for n in offered} or {"": ""}
             self.detectors.visible = len(offered) > 1
         finally:
             self._choosing = False
@@ -177,7 +178,7 @@ class Maps:
     def _fill(self) -> None:
         page, found = self.page, self.page.findings
         p, truth = self.probability(), page.truth_of()
-        name = DETECTORS[self.shown][0] if self.shown else ""
+        name = CHANGE[self.shown].title if self.shown else ""
         u = found.map("uncertainty", OURS, page.sample) if found is not None and self.shown == OURS else None
         self.change.show(p, f"Change P, {name}" if p is not None else None)
         self.uncertainty.show(u.values if u is not None else None)
@@ -207,7 +208,7 @@ class Maps:
             colours = outcomes(p, truth)
             over = np.dstack([colours, np.where(colours.any(-1) & (colours != 128).any(-1), 255, 0).astype(np.uint8)])
         elif page.overlay == "Reference" and truth is not None:
-            tint = [int(TRUTH[i : i + 2], 16) for i in (1, 3, 5)]
+            tint = rgb(TRUTH)
             over = np.dstack([np.full((*truth.shape, 3), tint, np.uint8), np.where(truth > 0, 110, 0).astype(np.uint8)])
         self.swipe.lay(over, self.opacity.value)
 
@@ -241,7 +242,7 @@ class Maps:
         )
         body = "".join(
             f'<tr style="font-weight:{700 if numbers["f1"] == best else 400}"><td style="padding:1px 14px 1px 0">'
-            f'<span style="color:{_look(n)[1]}">■</span> {say(_look(n)[0])}</td>'
+            f'<span style="color:{look(n, CHANGE).colour}">■</span> {say(look(n, CHANGE).title)}</td>'
             + "".join(f'<td style="text-align:right;padding:1px 14px">{cell(numbers.get(c))}</td>' for c in COLUMNS)
             + "</tr>"
             for n, numbers in rows
@@ -251,7 +252,3 @@ class Maps:
             f'<b>On test pixels</b> ({of}; one pooled table of right and wrong each)<table style="border-collapse:collapse;'
             f'margin-top:4px"><tr><th></th>{head}</tr>{body}</table>'
         )
-
-
-def _look(name: str) -> tuple[str, Any]:
-    return DETECTORS.get(name, (name, "#8A8A8A"))

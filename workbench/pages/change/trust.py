@@ -12,10 +12,11 @@ import panel_material_ui as pmui
 from workbench.pages.change.findings import Findings, Judged, cell
 from workbench.views import save
 from workbench.views.card import explain, html, say
-from workbench.views.change import MEASURES, OURS
+from workbench.views.change import OURS
 from workbench.views.fields import Decisions, outcomes, swatches
 from workbench.views.lines import Lines
-from workbench.views.plots import GREY, Frame, held
+from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, look
+from workbench.views.plots import Frame, held
 
 if TYPE_CHECKING:
     from workbench.pages.change.page import Changes
@@ -112,7 +113,7 @@ class Trust:
         self._choosing = True
         try:
             others = [n for n in found.measures if n != self.first]
-            self.rivals.options = {MEASURES[n][0]: n for n in others} or {"": ""}
+            self.rivals.options = {UNCERTAINTY[n].title: n for n in others} or {"": ""}
             if self.page.rival in others:
                 self.rivals.value = self.page.rival
         finally:
@@ -173,29 +174,33 @@ class Trust:
             p = found.map("change", found.probability(name), page.sample)
             u = found.map("uncertainty", name, page.sample)
             if p is None or u is None:
-                view.show(None, f"{MEASURES[name][0]}: not a test pair")
+                view.show(None, f"{UNCERTAINTY[name].title}: not a test pair")
                 continue
             if self.frame.shape != p.shape:
                 self.frame.fit(*p.shape)
             left = u.values <= point.threshold[at]
             known = np.isfinite(p.values)
-            view.show(outcomes(p.values, truth, left), f"{MEASURES[name][0]}: {100 * left[known].mean():.0f} % left here")
+            view.show(
+                outcomes(p.values, truth, left), f"{UNCERTAINTY[name].title}: {100 * left[known].mean():.0f} % left here"
+            )
         self._tell(judged)
 
     def _curves(self, judged: dict[str, Judged]) -> None:
-        ordered = [n for n in MEASURES if n in judged]
-        self.curve.show([(MEASURES[n][0], MEASURES[n][1], judged[n].coverage, judged[n].risk) for n in ordered])
+        ordered = [n for n in UNCERTAINTY if n in judged]
+        self.curve.show([(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].coverage, judged[n].risk) for n in ordered])
         self.curve.cursor(self.page.answered)
         top = max([float(np.nanmax([*j.believed, *j.seen])) for j in judged.values() if len(j.believed)] or [1.0])
-        line = [("as unsure as wrong", GREY, [0, top], [0, top])]
-        self.bins.show(line + [(MEASURES[n][0], MEASURES[n][1], judged[n].believed, judged[n].seen) for n in ordered])
+        line = [(REFERENCES["equal"].title, REFERENCES["equal"].colour, [0, top], [0, top])]
+        self.bins.show(
+            line + [(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].believed, judged[n].seen) for n in ordered]
+        )
         if (mine := judged.get(self.first)) is not None:
             middle = (mine.edges[1:] + mine.edges[:-1]) / 2
-            name = MEASURES[self.first][0]
+            name = UNCERTAINTY[self.first].title
             self.spread.show(
                 [
-                    (f"right pixels, {name}", "#3FA0E0", middle, mine.right),
-                    (f"wrong pixels, {name}", "#D9541E", middle, mine.wrong),
+                    (f"right pixels, {name}", STATES["right"].colour, middle, mine.right),
+                    (f"wrong pixels, {name}", STATES["wrong"].colour, middle, mine.wrong),
                 ]
             )
             self.spread.cursor(float(mine.threshold[mine.at(self.page.answered)]))
@@ -209,7 +214,7 @@ class Trust:
         rows = []
         for name, j in judged.items():
             at = j.at(share)
-            rows.append((f"surest {100 * share:.0f} %, {MEASURES[name][0]}", j, at, f"≤ {j.threshold[at]:.4f}"))
+            rows.append((f"surest {100 * share:.0f} %, {UNCERTAINTY[name].title}", j, at, f"≤ {j.threshold[at]:.4f}"))
         one = next(iter(judged.values()))
         rows.insert(0, ("all test pixels", one, len(one.coverage) - 1, ""))
         head = "".join(
@@ -259,15 +264,13 @@ class Trust:
         )
         body = ""
         for name, numbers in rows:
-            title, colour = MEASURES.get(name, (name, GREY))
+            one = look(name, UNCERTAINTY)
             cells = "".join(
                 f'<td style="text-align:right;padding:1px 12px;font-weight:{700 if best.get(q) == numbers[q] else 400}">'
                 f"{cell(numbers[q], 4 if q == 'aurc' else 3)}</td>"
                 for q in shown
             )
-            body += (
-                f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{colour}">■</span> {say(title)}</td>{cells}</tr>'
-            )
+            body += f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{one.colour}">■</span> {say(one.title)}</td>{cells}</tr>'
         self.table.object = (
             "<b>All measures on test pixels</b>, each against the errors of its own change map; best in bold "
             '<span style="opacity:.75">(AUROC high; AURC and ECE low; entropy is in bits, so its ECE says little)</span>'

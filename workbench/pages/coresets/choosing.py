@@ -20,10 +20,11 @@ from workbench.errors import InputError
 from workbench.methods.tdds import RIVALS, Config, length_of
 from workbench.views import save
 from workbench.views.card import explain, html, problem, say
-from workbench.views.coresets import KEPT, SELECTORS, ClassBars, Cumulative, Overlap
+from workbench.views.coresets import ClassBars, Cumulative, Overlap
 from workbench.views.decide import HistogramView
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
+from workbench.views.looks import RED, SELECTORS, STATES, rgb
 from workbench.views.plots import Frame, held
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Choose:
         self.length = pmui.IntSlider(
             label="T, epochs the score reads", start=3, end=30, value=10, sizing_mode="stretch_width", margin=(4, 14)
         )
-        titles = {printed: name for name, (printed, _) in SELECTORS.items()}
+        titles = {one.title: name for name, one in SELECTORS.items()}
         self.selector = pmui.Select(label="Selector", options=titles, value="tdds", size="small", width=170, margin=(4, 8))
         self.balanced = pmui.Switch(label="By class", value=page.balanced, margin=(14, 8))
         self.readout = html(margin=(4, 8))
@@ -88,7 +89,7 @@ class Choose:
                 ),
                 pn.Column(
                     pn.Row(self.show_what, margin=0),
-                    html(f'<b style="color:{KEPT}">Kept</b>', margin=(2, 8, 0, 8)),
+                    html(f'<b style="color:{STATES["kept"].colour}">Kept</b>', margin=(2, 8, 0, 8)),
                     self.kept.panel,
                     html("<b>Dropped</b>", margin=(2, 8, 0, 8)),
                     self.dropped.panel,
@@ -181,11 +182,11 @@ class Choose:
         self.bars.show(names, total, counts)
         score = self.score()
         finite = np.where(np.isfinite(score), score, np.nan)
-        self.histogram.show(finite, SELECTORS[page.selector][0])
+        self.histogram.show(finite, SELECTORS[page.selector].title)
         self.histogram.mark(float(np.nanmin(np.where(kept, finite, np.nan))) if np.isfinite(finite[kept]).any() else 0.0)
         told = {"tdds": result["score_by_T"].sel(T=self.T).values.astype(float), page.selector: score}
         self.cumulative.show(told, page.keep)
-        self.overlap.show([SELECTORS[str(n)][0] for n in choices.data_vars], jaccard(choices).values)
+        self.overlap.show([SELECTORS[str(n)].title for n in choices.data_vars], jaccard(choices).values)
         self.readout.object = self._said(kept, counts, names, score)
         self._galleries(kept, score)
         if self._map.visible:
@@ -210,7 +211,7 @@ class Choose:
             parts.append(f"wrong labels {100 * flipped[kept].mean():.1f} % of the kept, {100 * flipped.mean():.1f} % of all")
         text = " &ensp; ".join(parts)
         if lost:
-            text += f' &ensp; <b style="color:#E0404A">no sample of {say(", ".join(lost[:6]))} is left</b>; switch <i>By class</i> on'
+            text += f' &ensp; <b style="color:{RED}">no sample of {say(", ".join(lost[:6]))} is left</b>; switch <i>By class</i> on'
         if self.page.selector in ("random", "random_balanced", "ccs"):
             text += " &ensp; <i>drawn by lot with the run's seed</i>"
         return text
@@ -237,7 +238,9 @@ class Choose:
         assert ground is not None
         canvas = (0.45 * ground.astype(float) + 0.55 * 128).astype(np.uint8)
         rows, columns = place.T
-        canvas[rows, columns] = np.where(kept[:, None], np.array([217, 84, 30]), np.array([63, 160, 224])).astype(np.uint8)
+        canvas[rows, columns] = np.where(
+            kept[:, None], *(rgb(STATES[n].colour) for n in ("kept", "dropped on a scene"))
+        ).astype(np.uint8)
         self.ground.show(canvas)
 
     # --- taking it away ---------------------------------------------------------------------------------------------
@@ -283,7 +286,7 @@ class Choose:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.write(path)
         except (InputError, OSError) as error:
-            self.said.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
+            self.said.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
             return
         page.open(str(path))
 

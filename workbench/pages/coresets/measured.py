@@ -11,14 +11,14 @@ import panel as pn
 
 from workbench import runs
 from workbench.views.card import explain, html, say
-from workbench.views.coresets import SELECTORS, Accuracy
+from workbench.views.coresets import Accuracy
 from workbench.views.curves import Curves
-from workbench.views.plots import GREY
+from workbench.views.looks import REFERENCES, SELECTORS
 
 if TYPE_CHECKING:
     from workbench.pages.coresets.page import Coresets
 
-FULL = "all samples"
+FULL = REFERENCES["full"].title
 NAME = re.compile(r"accuracy_(?!best_)(?P<name>\w+?)(?:_at_(?P<keep>[\d.e-]+))?$")
 # settings in which runs may differ and still be put together
 FREE = {"seed", "keep", "budgets", "compare", "show_every", "log", "trajectories"}
@@ -34,7 +34,7 @@ class Measured:
     def __init__(self, page: Coresets) -> None:
         self.page = page
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        colours = {FULL: GREY, **dict(SELECTORS.values())}
+        colours = {FULL: REFERENCES["full"].colour, **{one.title: one.colour for one in SELECTORS.values()}}
         self.lines = Curves("epochs' worth of steps", "test accuracy", colours, height=300, dashed=(FULL,))
         self.accuracy = Accuracy(height=300)
         self.table = html(margin=(6, 8))
@@ -62,7 +62,7 @@ class Measured:
             if scalar == "test_accuracy":
                 self.lines.set(FULL, range(1, len(values) + 1), values)
             elif name in SELECTORS and scalar.startswith("test_accuracy_"):
-                self.lines.set(SELECTORS[name][0], range(1, len(values) + 1), values)
+                self.lines.set(SELECTORS[name].title, range(1, len(values) + 1), values)
 
     def take(self) -> None:
         """Gather the finished runs that belong together with the one on the page."""
@@ -132,7 +132,7 @@ def _table(values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence
     cell = '<td style="padding:2px 16px 2px 0;white-space:nowrap">'
     head = "".join(
         f'<th style="text-align:left;font-weight:500;opacity:.65;padding-right:16px">{say(h)}</th>'
-        for h in ("share kept", *(SELECTORS[n][0] for n in values), FULL)
+        for h in ("share kept", *(SELECTORS[n].title for n in values), FULL)
     )
     body = ""
     for k in keeps:

@@ -29,7 +29,8 @@ from workbench.scene import require
 from workbench.views.card import heading, samples_card, say
 from workbench.views.gallery import tiles
 from workbench.views.image import composite, presets
-from workbench.views.plots import PICKS, held
+from workbench.views.looks import PICKS
+from workbench.views.plots import held
 
 FIRST = ("epochs", "keep", "budgets", "compare", "label_noise", "seed")
 INVITATION = (

@@ -10,11 +10,12 @@ import panel_material_ui as pmui
 
 from workbench.baselines.coresets import budget
 from workbench.views.card import explain, html, say
-from workbench.views.coresets import DROPPED, KEPT, DataMap, Trajectory
+from workbench.views.coresets import DataMap, Trajectory
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
+from workbench.views.looks import GREY, PICKS, STATES
 from workbench.views.maps import OWN, ScoreMap
-from workbench.views.plots import PICKS, Frame, held
+from workbench.views.plots import Frame, held
 from workbench.views.stepper import Stepper
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Score:
         rows = film.at(ids)
         score = film.S.get(epoch, np.zeros(len(film.ids)))
         ease = film.ease(epoch)
-        colours = [*PICKS, *["#8A8A8A"] * len(ids)][: len(ids)]
+        colours = [*PICKS, *[GREY] * len(ids)][: len(ids)]
         few = ids[: self.chosen.room]
         self.chosen.show(page.pictures.of(few), few, self._texts(score, ease, rows[: len(few)]), colours)
         self.map.mark(ease[rows[: len(PICKS)]], score[rows[: len(PICKS)]], colours[: len(PICKS)])
@@ -181,7 +182,10 @@ class Score:
         film = self.page.film
         if not self._kept.any() or self._kept.all():
             return [], []
-        groups = (("mean of kept", KEPT, self._kept), ("mean of dropped", DROPPED, ~self._kept))
+        groups = (
+            ("mean of kept", STATES["kept"].colour, self._kept),
+            ("mean of dropped", STATES["dropped"].colour, ~self._kept),
+        )
         return tuple(
             [
                 (name, colour, sorted(by), [float(np.mean(by[e][which])) for e in sorted(by)])

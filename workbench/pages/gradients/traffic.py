@@ -13,15 +13,7 @@ from workbench.methods.rsdgc import RATIOS
 from workbench.runs.watch import ArrayHistory, Live
 from workbench.views.card import html, say
 from workbench.views.lines import Lines
-from workbench.views.plots import PICKS
-
-TITLES = {
-    "rsdgc": "RS-DGC", "dense": "dense", "fp16": "float16", "powersgd": "PowerSGD", "topk": "Top-k", "randomk": "Random-k",
-    "dgc": "DGC", "no-feedback": "no error feedback",
-}  # fmt: skip
-COLOURS = dict(
-    zip(TITLES, ("#D9541E", "#8A8A8A", "#3FA0E0", "#8F6FCF", "#00A878", "#B07050", "#E69F00", "#CC79A7"), strict=True)
-)
+from workbench.views.looks import COMPRESSORS, PICKS
 
 
 class Budget:
@@ -105,13 +97,14 @@ class Traffic:
 
     def draw(self, history: Mapping[str, tuple[list[int], list[float]]], steps: int) -> None:
         """history: scalars of the run. steps: optimiser steps of each compressor."""
-        there = [name for name in TITLES if f"megabytes/{name}" in history]
+        there = [name for name in COMPRESSORS if f"megabytes/{name}" in history]
         lines, against = [], []
         for name in there:
             sent = dict(zip(*history[f"megabytes/{name}"], strict=True))
             at, accuracy = history.get(f"accuracy/{name}", ([], []))
-            lines.append((TITLES[name], COLOURS[name], [(step - 1) % steps + 1 for step in at], accuracy))
-            against.append((TITLES[name], COLOURS[name], [sent[step] for step in at], accuracy))
+            one = COMPRESSORS[name]
+            lines.append((one.title, one.colour, [(step - 1) % steps + 1 for step in at], accuracy))
+            against.append((one.title, one.colour, [sent[step] for step in at], accuracy))
         self.by_step.show(lines)
         self.by_bytes.show(against)
         if there:
@@ -128,7 +121,8 @@ def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str
             for key in ("accuracy", "megabytes", "measured_megabytes", *RATIOS)
             if f"{key}/{name}" in history
         }
-        cells = [f'<span style="border-left:12px solid {COLOURS[name]};padding-left:6px">{say(TITLES[name])}</span>']
+        one = COMPRESSORS[name]
+        cells = [f'<span style="border-left:12px solid {one.colour};padding-left:6px">{say(one.title)}</span>']
         cells += [
             _number(latest.get("accuracy"), ".4f"),
             _number(latest.get("megabytes"), ".3f"),

@@ -25,7 +25,8 @@ from workbench.pages.runs.replay import Replay
 from workbench.runs.collection import STATUSES, Entry, compared, entries, headline, select
 from workbench.views.card import explain, html, problem, say
 from workbench.views.lines import Lines
-from workbench.views.plots import PICKS, held
+from workbench.views.looks import PICKS
+from workbench.views.plots import held
 
 ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)")
 MOST = len(PICKS)  # runs that can be compared: one colour each

@@ -3,8 +3,8 @@
     picture = scene(opened)
     captioned(picture, "**Figure 1.** The scene.", alt="a town on a coast")    # shows it in a notebook
 
-Drawn without pyplot, so nothing stays in memory and no backend is asked for. Colours are told apart by colour-blind
-readers (after Okabe and Ito); every axis says its unit.
+Drawn without pyplot, so nothing stays in memory and no backend is asked for. Colours, titles and line styles are those of the
+pages (`workbench.views.looks`); every axis says its unit.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from workbench.views.image import composite, presets
+from workbench.views.looks import ANOMALY, BLUE, INK, ORANGE, PICKS, REFERENCES, TRUTH, look
 from workbench.views.maps import exceedance
 
 if TYPE_CHECKING:
@@ -30,26 +31,8 @@ if TYPE_CHECKING:
 
 WIDTH = 9.2  # inches across a page
 DPI = 110
-TRUTH = "#FF3DA5"
-INK = "#333333"
 LEGEND: dict[str, Any] = {"framealpha": 0.9, "edgecolor": "none", "fancybox": False}
 BELOW: dict[str, Any] = {**LEGEND, "fontsize": 8.5, "ncols": 2, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
-# one colour and line style per detector, the same in every figure
-STYLES: dict[str, tuple[str, str]] = {
-    "RX": ("#000000", "-"),
-    "ridge-RX": ("#0072B2", "-"),
-    "PCA-RX": ("#56B4E9", "-"),
-    "RP-RX": ("#999999", "--"),
-    "local RX": ("#009E73", "-"),
-    "affine oracle": ("#8A8A00", ":"),
-    "BSDM untrained": ("#E69F00", "--"),
-    "BSDM trained": ("#D55E00", "-"),
-}
-
-
-def style(name: str) -> tuple[str, str]:
-    """(colour, line style) of a detector by its printed name."""
-    return STYLES.get(name, ("#CC79A7", "-."))
 
 
 # --- text beside the figures ------------------------------------------------------------------------------------------
@@ -118,7 +101,7 @@ def scene(opened: xr.Dataset) -> Figure:
 def _spectra(axes: Axes, x: np.ndarray, cube: np.ndarray, truth: np.ndarray | None, good: np.ndarray | None) -> None:
     groups = [("all pixels", np.ones(cube.shape[1:], bool), INK)]
     if truth is not None and (truth > 0).any() and (truth == 0).any():
-        groups = [("background", truth == 0, "#0072B2"), ("anomalous", truth > 0, "#D55E00")]
+        groups = [("background", truth == 0, BLUE), ("anomalous", truth > 0, ORANGE)]
     order = np.argsort(x, kind="stable")
     gaps = np.flatnonzero(np.diff(x[order]) > 6 * np.median(np.abs(np.diff(x[order])))) + 1
     for name, where, colour in groups:
@@ -176,13 +159,13 @@ def roc(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], negatives
     least = 1 / max(negatives, 10)
     for axes, log in zip(panels, (True, False), strict=True):
         for name, seeds in curves.items():
-            colour, line = style(name)
+            drawn = look(name, ANOMALY)
             for n, (pf, pd) in enumerate(seeds):
                 axes.plot(
                     np.maximum(pf, 0.5 * least) if log else pf,
                     pd,
-                    line,
-                    color=colour,
+                    drawn.line,
+                    color=drawn.colour,
                     linewidth=1.5,
                     alpha=1 if len(seeds) == 1 else 0.75,
                     drawstyle="steps-post",
@@ -207,7 +190,7 @@ def controls(values: Mapping[str, Sequence[float]], label: str = "AUC(D,F), no u
     figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * len(values)), layout="constrained")
     axes = figure.subplots()
     for y, (name, seeds) in enumerate(values.items()):
-        colour, _ = style(name)
+        colour = look(name, ANOMALY).colour
         seen = np.asarray(seeds, float)
         axes.plot(seen, np.full(len(seen), y), "o", color=colour, markersize=6, alpha=0.85, zorder=3)
         if len(seen) > 1:
@@ -215,7 +198,7 @@ def controls(values: Mapping[str, Sequence[float]], label: str = "AUC(D,F), no u
         told = f"{seen.mean():.4f}" + (f" ± {seen.std(ddof=1):.4f}" if len(seen) > 1 else "")
         axes.annotate(told, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
     if "RX" in values:
-        axes.axvline(values["RX"][0], color="#000000", linewidth=0.8, linestyle=":", zorder=1)
+        axes.axvline(values["RX"][0], color=look("RX").colour, linewidth=0.8, linestyle=":", zorder=1)
     axes.set_yticks(range(len(values)), labels=list(values))
     axes.invert_yaxis()
     axes.set_xlabel(label)
@@ -259,7 +242,7 @@ def training(
             axes.axhline(untrained[seed], color=colour, linewidth=1.1, linestyle="--")
         axes.plot([], [], color=INK, linewidth=1.1, linestyle="--", label="untrained, same weights")
         if rx is not None:
-            axes.axhline(rx, color="#000000", linewidth=1.1, linestyle=":", label="RX")
+            axes.axhline(rx, color=look("RX").colour, linewidth=1.1, linestyle=":", label="RX")
         axes.set(xlabel="training step", ylabel="AUC(D,F) after all passes (no unit)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(**BELOW)
@@ -268,18 +251,25 @@ def training(
 
 
 def by_pass(trained: np.ndarray, untrained: np.ndarray, levels: Mapping[str, float]) -> Figure:
-    """AUC against the pass k, (seed, k) each: the mean as a line, lowest to highest seed as a band; levels dashed."""
+    """AUC against the pass k, (seed, k) each: the mean as a line, lowest to highest seed as a band; levels as thin lines."""
     figure = Figure(figsize=(WIDTH * 0.72, 3.6), layout="constrained")
     axes = figure.subplots()
     k = np.arange(trained.shape[1])
     for name, values in (("BSDM trained", trained), ("BSDM untrained", untrained)):
-        colour, line = style(name)
-        axes.fill_between(k, values.min(0), values.max(0), color=colour, alpha=0.18, linewidth=0)
+        drawn = look(name, ANOMALY)
+        axes.fill_between(k, values.min(0), values.max(0), color=drawn.colour, alpha=0.18, linewidth=0)
         axes.plot(
-            k, values.mean(0), line, color=colour, marker="o", markersize=4, label=f"{name}, mean of {len(values)} seeds"
+            k,
+            values.mean(0),
+            drawn.line,
+            color=drawn.colour,
+            marker="o",
+            markersize=4,
+            label=f"{name}, mean of {len(values)} seeds",
         )
     for name, value in levels.items():
-        axes.axhline(value, color=style(name)[0], linewidth=1.1, linestyle=":" if name == "RX" else "-.", label=name)
+        level = look(name, REFERENCES, ANOMALY)
+        axes.axhline(value, color=level.colour, linewidth=1.1, linestyle=level.line, label=name)
     axes.set(xlabel="passes through the network, k (0: the scene itself)", ylabel="AUC(D,F) of RX after pass k (no unit)")
     axes.set_xticks(k)
     axes.legend(**LEGEND, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -338,7 +328,7 @@ def overlaid(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[f
     shades = dict(zip(runs, _shades(len(runs)), strict=True))
     for axes, (scalar, by) in zip(grid, shown.items(), strict=False):
         for n, (run, (steps, values)) in enumerate(by.items()):
-            style = ("-", "--", ":", "-.")[runs.index(run) // 6 % 4]
+            style = ("-", "--", ":", "-.")[runs.index(run) // len(PICKS) % 4]
             marker = "o" if len(steps) < 4 else None
             axes.plot(steps, values, color=shades[run], linestyle=style, linewidth=1.5, marker=marker, zorder=3 + n)
         axes.set_title(scalar.replace("_", " "), fontsize=9)
@@ -352,7 +342,7 @@ def overlaid(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[f
         axes.set_visible(False)
     if len(runs) > 1:
         lines = [
-            Line2D([], [], color=shades[r], linestyle=("-", "--", ":", "-.")[n // 6 % 4], label=r)
+            Line2D([], [], color=shades[r], linestyle=("-", "--", ":", "-.")[n // len(PICKS) % 4], label=r)
             for n, r in enumerate(runs)
         ]
         figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
@@ -404,7 +394,7 @@ def finish(axes: Axes, grid: str = "both") -> None:
 
 
 def _shades(n: int) -> list[str]:
-    return [("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")[i % 6] for i in range(n)]
+    return [PICKS[i % len(PICKS)] for i in range(n)]
 
 
 def _plain_log(axes: Axes, values: Sequence[float]) -> None:
