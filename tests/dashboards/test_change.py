@@ -259,7 +259,7 @@ def test_state_of_the_address_is_restored(page, result):
     last = str(result["sample"].values[-1])
     again = page(run=None, detector="cva", answered=0.4, rival="max_probability", sample=last)
     again.runner.follow("one")
-    assert (again.sample, again.maps.shown, again.trust.second) == (last, "cva", "max_probability")
+    assert (again.sample, again.shown, again.trust.second) == (last, "cva", "max_probability")
     assert again.samples == open_scene(again.scene)["sample"].values.tolist()
     assert again.maps.samples.value == last
 
@@ -288,7 +288,7 @@ def test_a_training_pair_has_both_dates_and_the_quick_map_only(page, result):
     train = next(s for s in opened.samples if s not in result["sample"].values)
     opened.sample = train
     opened.MADE._worker.submit(lambda: None).result()
-    assert opened.maps.shown == "cva"
+    assert opened.shown == "cva"
     assert opened.maps.uncertainty.empty
     assert not opened.maps.change.empty
 
@@ -426,7 +426,7 @@ def test_areas_of_a_located_pair_have_square_metres(page, tmp_path):
     opened.tab = 4
     opened.export.least.value = 20
     opened.export.tell()
-    p = opened.maps.probability()
+    p = opened.probability()
     assert "<b>1 area</b>" in opened.export.said.object
     assert "m² on the ellipsoid" in opened.export.said.object
     found = json.loads(opened.export.polygon_file(".geojson").read())["features"]

@@ -17,7 +17,8 @@ from workbench.baselines.coresets import budget, select
 from workbench.config import Settings, override
 from workbench.data.catalog import open_scene
 from workbench.pages.coresets.measured import gathered
-from workbench.pages.coresets.page import Coresets, Film, Pictures
+from workbench.pages.coresets.page import Coresets
+from workbench.pages.coresets.samples import Film, Pictures
 from workbench.views.form import Form
 from workbench.views.looks import PICKS, STATES
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import panel as pn
 import xarray as xr
 
+from workbench.pages.anomaly.state import AnomalyState
 from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.views.card import explain
 from workbench.views.curves import Curves
 from workbench.views.looks import ANOMALY, BLUE, REFERENCES
 from workbench.views.steps import Steps, Still
-
-if TYPE_CHECKING:
-    from workbench.pages.anomaly.page import Explorer
 
 FIRST = ("steps", "passes", "show_every", "seed")
 MEAN, CODE = REFERENCES["sigma2"].title, REFERENCES["sigma2_code"].title
@@ -41,18 +39,18 @@ INVITATION = (
 class Train:
     """Controls on the left; loss, AUC and the film on the right."""
 
-    def __init__(self, page: Explorer) -> None:
-        self.page = page
+    def __init__(self, state: AnomalyState) -> None:
+        self.state = state
         self._stills: dict[int, Still] = {}
         self._newest = 0
-        self.runner = Runner(page, "bsdm", self, first=FIRST)
+        self.runner = Runner(state, "bsdm", self, first=FIRST)
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         references = {one.title: (one.colour, one.dash) for one in (REFERENCES["sigma2"], REFERENCES["sigma2_code"])}
         self.loss = Curves("training step", "loss (mean squared error)", {"loss": BLUE}, references, height=255, log=True)
         self.auc = Curves("training step", "AUC after K passes", {"BSDM": OWN.colour}, LEVELS, height=255, dots=True)
         lines, levels = {"trained": OWN.colour, "untrained": UNTRAINED.colour}, {"RX": LEVELS["RX"]}
         self.passes = Curves("passes k", "AUC after k passes", lines, levels, height=255, dots=True, dashed=("untrained",))
-        self.steps = Steps(page.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
+        self.steps = Steps(state.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
         self._no_truth = pn.pane.HTML(
             "<span style='opacity:.8'>No truth mask: there is no AUC to draw. Loss and maps move all the same.</span>",
             visible=False,
@@ -73,16 +71,16 @@ class Train:
         )
         self.steps.on_move(self._moved)
         for view in (self.steps.quiet, self.steps.background, self.steps.score):
-            view.on_tap(page.pick)
+            view.on_tap(state.pick)
 
     # --- what the runner tells --------------------------------------------------------------------------------------
 
     def take(self, first: bool) -> None:
         """Begin anew with a newly opened scene; the first one keeps the run that the address asked for."""
-        has_truth = self.page.mask_of_truth is not None
+        has_truth = self.state.mask_of_truth is not None
         self.auc.panel.visible = self.passes.panel.visible = has_truth
         self._no_truth.visible = not has_truth
-        self.runner.take(self.page.run if first else "")
+        self.runner.take(self.state.run if first else "")
 
     def summary(self, config: Mapping[str, Any]) -> str:
         """What tells a run from others in the list."""
@@ -91,8 +89,8 @@ class Train:
     def cleared(self) -> None:
         """No run is followed: no curves, no film, no scores of the network."""
         self._stills, self._newest = {}, 0
-        self.page.drop("untrained", "trained")
-        self.page.explore.quieten(None)
+        self.state.drop("untrained", "trained")
+        self.state.quieten(None)
         for curves in (self.loss, self.auc, self.passes):
             curves.clear()
         self.steps.clear()
@@ -122,15 +120,15 @@ class Train:
         self.steps.set("passes", [self._still(live, line) for line in passes])
         if passes and self.steps.stepper.follow.value and self.steps.which.value == "training":
             self.steps.choose("passes")
-        page = self.page
-        if "untrained" not in page.scores and (score := live.frame("score_untrained")) is not None:
-            page.put("untrained", score, history.get("auc_untrained", ((), (None,)))[1][0])
+        state = self.state
+        if "untrained" not in state.scores and (score := live.frame("score_untrained")) is not None:
+            state.put("untrained", score, history.get("auc_untrained", ((), (None,)))[1][0])
             if (curve := live.frame("auc_k_untrained")) is not None:
                 self.passes.set("untrained", range(curve.size), curve.values)
         if framed and framed[-1]["step"] > self._newest:
             self._newest = framed[-1]["step"]
             if (score := live.frame("score", self._newest)) is not None:
-                page.put("trained", score, framed[-1]["scalars"].get("auc"))
+                state.put("trained", score, framed[-1]["scalars"].get("auc"))
 
     @staticmethod
     def _curve(curves: Curves, name: str, points: list[tuple[float, float | None]]) -> None:
@@ -169,8 +167,8 @@ class Train:
         """The run is over: exact maps and suppressed cubes."""
         if result is None:
             return
-        page = self.page
+        state = self.state
         for name, variable in (("untrained", "score_untrained"), ("trained", "score")):
             auc = result.get(variable.replace("score", "auc"))
-            page.put(name, result[variable], None if auc is None else float(auc))
-        page.explore.quieten(result)
+            state.put(name, result[variable], None if auc is None else float(auc))
+        state.quieten(result)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import panel as pn
 import xarray as xr
 
+from workbench.pages.change.state import ChangeState
 from workbench.runs.watch import Live
 from workbench.views.card import explain, html, say
 from workbench.views.change import pictures
@@ -18,9 +18,6 @@ from workbench.views.image import ImageView
 from workbench.views.looks import CHANGE, GREY, PARTS, REFERENCES, UNCERTAINTY, Look
 from workbench.views.plots import Frame
 from workbench.views.stepper import Stepper
-
-if TYPE_CHECKING:
-    from workbench.pages.change.page import Changes
 
 SIDE = 156
 LOSSES = {
@@ -45,8 +42,8 @@ FLOOR = (
 class Learning:
     """Step slider, the validation pair, P, U and the error that U is to match; loss parts, F1, and how good U is."""
 
-    def __init__(self, page: Changes, invitation: str) -> None:
-        self.page = page
+    def __init__(self, state: ChangeState, invitation: str) -> None:
+        self.state = state
         self._fixed: dict[str, xr.DataArray] = {}  # before, after, truth of the validation pair
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.stepper = Stepper(self.draw)
@@ -110,16 +107,16 @@ class Learning:
     @property
     def steps(self) -> list[int]:
         """Steps at which the validation pair was looked at."""
-        live = self.page.runner.live
+        live = self.state.runner.live
         return [] if live is None else live.frames.get("change", [])
 
     def grown(self) -> None:
         """More is known than before: move on to the newest look where it is followed."""
-        live, steps = self.page.runner.live, self.steps
+        live, steps = self.state.runner.live, self.steps
         if live is None:
             return
         if not steps:
-            applied = bool(self.page.runner.config.get("weights"))
+            applied = bool(self.state.runner.config.get("weights"))
             self.text.object = (
                 "A trained network is applied: nothing is learnt, and there is nothing to watch. The maps are on the first tab."
                 if applied
@@ -132,7 +129,7 @@ class Learning:
 
     def draw(self) -> None:
         """The validation pair as the network saw it at the chosen step."""
-        live, steps = self.page.runner.live, self.steps
+        live, steps = self.state.runner.live, self.steps
         if live is None or not steps:
             return
         if not self._fixed:
@@ -145,11 +142,11 @@ class Learning:
         self.decisions.show(outcomes(change.values, truth))
         self.uncertainty.show(u.values if u is not None else None)
         self.target.show(target.values if target is not None else None)
-        of = self.page.runner.config.get("steps", "?")
+        of = self.state.runner.config.get("steps", "?")
         name = str(change.attrs.get("sample") or "")
         parts = [
             f"<b>Step {step:,}</b> of {of}",
-            f"validation pair {say(name)}" if self.page.samples else "around a validation square",
+            f"validation pair {say(name)}" if self.state.samples else "around a validation square",
         ]
         if u is not None and target is not None:
             parts.append(f"mean U {np.nanmean(u.values):.3f}, mean |y − P| {np.nanmean(target.values):.3f}")
@@ -172,7 +169,7 @@ class Learning:
 
     def curves(self, live: Live) -> None:
         """Everything that is counted, against the step; rivals begin at step 0, too."""
-        total = int(self.page.runner.config.get("steps") or 0)
+        total = int(self.state.runner.config.get("steps") or 0)
         for plot, names in ((self.losses, LOSSES), (self.f1, F1), (self.sure, SURE | MEANS)):
             for key, one in names.items():
                 steps, values = live.history.get(key, ([], []))

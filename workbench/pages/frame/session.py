@@ -1,8 +1,8 @@
 """What every page has: a scene that is opened, an address that reopens it, a frame around its tabs, and an end.
 
 A page is one visitor's. Its state is a handful of parameters, which its address holds; everything else is derived from
-them. What is slow is asked of one worker thread (`shelf.py`) or of a process of its own (`following.py`); the answers come
-in under the lock of the page's document.
+them. What is slow is done by one worker thread (`cache.py`) or by a process of its own (`runner.py`); results arrive under the
+lock of the page's document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workbench import execution
 from workbench.data.catalog import entries, open_scene
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
-from workbench.pages.frame.cache import Shelf, ready
+from workbench.pages.frame.cache import SharedResults, ready
 from workbench.scene import fingerprint
 from workbench.views.card import badge, explain, html, problem, say
 
@@ -56,7 +56,7 @@ class Session(Addressed):
     UNNAMED: ClassVar[str]  # error, where nothing was named
     EMPTY: ClassVar[tuple[str, str]]  # title and text, while nothing is open
     ADDRESS: ClassVar[tuple[str, ...]] = ("scene", "truth", "keys", "run", "tab")
-    SCENES: ClassVar[Shelf]
+    SCENES: ClassVar[SharedResults]
     LOOKS: ClassVar[bool] = False  # whether a large scene is opened without Dask, to be looked at and not computed with
     MORE: ClassVar[tuple[str, ...]] = ()  # further parameters that `open_scene` is given by their names
 
