@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 
 import workbench
 from workbench.baselines.compression import RIVALS as COMPRESSED
-from workbench.methods.tdds import RIVALS as SELECTED
+from workbench.methods.tdds.settings import RIVALS as SELECTED
 from workbench.views import looks
 from workbench.views.coresets import ClassBars, DataMap
 from workbench.views.looks import look
