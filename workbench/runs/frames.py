@@ -61,12 +61,15 @@ class FrameFile(Mapping[str, "xr.DataArray"]):
         wanted = [n for n in names if n in self._names]
         stat = self.path.stat()
         stamp = (str(self.path), stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        arrays = {n: CACHE.get((*stamp, n)) for n in wanted}
-        missing = [n for n, array in arrays.items() if array is None]
+        arrays: dict[str, xr.DataArray] = {}
+        for name in wanted:
+            if (cached := CACHE.get((*stamp, name))) is not None:
+                arrays[name] = cached
+        missing = [n for n in wanted if n not in arrays]
         if missing:
             for name, array in load(self.path, missing).items():
-                arrays[name] = array
                 CACHE.put((*stamp, name), array)
+                arrays[name] = array
         return {n: arrays[n].copy(deep=False) for n in wanted}  # attributes are the reader's own
 
 
