@@ -18,7 +18,7 @@ from workbench.methods.tdds.settings import RIVALS as SELECTED
 from workbench.views import looks
 from workbench.views.coresets import ClassBars, DataMap
 from workbench.views.looks import look
-from workbench.views.paper import base, coresets, gradients
+from workbench.views.paper import anomaly, coresets, gradients
 
 PACKAGE = Path(workbench.__file__).parent
 HEX = re.compile(r"#[0-9A-Fa-f]{6}\b")
@@ -75,7 +75,7 @@ def test_kept_is_one_colour_on_the_page_and_in_the_figures():
 def test_a_detector_is_drawn_in_its_look():
     curve = (np.array([0.0, 1.0]), np.array([0.0, 1.0]))
     names = ["RX", "BSDM untrained", "a newcomer"]
-    axes = base.roc({n: [curve] for n in names}, 100).axes[0]
+    axes = anomaly.roc({n: [curve] for n in names}, 100).axes[0]
     for line, name in zip(axes.lines, names, strict=True):
         assert (to_hex(line.get_color()).upper(), line.get_linestyle()) == (look(name).colour, look(name).line)
 
