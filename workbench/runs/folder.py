@@ -105,8 +105,8 @@ def launch_failure(folder: str | Path) -> str | None:
         return None
     if _alive(json.loads((folder / "launch.json").read_text())):
         return None
-    said = (folder / "stderr.txt").read_text(errors="replace").strip()
-    return said.splitlines()[-1] if said else "the process ended before it began, without a word"
+    printed = (folder / "stderr.txt").read_text(errors="replace").strip()
+    return printed.splitlines()[-1] if printed else "the process exited before it created a run, and printed nothing"
 
 
 def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def read(folder: str | Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read as JSON ({error}); the folder was damaged after it was written.") from None
     if about.get("status") == "running" and not _alive(about):
         about["status"] = "killed"
-        about["error"] = "the process ended without a word: killed, out of memory, or the machine went down"
+        about["error"] = "the process ended without an error message: killed, out of memory, or the machine went down"
     return about
 
 

@@ -87,11 +87,7 @@ class Export:
         self.netcdf.visible = state.findings is not None
         self.csv.visible = state.findings is not None and "scores" in state.findings.result
         which = f", pair {say(state.sample)}" if state.samples else ""
-        place = (
-            "georeferenced as the pair is"
-            if self.placed
-            else "in pixels: the pair lies nowhere on Earth, as far as its files say"
-        )
+        place = "georeferenced as the pair is" if self.placed else "in pixels: the pair is not georeferenced"
         self.text.object = f"Map of <b>{say(CHANGE[state.shown].title)}</b>{which}, as chosen on the first tab; {place}."
 
     @property

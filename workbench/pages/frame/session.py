@@ -74,7 +74,7 @@ class Session(Addressed):
         self.data: xr.Dataset | None = None
         self.result: xr.Dataset | None = None  # of the run that is followed, when it has finished
         self.key: Any = None  # what things made of this scene are filed under
-        self.asked = 0  # how often something was opened: what was asked for before the last time comes too late
+        self.asked = 0  # request counter: answers to older requests are dropped
         self._mark = ""
         self._given: xr.Dataset | None = None
         self._doc = pn.state.curdoc
@@ -195,7 +195,7 @@ class Session(Addressed):
         self.open(self.path.value.strip(), self.truth_path.value.strip(), self.key_text.value)
 
     def open(self, ref: str, truth: str = "", keys: str = "", *, first: bool = False, **more: Any) -> None:
-        """Open a catalogue name or a path. What cannot be opened is told on the page, and what was shown stays.
+        """Open a catalogue name or a path. An error is shown on the page, and what was shown before stays.
 
         more: those of MORE that do not have their defaults.
         """
@@ -337,7 +337,7 @@ class Session(Addressed):
             then(future)
             return
 
-        waiting = [(self, then)]  # emptied when called: a future that is kept for others keeps its callbacks, too
+        waiting = [(self, then)]  # emptied when called: a cached future would keep this session alive
 
         def later(done: Future) -> None:
             session, call = waiting.pop()
