@@ -4,8 +4,8 @@
     frame["score"]                              # reads this array, and no other
     frame.read("budget", "signal")              # reads several arrays and opens the file once
 
-Everybody who looks at frames does it here: replay, follow, Live and the pages. Arrays that were read are kept for the whole
-process, up to `KEEP` bytes; the oldest are dropped first.
+This is the only place that reads frames: replay, follow, Live and the pages use it. Arrays that were read are cached for the
+whole process, up to `KEEP` bytes; those used longest ago are dropped first.
 """
 
 from __future__ import annotations
@@ -59,8 +59,10 @@ class FrameFile(Mapping[str, "xr.DataArray"]):
     def read(self, *names: str) -> dict[str, xr.DataArray]:
         """Those of the named arrays that the frame has. The file is opened once at most."""
         wanted = [n for n in names if n in self._names]
+        if not wanted:
+            return {}
         stat = self.path.stat()
-        stamp = (str(self.path), stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        stamp = (str(self.path.absolute()), stat.st_mtime_ns, stat.st_size, stat.st_ino)
         arrays: dict[str, xr.DataArray] = {}
         for name in wanted:
             if (cached := CACHE.get((*stamp, name))) is not None:
