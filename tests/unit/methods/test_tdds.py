@@ -513,8 +513,8 @@ def test_iterations_are_equal_whatever_is_kept():
         kept = xr.DataArray(np.arange(len(ids)) < n, {"sample": ids}, "sample")
         events = list(tdds.train_on(chips(), kept, SMALL))
         assert len(events) == 6
-        assert events[-1].scalars["lr_coreset"] == 0
-        assert events[0].scalars["lr_coreset"] == pytest.approx(tdds.learning_rate(2, 12, 0.02))
+        assert events[-1].scalars["lr/coreset"] == 0
+        assert events[0].scalars["lr/coreset"] == pytest.approx(tdds.learning_rate(2, 12, 0.02))
 
 
 def test_further_budgets_are_trained_on_from_the_same_scores():
@@ -534,7 +534,7 @@ def test_further_budgets_are_trained_on_from_the_same_scores():
     steps = [e.step for e in events]
     assert steps == sorted(set(steps))
     assert steps[-1] == events[-1].of
-    assert {"loss_ccs", "loss_ccs_at_0.25"} <= {name for e in events for name in e.scalars}
+    assert {"loss/ccs", "loss/ccs@0.25"} <= {name for e in events for name in e.scalars}
     assert set(outcome.weights) == {"full", "tdds", "ccs"}
 
 

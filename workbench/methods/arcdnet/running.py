@@ -40,7 +40,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
 
     Event 0 shows the watched validation pair before training; then one event for each step of AR-CDNet: `loss`, `loss_change`,
     `loss_side_K`, `loss_uncertainty` with its `floor`, `lr`; every `show_every` steps the scores `val_...` and the maps `change`,
-    `uncertainty`, `target` of the watched pair. Then `loss_NAME` and `val_f1_NAME` of each rival. docs/methods/arcdnet.md
+    `uncertainty`, `target` of the watched pair. Then `loss/NAME` and `val_f1/NAME` of each rival. docs/methods/arcdnet.md
     lists all of it, and the result.
     """
     require(scene, *NEEDS, who="arcdnet")
@@ -79,7 +79,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
                 scores, arrays = _seen(learner, pairs, view)
                 numbers |= scores
             if name != "arcdnet":
-                numbers = {f"{k}_{name}": v for k, v in numbers.items()}
+                numbers = {f"{quantity}/{name}": value for quantity, value in numbers.items()}
             yield Event(n * config.steps + learner.done, numbers, arrays, total, saved)
         finished[name] = learner.weights()
     trained = {}

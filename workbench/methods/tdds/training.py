@@ -200,8 +200,8 @@ def train_on(
     accuracies: list[float] = []
     phases = phase_lengths(training.iterations, config.epochs)
     for i, steps in enumerate(phases):
-        told = {f"{k}_{name}": v for k, v in train_phase(training, steps, accuracies).items()}
-        yield Event(i + 1, told, of=len(phases))
+        numbers = train_phase(training, steps, accuracies)
+        yield Event(i + 1, {f"{quantity}/{name}": value for quantity, value in numbers.items()}, of=len(phases))
     result = xr.Dataset({"kept": kept.rename("kept")}, attrs=provenance(scene, config, samples))
     result = result.assign(accuracy_of(name, accuracies))
     return Outcome(result, {name: training.weights()})

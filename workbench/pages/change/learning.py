@@ -33,7 +33,7 @@ SURE = {
 }  # fmt: skip
 MEANS = {"val_mean_uncertainty": ("mean U", "#D9541E"), "val_mean_error": ("mean |y − P|", GREY)}
 RIVALS = [n for n in DETECTORS if n.startswith("fc_")]
-F1 = {"val_f1": ("AR-CDNet", DETECTORS["ours"][1])} | {f"val_f1_{n}": DETECTORS[n] for n in RIVALS}
+F1 = {"val_f1": ("AR-CDNet", DETECTORS["ours"][1])} | {f"val_f1/{n}": DETECTORS[n] for n in RIVALS}
 FLOOR = (
     "Loss of the uncertainty cannot fall below its <b>entropy floor</b>: the target |y − P| is no 0 or 1, and even the perfect "
     "answer costs its entropy. The distance to the floor is what is left to learn."
@@ -180,7 +180,7 @@ class Learning:
                 steps, values = live.history.get(key, ([], []))
                 if steps:
                     at = np.asarray(steps)
-                    if total and key.startswith("val_f1_"):
+                    if total and key.startswith("val_f1/"):
                         at = (at - 1) % total + 1
                     step = max(1, len(at) // 1500)
                     plot.set(name, at[::step] if step > 1 else at, np.asarray(values)[::step] if step > 1 else values)
