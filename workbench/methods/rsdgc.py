@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -28,12 +27,16 @@ from torch.nn import functional as F
 
 from workbench.baselines.compression import RIVALS, Sparse, buffer_bytes, wrap
 from workbench.config import Settings
+from workbench.data.samples import Samples, Sampling, take_samples
 from workbench.engines.processes import loopback_bytes, rank_device, ranks
 from workbench.errors import InputError, did_you_mean
 from workbench.event import Event, Outcome, Trace
 from workbench.parts.gradients import warmup_densities
 from workbench.parts.indicators import INDICATORS, neighbourhood, score
+from workbench.parts.networks import Kind, classifier
+from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
+from workbench.parts.training import Checkpoint, about, same_run, weights
 from workbench.scene import PROVENANCE, require
 
 NEEDS = ("image", "label")
@@ -44,6 +47,8 @@ RATIOS = {
     "ratio_upload": "bytes of a float32 gradient against bytes of one rank's message, positions included",
     "ratio_wire": "bytes of dense ring all-reduce against all bytes sent, by all ranks together: the one that counts",
 }
+# settings' names of networks -> those of `workbench.parts.networks`
+KINDS: dict[str, Kind] = {"vgg": "vgg", "vgg19": "vgg19", "resnet": "resnet10", "cnn": "plain"}
 AGES = (0, 1, 2, 4, 8, 16, 32, 64, 128)  # steps since an entry was sent; the last bin is open
 
 
@@ -107,159 +112,44 @@ class Config(Settings):
         return p
 
 
-# --- networks --------------------------------------------------------------------------------------------------------
-
-
-class VGG(nn.Sequential):
-    """Stages of 3 x 3 convolutions with batch norm, width doubling up to 8 times, halved in between while there is room.
-
-    (N, bands, y, x) -> (N, classes). depth (2, 2, 4, 4, 4), width 64 are the convolutions of VGG-19: 20 million weights.
-    """
-
-    def __init__(
-        self, bands: int, classes: int, width: int = 16, depth: Sequence[int] = (1, 2, 2, 2), side: int = 64
-    ) -> None:
-        layers: list[nn.Module] = []
-        channels = bands
-        for stage, convolutions in enumerate(depth):
-            wide = width * 2 ** min(stage, 3)
-            for _ in range(convolutions):
-                layers += [nn.Conv2d(channels, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
-                channels = wide
-            if side >= 4 and stage < len(depth) - 1:
-                layers.append(nn.MaxPool2d(2))
-                side //= 2
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
-
-
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut."""
-
-    def __init__(self, channels: int, wide: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, wide, 3, stride, 1, bias=False)
-        self.norm = nn.BatchNorm2d(wide)
-        self.second = nn.Conv2d(wide, wide, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(wide)
-        same = stride == 1 and channels == wide
-        self.short = nn.Identity() if same else nn.Conv2d(channels, wide, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm2(self.second(F.relu(self.norm(self.first(x)))))
-        return F.relu(y + self.short(x))
-
-
-class ResNet(nn.Sequential):
-    """A stem and four residual blocks, each twice as wide and half as large as the one before."""
-
-    def __init__(self, bands: int, classes: int, width: int = 16) -> None:
-        wides = [width * 2**i for i in range(4)]
-        blocks = [Residual(c, w, 1 if i == 0 else 2) for i, (c, w) in enumerate(zip([width, *wides], wides, strict=False))]
-        super().__init__(
-            nn.Conv2d(bands, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            *blocks,
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(wides[-1], classes),
-        )
-
-
-class CNN(nn.Sequential):
-    """Two convolutions and two linear layers, no norms: small, and less forgiving of a wrong gradient than the others."""
-
-    def __init__(self, bands: int, classes: int, width: int = 16) -> None:
-        super().__init__(
-            nn.Conv2d(bands, width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-            nn.Conv2d(width, 2 * width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.AdaptiveMaxPool2d(4),
-            nn.Flatten(),
-            nn.Linear(32 * width, 5 * width),
-            nn.ReLU(inplace=True),
-            nn.Linear(5 * width, classes),
-        )
+# --- network and chips ------------------------------------------------------------------------------------------------
 
 
 def network(config: Config, bands: int, classes: int, side: int) -> nn.Module:
     """The network of this config, with the weights of its seed."""
     with Seeded(config.seed):
-        if config.network == "resnet":
-            return ResNet(bands, classes, config.width)
-        if config.network == "cnn":
-            return CNN(bands, classes, config.width)
-        depth = (2, 2, 4, 4, 4) if config.network == "vgg19" else (1, 2, 2, 2)
-        return VGG(bands, classes, config.width, depth, side)
+        return classifier(KINDS[config.network], (bands, side, side), classes, config.width)
 
 
-# --- chips -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Chips:
-    """Standardised chips (N, band, y, x) float32 with label (N,), and which are for training and for testing."""
-
-    image: Tensor
-    label: Tensor
-    train: Tensor
-    test: Tensor
-    names: tuple[str, ...]
-
-
-def chips_of(scene: xr.Dataset, config: Config) -> Chips:
+def chips_of(scene: xr.Dataset, config: Config) -> Samples:
     """The labelled chips of a scene. Split: its own `split` (test, else val), or by class at random from the seed.
 
     Raises InputError for a single image, for complex or missing values, and where a class or the split is too small.
     """
     require(scene, *NEEDS, who="rsdgc")
-    image, label = scene["image"], scene["label"].values.astype(np.int64)
-    if image.dims != ("sample", "band", "y", "x"):
-        raise InputError(f"rsdgc needs chips, image (sample, band, y, x); this scene has image ({', '.join(image.dims)}).")
-    if image.dtype.kind == "c":
-        raise InputError("rsdgc needs real values; this image is complex. Take its amplitude first.")
-    used = np.flatnonzero(label >= 0)
-    classes, targets = np.unique(label[used], return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(f"rsdgc needs at least two classes; the labelled chips have {len(classes)}.")
-    values = torch.from_numpy(np.ascontiguousarray(image.values[used], dtype=np.float32))
-    if not torch.isfinite(values).all():
-        raise InputError("rsdgc needs finite values; some chips have missing ones (NaN). Fill or drop them.")
-    train, test = split(scene, used, targets, config)
-    longest = max(values.shape[2:])
-    if longest > config.size:
-        shrunk = [max(4, round(s * config.size / longest)) for s in values.shape[2:]]
-        values = torch.cat([F.adaptive_avg_pool2d(part, shrunk) for part in values.split(64)])
-    mean = values[train].mean((0, 2, 3), keepdim=True)
-    spread = values[train].std((0, 2, 3), keepdim=True).clamp(min=1e-6)
-    given = [str(n) for n in scene["label"].attrs.get("names", [])]
-    names = tuple(given[c] if c < len(given) else str(c) for c in classes)
-    return Chips((values - mean) / spread, torch.from_numpy(targets), train, test, names)
-
-
-def split(scene: xr.Dataset, used: np.ndarray, targets: np.ndarray, config: Config) -> tuple[Tensor, Tensor]:
-    """(train, test) positions among the used chips."""
-    if "split" in scene.coords:
-        own = scene["split"].values[used].astype(str)
-        train = np.flatnonzero(own == "train")
-        test = np.flatnonzero(own == ("test" if (own == "test").any() else "val"))
-    else:
-        draw = np.random.default_rng(config.seed)
-        parts = [draw.permutation(np.flatnonzero(targets == c)) for c in np.unique(targets)]
-        cuts = [min(max(1, round(config.train_fraction * len(p))), len(p) - 1) for p in parts]
-        train = np.sort(np.concatenate([p[:c] for p, c in zip(parts, cuts, strict=True)]))
-        test = np.sort(np.concatenate([p[c:] for p, c in zip(parts, cuts, strict=True)]))
-    if len(test) == 0 or len(train) < config.workers * config.batch:
+    if scene["image"].dims != ("sample", "band", "y", "x"):
+        dims = ", ".join(map(str, scene["image"].dims))
+        raise InputError(f"rsdgc needs chips, image (sample, band, y, x); this scene has image ({dims}).")
+    how = Sampling(
+        ("image",),
+        share=config.train_fraction,
+        draw="train",
+        seed=config.seed,
+        size=config.size,
+        least=4,
+        classes="present",
+        scaling="float32",
+    )
+    chips = take_samples(scene, how, who="rsdgc")
+    if len(chips.test) == 0 or len(chips.train) < config.workers * config.batch:
         raise InputError(
             f"rsdgc needs chips for testing, and {config.workers} x {config.batch} for a training step; this scene gives "
-            f"{len(test)} and {len(train)}. Lower batch or workers, or give a larger set."
+            f"{len(chips.test)} and {len(chips.train)}. Lower batch or workers, or give a larger set."
         )
-    return torch.from_numpy(train), torch.from_numpy(test)
+    return chips
 
 
-def batch_of(chips: Chips, config: Config, rank: int, step: int) -> tuple[Tensor, Tensor]:
+def batch_of(chips: Samples, config: Config, rank: int, step: int) -> tuple[Tensor, Tensor]:
     """Rank's share of the batch of a step: epochs are permutations drawn from the seed, shared out in turn."""
     together = config.workers * config.batch
     per_epoch = len(chips.train) // together
@@ -267,8 +157,8 @@ def batch_of(chips: Chips, config: Config, rank: int, step: int) -> tuple[Tensor
     draw = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     order = torch.randperm(len(chips.train), generator=draw)
     begin = place * together + rank * config.batch
-    chosen = chips.train[order[begin : begin + config.batch]]
-    x = chips.image[chosen]
+    chosen = torch.from_numpy(chips.train)[order[begin : begin + config.batch]]
+    x = chips.only[chosen]
     if config.augment:
         draw = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 64 + rank)
         turns = torch.randint(0, 8, (len(x),), generator=draw).tolist()
@@ -292,18 +182,16 @@ def _turned(chip: Tensor, how: int) -> Tensor:
 def learning_rate(step: int, config: Config) -> float:
     """Linear rise over the first lr_warmup steps, then half a cosine to 0. Step 0 of 100 with 5 %: lr / 5."""
     rise = round(config.lr_warmup * config.steps)
-    if step < rise:
-        return config.lr * (step + 1) / rise
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, config.steps - rise)))
+    return cosine(step, config.steps, config.lr, warmup=rise, pi_first=True)
 
 
 class Training:
     """One compressor on one rank: network, optimiser, compressor, and what has been seen so far."""
 
-    def __init__(self, rival: str, rank: int, chips: Chips, config: Config) -> None:
+    def __init__(self, rival: str, rank: int, chips: Samples, config: Config) -> None:
         self.rival, self.rank, self.chips, self.config = rival, rank, chips, config
         self.device = rank_device(rank)
-        bands, side = chips.image.shape[1], min(chips.image.shape[2:])
+        bands, side = chips.only.shape[1], min(chips.only.shape[2:])
         self.network = network(config, bands, len(chips.names), side).to(self.device)
         self.ddp, self.compressor = wrap(
             rival,
@@ -327,6 +215,7 @@ class Training:
             momentum=self.compressor.optimiser_momentum,
             weight_decay=config.weight_decay,
         )
+        self.checkpoint = Checkpoint(network=self.network, optimiser=self.optimiser, compressor=self.compressor)
         self.buffers = 0  # bytes of norms' statistics, counted like the gradient
         self.measured: int | None = 0
         self.skipped = 0
@@ -369,12 +258,12 @@ class Training:
 
     def predicted(self) -> Tensor:
         """Classes (test,) of the test chips; every rank computes its share."""
-        own = self.chips.test[self.rank :: self.config.workers]
+        own = torch.from_numpy(self.chips.test)[self.rank :: self.config.workers]
         for buffer in self.network.buffers():  # every rank has statistics of its own since DDP last sent those of rank 0
             dist.broadcast(buffer, 0)
         self.network.eval()
         with torch.no_grad():
-            parts = [self.network(self.chips.image[i].to(self.device)).argmax(1) for i in own.split(128)]
+            parts = [self.network(self.chips.only[i].to(self.device)).argmax(1) for i in own.split(128)]
         self.network.train()
         labels = torch.zeros(len(self.chips.test), dtype=torch.int64, device=self.device)
         labels[self.rank :: self.config.workers] = torch.cat(parts) if parts else labels[:0]
@@ -384,19 +273,15 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Everything this rank needs to continue."""
         return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "compressor": self.compressor.state_dict(),
+            **self.checkpoint.state(),
             "numbers": [self.buffers, self.measured, self.skipped],
-            "age": self.age,
+            "age": {name: age.clone() for name, age in self.age.items()},
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Continue from `state()`, after a backward pass in which DDP groups its buckets as it had them."""
-        self.ddp(torch.zeros_like(self.chips.image[: self.config.batch]).to(self.device)).sum().backward()
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.compressor.load_state_dict(state["compressor"])
+        self.ddp(torch.zeros_like(self.chips.only[: self.config.batch]).to(self.device)).sum().backward()
+        self.checkpoint.load(state)
         self.buffers, self.measured, self.skipped = state["numbers"]
         self.age = {name: age.clone() for name, age in state["age"].items()}
 
@@ -404,17 +289,15 @@ class Training:
 def worker(
     rank: int,
     world: int,
-    image: Tensor,
-    label: Tensor,
-    train: Tensor,
-    test: Tensor,
-    names: tuple[str, ...],
+    chips: Samples,
     settings: dict[str, Any],
     state: Mapping[str, Any] | None = None,
 ) -> Generator[Event, None, dict[str, Any]]:
     """All compressors in turn on one rank; rank 0's events carry numbers and views. Returns what each came to."""
     config = Config.model_validate(settings)
-    chips = Chips(image, label, train, test, names)
+    belongs_to = about(chips.fingerprint, config, ("show_every", "timeout"))
+    if state is not None and "about" in state:  # checkpoints made before 0.1.0 do not say what they belong to
+        same_run("rsdgc", state["about"], belongs_to)
     results: dict[str, dict[str, Any]] = {} if state is None else {k: dict(v) for k, v in state["results"].items()}
     last = len(config.rivals) * config.steps
     first_rival, first_step = (0, 0) if state is None else (int(state["rival"]), int(state["step"]))
@@ -462,13 +345,15 @@ def worker(
                 scalars if rank == 0 else {},
                 arrays,
                 last,
-                _saved(number, step + 1, training, results),
+                _saved(belongs_to, number, step + 1, training, results),
             )
     return results
 
 
-def _saved(number: int, step: int, training: Training, results: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    return lambda: {"rival": number, "step": step, "training": training.state(), "results": results}
+def _saved(
+    belongs_to: str, number: int, step: int, training: Training, results: dict[str, Any]
+) -> Callable[[], dict[str, Any]]:
+    return lambda: {"about": belongs_to, "rival": number, "step": step, "training": training.state(), "results": results}
 
 
 def conclusion(training: Training, guess: Tensor) -> dict[str, Any]:
@@ -482,7 +367,7 @@ def conclusion(training: Training, guess: Tensor) -> dict[str, Any]:
         **ratios(training, training.config.steps),
     }
     if training.rival == training.config.rivals[0]:
-        ended["weights"] = {k: v.detach().cpu().clone() for k, v in training.network.state_dict().items()}
+        ended["weights"] = weights(training.network)
     if isinstance(training.compressor, Sparse):
         layers = [la for la in training.compressor.layers.values() if la.compressed]
         ended["layers"] = [la.name for la in layers]
@@ -568,11 +453,7 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
     chips = chips_of(scene, config)
     results = yield from ranks(
         worker,
-        chips.image,
-        chips.label,
-        chips.train,
-        chips.test,
-        chips.names,
+        chips,
         config.model_dump(),
         world=config.workers,
         state=state,
@@ -582,7 +463,7 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
     return outcome(scene, chips, config, results)
 
 
-def outcome(scene: xr.Dataset, chips: Chips, config: Config, results: Mapping[str, Mapping[str, Any]]) -> Outcome:
+def outcome(scene: xr.Dataset, chips: Samples, config: Config, results: Mapping[str, Mapping[str, Any]]) -> Outcome:
     """The results of all compressors as one Dataset on the scene's samples, and the first one's weights."""
     rivals = list(config.rivals)
     lead = results[rivals[0]]
@@ -590,7 +471,7 @@ def outcome(scene: xr.Dataset, chips: Chips, config: Config, results: Mapping[st
     used = np.flatnonzero(scene["label"].values >= 0)
     classes = np.unique(scene["label"].values[used])
     labels = np.full(scene.sizes["sample"], -1, np.int64)
-    labels[used[chips.test.numpy()]] = classes[np.asarray(lead["predicted"])]
+    labels[used[chips.test]] = classes[np.asarray(lead["predicted"])]
     found["labels"] = ("sample", labels, {"long_name": f"class given by {rivals[0]}; -1 for training chips"})
 
     def by_rival(name: str, key: Callable[[Mapping[str, Any]], float], what: str, units: str = "1") -> None:
@@ -626,5 +507,4 @@ def outcome(scene: xr.Dataset, chips: Chips, config: Config, results: Mapping[st
     found.attrs = {k: scene.attrs[k] for k in PROVENANCE if scene.attrs.get(k)}
     notes = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n]
     found.attrs["notes"] = "\n".join([*notes, RECONSTRUCTION])
-    weights = {rivals[0]: lead["weights"]} if "weights" in lead else {}
-    return Outcome(found, weights)
+    return Outcome(found, {rivals[0]: lead["weights"]} if "weights" in lead else {})

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -22,7 +23,7 @@ from workbench.engines.processes import RankLost
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.methods import METHODS, rsdgc
-from workbench.methods.rsdgc import CNN, VGG, Config, ResNet, batch_of, chips_of, importance, learning_rate
+from workbench.methods.rsdgc import Config, batch_of, chips_of, importance, learning_rate
 from workbench.parts.wire import Layout
 
 pytestmark = [pytest.mark.timeout(400)]  # two real gloo processes a test
@@ -301,9 +302,7 @@ def test_an_epoch_shows_every_chip_once_and_ranks_share(digits):
     config = tiny()
     chips = chips_of(digits, config)
     steps = len(chips.train) // 16
-    marked = rsdgc.Chips(
-        torch.arange(400.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 4), chips.label, chips.train, chips.test, chips.names
-    )
+    marked = replace(chips, values={"image": torch.arange(400.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)})
     seen = [
         int(v) for step in range(steps) for rank in range(2) for v in batch_of(marked, config, rank, step)[0][:, 0, 0, 0]
     ]
@@ -327,13 +326,13 @@ def test_augmentation_turns_chips_in_eight_ways(digits):
 
 def test_chips_are_standardised_split_and_shrunk(digits):
     chips = chips_of(digits, tiny())
-    assert chips.image[chips.train].mean().abs() < 1e-5
-    assert chips.image[chips.train].std() == pytest.approx(1, abs=1e-3)
+    assert chips.only[chips.train].mean().abs() < 1e-5
+    assert chips.only[chips.train].std() == pytest.approx(1, abs=1e-3)
     share = [float((chips.label[chips.test] == c).sum() / (chips.label == c).sum()) for c in range(10)]
     assert share == pytest.approx([0.3] * 10, abs=0.02)
     own = digits.assign_coords(split=("sample", np.where(np.arange(400) < 300, "train", "val")))
     assert chips_of(own, tiny()).test.tolist() == list(range(300, 400))
-    assert chips_of(digits, tiny(size=4)).image.shape == (400, 1, 4, 4)
+    assert chips_of(digits, tiny(size=4)).only.shape == (400, 1, 4, 4)
     unlabelled = digits.assign(label=digits["label"].where(digits["label"] != 3, -1))
     assert len(chips_of(unlabelled, tiny()).names) == 9
 

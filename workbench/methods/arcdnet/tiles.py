@@ -24,6 +24,7 @@ from workbench.methods.arcdnet.network import ARCDNet, disagreement, reach, read
 from workbench.methods.arcdnet.pairs import as_tensor
 from workbench.methods.arcdnet.settings import Config
 from workbench.parts.device import device
+from workbench.parts.training import weights
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -54,8 +55,7 @@ class Trained:
 def packed(network: ARCDNet, config: Config, log: float | None) -> dict[str, dict[str, Tensor]]:
     """`weights` of an Outcome: the network, and beside it as bytes of JSON all that is needed to rebuild it."""
     about = json.dumps({"bands": network.bands, "log": log, "config": config.model_dump(mode="json")}, sort_keys=True)
-    state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-    return {"arcdnet": state, "settings": {"json": torch.tensor(list(about.encode()), dtype=torch.uint8)}}
+    return {"arcdnet": weights(network), "settings": {"json": torch.tensor(list(about.encode()), dtype=torch.uint8)}}
 
 
 def load_network(source: str | PathLike[str]) -> Trained:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from workbench.baselines.coresets import select, selectors
-from workbench.methods.tdds.samples import Samples
+from workbench.data.samples import Samples
 from workbench.methods.tdds.scoring import trajectory_length
 from workbench.methods.tdds.settings import RIVALS, Config
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
 
-from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.methods.tdds.choosing import budgets_of, chosen, coreset_name, length_of, series_name
 from workbench.methods.tdds.result import result_of
 from workbench.methods.tdds.samples import samples_of
 from workbench.methods.tdds.settings import Config
 from workbench.methods.tdds.training import Scoring, Training, iterations_of, official_weight, phase_lengths, train_phase
+from workbench.parts.training import about, same_run, weights
 
 
 def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = None) -> Trace:
@@ -29,13 +28,11 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     described in docs/methods/tdds.md.
     """
     samples = samples_of(scene, config)
-    about = json.dumps(
-        {"data": samples.fingerprint, **config.model_dump(mode="json", exclude={"show_every"})}, sort_keys=True
-    )
+    belongs_to = about(samples.fingerprint, config)
     scoring, going = Scoring(samples, config), None
     finished: dict[str, dict[str, Any]] = {}  # coreset -> accuracies, factor, weights
     if state is not None:
-        _same_run(state["about"], about)
+        same_run("tdds", state["about"], belongs_to)
         scoring.load(state["scoring"])
         finished, going = dict(state["finished"]), state["going"]
     phases = phase_lengths(iterations_of(samples, config), config.epochs)
@@ -45,7 +42,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     # 1. one training on everything
     def saved() -> dict[str, Any]:
         return {
-            "about": about,
+            "about": belongs_to,
             "scoring": scoring.state(),
             "finished": dict(finished),
             "going": None,
@@ -81,22 +78,11 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
             step += 1
             last = len(accuracies) == len(phases)
             if last:
-                weights = training.weights() if keep == config.keep else {}
-                finished[name] = {"accuracies": accuracies, "factor": training.factor, "weights": weights}
+                trained = weights(training.network) if keep == config.keep else {}
+                finished[name] = {"accuracies": accuracies, "factor": training.factor, "weights": trained}
             series = {f"{quantity}/{who}": value for quantity, value in numbers.items()}
             yield Event(step, series, {}, total, saved if last else saved_here)
-    outcome = {"full": scoring.training.weights()} | {name: f["weights"] for name, f in finished.items() if f["weights"]}
+    outcome = {"full": weights(scoring.training.network)} | {
+        name: f["weights"] for name, f in finished.items() if f["weights"]
+    }
     return Outcome(result_of(scene, samples, config, scoring, scores[config.keep], kept, finished), outcome)
-
-
-def _same_run(theirs: str, ours: str) -> None:
-    then, now = json.loads(theirs), json.loads(ours)
-    other = [n for n in now if then.get(n) != now[n]]
-    if "data" in other:
-        raise InputError(
-            "This checkpoint of tdds belongs to other data: pixels or labels changed between the runs (hash "
-            f"{now['data'][:12]}, then {then['data'][:12]}). Put the old data back, or start anew."
-        )
-    if other:
-        told = ", ".join(f"{n}={then.get(n)} there and {now[n]} here" for n in other)
-        raise InputError(f"This checkpoint of tdds belongs to other settings: {told}. Continue with its own.")
