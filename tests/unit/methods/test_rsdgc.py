@@ -24,6 +24,7 @@ from workbench.errors import InputError
 from workbench.event import drain
 from workbench.methods import METHODS, rsdgc
 from workbench.methods.rsdgc import Config, batch_of, chips_of, importance, learning_rate
+from workbench.methods.rsdgc.chips import turned
 from workbench.parts.wire import Layout
 
 pytestmark = [pytest.mark.timeout(400)]  # two real gloo processes a test
@@ -279,16 +280,6 @@ def test_settings_survive_json():
 # --- parts of the room -----------------------------------------------------------------------------------------------
 
 
-def test_networks():
-    """VGG-19 at width 64: 20,018,880 convolution weights of the published network with 3 bands, and 2 * 5504 of norms."""
-    vgg19 = VGG(3, 12, 64, (2, 2, 4, 4, 4))
-    assert sum(p.numel() for p in vgg19.parameters() if p.dim() == 4) == 20_018_880
-    assert sum(p.numel() for p in CNN(1, 10, 16).parameters()) == 160 + 4640 + 41_040 + 810
-    for net in (VGG(2, 5, 4, side=8), ResNet(2, 5, 4), CNN(2, 5, 4)):
-        assert net(torch.zeros(3, 2, 8, 8)).shape == (3, 5)
-    assert VGG(1, 2, 2, side=4)(torch.zeros(2, 1, 4, 4)).shape == (2, 2)  # 4 -> 2, no further
-
-
 def test_the_initial_weights_are_the_seeds_alone():
     torch.manual_seed(5)
     first = rsdgc.network(tiny(seed=3), 1, 10, 8).state_dict()
@@ -315,7 +306,7 @@ def test_an_epoch_shows_every_chip_once_and_ranks_share(digits):
 
 def test_augmentation_turns_chips_in_eight_ways(digits):
     chip = torch.arange(4.0).view(1, 2, 2)
-    assert len({tuple(rsdgc._turned(chip, t).flatten().tolist()) for t in range(8)}) == 8
+    assert len({tuple(turned(chip, t).flatten().tolist()) for t in range(8)}) == 8
     config = tiny(augment=True)
     chips = chips_of(digits, config)
     x, _ = batch_of(chips, config, 0, 0)
