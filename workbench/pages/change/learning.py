@@ -31,7 +31,7 @@ SURE = {
     "val_error_auroc_entropy": Look("AUROC of entropy", UNCERTAINTY["entropy"].colour),
 }
 MEANS = {"val_mean_uncertainty": Look("mean U", UNCERTAINTY["ours"].colour), "val_mean_error": Look("mean |y − P|", GREY)}
-F1 = {"val_f1": CHANGE["ours"]} | {f"val_f1_{n}": one for n, one in CHANGE.items() if n.startswith("fc_")}
+F1 = {"val_f1": CHANGE["ours"]} | {f"val_f1/{n}": one for n, one in CHANGE.items() if n.startswith("fc_")}
 CHANCE = REFERENCES["chance"]
 FLOOR = (
     "Loss of the uncertainty cannot fall below its <b>entropy floor</b>: the target |y − P| is no 0 or 1, and even the perfect "
@@ -175,7 +175,7 @@ class Learning:
                 steps, values = live.history.get(key, ([], []))
                 if steps:
                     at = np.asarray(steps)
-                    if total and key.startswith("val_f1_"):
+                    if total and key.startswith("val_f1/"):
                         at = (at - 1) % total + 1
                     step = max(1, len(at) // 1500)
                     plot.set(one.title, at[::step] if step > 1 else at, np.asarray(values)[::step] if step > 1 else values)

@@ -56,11 +56,11 @@ class Measured:
     def curves(self, history: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> None:
         """Accuracy on test samples: of the scoring run, and of each coreset at the run's own share, from its first step."""
         for scalar, (_, values) in history.items():
-            name = scalar.removeprefix("test_accuracy_")
+            quantity, _, who = scalar.partition("/")
             if scalar == "test_accuracy":
                 self.lines.set(FULL, range(1, len(values) + 1), values)
-            elif name in SELECTORS and scalar.startswith("test_accuracy_"):
-                self.lines.set(SELECTORS[name].title, range(1, len(values) + 1), values)
+            elif who in SELECTORS and quantity == "test_accuracy":
+                self.lines.set(SELECTORS[who].title, range(1, len(values) + 1), values)
 
     def take(self) -> None:
         """Gather the finished runs that belong together with the one on the page."""
