@@ -11,7 +11,7 @@ export WORKBENCH_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test slow check format notebooks results results-check lab serve browser bench docs-numbers constraints clean
+.PHONY: help install demo test slow check format notebooks results results-check lab serve browser bench docs docs-check constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[all,dev,docs]"
 	@touch $@
 
 install: $(STAMP)  ## make .venv and install everything, pinned
@@ -63,9 +63,16 @@ browser:  ## install Debian's Chromium for the browser tests (needs root)
 bench: $(STAMP)  ## speed ratios against named peers (minutes)
 	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python $$f; done
 
+docs: $(STAMP)  ## the documentation as a site that works offline: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+docs-check: docs  ## build it and check every link, every anchor, and that nothing is loaded from another host
+	@$(BIN)/python -m docs.generate.check site
+
 constraints: $(STAMP)  ## freeze the versions of .venv into constraints.txt
 	@(echo "# The exact versions we build and test with (Python 3.11). Regenerate: make constraints"; \
 	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ') > constraints.txt
 
 clean:  ## remove .venv and caches; run folders stay
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) site .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,65 @@
+"""Docstrings as Markdown, for the API reference: lists of arguments, doctests, and the descriptions of settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+import griffe
+
+_ARGUMENTS = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*): (?=\S)")
+_ITEM = re.compile(r"^(-|\d+\.) ")
+_PAGE = re.compile(r"`?\bdocs/([\w/-]+)\.md\b`?")  # from a page in api/
+_TAG = re.compile(r"<(?=[A-Za-z/!])")
+
+
+def as_markdown(text: str) -> str:
+    """A docstring of ours as Markdown: `name: meaning` lines become a list, doctests and indented lines become code."""
+    paragraphs = re.split(r"\n[ \t]*\n", text.strip("\n"))
+    return "\n\n".join(_paragraph(p.split("\n")) for p in paragraphs)
+
+
+def _paragraph(lines: list[str]) -> str:
+    if lines[0].lstrip().startswith(">>>"):
+        return "\n".join(["```pycon", *(line.strip() for line in lines), "```"])
+    if all(line.startswith("    ") for line in lines):
+        return "\n".join(lines)
+    starts = [_ARGUMENTS.match(line) for line in lines]
+    if starts[0] and all(start or line.startswith(" ") for start, line in zip(starts, lines, strict=True)):
+        pairs = zip(starts, lines, strict=True)
+        items = [_ARGUMENTS.sub(r"- **`\1`**: ", line) if start else "    " + line.strip() for start, line in pairs]
+        return _plain("\n".join(items))
+    if not any(line.startswith(" ") or _ITEM.match(line) for line in lines):
+        return _plain(" ".join(lines))  # one line: what the tables of contents show of it is the whole paragraph
+    out: list[str] = []
+    for i, line in enumerate(lines):
+        if i and _ITEM.match(line) and not any(_ITEM.match(before) for before in lines[:i]):
+            out.append("")
+        out.append(line)
+    return _plain("\n".join(out))
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing outside code can be taken for HTML or for a reference."""
+    parts = re.split(r"(`[^`]*`)", text)
+    text = "".join(p if i % 2 else _TAG.sub("&lt;", p).replace("][", "]\\[") for i, p in enumerate(parts))
+    return _PAGE.sub(r"[`docs/\1.md`](../\1.html)", text)
+
+
+class Ours(griffe.Extension):
+    """Called by griffe for every object it has read."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Rewrites the docstring; gives an attribute made by pydantic's `Field` its description and its default."""
+        if obj.docstring is not None:
+            obj.docstring.value = as_markdown(obj.docstring.value)
+        if isinstance(obj, griffe.Attribute) and obj.value is not None and str(obj.value).startswith("Field("):
+            call = ast.parse(str(obj.value), mode="eval").body
+            assert isinstance(call, ast.Call)
+            words = {k.arg: k.value for k in call.keywords}
+            described = words.get("description")
+            if isinstance(described, ast.Constant) and obj.docstring is None:
+                obj.docstring = griffe.Docstring(_plain(str(described.value)), parent=obj)
+            default = call.args[0] if call.args else words.get("default")
+            obj.value = ast.unparse(default) if default is not None else None
