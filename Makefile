@@ -67,8 +67,10 @@ docs: $(STAMP)  ## the documentation as a site that works offline: site/index.ht
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
-docs-check: docs  ## build it and check every link, every anchor, and that nothing is loaded from another host
+docs-check: docs  ## build it; check links, anchors, names, and that it works from the disk without a network
+	@$(BIN)/python -m docs.generate.names
 	@$(BIN)/python -m docs.generate.check site
+	@$(BIN)/python -m docs.generate.browse site
 
 constraints: $(STAMP)  ## freeze the versions of .venv into constraints.txt
 	@(echo "# The exact versions we build and test with (Python 3.11). Regenerate: make constraints"; \

@@ -7,6 +7,16 @@ from typing import Any
 
 from workbench.data import catalog
 
+TITLES = {
+    "simulated": "Simulated scenes",
+    "simulated-pairs": "Simulated pairs of dates",
+    "hyperspectral": "Hyperspectral cubes",
+    "chips": "Labelled chips and pixels",
+    "boxes": "Images with boxes",
+    "pairs": "Pairs of dates",
+    "sar": "SAR rasters",
+}
+
 
 def page() -> str:
     """Markdown of all entries, grouped by kind."""
@@ -19,7 +29,7 @@ def page() -> str:
         groups.setdefault(entry.kind, []).append(entry)
     for kind, members in groups.items():
         lines += [
-            f"## {kind.replace('-', ' ').capitalize()}",
+            f"## {TITLES.get(kind, kind)}",
             "",
             "| name | title | size | licence | citation |",
             "|---|---|---|---|---|",

@@ -17,16 +17,17 @@ _TAG = re.compile(r"<(?=[A-Za-z/!])")
 def as_markdown(text: str) -> str:
     """A docstring of ours as Markdown: `name: meaning` lines become a list, doctests and indented lines become code."""
     paragraphs = re.split(r"\n[ \t]*\n", text.strip("\n"))
-    return "\n\n".join(_paragraph(p.split("\n")) for p in paragraphs)
+    first, *others = (p.split("\n") for p in paragraphs)
+    return "\n\n".join([_paragraph(first, may_list=False), *(_paragraph(lines) for lines in others)])
 
 
-def _paragraph(lines: list[str]) -> str:
+def _paragraph(lines: list[str], may_list: bool = True) -> str:
     if lines[0].lstrip().startswith(">>>"):
         return "\n".join(["```pycon", *(line.strip() for line in lines), "```"])
     if all(line.startswith("    ") for line in lines):
         return "\n".join(lines)
     starts = [_ARGUMENTS.match(line) for line in lines]
-    if starts[0] and all(start or line.startswith(" ") for start, line in zip(starts, lines, strict=True)):
+    if may_list and starts[0] and all(start or line.startswith(" ") for start, line in zip(starts, lines, strict=True)):
         pairs = zip(starts, lines, strict=True)
         items = [_ARGUMENTS.sub(r"- **`\1`**: ", line) if start else "    " + line.strip() for start, line in pairs]
         return _plain("\n".join(items))

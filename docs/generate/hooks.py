@@ -57,6 +57,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     source = {shown: path for path, shown in SHOWN.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     published = {f"docs/{f.src_uri}": f.src_uri for f in files if f.inclusion.is_included()} | SHOWN
     published |= {f"docs/{folder}": f"{folder}/index.md" for folder in ("methods", "results", "design", "api")}
+    markdown = markdown.replace("<!-- layers -->", reference.layers())
     return links.rewrite(settings.with_tables(markdown), source, page.file.src_uri, published)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from inspect import getdoc, getmodule
 from pathlib import Path
 
@@ -90,3 +91,10 @@ def _brief(doc: str | None) -> str:
     """The first sentence or line of a docstring, for a cell of a table."""
     paragraph = " ".join((doc or "").partition("\n\n")[0].split())
     return paragraph.replace("|", "\\|").replace("<", "&lt;")
+
+
+def layers() -> str:
+    """The layers of the package from top to bottom, as the import contract in pyproject.toml has them, in a block of code."""
+    contracts = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    rows = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    return "\n".join(["```", "dashboards, notebooks, tests", *rows, "```"])
