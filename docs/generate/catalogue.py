@@ -1,8 +1,9 @@
-"""The page of the catalogue: every entry with what it provides, its terms and what to cite."""
+"""The page of the catalogue: every entry with what it provides, its size, its terms and what to cite."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from workbench.data import catalog
@@ -28,17 +29,22 @@ def page() -> str:
     for entry in entries:
         groups.setdefault(entry.kind, []).append(entry)
     for kind, members in groups.items():
-        lines += [
-            f"## {TITLES.get(kind, kind)}",
-            "",
-            "| name | title | size | licence | citation |",
-            "|---|---|---|---|---|",
-        ]
-        for e in members:
-            cells = [_cell(e.title), _cell(_size(e)), _cell(e.licence), _cell(e.citation)]
-            lines.append(f"| `{e.id}` | " + " | ".join(cells) + " |")
-        lines.append("")
+        columns = {
+            "name": [f"`{e.id}`" for e in members],
+            "title": [_cell(e.title) for e in members],
+            "provides": [", ".join(f"`{name}`" for name in getattr(e, "provides", ())) for e in members],
+            "size": [_cell(_size(e)) for e in members],
+            "licence": [_cell(e.licence) for e in members],
+            "citation": [_cell(e.citation) for e in members],
+        }
+        filled = {name: cells for name, cells in columns.items() if any(cells)}
+        lines += [f"## {TITLES.get(kind, kind)}", "", _row(filled), _row("---" for _ in filled)]
+        lines += [*(_row(cells) for cells in zip(*filled.values(), strict=True)), ""]
     return "\n".join(lines)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _size(entry: Any) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 
 import griffe
 
+from docs.generate.indexes import DOCS
+from docs.generate.links import title
+
 _ARGUMENTS = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*): (?=\S)")
 _ITEM = re.compile(r"^(-|\d+\.) ")
 _PAGE = re.compile(r"`?\bdocs/([\w/-]+)\.md\b`?")  # from a page in api/
@@ -45,7 +48,7 @@ def _plain(text: str) -> str:
     """Text in which nothing outside code can be taken for HTML or for a reference."""
     parts = re.split(r"(`[^`]*`)", text)
     text = "".join(p if i % 2 else _TAG.sub("&lt;", p).replace("][", "]\\[") for i, p in enumerate(parts))
-    return _PAGE.sub(r"[`docs/\1.md`](../\1.html)", text)
+    return _PAGE.sub(lambda match: f"[{title((DOCS / f'{match[1]}.md').read_text())}](../{match[1]}.html)", text)
 
 
 class Ours(griffe.Extension):

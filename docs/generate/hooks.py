@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     published = {f"docs/{f.src_uri}": f.src_uri for f in files if f.inclusion.is_included()} | SHOWN
     published |= {f"docs/{folder}": f"{folder}/index.md" for folder in ("methods", "results", "design", "api")}
     markdown = markdown.replace("<!-- layers -->", reference.layers())
-    return links.rewrite(settings.with_tables(markdown), source, page.file.src_uri, published)
+    return links.rewrite(settings.with_tables(markdown), source, page.file.src_uri, published, _titles())
 
 
 def on_post_build(config: Any) -> None:
@@ -70,6 +71,18 @@ def on_post_build(config: Any) -> None:
             path.write_bytes(_ELSEWHERE.sub(b"about:blank", text))
 
 
+@cache
+def _titles() -> dict[str, str]:
+    """Path in the repository -> title, of every page written by hand."""
+    return {str(p.relative_to(ROOT)): links.title(p.read_text()) for p in (ROOT / "docs").rglob("*.md")}
+
+
+def _short(path: Path) -> str:
+    """A page's name in the menu: its title up to a colon; of a design note, its number and title."""
+    title = links.title(path.read_text())
+    return f"{path.name[:4]} {title}" if path.parent.name == "design" else title.partition(":")[0]
+
+
 def _filled(entry: Any) -> Any:
     """A menu entry, `[folder/]` replaced by the folder's pages."""
     if not isinstance(entry, dict):
@@ -79,5 +92,5 @@ def _filled(entry: Any) -> Any:
         return {name: reference.navigation()}
     if isinstance(below, list) and len(below) == 1 and str(below[0]).endswith("/"):
         folder = below[0].rstrip("/")
-        return {name: [f"{folder}/index.md", *(f"{folder}/{p.name}" for p in indexes.sources(folder))]}
+        return {name: [f"{folder}/index.md", *({_short(p): f"{folder}/{p.name}"} for p in indexes.sources(folder))]}
     return {name: [_filled(e) for e in below]} if isinstance(below, list) else entry

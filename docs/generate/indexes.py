@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docs.generate.links import title
 from docs.generate.settings import MARK
 from workbench.methods import METHODS, load, summary
 
 DOCS = Path(__file__).parents[1]
-_DATE = re.compile(r"\s*\(([^()]*\d{4}[^()]*)\)$")
+_DATE = re.compile(r"^# .*\(([^()]*\d{4}[^()]*)\)$", re.MULTILINE)
 _STATUS = re.compile(r"^Status: (.+?)\.?$", re.MULTILINE)
-
-
-def title(text: str) -> str:
-    """The first heading of a Markdown page."""
-    return next((line[2:].strip() for line in text.splitlines() if line.startswith("# ")), "")
 
 
 def paragraph(text: str) -> str:
@@ -66,12 +62,11 @@ def design() -> str:
              "| note | what | date | status |", "|---|---|---|---|"]  # fmt: skip
     for p in sources("design"):
         text = p.read_text()
-        name = title(text)
-        date = _DATE.search(name)
+        date = _DATE.search(text)
         status = _STATUS.search(text)
         row = [
             f"[{p.name[:4]}]({p.name})",
-            _DATE.sub("", name).replace("|", "\\|"),
+            title(text).replace("|", "\\|"),
             date[1] if date else "",
             status[1] if status else "in force",
         ]

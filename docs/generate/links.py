@@ -14,11 +14,18 @@ _MENTION = re.compile(r"(?<![\w/\[(.`])(`?)(docs/[\w/-]+\.md)(`?)(?![\w`\]])")
 _FENCED = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 
 
-def rewrite(text: str, source: str, page: str, published: dict[str, str]) -> str:
+def title(text: str) -> str:
+    """The first heading of a Markdown page, without the date of a design note."""
+    heading = next((line[2:].strip() for line in text.splitlines() if line.startswith("# ")), "")
+    return re.sub(r"\s*\([^()]*\d{4}[^()]*\)$", "", heading)
+
+
+def rewrite(text: str, source: str, page: str, published: dict[str, str], titles: dict[str, str]) -> str:
     """`text` of the file `source` with its relative links as the site's page `page` needs them.
 
     source: path in the repository, as docs/data.md. page: path in the site's source, as data.md. published: path in the
-    repository -> page or file of the site. What is not published is named by its path, in code font.
+    repository -> page or file of the site. titles: path in the repository -> title of that page.
+    What is not published is named by its path, in code font.
     """
 
     def one(match: re.Match[str]) -> str:
@@ -36,6 +43,8 @@ def rewrite(text: str, source: str, page: str, published: dict[str, str]) -> str
     def mentioned(match: re.Match[str]) -> str:
         if match[2] not in published or match[1] != match[3]:
             return match[0]
-        return f"[`{match[2]}`]({posixpath.relpath(published[match[2]], posixpath.dirname(page) or '.')})"
+        return (
+            f"[{titles.get(match[2]) or match[2]}]({posixpath.relpath(published[match[2]], posixpath.dirname(page) or '.')})"
+        )
 
     return "".join(p if i % 2 else _MENTION.sub(mentioned, _LINK.sub(one, p)) for i, p in enumerate(_FENCED.split(text)))
