@@ -16,6 +16,7 @@ TITLES = {
     "boxes": "Images with boxes",
     "pairs": "Pairs of dates",
     "sar": "SAR rasters",
+    "multimodal": "Several sensors on one place",
 }
 
 
@@ -33,7 +34,7 @@ def page() -> str:
             "name": [f"`{e.id}`" for e in members],
             "title": [_cell(e.title) for e in members],
             "provides": [", ".join(f"`{name}`" for name in getattr(e, "provides", ())) for e in members],
-            "size": [_cell(_size(e)) for e in members],
+            "band x y x x, or samples": [_cell(_size(e)) for e in members],
             "licence": [_cell(e.licence) for e in members],
             "citation": [_cell(e.citation) for e in members],
         }
@@ -49,8 +50,10 @@ def _row(cells: Iterable[str]) -> str:
 
 def _size(entry: Any) -> str:
     shape = getattr(entry, "shape", None)
+    if isinstance(shape, tuple):  # band, y, x
+        return " x ".join(str(n) for n in shape)
     if shape is not None:
-        return ", ".join(f"{n} {d}" for d, n in shape.model_dump().items() if n is not None)
+        return " x ".join(str(n) for _, n in shape if n is not None)
     samples = getattr(entry, "samples", None)
     return f"{samples} samples" if samples else ""
 

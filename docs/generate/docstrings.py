@@ -10,10 +10,12 @@ import griffe
 
 from docs.generate.indexes import DOCS
 from docs.generate.links import title
+from docs.generate.reference import address
 
 _ARGUMENTS = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*): (?=\S)")
 _ITEM = re.compile(r"^(-|\d+\.) ")
 _PAGE = re.compile(r"`?\bdocs/([\w/-]+)\.md\b`?")  # from a page in api/
+_DOTTED = re.compile(r"`(workbench(?:\.\w+)+)(?:\(.*\))?`")
 _TAG = re.compile(r"<(?=[A-Za-z/!])")
 
 
@@ -47,8 +49,15 @@ def _paragraph(lines: list[str], may_list: bool = True) -> str:
 def _plain(text: str) -> str:
     """Text in which nothing outside code can be taken for HTML or for a reference."""
     parts = re.split(r"(`[^`]*`)", text)
-    text = "".join(p if i % 2 else _TAG.sub("&lt;", p).replace("][", "]\\[") for i, p in enumerate(parts))
+    text = "".join(_linked(p) if i % 2 else _TAG.sub("&lt;", p).replace("][", "]\\[") for i, p in enumerate(parts))
     return _PAGE.sub(lambda match: f"[{title((DOCS / f'{match[1]}.md').read_text())}](../{match[1]}.html)", text)
+
+
+def _linked(code: str) -> str:
+    """A dotted name of the package, in code font, as a link to where the reference describes it."""
+    dotted = _DOTTED.fullmatch(code)
+    page, _, anchor = (address(dotted[1]) or "").partition("#") if dotted else ("", "", "")
+    return f"[{code}]({page}.html{'#' * bool(anchor)}{anchor})" if page else code
 
 
 class Ours(griffe.Extension):

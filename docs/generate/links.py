@@ -1,7 +1,8 @@
 """Links of a Markdown file, rewritten for the page of the site that shows it.
 
 The site has pages and pictures only, and no address of a repository is known: a link to a source file becomes its path in
-code font. A page that is named by its path, as docs/data.md, becomes a link to it.
+code font. A page that is named by its path, as docs/data.md, becomes a link to it, and so does a
+dotted name of the package in code font, to where the API reference describes it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import posixpath
 import re
 
+from docs.generate.reference import address, page_of
+
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _MENTION = re.compile(r"(?<![\w/\[(.`])(`?)(docs/[\w/-]+\.md)(`?)(?![\w`\]])")
+_DOTTED = re.compile(r"(?<!\[)`(workbench(?:\.\w+)+)((?:\([^`]*\))?)`(?!\])")
 _FENCED = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 
 
@@ -47,4 +51,12 @@ def rewrite(text: str, source: str, page: str, published: dict[str, str], titles
             f"[{titles.get(match[2]) or match[2]}]({posixpath.relpath(published[match[2]], posixpath.dirname(page) or '.')})"
         )
 
-    return "".join(p if i % 2 else _MENTION.sub(mentioned, _LINK.sub(one, p)) for i, p in enumerate(_FENCED.split(text)))
+    def documented(match: re.Match[str]) -> str:
+        found, _, anchor = (address(match[1]) or "").partition("#")
+        target = posixpath.relpath(page_of(found), posixpath.dirname(page) or ".")
+        return f"[{match[0]}]({target}{'#' * bool(anchor)}{anchor})" if found else match[0]
+
+    def linked(part: str) -> str:
+        return _DOTTED.sub(documented, _MENTION.sub(mentioned, _LINK.sub(one, part)))
+
+    return "".join(part if i % 2 else linked(part) for i, part in enumerate(_FENCED.split(text)))

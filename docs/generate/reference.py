@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from functools import cache
 from inspect import getdoc, getmodule
 from pathlib import Path
 
@@ -14,6 +15,7 @@ ROOT = Path(workbench.__file__).parent
 LEFT_OUT = ("workbench.pages", "workbench.views", "workbench.cli", "workbench.__main__")
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every public module of the package that users or methods call: dotted name -> its file, packages before what they hold."""
     found = {}
@@ -37,6 +39,27 @@ def page_of(module: str) -> str:
     return f"api/{module}.md"
 
 
+def address(dotted: str) -> str | None:
+    """Page and anchor, below api/ and without suffix (`PAGE#ANCHOR`), of a dotted name; None where no page has it.
+
+    >>> address("workbench.scene.describe")
+    'workbench.scene#workbench.scene.describe'
+    """
+    if dotted in modules():
+        return dotted
+    module, _, name = dotted.rpartition(".")
+    return f"{module}#{dotted}" if name in _defined(module) else None
+
+
+@cache
+def _defined(module: str) -> frozenset[str]:
+    """Public functions and classes that a module itself defines."""
+    path = modules().get(module)
+    body = ast.parse(path.read_text()).body if path else []
+    kinds = ast.FunctionDef | ast.ClassDef
+    return frozenset(node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_"))
+
+
 def pages() -> dict[str, str]:
     """Path in the site's source -> Markdown, of every module and of the index."""
     found = {page_of(name): f"---\ntitle: {name}\n---\n\n::: {name}\n" for name in modules()}
@@ -54,7 +77,7 @@ def navigation() -> list[object]:
             short = module.rpartition(".")[2]
             children = inside(module)
             if children:
-                entries.append({short: [{short: page_of(module)}, *children]})
+                entries.append({short: [{"Overview": page_of(module)}, *children]})
             else:
                 entries.append({short: page_of(module)})
         return entries

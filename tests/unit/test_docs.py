@@ -77,6 +77,13 @@ def test_every_method_has_its_settings_on_a_page():
         ("see `docs/sar.md`.", "see [SAR](../sar.md)."),
         ("see docs/sar.md for more", "see [SAR](../sar.md) for more"),
         ("docs/nothing.md", "docs/nothing.md"),
+        ("`workbench.scene`", "[`workbench.scene`](../api/workbench.scene.md)"),
+        (
+            "`workbench.config.override(c)`",
+            "[`workbench.config.override(c)`](../api/workbench.config.md#workbench.config.override)",
+        ),
+        ("`workbench.config.nothing`", "`workbench.config.nothing`"),
+        ("`workbench.config._read`", "`workbench.config._read`"),
         ("```\n[a](../../recipes/rx.yml) docs/sar.md\n```", "```\n[a](../../recipes/rx.yml) docs/sar.md\n```"),
     ],
 )
@@ -92,6 +99,7 @@ def test_the_title_of_a_design_note_is_without_its_date():
 
 
 def test_a_docstring_becomes_markdown():
+    assert as_markdown("see `workbench.scene`") == "see [`workbench.scene`](workbench.scene.html)"
     doc = "What it gives:\nin two lines.\n\nscore: (y, x), higher\n    is more.\nkeys, truth: names <a>.\n\n>>> 1 + 1\n2\n\n    code(x)"
     assert as_markdown(doc).split("\n\n") == [
         "What it gives: in two lines.",
