@@ -30,17 +30,21 @@ def page() -> str:
     for entry in entries:
         groups.setdefault(entry.kind, []).append(entry)
     for kind, members in groups.items():
+        terms = list(dict.fromkeys((e.licence, e.citation) for e in members))
         columns = {
             "name": [f"`{e.id}`" for e in members],
             "title": [_cell(e.title) for e in members],
             "provides": [", ".join(f"`{name}`" for name in getattr(e, "provides", ())) for e in members],
-            "band x y x x, or samples": [_cell(_size(e)) for e in members],
-            "licence": [_cell(e.licence) for e in members],
-            "citation": [_cell(e.citation) for e in members],
+            "bands, rows, columns": [_shape(e) for e in members],
+            "samples": [str(getattr(e, "samples", None) or "") for e in members],
+            "terms": [f"[{n}](#{kind}-{n})" for n in (terms.index((e.licence, e.citation)) + 1 for e in members)],
         }
         filled = {name: cells for name, cells in columns.items() if any(cells)}
         lines += [f"## {TITLES.get(kind, kind)}", "", _row(filled), _row("---" for _ in filled)]
-        lines += [*(_row(cells) for cells in zip(*filled.values(), strict=True)), ""]
+        lines += [*(_row(cells) for cells in zip(*filled.values(), strict=True)), "", "Terms, and what to cite:", ""]
+        for n, (licence, citation) in enumerate(terms, 1):
+            lines.append(f'{n}. <a id="{kind}-{n}"></a>**{_cell(licence)}.** {_cell(citation)}')
+        lines.append("")
     return "\n".join(lines)
 
 
@@ -48,14 +52,10 @@ def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _size(entry: Any) -> str:
+def _shape(entry: Any) -> str:
     shape = getattr(entry, "shape", None)
-    if isinstance(shape, tuple):  # band, y, x
-        return " x ".join(str(n) for n in shape)
-    if shape is not None:
-        return " x ".join(str(n) for _, n in shape if n is not None)
-    samples = getattr(entry, "samples", None)
-    return f"{samples} samples" if samples else ""
+    numbers = shape if isinstance(shape, tuple) else (n for _, n in shape or ())
+    return ", ".join(str(n) for n in numbers if n is not None)
 
 
 def _cell(text: str) -> str:
