@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from textwrap import dedent
 from typing import Any
 
 import griffe
@@ -28,14 +29,15 @@ def as_markdown(text: str) -> str:
 
 def _paragraph(lines: list[str], may_list: bool = True) -> str:
     if lines[0].lstrip().startswith(">>>"):
-        return "\n".join(["```pycon", *(line.strip() for line in lines), "```"])
+        return "```pycon\n" + dedent("\n".join(lines)) + "\n```"
     if all(line.startswith("    ") for line in lines):
         return "\n".join(lines)
     starts = [_ARGUMENTS.match(line) for line in lines]
-    if may_list and starts[0] and all(start or line.startswith(" ") for start, line in zip(starts, lines, strict=True)):
-        pairs = zip(starts, lines, strict=True)
+    begin = next((i for i, start in enumerate(starts) if start), len(lines)) if may_list else len(lines)
+    if begin < len(lines) and all(s or line.startswith(" ") for s, line in zip(starts[begin:], lines[begin:], strict=True)):
+        pairs = zip(starts[begin:], lines[begin:], strict=True)
         items = [_ARGUMENTS.sub(r"- **`\1`**: ", line) if start else "    " + line.strip() for start, line in pairs]
-        return _plain("\n".join(items))
+        return "\n\n".join([*([_paragraph(lines[:begin], may_list=False)] if begin else []), _plain("\n".join(items))])
     if not any(line.startswith(" ") or _ITEM.match(line) for line in lines):
         return _plain(" ".join(lines))  # one line: what the tables of contents show of it is the whole paragraph
     out: list[str] = []
@@ -49,8 +51,12 @@ def _paragraph(lines: list[str], may_list: bool = True) -> str:
 def _plain(text: str) -> str:
     """Text in which nothing outside code can be taken for HTML or for a reference."""
     parts = re.split(r"(`[^`]*`)", text)
-    text = "".join(_linked(p) if i % 2 else _TAG.sub("&lt;", p).replace("][", "]\\[") for i, p in enumerate(parts))
+    text = "".join(_linked(part) if i % 2 else _escaped(part) for i, part in enumerate(parts))
     return _PAGE.sub(lambda match: f"[{title((DOCS / f'{match[1]}.md').read_text())}](../{match[1]}.html)", text)
+
+
+def _escaped(prose: str) -> str:
+    return _TAG.sub("&lt;", prose).replace("][", "]\\[").replace(")**", ")\\*\\*")
 
 
 def _linked(code: str) -> str:
