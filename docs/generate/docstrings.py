@@ -32,6 +32,8 @@ def _paragraph(lines: list[str], may_list: bool = True) -> str:
         return "```pycon\n" + dedent("\n".join(lines)) + "\n```"
     if all(line.startswith("    ") for line in lines):
         return "\n".join(lines)
+    if len(lines) > 1 and _is_python("\n".join(lines)):  # the formatter takes the indent of a docstring's only example
+        return "\n".join(["```python", *lines, "```"])
     starts = [_ARGUMENTS.match(line) for line in lines]
     begin = next((i for i, start in enumerate(starts) if start), len(lines)) if may_list else len(lines)
     if begin < len(lines) and all(s or line.startswith(" ") for s, line in zip(starts[begin:], lines[begin:], strict=True)):
@@ -46,6 +48,14 @@ def _paragraph(lines: list[str], may_list: bool = True) -> str:
             out.append("")
         out.append(line)
     return _plain("\n".join(out))
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
 
 
 def _plain(text: str) -> str:

@@ -100,6 +100,7 @@ def test_the_title_of_a_design_note_is_without_its_date():
 
 def test_a_docstring_becomes_markdown():
     assert as_markdown("First.\n\nText\nkey: a name") == "First.\n\nText\n\n- **`key`**: a name"
+    assert as_markdown("First.\n\nx = f(1)\ng(x)") == "First.\n\n```python\nx = f(1)\ng(x)\n```"
     assert as_markdown("see `workbench.scene`") == "see [`workbench.scene`](workbench.scene.html)"
     doc = "What it gives:\nin two lines.\n\nscore: (y, x), higher\n    is more.\nkeys, truth: names <a>.\n\n>>> 1 + 1\n2\n\n    code(x)"
     assert as_markdown(doc).split("\n\n") == [
