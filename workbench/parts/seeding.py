@@ -2,8 +2,8 @@
 
 random = Seeded(0)
 with random:
-    loss = step()  # draws from the private state
-yield Event(...)  # the listener draws from its own
+    loss = step()      # draws from the private state
+yield Event(...)       # the listener draws from its own
 """
 
 from __future__ import annotations
