@@ -13,7 +13,7 @@ import re
 from docs.generate.reference import address, page_of
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
-_MENTION = re.compile(r"(?<![\w/\[(.`])(`?)(docs/[\w/-]+\.md)(`?)(?![\w`\]])")
+_MENTION = re.compile(r"(?<![\w/\[.`])(?<!\]\()(`?)(docs/[\w/-]+\.md)(`?)(?![\w`\]])")
 _DOTTED = re.compile(r"(?<!\[)`(workbench(?:\.\w+)+)((?:\([^`]*\))?)`(?!\])")
 _FENCED = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 

@@ -75,6 +75,7 @@ def test_every_method_has_its_settings_on_a_page():
         ("[paper](https://doi.org/10.1/2)", "[paper](https://doi.org/10.1/2)"),
         ("[here](#runs-1)", "[here](#runs-1)"),
         ("see `docs/sar.md`.", "see [SAR](../sar.md)."),
+        ("as there (`docs/sar.md`).", "as there ([SAR](../sar.md))."),
         ("see docs/sar.md for more", "see [SAR](../sar.md) for more"),
         ("docs/nothing.md", "docs/nothing.md"),
         ("`workbench.scene`", "[`workbench.scene`](../api/workbench.scene.md)"),
