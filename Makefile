@@ -11,7 +11,7 @@ export WORKBENCH_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test slow check format notebooks results results-check lab serve browser bench docs docs-check constraints clean
+.PHONY: help install demo test slow check format notebooks results results-check lab serve browser bench docs-numbers constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,6 +63,7 @@ browser:  ## install Debian's Chromium for the browser tests (needs root)
 bench: $(STAMP)  ## speed ratios against named peers (minutes)
 	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python $$f; done
 
+.PHONY: docs docs-check
 docs: $(STAMP)  ## the documentation as a site that works offline: site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open site/index.html"
