@@ -32,6 +32,9 @@ def rewrite(text: str, source: str, page: str, published: dict[str, str], titles
     What is not published is named by its path, in code font.
     """
 
+    def relative(target: str) -> str:
+        return posixpath.relpath(target, posixpath.dirname(page) or ".")
+
     def one(match: re.Match[str]) -> str:
         picture, label, target = match.groups()
         path, hash_, anchor = target.partition("#")
@@ -39,22 +42,18 @@ def rewrite(text: str, source: str, page: str, published: dict[str, str], titles
             return match[0]
         inside = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         if inside in published:
-            relative = posixpath.relpath(published[inside], posixpath.dirname(page) or ".")
-            return f"{picture}[{label}]({relative}{hash_}{anchor})"
+            return f"{picture}[{label}]({relative(published[inside])}{hash_}{anchor})"
         bare = label.strip("`")
         return f"`{bare}`" if bare == inside or bare in inside.split("/") else f"{label} (`{inside}`)"
 
     def mentioned(match: re.Match[str]) -> str:
         if match[2] not in published or match[1] != match[3]:
             return match[0]
-        return (
-            f"[{titles.get(match[2]) or match[2]}]({posixpath.relpath(published[match[2]], posixpath.dirname(page) or '.')})"
-        )
+        return f"[{titles.get(match[2]) or match[2]}]({relative(published[match[2]])})"
 
     def documented(match: re.Match[str]) -> str:
         found, _, anchor = (address(match[1]) or "").partition("#")
-        target = posixpath.relpath(page_of(found), posixpath.dirname(page) or ".")
-        return f"[{match[0]}]({target}{'#' * bool(anchor)}{anchor})" if found else match[0]
+        return f"[{match[0]}]({relative(page_of(found))}{'#' * bool(anchor)}{anchor})" if found else match[0]
 
     def linked(part: str) -> str:
         return _DOTTED.sub(documented, _MENTION.sub(mentioned, _LINK.sub(one, part)))

@@ -24,7 +24,7 @@ def modules() -> dict[str, Path]:
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         private = any(part.startswith("_") and part != "__init__" for part in parts[1:])
         left_out = any(name == n or name.startswith(n + ".") for n in LEFT_OUT)
-        if name != "workbench" and not private and not left_out and path.stat().st_size:
+        if name != "workbench" and not private and not left_out:
             found[name] = path
     return dict(sorted(found.items()))
 
