@@ -1,4 +1,4 @@
-"""Checks that what the documentation names exists: imports in examples, `wb.NAME`, dotted names and paths in code font.
+"""Checks that what documentation and docstrings name exists: imports in examples, `wb.NAME`, dotted names and paths in code font.
 
     python -m docs.generate.names
 
@@ -26,10 +26,15 @@ _PATH = re.compile(
 )
 
 
-def texts() -> Iterator[Path]:
-    """The Markdown files that the site shows, without the changelog."""
-    yield from sorted((ROOT / "docs").rglob("*.md"))
-    yield from (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "data_catalog/README.md"))
+def texts() -> Iterator[tuple[str, str]]:
+    """(path, text) of the Markdown files that the site shows, without the changelog, and of all docstrings of the package."""
+    shown = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "data_catalog/README.md")]
+    for path in (*sorted((ROOT / "docs").rglob("*.md")), *shown):
+        yield str(path.relative_to(ROOT)), path.read_text()
+    for path in sorted((ROOT / "workbench").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+                yield str(path.relative_to(ROOT)), ast.get_docstring(node) or ""
 
 
 def faults(text: str) -> list[str]:
@@ -76,7 +81,7 @@ def _of_example(code: str) -> Iterator[str]:
 
 def main() -> int:
     """Prints what is wrong with the texts; 0 if nothing is."""
-    found = [f"{path.relative_to(ROOT)}: {fault}" for path in texts() for fault in faults(path.read_text())]
+    found = [f"{path}: {fault}" for path, text in texts() for fault in faults(text)]
     print("\n".join(found) or "every name and path that the documentation gives exists")
     return int(bool(found))
 
