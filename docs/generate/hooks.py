@@ -11,7 +11,7 @@ from typing import Any
 
 from mkdocs.structure.files import File
 
-from docs.generate import catalogue, indexes, links, reference, settings
+from docs.generate import catalogue, commands, indexes, links, reference, settings
 
 log = logging.getLogger("mkdocs.hooks.generate")
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def on_files(files: Any, config: Any) -> Any:
         "results/index.md": indexes.results(),
         "design/index.md": indexes.design(),
     }
-    pages |= {"catalogue.md": catalogue.page(), **reference.pages()}
+    pages |= {"catalogue.md": catalogue.page(), "commands.md": commands.page(), **reference.pages()}
     for page, text in pages.items():
         files.append(File.generated(config, page, content=text))
     texts = [p.read_text() for p in indexes.sources("methods")]

@@ -49,7 +49,7 @@ def table(methods: list[str]) -> str:
 
 
 def _row(name: str, field: Any) -> list[str]:
-    return [f"`{name}`", kind(field.annotation), _default(field), _range(field), _cell(field.description or "")]
+    return [f"`{name}`", kind(field.annotation), _default(field), _range(field), cell(field.description or "")]
 
 
 def kind(annotation: Any) -> str:
@@ -58,7 +58,7 @@ def kind(annotation: Any) -> str:
     if origin is Annotated:
         return kind(inner[0])
     if origin is Literal:
-        return "one of " + ", ".join(f"`{_cell(str(value))}`" for value in inner)
+        return "one of " + ", ".join(f"`{cell(str(value))}`" for value in inner)
     if origin in (Union, UnionType):
         return " or ".join([*(kind(a) for a in inner if a is not type(None)), *(["none"] if type(None) in inner else [])])
     if origin in (list, tuple, set, frozenset):
@@ -67,7 +67,7 @@ def kind(annotation: Any) -> str:
     if origin is dict:
         return f"{kind(inner[0])} -> {kind(inner[1])}"
     names = {int: "integer", float: "number", str: "text", bool: "true or false"}
-    return names.get(annotation, _cell(getattr(annotation, "__name__", str(annotation))))
+    return names.get(annotation, cell(getattr(annotation, "__name__", str(annotation))))
 
 
 def _default(field: Any) -> str:
@@ -79,8 +79,8 @@ def _default(field: Any) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, list | tuple):
-        return "`[" + _cell(", ".join(str(v) for v in value)) + "]`"
-    return f"`{_cell(format(value, 'g') if isinstance(value, float) else str(value))}`"
+        return "`[" + cell(", ".join(str(v) for v in value)) + "]`"
+    return f"`{cell(format(value, 'g') if isinstance(value, float) else str(value))}`"
 
 
 def _range(field: Any) -> str:
@@ -93,7 +93,7 @@ def _range(field: Any) -> str:
         found += [f"multiple of {_number(n)}"] if (n := getattr(rule, "multiple_of", None)) is not None else []
         found += [f"at least {n} of them"] if (n := getattr(rule, "min_length", None)) else []
         found += [f"at most {n} of them"] if (n := getattr(rule, "max_length", None)) is not None else []
-        found += [f"like `{_cell(pattern)}`"] if (pattern := getattr(rule, "pattern", None)) else []
+        found += [f"like `{cell(pattern)}`"] if (pattern := getattr(rule, "pattern", None)) else []
     found += [f"each {words}" for words in _of_elements(field.annotation)]
     return ", ".join(found)
 
@@ -120,6 +120,6 @@ def _number(limit: float) -> str:
     return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that stays in one cell of a table."""
     return re.sub(r"\s+", " ", text).replace("|", "\\|")

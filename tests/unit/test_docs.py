@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from docs.generate import check, indexes, names, reference, settings
+from docs.generate import check, commands, indexes, names, reference, settings
 from docs.generate.docstrings import as_markdown
 from docs.generate.links import rewrite, title
 from workbench.config import Settings
@@ -117,6 +117,14 @@ def test_the_reference_has_every_module_but_those_that_draw():
     assert {"workbench.scene", "workbench.data.catalog", "workbench.metrics.anomaly"} <= set(known)
     assert not [name for name in known if name.startswith(("workbench.pages", "workbench.views")) or "._" in name]
     assert all(page.startswith("api/") for page in reference.pages())
+
+
+def test_the_page_of_the_command_line_has_every_verb_and_its_options():
+    page = commands.page()
+    assert {"## `workbench run`", "## `workbench describe`", "## `workbench runs list`"} <= set(page.splitlines())
+    assert "| `METHOD` | " in page
+    assert "| `--out` | " in page
+    assert "--help" not in page.partition("## ")[2]
 
 
 def site(folder, **pages):
