@@ -24,7 +24,7 @@ def page() -> str:
         lines += [f"## `{' '.join(names)}`", "", _prose(command.help), ""]
         rows = [_row(p) for p in command.params if p.name != "help" and not p.hidden]
         if rows:
-            lines += ["| argument or option | what | default |", "|---|---|---|", *rows, ""]
+            lines += ["| argument or option | default | what |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
@@ -44,7 +44,7 @@ def _row(parameter: Any) -> str:
     unset = default is None or default is False or default == [] or callable(default)
     shown = "needed" if parameter.required else "" if unset else f"`{cell(str(default))}`"
     often = "; can be given several times" if parameter.multiple and "repeat" not in (parameter.help or "") else ""
-    return f"| {', '.join(f'`{name}`' for name in names)} | {_prose(parameter.help)}{often} | {shown} |"
+    return f"| {', '.join(f'`{name}`' for name in names)} | {shown} | {_prose(parameter.help)}{often} |"
 
 
 def _prose(text: str | None) -> str:
