@@ -21,7 +21,7 @@ def main(site: str = "site", pictures: str | None = None) -> int:
     """Prints what is wrong with the site as a browser sees it; 0 if nothing is."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        print("no Chromium here, so the site was not opened in a browser (make browser installs one)")
+        print("Chromium was not found, so the site was not opened in a browser (`make browser` installs it)")
         return 0
     root = Path(site).resolve().as_uri()
     found: list[str] = []
@@ -52,7 +52,7 @@ def main(site: str = "site", pictures: str | None = None) -> int:
                 page.screenshot(path=Path(pictures) / f"search-{scheme}.png")
             context.close()
         browser.close()
-    print("\n".join(dict.fromkeys(found)) or f"{site}: works from the disk without a network, and its search finds")
+    print("\n".join(dict.fromkeys(found)) or f"{site}: works from the disk without a network, and its search works")
     return int(bool(found))
 
 

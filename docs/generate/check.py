@@ -53,7 +53,7 @@ def faults(site: Path) -> tuple[list[str], int]:
         pages[path.resolve()] = parser
         found += [f"{path.relative_to(site)}: a style loads {url}" for url in _CSS_LOAD.findall(text)]
     if not pages:
-        return [f"{site}: there is no page in it"], 0
+        return [f"{site}: has no pages"], 0
     outside = 0
     for path, page in pages.items():
         name = path.relative_to(site.resolve())
@@ -64,7 +64,7 @@ def faults(site: Path) -> tuple[list[str], int]:
             if parts.scheme or parts.netloc:
                 found.append(f"{name}: loads {url} from another host")
             elif parts.path and not _target(path, parts.path, site).exists():
-                found.append(f"{name}: loads {url}, which is not there")
+                found.append(f"{name}: loads {url}, which does not exist")
         for url in page.links:
             parts = urlsplit(url)
             if parts.scheme or parts.netloc:
@@ -73,7 +73,7 @@ def faults(site: Path) -> tuple[list[str], int]:
             target = _target(path, parts.path, site) if parts.path else path
             target = target / "index.html" if target.is_dir() else target
             if not target.exists():
-                found.append(f"{name}: links to {url}, which is not there")
+                found.append(f"{name}: links to {url}, which does not exist")
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
                 found.append(f"{name}: links to {url}; that page has no such anchor")
     for path in sorted(site.rglob("*.css")):
@@ -81,7 +81,9 @@ def faults(site: Path) -> tuple[list[str], int]:
     for path in sorted(site.rglob("*.js")):
         if path.name != "search_index.js":
             urls = sorted(set(_JS_ADDRESS.findall(_JS_COMMENT.sub("", path.read_text()))))
-            found += [f"{path.relative_to(site)}: knows the address {url}" for url in urls if not url.startswith(_JS_NAMES)]
+            found += [
+                f"{path.relative_to(site)}: contains the address {url}" for url in urls if not url.startswith(_JS_NAMES)
+            ]
     return found, outside
 
 
@@ -96,7 +98,7 @@ def main(site: str = "site") -> int:
     found, outside = faults(Path(site))
     print(
         "\n".join(found)
-        or f"{site}: every link inside leads somewhere; {outside} links to other hosts, nothing loaded from one"
+        or f"{site}: every internal link works; nothing is loaded from another host ({outside} links to other hosts)"
     )
     return int(bool(found))
 

@@ -42,7 +42,7 @@ def faults(text: str) -> list[str]:
     found = [fault for block in _PYTHON.findall(text) for fault in _of_example(block)]
     prose = _FENCED.sub("", text)
     found += [f"{name} does not exist" for name in _DOTTED.findall(prose) if not exists(name)]
-    found += [f"{path} is not there" for path in _PATH.findall(prose) if "NAME" not in path and not (ROOT / path).exists()]
+    found += [f"{path} does not exist" for path in _PATH.findall(prose) if "NAME" not in path and not (ROOT / path).exists()]
     return list(dict.fromkeys(found))
 
 
@@ -68,7 +68,7 @@ def _of_example(code: str) -> Iterator[str]:
     try:
         tree = ast.parse(code)
     except SyntaxError as error:
-        yield f"an example is no Python: {error}"
+        yield f"an example is not valid Python: {error}"
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("workbench"):
@@ -82,7 +82,7 @@ def _of_example(code: str) -> Iterator[str]:
 def main() -> int:
     """Prints what is wrong with the texts; 0 if nothing is."""
     found = [f"{path}: {fault}" for path, text in texts() for fault in faults(text)]
-    print("\n".join(found) or "every name and path that the documentation gives exists")
+    print("\n".join(found) or "every name and path in the documentation exists")
     return int(bool(found))
 
 

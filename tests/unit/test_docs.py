@@ -143,9 +143,9 @@ def test_a_site_without_fault_has_none(tmp_path):
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        ('<a href="none.html">x</a>', "none.html, which is not there"),
+        ('<a href="none.html">x</a>', "none.html, which does not exist"),
         ('<a href="#none">x</a>', "no such anchor"),
-        ('<img src="none.png">', "none.png, which is not there"),
+        ('<img src="none.png">', "none.png, which does not exist"),
         ('<img src="https://example.org/a.png">', "from another host"),
         ('<script src="//example.org/a.js"></script>', "from another host"),
         ('<link rel="preconnect" href="https://example.org">', "from another host"),
@@ -179,9 +179,9 @@ def test_an_empty_site_is_a_fault(tmp_path):
     [
         ("```python\nfrom workbench.scene import nothing\n```", "imports nothing from workbench.scene"),
         ("```python\nimport workbench as wb\n\nwb.nothing()\n```", "uses wb.nothing"),
-        ("```python\nx = (\n```", "no Python"),
+        ("```python\nx = (\n```", "not valid Python"),
         ("call `workbench.scene.nothing`", "workbench.scene.nothing does not exist"),
-        ("look into `workbench/nothing.py`", "workbench/nothing.py is not there"),
+        ("look into `workbench/nothing.py`", "workbench/nothing.py does not exist"),
     ],
 )
 def test_a_name_that_does_not_exist_is_found(text, fault):
