@@ -12,7 +12,7 @@ import yaml
 from scipy.io import savemat
 
 from workbench.data import catalog
-from workbench.data.catalog import Hyperspectral, describe_entry, entries, fetch, names, open_scene, read_folder
+from workbench.data.catalog import describe_entry, entries, fetch, names, open_scene, read_folder
 from workbench.errors import InputError
 
 SHA = "0" * 64
@@ -21,7 +21,7 @@ PART = {"path": "one/a.tif", "bytes": 9, "sha256": SHA, "url": "https://example.
 
 def test_anomaly_scenes_are_all_there():
     """The fourteen anomaly scenes with their reference, and the two simulated ones first."""
-    scenes = [e.id for e in entries() if isinstance(e, Hyperspectral) and e.anomalous_pixels]
+    scenes = [e.id for e in entries() if e.kind == "hyperspectral" and e.anomalous_pixels]
     assert scenes == [
         *("abu-airport-1", "abu-airport-2", "abu-airport-4", "abu-beach-1", "abu-beach-3"),
         *("abu-urban-1", "abu-urban-2", "abu-urban-4", "hydice-urban-162", "hydice-urban-175"),
@@ -29,7 +29,7 @@ def test_anomaly_scenes_are_all_there():
     ]
     assert all(catalog._by_id()[n].reference.rx_auc > 0.5 for n in scenes)
     assert names()[:2] == ["sim-coast-town", "sim-dry-airfield"]
-    assert len({f.sha256 for e in entries() if isinstance(e, Hyperspectral) for f in e.files}) == 38
+    assert len({f.sha256 for e in entries() if e.kind == "hyperspectral" for f in e.files}) == 38
 
 
 def test_mirrors_are_pinned_to_a_commit():
@@ -202,7 +202,7 @@ def test_every_real_entry_is_as_described(real_data):
     """Shape, marked pixels and checksum of every entry whose files are there; all of the development data is."""
     opened = 0
     for entry in entries():
-        if not isinstance(entry, Hyperspectral) or not (real_data / entry.files[0].path).is_file():
+        if entry.kind != "hyperspectral" or not (real_data / entry.files[0].path).is_file():
             continue
         scene = open_scene(entry.id)
         assert dict(scene["hsi"].sizes) == entry.shape.model_dump(), entry.id
@@ -263,7 +263,7 @@ def test_sar_and_boxes_are_in_the_catalogue():
     assert "24 images, 44 boxes" in told
     assert "obtain:" in told
     with pytest.raises(InputError, match="images only"):
-        catalog.kinds.open_boxes_entry(catalog._by_id()["vedai-512-3"], keys={"annotations": "x"})
+        catalog._by_id()["vedai-512-3"].open(keys={"annotations": "x"})
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_a_plot_opens_as_its_cube_with_its_heights(real_data):
 
 
 def test_heights_on_another_grid_are_refused(real_data):
-    from workbench.data import multimodal
+    from workbench.data.entries import multimodal
 
     scene = open_scene("idtrees-mlbs-12")
     with pytest.raises(InputError, match="MLBS_13.tif does not lie on the grid"):

@@ -15,12 +15,11 @@ from PIL import Image
 from tests.unit.data.conftest import paint
 from workbench.data import chips
 from workbench.data.chips import (
-    Chips,
     digits,
     open_chips,
-    open_entry,
     open_pixels,
 )
+from workbench.data.entries import Chips
 from workbench.errors import InputError
 from workbench.resources import folder
 
@@ -52,8 +51,8 @@ def test_folder(collection):
 
 def test_reading_waits_until_asked(collection, monkeypatch):
     read = []
-    decode = chips._decode
-    monkeypatch.setattr(chips, "_decode", lambda name, *rest: read.append(name) or decode(name, *rest))
+    decode = chips.decode
+    monkeypatch.setattr(chips, "decode", lambda name, *rest: read.append(name) or decode(name, *rest))
     monkeypatch.setattr(chips, "CHUNK", 2)
     scene = open_chips(collection)
     assert read == ["test/forest/0.png"]  # for the size
@@ -289,7 +288,7 @@ def test_entries_are_there():
 
 @pytest.mark.parametrize("entry", [e for e in chip_entries() if e.layout != "digits"], ids=lambda e: e.id)
 def test_real_collections(entry, real_data):
-    scene = open_entry(entry)  # verifies the SHA-256 of the listing
+    scene = entry.open()  # verifies the SHA-256 of the listing
     name = entry.variable if entry.layout == "pixels" else "image"
     assert scene.sizes["sample"] == entry.samples
     assert scene["label"].attrs["names"] == entry.classes
@@ -308,11 +307,9 @@ def test_real_collections(entry, real_data):
 
 def test_the_middle_of_a_lidar_window_is_its_pixel(real_data):
     found = {e.id: e for e in chip_entries()}
-    window = open_entry(found["houston2013-lidar-windows"])["lidar"]
+    window = found["houston2013-lidar-windows"].open()["lidar"]
     assert window.dims == ("sample", "lidar_band", "y", "x")
-    np.testing.assert_array_equal(
-        window[:, :, 3, 3].values, open_entry(found["houston2013-lidar"])["lidar"][:, :, 0, 0].values
-    )
+    np.testing.assert_array_equal(window[:, :, 3, 3].values, found["houston2013-lidar"].open()["lidar"][:, :, 0, 0].values)
 
 
 def test_absent_collection_says_where_to_get_it(tmp_path, monkeypatch):
@@ -320,12 +317,12 @@ def test_absent_collection_says_where_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     entry = next(e for e in chip_entries() if e.id == "eurosat-rgb-200")
     with pytest.raises(InputError, match=r"zenodo.*WORKBENCH_DATA"):
-        open_entry(entry)
+        entry.open()
 
 
 def test_embedded_entry_needs_no_files(monkeypatch):
     monkeypatch.delenv("WORKBENCH_DATA", raising=False)
-    scene = open_entry(next(e for e in chip_entries() if e.id == "digits"))
+    scene = next(e for e in chip_entries() if e.id == "digits").open()
     assert scene.attrs["licence"] == "CC BY 4.0"
     assert scene.sizes["sample"] == 1797
 

@@ -9,9 +9,12 @@ import xarray as xr
 from affine import Affine
 from PIL import Image
 
-from workbench.data import catalog, pairs
+from workbench.data import catalog
 from workbench.data.catalog import open_scene
-from workbench.data.pairs import as_change, as_pair, check_pair, open_pair, open_pairs, valid
+from workbench.data.checks import check_pair
+from workbench.data.entries import Pairs
+from workbench.data.labels import as_change
+from workbench.data.pairs import as_pair, open_pair, open_pairs, valid
 from workbench.data.readers.raster import CHUNK, iso, open_raster
 from workbench.errors import InputError
 from workbench.scene import describe, fingerprint
@@ -499,7 +502,7 @@ def test_the_command_line_describes_a_pair(pictures, capsys):
     assert "12 marked pixels of 120" in said.output
 
 
-ENTRIES = [e for e in catalog.entries() if isinstance(e, pairs.Pairs)]
+ENTRIES = [e for e in catalog.entries() if e.kind == "pairs"]
 
 
 def test_the_six_real_entries():
@@ -549,6 +552,6 @@ def test_taizhou_has_dates_map_and_partial_truth(real_data):
 )
 def test_entries_that_are_refused(changes, says):
     good = next(e for e in ENTRIES if e.id == "sar-ottawa").model_dump()
-    pairs.Pairs.model_validate(good)
+    Pairs.model_validate(good)
     with pytest.raises(ValueError, match=says):
-        pairs.Pairs.model_validate({**good, **changes})
+        Pairs.model_validate({**good, **changes})

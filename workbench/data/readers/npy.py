@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.data.readers.cube import Cube, require_cube
+from workbench.data.readers.files import Look
 from workbench.errors import InputError
 
 MAGIC = b"\x93NUMPY"
@@ -28,10 +29,11 @@ class NpyPixels:
         return np.array(mapped(self.path).transpose(2, 0, 1)[window])
 
 
-def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of an NPY file, whose axes are rows, columns and bands."""
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
         raise InputError(f"The key {role}={name} was given, but an NPY file holds one unnamed array; leave the key out.")
+    path = look.path
     values = mapped(path)
     if values.ndim != 3:
         raise InputError(f"{path.name} holds an array of {values.ndim} axes; a cube has three (rows, columns, bands).")

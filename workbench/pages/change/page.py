@@ -21,7 +21,7 @@ import xarray as xr
 from safetensors import SafetensorError, safe_open
 
 from workbench import runs
-from workbench.data.pairs import check_pair
+from workbench.data.checks import check_pair
 from workbench.errors import InputError
 from workbench.pages.change.export import Export
 from workbench.pages.change.findings import Findings
