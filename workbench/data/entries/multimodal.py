@@ -54,7 +54,7 @@ class Multimodal(Sourced, Kind):
 
     @model_validator(mode="after")
     def _opens(self) -> Multimodal:
-        roles = [f.role for f in self.files]
+        roles: list[str] = [f.role for f in self.files]
         if any(roles.count(role) != 1 for role in OPENED):
             raise ValueError("needs exactly one hsi and one lidar file")
         return self

@@ -45,7 +45,7 @@ class Engine(BackendEntrypoint):
         if not isinstance(filename_or_obj, (str, os.PathLike)):
             return False
         try:
-            with Look(filename_or_obj) as look:
+            with Look(os.fspath(filename_or_obj)) as look:
                 return only_here(look)
         except (OSError, ValueError):
             return False

@@ -28,7 +28,7 @@ from workbench.pages.anomaly.detectors import DETECTORS, FAST, Compare
 from workbench.pages.anomaly.explore import Explore
 from workbench.pages.frame.cache import Shelf
 from workbench.pages.frame.session import FOLD, IN_MEMORY, WIDE, Session, pairs
-from workbench.scene import require
+from workbench.scene import Needs, require
 from workbench.views.card import card, explain, heading, html, say
 from workbench.views.glimpse import Glimpse, Part
 from workbench.views.image import PALETTES
@@ -74,9 +74,14 @@ class Explorer(Session):
     picks = param.String("", doc="row,column;row,column")
 
     @classmethod
+    def needs(cls) -> Needs:
+        """A cube."""
+        return ("hsi",)
+
+    @classmethod
     def offers(cls, entry: Any) -> bool:
         """Cubes, and no chips."""
-        return entry.kind in ("simulated", "hyperspectral")
+        return super().offers(entry) and not entry.many
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:

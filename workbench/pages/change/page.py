@@ -33,7 +33,7 @@ from workbench.pages.frame.cache import Shelf
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE, Session
 from workbench.runs.watch import Live
-from workbench.scene import require
+from workbench.scene import Needs, require
 from workbench.views.card import heading, html, say
 from workbench.views.change import OURS, pair_card
 from workbench.views.plots import held
@@ -80,9 +80,9 @@ class Changes(Session):
     rival = param.String("entropy", doc="the other measure of uncertainty")
 
     @classmethod
-    def offers(cls, entry: Any) -> bool:
+    def needs(cls) -> Needs:
         """Pairs."""
-        return entry.kind in ("pairs", "simulated-pairs")
+        return ("before", "after")
 
     @classmethod
     def first_choice(cls) -> str:

@@ -26,7 +26,7 @@ from workbench.pages.frame.cache import Shelf
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import Session
 from workbench.runs.watch import Live
-from workbench.scene import require
+from workbench.scene import Needs, require
 from workbench.views.card import heading, samples_card, say
 from workbench.views.gallery import tiles
 from workbench.views.image import composite, presets
@@ -64,9 +64,9 @@ class Coresets(Session):
     picks = param.String("", doc="identifiers of the picked samples, with | between them")
 
     @classmethod
-    def offers(cls, entry: Any) -> bool:
+    def needs(cls) -> Needs:
         """What has labels."""
-        return entry.kind in ("chips", "simulated") or bool(getattr(entry, "anomalous_pixels", None))
+        return load("tdds").NEEDS
 
     @classmethod
     def first_choice(cls) -> str:

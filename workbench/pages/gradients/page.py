@@ -25,7 +25,7 @@ from workbench.pages.gradients.importance import Importance
 from workbench.pages.gradients.traffic import Budget, Traffic
 from workbench.parts.indicators import INDICATORS
 from workbench.runs.watch import Live
-from workbench.scene import require
+from workbench.scene import Needs, require
 from workbench.views.card import heading, samples_card
 
 FIRST = ("rivals", "steps", "density", "indicator", "p", "network", "width", "seed")
@@ -57,9 +57,9 @@ class Gradients(Session):
     p = param.Selector(default=3, objects=[3, 5, 7, 9], doc="side of its neighbourhood")
 
     @classmethod
-    def offers(cls, entry: Any) -> bool:
+    def needs(cls) -> Needs:
         """Chips by class."""
-        return entry.kind == "chips"
+        return load("rsdgc").NEEDS
 
     @classmethod
     def first_choice(cls) -> str:
