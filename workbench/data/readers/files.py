@@ -105,9 +105,9 @@ class Look:
         return self._open.enter_context(opened)
 
     def sha256(self) -> str:
-        """SHA-256 of the file, read through the handle that is open; of a folder as `sha256` gives it."""
+        """SHA-256 of the file, read through the handle that is open; of a folder, of the names and contents of its files."""
         if self.is_dir:
-            return sha256(self.path)
+            return digest(self.path)
         self.begin(1)
         self.file.seek(0)
         return hashlib.file_digest(self.file, "sha256").hexdigest()
@@ -123,6 +123,5 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, or of a folder (names and contents of its files), as 64 hexadecimal digits, read in pieces; InputError
     where it cannot be read.
     """
-    if not path.is_dir():
-        first_bytes(path, 1)
-    return digest(path)
+    with Look(path) as look:
+        return look.sha256()
