@@ -150,8 +150,7 @@ def source_hash(name: str | Path, truth: str | Path | None = None) -> str:
     digest = hashlib.sha256()
     entry = _by_id().get(str(name))
     if entry is not None:
-        digest.update(entry.model_dump_json().encode())
-        digest.update(b"".join(p.read_bytes() for p in entry.made_of()))
+        digest.update(entry.content())
     else:
         path = Path(name).expanduser()
         if not path.exists():

@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from workbench.data.entries.kind import Kind
-from workbench.data.entries.located import Part, locate
-from workbench.data.records import Sourced, file_lines, signed
+from workbench.data.entries.located import Kept, Part, locate
+from workbench.data.records import file_lines, signed
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-class Boxes(Sourced, Kind):
+class Boxes(Kept, Kind):
     """Images with boxes, or without: the layouts of `workbench.data.boxes`."""
 
     kind: Literal["boxes"]
     folder: str = Field(description="folder of the images and annotations, below WORKBENCH_DATA or the cache")
     files: list[Part] = Field(min_length=1, description="every file, or the folder itself")
     listing_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of the sorted listing of all its files")
-    keys: dict[str, str] = Field({}, description="choices of the reader, as --key brings them")
     samples: int = Field(ge=1)
     boxes: int | None = Field(None, ge=0, description="how many; absent for images without boxes")
     parts: dict[str, int] = Field({}, description="endings of the files of one sample, and bands to take of each")

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workbench.data.entries.kind import Kind
-from workbench.data.entries.located import FilePart, locate
-from workbench.data.records import Record, Sourced, signed
+from workbench.data.entries.located import locate, relative
+from workbench.data.records import Entry, Record, signed
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-class File(FilePart):
-    """One file of an entry."""
+class File(Record):
+    """One file of an entry, below WORKBENCH_DATA or the cache."""
 
     role: Literal["cube", "header", "truth"]
+    path: Annotated[str, AfterValidator(relative)]
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(gt=0)
+    url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
 
 
 class Keys(Record):
@@ -45,21 +49,24 @@ class Reference(Record):
     source: str
 
 
-class Hyperspectral(Sourced, Kind):
+class Hyperspectral(Entry, Kind):
     """A hyperspectral cube in one file (ENVI: two), with or without a truth mask or a map of classes."""
 
     kind: Literal["hyperspectral"]
+    sensor: str
+    publisher: str
     mask: str | None = Field(None, description="where the truth mask comes from")
     shape: Shape
     files: list[File]
     keys: Keys = Keys()
     anomalous_pixels: int | None = Field(None, ge=1)
+    reference: Reference | None = None
     classes: list[str] = Field(
         [], description="names of the classes 1, 2, ... of a truth file that holds classes; 0 is not labelled"
     )
     labelled_pixels: int | None = Field(None, ge=1, description="with classes")
     wavelengths: list[float] = Field([], description="nm, one for each band, where the file has none")
-    reference: Reference | None = None
+    obtain: str | None = Field(None, description="where a person gets files without an address")
 
     @model_validator(mode="after")
     def _one_cube(self) -> Hyperspectral:
@@ -116,7 +123,12 @@ class Hyperspectral(Sourced, Kind):
             scene = scene.assign_coords(wavelength=("band", np.array(self.wavelengths), about))
         (cube,) = self.pixel_files()
         scene.attrs.update(sha256=cube.sha256, simulated="")
-        return signed(scene, self)
+        return signed(scene, self)  # type: ignore[arg-type]  # it has what is signed, in the order of its first version
+
+    def content(self) -> bytes:
+        """As of every entry; fields that came later count only where they say something."""
+        later = {n for n in ("classes", "labelled_pixels", "wavelengths", "obtain") if not getattr(self, n)}
+        return self.model_dump_json(exclude=later).encode()
 
     def place(self) -> Path:
         """The cube's file; an ENVI header lies beside it."""

@@ -12,7 +12,7 @@ from workbench.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from workbench.data.entries.located import Part
+    from workbench.data.entries.located import Listed
 
 
 class Kind(ABC):
@@ -49,13 +49,17 @@ class Kind(ABC):
     def card(self) -> list[str]:
         """Lines that describe it, without opening or downloading anything."""
 
-    def pixel_files(self) -> Sequence[Part]:
+    def pixel_files(self) -> Sequence[Listed]:
         """Files by whose SHA-256 the scene is recognised when it is opened by its path."""
         return ()
 
-    def made_of(self) -> Sequence[Path]:
-        """Files of this package that the scene is made of; they count in `source_hash`."""
-        return ()
+    def content(self) -> bytes:
+        """What changes when the scene does: all that the catalogue says of it, with the checksums of its files.
+
+        Sweeps and runs keep its hash: a field that is added to an entry must not change this text where it has its default.
+        """
+        text: str = self.model_dump_json()  # type: ignore[attr-defined]
+        return text.encode()
 
     def refuse(self, truth: Any, keys: Any, why: str) -> None:
         """InputError where a truth or keys are given for an entry that takes none."""

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
 
-from workbench.data.records import Record
+from workbench.data.records import Record, Sourced
 from workbench.errors import InputError
 
 
@@ -32,10 +32,21 @@ class Part(Record):
     url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
 
 
-class FilePart(Part):
-    """A file whose checksum is known."""
+class Kept(Sourced):
+    """An entry that says how its files are read."""
 
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    keys: dict[str, str] = Field({}, description="choices of the reader, as --key brings them")
+
+
+class Listed(Protocol):
+    """What `locate` has to know of a file or folder."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def sha256(self) -> str | None: ...
+    @property
+    def url(self) -> str | None: ...
 
 
 class Located(Protocol):
@@ -49,7 +60,7 @@ class Located(Protocol):
     def obtain(self) -> str | None: ...
 
 
-def locate(entry: Located, files: Sequence[Part]) -> list[Path]:
+def locate(entry: Located, files: Sequence[Listed]) -> list[Path]:
     """Where these files, or this folder, of an entry are on this machine.
 
     Files are compared with their checksums, and downloaded where they can be; a folder is only looked up.

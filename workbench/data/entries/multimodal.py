@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from workbench.data.entries.kind import Kind
-from workbench.data.entries.located import FilePart, locate
+from workbench.data.entries.located import Part, locate
 from workbench.data.records import Sourced, file_lines, signed
 from workbench.errors import InputError
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 OPENED = ("hsi", "lidar")  # roles that become variables of the scene
 
 
-class SensorPart(FilePart):
+class SensorPart(Part):
     """A file of a multimodal entry. `hsi` and `lidar` are opened; the others belong to the place and are fetched with it."""
 
     role: Literal["hsi", "lidar", "rgb", "cloud", "crowns", "field"]
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Multimodal(Sourced, Kind):

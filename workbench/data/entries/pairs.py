@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from workbench.data.entries.kind import Kind
-from workbench.data.entries.located import FilePart, locate
+from workbench.data.entries.located import locate, relative
 from workbench.data.records import Record, Sourced, file_lines, signed
 from workbench.errors import InputError
 
@@ -23,11 +23,15 @@ def _iso(text: str) -> str:
     return iso(text)
 
 
-class PairFile(FilePart):
-    """One file of an entry."""
+class PairFile(Record):
+    """One file of an entry, below WORKBENCH_DATA or the cache."""
 
     role: Literal["before", "after", "truth", "changed", "unchanged", "header"]
     sample: str | None = Field(None, description="name of the pair in a set")
+    path: Annotated[str, AfterValidator(relative)]
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(gt=0)
+    url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
 
 
 class Times(Record):

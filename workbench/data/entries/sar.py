@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from workbench.data.entries.kind import Kind
-from workbench.data.entries.located import Part, locate
-from workbench.data.records import Sourced, file_lines, signed
+from workbench.data.entries.located import Kept, Part, locate
+from workbench.data.records import file_lines, signed
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,12 +23,11 @@ class RolePart(Part):
     role: Literal["sar", "truth", "image", "product"] = "sar"
 
 
-class Sar(Sourced, Kind):
+class Sar(Kept, Kind):
     """A SAR raster: a GeoTIFF of intensity, with or without truth and an optical image, or a Sentinel-1 SAFE folder."""
 
     kind: Literal["sar"]
     files: list[RolePart] = Field(min_length=1)
-    keys: dict[str, str] = Field({}, description="choices of the reader, as --key brings them")
     image_scale: float = Field(1.0, gt=0, description="what the optical image is multiplied with to be in 0..1")
     image_wavelengths: list[float] = Field([], description="nm, one for each band of the optical image")
 

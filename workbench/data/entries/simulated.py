@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 class Made(records.Entry, Kind):
     """A scene that is made and not read."""
-
-    generator: str = Field(description="name that the module which makes it takes")
 
     @abstractmethod
     def make(self) -> xr.Dataset:
@@ -50,10 +48,11 @@ class Made(records.Entry, Kind):
 
 
 class Simulated(Made):
-    """A simulated hyperspectral scene; `generator` is a name that `workbench.data.synth.make` takes."""
+    """A simulated hyperspectral scene."""
 
     ORDER: ClassVar[int] = 0
     kind: Literal["simulated"]
+    generator: str = Field(description="name that `workbench.data.synth.make` takes")
 
     @property
     def provides(self) -> tuple[str, ...]:
@@ -68,23 +67,32 @@ class Simulated(Made):
         scene.attrs["anomalous_pixels"] = int((scene["truth"] > 0).sum())
         return scene
 
-    def made_of(self) -> Sequence[Path]:
-        """The embedded reflectance spectra."""
+    def content(self) -> bytes:
+        """The entry and the embedded reflectance spectra that the scene is made of."""
         from workbench.resources import folder
 
-        return sorted((folder("data_catalog") / "spectra").glob("*.csv"))
+        spectra = sorted((folder("data_catalog") / "spectra").glob("*.csv"))
+        return super().content() + b"".join(path.read_bytes() for path in spectra)
 
 
 class SimulatedPairs(Made):
-    """A simulated pair or set of pairs; `generator` is a name that `workbench.data.synth_change.make` takes."""
+    """A simulated pair or set of pairs."""
 
     ORDER: ClassVar[int] = 1
     kind: Literal["simulated-pairs"]
+    generator: str = Field(description="name that `workbench.data.synth_change.make` takes")
 
     @property
     def provides(self) -> tuple[str, ...]:
         """Two dates and what changed."""
         return ("before", "after", "truth")
+
+    @property
+    def many(self) -> bool:
+        """Whether it is a set."""
+        from workbench.data.synth_change import SETS
+
+        return self.generator in SETS
 
     def make(self) -> xr.Dataset:
         """The pair or the set."""
