@@ -73,6 +73,6 @@ def test_a_scene_given_in_memory_that_the_page_cannot_show_is_told(tmp_path, sma
     page = Changes(small_scene, root=tmp_path)
     try:
         assert page.data is None
-        assert "needs 'before'" in page.alert.object
+        assert "this scene has hsi, truth" in page.alert.object
     finally:
         page.close()
