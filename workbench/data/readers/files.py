@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from workbench.errors import InputError
 from workbench.scene import digest
@@ -56,14 +57,14 @@ class Look:
         return self.path.suffix.lower()
 
     @cached_property
-    def file(self) -> BinaryIO:
+    def file(self) -> BufferedReader:
         """The open file; InputError where there is none, where it is a folder, or may not be read."""
         try:
             if self.is_dir:
                 raise InputError(f"{self.path} is a folder; give one file: {FORMATS}.")
             if not self.is_file and self.path.exists():
                 raise InputError(f"{self.path} is not an ordinary file; give one file: {FORMATS}.")
-            return cast(BinaryIO, self.keep(self.path.open("rb")))
+            return self.keep(self.path.open("rb"))
         except FileNotFoundError:
             raise InputError(f"There is no file {self.path}. Check the path, or see `workbench list` for scenes.") from None
         except PermissionError:
