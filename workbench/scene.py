@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
     "box_difficult": ("object",),  # bool
 }
 
+Needs = tuple[str | tuple[str, ...], ...]  # names that somebody needs; an inner tuple means "one of these"
+
 # Where a scene came from; kept in `attrs` and copied into every run.
 PROVENANCE = ("id", "title", "source", "citation", "licence", "sha256", "simulated", "notes")
 
@@ -57,6 +60,15 @@ def require(scene: xr.Dataset, *needs: str | tuple[str, ...], who: str = "this m
                     f"{who} needs {name!r} with dims ({', '.join(want)}); this scene has it with dims "
                     f"({', '.join(map(str, scene[name].dims))}). Transpose or rename the dims."
                 )
+
+
+def fits(needs: Needs, provides: Collection[str]) -> bool:
+    """Whether a scene that has these variables has what is needed.
+
+    >>> fits((("image", "hsi"), "label"), provides=("hsi", "label"))
+    True
+    """
+    return all(any(name in provides for name in ((need,) if isinstance(need, str) else need)) for need in needs)
 
 
 def fingerprint(scene: xr.Dataset) -> str:
