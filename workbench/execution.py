@@ -70,6 +70,7 @@ def start(
     runs.refuse_existing(folder)
     about = {
         "method": method,
+        "headline": list(room.HEADLINE),
         "config": config.model_dump(mode="json"),
         "scene": about_scene(opened, scene, truth, keys, after, resample),
     }

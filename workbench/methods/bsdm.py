@@ -30,7 +30,7 @@ from workbench.baselines.anomaly import pca_rx, ridge_rx, rx
 from workbench.config import Settings
 from workbench.engines import cluster
 from workbench.errors import InputError
-from workbench.event import Event, Outcome, Trace
+from workbench.event import Curves, Event, Film, Outcome, Trace
 from workbench.metrics.anomaly import add_metrics, auc
 from workbench.parts.device import device
 from workbench.parts.diffusion import Mixing, linear_betas, mixing, noised, predict_x0
@@ -38,6 +38,15 @@ from workbench.parts.seeding import Seeded
 from workbench.scene import PROVENANCE, require
 
 NEEDS = ("hsi",)
+SMOKE = {"steps": 4, "passes": 2, "show_every": 2, "embed": 16, "inner": 16, "width": 12, "code": 8, "time_width": 16}
+HEADLINE = ("auc", "auc_untrained", "auc_rx")
+SHOWS = (
+    Curves("loss", ("loss",), references=("sigma2", "sigma2_code"), log=True),
+    Curves("AUC after all passes", ("auc",), references=("auc_untrained", "auc_rx", "auc_ridge_rx", "auc_pca_rx")),
+    Curves("AUC after each pass", ("auc_pass",), references=("auc_rx",)),
+    Film(("quiet", "background", "score"), "Suppressed cube, what is subtracted next, and the score"),
+)
+NOTEBOOK = "anomaly"
 
 
 class Config(Settings):

@@ -30,13 +30,25 @@ from workbench.baselines.compression import RIVALS, Sparse, buffer_bytes, wrap
 from workbench.config import Settings
 from workbench.engines.processes import loopback_bytes, rank_device, ranks
 from workbench.errors import InputError, did_you_mean
-from workbench.event import Event, Outcome, Trace
+from workbench.event import Bars, Curves, Event, Film, Matrix, Outcome, Trace
 from workbench.parts.gradients import warmup_densities
 from workbench.parts.indicators import INDICATORS, neighbourhood, score
 from workbench.parts.seeding import Seeded
 from workbench.scene import PROVENANCE, require
 
 NEEDS = ("image", "label")
+SMOKE = {"steps": 6, "network": "cnn", "width": 4, "batch": 16, "eval_every": 3, "show_every": 3, "size": 8}
+HEADLINE = ("accuracy_rsdgc", "ratio_wire_rsdgc")
+SHOWS = (
+    Curves("test accuracy", ("accuracy",)),
+    Curves("loss", ("loss",)),
+    Curves("sent by all ranks, counted", ("megabytes",), units="MB"),
+    Film(("importance",), "Gradient, neighbourhood mean and spread, score, and what is sent"),
+    Bars("budget", "Entries that a layer may send", "entries"),
+    Bars("signal", "Importance of a layer against its first steps"),
+    Matrix("age", "Share of a layer's entries by steps since they were sent"),
+)
+NOTEBOOK = "gradients"
 RECONSTRUCTION = "The NSI formula is a reconstruction from the paper's abstract, not the paper's own equation."
 SHOWN = (128, 512)  # rows and columns of a gradient matrix that are shown; larger ones are cut
 RATIOS = {

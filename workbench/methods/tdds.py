@@ -33,13 +33,22 @@ from workbench.baselines.coresets import jaccard, scorers, select, selectors
 from workbench.config import Settings
 from workbench.data.coresets import class_names
 from workbench.errors import InputError, did_you_mean
-from workbench.event import Event, Outcome, Trace
+from workbench.event import Curves, Event, Film, Outcome, Trace
 from workbench.parts.device import device
 from workbench.parts.dynamics import Batch, Memory, Recorder, identity
 from workbench.parts.seeding import Seeded
 from workbench.scene import PROVENANCE, fingerprint, require
 
 NEEDS = (("image", "hsi", "sar"), ("label", "truth"))
+SMOKE = {"epochs": 4, "J": 3, "batch": 64, "iterations": 12, "size": 16}
+HEADLINE = ("accuracy_tdds", "accuracy_full", "accuracy_random")
+SHOWS = (
+    Curves("test accuracy", ("test_accuracy",)),
+    Curves("loss", ("loss",)),
+    Film(("score",), "Score of the training samples, from the epochs so far"),
+    Film(("p_label",), "Probability of the label"),
+)
+NOTEBOOK = "coresets"
 EPS = 1e-8  # of the authors' code; vanishes in half precision, so everything here is float64
 SPREAD_BLOCK = 4096  # samples whose windows are handled at once
 RIVALS = ("random", "random_balanced", "el2n", "grand", "forgetting", "aum", "ccs", "dyn_unc", "dual", "entropy", "margin")

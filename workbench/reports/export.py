@@ -76,7 +76,7 @@ def _page(folder: Path, about: dict[str, Any]) -> str:
 def _outcome(about: dict[str, Any], numbers: dict[str, float]) -> str:
     if about["status"] != "finished":
         return f"<p><b>This run {escape(about['status'])}.</b> {escape(str(about.get('error') or ''))}</p>"
-    told = ", ".join(f"{name} {numbers[name]:.4f}" for name in headline(numbers)[:4])
+    told = ", ".join(f"{name} {numbers[name]:.4f}" for name in headline(numbers, about.get("headline") or ())[:4])
     return f"<p><b>Result.</b> {escape(told) or 'The run has finished; it leaves no numbers.'}</p>"
 
 
