@@ -38,6 +38,7 @@ _WHERE = {
     "gradients": "workbench.pages.gradients.page",
     "change": "workbench.pages.change.page",
     "shelf": "workbench.pages.runs.page",
+    "watch": "workbench.pages.watch",
     "sweep": "workbench.reports.sweep",
     "rerun": "workbench.reports.rerun",
 }
