@@ -6,4 +6,4 @@ from workbench.pages.watch import Watch
 
 if pn.state.served:
     pn.extension()
-    Watch().page().servable(title="Watch a method")
+    Watch().page().servable(title="Watch")

@@ -100,6 +100,7 @@ class Curves:
 
     group: title of the plot and label of its vertical axis. series: scalars, one line each. references: scalars that are
     drawn as a horizontal line at their last value. units: of the vertical axis. log: whether that axis is logarithmic.
+    own_steps: count the steps of every line from its own first, where a method trains its rivals one after another.
     """
 
     group: str
@@ -107,6 +108,7 @@ class Curves:
     references: tuple[str, ...] = ()
     units: str = ""
     log: bool = False
+    own_steps: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ NEEDS = ("image", "label")
 SMOKE = {"steps": 6, "network": "cnn", "width": 4, "batch": 16, "eval_every": 3, "show_every": 3, "size": 8}
 HEADLINE = ("accuracy_rsdgc", "ratio_wire_rsdgc")
 SHOWS = (
-    Curves("test accuracy", ("accuracy",)),
-    Curves("loss", ("loss",)),
-    Curves("sent by all ranks, counted", ("megabytes",), units="MB"),
+    Curves("test accuracy", ("accuracy",), own_steps=True),
+    Curves("loss", ("loss",), own_steps=True),
+    Curves("sent by all ranks, counted", ("megabytes",), units="MB", own_steps=True),
     Film(("importance",), "Gradient, neighbourhood mean and spread, score, and what is sent"),
     Bars("budget", "Entries that a layer may send", "entries"),
     Bars("signal", "Importance of a layer against its first steps"),

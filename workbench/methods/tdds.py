@@ -43,8 +43,8 @@ NEEDS = (("image", "hsi", "sar"), ("label", "truth"))
 SMOKE = {"epochs": 4, "J": 3, "batch": 64, "iterations": 12, "size": 16}
 HEADLINE = ("accuracy_tdds", "accuracy_full", "accuracy_random")
 SHOWS = (
-    Curves("test accuracy", ("test_accuracy",)),
-    Curves("loss", ("loss",)),
+    Curves("test accuracy", ("test_accuracy",), own_steps=True),
+    Curves("loss", ("loss",), own_steps=True),
     Film(("score",), "Score of the training samples, from the epochs so far"),
     Film(("p_label",), "Probability of the label"),
 )

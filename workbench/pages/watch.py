@@ -31,7 +31,7 @@ from workbench.scene import VOCABULARY, require
 from workbench.views.card import explain, explanation, heading, html, say
 from workbench.views.declared import Declared
 from workbench.views.outcome import OutcomeView
-from workbench.views.plots import held
+from workbench.views.plots import held, theme_later
 from workbench.views.scene_card import scene_card
 
 FIRST = 6  # settings that are not folded away, beside the seed
@@ -44,7 +44,7 @@ class Watch(Session):
     of the runs. method: a name of `workbench list`.
     """
 
-    TITLE = "Watch a method"
+    TITLE = "Watch"
     UNNAMED = "No scene was named. Choose one of the list, or give the path of a file."
     FILES = "a file or a folder"
     EMPTY = ("No scene is open", "Choose a scene of the list at the left, or open your own.")
@@ -95,14 +95,16 @@ class Watch(Session):
         self.live_place, self.controls = pn.Column(**stretch), pn.Column(**stretch)
         self.outcome = OutcomeView()
         self.invitation = explain("", "", height=300)
-        self.no_result = explain("No result yet", "It is drawn here when a run has finished.", height=300)
+        nothing = explain("No result yet", "It is drawn here when a run has finished.", height=300)
+        # Panel fails in the browser where an HTML pane is hidden before it was drawn; a column can be.
+        self.no_result, self.invite = pn.Column(nothing, **stretch), pn.Column(self.invitation, **stretch)
         self.about = html(margin=(8, 8))
         self.quick = pmui.Button(
             label="Small settings, for a quick try", icon="bolt", variant="text", size="small", margin=0
         )
         self.quick.on_click(held(lambda _: self.runner.form.set(load(self.method).SMOKE)))
         tabs = [
-            ("Live", pn.Column(self.invitation, self.live_place, sizing_mode="stretch_width", margin=(8, 4))),
+            ("Live", pn.Column(self.invite, self.live_place, sizing_mode="stretch_width", margin=(8, 4))),
             ("Result", pn.Column(self.no_result, self.outcome.panel, sizing_mode="stretch_width", margin=(8, 4))),
             ("Method", self.about),
         ]
@@ -125,6 +127,7 @@ class Watch(Session):
         self.declared = Declared(room.SHOWS)
         self.controls.objects = [*self.runner.controls, *([self.quick] if room.SMOKE else [])]
         self.live_place.objects = [self.declared.panel]
+        theme_later(self.live_place)
         self.about.object = _about(self.method, room)
         self.choice.options = {self.OWN: "", **self._scenes()}
         self._stage(False)
@@ -190,7 +193,7 @@ class Watch(Session):
 
     def _stage(self, watched: bool) -> None:
         """Show the run, or what to do to get one."""
-        self.live_place.visible, self.invitation.visible = watched, not watched
+        self.live_place.visible, self.invite.visible = watched, not watched
         self.no_result.visible, self.outcome.panel.visible = True, False
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import panel as pn
 import xarray as xr
+from bokeh.models import BasicTicker
 
 from workbench.event import Bars, Boxes, Curves, Film, Map, Matrix, Shows, standing_for
 from workbench.views.card import heading, html
@@ -75,6 +76,7 @@ class _Plot:
         self.show = show
         label = f"{show.group} ({show.units})" if show.units else show.group
         self.lines = Lines("step", label, height=250, log="y" if show.log else "")
+        self.lines.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
         self.panel = pn.Column(self.lines.panel, styles={"flex": "1 1 330px", "min-width": "0"}, margin=(4, 8, 4, 0))
 
     def clear(self) -> None:
@@ -84,11 +86,16 @@ class _Plot:
         names = [n for s in self.show.series for n in standing_for(s, history)]
         levels = [n for s in self.show.references for n in standing_for(s, history)]
         quantities = {n.partition("/")[0] for n in names}
-        drawn = [(_called(n, len(quantities) == 1), PICKS[i % len(PICKS)], *history[n]) for i, n in enumerate(names)]
+        drawn = [
+            (_called(n, len(quantities) == 1), PICKS[i % len(PICKS)], self._steps(history[n][0]), history[n][1])
+            for i, n in enumerate(names)
+        ]
         colours = PICKS[len(names) :] + PICKS
         across = [(_called(n, False), colours[i % len(colours)], history[n][1][-1]) for i, n in enumerate(levels)]
         self.lines.show(drawn, across)
-        self.lines.legend.visible = len(drawn) + len(across) > 1
+
+    def _steps(self, steps: Sequence[int]) -> Sequence[int]:
+        return [step - steps[0] + 1 for step in steps] if self.show.own_steps and steps else steps
 
 
 def _called(name: str, who_alone: bool) -> str:
@@ -145,7 +152,11 @@ class _Film:
             elif self._drawn.get(name) != there[-1]:
                 self._drawn[name] = there[-1]
                 array = live.frame(name, there[-1])
-                self._view(name, array).show(None if array is None else picture(name, array))
+                made = None if array is None else picture(name, array)
+                text = name.replace("_", " ")
+                if made is not None and not made.title.startswith(text):
+                    made = replace(made, title=f"{text}: {made.title}")
+                self._view(name, array).show(made)
 
     def _view(self, name: str, array: xr.DataArray | None) -> PictureView:
         if name not in self.views:

@@ -13,7 +13,7 @@ from workbench.views.kinds import Picture, pictures
 from workbench.views.picture import PictureView
 from workbench.views.plots import held
 
-WIDTH, HEIGHT = 430, 400
+WIDTH, HEIGHT = 345, 330
 
 
 class OutcomeView:
@@ -21,7 +21,7 @@ class OutcomeView:
 
     def __init__(self) -> None:
         self._pictures: dict[str, Picture] = {}
-        self.metrics = html(margin=(6, 8), width=300)
+        self.metrics = html(margin=(6, 8), width=290)
         self.sides = [_Side(self), _Side(self)]
         self.panel = pn.FlexBox(self.metrics, *(s.panel for s in self.sides), sizing_mode="stretch_width", margin=0)
 

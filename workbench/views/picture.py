@@ -32,11 +32,11 @@ from workbench.views.card import html, say
 from workbench.views.image import composite, presets
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
-from workbench.views.plots import PICKS, Frame, draw, held, plot, rgba, thin
+from workbench.views.plots import PICKS, Frame, draw, held, plot, rgba, theme_later, thin
 
 NOTHING = "rgba(128, 128, 128, 0.3)"  # colour of pixels without a value
 KEPT = ("#8A8A8A", "#00A878")  # dropped, kept
-TICKS = 24  # names along an axis; of more, only some are written
+TICKS = 12  # names along an axis; of more, only some are written
 
 
 class PictureView:
@@ -48,9 +48,9 @@ class PictureView:
         self._drawers: dict[str, _Grid | _Table | _Bars | _Curves] = {}
         self._place = pn.Column(margin=0)
         self.slider = pmui.IntSlider(label="", start=1, end=2, value=1, show_value=False, width=width - 60, margin=(2, 12))
-        self.where = html(margin=(2, 8), width=width)
+        self.where = html(margin=(0, 8), width=width)
         self.legend = html(margin=(0, 8), width=width)
-        self.slider.visible = self.where.visible = self.legend.visible = False
+        self.slider.visible = False
         self.slider.param.watch(held(lambda _: self._draw()), "value")
         self.panel = pn.Column(self.where, self.slider, self._place, self.legend, margin=(0, 10, 6, 0))
 
@@ -59,10 +59,10 @@ class PictureView:
         self.picture = picture
         if picture is None:
             self._place.objects = []
-            self.slider.visible = self.where.visible = self.legend.visible = False
+            self.slider.visible, self.where.object, self.legend.object = False, "", ""
             return
         count = len(picture.positions)
-        self.slider.visible = self.where.visible = count > 1
+        self.slider.visible = count > 1
         self.slider.param.update(end=max(count, 2), value=min(self.slider.value, count))
         self._draw()
 
@@ -71,13 +71,14 @@ class PictureView:
         if picture is None:
             return
         at = min(self.slider.value, len(picture.positions)) - 1
-        self.where.object = f"<b>{say(picture.positions[at])}</b>" if self.where.visible else ""
+        where = f" &middot; {say(picture.positions[at])}" if self.slider.visible else ""
+        self.where.object = f"<b>{say(_title(picture))}</b>{where}"
         drawer = self._drawer(picture)
         drawer.draw(picture, picture.at(at))
         self.legend.object = drawer.legend
-        self.legend.visible = bool(drawer.legend)
-        if self._place.objects != [drawer.panel]:
+        if self._place.objects[:1] != [drawer.panel]:
             self._place.objects = [drawer.panel]
+            theme_later(self._place)
 
     def _drawer(self, picture: Picture) -> _Grid | _Table | _Bars | _Curves:
         kind = {"map": "grid", "classes": "grid", "composite": "grid", "boxes": "grid", "matrix": "table", "kept": "table"}
@@ -116,7 +117,6 @@ class _Grid:
 
     def draw(self, picture: Picture, array: xr.DataArray) -> None:
         self.legend = ""
-        self.figure.title.text = _title(picture)
         self.bar.visible = picture.kind == "map"
         rgb = values = None
         boxes = _boxes(picture) if picture.kind == "boxes" else None
@@ -152,7 +152,7 @@ class _Table:
     def __init__(self, width: int, height: int, _: Frame | None) -> None:
         self.legend = ""
         self.height = height
-        self.figure = plot("", "", height=height, width=width, sizing_mode="fixed", title="", x_range=Range1d(-0.5, 0.5))
+        self.figure = plot("", "", height=height, width=width, sizing_mode="fixed", x_range=Range1d(-0.5, 0.5))
         self.figure.y_range = Range1d(0.5, -0.5)
         self.figure.grid.visible = False
         self.source = ColumnDataSource({"image": [], "dw": [], "dh": []})
@@ -169,7 +169,6 @@ class _Table:
         strip = picture.kind == "kept"
         values = np.atleast_2d(np.asarray(array.values, np.float32))
         rows, columns = values.shape
-        self.figure.title.text = _title(picture)
         self.figure.height = 130 if strip else self.height
         self.figure.yaxis.visible = not strip
         self.bar.visible = not strip
@@ -177,13 +176,12 @@ class _Table:
         low, high = (0.0, 1.0) if strip else _limits(values)
         self.mapper.update(palette=list(KEPT) if strip else Cividis256, low=low, high=high)
         self.source.data = {"image": [values], "dw": [columns], "dh": [rows]}
-        for axis, dim, count, range_ in (
-            (self.figure.xaxis, array.dims[-1], columns, self.figure.x_range),
-            (self.figure.yaxis, array.dims[0], rows, self.figure.y_range),
+        for axis, dim, count, range_, start, end in (
+            (self.figure.xaxis, array.dims[-1], columns, self.figure.x_range, -0.5, columns - 0.5),
+            (self.figure.yaxis, array.dims[0], rows, self.figure.y_range, rows - 0.5, -0.5),
         ):
             axis.axis_label = str(dim).replace("_", " ")
             _named_ticks(axis, array, str(dim), count)
-            start, end = (-0.5, count - 0.5) if axis is self.figure.xaxis else (count - 0.5, -0.5)
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
 
 
@@ -193,7 +191,7 @@ class _Bars:
     def __init__(self, width: int, height: int, _: Frame | None) -> None:
         self.legend = ""
         ranges = {"x_range": Range1d(0, 1), "y_range": Range1d(0, 1)}
-        self.figure = plot("", "", height=height, width=width, sizing_mode="fixed", title="", **ranges)
+        self.figure = plot("", "", height=height, width=width, sizing_mode="fixed", **ranges)
         self.figure.xgrid.visible = False
         self.source = ColumnDataSource({n: [] for n in ("left", "right", "top", "bottom", "name")})
         edges = {n: n for n in ("left", "right", "top", "bottom")}
@@ -202,7 +200,6 @@ class _Bars:
         self.panel = pn.pane.Bokeh(self.figure, margin=0)
 
     def draw(self, picture: Picture, array: xr.DataArray) -> None:
-        self.figure.title.text = _title(picture)
         values = np.asarray(array.values, float)
         if picture.kind == "histogram":
             seen = values[np.isfinite(values)]
@@ -221,7 +218,7 @@ class _Bars:
                 self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = "class", "samples"
             else:
                 names, top = _names(array, str(array.dims[-1])), np.nan_to_num(values)
-                self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = str(array.dims[-1]), picture.units or "value"
+                self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = str(array.dims[-1]), picture.units
             left, right = np.arange(len(top)) - 0.4, np.arange(len(top)) + 0.4
             _ticks(self.figure.xaxis, names)
             self.figure.xaxis.major_label_orientation = 0.0 if sum(map(len, names)) < 40 else 0.7
@@ -252,21 +249,19 @@ class _Curves:
         values = np.atleast_2d(np.asarray(array.values, float))
         dim = str(array.dims[-1])
         x = array[dim].values if dim in array.coords else np.arange(values.shape[1])
-        names = _names(array, str(array.dims[0])) if array.ndim > 1 else [""]
+        names = _names(array, str(array.dims[0])) if array.ndim > 1 else [picture.name]
         self.lines.figure.xaxis.axis_label = dim.replace("_", " ")
-        self.lines.figure.yaxis.axis_label = _title(picture)
+        self.lines.figure.yaxis.axis_label = picture.units
         self.lines.show(
             (name, PICKS[n % len(PICKS)], x, row) for n, (name, row) in enumerate(zip(names, values, strict=True))
         )
-        self.lines.legend.visible = array.ndim > 1
 
 
 # --- what the kinds need ----------------------------------------------------------------------------------------------
 
 
 def _title(picture: Picture) -> str:
-    text = picture.title if len(picture.title) <= 58 else f"{picture.title[:57]}…"
-    return f"{text} ({picture.units})" if picture.units else text
+    return f"{picture.title} ({picture.units})" if picture.units else picture.title
 
 
 def _bar(mapper: LinearColorMapper) -> ColorBar:

@@ -29,9 +29,7 @@ HEADLINE = ("f1", "error_auroc", "iou")
 SHOWS = (
     Curves("loss", ("loss",), references=("floor",)),
     Curves("F1 on validation pixels", ("val_f1",)),
-    Curves(
-        "does the uncertainty find the errors? AUROC on validation pixels", ("val_error_auroc", "val_error_auroc_entropy")
-    ),
+    Curves("uncertainty against error, AUROC", ("val_error_auroc", "val_error_auroc_entropy")),
     Film(("before", "after", "truth", "change", "uncertainty", "target"), "One validation pair"),
 )
 NOTEBOOK = "change"
