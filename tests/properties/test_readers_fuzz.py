@@ -76,6 +76,11 @@ def geotiff_packed(folder: Path) -> Path:
     return geotiff(folder, compress="deflate", interleave="pixel")
 
 
+def npy(folder: Path) -> Path:
+    np.save(folder / "a.npy", CUBE.transpose(1, 2, 0))
+    return folder / "a.npy"
+
+
 def _scene() -> xr.Dataset:
     about = {"wavelength": ("band", WAVE, {"units": "nm"}), "y": np.arange(5), "x": np.arange(6)}
     return xr.Dataset({"hsi": (("band", "y", "x"), CUBE), "truth": (("y", "x"), np.eye(5, 6).astype("i2"))}, about)
@@ -116,6 +121,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], int]] = {  # and the number of 
     "matlab73": (matlab73, 300),
     "geotiff": (geotiff, 400),
     "geotiff-packed": (geotiff_packed, 300),
+    "npy": (npy, 300),
     "netcdf3": (netcdf3, 300),
     "netcdf4": (netcdf4, 150),
     "emit": (_product(products.emit, "a.nc"), 200),

@@ -18,21 +18,10 @@ MC dropout and ensembles; and controls that could not know.
 Where we differ from the authors' code, and why: docs/methods/arcdnet.md.
 """
 
-from workbench.event import Curves, Film
 from workbench.methods.arcdnet.network import ARCDNet, Output, from_conv3d, load_encoder, reach
 from workbench.methods.arcdnet.running import NEEDS, run
-from workbench.methods.arcdnet.settings import PAPER, Config
+from workbench.methods.arcdnet.settings import HEADLINE, NOTEBOOK, PAPER, SHOWS, SMOKE, Config
 from workbench.methods.arcdnet.tiles import Trained, exchange_gap, inspect, load_network, predict, predict_to_cog
-
-SMOKE = {"steps": 6, "width": 4, "crop": 32, "batch": 4, "show_every": 3}
-HEADLINE = ("f1", "error_auroc", "iou")
-SHOWS = (
-    Curves("loss", ("loss",), references=("floor",)),
-    Curves("F1 on validation pixels", ("val_f1",)),
-    Curves("uncertainty against error, AUROC", ("val_error_auroc", "val_error_auroc_entropy")),
-    Film(("before", "after", "truth", "change", "uncertainty", "target"), "One validation pair"),
-)
-NOTEBOOK = "change"
 
 __all__ = [
     "HEADLINE",
