@@ -153,7 +153,7 @@ class _Film:
                 self._drawn[name] = there[-1]
                 array = live.frame(name, there[-1])
                 made = None if array is None else picture(name, array)
-                text = name.replace("_", " ")
+                text = name.partition("/")[0].replace("_", " ")
                 if made is not None and not made.title.startswith(text):
                     made = replace(made, title=f"{text}: {made.title}")
                 self._view(name, array).show(made)

@@ -351,7 +351,8 @@ def _ticks(axis: object, names: list[str]) -> None:
 
 
 def _named_ticks(axis: object, array: xr.DataArray, dim: str, count: int) -> None:
-    if dim in array.coords and count <= 200 and array.ndim > 1:
+    named = dim in array.coords and not np.array_equal(array[dim].values, np.arange(count))
+    if named and array.ndim > 1:
         _ticks(axis, _names(array, dim))
     else:
         axis.ticker, axis.major_label_overrides = BasicTicker(min_interval=1, desired_num_ticks=5), {}  # type: ignore[attr-defined]

@@ -150,7 +150,7 @@ def draw(axes: Axes, made: Picture, *, small: bool = False) -> None:
     elif made.kind == "kept":
         kept = array.values.astype(bool)
         axes.imshow(
-            kept[None], aspect="auto", interpolation="nearest", cmap=ListedColormap([PICKS[4], PICKS[2]]), vmin=0, vmax=1
+            kept[None], aspect="auto", interpolation="nearest", cmap=ListedColormap(["#BBBBBB", PICKS[2]]), vmin=0, vmax=1
         )
         axes.set_yticks([])
         axes.set_xlabel(f"sample; {int(kept.sum()):,} of {kept.size:,} kept (green)", fontsize=8)
