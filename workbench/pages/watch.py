@@ -53,6 +53,11 @@ class Watch(Session):
 
     method = param.String("", doc="name of the method")
 
+    def __init__(self, scene: str | Path | xr.Dataset | None = None, **params: Any) -> None:
+        super().__init__(scene, **params)
+        if self._unknown:
+            self.complain(f"There is no method {self._unknown!r}; the methods are {', '.join(METHODS)}.")
+
     # --- which method -----------------------------------------------------------------------------------------------
 
     @classmethod
@@ -72,13 +77,14 @@ class Watch(Session):
         return next(iter(self._scenes().values()), "")
 
     def _scenes(self) -> dict[str, str]:
-        """Scenes of the catalogue that the method can use: what stands in the list -> name."""
+        """Scenes of the catalogue that the method can use, those without files first: what stands in the list -> name."""
         needs = load(self.method).NEEDS
-        return {f"{e.id}: {e.title}": e.id for e in entries() if fits(_provides(e), needs)}
+        found = sorted((e for e in entries() if fits(_provides(e), needs)), key=lambda e: bool(getattr(e, "files", ())))
+        return {f"{e.id}: {e.title}": e.id for e in found}
 
     def _lay_out(self) -> None:
-        wanted = self.method
-        if wanted not in METHODS:
+        self._unknown = self.method if self.method not in ("", *METHODS) else ""
+        if self.method not in METHODS:
             self.method = next(iter(METHODS))
         options = {f"{name}: {summary(name)}": name for name in METHODS}
         self.methods = pmui.Select(label="Method", options=options, value=self.method, margin=(8, 0), **WIDE)
@@ -86,8 +92,6 @@ class Watch(Session):
         self.side.insert(0, self.methods)
         self._take_method()
         self.methods.param.watch(held(lambda e: e.new != self.method and self.choose(e.new)), "value")
-        if wanted and wanted != self.method:
-            self.complain(f"There is no method {wanted!r}; the methods are {', '.join(METHODS)}.")
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the place of the controls, which are made anew for each method."""
