@@ -49,6 +49,8 @@ RESULT: dict[str, tuple[str, ...]] = {
     "kept": ("sample",),  # bool: whether a training sample is kept
 }
 
+OVER = "_overview"  # stands behind the name of a map, and of its dims, where it is the overview of one too large to hold
+
 # Where a scene came from; kept in `attrs` and copied into every run.
 PROVENANCE = ("id", "title", "source", "citation", "licence", "sha256", "simulated", "notes")
 

@@ -98,6 +98,7 @@ class Watch(Session):
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.live_place, self.controls = pn.Column(**stretch), pn.Column(**stretch)
         self.outcome = OutcomeView()
+        self.numbers = html(margin=(2, 8))
         self.invitation = explain("", "", height=300)
         nothing = explain("No result yet", "It is drawn here when a run has finished.", height=300)
         # Panel fails in the browser where an HTML pane is hidden before it was drawn; a column can be.
@@ -108,7 +109,7 @@ class Watch(Session):
         )
         self.quick.on_click(held(lambda _: self.runner.form.set(load(self.method).SMOKE)))
         tabs = [
-            ("Live", pn.Column(self.invite, self.live_place, sizing_mode="stretch_width", margin=(8, 4))),
+            ("Live", pn.Column(self.invite, self.numbers, self.live_place, sizing_mode="stretch_width", margin=(8, 4))),
             ("Result", pn.Column(self.no_result, self.outcome.panel, sizing_mode="stretch_width", margin=(8, 4))),
             ("Method", self.about),
         ]
@@ -174,6 +175,7 @@ class Watch(Session):
         """No run is followed."""
         self.declared.clear()
         self.outcome.show(None)
+        self.numbers.object = ""
         self._stage(False)
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
@@ -188,7 +190,9 @@ class Watch(Session):
         """The run is over: draw its result."""
         if result is not None:
             self.declared.end(result)
-            self.outcome.show(result, load(self.method).HEADLINE, self.data)
+            first = load(self.method).HEADLINE
+            self.outcome.show(result, first, self.data)
+            self.numbers.object = "&emsp;".join(f"{say(n)} <b>{float(result[n]):.5g}</b>" for n in first if n in result)
             self.no_result.visible, self.outcome.panel.visible = False, True
 
     def take_in(self) -> bool:

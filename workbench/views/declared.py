@@ -24,6 +24,7 @@ from workbench.views.plots import PICKS, Frame
 from workbench.views.stepper import Stepper
 
 SIDE = 330  # pixels: width and height of one picture
+POINTS = 1500  # of a line that are sent to the browser
 
 
 class Source(Protocol):
@@ -87,15 +88,19 @@ class _Plot:
         levels = [n for s in self.show.references for n in standing_for(s, history)]
         quantities = {n.partition("/")[0] for n in names}
         drawn = [
-            (_called(n, len(quantities) == 1), PICKS[i % len(PICKS)], self._steps(history[n][0]), history[n][1])
+            (_called(n, len(quantities) == 1), PICKS[i % len(PICKS)], *self._points(*history[n]))
             for i, n in enumerate(names)
         ]
         colours = PICKS[len(names) :] + PICKS
         across = [(_called(n, False), colours[i % len(colours)], history[n][1][-1]) for i, n in enumerate(levels)]
         self.lines.show(drawn, across)
 
-    def _steps(self, steps: Sequence[int]) -> Sequence[int]:
-        return [step - steps[0] + 1 for step in steps] if self.show.own_steps and steps else steps
+    def _points(self, steps: Sequence[int], values: Sequence[float]) -> tuple[Sequence[int], Sequence[float]]:
+        """What is drawn of a series: at most POINTS of it, and always the newest."""
+        shift = steps[0] - 1 if self.show.own_steps and steps else 0
+        every = -(-len(steps) // POINTS)
+        at = range((len(steps) - 1) % every, len(steps), every) if steps else ()
+        return [steps[i] - shift for i in at], [values[i] for i in at]
 
 
 def _called(name: str, who_alone: bool) -> str:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from workbench.scene import RESULT
+from workbench.scene import OVER, RESULT
 
 Kind = Literal["map", "classes", "composite", "boxes", "matrix", "lines", "bars", "counts", "histogram", "kept"]
 LINES = 12  # rows that are drawn as lines; more are drawn as a matrix
@@ -67,9 +67,13 @@ class Picture:
 
 
 def pictures(arrays: Mapping[str, xr.DataArray] | xr.Dataset, image: xr.DataArray | None = None) -> list[Picture]:
-    """What can be drawn of these arrays, those with a name of RESULT first. image: what boxes are drawn on."""
+    """What can be drawn of these arrays, those with a name of RESULT first. image: what boxes are drawn on.
+
+    Of a map that has an overview beside it, the overview.
+    """
     named = {str(n): arrays[n] for n in (arrays.data_vars if isinstance(arrays, xr.Dataset) else arrays)}
     order = list(RESULT)
+    named = {n.removesuffix(OVER): a for n, a in named.items() if n + OVER not in named}
     names = sorted(named, key=lambda n: order.index(n) if n in order else len(order))
     return [p for n in names if n not in ("box_score", "box_label") and (p := picture(n, named[n], named, image))]
 
@@ -94,12 +98,13 @@ def picture(
 
 def _kind(quantity: str, array: xr.DataArray) -> tuple[Kind, int]:
     """The kind, and how many of the last dims belong to one picture."""
-    dims = tuple(map(str, array.dims))
+    dims = tuple(str(d).removesuffix(OVER) for d in array.dims)
     whole = array.dtype.kind in "biu"
     if dims[-2:] == ("object", "edge"):
         return "boxes", 2
-    if len(dims) >= 2 and dims[-2].endswith("y") and dims[-1].endswith("x"):
-        if len(dims) >= 3 and dims[-3].endswith("band") and array.shape[-3] >= 3:
+    last = [d.rpartition("_")[2] for d in dims[-3:]]  # view_y is a y, quiet_band a band
+    if last[-2:] == ["y", "x"]:
+        if last[0] == "band" and array.shape[-3] >= 3:
             return "composite", 3
         return ("classes" if whole else "map"), 2
     if dims[-1] == "sample" and len(dims) == 1:
