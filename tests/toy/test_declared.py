@@ -9,10 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
 from tests.notebooks.page import Page
 from tests.toy import room
 from workbench import execution, runs
+from workbench.cli import app
 from workbench.data.synth import small
 from workbench.event import Curves, Film, never_yielded
 from workbench.methods import load, undeclared
@@ -21,17 +23,23 @@ from workbench.runs.collection import entries
 from workbench.scene import other_dims
 
 
-def workbench(*words: str, cwd: Path) -> str:
-    """What the command line prints, in a process of its own."""
-    command = [sys.executable, "-m", "workbench", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd).stdout
+def apart(*words: str, cwd: Path) -> None:
+    """The command line in a process of its own."""
+    subprocess.run([sys.executable, "-m", "workbench", *words, "--quiet"], capture_output=True, check=True, cwd=cwd)
+
+
+def printed(*words: str) -> str:
+    """What the command line prints."""
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the toy, made on the command line."""
     root = tmp_path_factory.mktemp("runs")
-    workbench("run", "toy", "sim-coast-town", "--set", "steps=5", "--out", str(root / "one"), "--quiet", cwd=root)
+    apart("run", "toy", "sim-coast-town", "--set", "steps=5", "--out", str(root / "one"), cwd=root)
     return root / "one"
 
 
@@ -51,16 +59,16 @@ def test_it_is_complete_and_shows_what_it_yields() -> None:
     assert other_dims(result) == []
 
 
-def test_it_is_listed_and_described(tmp_path: Path) -> None:
-    assert "toy" in workbench("list", cwd=tmp_path)
-    assert "how often the brightness is sharpened" in workbench("describe", "toy", cwd=tmp_path)
+def test_it_is_listed_and_described() -> None:
+    assert "toy" in printed("list")
+    assert "how often the brightness is sharpened" in printed("describe", "toy")
 
 
 def test_its_headline_comes_first(folder: Path) -> None:
     assert runs.read(folder)["headline"] == ["contrast", "error"]
     (entry,) = entries(folder.parent)
     assert entry.headline[:2] == ["contrast", "error"]
-    row = next(line for line in workbench("runs", "list", "--root", ".", cwd=folder.parent).splitlines() if "toy" in line)
+    row = next(line for line in printed("runs", "list", "--root", str(folder.parent)).splitlines() if "toy" in line)
     assert row.index("contrast") < row.index("error")
 
 
@@ -70,7 +78,7 @@ def test_it_is_resumed_to_the_same_numbers(folder: Path, tmp_path: Path) -> None
         next(trace)
     trace.close()
     assert runs.read(tmp_path / "half")["status"] == "stopped"
-    workbench("run", "--resume", "half", "--quiet", cwd=tmp_path)
+    apart("run", "--resume", "half", cwd=tmp_path)
     assert runs.metrics(tmp_path / "half") == runs.metrics(folder)
     assert [line["step"] for line in runs.events(tmp_path / "half")] == [1, 2, 3, 4, 5]
     xr.testing.assert_equal(runs.result(tmp_path / "half"), runs.result(folder))

@@ -71,7 +71,7 @@ def pictures(arrays: Mapping[str, xr.DataArray] | xr.Dataset, image: xr.DataArra
 
     Of a map that has an overview beside it, the overview.
     """
-    named = {str(n): arrays[n] for n in (arrays.data_vars if isinstance(arrays, xr.Dataset) else arrays)}
+    named = {str(n): a for n, a in (arrays.data_vars if isinstance(arrays, xr.Dataset) else arrays).items()}
     order = list(RESULT)
     named = {n.removesuffix(OVER): a for n, a in named.items() if n + OVER not in named}
     names = sorted(named, key=lambda n: order.index(n) if n in order else len(order))
