@@ -75,7 +75,7 @@ class _Plot:
 
     def __init__(self, show: Curves) -> None:
         self.show = show
-        label = f"{show.group} ({show.units})" if show.units else show.group
+        label = f"{show.group} ({show.units})" if show.units not in ("", "1") else show.group
         self.lines = Lines("step", label, height=250, log="y" if show.log else "")
         self.lines.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
         self.panel = pn.Column(self.lines.panel, styles={"flex": "1 1 330px", "min-width": "0"}, margin=(4, 8, 4, 0))

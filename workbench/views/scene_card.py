@@ -17,7 +17,7 @@ def scene_card(scene: xr.Dataset) -> str:
         array = scene[name]
         sizes = " × ".join(f"{size:,} {say(str(dim))}" for dim, size in array.sizes.items())
         units = array.attrs.get("units") not in (None, "1")
-        facts.append((name, sizes + (f", {say(str(array.attrs['units']))}" if units else "")))
+        facts.append((name, sizes + (f", {say(str(array.attrs["units"]).removesuffix(" (1)"))}" if units else "")))
     if "wavelength" in scene.coords:
         nm = scene["wavelength"].values
         facts.append(("wavelength", f"{np.nanmin(nm):.0f} to {np.nanmax(nm):.0f} nm"))

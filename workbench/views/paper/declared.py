@@ -57,7 +57,7 @@ def curves(groups: Sequence[Curves], histories: Mapping[str, History]) -> Figure
             axes.axhline(value, color=INK, linewidth=1, linestyle=line, label=name.replace("_", " "))
         if group.log:
             axes.set_yscale("log")
-        axes.set(xlabel="step", ylabel=f"{group.group} ({group.units})" if group.units else group.group)
+        axes.set(xlabel="step", ylabel=f"{group.group} ({group.units})" if group.units not in ("", "1") else group.group)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if len(series) + len(group.references) > 1:
             axes.legend(**LEGEND, fontsize=8, ncols=2)
