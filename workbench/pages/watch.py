@@ -23,7 +23,7 @@ from workbench.config import Settings
 from workbench.data.catalog import entries
 from workbench.errors import InputError
 from workbench.methods import METHODS, load, summary
-from workbench.pages.frame.cache import Shelf
+from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE, Session
 from workbench.runs.watch import Live
@@ -49,7 +49,7 @@ class Watch(Session):
     FILES = "a file or a folder"
     EMPTY = ("No scene is open", "Choose a scene of the list at the left, or open your own.")
     ADDRESS = ("method", "scene", "truth", "keys", "run", "tab")
-    SCENES: ClassVar = Shelf(4)
+    SCENES: ClassVar = SharedResults(4)
 
     method = param.String("", doc="name of the method")
 

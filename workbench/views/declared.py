@@ -19,8 +19,9 @@ from workbench.event import Bars, Boxes, Curves, Film, Map, Matrix, Shows, stand
 from workbench.views.card import heading, html
 from workbench.views.kinds import Picture, picture
 from workbench.views.lines import Lines
+from workbench.views.looks import look_in_curves
 from workbench.views.picture import PictureView
-from workbench.views.plots import PICKS, Frame
+from workbench.views.plots import Frame
 from workbench.views.stepper import Stepper
 
 SIDE = 330  # pixels: width and height of one picture
@@ -86,13 +87,10 @@ class _Plot:
     def draw(self, history: Mapping[str, tuple[list[int], list[float]]]) -> None:
         names = [n for s in self.show.series for n in standing_for(s, history)]
         levels = [n for s in self.show.references for n in standing_for(s, history)]
-        quantities = {n.partition("/")[0] for n in names}
-        drawn = [
-            (_called(n, len(quantities) == 1), PICKS[i % len(PICKS)], *self._points(*history[n]))
-            for i, n in enumerate(names)
-        ]
-        colours = PICKS[len(names) :] + PICKS
-        across = [(_called(n, False), colours[i % len(colours)], history[n][1][-1]) for i, n in enumerate(levels)]
+        quantities = sorted({n.partition("/")[0] for n in names})
+        looks = [look_in_curves(n, i, quantities) for i, n in enumerate([*names, *levels])]
+        drawn = [(k.title, k.colour, *self._points(*history[n])) for n, k in zip(names, looks, strict=False)]
+        across = [(k.title, k.colour, history[n][1][-1]) for n, k in zip(levels, looks[len(names) :], strict=True)]
         self.lines.show(drawn, across)
 
     def _points(self, steps: Sequence[int], values: Sequence[float]) -> tuple[Sequence[int], Sequence[float]]:
@@ -101,13 +99,6 @@ class _Plot:
         every = -(-len(steps) // POINTS)
         at = range((len(steps) - 1) % every, len(steps), every) if steps else ()
         return [steps[i] - shift for i in at], [values[i] for i in at]
-
-
-def _called(name: str, who_alone: bool) -> str:
-    """What a line is called: who it is of, where all lines are of one quantity."""
-    quantity, _, who = name.partition("/")
-    text = quantity.replace("_", " ")
-    return who if who and who_alone else f"{text}, {who}" if who else text
 
 
 class _Film:

@@ -32,10 +32,11 @@ from workbench.views.card import html, say
 from workbench.views.image import composite, presets
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
-from workbench.views.plots import PICKS, Frame, draw, held, plot, rgba, theme_later, thin
+from workbench.views.looks import PICKS, STATES, look
+from workbench.views.plots import Frame, draw, held, plot, rgba, theme_later, thin
 
 NOTHING = "rgba(128, 128, 128, 0.3)"  # colour of pixels without a value
-KEPT = ("#8A8A8A", "#00A878")  # dropped, kept
+KEPT = (look("dropped", STATES).colour, look("kept", STATES).colour)
 TICKS = 12  # names along an axis; of more, only some are written
 
 

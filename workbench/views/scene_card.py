@@ -16,8 +16,8 @@ def scene_card(scene: xr.Dataset) -> str:
     for name in (n for n in VOCABULARY if n in scene):
         array = scene[name]
         sizes = " × ".join(f"{size:,} {say(str(dim))}" for dim, size in array.sizes.items())
-        units = array.attrs.get("units") not in (None, "1")
-        facts.append((name, sizes + (f", {say(str(array.attrs["units"]).removesuffix(" (1)"))}" if units else "")))
+        units = str(array.attrs.get("units", "1")).removesuffix(" (1)")
+        facts.append((name, sizes + (f", {say(units)}" if units != "1" else "")))
     if "wavelength" in scene.coords:
         nm = scene["wavelength"].values
         facts.append(("wavelength", f"{np.nanmin(nm):.0f} to {np.nanmax(nm):.0f} nm"))

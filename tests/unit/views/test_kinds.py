@@ -8,6 +8,7 @@ import xarray as xr
 
 from workbench.event import Bars, Curves, Film, Matrix
 from workbench.views.kinds import picture, pictures
+from workbench.views.looks import look
 from workbench.views.paper import declared as paper
 from workbench.views.picture import PictureView
 
@@ -129,6 +130,7 @@ def test_curves_on_paper_have_a_line_for_each_series_and_run() -> None:
     (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.lines}
     assert {"ours", "random", "floor"} <= set(lines)
+    assert lines["random"].get_color() == look("random").colour
     assert len(axes.lines) == 5
     assert list(lines["random"].get_xdata()) == [1, 2]
     assert paper.curves((groups[1],), {"seed 0": history}) is None

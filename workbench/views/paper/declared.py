@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from workbench.event import Curves, Film, standing_for
 from workbench.views.image import composite, presets
 from workbench.views.kinds import Picture, picture
-from workbench.views.paper.base import INK, LEGEND, WIDTH, finish
-from workbench.views.plots import PICKS
+from workbench.views.looks import PICKS, STATES, look, look_in_curves
+from workbench.views.paper.base import LEGEND, WIDTH, finish
 
 History = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 FILMED = 5  # steps of a film that are printed
@@ -41,20 +41,19 @@ def curves(groups: Sequence[Curves], histories: Mapping[str, History]) -> Figure
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, group in zip(grid, groups, strict=False):
         series = [n for s in group.series for n in standing_for(s, names)]
-        quantities = {n.partition("/")[0] for n in series}
-        for i, name in enumerate(series):
-            _, _, who = name.partition("/")
-            label = who if who and len(quantities) == 1 else name.replace("_", " ").replace("/", ", ")
+        levels = [n for r in group.references for n in standing_for(r, names)]
+        quantities = sorted({n.partition("/")[0] for n in series})
+        looks = {n: look_in_curves(n, i, quantities) for i, n in enumerate([*series, *levels])}
+        for name in series:
             for n, history in enumerate(h for h in histories.values() if name in h):
                 steps, values = history[name]
                 steps = [s - steps[0] + 1 for s in steps] if group.own_steps else steps
-                look: dict[str, Any] = {"color": PICKS[i % len(PICKS)], "alpha": 1 if n == 0 else 0.45}
-                look |= {"marker": "o" if len(steps) < 4 else None, "markersize": 3.5, "linewidth": 1.5}
-                axes.plot(steps, values, label=label if n == 0 else None, **look)
-        for i, name in enumerate(n for r in group.references for n in standing_for(r, names)):
+                how: dict[str, Any] = {"color": looks[name].colour, "alpha": 1 if n == 0 else 0.45}
+                how |= {"marker": "o" if len(steps) < 4 else None, "markersize": 3.5, "linewidth": 1.5}
+                axes.plot(steps, values, label=looks[name].title if n == 0 else None, **how)
+        for name in levels:
             value = next(h[name][1][-1] for h in histories.values() if name in h)
-            line = ("--", ":", "-.", (0, (5, 1)))[i % 4]
-            axes.axhline(value, color=INK, linewidth=1, linestyle=line, label=name.replace("_", " "))
+            axes.axhline(value, color=looks[name].colour, linewidth=1.3, linestyle="--", label=looks[name].title)
         if group.log:
             axes.set_yscale("log")
         axes.set(xlabel="step", ylabel=f"{group.group} ({group.units})" if group.units not in ("", "1") else group.group)
@@ -150,10 +149,15 @@ def draw(axes: Axes, made: Picture, *, small: bool = False) -> None:
     elif made.kind == "kept":
         kept = array.values.astype(bool)
         axes.imshow(
-            kept[None], aspect="auto", interpolation="nearest", cmap=ListedColormap(["#BBBBBB", PICKS[2]]), vmin=0, vmax=1
+            kept[None],
+            aspect="auto",
+            interpolation="nearest",
+            cmap=ListedColormap([look(n, STATES).colour for n in ("dropped", "kept")]),
+            vmin=0,
+            vmax=1,
         )
         axes.set_yticks([])
-        axes.set_xlabel(f"sample; {int(kept.sum()):,} of {kept.size:,} kept (green)", fontsize=8)
+        axes.set_xlabel(f"sample; {int(kept.sum()):,} of {kept.size:,} kept (orange)", fontsize=8)
     elif made.kind == "lines":
         values = np.atleast_2d(array.values)
         dim = str(array.dims[-1])
