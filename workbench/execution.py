@@ -56,14 +56,9 @@ def start(
     config = override(room.Config(), overrides)
     opened = _open(scene, truth, keys, after, resample)
     require(opened, *room.NEEDS, who=method)
-    if "hsi" in opened and "hsi" in _flat(room.NEEDS) and not getattr(room, "VALIDATES", False):
-        from workbench.data.readers import validate
+    from workbench.data.checks import check
 
-        validate(opened)
-    if {"before", "after"} <= _flat(room.NEEDS):
-        from workbench.data.pairs import check_pair
-
-        check_pair(opened, who=method)
+    check(opened, _flat(room.NEEDS) - ({"hsi"} if getattr(room, "VALIDATES", False) else set()), who=method)
     trace = room.run(opened, config)
     if folder is None or is_follower():
         return trace

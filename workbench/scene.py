@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,8 @@ RESULT: dict[str, tuple[str, ...]] = {
 
 OVER = "_overview"  # stands behind the name of a map, and of its dims, where it is the overview of one too large to hold
 
+Needs = tuple[str | tuple[str, ...], ...]  # names that somebody needs; an inner tuple means "one of these"
+
 # Where a scene came from; kept in `attrs` and copied into every run.
 PROVENANCE = ("id", "title", "source", "citation", "licence", "sha256", "simulated", "notes")
 
@@ -89,6 +92,15 @@ def other_dims(result: xr.Dataset) -> list[str]:
             given = ", ".join(map(str, result[name].dims))
             found.append(f"the result's {name!r} has the dims ({given}); it needs ({', '.join(dims)}).")
     return found
+
+
+def fits(needs: Needs, provides: Collection[str]) -> bool:
+    """Whether a scene that has these variables has what is needed.
+
+    >>> fits((("image", "hsi"), "label"), provides=("hsi", "label"))
+    True
+    """
+    return all(any(name in provides for name in ((need,) if isinstance(need, str) else need)) for need in needs)
 
 
 def fingerprint(scene: xr.Dataset) -> str:

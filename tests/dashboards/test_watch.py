@@ -9,7 +9,7 @@ import pytest
 from workbench import execution
 from workbench.event import drain
 from workbench.methods import METHODS, load
-from workbench.pages.watch import Watch, fits
+from workbench.pages.watch import Watch
 from workbench.runs.watch import Live
 
 
@@ -78,11 +78,6 @@ def test_every_method_has_a_scene_of_the_catalogue(name: str, tmp_path: Path) ->
     assert page.scene in page.choice.options.values()
     assert page.problem() == ""
     page.close()
-
-
-def test_fits() -> None:
-    assert fits(("hsi", "truth"), (("image", "hsi"), "truth"))
-    assert not fits(("hsi",), ("hsi", "truth"))
 
 
 def test_live_is_what_declared_wants() -> None:

@@ -17,7 +17,7 @@ from workbench.baselines import anomaly
 from workbench.baselines import local_rx as local
 from workbench.baselines.moments import Background, background_by_rows
 from workbench.config import Settings
-from workbench.data.readers import refuse_bands
+from workbench.data.checks import refuse_bands
 from workbench.engines import cluster
 from workbench.errors import InputError
 from workbench.event import Event, Map, Outcome, Trace

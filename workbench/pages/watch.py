@@ -27,7 +27,7 @@ from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE, Session
 from workbench.runs.watch import Live
-from workbench.scene import VOCABULARY, require
+from workbench.scene import VOCABULARY, Needs, fits, require
 from workbench.views.card import explain, explanation, heading, html, say
 from workbench.views.declared import Declared
 from workbench.views.outcome import OutcomeView
@@ -61,16 +61,14 @@ class Watch(Session):
     # --- which method -----------------------------------------------------------------------------------------------
 
     @classmethod
-    def offers(cls, entry: Any) -> bool:
-        """Every scene; the list is cut to those that the chosen method can use."""
-        return True
+    def needs(cls) -> Needs:
+        """Anything that a scene can have; the list is cut to the scenes that the chosen method can use."""
+        return (tuple(VOCABULARY),)
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
         """Raise InputError for what is no scene; whether the method can use it is said on the page."""
-        if not any(name in data for name in VOCABULARY):
-            found = ", ".join(map(str, data.data_vars)) or "nothing"
-            raise InputError(f"A scene has one of {', '.join(VOCABULARY)}; this one has {found}.")
+        require(data, *cls.needs(), who="the watch page")
 
     def first_choice(self) -> str:
         """The first scene of the catalogue that the method can use."""
@@ -79,7 +77,7 @@ class Watch(Session):
     def _scenes(self) -> dict[str, str]:
         """Scenes of the catalogue that the method can use, those without files first: what stands in the list -> name."""
         needs = load(self.method).NEEDS
-        found = sorted((e for e in entries() if fits(_provides(e), needs)), key=lambda e: bool(getattr(e, "files", ())))
+        found = sorted((e for e in entries() if fits(needs, e.provides)), key=lambda e: bool(getattr(e, "files", ())))
         return {f"{e.id}: {e.title}": e.id for e in found}
 
     def _lay_out(self) -> None:
@@ -205,15 +203,6 @@ class Watch(Session):
         self.no_result.visible, self.outcome.panel.visible = True, False
 
 
-def fits(provides: Sequence[str], needs: Sequence[str | tuple[str, ...]]) -> bool:
-    """Whether a scene that has these variables has what a method needs; an inner tuple means "one of these".
-
-    >>> fits(("image", "label"), (("image", "hsi"), "label"))
-    True
-    """
-    return all(any(name in provides for name in ((need,) if isinstance(need, str) else need)) for need in needs)
-
-
 def _invitation(method: str) -> str:
     return (
         f"{say(summary(method))}<br><br>Press <b>Start</b> at the left. The run is a process of its own: it goes on when this "
@@ -242,13 +231,3 @@ def _about(method: str, room: Any) -> str:
 def watch(method: str = "", scene: str | Path | xr.Dataset | None = None) -> Watch:
     """The page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
     return Watch(scene, method=method)
-
-
-def _provides(entry: Any) -> tuple[str, ...]:
-    kinds = {
-        "chips": ("image", "label"),
-        "pairs": ("before", "after", "truth"),
-        "simulated-pairs": ("before", "after", "truth"),
-    }
-    kinds |= {"sar": ("sar",), "boxes": ("image", "box")}
-    return kinds.get(entry.kind, ("hsi", "truth"))
