@@ -23,7 +23,7 @@ from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
 from workbench.methods import load
 from workbench.runs.progress import progress_bar
-from workbench.scene import PROVENANCE, file_hash, fingerprint, require
+from workbench.scene import OVER, PROVENANCE, file_hash, fingerprint, require
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,6 +65,7 @@ def start(
     runs.refuse_existing(folder)
     about = {
         "method": method,
+        "headline": list(room.HEADLINE),
         "config": config.model_dump(mode="json"),
         "scene": about_scene(opened, scene, truth, keys, after, resample),
     }
@@ -150,7 +151,7 @@ def _written(trace: Trace, folder: Path) -> Trace:
     lazy = [name for name, v in outcome.result.data_vars.items() if v.chunks is not None]
     if not lazy:
         return outcome
-    from workbench.data.writers import OVER, write_zarr
+    from workbench.data.writers import write_zarr
 
     store = folder / "result.zarr"
     shutil.rmtree(store, ignore_errors=True)  # of an interrupted run that is begun anew
