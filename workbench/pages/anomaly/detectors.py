@@ -255,7 +255,7 @@ class Compare:
         page = self.page
         try:
             folder = runs.new_folder(page.root, name, page.called)
-            execution.launch(name, page.reference(), folder=folder, **page.help)
+            execution.launch(name, page.source, folder=folder)
         except InputError as error:
             self._waiting[name].object = explanation(DETECTORS[name][0], problem(str(error)))
             return

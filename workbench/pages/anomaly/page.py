@@ -10,6 +10,7 @@ and the slow detectors are launched as processes of their own, and the page foll
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -22,12 +23,13 @@ import param
 import xarray as xr
 
 from workbench import execution
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.pages.anomaly.bsdm import Train
 from workbench.pages.anomaly.detectors import DETECTORS, FAST, Compare
 from workbench.pages.anomaly.explore import Explore
 from workbench.pages.frame.cache import Shelf
-from workbench.pages.frame.session import FOLD, IN_MEMORY, WIDE, Session, pairs
+from workbench.pages.frame.session import FOLD, IN_MEMORY, WIDE, Session
 from workbench.scene import require
 from workbench.views.card import card, explain, heading, html, say
 from workbench.views.glimpse import Glimpse, Part
@@ -45,7 +47,7 @@ TOO_LARGE = (
 class Explorer(Session):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    scene: a catalogue name, a path, or an opened scene; None for the one in the address, or the first of the catalogue.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the one in the address, or the first of the catalogue.
     root: folder of the runs.
     """
 
@@ -342,14 +344,9 @@ class Explorer(Session):
         return DETECTORS[name][0]
 
     def _say_code(self) -> None:
-        given = [repr(self.scene or self.called)]
-        given += [f"truth={self.truth!r}"] if self.truth else []
-        given += [f"keys={pairs(self.keys)!r}"] if self.keys else []
-        told = [self.scene or self.called, *([f"--truth {self.truth}"] if self.truth else [])]
-        told += [f"--key {k}={v}" for k, v in pairs(self.keys).items()]
         text = (
-            f"import workbench as wb\nscene = wb.open_scene({', '.join(given)})\nwb.execute('rx', scene).result['score']\n\n"
-            f"# or in a terminal\nworkbench run bsdm {' '.join(told)}"
+            f"import workbench as wb\nscene = wb.open_scene({self.named.arguments()})\nwb.execute('rx', scene).result['score']\n\n"
+            f"# or in a terminal\nworkbench run bsdm {shlex.join(self.named.argv())}"
         )
         self.code.object = (
             f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{say(text)}</pre>'
@@ -371,10 +368,10 @@ def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
     return (row, column) if 0 <= row < rows and 0 <= column < columns else None
 
 
-def explorer(scene: str | Path | xr.Dataset | None = None) -> Explorer:
+def explorer(scene: str | Path | Source | xr.Dataset | None = None) -> Explorer:
     """The explorer of a scene for a notebook cell: put it last in the cell, or call its `panel()`.
 
-    scene: a catalogue name, a path, or an opened scene; None for the first of the catalogue. Call
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the first of the catalogue. Call
     `panel.extension(inline=True)` once before, in the notebook's first cell.
     """
     return Explorer(scene)

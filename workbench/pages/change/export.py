@@ -181,7 +181,7 @@ class Export:
     def as_code(self) -> str:
         """Python that opens this pair, trains with these settings, and writes these files."""
         page = self.page
-        given = ", ".join([repr(page.scene), *(f"{n}={v!r}" for n, v in page.help.items() if v)])
+        given = f"wb.Source({page.named.arguments()})"
         one = f".sel(sample={page.sample!r})" if page.samples else ""
         lines = [
             "import workbench as wb",
@@ -192,7 +192,7 @@ class Export:
             'write_cog(change, "change.tif")',
             f"found = polygons(change, {self.threshold.value:g}, min_pixels={self.least.value})",
             'write_polygons(found, "change.geojson")',
-            f"wb.change({page.scene!r})  # this page, in a notebook",
+            f"wb.change({given})  # this page, in a notebook",
         ]
         if page.findings is not None and page.runner.live is not None:
             lines.insert(3, f"# the run on this page: workbench.runs.folder.result({page.runner.live.folder.as_posix()!r})")

@@ -255,7 +255,7 @@ class Choose:
     def _unnamed(self) -> str:
         """Why a coreset file could not name the data it was chosen from; empty where it can."""
         try:
-            self.page.reference()
+            _ = self.page.source
         except InputError as error:
             return str(error)
         return ""
@@ -263,12 +263,12 @@ class Choose:
     def write(self, path: Path) -> Path:
         """Write the choice as a coreset file, which opens like any data and is trained on at once."""
         page, result = self.page, self.page.result
-        of, truth = _absolute(page.reference()), _absolute(page.truth) if page.truth else None
+        source = page.source.absolute()
         named = f"{page.selector} (T={self.T})" if page.selector == "tdds" else page.selector
         kept = self.choices()[page.selector]
         test, mark = result["test_sample"].values, result.attrs["scene_fingerprint"]
-        opened = {"truth": truth, "keys": page.help["keys"], "wrong": wrong_labels(result)}
-        return write_coreset(path, of, mark, kept, test, named, **opened)
+        opened = {"truth": source.truth, "keys": source.keys, "wrong": wrong_labels(result)}
+        return write_coreset(path, source.scene, mark, kept, test, named, **opened)
 
     def entry(self) -> io.BytesIO:
         with tempfile.TemporaryDirectory() as folder:
@@ -287,9 +287,3 @@ class Choose:
             self.said.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
             return
         page.open(str(path))
-
-
-def _absolute(name: str) -> str:
-    """A path as one that holds from any folder; a catalogue name as it is."""
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.exists() else name

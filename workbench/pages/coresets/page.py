@@ -18,6 +18,7 @@ import param
 import xarray as xr
 
 from workbench import runs
+from workbench.data.source import Source
 from workbench.methods import load
 from workbench.pages.coresets.choosing import Choose
 from workbench.pages.coresets.measured import Measured
@@ -43,7 +44,7 @@ INVITATION = (
 class Coresets(Session):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    scene: a catalogue name, a path, or an opened scene; None for the one in the address, or the embedded digits.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the one in the address, or the embedded digits.
     root: folder of the runs.
     """
 
@@ -271,6 +272,6 @@ class Pictures:
         return np.stack([padded[y : y + self.AROUND, x : x + self.AROUND] for y, x in places])
 
 
-def coresets(scene: str | Path | xr.Dataset | None = None) -> Coresets:
+def coresets(scene: str | Path | Source | xr.Dataset | None = None) -> Coresets:
     """The coreset page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
     return Coresets(scene)

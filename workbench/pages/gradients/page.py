@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import param
 import xarray as xr
 
+from workbench.data.source import Source
 from workbench.methods import load
 from workbench.pages.frame.cache import Shelf
 from workbench.pages.frame.runner import Runner
@@ -125,6 +126,6 @@ class Gradients(Session):
         return self.runner.poll()
 
 
-def gradients(scene: str | Path | None = None) -> Gradients:
+def gradients(scene: str | Path | Source | None = None) -> Gradients:
     """The gradient page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
     return Gradients(scene)
