@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import runs
 from workbench.config import Settings, files_read, override
-from workbench.data.fetch import sha256
 from workbench.data.source import Source, digest_of
 from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
@@ -107,7 +106,7 @@ def setting_files(config: Settings) -> dict[str, dict[str, str]]:
 
 def _setting_hash(path: Path) -> str:
     weights = path / "weights.safetensors"
-    return sha256(weights) if weights.exists() else digest_of(path)
+    return digest_of(weights if weights.exists() else path)
 
 
 def reopen(folder: str | Path, about: Mapping[str, Any]) -> xr.Dataset:
