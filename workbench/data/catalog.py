@@ -200,8 +200,7 @@ def open_scene(
         if truth is not None or keys:
             raise InputError(f"{path.name} holds samples with labels of their own; leave truth and key out.")
         return opener(path)
-    if not _is_path(name):
-        raise InputError(_unknown(str(name)) + " A path to a file works too, but there is no file of that name.")
+    check_name(name)
     return _bare(path, truth, keys, {"chunks": chunks, "ortho": ortho})
 
 
@@ -435,6 +434,12 @@ def _entry(name: str) -> Entry:
     if name not in _by_id():
         raise InputError(_unknown(name))
     return _by_id()[name]
+
+
+def check_name(name: str | Path) -> None:
+    """Raise InputError, with near names, for what is neither a name of the catalogue nor a path. Opens nothing."""
+    if str(name) not in _by_id() and not _is_path(name):
+        raise InputError(_unknown(str(name)) + " A path to a file works too, but there is no file of that name.")
 
 
 def _unknown(name: str) -> str:

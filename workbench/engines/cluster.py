@@ -75,6 +75,18 @@ def connected(address: str) -> Iterator[Client]:
         yield client
 
 
+@contextlib.contextmanager
+def own_threads() -> Iterator[None]:
+    """Until the block is left, Dask computes with threads of this process. Otherwise it imports dask.distributed, only to see
+    that there is no cluster.
+    """
+    import dask
+    from dask import threaded
+
+    with dask.config.set(scheduler=threaded.get):  # given by name, Dask would import dask.distributed, too
+        yield
+
+
 def blocks(array: da.Array) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
     """Where each block of a Dask array lies and what is in it, in the order of the array."""
     edges = [np.cumsum((0, *sizes)).tolist() for sizes in array.chunks]

@@ -17,17 +17,32 @@ if TYPE_CHECKING:
     from workbench.config import Settings
     from workbench.event import Trace
 
-# name -> module, or module:attribute where several rooms share a module
-METHODS: dict[str, str] = {
-    "rx": "workbench.methods.rx:rx",
-    "ridge-rx": "workbench.methods.rx:ridge_rx",
-    "pca-rx": "workbench.methods.rx:pca_rx",
-    "rp-rx": "workbench.methods.rx:rp_rx",
-    "local-rx": "workbench.methods.rx:local_rx",
-    "bsdm": "workbench.methods.bsdm",
-    "tdds": "workbench.methods.tdds",
-    "rsdgc": "workbench.methods.rsdgc",
-    "arcdnet": "workbench.methods.arcdnet",
+# name -> (module, or module:attribute where several rooms share a module; what the method does, in one line)
+METHODS: dict[str, tuple[str, str]] = {
+    "rx": ("workbench.methods.rx:rx", "Global RX: squared Mahalanobis distance from the mean of the scene."),
+    "ridge-rx": (
+        "workbench.methods.rx:ridge_rx",
+        "RX with regularised covariance: every principal variance raised by a fraction of the largest.",
+    ),
+    "pca-rx": ("workbench.methods.rx:pca_rx", "RX on the leading principal components."),
+    "rp-rx": ("workbench.methods.rx:rp_rx", "RX on a few random linear combinations of the bands."),
+    "local-rx": (
+        "workbench.methods.rx:local_rx",
+        "Dual-window local RX: mean and covariance of a ring around each pixel.",
+    ),
+    "bsdm": ("workbench.methods.bsdm", "BSDM: suppress the background of a hyperspectral cube with a diffusion model."),
+    "tdds": (
+        "workbench.methods.tdds",
+        "TDDS: train once, see how much every sample moves the training, keep those that matter.",
+    ),
+    "rsdgc": (
+        "workbench.methods.rsdgc",
+        "RS-DGC: train on several workers while each sends only the gradient entries that matter, and see which they are.",
+    ),
+    "arcdnet": (
+        "workbench.methods.arcdnet",
+        "AR-CDNet: a map of what changed between two dates, and of how far each of its pixels may be wrong.",
+    ),
 }
 
 
@@ -49,17 +64,23 @@ class _Run(Protocol):
     def __call__(self, scene: xr.Dataset, config: Any, /) -> Trace: ...
 
 
-def load(name: str) -> Any:
-    """The room called `name` (see `Room`). Raises InputError, with a did-you-mean, for a name that is not in the table."""
+def check_name(name: str) -> None:
+    """Raise InputError, with a did-you-mean, for a name that is not in the table."""
     if name not in METHODS:
         raise InputError(
             f"There is no method {name!r}; the methods are {', '.join(METHODS)}.{did_you_mean(str(name), METHODS)}"
         )
-    module, _, attribute = METHODS[name].partition(":")
+
+
+def load(name: str) -> Any:
+    """The room called `name` (see `Room`). Raises InputError, with a did-you-mean, for a name that is not in the table."""
+    check_name(name)
+    module, _, attribute = METHODS[name][0].partition(":")
     found = import_module(module)
     return getattr(found, attribute) if attribute else found
 
 
 def summary(name: str) -> str:
-    """What the method does, in one line: the first of its room's docstring."""
-    return (load(name).__doc__ or "").strip().partition("\n")[0]
+    """What the method does, in one line. Imports no room."""
+    check_name(name)
+    return METHODS[name][1]
