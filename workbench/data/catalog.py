@@ -471,10 +471,11 @@ def read_folder(folder: Path) -> dict[str, Entry]:
     """
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # LibYAML, where PyYAML was built with it, is ten times as fast
     found: dict[str, Entry] = {}
     for path in sorted(folder.rglob("*.yml")):
         try:
-            collection = _Collection.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            collection = _Collection.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))  # noqa: S506
         except (ValidationError, yaml.YAMLError) as error:
             raise ValueError(f"{path.name}: {error}") from None
         for fields in collection.entries:
