@@ -90,8 +90,12 @@ def describe(
     after: AfterOpt = None,
     resample: ResampleOpt = False,
     ortho: OrthoOpt = False,
+    open_: Annotated[bool, typer.Option("--open", help="open a scene of the catalogue, too, as a path always is")] = False,
 ) -> None:
-    """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method."""
+    """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method.
+
+    Of a scene of the catalogue, what the catalogue says, without opening it.
+    """
     from workbench.methods import METHODS, load
 
     if scene in METHODS:
@@ -100,6 +104,12 @@ def describe(
             print(f"  {name} = {field.default!r}: {field.description}")
         return
     _check_names(scene=scene)
+    from workbench.data.catalog import describe_entry, names
+
+    if scene in names() and not (open_ or truth or key or after or resample or ortho):
+        print(describe_entry(scene))
+        print(f"  sizes and ranges of its arrays: workbench describe {scene} --open")
+        return
     from workbench.scene import describe as card
 
     print(card(_open(scene, truth, key, after, resample, ortho)))

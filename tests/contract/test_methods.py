@@ -127,6 +127,7 @@ def test_shows_its_face(name, room):
     assert issubclass(room.Config, Settings)
     assert room.NEEDS
     assert len(summary(name)) > 10
+    assert summary(name) == room.__doc__.strip().partition("\n")[0]
     for field, about in room.Config.model_fields.items():
         assert about.description, f"{name}.{field} has no description"
         assert not about.is_required(), f"{name}.{field} has no default"

@@ -6,6 +6,8 @@ A room shows three things: `Config`, a model of its settings; `NEEDS`, the scene
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -78,6 +80,24 @@ def load(name: str) -> Any:
     module, _, attribute = METHODS[name][0].partition(":")
     found = import_module(module)
     return getattr(found, attribute) if attribute else found
+
+
+def lazily(package: str, *modules: str) -> Callable[[str], Any]:
+    """`__getattr__` of a room that is a folder: a name of its `__all__` comes from the first of `modules` that has it.
+
+    So the settings of a room are known without what it computes with, such as torch.
+    """
+
+    def find(name: str) -> Any:
+        room = sys.modules[package]
+        for module in modules if name in room.__all__ else ():
+            part = import_module(f"{package}.{module}")
+            if hasattr(part, name):
+                setattr(room, name, getattr(part, name))
+                return getattr(part, name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return find
 
 
 def summary(name: str) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from workbench.config import Settings
 
+NEEDS = ("before", "after")
 RIVALS = ("fc-ef", "fc-siam-conc", "fc-siam-diff")
 MEASURES = ("mc-dropout", "ensemble")
 

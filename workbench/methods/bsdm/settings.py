@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
 from workbench.config import Settings
-from workbench.parts.diffusion import Mixing, linear_betas, mixing
+
+if TYPE_CHECKING:
+    from workbench.parts.diffusion import Mixing
 
 NEEDS = ("hsi",)
 
@@ -54,4 +56,6 @@ class Config(Settings):
 
 def mix(config: Config) -> Mixing:
     """(sqrt(abar_t), gamma_t) of this config; 0.2803 and 17.557 for the defaults, 0.2789 and 17.495 for "official"."""
+    from workbench.parts.diffusion import linear_betas, mixing
+
     return mixing(linear_betas(config.T), config.t, config.mixing, config.gamma)
