@@ -13,7 +13,7 @@ from workbench.engines import cluster
 from workbench.parts import device
 
 SLOW = {"torch", "xarray", "pandas", "dask", "distributed", "matplotlib", "scipy", "sklearn", "numba", "panel", "rasterio"}
-NOT_FOR_RX = {"torch", "distributed", "matplotlib", "sklearn", "panel", "scipy.stats", "scipy.fft", "scipy.optimize"}
+NOT_FOR_RX = {"torch", "distributed", "matplotlib", "sklearn", "panel", "scipy.stats", "scipy.optimize"}
 QUICK = (  # verbs, each with its exit code
     (["runs", "list"], 0),
     (["runs", "list", "--method", "bsdm"], 0),

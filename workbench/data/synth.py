@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from scipy.fft import next_fast_len
 
 from workbench.errors import InputError, did_you_mean
 from workbench.resources import folder
@@ -202,28 +203,10 @@ class Ground(NamedTuple):
     free: dict[str, Image]  # where targets of each kind may lie
 
 
-def _fast_length(least: int) -> int:
-    """The smallest 2^a 3^b 5^c that is at least so large: sizes whose real Fourier transform is fast. As
-    scipy.fft.next_fast_len, whose import takes longer than the transforms.
-
-    >>> _fast_length(361)
-    375
-    """
-    best = 1 << (least - 1).bit_length()
-    five = 1
-    while five < best:
-        odd = five
-        while odd < best:
-            best = min(best, odd << max(0, (-(-least // odd) - 1).bit_length()))
-            odd *= 3
-        five *= 5
-    return best
-
-
 def _field(rng: np.random.Generator, shape: int, length: float) -> np.ndarray:
     """A Gaussian random field (shape, shape) with Gaussian correlation of this length in cells; mean 0, variance 1."""
     # the Fourier transform wraps around; what wraps is cut away, and sizes with small factors are fast
-    pad = _fast_length(shape + int(3 * length) + 1)
+    pad = next_fast_len(shape + int(3 * length) + 1, real=True)
     f = np.fft.fftfreq(pad)[:, None] ** 2 + np.fft.rfftfreq(pad)[None, :] ** 2
     white = np.fft.rfft2(rng.standard_normal((pad, pad)))
     field = np.fft.irfft2(white * np.exp(-((np.pi * length) ** 2) * f), (pad, pad))[:shape, :shape]
