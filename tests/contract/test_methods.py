@@ -116,6 +116,7 @@ def test_the_list_is_whole(name):
 def test_declares_all_of_its_face(name, room):
     assert undeclared(room) == []
     assert len(summary(name)) > 10
+    assert summary(name) == room.__doc__.strip().partition("\n")[0]
 
 
 @every_room

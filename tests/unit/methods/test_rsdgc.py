@@ -143,7 +143,7 @@ def test_same_seed_same_numbers(run, digits):
 @pytest.fixture
 def by_name(monkeypatch, digits):
     """The scene under a name, as a resumable run needs it, and a checkpoint at every event."""
-    monkeypatch.setitem(METHODS, "rsdgc", "workbench.methods.rsdgc")
+    monkeypatch.setitem(METHODS, "rsdgc", ("workbench.methods.rsdgc", ""))
     monkeypatch.setattr(execution, "_opened", lambda scene: (None, digits))
     monkeypatch.setattr("workbench.runs.recorder.CHECKPOINT_SECONDS", -1.0)
 
@@ -189,7 +189,7 @@ TORCHRUN = """
 import os, signal, sys
 from workbench import execution
 from workbench.methods import METHODS
-METHODS.setdefault("rsdgc", "workbench.methods.rsdgc")
+METHODS.setdefault("rsdgc", ("workbench.methods.rsdgc", ""))
 from workbench.data.chips import digits
 execution._opened = lambda scene: (None, digits().isel(sample=slice(0, 400)))
 from workbench.runs import recorder
