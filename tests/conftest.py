@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +11,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hypothesis
 import pytest
 import torch
+import xarray as xr
+
+from tests.importing import Importing
 
 torch.set_num_threads(1)
 
@@ -26,9 +30,21 @@ def real_data() -> Path:
     return Path(folder)
 
 
-@pytest.fixture
-def small_scene():
-    """A 24 x 24 x 30 simulated scene with truth, made anew for each test."""
+@pytest.fixture(scope="session")
+def importing() -> Iterator[Importing]:
+    """What an import loads: `importing("import a", "import b")` gives the modules after each, as seen by a fresh interpreter."""
+    with Importing() as asked:
+        yield asked
+
+
+@pytest.fixture(scope="session")
+def _small_scene() -> xr.Dataset:
     from workbench.data.synth import small
 
-    return small(seed=0, size=24, bands=30)
+    return small(seed=0, size=24, bands=30).compute()
+
+
+@pytest.fixture
+def small_scene(_small_scene: xr.Dataset) -> xr.Dataset:
+    """A 24 x 24 x 30 simulated scene with truth, lazy as from a reader; each test has a copy of its own."""
+    return _small_scene.copy(deep=True).chunk()
