@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 install: $(STAMP)  ## make .venv and install everything, pinned
 
 demo: $(STAMP)  ## the anomaly report on the embedded simulated scene
-	@$(BIN)/python -m workbench.demo
+	@$(BIN)/python -m workbench.reports.demo
 
 test: $(STAMP)  ## all tests but the slow ones
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow" $(ARGS)
@@ -46,10 +46,10 @@ notebooks: $(STAMP)  ## every notebook executed in smoke mode, nothing mocked
 
 JOBS ?= 2
 results: $(STAMP)  ## make the numbers, pages and figures of docs/results from recipes/ (minutes)
-	@$(BIN)/python -m workbench.results make --jobs $(JOBS) $(RECIPES)
+	@$(BIN)/python -m workbench.reports.results make --jobs $(JOBS) $(RECIPES)
 
 results-check: $(STAMP)  ## make them again and fail where a committed number is not what its recipe gives
-	@$(BIN)/python -m workbench.results check --jobs $(JOBS) $(RECIPES)
+	@$(BIN)/python -m workbench.reports.results check --jobs $(JOBS) $(RECIPES)
 
 lab: $(STAMP)  ## JupyterLab in notebooks/
 	@$(BIN)/jupyter lab --notebook-dir notebooks

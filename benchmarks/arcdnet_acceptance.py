@@ -29,9 +29,9 @@ import xarray as xr
 
 from workbench.config import override
 from workbench.data.catalog import open_scene
-from workbench.device import device
 from workbench.event import drain, tee
 from workbench.methods.arcdnet import Config, run
+from workbench.parts.device import device
 
 LEARNT = ["fc-ef", "fc-siam-conc", "fc-siam-diff"]
 

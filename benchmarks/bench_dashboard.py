@@ -106,7 +106,7 @@ def clicks(opened: Any, address: str, times: int, middle: float = 0.9) -> list[f
 
 def on_the_server(times: int = 50) -> float:
     """Milliseconds that one pick costs in Python (median)."""
-    from workbench.pages.anomaly import Explorer
+    from workbench.pages.anomaly.page import Explorer
 
     with tempfile.TemporaryDirectory() as folder:
         explorer, found = Explorer("sim-coast-town", root=folder), []

@@ -27,8 +27,8 @@ import time
 import torch
 from torch.nn import functional as F
 
-from workbench.device import device
 from workbench.methods.tdds import CNN, TDDS, ResNet18
+from workbench.parts.device import device
 from workbench.parts.dynamics import Recorder
 
 T_OFFICIAL = 90  # CIFAR-100 at 30 % pruned

@@ -10,7 +10,7 @@ number of steps, from the same initial weights. Accuracy is that of the last ste
 Writes DIR/tdds_acceptance.json (every single number) and .md (mean and spread over seeds, and the gates), and prints the
 latter; with --page FILE also between the marks "numbers: begin" and "numbers: end" of that page. Ends with exit code 1 when
 a gate is missed. The seed draws split, wrong labels, weights and order.
-Real data are looked for below WORKBENCH_DATA; the device is the one of `workbench.device`.
+Real data are looked for below WORKBENCH_DATA; the device is the one of `workbench.parts.device`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ import xarray as xr
 from workbench.baselines.coresets import AUM, EL2N, Forgetting, selectors
 from workbench.config import override
 from workbench.data.chips import digits, open_chips
-from workbench.device import device
 from workbench.errors import InputError
 from workbench.methods.tdds import TDDS, Config, Training, samples_of
+from workbench.parts.device import device
 from workbench.parts.dynamics import Recorder
 
 NOISE = 0.2

@@ -2,7 +2,7 @@
 
 import panel as pn
 
-from workbench.pages.anomaly import Explorer
+from workbench.pages.anomaly.page import Explorer
 
 if pn.state.served:
     pn.extension()

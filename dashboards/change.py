@@ -2,7 +2,7 @@
 
 import panel as pn
 
-from workbench.pages.change import Changes
+from workbench.pages.change.page import Changes
 
 if pn.state.served:
     pn.extension()

@@ -2,7 +2,7 @@
 
 import panel as pn
 
-from workbench.pages.coresets import Coresets
+from workbench.pages.coresets.page import Coresets
 
 if pn.state.served:
     pn.extension()

@@ -2,7 +2,7 @@
 
 import panel as pn
 
-from workbench.pages.gradients import Gradients
+from workbench.pages.gradients.page import Gradients
 
 if pn.state.served:
     pn.extension()

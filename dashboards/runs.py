@@ -2,7 +2,7 @@
 
 import panel as pn
 
-from workbench.pages.runs import Runs
+from workbench.pages.runs.page import Runs
 
 if pn.state.served:
     pn.extension("tabulator")

@@ -31,15 +31,15 @@ _WHERE = {
     "launch": "workbench.execution",
     "replay": "workbench.runs",
     "follow": "workbench.runs",
-    "Live": "workbench.live",
-    "report": "workbench.reporting",
-    "explorer": "workbench.pages.anomaly",
-    "coresets": "workbench.pages.coresets",
-    "gradients": "workbench.pages.gradients",
-    "change": "workbench.pages.change",
-    "shelf": "workbench.pages.runs",
-    "sweep": "workbench.sweeps",
-    "rerun": "workbench.rerunning",
+    "Live": "workbench.runs.watch",
+    "report": "workbench.reports.notebook",
+    "explorer": "workbench.pages.anomaly.page",
+    "coresets": "workbench.pages.coresets.page",
+    "gradients": "workbench.pages.gradients.page",
+    "change": "workbench.pages.change.page",
+    "shelf": "workbench.pages.runs.page",
+    "sweep": "workbench.reports.sweep",
+    "rerun": "workbench.reports.rerun",
 }
 
 __all__ = [*_WHERE, "__version__"]
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
     from workbench.execution import launch as launch
     from workbench.execution import resume as resume
     from workbench.execution import start as start
-    from workbench.live import Live as Live
     from workbench.methods import load as load
-    from workbench.runs import follow as follow
-    from workbench.runs import replay as replay
+    from workbench.runs.watch import Live as Live
+    from workbench.runs.watch import follow as follow
+    from workbench.runs.watch import replay as replay
     from workbench.scene import describe as describe
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from workbench import provenance
 from workbench.errors import InputError
+from workbench.runs import provenance
 
 app = typer.Typer(
     name="workbench",
@@ -118,7 +118,7 @@ def convert(
 ) -> None:
     """Write a scene of any size as Zarr, block by block. Interrupted, the same command continues; until then there is no OUT."""
     from workbench.data.convert import convert as write
-    from workbench.progress import progress_bar
+    from workbench.runs.progress import progress_bar
 
     sizes = {d: _whole(n, "--chunks") for d, n in _pairs(chunks.split(","), "--chunks").items()} if chunks else None
     with progress_bar(shown=not quiet, desc=out.name, unit="block") as bar:
@@ -242,8 +242,8 @@ def report(
     """Execute the method's notebook with Papermill and export it: report.ipynb and report.html in the run folder."""
     from workbench import runs
     from workbench.execution import RUNS
-    from workbench.reporting import NotebookFailed
-    from workbench.reporting import report as make
+    from workbench.reports.notebook import NotebookFailed
+    from workbench.reports.notebook import report as make
 
     _choose(device)
     folder = out or runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)
@@ -276,7 +276,7 @@ def sweep(
     device: DeviceOpt = None,
 ) -> None:
     """Execute a notebook for every combination of a grid; made again, only what is missing or stale is done."""
-    from workbench.sweeps import sweep as make
+    from workbench.reports.sweep import sweep as make
 
     _choose(device)
     done = make(notebook, grid, out, jobs=jobs, on=on, memory_gb=memory, cell_timeout=cell_timeout, progress=not quiet)
@@ -302,7 +302,7 @@ def rerun(
     json_: JsonOpt = False,
 ) -> None:
     """Do a run again and compare, number by number; exit code 0: the same, 1: not the same, and what differs."""
-    from workbench.rerunning import rerun as again
+    from workbench.reports.rerun import rerun as again
 
     done = again(folder, out, tolerance=tolerance)
     print(json.dumps(done.as_dict()) if json_ else done.told())
@@ -350,7 +350,7 @@ def runs_list(
     json_: JsonOpt = False,
 ) -> None:
     """Runs, oldest first: status, method, scene, time, and the first numbers."""
-    from workbench.collection import headline
+    from workbench.runs.collection import headline
 
     found = _chosen(root, method, scene, status, where, inside)
     if json_:
@@ -372,7 +372,7 @@ def runs_show(
 ) -> None:
     """Everything that a run folder says of itself."""
     from workbench import runs
-    from workbench.collection import find
+    from workbench.runs.collection import find
 
     folder = find(root, run_)
     about = runs.read(folder)
@@ -400,14 +400,14 @@ def runs_compare(
     json_: JsonOpt = False,
 ) -> None:
     """What differs between runs, all their numbers, and their curves in one picture."""
-    from workbench.collection import compared, find, labels
+    from workbench.runs.collection import compared, find, labels
 
     folders = [find(root, name) for name in names]
     if len(folders) < 2:
         raise InputError("A comparison needs two runs or more; `workbench runs list` shows them.")
     table = compared(folders)
     if out is not None:
-        from workbench.exporting import write_comparison
+        from workbench.reports.export import write_comparison
 
         print(f"comparison: {write_comparison(folders, out)}", file=sys.stderr)
     if json_:
@@ -428,7 +428,7 @@ def runs_prune(
     delete: Annotated[bool, typer.Option("--delete/--dry-run", help="really delete; by default it is only shown")] = False,
 ) -> None:
     """Show, and with --delete remove, runs that nobody needs: by default those that did not finish."""
-    from workbench.collection import STATUSES, megabytes, prunable, remove, size
+    from workbench.runs.collection import STATUSES, megabytes, prunable, remove, size
 
     wanted = [s.strip() for s in status.split(",")]
     for one in wanted:
@@ -455,15 +455,15 @@ def runs_export(
     root: RootOpt = Path("runs"),
 ) -> None:
     """Hand a run on: as one self-contained page, or as an archive that others can check."""
-    from workbench.collection import find
+    from workbench.runs.collection import find
 
     folder = find(root, run_)
     if out.suffix == ".zip":
-        from workbench.crate import pack
+        from workbench.runs.crate import pack
 
         print(pack(folder, out))
     elif out.suffix == ".html":
-        from workbench.exporting import write_page
+        from workbench.reports.export import write_page
 
         print(write_page(folder, out))
     else:
@@ -475,7 +475,7 @@ def runs_import(
     file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path("runs")
 ) -> None:
     """Check every file of an exported run against its SHA-256, and put the run among the others."""
-    from workbench.crate import unpack
+    from workbench.runs.crate import unpack
 
     print(unpack(file, root))
 
@@ -483,7 +483,7 @@ def runs_import(
 def _chosen(
     root: Path, method: str | None, scene: str | None, status: str | None, where: list[str] | None, inside: bool
 ) -> list[Any]:
-    from workbench.collection import entries, select
+    from workbench.runs.collection import entries, select
 
     return select(entries(root, inside=inside), method=method, scene=scene, status=status, where=where or ())
 

@@ -22,7 +22,7 @@ from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
 from workbench.methods import load
-from workbench.progress import progress_bar
+from workbench.runs.progress import progress_bar
 from workbench.scene import PROVENANCE, file_hash, fingerprint, require
 
 if TYPE_CHECKING:
@@ -123,10 +123,19 @@ def _recorded(trace: Trace, folder: Path, about: Mapping[str, Any]) -> Trace:
     try:
         first = next(trace)
     except StopIteration as end:
-        runs.create(folder, {**about, "seconds": time.monotonic() - begun})
+        runs.create(folder, {**about, **_device(), "seconds": time.monotonic() - begun})
         return (yield from runs.record(_written(_only(end.value), folder), folder))
-    runs.create(folder, {**about, "seconds": time.monotonic() - begun})
+    runs.create(folder, {**about, **_device(), "seconds": time.monotonic() - begun})
     return (yield from runs.record(_written(_rejoin(first, trace), folder), folder))
+
+
+def _device() -> dict[str, str]:
+    """`{"device": "cpu"}` where torch is loaded; a run without torch has no device."""
+    if "torch" not in sys.modules:
+        return {}
+    from workbench.parts.device import device
+
+    return {"device": str(device())}
 
 
 def _written(trace: Trace, folder: Path) -> Trace:
@@ -194,7 +203,7 @@ def resume(folder: str | Path) -> Trace:
     trace = room.run(scene, config) if saved is None else room.run(scene, config, state=saved[1])
     if is_follower():
         return trace
-    runs.reopen(folder)
+    runs.reopen(folder, _device())
     return runs.record(_written(trace, folder), folder, resumed_from=-1 if saved is None else saved[0])
 
 
@@ -325,3 +334,33 @@ def _open(
 
         return open_scene(str(scene), truth=truth, keys=dict(keys or {}), after=after, resample=resample)
     return scene
+
+
+def pending(
+    method: str,
+    scene: str | Path,
+    overrides: Mapping[str, Any] | None,
+    folder: str | Path,
+    *,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    after: str | Path | None = None,
+    resample: bool = False,
+) -> Trace | None:
+    """What is left to do of a run in `folder`: the trace of a new one, that of an unfinished one continued, or None.
+
+    So a cell can be run again, and a report that was interrupted loses nothing.
+
+    Raises InputError when the folder holds another run: other method, settings or scene.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").exists():
+        return start(method, scene, overrides, folder, truth=truth, keys=keys, after=after, resample=resample)
+    there = runs.read(folder)
+    config = override(load(method).Config(), overrides).model_dump(mode="json")
+    opened = how_opened(scene, truth, keys, after, resample)
+    if (there["method"], there["config"], there["scene"].get("open")) != (method, config, opened):
+        raise InputError(
+            f"{folder} holds a run of {there['method']} with other settings or on another scene; choose another run_dir."
+        )
+    return None if there["status"] == "finished" else resume(folder)

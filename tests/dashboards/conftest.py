@@ -20,7 +20,7 @@ def scene_file(tmp_path: Path, small_scene) -> Path:
 @pytest.fixture
 def page(tmp_path: Path):
     """`page(scene, **state)` makes an Explorer whose runs lie in a temporary folder."""
-    from workbench.pages.anomaly import Explorer
+    from workbench.pages.anomaly.page import Explorer
 
     made = []
 

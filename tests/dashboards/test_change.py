@@ -22,8 +22,8 @@ from workbench.data.catalog import open_scene
 from workbench.errors import InputError
 from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import error_auroc, risk_coverage
-from workbench.pages.change import Changes, told_apart
-from workbench.pages.change_results import Findings
+from workbench.pages.change.findings import Findings
+from workbench.pages.change.page import Changes, told_apart
 from workbench.views.change import MEASURES, pictures
 from workbench.views.fields import OUTCOMES, Field, outcomes, tinted
 from workbench.views.plots import Frame

@@ -16,8 +16,8 @@ from workbench import execution, runs
 from workbench.baselines.coresets import budget, select
 from workbench.config import Settings, override
 from workbench.data.catalog import open_scene
-from workbench.pages.coresets import Coresets, Film, Pictures
-from workbench.pages.measured import gathered
+from workbench.pages.coresets.measured import gathered
+from workbench.pages.coresets.page import Coresets, Film, Pictures
 from workbench.views.coresets import DROPPED, KEPT
 from workbench.views.form import Form
 from workbench.views.plots import PICKS

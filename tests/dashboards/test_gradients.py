@@ -8,7 +8,7 @@ import pytest
 from tests.dashboards.chromium import browser, chromium, visit
 from tests.dashboards.serving import served
 from workbench import execution, runs
-from workbench.pages.gradients import Gradients
+from workbench.pages.gradients.page import Gradients
 
 pytestmark = [
     pytest.mark.xdist_group("gradients"),

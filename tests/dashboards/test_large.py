@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench import runs
-from workbench.methods import detectors
-from workbench.pages import anomaly, session
+from workbench.methods import rx as detectors
+from workbench.pages.anomaly import page as anomaly
+from workbench.pages.frame import session
 from workbench.views import glimpse
 from workbench.views.glimpse import Glimpse, Part, part_of, rasterised
 from workbench.views.image import composite, stretch
@@ -138,7 +139,7 @@ def test_a_detector_is_launched_and_its_overview_shown_with_the_pixels_own_score
     compare._looked((float(ROWS), 0.0), (0.0, float(COLUMNS)))
     expected = full[:88, :40].reshape(11, 8, 5, 8).max((1, 3))
     np.testing.assert_allclose(compare.maps["rx"].source.data["own"][0][:11], expected, rtol=1e-6)
-    monkeypatch.setattr("workbench.pages.detectors.FINEST", 10)
+    monkeypatch.setattr("workbench.pages.anomaly.detectors.FINEST", 10)
     compare._looked((59.7, 79.2), (0.0, 19.2))
     assert compare.maps["rx"].source.data["own"][0].shape == (30, 14)  # too much to read: the overview
     explorer.masked, explorer.flag = True, 0.3

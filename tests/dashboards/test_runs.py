@@ -16,7 +16,7 @@ from tests.dashboards.serving import served
 from tests.unit.test_collection import make
 from workbench import runs
 from workbench.event import Event, Outcome
-from workbench.pages.runs import Runs
+from workbench.pages.runs.page import Runs
 
 
 @pytest.fixture

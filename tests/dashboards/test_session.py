@@ -5,9 +5,9 @@ from __future__ import annotations
 import panel as pn
 import pytest
 
-from workbench.pages.anomaly import Explorer
-from workbench.pages.coresets import Coresets
-from workbench.pages.gradients import Gradients
+from workbench.pages.anomaly.page import Explorer
+from workbench.pages.coresets.page import Coresets
+from workbench.pages.gradients.page import Gradients
 
 
 def links() -> list:

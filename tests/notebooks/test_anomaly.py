@@ -13,7 +13,7 @@ import pytest
 
 from tests.notebooks.page import Page, assert_whole
 from workbench import runs
-from workbench.reporting import report
+from workbench.reports.notebook import report
 from workbench.resources import folder as resource
 
 pytestmark = pytest.mark.xdist_group("notebooks")

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.notebooks.page import Page, assert_whole
 from workbench import execution, runs
 from workbench.errors import InputError
-from workbench.reporting import SMALL, report
+from workbench.reports.notebook import SMALL, report
 
 pytestmark = pytest.mark.xdist_group("notebooks")
 

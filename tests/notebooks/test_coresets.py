@@ -10,7 +10,7 @@ import pytest
 from tests.notebooks.page import Page, assert_whole
 from workbench import runs
 from workbench.errors import InputError
-from workbench.reporting import report
+from workbench.reports.notebook import report
 
 pytestmark = pytest.mark.xdist_group("notebooks")
 

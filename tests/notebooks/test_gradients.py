@@ -12,7 +12,7 @@ from workbench import runs
 from workbench.baselines.compression import RIVALS
 from workbench.errors import InputError
 from workbench.methods.rsdgc import RECONSTRUCTION
-from workbench.reporting import report
+from workbench.reports.notebook import report
 
 pytestmark = pytest.mark.xdist_group("notebooks")
 

@@ -14,11 +14,11 @@ import xarray as xr
 
 from tests.notebooks.page import Page
 from workbench import cli, runs
-from workbench.collection import compared, curves, entries, find, prunable, remove, select
-from workbench.crate import pack, unpack
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, drain
-from workbench.exporting import write_comparison, write_page
+from workbench.reports.export import write_comparison, write_page
+from workbench.runs.collection import compared, curves, entries, find, prunable, remove, select
+from workbench.runs.crate import pack, unpack
 
 
 def make(folder: Path, auc: float, *, method: str = "bsdm", ends: str = "finished", **config: object) -> Path:

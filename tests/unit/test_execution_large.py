@@ -13,7 +13,7 @@ from workbench.data import catalog, writers
 from workbench.data.catalog import open_scene
 from workbench.errors import InputError
 from workbench.event import drain
-from workbench.methods import detectors
+from workbench.methods import rx as detectors
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from workbench import progress
-from workbench.progress import progress_bar
+from workbench.runs import progress
+from workbench.runs.progress import progress_bar
 
 
 class Terminal(io.StringIO):

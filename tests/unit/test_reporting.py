@@ -10,11 +10,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from workbench import cli, reporting, runs
+from workbench import cli, runs
 from workbench.errors import InputError
 from workbench.event import drain
+from workbench.execution import pending
 from workbench.methods import METHODS
-from workbench.reporting import NOTEBOOKS, Claim, NotebookFailed, html, pending, report, run_notebook, spread, summary
+from workbench.reports import notebook as reporting
+from workbench.reports.claims import Claim, spread, summary
+from workbench.reports.html import html
+from workbench.reports.notebook import NOTEBOOKS, NotebookFailed, report, run_notebook
 from workbench.resources import folder as resource
 
 

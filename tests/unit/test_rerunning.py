@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from tests.unit.test_sweeps import notebook
-from workbench import cli, provenance, runs
+from workbench import cli, runs
 from workbench.errors import InputError
 from workbench.execution import execute
-from workbench.rerunning import rerun
-from workbench.sweeps import Grid, sweep
+from workbench.reports.grid import Grid
+from workbench.reports.rerun import rerun
+from workbench.reports.sweep import sweep
+from workbench.runs import provenance
 
 
 @pytest.fixture(scope="module")

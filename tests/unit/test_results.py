@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_sweeps import notebook
-from workbench import results
 from workbench.errors import InputError
+from workbench.reports import results
+from workbench.reports.results import check, differs, gather, main, make, names, read_recipe, render
 from workbench.resources import folder as resource
-from workbench.results import check, differs, gather, main, make, names, read_recipe, render
 
 COMPUTE = """
 import json, random

@@ -17,7 +17,7 @@ import xarray as xr
 from workbench import runs
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, drain
-from workbench.live import Live
+from workbench.runs.watch import Live
 
 ABOUT = {"method": "toy", "config": {"seed": 0, "steps": 4}, "scene": {"id": "toy", "fingerprint": "00"}}
 
@@ -224,7 +224,7 @@ def test_a_refusing_disk_is_one_clear_error(tmp_path, monkeypatch, number, words
     def refuse(*args):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(runs, "_write_frame", refuse)
+    monkeypatch.setattr("workbench.runs.recorder._write_frame", refuse)
     with pytest.raises(InputError, match=words):
         drain(trace)
     assert runs.read(folder)["status"] == "failed"

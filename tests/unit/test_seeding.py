@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.seeding import Seeded
+from workbench.parts.seeding import Seeded
 
 
 def draw():

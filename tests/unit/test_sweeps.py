@@ -16,9 +16,12 @@ import nbformat
 import psutil
 import pytest
 
-from workbench import runs, sweeps
+from workbench import runs
+from workbench.engines import supervised
 from workbench.errors import InputError
-from workbench.sweeps import Grid, grid_of, plan, read_grid, sweep
+from workbench.reports import sweep as sweeps
+from workbench.reports.grid import Grid, grid_of, plan, read_grid
+from workbench.reports.sweep import sweep
 
 pytestmark = pytest.mark.xdist_group("sweeps")
 
@@ -109,7 +112,7 @@ class TestPlan:
 
     def test_changed_code_is_stale(self, squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = plan(squares, Grid())[0].key
-        monkeypatch.setattr("workbench.provenance.code_hash", lambda: "another")
+        monkeypatch.setattr("workbench.runs.provenance.code_hash", lambda: "another")
         assert plan(squares, Grid())[0].key != first
 
     @pytest.mark.parametrize(
@@ -223,7 +226,7 @@ class Killed:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get(sweeps.MARK, "").startswith(str(self.folder)):
+                if process.environ().get(supervised.MARK, "").startswith(str(self.folder)):
                     found.append(process)
             except (psutil.Error, OSError):
                 continue

@@ -13,7 +13,7 @@ Mahalanobis distance from a background; they differ in how the background's cova
 The cube may be backed by NumPy or Dask, of any size. Mean and covariance are computed at once, in one pass over the blocks;
 with a Dask cube the score stays lazy, and `workbench.engines.cluster.blocks(score.data)` goes through it piece by piece.
 `rx_against` and its like score a cube against a background that is known already.
-Everything is float64, on the GPU where `workbench.device.device()` is one.
+Everything is float64, on the GPU where `workbench.parts.device.device()` is one.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ and none of them is an approximation:
    anew. It is restarted at every segment, so rounding cannot build up.
 
 Groups whose core is singular or nearly so are scored pixel by pixel with a Moore-Penrose inverse, and counted.
-On a GPU (`workbench.device.device()`) the rings of many pixels are gathered and factored in one batch instead.
+On a GPU (`workbench.parts.device.device()`) the rings of many pixels are gathered and factored in one batch instead.
 """
 
 from __future__ import annotations

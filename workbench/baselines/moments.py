@@ -7,7 +7,7 @@ Blocks of a Dask cube (all bands of a block together) are computed by `workbench
 block, and within a NumPy cube, pixels are taken in pieces that fit the processor's cache, so that no more than a piece
 per thread is ever held in float64. Means and scatters of pieces are merged, in the order of the pixels, by the pairwise update
 of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", COMPSTAT 1982.
-Where `workbench.device.device()` is a GPU, the products are computed there.
+Where `workbench.parts.device.device()` is a GPU, the products are computed there.
 """
 
 from __future__ import annotations
@@ -318,7 +318,7 @@ def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
 
 def _gpu() -> Any:
     """The GPU to compute on, or None."""
-    from workbench.device import device
+    from workbench.parts.device import device
 
     chosen = device()
     return chosen if chosen.type == "cuda" else None

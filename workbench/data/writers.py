@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import InputError
-from workbench.runs import plain
+from workbench.runs.files import plain
 
 if TYPE_CHECKING:
     import xarray as xr

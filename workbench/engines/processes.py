@@ -38,7 +38,7 @@ import torch.multiprocessing as mp
 from workbench.engines import under_torchrun
 from workbench.errors import InputError
 from workbench.event import Event
-from workbench.runs import Stopped
+from workbench.runs.recorder import Stopped
 
 Worker = Callable[..., Generator[Event, None, Any]]
 GRACE = 3.0  # seconds in which ranks may tell what happened, or end by themselves
@@ -193,7 +193,7 @@ def _begin(store: dist.Store, rank: int, world: int, timeout: float) -> None:
 
 def _nccl(world: int) -> bool:
     """Whether CUDA is wanted and every rank on this machine can have a device of its own."""
-    from workbench.device import device
+    from workbench.parts.device import device
 
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     return device().type == "cuda" and torch.cuda.device_count() >= here

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 # name -> module, or module:attribute where several rooms share a module
 METHODS: dict[str, str] = {
-    "rx": "workbench.methods.detectors:rx",
-    "ridge-rx": "workbench.methods.detectors:ridge_rx",
-    "pca-rx": "workbench.methods.detectors:pca_rx",
-    "rp-rx": "workbench.methods.detectors:rp_rx",
-    "local-rx": "workbench.methods.detectors:local_rx",
+    "rx": "workbench.methods.rx:rx",
+    "ridge-rx": "workbench.methods.rx:ridge_rx",
+    "pca-rx": "workbench.methods.rx:pca_rx",
+    "rp-rx": "workbench.methods.rx:rp_rx",
+    "local-rx": "workbench.methods.rx:local_rx",
     "bsdm": "workbench.methods.bsdm",
     "tdds": "workbench.methods.tdds",
     "rsdgc": "workbench.methods.rsdgc",

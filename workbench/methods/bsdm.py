@@ -28,14 +28,14 @@ from torch.nn import functional as F
 
 from workbench.baselines.anomaly import pca_rx, ridge_rx, rx
 from workbench.config import Settings
-from workbench.device import device
 from workbench.engines import cluster
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.metrics.anomaly import add_metrics, auc
+from workbench.parts.device import device
 from workbench.parts.diffusion import Mixing, linear_betas, mixing, noised, predict_x0
+from workbench.parts.seeding import Seeded
 from workbench.scene import PROVENANCE, require
-from workbench.seeding import Seeded
 
 NEEDS = ("hsi",)
 

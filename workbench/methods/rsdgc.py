@@ -33,8 +33,8 @@ from workbench.errors import InputError, did_you_mean
 from workbench.event import Event, Outcome, Trace
 from workbench.parts.gradients import warmup_densities
 from workbench.parts.indicators import INDICATORS, neighbourhood, score
+from workbench.parts.seeding import Seeded
 from workbench.scene import PROVENANCE, require
-from workbench.seeding import Seeded
 
 NEEDS = ("image", "label")
 RECONSTRUCTION = "The NSI formula is a reconstruction from the paper's abstract, not the paper's own equation."

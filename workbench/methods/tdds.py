@@ -32,12 +32,12 @@ from torch.nn import functional as F
 from workbench.baselines.coresets import jaccard, scorers, select, selectors
 from workbench.config import Settings
 from workbench.data.coresets import class_names
-from workbench.device import device
 from workbench.errors import InputError, did_you_mean
 from workbench.event import Event, Outcome, Trace
+from workbench.parts.device import device
 from workbench.parts.dynamics import Batch, Memory, Recorder, identity
+from workbench.parts.seeding import Seeded
 from workbench.scene import PROVENANCE, fingerprint, require
-from workbench.seeding import Seeded
 
 NEEDS = (("image", "hsi", "sar"), ("label", "truth"))
 EPS = 1e-8  # of the authors' code; vanishes in half precision, so everything here is float64

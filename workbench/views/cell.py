@@ -22,7 +22,7 @@ from workbench import runs
 from workbench.config import Settings, override
 from workbench.errors import InputError
 from workbench.event import Outcome, Trace
-from workbench.live import Live
+from workbench.runs.watch import Live
 
 LABEL = {"description_width": "initial"}
 

@@ -22,7 +22,8 @@ from workbench.baselines.anomaly import rx
 from workbench.engines import blas, cluster
 from workbench.errors import InputError
 from workbench.event import drain
-from workbench.methods import detectors, load
+from workbench.methods import load
+from workbench.methods import rx as detectors
 
 sys.path.insert(0, str(Path(__file__).parent))
 from slow_pixels import SlowPixels

@@ -143,7 +143,7 @@ def by_name(monkeypatch, digits):
     """The scene under a name, as a resumable run needs it, and a checkpoint at every event."""
     monkeypatch.setitem(METHODS, "rsdgc", "workbench.methods.rsdgc")
     monkeypatch.setattr(execution, "_open", lambda *told: digits)
-    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("workbench.runs.recorder.CHECKPOINT_SECONDS", -1.0)
 
 
 def test_a_killed_rank_fails_the_run_which_then_continues_with_the_same_numbers(by_name, tmp_path):
@@ -190,8 +190,8 @@ from workbench.methods import METHODS
 METHODS.setdefault("rsdgc", "workbench.methods.rsdgc")
 from workbench.data.chips import digits
 execution._open = lambda *told: digits().isel(sample=slice(0, 400))
-from workbench import runs
-runs.CHECKPOINT_SECONDS = -1.0
+from workbench.runs import recorder
+recorder.CHECKPOINT_SECONDS = -1.0
 from workbench.methods.rsdgc import Training
 step = Training.step
 def dying(self, number):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from workbench.views import coreset_figures as cf
+from workbench.views.paper import coresets as cf
 
 
 def test_accuracy_is_mean_and_spread_over_seeds():

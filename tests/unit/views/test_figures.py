@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from workbench.views import figures
+from workbench.views.paper import base as figures
 
 
 def labels(figure) -> list[tuple[str, str]]:  # noqa: ANN001

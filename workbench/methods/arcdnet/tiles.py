@@ -19,11 +19,11 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench.device import device
 from workbench.errors import InputError
 from workbench.methods.arcdnet.network import ARCDNet, disagreement, reach, read_state, reverse_attention
 from workbench.methods.arcdnet.pairs import as_tensor
 from workbench.methods.arcdnet.settings import Config
+from workbench.parts.device import device
 
 if TYPE_CHECKING:
     from os import PathLike

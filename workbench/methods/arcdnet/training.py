@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from workbench.baselines.change import NETWORKS
-from workbench.device import device
 from workbench.errors import InputError
 from workbench.methods.arcdnet.loss import (
     bce,
@@ -25,7 +24,8 @@ from workbench.methods.arcdnet.network import ARCDNet, Uncertainty, load_encoder
 from workbench.methods.arcdnet.pairs import Batch, Crops, Pairs
 from workbench.methods.arcdnet.settings import Config
 from workbench.methods.arcdnet.tiles import Trained
-from workbench.seeding import Seeded
+from workbench.parts.device import device
+from workbench.parts.seeding import Seeded
 
 
 class Standardised(nn.Module):

@@ -1,0 +1,179 @@
+"""Third tab: start, watch, pause and stop BSDM; step through its training and through the K passes of the trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import panel as pn
+import xarray as xr
+
+from workbench import runs
+from workbench.pages.frame.runner import Runner
+from workbench.runs.watch import Live
+from workbench.views.card import explain
+from workbench.views.curves import Curves
+from workbench.views.steps import Steps, Still
+
+if TYPE_CHECKING:
+    from workbench.pages.anomaly.page import Explorer
+
+FIRST = ("steps", "passes", "show_every", "seed")
+MEAN, CODE = "σ² (mean alone)", "σ²(1−code/C)"
+LEVELS = {
+    "untrained": ("#E69F00", "dashed"),
+    "RX": ("#8A8A8A", "solid"),
+    "ridge-RX": ("#3FA0E0", "dotted"),
+    "PCA-RX": ("#00A878", "dotdash"),
+}
+# scalar of a run -> the reference line that it is
+REFERENCES = {
+    "sigma2": ("loss", MEAN),
+    "sigma2_code": ("loss", CODE),
+    "auc_untrained": ("auc", "untrained"),
+    "auc_rx": ("auc", "RX"),
+    "auc_ridge_rx": ("auc", "ridge-RX"),
+    "auc_pca_rx": ("auc", "PCA-RX"),
+}
+INVITATION = (
+    "Press <b>Start</b>. The network trains on this scene alone, in a process of its own that outlives this page; loss, AUC and "
+    "score map move while it trains. Then the cube is sent through it K times, pass by pass.<br><br>RX, ridge-RX, PCA-RX and the "
+    "<b>untrained</b> network are shown beside it: most of the gain over RX is there before any training."
+)
+
+
+class Train:
+    """Controls on the left; loss, AUC and the film on the right."""
+
+    def __init__(self, page: Explorer) -> None:
+        self.page = page
+        self._stills: dict[int, Still] = {}
+        self._newest = 0
+        self.runner = Runner(page, "bsdm", self, first=FIRST)
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        references = {MEAN: ("#E69F00", "dashed"), CODE: ("#00A878", "dotted")}
+        self.loss = Curves(
+            "training step", "loss (mean squared error)", {"loss": "#3FA0E0"}, references, height=255, log=True
+        )
+        self.auc = Curves("training step", "AUC after K passes", {"BSDM": "#D9541E"}, LEVELS, height=255, dots=True)
+        lines, levels = {"trained": "#D9541E", "untrained": "#E69F00"}, {"RX": LEVELS["RX"]}
+        self.passes = Curves("passes k", "AUC after k passes", lines, levels, height=255, dots=True, dashed=("untrained",))
+        self.steps = Steps(page.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
+        self._no_truth = pn.pane.HTML(
+            "<span style='opacity:.8'>No truth mask: there is no AUC to draw. Loss and maps move all the same.</span>",
+            visible=False,
+        )
+        self._watch = pn.Column(
+            pn.Row(self.loss.panel, self.auc.panel, self.passes.panel, **stretch),
+            self._no_truth,
+            self.steps.panel,
+            visible=False,
+            **stretch,
+        )
+        self._invite = explain("Watch BSDM suppress the background", INVITATION, height=420)
+        self.panel = pn.Row(
+            pn.Column(*self.runner.controls, width=262, margin=(0, 14, 0, 0)),
+            pn.Column(self._watch, self._invite, **stretch),
+            sizing_mode="stretch_width",
+            margin=(8, 4),
+        )
+        self.steps.on_move(self._moved)
+        for view in (self.steps.quiet, self.steps.background, self.steps.score):
+            view.on_tap(page.pick)
+
+    # --- what the runner tells --------------------------------------------------------------------------------------
+
+    def take(self, first: bool) -> None:
+        """Begin anew with a newly opened scene; the first one keeps the run that the address asked for."""
+        has_truth = self.page.mask_of_truth is not None
+        self.auc.panel.visible = self.passes.panel.visible = has_truth
+        self._no_truth.visible = not has_truth
+        self.runner.take(self.page.run if first else "")
+
+    def summary(self, config: Mapping[str, Any]) -> str:
+        """What tells a run from others in the list."""
+        return f"{config.get('steps')} steps"
+
+    def cleared(self) -> None:
+        """No run is followed: no curves, no film, no scores of the network."""
+        self._stills, self._newest = {}, 0
+        self.page.drop("untrained", "trained")
+        self.page.explore.quieten(None)
+        for curves in (self.loss, self.auc, self.passes):
+            curves.clear()
+        self.steps.clear()
+        self._watch.visible, self._invite.visible = False, True
+
+    def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
+        """A run is followed."""
+        self._watch.visible, self._invite.visible = True, False
+
+    def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
+        """Draw what the run has said so far."""
+        history = live.history
+        if "loss" in history:
+            self.loss.set("loss", *history["loss"])
+        for scalar, (plot, level) in REFERENCES.items():
+            if scalar in history:
+                value = history[scalar][1][0]
+                getattr(self, plot).refer(level, value)
+                if level == "RX":
+                    self.passes.refer(level, value)
+        passes = [line for line in live.lines if "pass" in line["scalars"]]
+        training = [line for line in live.lines if "pass" not in line["scalars"]]
+        self._curve(self.auc, "BSDM", [(line["step"], line["scalars"].get("auc")) for line in training])
+        self._curve(self.passes, "trained", [(line["scalars"]["pass"], line["scalars"].get("auc_pass")) for line in passes])
+        framed = [line for line in training if "score" in line.get("arrays", ())]
+        self.steps.set("training", [self._still(live, line) for line in framed])
+        self.steps.set("passes", [self._still(live, line) for line in passes])
+        if passes and self.steps.stepper.follow.value and self.steps.which.value == "training":
+            self.steps.choose("passes")
+        page = self.page
+        if "untrained" not in page.scores and (score := live.frame("score_untrained")) is not None:
+            page.put("untrained", score, history.get("auc_untrained", ((), (None,)))[1][0])
+            if (curve := live.frame("auc_k_untrained")) is not None:
+                self.passes.set("untrained", range(curve.size), curve.values)
+        if framed and framed[-1]["step"] > self._newest:
+            self._newest = framed[-1]["step"]
+            if (score := live.frame("score", self._newest)) is not None:
+                page.put("trained", score, framed[-1]["scalars"].get("auc"))
+
+    @staticmethod
+    def _curve(curves: Curves, name: str, points: list[tuple[float, float | None]]) -> None:
+        there = [(x, y) for x, y in points if y is not None]
+        curves.set(name, [x for x, _ in there], [y for _, y in there])
+
+    def _still(self, live: Live, line: Mapping[str, Any]) -> Still:
+        step, said = line["step"], line["scalars"]
+        if step not in self._stills:
+            if "pass" in said:
+                k = int(said["pass"])
+                label = (
+                    "y₀: the cube before the first pass"
+                    if k == 0
+                    else f"y<sub>{k}</sub>: after {k} pass{'es' if k > 1 else ''}"
+                )
+                notes = [f"largest |y| {said['range']:.3g}"] if "range" in said else []
+                notes += [f"AUC {said['auc_pass']:.4f}"] if "auc_pass" in said else []
+            else:
+                label = f"training step {step:,}" if step else "before training (untrained network)"
+                notes = [f"AUC {said['auc']:.4f}"] if "auc" in said else []
+            self._stills[step] = Still(step, label, " &middot; ".join(notes), lambda: runs.Tail(live.folder).arrays(line))
+        return self._stills[step]
+
+    def _moved(self, name: str, index: int) -> None:
+        stills = self.steps.stills(name)
+        step = stills[index].step if index < len(stills) else None
+        for curves in (self.loss, self.auc):
+            curves.cursor(step if name == "training" else None)
+        self.passes.cursor(index if name == "passes" and stills else None)
+
+    def ended(self, live: Live, result: xr.Dataset | None) -> None:
+        """The run is over: exact maps and suppressed cubes."""
+        if result is None:
+            return
+        page = self.page
+        for name, variable in (("untrained", "score_untrained"), ("trained", "score")):
+            auc = result.get(variable.replace("score", "auc"))
+            page.put(name, result[variable], None if auc is None else float(auc))
+        page.explore.quieten(result)

@@ -1,0 +1,347 @@
+"""Second tab: score maps side by side, ROC curves, and a threshold that says what it catches and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+
+from workbench import execution, runs
+from workbench.errors import InputError
+from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
+from workbench.runs.watch import Live
+from workbench.views import save
+from workbench.views.card import explain, explanation, html, problem, say
+from workbench.views.decide import HistogramView, RocView
+from workbench.views.glimpse import FINEST, Part, rasterised
+from workbench.views.image import ImageView
+from workbench.views.maps import OWN, RANK, ScoreMap
+from workbench.views.plots import held
+
+if TYPE_CHECKING:
+    from workbench.pages.anomaly.page import Explorer
+
+# detector -> (title, colour)
+DETECTORS: dict[str, tuple[str, str]] = {
+    "rx": ("RX", "#8A8A8A"),
+    "ridge-rx": ("ridge-RX", "#3FA0E0"),
+    "pca-rx": ("PCA-RX", "#00A878"),
+    "untrained": ("BSDM untrained", "#E69F00"),
+    "trained": ("BSDM trained", "#D9541E"),
+    "local-rx": ("local RX", "#CC79A7"),
+}
+FAST = ("rx", "ridge-rx", "pca-rx")  # computed by the page itself, within about a second
+RULE = (
+    '<div style="font-size:12.5px;line-height:1.35;opacity:.85">Scores of different detectors have different units. <b>Rank</b> '
+    "colours a pixel by the share of pixels that score at least as high: one scale for all maps. Pan, zoom, crosshair and "
+    "picks are linked.</div>"
+)
+NO_TRUTH = (
+    '<div style="opacity:.85;font-size:13px;line-height:1.4">This scene has no truth mask, so there is no detection rate, no '
+    "false-alarm rate and no ROC curve. The histogram shows where the cut lies among all scores. A mask can be given under "
+    "<b>Open your own file</b>.</div>"
+)
+BUTTONS = (*FAST, "local-rx")  # computed by a process of its own, when asked: local RX, and of a large scene all
+LARGE = "Reads the whole file, in a process of its own. Each cell of the map is then the highest score of its pixels."
+WAITING = {
+    **dict.fromkeys(FAST, "Computing …"),
+    **dict.fromkeys(
+        ("untrained", "trained"), "Needs a run: start one under <b>BSDM live</b>. The untrained map comes first."
+    ),
+    "local-rx": "A local background for every pixel: inner window 5, outer 19. Runs in a process of its own.",
+}
+
+
+class Compare:
+    """Six maps on one scale, ROC or histogram, mask, and the table of what each detector catches at the same cut."""
+
+    def __init__(self, page: Explorer) -> None:
+        self.page = page
+        self.launched: dict[str, Live] = {}
+        self._part: Part | None = None  # what is seen of maps that are too large to be held
+        self._curves: dict[str, tuple[np.ndarray, np.ndarray, str]] = {}
+        self._f_tau: dict[str, float] = {}
+        self._refitting = False
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        self.maps = {n: ScoreMap(page.frame, t, width=168, height=168) for n, (t, _) in DETECTORS.items()}
+        self._waiting = {
+            n: explain(t, WAITING[n], height=206 if n not in BUTTONS else 160, width=234) for n, (t, _) in DETECTORS.items()
+        }
+        self.buttons = {
+            n: pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", margin=(2, 80))
+            for n in BUTTONS
+        }
+        cells = []
+        for name, view in self.maps.items():
+            view.panel.visible = False
+            more = [self.buttons[name]] if name in self.buttons else []
+            cells.append(pn.Column(self._waiting[name], *more, view.panel, width=246, margin=0))
+        self.overlay = ImageView(page.frame, "Flagged pixels", width=262, height=262, axes=False)
+        self.roc = RocView(height=275)
+        self.histogram = HistogramView(height=275)
+        self._no_truth = pn.Column(self.histogram.panel, html(NO_TRUTH, margin=(0, 4)), **stretch)
+        self.logs = pmui.Switch(label="Log false-alarm axis", value=True, size="small", margin=(2, 8))
+        self.scales = pmui.RadioButtonGroup(options=[RANK, OWN], value=RANK, size="small", width=150, margin=(4, 8, 4, 0))
+        self.palettes = pmui.Select(
+            label="Palette", options=["Cividis", "Viridis"], value="Cividis", size="small", width=110, margin=(4, 8)
+        )
+        titles = {t: n for n, (t, _) in DETECTORS.items()}
+        self.chosen = pmui.RadioButtonGroup(
+            options=titles, value=page.detector, size="small", width=736, margin=(6, 0, 2, 0)
+        )
+        self.cuts = pmui.DiscreteSlider(
+            label="", options={"1 %": 1.0}, value=1.0, show_value=False, sizing_mode="stretch_width", margin=(2, 10)
+        )
+        self.verdict = html(margin=(2, 0))
+        self.png = save.download("Maps as PNG", self._png, "scores.png")
+        self.netcdf = save.download("Maps as NetCDF", self._netcdf, "scores.nc")
+        self.panel = pn.Row(
+            pn.Column(
+                pn.Row(self.scales, self.palettes, html(RULE, margin=(2, 4), width=410), margin=0),
+                pn.GridBox(*cells, ncols=3, margin=0, width=740),
+                self.chosen,
+                self.cuts,
+                self.verdict,
+                pn.Row(self.png, self.netcdf, margin=0),
+                width=744,
+                margin=0,
+            ),
+            pn.Column(self.overlay.panel, self.roc.panel, self.logs, self._no_truth, **stretch),
+            sizing_mode="stretch_width",
+            margin=(8, 4),
+        )
+
+        self.chosen.param.watch(lambda e: page.param.update(detector=e.new), "value")
+        self.cuts.param.watch(lambda e: self._refitting or page.param.update(flag=e.new), "value")
+        page.param.watch(held(lambda _: self.overlay.show(page.explore.rgb, place=page.explore.place)), "preset")
+        self.logs.param.watch(held(lambda e: self.roc.set_log(e.new)), "value")
+        for widget in (self.scales, self.palettes):
+            widget.param.watch(held(self._scale), "value")
+        for name, button in self.buttons.items():
+            button.on_click(held(lambda _, name=name: self.start(name)))
+        for view in (self.overlay, *self.maps.values()):
+            view.on_tap(page.pick)
+            view.on_look(self._looked)
+
+    # --- scores -----------------------------------------------------------------------------------------------------
+
+    def take(self, first: bool) -> None:
+        """Begin anew with a newly opened scene: the fast detectors start at once."""
+        page = self.page
+        self.launched = {}
+        for button in self.buttons.values():
+            button.loading = False
+        self.drop(*DETECTORS)
+        has_truth = page.mask_of_truth is not None
+        self.roc.panel.visible = self.logs.visible = has_truth
+        self.roc.show({}, "", 10)
+        self._no_truth.visible = not has_truth
+        pixels = page.data.sizes["y"] * page.data.sizes["x"]
+        cuts = percentages(pixels)
+        wanted = max(page.flag, 1e-9) if first else 1.0
+        wanted = min(cuts, key=lambda c: abs(np.log(c / wanted)))
+        self._refitting = True  # the slider stands where it stood until its value changes: so it is changed twice
+        self.cuts.options = {_spelled(c, pixels): c for c in cuts}
+        self.cuts.value = cuts[0] if wanted != cuts[0] else cuts[-1]
+        self.cuts.value = wanted
+        self._refitting = False
+        page.flag = wanted
+        self.overlay.show(page.explore.rgb, place=page.explore.place)
+        for name in page.refused:
+            self.refuse(name)
+        for name in page.scores:
+            self.put(name)
+
+    def refuse(self, name: str) -> None:
+        """Say why detector `name` cannot score this scene."""
+        self._waiting[name].object = explanation(DETECTORS[name][0], problem(self.page.refused[name]))
+
+    def put(self, name: str) -> None:
+        """Show the map that has arrived for detector `name`."""
+        page = self.page
+        self._curves.pop(name, None)
+        auc = page.aucs.get(name)
+        self.maps[name].show(page.scores[name].values, f"AUC {auc:.4f}" if auc is not None else "", page.grain(name))
+        self._reveal(name, True)
+        self._decide()
+
+    def drop(self, *names: str) -> None:
+        for name in names:
+            self._curves.pop(name, None)
+            self.maps[name].show(None)
+            text = LARGE if self.page.large and name in FAST else WAITING[name]
+            self._waiting[name].object = explanation(DETECTORS[name][0], text)
+            self._reveal(name, False)
+        self._decide()
+
+    def _reveal(self, name: str, there: bool) -> None:
+        self.maps[name].panel.visible, self._waiting[name].visible = there, not there
+        if name in self.buttons:
+            self.buttons[name].visible = not there and (name == "local-rx" or self.page.large)
+
+    def _scale(self, *_: Any) -> None:
+        for view in self.maps.values():
+            view.set_scale(self.scales.value, self.palettes.value)
+
+    def _looked(self, rows: tuple[float, float], columns: tuple[float, float]) -> None:
+        """A visitor has panned or zoomed: rasterise the maps that are too large to be held anew, where few pixels are seen."""
+        page = self.page
+        if not page.fine or (part := page.glimpse.part(rows, columns)) == self._part:
+            return
+        self._part = part
+        fine = dict(page.fine) if part.pixels <= FINEST else {}
+
+        def show(found: dict[str, np.ndarray]) -> None:
+            for name in page.fine:
+                if self._part == part:
+                    self.maps[name].refine(found.get(name), part.place if name in found else None)
+
+        page.work(lambda: {name: rasterised(map_, part) for name, map_ in fine.items()}, show)
+
+    # --- the cut ----------------------------------------------------------------------------------------------------
+
+    def choose(self) -> None:
+        """Another detector is the chosen one."""
+        self.chosen.value = self.page.detector
+        self._decide()
+
+    def _decide(self) -> None:
+        page, truth = self.page, self.page.mask_of_truth
+        if truth is None:
+            if page.detector in page.scores:
+                self.histogram.show(page.scores[page.detector].values, DETECTORS[page.detector][0])
+        else:
+            for name, score in page.scores.items():
+                if name not in self._curves:
+                    curve = roc(score.values, truth)
+                    self._curves[name] = (*corners(curve.pf, curve.pd), DETECTORS[name][1])
+                    self._f_tau[name] = auc_f_tau(score.values, truth)
+            curves = {DETECTORS[n][0]: c for n, c in self._curves.items()}
+            self.roc.show(curves, DETECTORS[page.detector][0], int((truth == 0).sum()))
+        self.cut()
+
+    def cut(self, *_: Any) -> None:
+        """Lay the mask over the images, and say what it catches."""
+        page, truth = self.page, self.page.mask_of_truth
+        if page.data is None:
+            return
+        with pn.io.hold():
+            if self.cuts.value != page.flag and page.flag in self.cuts.options.values():
+                self.cuts.value = page.flag
+            self.cuts.label = f"Flag {_spelled(page.flag, page.data.sizes['y'] * page.data.sizes['x'])}"
+            mask = page.flagged()
+            self.overlay.flag(mask, grain=page.grain())
+            self.overlay.figure.title.text = f"Flagged by {DETECTORS[page.detector][0]}"
+            points, lines = {}, []
+            for name in (n for n in DETECTORS if n in page.scores):
+                at = page.threshold(name)
+                line = {"name": name, "threshold": at, "flagged": int(page.flagged(name).sum())}
+                if truth is not None:
+                    line |= {"f_tau": self._f_tau[name], **at_threshold(page.scores[name].values, truth, at)}
+                    points[DETECTORS[name][0]] = (line["pf"], line["pd"])
+                lines.append(line)
+            self.roc.operate(points)
+            if page.detector in page.scores:
+                self.histogram.mark(page.threshold(page.detector))
+            self.verdict.object = _verdict(lines, page.detector, page.aucs, truth)
+
+    # --- detectors in processes of their own --------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        """Launch a detector on the scene."""
+        page = self.page
+        try:
+            folder = runs.new_folder(page.root, name, page.called)
+            execution.launch(name, page.reference(), folder=folder, **page.help)
+        except InputError as error:
+            self._waiting[name].object = explanation(DETECTORS[name][0], problem(str(error)))
+            return
+        self.launched[name], self.buttons[name].loading = Live(folder), True
+        page.tick()
+
+    def poll(self) -> bool:
+        """Look after the launched detectors; True while one goes on."""
+        for name, live in list(self.launched.items()):
+            status = live.status
+            if status not in runs.FINAL:
+                continue
+            if status == "finished":
+                result = runs.result(live.folder, chunks=None)
+                if "score_overview" in result:
+                    self.page.put_large(name, result)
+                else:
+                    self.page.put(name, result["score"], float(result["auc"]) if "auc" in result else None)
+            else:
+                self._waiting[name].object = explanation(DETECTORS[name][0], problem(live.error or status))
+            del self.launched[name]
+            self.buttons[name].loading = False
+        return bool(self.launched)
+
+    # --- keeping ----------------------------------------------------------------------------------------------------
+
+    def _png(self) -> Any:
+        shown = {self.maps[n].figure.title.text: s.values for n, s in self.page.scores.items()}
+        return save.maps_png(shown, self.page.called, self.page.mask_of_truth)
+
+    def _netcdf(self) -> Any:
+        return save.maps_netcdf({n.replace("-", "_"): s for n, s in self.page.scores.items()}, self.page.data)
+
+
+def percentages(pixels: int) -> list[float]:
+    """Shares on offer for the flagged pixels: from one pixel to all, evenly on a log scale."""
+    counts = np.unique(np.round(np.geomspace(1, max(pixels, 2), 140)).astype(int))
+    return [100 * int(n) / pixels for n in counts if n <= pixels]
+
+
+def _spelled(cut: float, pixels: int) -> str:
+    n = round(cut / 100 * pixels)
+    return f"the highest {cut:.3g} % ({n:,} pixel{'s' if n != 1 else ''})"
+
+
+def corners(pf: np.ndarray, pd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a ROC staircase at which it turns; those on a straight piece say nothing.
+
+    >>> [v.tolist() for v in corners(np.array([0, 0, 0.5, 1.0]), np.array([0, 1.0, 1.0, 1.0]))]
+    [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]]
+    """
+    if pf.size < 3:
+        return pf, pd
+    a, b = np.diff(pf), np.diff(pd)
+    turns = np.r_[True, ~np.isclose(a[:-1] * b[1:], b[:-1] * a[1:], rtol=1e-9, atol=1e-15), True]
+    return pf[turns], pd[turns]
+
+
+def _verdict(lines: list[dict[str, Any]], chosen: str, aucs: Mapping[str, float], truth: np.ndarray | None) -> str:
+    """HTML table: what each detector catches when each flags the same share of pixels."""
+    if not lines:
+        return "<i>The detectors are being computed …</i>"
+    marked, clear = (int((truth > 0).sum()), int((truth == 0).sum())) if truth is not None else (0, 0)
+    names = ["detector", "AUC(D,F)", "AUC(F,τ)", "threshold", "flagged", "hits", "false alarms", "PD", "PF"]
+    names = names if truth is not None else ["detector", "threshold", "flagged"]
+    cell = '<td style="padding:2px 12px 2px 6px;white-space:nowrap">'
+    body = ""
+    for line in lines:
+        title, colour = DETECTORS[line["name"]]
+        swatch = f'<span style="display:inline-block;width:11px;height:11px;border-radius:2px;background:{colour};margin-right:7px"></span>'
+        cells = [swatch + say(title)]
+        if truth is not None:
+            cells += [f"{aucs[line['name']]:.4f}" if line["name"] in aucs else "", f"{line['f_tau']:.4f}"]
+        cells += [f"{line['threshold']:.5g}", f"{line['flagged']:,}"]
+        if truth is not None:
+            cells += [
+                f"{line['tp']:,} of {marked:,}",
+                f"{line['fp']:,} of {clear:,}",
+                f"{line['pd']:.4f}",
+                f"{line['pf']:.5f}",
+            ]
+        style = "font-weight:700;background:rgba(128,128,128,.16)" if line["name"] == chosen else ""
+        body += f'<tr style="{style}">' + "".join(f"{cell}{c}</td>" for c in cells) + "</tr>"
+    head = "".join(
+        f'<th style="text-align:left;font-weight:500;opacity:.65;padding:2px 12px 2px 6px;white-space:nowrap">{n}</th>'
+        for n in names
+    )
+    table = "border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums"
+    return f'<table style="{table}"><tr>{head}</tr>{body}</table>'

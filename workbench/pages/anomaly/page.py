@@ -1,0 +1,380 @@
+"""The anomaly workbench: look into a scene, compare detectors, watch BSDM train, keep what was found.
+
+    workbench.explorer("sim-coast-town")       # in a notebook: the explorer in the cell
+    Explorer().page().servable()               # in dashboards/anomaly.py: the served page
+
+The state of the page is a handful of parameters (scene, bands, picks, threshold, detector, run); they are what its address
+holds, so a link reopens it. Everything else is derived from them. Nothing is trained in the page's own process: BSDM
+and the slow detectors are launched as processes of their own, and the page follows their folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+import param
+import xarray as xr
+
+from workbench import execution
+from workbench.errors import InputError
+from workbench.pages.anomaly.bsdm import Train
+from workbench.pages.anomaly.detectors import DETECTORS, FAST, Compare
+from workbench.pages.anomaly.explore import Explore
+from workbench.pages.frame.cache import Shelf
+from workbench.pages.frame.session import FOLD, IN_MEMORY, WIDE, Session, pairs
+from workbench.scene import require
+from workbench.views.card import card, explain, heading, html, say
+from workbench.views.glimpse import Glimpse, Part
+from workbench.views.image import PALETTES
+from workbench.views.plots import PICKS, Frame
+from workbench.views.spectra import Axis
+
+TOO_LARGE = (
+    "BSDM trains on a scene in memory",
+    "This one is larger than that. Train on a part of it that you have cut out, then suppress all of it block by block with "
+    "<code>workbench.methods.bsdm.apply</code>.",
+)
+
+
+class Explorer(Session):
+    """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
+
+    scene: a catalogue name, a path, or an opened scene; None for the one in the address, or the first of the catalogue.
+    root: folder of the runs.
+    """
+
+    TITLE = "Anomaly workbench"
+    UNNAMED = "No scene was named. Choose one of the list, or give the path of a .mat, ENVI, GeoTIFF or NetCDF file."
+    EMPTY = (
+        "No scene is open",
+        "Choose one of the list at the left, or open a file of your own: MATLAB, ENVI, GeoTIFF or NetCDF, with its truth mask if "
+        "there is one.",
+    )
+    ADDRESS = ("scene", "truth", "keys", "look", "preset", "band", "picks", "flag", "detector", "run", "tab")
+    SCENES: ClassVar = Shelf(4)
+    SCORES: ClassVar = Shelf(24)
+    GLIMPSES: ClassVar = Shelf(4)
+    PARTS: ClassVar = Shelf(1)
+    LOOKS = True
+
+    look = param.Selector(default="Composite", objects=["Composite", "Band"])
+    preset = param.String("", doc="name of the composite; empty for the first that the scene can show")
+    band = param.Integer(0, bounds=(0, None), doc="position of the single band")
+    palette = param.Selector(default="Grey", objects=list(PALETTES))
+    outline = param.Boolean(True, doc="outline the truth")
+    masked = param.Boolean(False, doc="show the flagged pixels on the image")
+    detector = param.Selector(default="rx", objects=list(DETECTORS), doc="whose mask, score and rank are shown")
+    flag = param.Number(1.0, bounds=(0, 100), doc="percentage of pixels that are flagged")
+    picks = param.String("", doc="row,column;row,column")
+
+    @classmethod
+    def offers(cls, entry: Any) -> bool:
+        """Cubes, and no chips."""
+        return entry.kind in ("simulated", "hyperspectral")
+
+    @classmethod
+    def checked(cls, data: xr.Dataset) -> None:
+        """Raise InputError unless it is one hyperspectral image."""
+        require(data, "hsi", who="the anomaly workbench")
+        if data["hsi"].dims != ("band", "y", "x"):
+            raise InputError(
+                f"The page shows one image, hsi (band, y, x); this scene has {data['hsi'].dims}. Choose one image of it."
+            )
+
+    # --- layout -----------------------------------------------------------------------------------------------------
+
+    def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
+        """The tabs, of which only the first is built at once, and the side bar's lower part."""
+        self.axis: Axis | None = None
+        self.mask_of_truth: Any = None  # (y, x) int16, or None where nothing is marked
+        self.scores: dict[str, xr.DataArray] = {}
+        self.fine: dict[str, xr.DataArray] = {}  # the lazy map behind a score that is an overview
+        self.glimpse: Glimpse | None = None  # of a scene too large to be held
+        self.aucs: dict[str, float] = {}
+        self.refused: dict[str, str] = {}  # detectors that cannot score this scene, and why
+        self.picked: dict[int, tuple[int, int]] = {}
+        self.frame = Frame()
+        self.explore = Explore(self)
+        self.compare: Compare | None = None
+        self.train: Train | None = None
+        self.upload = pmui.FileInput(
+            label="or upload it (ENVI: both files)", multiple=True, variant="outlined", margin=(4, 0), **WIDE
+        )
+        self.own.append(self.upload)
+        self.code = html(margin=(4, 0))
+        self.upload.param.watch(self._uploaded, "value")
+        self.param.watch(lambda e: self.furnish(e.new), "tab")
+        self.param.watch(self._cut, ["flag", "masked"])
+        self.param.watch(self._choose, "detector")
+        self._rooms = [self.explore.panel, *(pn.Column(sizing_mode="stretch_width", margin=0) for _ in range(2))]
+        below = [
+            heading("Display"),
+            self.explore.controls,
+            heading("Share"),
+            self.link,
+            pmui.Details(self.code, title="The same as code", **FOLD),
+        ]
+        return list(zip(("Explore", "Detectors", "BSDM live"), self._rooms, strict=True)), below
+
+    def furnish(self, tab: int) -> None:
+        """Build a tab when it is first needed: a page of one tab is there several times sooner than one of three."""
+        if self.data is None or self._rooms[tab].objects or (self.large and self.glimpse is None):
+            return
+        with pn.io.hold():
+            if tab == 2 and self.large:
+                self._rooms[2].objects = [explain(*TOO_LARGE, height=300)]
+            elif tab == 1:
+                self.compare = Compare(self)
+                self._rooms[1].objects = [self.compare.panel]
+                self.compare.take(first=True)
+            else:
+                self.train = Train(self)
+                self._rooms[2].objects = [self.train.panel]
+                self.train.take(first=True)
+
+    # --- opening ----------------------------------------------------------------------------------------------------
+
+    def describe(self, data: xr.Dataset) -> str:
+        """HTML card of a scene."""
+        return card(data)
+
+    def arrived(self, first: bool) -> None:
+        """A scene is open: show it, and ask for the scores of the fast detectors; of a large one, when its overview is read."""
+        self.glimpse = None
+        if not self.large:
+            self._arrive(first)
+            return
+        self.tabs.loading = True
+        asked, hsi = self.asked, self.data["hsi"]
+
+        def seen(future: Future) -> None:
+            if asked != self.asked:
+                return
+            self.tabs.loading = False
+            try:
+                self.glimpse = future.result()
+            except InputError as error:
+                self._show(False)
+                self.complain(str(error))
+                return
+            with pn.io.hold():
+                self._arrive(first)
+
+        self.when(self.GLIMPSES.ask(self.key, lambda: Glimpse(hsi)), seen)
+
+    @property
+    def large(self) -> bool:
+        """Whether the scene is only looked at here, and computed with by processes of their own."""
+        return self.data is not None and self.data.nbytes > IN_MEMORY
+
+    def read(self, bands: list[int], part: Part, then: Callable[[], None]) -> None:
+        """Have the worker thread read a part of a large scene, then call `then()`."""
+        glimpse = self.glimpse
+
+        def work() -> None:
+            for p in (part, glimpse.whole):
+                glimpse.bands(bands, p)
+
+        self.work(work, lambda _: then())
+
+    def work(self, make: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Have the worker thread make something of this scene, then call `then` with it; what cannot be read is told."""
+        asked = self.asked
+
+        def done(future: Future) -> None:
+            if asked != self.asked:
+                return
+            try:
+                made = future.result()
+            except InputError as error:
+                self.complain(str(error))
+                return
+            with pn.io.hold():
+                then(made)
+
+        self.when(self.PARTS.ask(object(), make), done)
+
+    def _arrive(self, first: bool) -> None:
+        picks, self.picked = self.picks if first else "", {}
+        self.scores, self.fine, self.aucs, self.refused, self.result = {}, {}, {}, {}, None
+        hsi = self.data["hsi"]
+        self._rooms[2].objects = [] if self.train is None else [self.train.panel]
+        self.axis = Axis(hsi)
+        marked = self.data["truth"].values if "truth" in self.data else None
+        self.mask_of_truth = marked if marked is not None and (marked > 0).any() and (marked == 0).any() else None
+        self.param.update(detector=self.detector if first else "rx", run=self.run if first else "")
+        self.frame.fit(hsi.sizes["y"], hsi.sizes["x"])
+        self._say_code()
+        self.explore.take(first)
+        for tab in (self.compare, None if self.large else self.train):
+            if tab is not None:
+                tab.take(first)
+        for n, text in enumerate(t for t in picks.split(";") if t):
+            if n < len(PICKS) and (pixel := _pixel(text, *self.frame.shape)):
+                self.picked[n + 1] = pixel
+        self._picks_changed()
+        self.furnish(self.tab)
+        if self.large:
+            return
+        if self.run:
+            self.furnish(2)  # its maps and spectra are wanted in all tabs
+        for name in FAST:
+            self._ask(name)
+
+    def _uploaded(self, _: Any) -> None:
+        """Open what was handed over."""
+        if paths := self.keep_uploads(self.upload):
+            self.path.value = str(next((p for p in paths if p.suffix.lower() == ".hdr"), paths[0]))
+            self.open_named()
+
+    # --- what the tabs share ----------------------------------------------------------------------------------------
+
+    def pick(self, row: int, column: int) -> None:
+        """Pick the pixel, or let go of it when it is picked already; the oldest gives way when all places are taken."""
+        if self.data is None:
+            return
+        held = [n for n, p in self.picked.items() if p == (row, column)]
+        if held:
+            del self.picked[held[0]]
+        else:
+            if len(self.picked) == len(PICKS):
+                del self.picked[next(iter(self.picked))]
+            self.picked[next(n for n in range(1, len(PICKS) + 1) if n not in self.picked)] = (row, column)
+        self._picks_changed()
+
+    def unpick(self, number: int | None = None) -> None:
+        """Let go of one pick, or of all."""
+        self.picked = {} if number is None else {n: p for n, p in self.picked.items() if n != number}
+        self._picks_changed()
+
+    def _picks_changed(self) -> None:
+        with pn.io.hold():
+            self.explore.draw_picks()
+        self.soon(self._list_picks)
+
+    def _list_picks(self) -> None:
+        """Table and address, after the spectra are drawn: rows that come and go make the browser lay out the whole page."""
+        with pn.io.hold():
+            self.explore.draw_rows()
+            self.picks = ";".join(f"{r},{c}" for r, c in self.picked.values())
+
+    def _ask(self, name: str) -> None:
+        """Have a fast detector score the scene; the worker thread does it once for all visitors."""
+        data, asked = self.data, self.asked
+
+        def arrived(future: Future) -> None:
+            if asked != self.asked:
+                return
+            try:
+                result = future.result()
+            except InputError as error:
+                self.refused[name] = str(error)
+                if self.compare is not None:
+                    self.compare.refuse(name)
+                return
+            self.put(name, result["score"], float(result["auc"]) if "auc" in result else None)
+
+        self.when(self.SCORES.ask((self.key, name), lambda: execution.execute(name, data).result), arrived)
+
+    def put(self, name: str, score: xr.DataArray, auc: float | None) -> None:
+        """A score map has arrived for detector `name`."""
+        with pn.io.hold():
+            self.scores[name] = score
+            self.aucs.pop(name, None)
+            if auc is not None:
+                self.aucs[name] = auc
+            if self.compare is not None:
+                self.compare.put(name)
+            if name == self.detector:
+                self.explore.draw_rows()
+                self.explore.draw_mask()
+
+    def put_large(self, name: str, result: xr.Dataset) -> None:
+        """A map too large to hold has arrived: its overview is shown, and its pixels are read where they are picked."""
+        self.fine[name] = result["score"]
+        over = result["score_overview"].load()
+        self.put(name, over.rename(dict(zip(over.dims, ("y", "x"), strict=True))), None)
+
+    def grain(self, name: str | None = None) -> int:
+        """Pixels along a side of what one score of a detector stands for."""
+        name = name or self.detector
+        return int(self.scores[name].attrs["step"]) if name in self.fine else 1
+
+    def drop(self, *names: str) -> None:
+        """Forget the scores of these detectors."""
+        for name in names:
+            for kept in (self.scores, self.fine, self.aucs):
+                kept.pop(name, None)
+        if self.compare is not None:
+            self.compare.drop(*names)
+
+    def threshold(self, name: str) -> float:
+        """The lowest score that is still flagged when the highest `flag` percent of the scored pixels are."""
+        score = self.scores[name].values
+        finite = np.sort(score[np.isfinite(score)])
+        return float(finite[-max(1, round(self.flag / 100 * finite.size))])
+
+    def flagged(self, name: str | None = None) -> np.ndarray | None:
+        """Boolean (row, column) mask of the pixels at or above the threshold; None while there is no score."""
+        name = name or self.detector
+        return None if name not in self.scores else self.scores[name].values >= self.threshold(name)
+
+    def _cut(self, *_: Any) -> None:
+        with pn.io.hold():
+            self.explore.draw_mask()
+            if self.compare is not None:
+                self.compare.cut()
+
+    def _choose(self, *_: Any) -> None:
+        with pn.io.hold():
+            self.explore.draw_rows()
+            self.explore.draw_mask()
+            if self.compare is not None:
+                self.compare.choose()
+
+    def title(self, name: str) -> str:
+        return DETECTORS[name][0]
+
+    def _say_code(self) -> None:
+        given = [repr(self.scene or self.called)]
+        given += [f"truth={self.truth!r}"] if self.truth else []
+        given += [f"keys={pairs(self.keys)!r}"] if self.keys else []
+        told = [self.scene or self.called, *([f"--truth {self.truth}"] if self.truth else [])]
+        told += [f"--key {k}={v}" for k, v in pairs(self.keys).items()]
+        text = (
+            f"import workbench as wb\nscene = wb.open_scene({', '.join(given)})\nwb.execute('rx', scene).result['score']\n\n"
+            f"# or in a terminal\nworkbench run bsdm {' '.join(told)}"
+        )
+        self.code.object = (
+            f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{say(text)}</pre>'
+        )
+
+    def take_in(self) -> bool:
+        """Take in what the runs have added; True while one goes on."""
+        going = [
+            tab.poll() for tab in (self.train and self.train.runner, self.compare) if tab is not None
+        ]  # every one of them
+        return any(going)
+
+
+def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
+    try:
+        row, column = (int(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return (row, column) if 0 <= row < rows and 0 <= column < columns else None
+
+
+def explorer(scene: str | Path | xr.Dataset | None = None) -> Explorer:
+    """The explorer of a scene for a notebook cell: put it last in the cell, or call its `panel()`.
+
+    scene: a catalogue name, a path, or an opened scene; None for the first of the catalogue. Call
+    `panel.extension(inline=True)` once before, in the notebook's first cell.
+    """
+    return Explorer(scene)

@@ -1,0 +1,199 @@
+"""Fifth tab: maps as GeoTIFF, NetCDF and PNG, areas of change as polygons with their size, numbers as CSV, and the code."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+import xarray as xr
+
+from workbench.data.export import polygons, write_cog, write_polygons
+from workbench.errors import InputError
+from workbench.views import save
+from workbench.views.card import explain, heading, html, problem, say
+from workbench.views.change import DETECTORS, OURS
+from workbench.views.paper.change import maps_png
+from workbench.views.plots import held
+
+if TYPE_CHECKING:
+    from workbench.pages.change.page import Changes
+
+INVITATION = (
+    "Maps, areas of change and numbers can be taken from here when a run has finished, or when one of the classical maps of the "
+    "first tab is there."
+)
+
+
+class Export:
+    """What is on the first tab, as files."""
+
+    def __init__(self, page: Changes) -> None:
+        self.page = page
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        common = {"size": "small", "width": 210, "margin": (6, 8)}
+        self.threshold = pmui.FloatInput(label="Change where P is above", value=0.5, start=0.0, end=1.0, step=0.05, **common)
+        self.least = pmui.IntInput(label="Smallest area, pixels", value=4, start=1, **common)
+        self.surer = pmui.Switch(label="only where sure enough: the share under How sure?", value=False, margin=(12, 8))
+        self.count = pmui.Button(label="Count areas", icon="calculate", variant="outlined", size="small", margin=(6, 8))
+        self.text = html(margin=(4, 8))
+        self.said = html(margin=(4, 8))
+        self.geojson = save.download("Polygons, GeoJSON", lambda: self.polygon_file(".geojson"), "change.geojson")
+        self.geopackage = save.download("Polygons, GeoPackage", lambda: self.polygon_file(".gpkg"), "change.gpkg")
+        self.change = save.download("Change P, GeoTIFF", lambda: self.cog("change"), "change.tif")
+        self.uncertainty = save.download("Uncertainty, GeoTIFF", lambda: self.cog("uncertainty"), "uncertainty.tif")
+        self.netcdf = save.download("All maps, NetCDF", self.maps_file, "maps.nc")
+        self.png = save.download("Picture, PNG", self.picture, "change.png")
+        self.csv = save.download("Scores, CSV", self.scores, "scores.csv")
+        self.code = pn.pane.Markdown("", sizing_mode="stretch_width", margin=(0, 8))
+        self._there = pn.Column(
+            self.text,
+            heading("Areas of change"),
+            pn.Row(self.threshold, self.least, self.surer, **stretch),
+            pn.Row(self.count, self.geojson, self.geopackage, **stretch),
+            self.said,
+            heading("Maps"),
+            pn.Row(self.change, self.uncertainty, self.netcdf, self.png, **stretch),
+            heading("Numbers"),
+            pn.Row(self.csv, **stretch),
+            visible=False,
+            **stretch,
+        )
+        self._invite = explain("Nothing to take yet", INVITATION, height=200)
+        self.panel = pn.Column(
+            self._there, self._invite, heading("The same as code"), self.code, sizing_mode="stretch_width", margin=(8, 4)
+        )
+        self.count.on_click(held(lambda _: self.tell()))
+        page.param.watch(held(lambda _: self.take()), ["tab", "detector", "sample"])
+
+    def take(self) -> None:
+        """Offer what there is."""
+        page = self.page
+        if page.data is None:
+            return
+        p = self.map("change")
+        self._there.visible, self._invite.visible = p is not None, p is None
+        self.code.object = f"```python\n{self.as_code()}\n```"
+        self.said.object = ""
+        if p is None:
+            return
+        sure = self.map("uncertainty") is not None
+        self.uncertainty.visible = sure
+        self.surer.disabled = not sure or not page.trust.judged
+        self.netcdf.visible = page.findings is not None
+        self.csv.visible = page.findings is not None and "scores" in page.findings.result
+        which = f", pair {say(page.sample)}" if page.samples else ""
+        place = (
+            "georeferenced as the pair is"
+            if self.placed
+            else "in pixels: the pair lies nowhere on Earth, as far as its files say"
+        )
+        self.text.object = f"Map of <b>{say(DETECTORS[page.maps.shown][0])}</b>{which}, as chosen on the first tab; {place}."
+
+    @property
+    def placed(self) -> bool:
+        """Whether the pair is georeferenced."""
+        return self.page.data is not None and "spatial_ref" in self.page.data.coords
+
+    def map(self, kind: str) -> xr.DataArray | None:
+        """The map on the first tab (y, x), on the pair's coordinates; "uncertainty" is there for AR-CDNet's own map only."""
+        page, name = self.page, self.page.maps.shown
+        values = page.maps.probability()
+        if kind == "uncertainty":
+            found = page.findings.map("uncertainty", OURS, page.sample) if page.findings is not None else None
+            values = found.values if found is not None and name == OURS else None
+        if values is None:
+            return None
+        like = page.pair()["before"].isel(band=0, drop=True)
+        return like.copy(data=np.asarray(values, np.float32)).assign_attrs(long_name=kind)
+
+    # --- areas ------------------------------------------------------------------------------------------------------
+
+    def areas(self) -> dict[str, Any]:
+        """Connected areas of change, as `workbench.data.export.polygons` gives them."""
+        u, limit = self.map("uncertainty"), None
+        if self.surer.value and not self.surer.disabled:
+            judged = self.page.trust.judged[OURS]
+            limit = float(judged.threshold[judged.at(self.page.answered)])
+        return polygons(self.map("change"), float(self.threshold.value), u, limit, int(self.least.value))
+
+    def tell(self) -> None:
+        """How many areas there are, and how large."""
+        found = [f["properties"] for f in self.areas()["features"]]
+        if not found:
+            self.said.object = "No area of change is that large, or that sure."
+            return
+        pixels = sum(f["pixels"] for f in found)
+        told = f"<b>{len(found):,} area{'s' if len(found) > 1 else ''}</b>, {pixels:,} pixels together"
+        if found[0]["area_m2"] is not None:
+            sizes = [f["area_m2"] for f in found]
+            told += f", {sum(sizes):,.0f} m² on the ellipsoid; the largest {max(sizes):,.0f} m²"
+        else:
+            told += "; no areas in square metres, because the pair is not georeferenced"
+        self.said.object = told
+
+    def polygon_file(self, suffix: str) -> io.BytesIO:
+        """The areas as a file."""
+        return self._file(lambda path: write_polygons(self.areas(), path), f"change{suffix}")
+
+    # --- maps and numbers -------------------------------------------------------------------------------------------
+
+    def cog(self, kind: str) -> io.BytesIO:
+        """One map as a cloud-optimised GeoTIFF."""
+        return self._file(lambda path: write_cog(self.map(kind), path), f"{kind}.tif")
+
+    def _file(self, write: Callable[[Path], Any], name: str) -> io.BytesIO:
+        """What `write` puts into a file; what cannot be written is said on the page."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            try:
+                write(path)
+            except InputError as error:
+                self.said.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
+                raise
+            return io.BytesIO(path.read_bytes())
+
+    def maps_file(self) -> io.BytesIO:
+        """The whole result of the run, with its tables and provenance."""
+        result = self.page.findings.result.load()
+        return io.BytesIO(bytes(result.to_netcdf(engine="h5netcdf")))
+
+    def picture(self) -> io.BytesIO:
+        """Both dates, reference, P, U and decisions in one figure."""
+        page, u = self.page, self.map("uncertainty")
+        title = f"{page.called}{', ' + page.sample if page.samples else ''}: {DETECTORS[page.maps.shown][0]}"
+        return maps_png(page.pair(), self.map("change").values, None if u is None else u.values, title)
+
+    def scores(self) -> io.StringIO:
+        """Scores of everybody on test pixels, one row per rival."""
+        rows = self.page.findings.table("scores", "rival")
+        columns: dict[str, Any] = {"rival": [DETECTORS.get(n, (n, ""))[0] for n, _ in rows]}
+        columns |= {c: [numbers[c] for _, numbers in rows] for c in rows[0][1]}
+        return save.spectra_csv(columns)
+
+    # --- code -------------------------------------------------------------------------------------------------------
+
+    def as_code(self) -> str:
+        """Python that opens this pair, trains with these settings, and writes these files."""
+        page = self.page
+        given = ", ".join([repr(page.scene), *(f"{n}={v!r}" for n, v in page.help.items() if v)])
+        one = f".sel(sample={page.sample!r})" if page.samples else ""
+        lines = [
+            "import workbench as wb",
+            "from workbench.data.export import polygons, write_cog, write_polygons",
+            "",
+            f'outcome = wb.execute("arcdnet", {given}, overrides={page.runner.form.overrides!r}, progress=True)',
+            f'change = outcome.result["change"]{one}',
+            'write_cog(change, "change.tif")',
+            f"found = polygons(change, {self.threshold.value:g}, min_pixels={self.least.value})",
+            'write_polygons(found, "change.geojson")',
+            f"wb.change({page.scene!r})  # this page, in a notebook",
+        ]
+        if page.findings is not None and page.runner.live is not None:
+            lines.insert(3, f"# the run on this page: workbench.runs.folder.result({page.runner.live.folder.as_posix()!r})")
+        return "\n".join(lines)

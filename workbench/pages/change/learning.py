@@ -1,0 +1,189 @@
+"""Second tab: one validation pair, looked at again and again while the network learns, and every part of the loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import panel as pn
+import xarray as xr
+
+from workbench.runs.watch import Live
+from workbench.views.card import explain, html, say
+from workbench.views.change import DETECTORS, pictures
+from workbench.views.curves import Curves
+from workbench.views.fields import Decisions, Field, outcomes, swatches
+from workbench.views.image import ImageView
+from workbench.views.plots import GREY, Frame
+from workbench.views.stepper import Stepper
+
+if TYPE_CHECKING:
+    from workbench.pages.change.page import Changes
+
+SIDE = 156
+SIDES = {f"loss_side_{k}": (f"side map {k}", c) for k, c in ((2, "#00A878"), (3, "#3FA0E0"), (4, "#8F6FCF"), (5, "#CC79A7"))}
+LOSSES = {
+    "loss_change": ("final map", "#D9541E"),
+    **SIDES,
+    "loss_uncertainty": ("uncertainty", "#E69F00"),
+    "floor": ("its entropy floor", GREY),
+}
+SURE = {
+    "val_error_auroc": ("AUROC of U", "#D9541E"), "val_error_auroc_entropy": ("AUROC of entropy", "#3FA0E0"),
+}  # fmt: skip
+MEANS = {"val_mean_uncertainty": ("mean U", "#D9541E"), "val_mean_error": ("mean |y − P|", GREY)}
+RIVALS = [n for n in DETECTORS if n.startswith("fc_")]
+F1 = {"val_f1": ("AR-CDNet", DETECTORS["ours"][1])} | {f"val_f1_{n}": DETECTORS[n] for n in RIVALS}
+FLOOR = (
+    "Loss of the uncertainty cannot fall below its <b>entropy floor</b>: the target |y − P| is no 0 or 1, and even the perfect "
+    "answer costs its entropy. The distance to the floor is what is left to learn."
+)
+
+
+class Learning:
+    """Step slider, the validation pair, P, U and the error that U is to match; loss parts, F1, and how good U is."""
+
+    def __init__(self, page: Changes, invitation: str) -> None:
+        self.page = page
+        self._fixed: dict[str, xr.DataArray] = {}  # before, after, truth of the validation pair
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        self.stepper = Stepper(self.draw)
+        self.text = html(margin=(0, 8))
+        self.frame = Frame()
+        small = {"width": SIDE, "height": SIDE}
+        self.before = ImageView(self.frame, "Before", axes=False, **small)
+        self.after = ImageView(self.frame, "After", axes=False, **small)
+        self.change = Field(self.frame, "Change P", bar=False, **small)
+        self.decisions = Decisions(self.frame, "Decisions", room=False, **small)
+        self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty", bar=False, **small)
+        self.target = Field(self.frame, "Error |y − P|", palette="uncertainty", **small)
+        shown = (self.before, self.after, self.change, self.decisions, self.uncertainty, self.target)
+        self.losses = Curves(
+            "step", "loss (log)", dict(LOSSES.values()), height=230, log=True, dashed=("its entropy floor",)
+        )
+        self.f1 = Curves("step", "F1, validation", dict(F1.values()), height=230)
+        self.sure = Curves(
+            "step", "validation", dict((*SURE.values(), *MEANS.values())), {"chance": (GREY, "dotted")}, height=230,
+            dashed=tuple(n for n, _ in MEANS.values()),
+        )  # fmt: skip
+        self._watch = pn.Column(
+            pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
+            self.text,
+            pn.Row(*(view.panel for view in shown), **stretch),
+            html(swatches("not labelled, or missing"), margin=(0, 8)),
+            pn.Row(
+                *(
+                    pn.Column(html(f"<b>{title}</b>", margin=(8, 8, 0, 8)), view.panel, **stretch)
+                    for title, view in (
+                        ("Parts of the loss", self.losses),
+                        ("Does it find change?", self.f1),
+                        ("Does U know its errors?", self.sure),
+                    )
+                ),
+                **stretch,
+            ),
+            html(FLOOR, margin=(6, 8), styles={"font-size": "12.5px", "opacity": ".8", "line-height": "1.4"}),
+            visible=False,
+            **stretch,
+        )
+        self._invite = explain("Watch it learn", invitation, height=420)
+        self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
+
+    def invite(self, inviting: bool) -> None:
+        """Say how to begin, or show what there is."""
+        self._invite.visible, self._watch.visible = inviting, not inviting
+
+    def clear(self) -> None:
+        """No run is followed."""
+        self._fixed = {}
+        for view in (self.change, self.decisions, self.uncertainty, self.target):
+            view.show(None)
+        for image in (self.before, self.after):
+            image.clear()
+        for plot in (self.losses, self.f1, self.sure):
+            plot.clear()
+        self.text.object = ""
+        self.invite(True)
+
+    # --- which step -------------------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps at which the validation pair was looked at."""
+        live = self.page.runner.live
+        return [] if live is None else live.frames.get("change", [])
+
+    def grown(self) -> None:
+        """More is known than before: move on to the newest look where it is followed."""
+        live, steps = self.page.runner.live, self.steps
+        if live is None:
+            return
+        if not steps:
+            applied = bool(self.page.runner.config.get("weights"))
+            self.text.object = (
+                "A trained network is applied: nothing is learnt, and there is nothing to watch. The maps are on the first tab."
+                if applied
+                else "The first look is on its way …"
+            )
+            return
+        self.stepper.fit(len(steps))
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """The validation pair as the network saw it at the chosen step."""
+        live, steps = self.page.runner.live, self.steps
+        if live is None or not steps:
+            return
+        if not self._fixed:
+            self._begin(live)
+        step = steps[min(self.stepper.at, len(steps) - 1)]
+        change = live.frame("change", step)
+        if change is None:
+            return
+        u, target = (live.frame(n, step) if step in live.frames.get(n, []) else None for n in ("uncertainty", "target"))
+        truth = self._fixed["truth"].values if "truth" in self._fixed else None
+        self.change.show(change.values)
+        self.decisions.show(outcomes(change.values, truth))
+        self.uncertainty.show(u.values if u is not None else None)
+        self.target.show(target.values if target is not None else None)
+        of = self.page.runner.config.get("steps", "?")
+        name = str(change.attrs.get("sample") or "")
+        parts = [
+            f"<b>Step {step:,}</b> of {of}",
+            f"validation pair {say(name)}" if self.page.samples else "around a validation square",
+        ]
+        if u is not None and target is not None:
+            parts.append(f"mean U {np.nanmean(u.values):.3f}, mean |y − P| {np.nanmean(target.values):.3f}")
+        self.text.object = " &ensp;·&ensp; ".join(parts) + (
+            " &ensp;·&ensp; <i>untrained: what follows, training did</i>" if step == 0 else ""
+        )
+
+    def _begin(self, live: Live) -> None:
+        """Both dates of the validation pair, which the first event shows."""
+        for name in ("before", "after", "truth"):
+            shown = live.frame(name)
+            if shown is not None:
+                self._fixed[name] = shown
+        if {"before", "after"} <= set(self._fixed):
+            before, after = self._fixed["before"], self._fixed["after"]
+            self.frame.fit(*before.shape[-2:])
+            first, second, _ = pictures(before, after)
+            self.before.show(first)
+            self.after.show(second)
+
+    def curves(self, live: Live) -> None:
+        """Everything that is counted, against the step; rivals begin at step 0, too."""
+        total = int(self.page.runner.config.get("steps") or 0)
+        for plot, names in ((self.losses, LOSSES), (self.f1, F1), (self.sure, SURE | MEANS)):
+            for key, (name, _) in names.items():
+                steps, values = live.history.get(key, ([], []))
+                if steps:
+                    at = np.asarray(steps)
+                    if total and key.startswith("val_f1_"):
+                        at = (at - 1) % total + 1
+                    step = max(1, len(at) // 1500)
+                    plot.set(name, at[::step] if step > 1 else at, np.asarray(values)[::step] if step > 1 else values)
+        self.sure.refer(
+            "chance", 0.5 if "val_error_auroc" in live.history or "val_error_auroc_entropy" in live.history else None
+        )

@@ -1,0 +1,283 @@
+"""Third tab: answer only where it is surer than a threshold, and see what is left, how right it is, and at what price."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+
+from workbench.pages.change.findings import Findings, Judged, cell
+from workbench.views import save
+from workbench.views.card import explain, html, say
+from workbench.views.change import MEASURES, OURS
+from workbench.views.fields import Decisions, outcomes, swatches
+from workbench.views.lines import Lines
+from workbench.views.plots import GREY, Frame, held
+
+if TYPE_CHECKING:
+    from workbench.pages.change.page import Changes
+
+SIDE = 215
+INVITATION = (
+    "When a run has finished, and the pair has a reference, this says how far its uncertainty can be trusted: whether what it is "
+    "unsure of is wrong more often, what is gained by leaving that unanswered, and whether plain entropy, which costs nothing, "
+    "would have done as well."
+)
+QUANTITIES = {
+    "error_auroc": ("AUROC", "chance that a wrong pixel is less sure than a right one; 0.5: knows nothing"),
+    "aurc": ("AURC", "mean error rate over all shares answered; lower is better"),
+    "calibration_error": ("ECE", "distance between U and |y − P|, by bins; lower is better"),
+    "mean_uncertainty": ("mean U", ""),
+    "mean_error": ("mean |y − P|", ""),
+    "mean_on_right": ("U where right", "mean uncertainty of right pixels"),
+    "mean_on_wrong": ("U where wrong", "mean uncertainty of wrong pixels"),
+    "error_rate": ("error rate", "of all test pixels"),
+    "error_rate_kept_80": ("at 80 %", "error rate of the surest 80 %"),
+}
+
+
+class Trust:
+    """Slider, what is left of the pair on show by U and by another measure, curves, and the table of all measures."""
+
+    def __init__(self, page: Changes) -> None:
+        self.page = page
+        self.judged: dict[str, Judged] = {}
+        self._waiting: set[str] = set()
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        self.slider = pmui.FloatSlider.from_param(
+            page.param.answered, label="Answer only where surest: share of test pixels answered", step=0.01, format="0%",
+            size="small", sizing_mode="stretch_width", margin=(4, 24, 4, 16),
+        )  # fmt: skip
+        self.rivals = pmui.Select(label="Compare with", options={"": ""}, value="", size="small", width=230, margin=(6, 8))
+        self.readout = html(margin=(2, 8))
+        self.frame = Frame()
+        self.mine = Decisions(self.frame, "", width=SIDE, height=SIDE, room=False)
+        self.theirs = Decisions(self.frame, "", width=SIDE, height=SIDE, room=False)
+        self.curve = Lines("share of pixels answered", "error rate of what is answered", height=250)
+        self.bins = Lines("mean uncertainty in the bin", "mean |y − P| in the bin", height=250, dots=True)
+        self.spread = Lines("uncertainty", "share of pixels (log)", height=250, log="y")
+        self.table = html(margin=(6, 8))
+        self.csv = save.download("Curves as CSV", self._csv, "risk_coverage.csv")
+        self._choosing = False
+        self._there = pn.Column(
+            pn.Row(self.slider, self.rivals, **stretch),
+            pn.Row(
+                pn.Column(pn.Row(self.mine.panel, self.theirs.panel, margin=0), html(swatches(), margin=(0, 8)), margin=0),
+                self.readout,
+                **stretch,
+            ),
+            pn.Row(
+                *(
+                    pn.Column(
+                        html(f"<b>{title}</b> <span style='opacity:.75'>{told}</span>", margin=(6, 8, 0, 8)),
+                        v.panel,
+                        **stretch,
+                    )
+                    for title, told, v in (
+                        ("Risk and coverage", "lower is better", self.curve),
+                        ("Reliability", "on the line: as unsure as it is wrong", self.bins),
+                        ("Right and wrong pixels", "apart is good", self.spread),
+                    )
+                ),
+                **stretch,
+            ),
+            self.table,
+            self.csv,
+            visible=False,
+            **stretch,
+        )
+        self._invite = explain("How far can it be trusted?", INVITATION, height=420)
+        self._no_truth = explain(
+            "No reference, no proof",
+            "This pair has no labelled test pixels, so nothing can be said about errors. The uncertainty map is on the first tab; how "
+            "far it can be trusted has to be found on a pair with a reference.",
+            height=420,
+        )
+        self._no_truth.visible = False
+        self.panel = pn.Column(self._there, self._invite, self._no_truth, sizing_mode="stretch_width", margin=(8, 4))
+        self.rivals.param.watch(held(lambda e: self._choosing or page.param.update(rival=e.new)), "value")
+
+    def take(self) -> None:
+        """Begin anew: another result, or none."""
+        found = self.page.findings
+        self.judged, self._waiting = {}, set()
+        known = found is not None and found.truth is not None and bool(found.measures)
+        self._there.visible, self._invite.visible = known, found is None
+        self._no_truth.visible = found is not None and not known
+        if not known:
+            return
+        self._choosing = True
+        try:
+            others = [n for n in found.measures if n != self.first]
+            self.rivals.options = {MEASURES[n][0]: n for n in others} or {"": ""}
+            if self.page.rival in others:
+                self.rivals.value = self.page.rival
+        finally:
+            self._choosing = False
+        self._table(found)
+        self.draw()
+
+    @property
+    def first(self) -> str:
+        """The measure that is shown at the left: the network's own, where it has one."""
+        found = self.page.findings
+        return OURS if found is not None and OURS in found.measures else "entropy"
+
+    @property
+    def second(self) -> str:
+        """The measure beside it."""
+        found, page = self.page.findings, self.page
+        others = [n for n in found.measures if n != self.first] if found is not None else []
+        return page.rival if page.rival in others else next(iter(others), "")
+
+    def _judge(self, name: str, found: Findings) -> Judged | None:
+        """The judgement of a measure, made once by the worker; None until it is there."""
+        if name in self.judged or name in self._waiting:
+            return self.judged.get(name)
+        self._waiting.add(name)
+        page, asked = self.page, self.page.runner.live
+
+        def here(future: Future) -> None:
+            if asked is page.runner.live:
+                self._waiting.discard(name)
+                judged = future.result()
+                if judged is not None:
+                    self.judged[name] = judged
+                    self.draw()
+
+        key = ("judged", str(page.runner.live.folder) if page.runner.live else "", name)
+        page.when(page.MADE.ask(key, lambda: found.judge(name)), here)
+        return self.judged.get(name)
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """What is left at the share that is answered."""
+        page, found = self.page, self.page.findings
+        if found is None or not self._there.visible:
+            return
+        names = [n for n in (self.first, self.second) if n]
+        judged = {n: j for n in names if (j := self._judge(n, found)) is not None}
+        others = {n: j for n, j in self.judged.items() if n in found.measures}
+        self._curves(judged | others)
+        truth = page.truth_of()
+        for view, name in ((self.mine, self.first), (self.theirs, self.second)):
+            if name not in judged:
+                view.show(None, "")
+                continue
+            point = judged[name]
+            at = point.at(page.answered)
+            p = found.map("change", found.probability(name), page.sample)
+            u = found.map("uncertainty", name, page.sample)
+            if p is None or u is None:
+                view.show(None, f"{MEASURES[name][0]}: not a test pair")
+                continue
+            if self.frame.shape != p.shape:
+                self.frame.fit(*p.shape)
+            left = u.values <= point.threshold[at]
+            known = np.isfinite(p.values)
+            view.show(outcomes(p.values, truth, left), f"{MEASURES[name][0]}: {100 * left[known].mean():.0f} % left here")
+        self._tell(judged)
+
+    def _curves(self, judged: dict[str, Judged]) -> None:
+        ordered = [n for n in MEASURES if n in judged]
+        self.curve.show([(MEASURES[n][0], MEASURES[n][1], judged[n].coverage, judged[n].risk) for n in ordered])
+        self.curve.cursor(self.page.answered)
+        top = max([float(np.nanmax([*j.believed, *j.seen])) for j in judged.values() if len(j.believed)] or [1.0])
+        line = [("as unsure as wrong", GREY, [0, top], [0, top])]
+        self.bins.show(line + [(MEASURES[n][0], MEASURES[n][1], judged[n].believed, judged[n].seen) for n in ordered])
+        if (mine := judged.get(self.first)) is not None:
+            middle = (mine.edges[1:] + mine.edges[:-1]) / 2
+            name = MEASURES[self.first][0]
+            self.spread.show(
+                [
+                    (f"right pixels, {name}", "#3FA0E0", middle, mine.right),
+                    (f"wrong pixels, {name}", "#D9541E", middle, mine.wrong),
+                ]
+            )
+            self.spread.cursor(float(mine.threshold[mine.at(self.page.answered)]))
+
+    def _tell(self, judged: dict[str, Judged]) -> None:
+        """Error rate, precision and recall of what is left, beside those of everything."""
+        if not judged:
+            self.readout.object = "Counting …"
+            return
+        share = self.page.answered
+        rows = []
+        for name, j in judged.items():
+            at = j.at(share)
+            rows.append((f"surest {100 * share:.0f} %, {MEASURES[name][0]}", j, at, f"≤ {j.threshold[at]:.4f}"))
+        one = next(iter(judged.values()))
+        rows.insert(0, ("all test pixels", one, len(one.coverage) - 1, ""))
+        head = "".join(
+            f'<th style="text-align:right;padding:2px 10px;font-weight:600;white-space:nowrap">{c}</th>'
+            for c in ("answered", "uncertainty", "error rate", "precision", "recall")
+        )
+        body = "".join(
+            f'<tr><td style="padding:3px 10px 3px 0;white-space:nowrap">{say(n)}</td>'
+            + "".join(
+                f'<td style="text-align:right;padding:3px 10px">{c}</td>'
+                for c in (
+                    f"{100 * j.coverage[at]:.1f} %",
+                    u,
+                    f"{100 * j.risk[at]:.2f} %",
+                    cell(j.precision[at]),
+                    cell(j.recall[at]),
+                )
+            )
+            + "</tr>"
+            for n, j, at, u in rows
+        )
+        told = (
+            "<div style='margin-top:10px;opacity:.8;line-height:1.45'>Counted on all test pixels; the maps show the pair chosen on the "
+            "first tab. Leaving unsure pixels unanswered leaves out most of what changed, because change is what is hard: recall and "
+            "precision are of the answered pixels only. The <b>error rate</b> is the honest score. A measure is worth having if it "
+            "makes fewer errors than <b>entropy</b> at the same share.</div>"
+        )
+        self.readout.object = (
+            f'<table style="border-collapse:collapse;font-size:13px"><tr><th></th>{head}</tr>{body}</table>{told}'
+        )
+
+    def _table(self, found: Findings) -> None:
+        """All measures against the errors of their own change map."""
+        rows = found.table("uncertainty_scores", "measure")
+        shown = [q for q in QUANTITIES if rows and q in rows[0][1]]
+        if not shown:
+            self.table.object = ""
+            return
+        best = {
+            q: choose([numbers[q] for _, numbers in rows])
+            for q, choose in (("error_auroc", np.nanmax), ("aurc", np.nanmin), ("calibration_error", np.nanmin))
+            if q in shown
+        }
+        head = "".join(
+            f'<th title="{say(QUANTITIES[q][1])}" style="text-align:right;padding:2px 12px">{QUANTITIES[q][0]}</th>'
+            for q in shown
+        )
+        body = ""
+        for name, numbers in rows:
+            title, colour = MEASURES.get(name, (name, GREY))
+            cells = "".join(
+                f'<td style="text-align:right;padding:1px 12px;font-weight:{700 if best.get(q) == numbers[q] else 400}">'
+                f"{cell(numbers[q], 4 if q == 'aurc' else 3)}</td>"
+                for q in shown
+            )
+            body += (
+                f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{colour}">■</span> {say(title)}</td>{cells}</tr>'
+            )
+        self.table.object = (
+            "<b>All measures on test pixels</b>, each against the errors of its own change map; best in bold "
+            '<span style="opacity:.75">(AUROC high; AURC and ECE low; entropy is in bits, so its ECE says little)</span>'
+            f'<table style="border-collapse:collapse;margin-top:4px"><tr><th></th>{head}</tr>{body}</table>'
+        )
+
+    def _csv(self) -> Any:
+        """Every curve that was counted, one row per point."""
+        names, columns = list(self.judged), ("coverage", "risk", "precision", "recall", "threshold")
+        lengths = [len(self.judged[n].coverage) for n in names]
+        table: dict[str, Any] = {"measure": np.repeat(np.array(names, object), lengths)}
+        table |= {c: np.concatenate([getattr(self.judged[n], c) for n in names]) if names else [] for c in columns}
+        return save.spectra_csv(table)

@@ -1,0 +1,294 @@
+"""Second tab: choose a budget, see what is kept and what is dropped, how far selectors agree, and take the coreset away."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+import xarray as xr
+
+from workbench.baselines.coresets import jaccard, select, selectors
+from workbench.data.coresets import write_coreset, write_index, wrong_labels
+from workbench.errors import InputError
+from workbench.methods.tdds import RIVALS, Config, length_of
+from workbench.views import save
+from workbench.views.card import explain, html, problem, say
+from workbench.views.coresets import KEPT, SELECTORS, ClassBars, Cumulative, Overlap
+from workbench.views.decide import HistogramView
+from workbench.views.gallery import Gallery
+from workbench.views.image import ImageView
+from workbench.views.plots import Frame, held
+
+if TYPE_CHECKING:
+    from workbench.pages.coresets.page import Coresets
+
+ACROSS = 9
+ENDS, CUT, DRAWN = "extremes", "at the cut", "at random"
+WAITING = (
+    "The coreset is chosen from the scores of a finished run: start one at the left, or choose an earlier one. With "
+    "<b>compare</b> empty it ends as soon as all samples are scored. Moving the slider then costs nothing: scores for every "
+    "share and every T come from the one training."
+)
+
+
+class Choose:
+    """Share kept, T and selector; class bars, histogram, cumulative score, overlap, galleries; export and training on the coreset."""
+
+    def __init__(self, page: Coresets) -> None:
+        self.page = page
+        self._setting = False
+        self.scores: xr.Dataset | None = None
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        self.keep = pmui.FloatSlider(
+            label="Share kept", start=0.01, end=1.0, step=0.01, value=page.keep, sizing_mode="stretch_width", margin=(4, 14)
+        )
+        self.length = pmui.IntSlider(
+            label="T, epochs the score reads", start=3, end=30, value=10, sizing_mode="stretch_width", margin=(4, 14)
+        )
+        titles = {printed: name for name, (printed, _) in SELECTORS.items()}
+        self.selector = pmui.Select(label="Selector", options=titles, value="tdds", size="small", width=170, margin=(4, 8))
+        self.balanced = pmui.Switch(label="By class", value=page.balanced, margin=(14, 8))
+        self.readout = html(margin=(4, 8))
+        self.bars = ClassBars(height=260)
+        self.histogram = HistogramView(height=260)
+        self.histogram.figure.yaxis.axis_label = "samples (log scale)"
+        self.cumulative = Cumulative(height=260)
+        self.overlap = Overlap(height=400)
+        self.show_what = pmui.RadioButtonGroup(
+            options=[ENDS, CUT, DRAWN], value=ENDS, size="small", width=300, margin=(4, 8)
+        )
+        self.kept, self.dropped = Gallery(ACROSS, 3), Gallery(ACROSS, 3)
+        self.frame = Frame()
+        self.ground = ImageView(self.frame, "Kept (orange) and dropped (blue)", width=330, height=300)
+        self._map = pn.Column(self.ground.panel, visible=False, margin=0)
+        parquet = importlib.util.find_spec("fastparquet") is not None
+        files = [save.download("Index list, CSV", lambda: self.table(".csv"), "coreset.csv")]
+        files += [save.download("Index list, Parquet", lambda: self.table(".parquet"), "coreset.parquet")] if parquet else []
+        self.yaml = save.download("Coreset, YAML", self.entry, "coreset.yml")
+        self.opener = pmui.Button(
+            label="Open this coreset", icon="play_arrow", variant="contained", size="small", margin=(6, 6, 4, 0)
+        )
+        self.said = html(margin=(2, 4))
+        self._there = pn.Column(
+            pn.Row(self.selector, self.balanced, self.keep, self.length, **stretch),
+            self.readout,
+            pn.Row(self.bars.panel, self.histogram.panel, self.cumulative.panel, **stretch),
+            pn.Row(
+                pn.Column(
+                    html("<b>Overlap</b> of the selectors' coresets at this share", margin=(0, 8)),
+                    self.overlap.panel,
+                    **stretch,
+                ),
+                pn.Column(
+                    pn.Row(self.show_what, margin=0),
+                    html(f'<b style="color:{KEPT}">Kept</b>', margin=(2, 8, 0, 8)),
+                    self.kept.panel,
+                    html("<b>Dropped</b>", margin=(2, 8, 0, 8)),
+                    self.dropped.panel,
+                    width=510,
+                    margin=0,
+                ),
+                **stretch,
+            ),
+            self._map,
+            pn.Row(*files, self.yaml, self.opener, margin=0),
+            self.said,
+            visible=False,
+            **stretch,
+        )
+        self._waiting = explain("Choose a coreset", WAITING, height=420)
+        self.panel = pn.Column(self._there, self._waiting, sizing_mode="stretch_width", margin=(8, 4))
+        self.keep.param.watch(lambda e: self._setting or page.param.update(keep=round(e.new, 2)), "value")
+        self.length.param.watch(lambda e: self._setting or page.param.update(length=e.new), "value")
+        self.selector.param.watch(lambda e: self._setting or page.param.update(selector=e.new), "value")
+        self.balanced.param.watch(lambda e: self._setting or page.param.update(balanced=e.new), "value")
+        self.show_what.param.watch(held(lambda _: self.draw()), "value")
+        self.opener.on_click(held(lambda _: self.open()))
+        for gallery in (self.kept, self.dropped):
+            gallery.on_tap(held(page.focus))
+
+    def take(self) -> None:
+        """Begin anew with the result of the page's run, or without one."""
+        result = self.page.result
+        self._there.visible, self._waiting.visible = result is not None, result is None
+        self.scores = None
+        if result is None:
+            return
+        trouble = self._unnamed()
+        self.yaml.disabled = self.opener.disabled = bool(trouble)
+        self.said.object = say(trouble)
+        plain = {str(n)[6:]: v for n, v in result.data_vars.items() if str(n).startswith("score_") and v.dims == ("sample",)}
+        self.scores = xr.Dataset(plain)
+        ground = self.page.pictures.ground
+        self._map.visible = ground is not None and self.page.film.place is not None
+        if ground is not None:
+            self.frame.fit(*ground.shape[:2])
+        self.draw()
+
+    # --- the choice -------------------------------------------------------------------------------------------------
+
+    @property
+    def T(self) -> int:
+        """The T in force: the one chosen, else that of the run's settings at this share."""
+        lengths = self.page.result["T"].values
+        wanted = self.page.length or length_of(self.page.keep, Config.model_validate(self.page.runner.config))
+        return int(np.clip(wanted, lengths[0], lengths[-1]))
+
+    def choices(self) -> xr.Dataset:
+        """`NAME (sample)` bool of every selector at the share on the page; TDDS at its T."""
+        page, result = self.page, self.page.result
+        labels = result["label"].values
+        score = result["score_by_T"].sel(T=self.T).drop_vars("T")
+        found = {"tdds": select(score, page.keep, labels, balance="class" if page.balanced else None)}
+        seed = int(page.runner.config.get("seed", 0))
+        for name, choose in selectors(RIVALS).items():
+            found[name] = choose(self.scores, page.keep, labels, seed)
+        if page.balanced and page.selector in self.scores:
+            found[page.selector] = selectors([f"{page.selector}_balanced"])[f"{page.selector}_balanced"](
+                self.scores, page.keep, labels, seed
+            )
+        return xr.Dataset(found)
+
+    def draw(self) -> None:
+        """Draw the choice as it stands."""
+        page, result = self.page, self.page.result
+        if result is None or self.scores is None:
+            return
+        lengths = result["T"].values
+        self._setting = True
+        try:
+            self.keep.value, self.balanced.value, self.selector.value = page.keep, page.balanced, page.selector
+            self.length.param.update(
+                start=int(lengths[0]),
+                end=max(int(lengths[-1]), int(lengths[0]) + 1),
+                value=self.T,
+                disabled=page.selector != "tdds" or len(lengths) < 2,
+            )
+        finally:
+            self._setting = False
+        choices = self.choices()
+        kept = choices[page.selector].values
+        labels, total = result["label"].values, result["label_total"].values
+        names = [str(c) for c in result["class"].values]
+        counts = np.bincount(labels[kept], minlength=len(names))
+        self.bars.show(names, total, counts)
+        score = self.score()
+        finite = np.where(np.isfinite(score), score, np.nan)
+        self.histogram.show(finite, SELECTORS[page.selector][0])
+        self.histogram.mark(float(np.nanmin(np.where(kept, finite, np.nan))) if np.isfinite(finite[kept]).any() else 0.0)
+        told = {"tdds": result["score_by_T"].sel(T=self.T).values.astype(float), page.selector: score}
+        self.cumulative.show(told, page.keep)
+        self.overlap.show([SELECTORS[str(n)][0] for n in choices.data_vars], jaccard(choices).values)
+        self.readout.object = self._said(kept, counts, names, score)
+        self._galleries(kept, score)
+        if self._map.visible:
+            self._paint(kept)
+
+    def score(self) -> np.ndarray:
+        """The score behind the choice on the page; that of AUM for CCS, and a constant for random."""
+        page, result = self.page, self.page.result
+        if page.selector == "tdds":
+            return result["score_by_T"].sel(T=self.T).values.astype(float)
+        name = "aum" if page.selector == "ccs" else page.selector
+        return self.scores[name].values.astype(float) if name in self.scores else np.zeros(result.sizes["sample"])
+
+    def _said(self, kept: np.ndarray, counts: np.ndarray, names: list[str], score: np.ndarray) -> str:
+        result, lost = self.page.result, [n for n, c in zip(names, counts, strict=True) if c == 0]
+        parts = [f"<b>{int(kept.sum()):,} of {kept.size:,} kept</b>, {int((~kept).sum()):,} dropped"]
+        finite = np.isfinite(score)
+        if score[finite].sum() > 0 and self.page.selector == "tdds":
+            parts.append(f"{100 * score[kept & finite].sum() / score[finite].sum():.0f} % of the whole score")
+        if "flipped" in result:
+            flipped = result["flipped"].values
+            parts.append(f"wrong labels {100 * flipped[kept].mean():.1f} % of the kept, {100 * flipped.mean():.1f} % of all")
+        text = " &ensp; ".join(parts)
+        if lost:
+            text += f' &ensp; <b style="color:#E0404A">no sample of {say(", ".join(lost[:6]))} is left</b>; switch <i>By class</i> on'
+        if self.page.selector in ("random", "random_balanced", "ccs"):
+            text += " &ensp; <i>drawn by lot with the run's seed</i>"
+        return text
+
+    def _galleries(self, kept: np.ndarray, score: np.ndarray) -> None:
+        page, ids = self.page, self.page.result["sample"].values.astype(str)
+        random = np.random.default_rng(0)
+        for gallery, rows, sign in ((self.kept, np.flatnonzero(kept), -1), (self.dropped, np.flatnonzero(~kept), 1)):
+            ordered = rows[
+                np.argsort(sign * score[rows], kind="stable")
+            ]  # the kept from the top, the dropped from the bottom
+            if self.show_what.value == CUT:
+                ordered = ordered[::-1]
+            elif self.show_what.value == DRAWN:
+                ordered = random.permutation(rows)
+            chosen = ids[ordered[: gallery.room]].tolist()
+            classes = page.called_classes(chosen)
+            texts = [f"{say(i)}{c} · score {score[r]:.3g}" for i, c, r in zip(chosen, classes, ordered, strict=False)]
+            gallery.show(page.pictures.of(chosen), chosen, texts)
+
+    def _paint(self, kept: np.ndarray) -> None:
+        place, ground = self.page.film.place, self.page.pictures.ground
+        assert place is not None
+        assert ground is not None
+        canvas = (0.45 * ground.astype(float) + 0.55 * 128).astype(np.uint8)
+        rows, columns = place.T
+        canvas[rows, columns] = np.where(kept[:, None], np.array([217, 84, 30]), np.array([63, 160, 224])).astype(np.uint8)
+        self.ground.show(canvas)
+
+    # --- taking it away ---------------------------------------------------------------------------------------------
+
+    def table(self, suffix: str) -> io.BytesIO:
+        """The index list of the choice: sample, label, kept, score of the selector and of all rivals."""
+        result, choices = self.page.result, self.choices()
+        told = result.drop_vars([n for n in result.data_vars if result[n].dims != ("sample",)])
+        told = told.drop_vars([n for n in told.data_vars if str(n).startswith("kept")])
+        told = told.assign(kept=choices[self.page.selector].drop_vars("T", errors="ignore"), score=("sample", self.score()))
+        with tempfile.TemporaryDirectory() as folder:
+            return io.BytesIO(write_index(Path(folder) / f"coreset{suffix}", told).read_bytes())
+
+    def _unnamed(self) -> str:
+        """Why a coreset file could not name the data it was chosen from; empty where it can."""
+        try:
+            self.page.reference()
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def write(self, path: Path) -> Path:
+        """Write the choice as a coreset file, which opens like any data and is trained on at once."""
+        page, result = self.page, self.page.result
+        of, truth = _absolute(page.reference()), _absolute(page.truth) if page.truth else None
+        named = f"{page.selector} (T={self.T})" if page.selector == "tdds" else page.selector
+        kept = self.choices()[page.selector]
+        test, mark = result["test_sample"].values, result.attrs["scene_fingerprint"]
+        opened = {"truth": truth, "keys": page.help["keys"], "wrong": wrong_labels(result)}
+        return write_coreset(path, of, mark, kept, test, named, **opened)
+
+    def entry(self) -> io.BytesIO:
+        with tempfile.TemporaryDirectory() as folder:
+            return io.BytesIO(self.write(Path(folder) / "coreset.yml").read_bytes())
+
+    def open(self) -> None:
+        """Keep the choice as a file beside the runs, and open it in the page's place: Start then trains on it."""
+        page = self.page
+        try:
+            chosen = self.choices()[page.selector].values
+            mark = hashlib.sha256(np.packbits(chosen).tobytes() + page.mark.encode()).hexdigest()[:6]
+            path = page.root / "coresets" / f"{page.called}-{page.selector}-{page.keep:g}-{mark}.yml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.write(path)
+        except (InputError, OSError) as error:
+            self.said.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
+            return
+        page.open(str(path))
+
+
+def _absolute(name: str) -> str:
+    """A path as one that holds from any folder; a catalogue name as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name

@@ -1,0 +1,148 @@
+"""Third tab: what the coresets are worth: accuracy while training on them, and against the share kept over all runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import panel as pn
+
+from workbench import runs
+from workbench.views.card import explain, html, say
+from workbench.views.coresets import SELECTORS, Accuracy
+from workbench.views.curves import Curves
+from workbench.views.plots import GREY
+
+if TYPE_CHECKING:
+    from workbench.pages.coresets.page import Coresets
+
+FULL = "all samples"
+NAME = re.compile(r"accuracy_(?!best_)(?P<name>\w+?)(?:_at_(?P<keep>[\d.e-]+))?$")
+# settings in which runs may differ and still be put together
+FREE = {"seed", "keep", "budgets", "compare", "show_every", "log", "trajectories"}
+NOTHING = (
+    "Each finished run adds its points: one per selector under <b>compare</b> and per share under <b>budgets</b>. Run several "
+    "seeds for error bars; the same settings otherwise."
+)
+
+
+class Measured:
+    """Curves of the run that is followed; accuracy by budget over every finished run with the same settings on these data."""
+
+    def __init__(self, page: Coresets) -> None:
+        self.page = page
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        colours = {FULL: GREY, **dict(SELECTORS.values())}
+        self.lines = Curves("epochs' worth of steps", "test accuracy", colours, height=300, dashed=(FULL,))
+        self.accuracy = Accuracy(height=300)
+        self.table = html(margin=(6, 8))
+        self.told = html(margin=(2, 8))
+        self._empty = explain("No finished run yet", NOTHING, height=300)
+        self._there = pn.Column(self.accuracy.panel, **stretch)
+        self.panel = pn.Column(
+            pn.Row(
+                pn.Column(html("<b>This run</b>: while training", margin=(0, 8)), self.lines.panel, **stretch),
+                pn.Column(
+                    html("<b>All runs</b>: against the share kept", margin=(0, 8)), self._there, self._empty, **stretch
+                ),
+                **stretch,
+            ),
+            self.told,
+            self.table,
+            sizing_mode="stretch_width",
+            margin=(8, 4),
+        )
+
+    def curves(self, history: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> None:
+        """Accuracy on test samples: of the scoring run, and of each coreset at the run's own share, from its first step."""
+        for scalar, (_, values) in history.items():
+            name = scalar.removeprefix("test_accuracy_")
+            if scalar == "test_accuracy":
+                self.lines.set(FULL, range(1, len(values) + 1), values)
+            elif name in SELECTORS and scalar.startswith("test_accuracy_"):
+                self.lines.set(SELECTORS[name][0], range(1, len(values) + 1), values)
+
+    def take(self) -> None:
+        """Gather the finished runs that belong together with the one on the page."""
+        page = self.page
+        if page.runner.live is None:
+            self.lines.clear()
+        found = list(self._finished())
+        wanted = _shared(page.runner.config) if page.runner.config else (_shared(found[-1][0]) if found else {})
+        alike = [(config, numbers) for config, numbers in found if _shared(config) == wanted]
+        values, full = gathered(alike)
+        self._there.visible, self._empty.visible = bool(values), not values
+        self.accuracy.show(values, list(full.values()))
+        seeds = sorted(full)
+        self.told.object = (
+            f"{len(alike)} finished run{'s' if len(alike) != 1 else ''} with these settings, "
+            f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}. Mean ± standard deviation over seeds; every "
+            "coreset was trained on for as many steps as all samples."
+            if values
+            else ""
+        )
+        self.table.object = _table(values, list(full.values())) if values else ""
+
+    def _finished(self) -> list[tuple[dict[str, Any], dict[str, float]]]:
+        """(settings, metrics) of the finished runs on these data, those of reports too, oldest first."""
+        page = self.page
+        if page.data is None:
+            return []
+        reports = [folder for folder, about in runs.iter_status(page.root) if about.get("method") == "report-tdds"]
+        found = []
+        for root in (*reports, page.root):
+            for folder, about in runs.iter_status(root):
+                done = about.get("method") == "tdds" and about.get("status") == "finished"
+                if done and about["scene"].get("fingerprint") == page.mark:
+                    found.append((about["config"], runs.metrics(folder)))
+        return found
+
+
+def gathered(
+    found: Sequence[tuple[Mapping[str, Any], Mapping[str, float]]],
+) -> tuple[dict[str, dict[float, list[float]]], dict[int, float]]:
+    """(selector -> share kept -> accuracies, one per seed; seed -> accuracy on all samples); of equal runs the last counts."""
+    cells: dict[tuple[str, float, int], float] = {}
+    full: dict[int, float] = {}
+    for config, numbers in found:
+        for metric, value in numbers.items():
+            known = NAME.match(metric)
+            if known is None:
+                continue
+            name, keep = known["name"], float(known["keep"] or config["keep"])
+            if name == "full":
+                full[int(config["seed"])] = value
+            elif name in SELECTORS:
+                cells[name, keep, int(config["seed"])] = value
+    values: dict[str, dict[float, list[float]]] = {}
+    for (name, keep, _), value in sorted(cells.items(), key=lambda c: list(SELECTORS).index(c[0][0])):
+        values.setdefault(name, {}).setdefault(keep, []).append(value)
+    return values, full
+
+
+def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in config.items() if k not in FREE}
+
+
+def _table(values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence[float]) -> str:
+    """HTML: a line for every share kept, a column for every selector."""
+    keeps = sorted({k for by_keep in values.values() for k in by_keep}, reverse=True)
+    cell = '<td style="padding:2px 16px 2px 0;white-space:nowrap">'
+    head = "".join(
+        f'<th style="text-align:left;font-weight:500;opacity:.65;padding-right:16px">{say(h)}</th>'
+        for h in ("share kept", *(SELECTORS[n][0] for n in values), FULL)
+    )
+    body = ""
+    for k in keeps:
+        cells = [f"{k:g}", *(_told(values[n].get(k, [])) for n in values), _told(full)]
+        body += "<tr>" + "".join(f"{cell}{c}</td>" for c in cells) + "</tr>"
+    style = "border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums"
+    return f'<table style="{style}"><tr>{head}</tr>{body}</table>'
+
+
+def _told(seen: Sequence[float]) -> str:
+    if not len(seen):
+        return "–"
+    return f"{np.mean(seen):.4f}" + (f" ± {np.std(seen, ddof=1):.4f} ({len(seen)})" if len(seen) > 1 else " (1)")

@@ -1,0 +1,235 @@
+"""First tab: how scores form, epoch by epoch; every sample as a point, what was picked as pictures and trajectories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+
+from workbench.baselines.coresets import budget
+from workbench.views.card import explain, html, say
+from workbench.views.coresets import DROPPED, KEPT, DataMap, Trajectory
+from workbench.views.gallery import Gallery
+from workbench.views.image import ImageView
+from workbench.views.maps import OWN, ScoreMap
+from workbench.views.plots import PICKS, Frame, held
+from workbench.views.stepper import Stepper
+
+if TYPE_CHECKING:
+    from workbench.pages.coresets.page import Coresets
+
+ACROSS = 18  # tiles in a row
+HINT = (
+    "Click a point or a picture for its trajectory; draw around points with the lasso, or use the box, to see those samples. "
+    "Orange: kept at the share chosen under <b>Coreset</b>; grey: dropped. At the right the means of both, dashed."
+)
+
+
+class Score:
+    """Epoch slider, data map, trajectories, strips of the most and least moving samples, and the score on the scene."""
+
+    def __init__(self, page: Coresets, invitation: str) -> None:
+        self.page = page
+        self._kept = np.zeros(0, bool)  # samples kept at the epoch that is shown
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        self.stepper = Stepper(self.draw)
+        self.text = html(margin=(0, 8))
+        self.map = DataMap(height=380)
+        self.trajectory = Trajectory(height=190)
+        self.most, self.least = Gallery(ACROSS, 1), Gallery(ACROSS, 1)
+        self.chosen = Gallery(ACROSS, 3)
+        self.told = html(margin=(8, 8, 2, 8))
+        self.clearer = pmui.Button(label="Clear", icon="clear", variant="text", size="small", margin=(2, 4))
+        self.frame = Frame()
+        self.ground = ImageView(self.frame, "Scene", width=330, height=300)
+        self.painted = ScoreMap(self.frame, "Score S", width=330, height=300)
+        self.painted.set_scale(OWN)
+        self._maps = pn.Row(self.ground.panel, self.painted.panel, visible=False, **stretch)
+        self._list = pn.Column(self.chosen.panel, visible=False, **stretch)
+        self._watch = pn.Column(
+            pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
+            self.text,
+            pn.Row(self.map.panel, self.trajectory.panel, **stretch),
+            pn.Row(self.told, self.clearer, **stretch),
+            self._list,
+            self._maps,
+            html("<b>Moving most</b>: the highest scores, kept first", margin=(6, 8, 0, 8)),
+            self.most.panel,
+            html("<b>Moving least</b>: the lowest scores, dropped first", margin=(2, 8, 0, 8)),
+            self.least.panel,
+            visible=False,
+            **stretch,
+        )
+        self._invite = explain("See which samples matter", invitation, height=420)
+        self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
+        self.clearer.on_click(held(lambda _: (self.map.unselect(), page.pick([]))))
+        self.map.on_select(held(self._selected))
+        for gallery in (self.most, self.least, self.chosen):
+            gallery.on_tap(held(page.focus))
+        self.ground.on_tap(held(self._tapped))
+        self.painted.on_tap(held(self._tapped))
+
+    def take(self) -> None:
+        """Begin anew with newly opened data."""
+        ground = self.page.pictures.ground
+        self._maps.visible = ground is not None
+        if ground is not None:
+            self.frame.fit(*ground.shape[:2])
+            self.ground.show(ground)
+
+    def clear(self) -> None:
+        self.map.clear()
+        self._kept = np.zeros(0, bool)
+        self.most.clear()
+        self.least.clear()
+        self.painted.show(None)
+        self.draw_picks()
+        self.invite(True)
+
+    def invite(self, inviting: bool) -> None:
+        """Say how to begin, or show what there is."""
+        self._invite.visible, self._watch.visible = inviting, not inviting
+
+    # --- which epoch ------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch on screen; None before the first."""
+        epochs = self.page.film.epochs
+        return epochs[min(self.stepper.at, len(epochs) - 1)] if epochs else None
+
+    def grown(self) -> None:
+        """More is known than before: move on to the newest epoch where it is followed."""
+        count = len(self.page.film.epochs)
+        if not count:
+            self.text.object = "The first epoch is under way …"
+            return
+        self.stepper.fit(count)
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """Draw the epoch that the slider stands at."""
+        page, epoch = self.page, self.epoch
+        if epoch is None:
+            return
+        film, settings = page.film, page.runner.config
+        J = int(settings.get("J", 5))
+        known = film.S.get(epoch)
+        score = known if known is not None else np.zeros(len(film.ids))
+        ease = film.ease(epoch)
+        order = np.argsort(-score, kind="stable")
+        kept = np.zeros(len(score), bool)
+        if known is not None:
+            kept[order[: budget(len(score), page.keep)]] = True
+        wrong = page.result["flipped"].values if page.result is not None and "flipped" in page.result else None
+        self._kept = kept
+        self.map.show(ease, score, self._texts(score, ease), kept, wrong)
+        said = f"<b>Epoch {epoch}</b> of {settings.get('epochs', '?')} &ensp; {len(score):,} training samples"
+        said += (
+            f" &ensp; S reads epochs 1 to {epoch}, most of it from the last {J}"
+            if known is not None
+            else f" &ensp; scores begin at epoch {J}, when the first window is full"
+        )
+        self.text.object = said + (" &ensp; blue rings: labels made wrong on purpose" if wrong is not None else "")
+        if known is None:
+            self.most.clear()
+            self.least.clear()
+        else:
+            for gallery, rows in ((self.most, order[:ACROSS]), (self.least, order[::-1][:ACROSS])):
+                ids = film.ids[rows].tolist()
+                gallery.show(page.pictures.of(ids), ids, self._texts(score, ease, rows))
+        if film.place is not None:
+            grid = np.full(self.frame.shape, np.nan)
+            grid[tuple(film.place.T)] = score
+            self.painted.show(grid if known is not None else None, f"T = {epoch}")
+        self.draw_picks()
+
+    def draw_picks(self) -> None:
+        """Draw what is picked: rings, pictures and trajectories."""
+        page, film, epoch = self.page, self.page.film, self.epoch
+        ids = page.picked
+        self._list.visible = self.clearer.visible = bool(ids)
+        self.told.object = f"<b>Picked</b>: {len(ids)} sample{'s' if len(ids) != 1 else ''}" if ids else HINT
+        if not ids or epoch is None:
+            self.chosen.clear()
+            self.map.mark([], [], [])
+            self.trajectory.show([], [], self._means(), film.epochs[-1] if epoch else 2, self._window(epoch))
+            self._mark_places(np.zeros(0, int), [])
+            return
+        if len(ids) > self.chosen.room:
+            self.told.object += f", the first {self.chosen.room} are shown"
+        rows = film.at(ids)
+        score = film.S.get(epoch, np.zeros(len(film.ids)))
+        ease = film.ease(epoch)
+        colours = [*PICKS, *["#8A8A8A"] * len(ids)][: len(ids)]
+        few = ids[: self.chosen.room]
+        self.chosen.show(page.pictures.of(few), few, self._texts(score, ease, rows[: len(few)]), colours)
+        self.map.mark(ease[rows[: len(PICKS)]], score[rows[: len(PICKS)]], colours[: len(PICKS)])
+        lines, changes = [], []
+        epochs, changed = film.epochs, sorted(film.d)
+        for identifier, row, colour in list(zip(ids, rows, colours, strict=True))[: len(PICKS)]:
+            lines.append((identifier, colour, epochs, [float(film.p[e][row]) for e in epochs]))
+            changes.append((identifier, colour, changed, [float(film.d[e][row]) for e in changed]))
+        self.trajectory.show(lines, changes, self._means(), epochs[-1], self._window(epoch))
+        self._mark_places(rows[: len(PICKS)], colours[: len(PICKS)])
+
+    def _means(self) -> tuple[list[Any], list[Any]]:
+        """Mean trajectories of p and of d, of the samples that are kept and of those that are dropped."""
+        film = self.page.film
+        if not self._kept.any() or self._kept.all():
+            return [], []
+        groups = (("mean of kept", KEPT, self._kept), ("mean of dropped", DROPPED, ~self._kept))
+        return tuple(
+            [
+                (name, colour, sorted(by), [float(np.mean(by[e][which])) for e in sorted(by)])
+                for name, colour, which in groups
+            ]
+            for by in (film.p, film.d)
+        )
+
+    def _mark_places(self, rows: np.ndarray, colours: list[str]) -> None:
+        place = self.page.film.place
+        if place is None:
+            rows, place = rows[:0], np.zeros((0, 2))
+        y, x = place[rows].T.tolist() if len(rows) else ([], [])
+        numbers = [str(n + 1) for n in range(len(x))]
+        self.frame.marks.data = {"x": x, "y": y, "number": numbers, "color": colours[: len(x)]}
+
+    def _window(self, epoch: int | None) -> tuple[float, float] | None:
+        """The snapshots of the newest window that the score of this epoch reads."""
+        J = int(self.page.runner.config.get("J", 5))
+        return (epoch - J + 1, epoch) if epoch is not None and epoch >= J else None
+
+    def _texts(self, score: np.ndarray, ease: np.ndarray, rows: np.ndarray | None = None) -> list[str]:
+        film, names = self.page.film, self.page.called_classes
+        at = np.arange(len(score)) if rows is None else rows
+        classes = names(film.ids[at])
+        ids = film.ids[at]
+        return [
+            f"{say(i)}{c} · S {s:.3g} · mean p {e:.2f}" for i, c, s, e in zip(ids, classes, score[at], ease[at], strict=True)
+        ]
+
+    # --- picking ----------------------------------------------------------------------------------------------------
+
+    def _selected(self, rows: list[int]) -> None:
+        film, epoch = self.page.film, self.epoch
+        if film.ids is None or epoch is None or not rows:
+            return
+        score = film.S.get(epoch, np.zeros(len(film.ids)))
+        ordered = sorted(rows, key=lambda r: -score[r])
+        ids = film.ids[ordered].tolist()
+        if len(ids) == 1:
+            self.page.focus(ids[0])
+        else:
+            self.page.pick(ids)
+
+    def _tapped(self, row: int, column: int) -> None:
+        """Pick the training pixel that was tapped on the scene."""
+        place = self.page.film.place
+        if place is not None:
+            found = np.flatnonzero((place == (row, column)).all(1))
+            if len(found):
+                self.page.focus(str(self.page.film.ids[found[0]]))

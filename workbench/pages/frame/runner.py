@@ -1,0 +1,219 @@
+"""A method's runs on a page: settings, start, pause, resume, stop, the list of earlier runs, and the one that is followed.
+
+Nothing is trained in the page's own process. A run is a process of its own that outlives the page; the page follows its
+folder, whoever started it. What a run shows is its host's affair: the tab or page that the runner is made for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import panel_material_ui as pmui
+import xarray as xr
+
+from workbench import execution, runs
+from workbench.config import override
+from workbench.errors import InputError
+from workbench.methods import load
+from workbench.pages.frame.session import WIDE, Session
+from workbench.runs.watch import Live
+from workbench.views.card import heading
+from workbench.views.form import Form
+from workbench.views.player import Player
+from workbench.views.plots import held
+
+PATIENCE = 240  # polls, one minute: how long a resumed run may take to say its first word
+
+
+class Host(Protocol):
+    """Who shows a run."""
+
+    def summary(self, config: Mapping[str, Any]) -> str:
+        """What tells a run from others in the list, in a few words."""
+
+    def cleared(self) -> None:
+        """No run is followed."""
+
+    def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
+        """A run with these settings is followed. fresh: the state of the page is not one that was made for it."""
+
+    def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
+        """The run has said these new lines."""
+
+    def ended(self, live: Live, result: xr.Dataset | None) -> None:
+        """The run is over; its result, where it got that far."""
+
+
+class Runner:
+    """Controls of the runs of one method on the scene of a page. `first` names the settings that are not folded away."""
+
+    def __init__(self, page: Session, method: str, host: Host, *, first: Sequence[str]) -> None:
+        self.page, self.method, self.host = page, method, host
+        self.live: Live | None = None
+        self._waits = self._resumed = 0
+        self._over = self._listed = False
+        self.player = Player()
+        self.form = Form(load(method).Config, first=first)
+        self.earlier = pmui.Select(label="Earlier runs", options={"none yet": ""}, value="", margin=(10, 0, 4, 0), **WIDE)
+        self.controls = [self.player.panel, self.earlier, heading("Settings"), self.form.panel]
+        self.player.on("start", self.start)
+        self.player.on("pause", lambda: self.ask("pause"))
+        self.player.on("resume", self.resume)
+        self.player.on("stop", lambda: self.ask("stop"))
+        self.earlier.param.watch(held(lambda e: e.new and e.new != page.run and self.follow(e.new)), "value")
+
+    # --- which run --------------------------------------------------------------------------------------------------
+
+    def take(self, run: str = "") -> None:
+        """Begin anew with a newly opened scene, and with the run that the address asked for, if any."""
+        self.player.show("idle")
+        if run:
+            self.follow(run, fresh=False)
+        else:
+            self._forget()
+            self._list()
+
+    def start(self) -> None:
+        """Launch the method with the settings of the form, in a process of its own, and follow it."""
+        page = self.page
+        if self.form.error or page.data is None:
+            return
+        try:
+            folder = runs.new_folder(page.root, self.method, page.called)
+            execution.launch(self.method, page.reference(), self.form.overrides, folder, **page.help)
+        except InputError as error:
+            self.player.show("failed", error=str(error))
+            return
+        self.follow(folder.name)
+
+    def follow(self, name: str, *, fresh: bool = True) -> None:
+        """Watch the run `name` of the runs folder, whoever started it."""
+        page = self.page
+        folder = page.root / Path(name).name
+        self._forget()
+        try:
+            config = self._settings_of(folder)
+        except InputError as error:
+            self._list()
+            self.player.show("failed", error=str(error))
+            return
+        self.live, page.run = Live(folder), folder.name
+        self._list()
+        self.host.watching(config, fresh)
+        page.poll()
+        page.tick()
+
+    def _settings_of(self, folder: Path) -> Mapping[str, Any]:
+        """Settings of a run, put into the form; InputError, when it is no run of this method on this scene."""
+        if not folder.is_dir():
+            raise InputError(
+                f"There is no run {folder.name!r} in {self.page.root}: it was moved, or made on another machine."
+            )
+        try:
+            about = runs.read(folder)
+        except InputError:  # launched this moment, with what the form says
+            return override(load(self.method).Config(), self.form.overrides).model_dump()
+        if about["method"] != self.method or about["scene"]["fingerprint"] != self.page.mark:
+            scene = about["scene"].get("id") or "another scene"
+            raise InputError(f"The run {folder.name} is of {about['method']} on {scene}; open that scene to see it.")
+        config: Mapping[str, Any] = about.get("config", {})
+        self.form.set({k: v for k, v in config.items() if k in self.form.widgets})
+        return config
+
+    def _forget(self) -> None:
+        self.live, self.page.result, self.page.run = None, None, ""
+        self._waits, self._over = 0, False
+        self.host.cleared()
+
+    def _list(self) -> None:
+        """Offer the runs of the method on this scene, newest first."""
+        page = self.page
+        found: dict[str, str] = {}
+        for folder, about in reversed(list(runs.iter_status(page.root))):
+            if about.get("method") == self.method and about.get("scene", {}).get("fingerprint") == page.mark:
+                when = about["start"][:16].replace("T", " ")
+                text = f"{when} UTC, {self.host.summary(about['config'])}, {about['status']}"
+                found[text if text not in found else f"{text} ({folder.name})"] = folder.name
+        self._listed = not page.run or page.run in found.values()
+        if not self._listed:
+            found = {f"{page.run}, starting": page.run, **found}
+        options = {"choose one": "", **found} if found else {"none yet": ""}
+        if options != self.earlier.options:
+            self.earlier.param.update(options=options, value="")  # a value that stays would stay under its old name
+        self.earlier.value = page.run if page.run in options.values() else ""
+        self.earlier.disabled = not found
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def ask(self, what: str) -> None:
+        """Ask the run to pause, resume or stop."""
+        if self.live is None:
+            return
+        try:
+            getattr(self.live, what)()
+        except InputError as error:
+            self.player.show("failed", error=str(error))
+        self.page.poll()
+
+    def resume(self) -> None:
+        """Let a paused run go on, or continue one that was stopped or died from its last checkpoint."""
+        if self.live is None:
+            return
+        if self.live.status == "paused":
+            self.ask("resume")
+            return
+        try:
+            self._resumed = len(runs.read(self.live.folder).get("resumed", []))
+            execution.relaunch(self.live.folder)
+        except InputError as error:
+            self.player.show("failed", error=str(error))
+            return
+        self._waits = PATIENCE
+        self.page.tick()
+        self.page.poll()
+
+    # --- watching ---------------------------------------------------------------------------------------------------
+
+    def poll(self) -> bool:
+        """Take in what the run has added; True while it goes on."""
+        live = self.live
+        if live is None:
+            return False
+        new = live.poll()
+        status, error = live.status, live.error
+        if self._waits:  # until the new process has spoken, what is on file is how the old one ended
+            self._waits -= 1
+            if len(runs.read(live.folder).get("resumed", [])) > self._resumed:
+                self._waits = 0
+            elif self._waits:
+                status, error = "starting", None
+        self.player.show(status, live.lines, error if status in ("failed", "killed") else None, live.folder.name)
+        if new:
+            if not self._listed:  # launched a moment ago, it has a name and settings now
+                self._list()
+            self.host.took(live, new)
+        before, self._over = self._over, status in runs.FINAL
+        if self._over and not before:
+            self._end(live, status)
+        return not self._over
+
+    def _end(self, live: Live, status: str) -> None:
+        if status == "finished":
+            try:
+                self.page.result = runs.result(live.folder)
+            except (InputError, OSError) as error:
+                self.player.show("failed", live.lines, f"The result cannot be read: {error}", live.folder.name)
+        self._list()
+        self.host.ended(live, self.page.result)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Settings of the followed run; empty before it has spoken."""
+        if self.live is None:
+            return {}
+        try:
+            return dict(runs.read(self.live.folder)["config"])
+        except InputError:
+            return {}

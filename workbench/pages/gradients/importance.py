@@ -1,0 +1,150 @@
+"""First tab: the gradient of a layer, its neighbourhood, score and sent entries, and what another score would have sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+import torch
+
+from workbench.parts.indicators import INDICATORS, score
+from workbench.views.card import explain, html, say
+from workbench.views.plots import held
+from workbench.views.rasters import Kind, Rasters
+from workbench.views.stepper import Stepper
+
+if TYPE_CHECKING:
+    from workbench.pages.gradients.page import Gradients
+
+KINDS = {
+    "gradient": Kind("accumulated gradient v", signed=True),
+    "mean": Kind("neighbourhood mean μ", signed=True),
+    "sigma": Kind("neighbourhood spread σ"),
+    "score": Kind("score of the run"),
+    "kept": Kind("sent in this step", choice=True),
+    "else": Kind("sent, had the score been another", choice=True),
+}
+NOTE = (
+    "<span style='opacity:.75'>The neighbourhood score is a <b>reconstruction</b> from the paper's abstract, "
+    "not its own equation.</span>"
+)
+
+
+class Importance:
+    """Layer and step on top; six linked rasters; the last two compare the run's choice with that of another score."""
+
+    def __init__(self, page: Gradients, invitation: str) -> None:
+        self.page = page
+        self._moving = False
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        self.layers = pmui.Select(label="Layer", options=[""], value="", size="small", width=190, margin=(8, 8))
+        self.stepper = Stepper(self.draw)
+        self.text = html(margin=(0, 8))
+        self.rasters = Rasters(KINDS)
+        self.indicator = pmui.Select.from_param(
+            page.param.indicator, label="Another score", size="small", width=190, margin=(6, 8)
+        )
+        self.window = pmui.Select.from_param(
+            page.param.p, label="p, side of the neighbourhood", size="small", width=190, margin=(6, 8)
+        )
+        self.told = html(margin=(10, 8), sizing_mode="stretch_width")
+        panels = self.rasters.panels
+        self._watch = pn.Column(
+            pn.Row(self.layers, self.stepper.follow, self.stepper.slider, **stretch),
+            self.text,
+            pn.Row(
+                *(
+                    pn.Column(*(panels[n] for n in names), **stretch)
+                    for names in (("gradient", "mean", "sigma"), ("score", "kept", "else"))
+                ),
+                **stretch,
+            ),
+            pn.Row(self.indicator, self.window, self.told, **stretch),
+            html(NOTE, margin=(4, 8)),
+            visible=False,
+            **stretch,
+        )
+        self._invite = explain("See which gradient entries matter", invitation, height=420)
+        self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
+        self.layers.param.watch(held(lambda e: self._moving or page.param.update(layer=e.new)), "value")
+        page.param.watch(held(lambda _: self.draw()), ["layer", "indicator", "p"])
+
+    def invite(self, inviting: bool) -> None:
+        """Say how to begin, or show what there is."""
+        self._invite.visible, self._watch.visible = inviting, not inviting
+
+    def clear(self) -> None:
+        """No run is followed."""
+        self.rasters.clear()
+        self.text.object = self.told.object = ""
+        self.invite(True)
+
+    # --- which step -------------------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> list[int]:
+        """Events that hold the gradient of the layer."""
+        live = self.page.runner.live
+        return [] if live is None else live.frames.get(f"importance/{self.page.layer}", [])
+
+    def grown(self) -> None:
+        """More is known than before: move on to the newest step where it is followed."""
+        live = self.page.runner.live
+        if live is None:
+            return
+        names = [n.partition("/")[2] for n in live.frames if n.startswith("importance/")]
+        if not names:
+            self.text.object = "The first gradient is on its way …"
+            return
+        self._moving = True
+        try:
+            if self.page.layer not in names:
+                self.page.layer = names[len(names) // 2]
+            self.layers.options = names
+            self.layers.value = self.page.layer
+        finally:
+            self._moving = False
+        self.stepper.fit(len(self.steps))
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """The gradient of the chosen layer at the chosen step, and what another score makes of it."""
+        page, steps = self.page, self.steps
+        if not steps or self._moving:
+            return
+        step = steps[min(self.stepper.at, len(steps) - 1)]
+        shown = page.runner.live.frame(f"importance/{page.layer}", step)
+        if shown is None:
+            return
+        values = {str(q): shown.sel(quantity=q).values for q in shown["quantity"].values}
+        for name, value in values.items():
+            self.rasters.show(name, value)
+        rows, columns = values["gradient"].shape
+        of = f"{shown.attrs['of_rows']} × {shown.attrs['of_columns']}"
+        cut = "" if of == f"{rows} × {columns}" else f", the first {rows} × {columns} are shown"
+        self.rasters.figures["kept"].title.text = f"sent in this step: {values['kept'].mean():.2%} of the entries shown"
+        run_score = str(page.runner.config.get("indicator", "mix"))
+        self.text.object = (
+            f"<b>Step {step}</b> &ensp; layer <b>{say(page.layer)}</b>: {of} (output channels × input channels and kernel){cut} &ensp; "
+            f"score of the run: {say(run_score)}, p = {shown.attrs['p']}"
+        )
+        self._compare(values["gradient"], values["kept"] > 0)
+
+    def _compare(self, gradient: np.ndarray, kept: np.ndarray) -> None:
+        """Choose as many entries of the logged gradient by the other score."""
+        page, count = self.page, int(kept.sum())
+        name = page.indicator
+        scored = score(torch.from_numpy(gradient), "energy" if name == "tile" else name, page.p).numpy()
+        chosen = np.zeros(gradient.size, bool)
+        if count:
+            chosen[np.argpartition(-scored.ravel(), count - 1)[:count]] = True
+        chosen = chosen.reshape(gradient.shape)
+        self.rasters.show("else", chosen, f"sent, had the score been {name}, p = {page.p}")
+        either = int((chosen | kept).sum())
+        same = f"{(chosen & kept).sum() / either:.2f}" if either else "none sent"
+        self.told.object = (
+            f"{say(INDICATORS[name])}<br>As many entries, {count:,}. Overlap with what was sent (Jaccard): <b>{same}</b>"
+        )

@@ -1,0 +1,160 @@
+"""Second and third tab: who may send how much and what waits; what every compressor sends, and what it gets for that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import panel as pn
+import xarray as xr
+from bokeh.palettes import Cividis256
+
+from workbench.methods.rsdgc import RATIOS
+from workbench.runs.watch import Live
+from workbench.views.card import html, say
+from workbench.views.lines import Lines
+from workbench.views.plots import PICKS
+
+if TYPE_CHECKING:
+    from workbench.pages.gradients.page import Gradients
+
+TITLES = {
+    "rsdgc": "RS-DGC", "dense": "dense", "fp16": "float16", "powersgd": "PowerSGD", "topk": "Top-k", "randomk": "Random-k",
+    "dgc": "DGC", "no-feedback": "no error feedback",
+}  # fmt: skip
+COLOURS = dict(
+    zip(TITLES, ("#D9541E", "#8A8A8A", "#3FA0E0", "#8F6FCF", "#00A878", "#B07050", "#E69F00", "#CC79A7"), strict=True)
+)
+
+
+class Budget:
+    """Over the steps, layer by layer: the share of its entries a layer may send, the gradient that waits, and how long."""
+
+    def __init__(self, page: Gradients) -> None:
+        self.page = page
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        self.share = Lines("step", "share of the layer's entries sent", height=290, log="y", legend=False)
+        self.signal = Lines("step", "importance of the layer, 1 at first", height=290, legend=False)
+        self.residual = Lines("step", "norm of the gradient that waits", height=290, log="y", legend=False)
+        self.age = Lines("steps since an entry was sent", "share of the entries", height=260, dots=True)
+        self.key = html(margin=(4, 8))
+        self.panel = pn.Column(
+            self.key,
+            pn.Row(self.share.panel, self.signal.panel, **stretch),
+            pn.Row(self.residual.panel, self.age.panel, **stretch),
+            sizing_mode="stretch_width",
+            margin=(8, 4),
+        )
+
+    def clear(self) -> None:
+        """No run is followed."""
+        for plot in (self.share, self.signal, self.residual, self.age):
+            plot.show([])
+        self.key.object = "Nothing yet: these grow with a run of <b>rsdgc</b>."
+
+    def draw(self, live: Live) -> None:
+        """Draw what the run has told of its layers so far."""
+        found: dict[str, list[tuple[int, xr.DataArray]]] = {}
+        for name in ("budget", "signal", "residual"):
+            frames = [(step, live.frame(name, step)) for step in live.frames.get(name, [])]
+            found[name] = [(step, frame) for step, frame in frames if frame is not None]
+        if not found["budget"]:
+            return
+        layers = found["budget"][0][1]["layer"].values.tolist()
+        sizes = found["budget"][0][1]["entries"].values
+        colours = [Cividis256[int(i)] for i in np.linspace(40, 235, len(layers))]
+        for name, plot, divisor in (
+            ("budget", self.share, sizes),
+            ("signal", self.signal, 1),
+            ("residual", self.residual, 1),
+        ):
+            steps = [step for step, _ in found[name]]
+            values = np.array([frame.values / divisor for _, frame in found[name]])
+            plot.show((layer, colours[i], steps, values[:, i]) for i, layer in enumerate(layers))
+        ramp = f"display:inline-block;width:90px;height:10px;background:linear-gradient(to right,{colours[0]},{colours[-1]})"
+        self.key.object = f"{len(layers)} layers, first <span style='{ramp}'></span> last; point at a line for its name."
+        age = live.frame("age")
+        if age is not None:
+            bins = age["steps"].values.tolist()
+            names = {
+                float(i): str(b) if b < 2 else f"{b}+" if i == len(bins) - 1 else f"{b}–{bins[i + 1] - 1}"
+                for i, b in enumerate(bins)
+            }
+            self.age.name_ticks(names)
+            watched = age["layer"].values.tolist()
+            self.age.show((layer, PICKS[i % len(PICKS)], list(names), age.values[i]) for i, layer in enumerate(watched))
+
+
+class Traffic:
+    """Accuracy over steps and over bytes for every compressor, and the meter: bytes counted, bytes measured, ratios."""
+
+    def __init__(self, page: Gradients) -> None:
+        self.page = page
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        self.by_step = Lines("step of the optimiser", "test accuracy", height=310, dots=True)
+        self.by_bytes = Lines(
+            "megabytes sent by all ranks together (log scale)", "test accuracy", height=310, log="x", dots=True
+        )
+        self.table = html(margin=(10, 8))
+        self.panel = pn.Column(
+            pn.Row(self.by_step.panel, self.by_bytes.panel, **stretch),
+            self.table,
+            sizing_mode="stretch_width",
+            margin=(8, 4),
+        )
+
+    def clear(self) -> None:
+        """No run is followed."""
+        self.by_step.show([])
+        self.by_bytes.show([])
+        self.table.object = "Nothing yet: compressors are trained one after another, and each adds its line."
+
+    def draw(self, history: Mapping[str, tuple[list[int], list[float]]], steps: int) -> None:
+        """history: scalars of the run. steps: optimiser steps of each compressor."""
+        there = [name for name in TITLES if f"megabytes/{name}" in history]
+        lines, against = [], []
+        for name in there:
+            sent = dict(zip(*history[f"megabytes/{name}"], strict=True))
+            at, accuracy = history.get(f"accuracy/{name}", ([], []))
+            lines.append((TITLES[name], COLOURS[name], [(step - 1) % steps + 1 for step in at], accuracy))
+            against.append((TITLES[name], COLOURS[name], [sent[step] for step in at], accuracy))
+        self.by_step.show(lines)
+        self.by_bytes.show(against)
+        if there:
+            self.table.object = _meter(history, there)
+
+
+def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str]) -> str:
+    """HTML: a row per compressor."""
+    head = ["compressor", "accuracy", "MB sent, counted", "MB measured", *(r.replace("ratio_", "ratio: ") for r in RATIOS)]
+    rows = []
+    for name in names:
+        latest = {
+            key: history[f"{key}/{name}"][1][-1]
+            for key in ("accuracy", "megabytes", "measured_megabytes", *RATIOS)
+            if f"{key}/{name}" in history
+        }
+        cells = [f'<span style="border-left:12px solid {COLOURS[name]};padding-left:6px">{say(TITLES[name])}</span>']
+        cells += [
+            _number(latest.get("accuracy"), ".4f"),
+            _number(latest.get("megabytes"), ".3f"),
+            _number(latest.get("measured_megabytes"), ".3f"),
+        ]
+        cells += [_number(latest.get(ratio), ".1f") for ratio in RATIOS]
+        rows.append(cells)
+    cell = '<td style="padding:2px 18px 2px 0">{}</td>'
+    body = "".join("<tr>" + "".join(cell.format(c) for c in row) + "</tr>" for row in rows)
+    top = "".join(f'<th style="padding:2px 18px 2px 0;text-align:left;font-weight:400;opacity:.7">{h}</th>' for h in head)
+    said = "".join(f"<li><b>{r.replace('ratio_', '')}</b>: {text}</li>" for r, text in RATIOS.items())
+    return (
+        f'<table style="border-collapse:collapse;font-size:13.5px"><tr>{top}</tr>{body}</table>'
+        "<div style='opacity:.8;margin-top:6px'>Counted: from the messages, by the formulas of ring all-reduce and all-gather. "
+        "Measured: by the kernel, what this machine sent to itself meanwhile, whoever sent it, control messages included. "
+        "Ratios, renewed with every test accuracy:"
+        f"<ul style='margin:2px 0;padding-left:18px'>{said}</ul></div>"
+    )
+
+
+def _number(value: Any, spelled: str) -> str:
+    return "–" if value is None or not np.isfinite(value) else format(value, spelled)

@@ -1,0 +1,348 @@
+"""Runs: find them in a table, compare some of them, replay one, or watch one that is still going on, whoever writes it.
+
+    page = Runs(root="runs")          # `workbench serve runs`; in a notebook cell `wb.shelf("runs")`
+
+Everything is read from the folders, so a run started from a terminal, a notebook or another page is here within two seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from workbench import execution
+from workbench.errors import InputError
+from workbench.pages.frame.address import Addressed
+from workbench.pages.frame.session import THEME, WIDE, forget, has_loop
+from workbench.pages.runs.replay import Replay
+from workbench.runs.collection import STATUSES, Entry, compared, entries, headline, select
+from workbench.views.card import explain, html, problem, say
+from workbench.views.lines import Lines
+from workbench.views.plots import PICKS, held
+
+ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)")
+MOST = len(PICKS)  # runs that can be compared: one colour each
+ANY = "any"
+NOTHING = (
+    "A run appears here as soon as its folder does: start one on another page, in a notebook, or in a terminal with "
+    "<code>workbench run rx sim-coast-town</code>."
+)
+TICKED = """
+.tabulator { font-size: 13px; }
+.tabulator-row.tabulator-selected, .tabulator-row.tabulator-selected:hover { background-color: rgba(63, 160, 224, .18) !important;
+  color: inherit !important; }
+"""
+CHOOSE = "Tick one run or more in the table; two or more can be compared."
+
+
+class Runs(Addressed):
+    """One visitor's page of the runs under `root`. `panel()` is for a notebook cell, `page()` for `panel serve`.
+
+    Its state is a handful of parameters, which its address holds.
+    """
+
+    ADDRESS = ("method", "scene", "status", "where", "inside", "columns", "picked", "tab")
+    SAFE = ",;|/>=<"
+
+    method = param.String("", doc="only runs of this method")
+    scene = param.String("", doc="only runs on this scene")
+    status = param.String("", doc="only runs with this status")
+    where = param.String("", doc="conditions on metrics, with commas between: auc>=0.9")
+    inside = param.Boolean(False, doc="also runs within reports and sweeps")
+    columns = param.String("", doc="metrics and settings shown as columns, with commas between")
+    picked = param.String("", doc="names of the runs ticked, with | between")
+    tab = param.Integer(0, bounds=(0, 2))
+
+    def __init__(self, root: str | Path = execution.RUNS, **params: Any) -> None:
+        super().__init__(**params)
+        self.root = Path(root)
+        self.entries: list[Entry] = []
+        self.shown: list[Entry] = []
+        self._all: dict[str, Entry] = {}
+        self._page: pmui.Page | None = None
+        self._filling = False
+        self.read_address()
+        self._lay_out()
+        self.refresh()
+        self.timer = pn.state.add_periodic_callback(self.poll, period=1000, start=has_loop())
+        self.keep_address()
+        if pn.state.curdoc and pn.state.curdoc.session_context:
+            pn.state.on_session_destroyed(lambda _: self.close())
+
+    # --- layout -----------------------------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        self.by_method = pmui.Select(label="Method", options=[ANY], value=ANY, margin=(8, 0), **WIDE)
+        self.by_scene = pmui.Select(label="Scene", options=[ANY], value=ANY, margin=(8, 0), **WIDE)
+        self.by_status = pmui.Select(
+            label="Status", options=[ANY, *STATUSES], value=self.status or ANY, margin=(8, 0), **WIDE
+        )
+        self.by_metric = pmui.TextInput(
+            label="Conditions on metrics", placeholder="auc>=0.9, accuracy>0.5", value=self.where, margin=(8, 0), **WIDE
+        )
+        self.with_inner = pmui.Checkbox(
+            label="Also runs within reports and sweeps", value=self.inside, size="small", margin=(4, 0)
+        )
+        self.which = pmui.MultiChoice(
+            label="Columns: metrics and settings", options=[], value=[], margin=(8, 0), sizing_mode="stretch_width"
+        )
+        self.alert = pmui.Alert("", severity="error", visible=False, margin=(6, 0), sizing_mode="stretch_width")
+        self.told = html(margin=(6, 0))
+        self.side = pn.Column(
+            self.by_method,
+            self.by_scene,
+            self.by_status,
+            self.by_metric,
+            self.with_inner,
+            self.which,
+            self.alert,
+            self.told,
+            sizing_mode="stretch_width",
+            margin=(0, 6),
+        )
+        self.table = pn.widgets.Tabulator(
+            pd.DataFrame(columns=list(ALWAYS)),
+            selectable="checkbox",
+            show_index=False,
+            disabled=True,
+            layout="fit_data_fill",
+            pagination="local",
+            page_size=20,
+            stylesheets=[TICKED],
+            sizing_mode="stretch_width",
+            margin=(8, 8),
+        )
+        self._empty = explain("No runs yet", NOTHING, height=320)
+        self.curves = Lines("step", "value", height=330)
+        self.scalar = pmui.Select(label="Curve", options=[], width=260, size="small", margin=(8, 8))
+        self.differences = html(margin=(6, 8))
+        self.replay = Replay()
+        self._none = explain("Nothing is ticked", CHOOSE, height=320)
+        self._comparison = pn.Column(
+            pn.Row(self.scalar, margin=0), self.curves.panel, self.differences, sizing_mode="stretch_width", margin=0
+        )
+        self._no_replay = explain("Nothing is ticked", CHOOSE, height=320)
+        self.tabs = pmui.Tabs(
+            ("Runs", pn.Column(self._empty, self.table, sizing_mode="stretch_width", margin=0)),
+            ("Compare", pn.Column(self._none, self._comparison, sizing_mode="stretch_width", margin=0)),
+            ("Replay and live", pn.Column(self._no_replay, self.replay.panel, sizing_mode="stretch_width", margin=0)),
+            active=self.tab,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        for widget in (self.by_method, self.by_scene, self.by_status, self.by_metric, self.with_inner, self.which):
+            widget.param.watch(held(self._asked), "value")
+        self.table.param.watch(held(self._ticked), "selection")
+        self.scalar.param.watch(held(lambda _: self._draw_curves()), "value")
+        self.tabs.param.watch(held(self._turned), "active")
+
+    def panel(self) -> pn.viewable.Viewable:
+        """Everything in one row, for a notebook cell."""
+        return pn.Row(pn.Column(self.side, width=290), self.tabs, sizing_mode="stretch_width")
+
+    def page(self) -> pmui.Page:
+        """The whole page, for `panel serve`."""
+        self._page = pmui.Page(
+            title="Runs",
+            sidebar=[self.side],
+            main=[self.tabs],
+            sidebar_width=310,
+            sidebar_variant="persistent",
+            theme_config=THEME,
+        )
+        return self._page
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self.panel()
+
+    # --- the table --------------------------------------------------------------------------------------------------
+
+    def _asked(self, _: object) -> None:
+        """A filter or the columns have been changed by the visitor."""
+        if self._filling:
+            return
+        chosen = {"method": self.by_method, "scene": self.by_scene, "status": self.by_status}
+        self.param.update(
+            **{name: "" if w.value in (ANY, None) else w.value for name, w in chosen.items()},
+            where=self.by_metric.value or "",
+            inside=self.with_inner.value,
+            columns=",".join(self.which.value),
+        )
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the folders, and show those that meet the filters; what was ticked stays ticked."""
+        self.entries = entries(self.root, inside=self.inside)
+        conditions = [c for c in (part.strip() for part in self.where.split(",")) if c]
+        asked = {n: getattr(self, n) or None for n in ("method", "scene", "status")}
+        try:
+            self.shown = select(self.entries, **asked, where=conditions)[::-1]  # newest first
+            self.alert.visible = False
+        except InputError as error:
+            self.alert.object, self.alert.visible = problem(str(error)), True
+            return
+        self._all = {e.name: e for e in self.entries}
+        self._fill_choices()
+        self._fill_table()
+        self._empty.visible, self.table.visible = not self.entries, bool(self.entries)
+        going = sum(e.status == "running" for e in self.entries)
+        self.told.object = f"{len(self.shown)} of {len(self.entries)} runs under <code>{say(str(self.root))}</code>" + (
+            f"; {going} still going on" if going else ""
+        )
+        self._show_picked()
+
+    def _fill_choices(self) -> None:
+        """The lists of what can be chosen, where they are not as they were."""
+        metrics = dict.fromkeys(m for e in self.shown for m in e.metrics)
+        settings = dict.fromkeys(s for e in self.shown for s in e.about.get("config") or {})
+        lists = (
+            (self.by_method, [ANY, *sorted({e.method for e in self.entries})], self.method or ANY),
+            (self.by_scene, [ANY, *sorted({e.scene for e in self.entries if e.scene})], self.scene or ANY),
+            (self.which, [*metrics, *(s for s in settings if s not in metrics)], self._columns()),
+        )
+        self._filling = True
+        try:
+            for widget, options, value in lists:
+                wanted = value if isinstance(value, list) else [value]
+                options += [v for v in wanted if v not in options]
+                if list(widget.options) != options or widget.value != value:
+                    widget.param.update(options=options, value=value)
+        finally:
+            self._filling = False
+
+    def _columns(self) -> list[str]:
+        """Columns asked for; else the first metrics that the runs on show have."""
+        if self.columns:
+            return self.columns.split(",")
+        return list(dict.fromkeys(m for e in self.shown for m in headline(e.metrics)[:2]))[:4]
+
+    def _fill_table(self) -> None:
+        """Fill the table, when it can be seen: in the browser it cannot be drawn while it is hidden."""
+        if self.tab != 0:
+            return
+        columns = self._columns()
+        rows = []
+        for e in self.shown:
+            begun = str(e.about.get("start", "")).replace("T", " ")[:16]
+            row = [e.name, e.status, e.method, e.scene, begun, round(e.seconds, 1)]
+            config = e.about.get("config") or {}
+            rows.append([*row, *(e.metrics.get(c, config.get(c)) for c in columns)])
+        made = pd.DataFrame(rows, columns=[*ALWAYS, *columns])
+        self._filling = True
+        try:
+            if not made.equals(self.table.value):
+                self.table.value = made
+            names = self.picks()
+            ticked = [n for n, e in enumerate(self.shown) if e.name in names]
+            if sorted(self.table.selection) != ticked:
+                self.table.selection = ticked
+        finally:
+            self._filling = False
+
+    def _ticked(self, event: Any) -> None:
+        if self._filling:
+            return
+        names = [self.shown[n].name for n in event.new if n < len(self.shown)]
+        kept = [n for n in self.picks() if n in names]  # those ticked earlier keep their colour
+        self.picked = "|".join([*kept, *(n for n in names if n not in kept)][:MOST])
+        self._show_picked()
+
+    def _turned(self, event: Any) -> None:
+        self.tab = event.new
+        self._fill_table()
+
+    def picks(self) -> list[str]:
+        """Names of the runs that are ticked, in the order in which they were."""
+        return [n for n in self.picked.split("|") if n]
+
+    # --- what is ticked ---------------------------------------------------------------------------------------------
+
+    def folders(self) -> list[Path]:
+        """Folders of the runs that are ticked and still there."""
+        return [self._all[n].folder for n in self.picks() if n in self._all]
+
+    def _show_picked(self) -> None:
+        folders = self.folders()
+        self._none.visible = self._no_replay.visible = not folders
+        self._comparison.visible = self.replay.panel.visible = bool(folders)
+        self.replay.choose(folders)
+        self._fill_scalars()
+        self._draw_curves()
+        self.differences.object = _tables(folders) if folders else ""
+
+    def _fill_scalars(self) -> None:
+        """The list of what was logged more than once in any of the runs."""
+        histories = self.replay.histories()
+        scalars = list(dict.fromkeys(s for history in histories for s, (steps, _) in history.items() if len(steps) > 1))
+        if list(self.scalar.options) != scalars:
+            value = self.scalar.value if self.scalar.value in scalars else (scalars[0] if scalars else None)
+            self.scalar.param.update(options=scalars, value=value)
+
+    def _draw_curves(self) -> None:
+        scalar = self.scalar.value
+        drawn = []
+        for n, (folder, history) in enumerate(zip(self.folders(), self.replay.histories(), strict=True)):
+            if scalar in history:
+                drawn.append((folder.name, PICKS[n], *history[scalar]))
+        self.curves.figure.yaxis.axis_label = str(scalar or "value").replace("_", " ")
+        self.curves.show(drawn)
+
+    def poll(self) -> None:
+        """Take in what has changed in the folders; a timer calls it once a second."""
+        with pn.io.hold():
+            before = [(e.name, e.status, e.about.get("end")) for e in self.entries]
+            found = entries(self.root, inside=self.inside)
+            if [(e.name, e.status, e.about.get("end")) for e in found] != before:
+                self.refresh()
+            elif self.replay.poll():
+                self._fill_scalars()
+                self._draw_curves()
+
+    def close(self) -> None:
+        """Let go of everything; runs go on."""
+        if self.timer.running:
+            self.timer.stop()
+        if self._page is not None:
+            forget(self._page)
+
+
+def _tables(folders: Sequence[Path]) -> str:
+    """HTML: what the runs are and which settings differ; below, apart, all their metrics."""
+    table = compared(folders)
+    cell = "padding:2px 18px 2px 0;text-align:left;border-bottom:1px solid rgba(128,128,128,.25);white-space:nowrap"
+    heads = "".join(
+        f'<th style="{cell}"><span style="color:{PICKS[n]}">&#9632;</span> {say(f.name)}</th>' for n, f in enumerate(folders)
+    )
+
+    def rows(values: dict[str, list[Any]]) -> str:
+        return "".join(
+            f'<tr><td style="{cell};opacity:.75">{escape(name)}</td>'
+            + "".join(f'<td style="{cell}">{escape(_said(v))}</td>' for v in each)
+            + "</tr>"
+            for name, each in values.items()
+        )
+
+    parts = []
+    for title, values in (("What differs", table["about"] | table["config"]), ("Metrics", table["metrics"])):
+        if len(folders) > 1 or title == "Metrics":
+            none = "<div style='opacity:.75'>nothing</div>" if not values else ""
+            head = f"<tr><th style='{cell}'></th>{heads}</tr>"
+            shown = f'<table style="border-collapse:collapse">{head}{rows(values)}</table>'
+            parts.append(f'<div style="margin:0 40px 14px 0"><b>{title}</b>{none or shown}</div>')
+    return f'<div style="display:flex;flex-wrap:wrap;overflow-x:auto">{"".join(parts)}</div>'
+
+
+def _said(value: Any) -> str:
+    return "–" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def shelf(root: str | Path = execution.RUNS) -> Runs:
+    """The page of the runs under `root`, for a notebook cell."""
+    return Runs(root)

@@ -1,0 +1,192 @@
+"""One run among those ticked, step by step: how it stands, what it logged, and every picture it left, old or just now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+import xarray as xr
+
+from workbench import runs
+from workbench.errors import InputError
+from workbench.runs.watch import Live
+from workbench.views.card import explain, html, say
+from workbench.views.image import ImageView, coloured, composite
+from workbench.views.lines import Lines
+from workbench.views.player import Player
+from workbench.views.plots import PICKS, Frame, held
+from workbench.views.stepper import Stepper
+
+NO_FRAMES = "This run logs numbers only. Its curves are on the tab <b>Compare</b>."
+MOST = 12  # lines of an array that is drawn as lines
+
+
+class Replay:
+    """`choose(folders)` says which runs there are; `poll()` takes in what they have added and tells whether something was."""
+
+    def __init__(self) -> None:
+        self._lives: dict[Path, Live] = {}
+        self._chosen: list[Path] = []
+        self._drawn: tuple[Any, ...] = ()
+        self.player = Player()
+        self.run = pmui.Select(label="Run", options={}, width=420, size="small", margin=(8, 8))
+        self.array = pmui.Select(label="Picture", options=[], width=240, size="small", margin=(8, 8))
+        self.stepper = Stepper(self._draw)
+        self.text = html(margin=(2, 8))
+        self.frame = Frame()
+        self.image = ImageView(self.frame, "", width=520, height=440)
+        self.picture = pn.Column(self.image.panel, margin=0)  # a Bokeh pane that is hidden and shown at once stays hidden
+        self.lines = Lines("position", "value", height=360)
+        self._empty = explain("No pictures", NO_FRAMES, height=240)
+        self.scalars = html(margin=(6, 8), width=330)
+        for button in (self.player.start, self.player.resume):
+            button.visible = False
+        self.panel = pn.Column(
+            pn.Row(self.run, self.array, self.stepper.follow, margin=0),
+            self.player.panel,
+            self.stepper.slider,
+            self.text,
+            pn.Row(
+                self.scalars,
+                pn.Column(self.picture, self.lines.panel, self._empty, sizing_mode="stretch_width", margin=0),
+                sizing_mode="stretch_width",
+                margin=0,
+            ),
+            sizing_mode="stretch_width",
+            margin=(4, 4),
+        )
+        self.run.param.watch(held(self._other_run), "value")
+        self.array.param.watch(held(lambda _: self._place()), "value")
+        self.player.on("pause", lambda: self._request("pause"))
+        self.player.on("resume", lambda: self._request("resume"))
+        self.player.on("stop", lambda: self._request("stop"))
+
+    def choose(self, folders: Sequence[Path]) -> None:
+        """Offer these runs; the one on show stays on show while it is among them."""
+        self._chosen = list(folders)
+        self._lives = {f: self._lives.get(f) or Live(f) for f in folders}
+        for live in self._lives.values():
+            live.poll()
+        options = {f.name: f for f in folders}
+        if self.run.options != options:
+            value = self.run.value if self.run.value in folders else (folders[-1] if folders else None)
+            self.run.param.update(options=options, value=value)
+        self._show()
+
+    def histories(self) -> list[Mapping[str, tuple[list[int], list[float]]]]:
+        """What each of the runs has logged, in their order."""
+        return [self._lives[f].history for f in self._chosen]
+
+    @property
+    def live(self) -> Live | None:
+        """The run on show."""
+        return self._lives.get(self.run.value)
+
+    def poll(self) -> bool:
+        """Take in what the runs have added since; True when that was something."""
+        new = [bool(live.poll()) for live in self._lives.values()]
+        if any(new):
+            self._show()
+        elif self.live is not None:
+            self._stand()
+        return any(new)
+
+    def _other_run(self, _: object) -> None:
+        self.stepper.follow.value = True
+        self._show()
+
+    def _request(self, what: str) -> None:
+        if self.live is not None:
+            try:
+                runs.request(self.live.folder, what)
+            except InputError as error:
+                self.text.object = say(str(error))
+            self._stand()
+
+    def _stand(self) -> None:
+        live = self.live
+        if live is None:
+            self.player.show("idle")
+        else:
+            self.player.show(live.status, live.lines, live.error, live.folder.name)
+        self.player.start.visible = False
+        if live is None or live.status != "paused":
+            self.player.resume.visible = False  # a run that has ended is continued where it was begun
+
+    def _show(self) -> None:
+        self._stand()
+        names = list(self.live.frames) if self.live is not None else []
+        if list(self.array.options) != names:
+            value = self.array.value if self.array.value in names else (names[0] if names else None)
+            self.array.param.update(options=names, value=value)
+        self._place()
+
+    def _steps(self) -> list[int]:
+        """Steps that the slider goes through: those with the picture on show, or all where there are no pictures."""
+        live = self.live
+        if live is None:
+            return []
+        return live.frames.get(self.array.value) or [line["step"] for line in live.lines]
+
+    def _place(self) -> None:
+        self.stepper.fit(len(self._steps()))
+
+    def _draw(self) -> None:
+        live, steps = self.live, self._steps()
+        self._empty.visible = live is not None and not live.frames
+        if live is None or not steps:
+            self.text.object = self.scalars.object = ""
+            self.picture.visible = self.lines.panel.visible = False
+            return
+        step = steps[min(self.stepper.at, len(steps) - 1)]
+        self.text.object = f"<b>Step {step:,}</b> &ensp; {self.stepper.at + 1} of {len(steps)}"
+        self.scalars.object = _scalars(live, step)
+        wanted = (live.folder, self.array.value, step)
+        if wanted == self._drawn:
+            return
+        self._drawn = wanted
+        array = live.frame(self.array.value, step) if self.array.value else None
+        self.picture.visible, self.lines.panel.visible = False, False
+        if array is not None:
+            self._picture(array)
+
+    def _picture(self, array: xr.DataArray) -> None:
+        """An image where the array has rows and columns, else lines."""
+        values = np.asarray(array.values, float) if array.dtype.kind in "biuf" else None
+        if values is None or values.size == 0:
+            return
+        name = str(self.array.value)
+        if values.ndim >= 2 and array.dims[-2:] == ("y", "x") and min(values.shape[-2:]) > 1:
+            planes = values.reshape(-1, *values.shape[-2:])
+            rgb = composite(planes) if len(planes) == 3 else coloured(planes[0], "Viridis")
+            if self.frame.shape != rgb.shape[:2]:
+                self.frame.fit(*rgb.shape[:2])
+            self.image.show(rgb, f"{name}, between its 2nd and 98th percentile")
+            self.picture.visible = True
+            return
+        rows = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
+        self.lines.figure.xaxis.axis_label = str(array.dims[-1]) if array.dims else "position"
+        self.lines.figure.yaxis.axis_label = name
+        self.lines.show(
+            (f"{name} {n}" if len(rows) > 1 else name, PICKS[n % len(PICKS)], np.arange(len(row)), row)
+            for n, row in enumerate(rows[:MOST])
+        )
+        self.lines.panel.visible = True
+
+
+def _scalars(live: Live, step: int) -> str:
+    """HTML table of what was logged last up to a step."""
+    rows = []
+    for name, (steps, values) in live.history.items():
+        before = [v for s, v in zip(steps, values, strict=True) if s <= step]
+        if before:
+            rows.append(
+                f'<tr><td style="opacity:.7;padding:1px 14px 1px 0">{say(name)}</td><td style="text-align:right">{before[-1]:.5g}</td></tr>'
+            )
+    return (
+        f'<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{"".join(rows)}</table>' if rows else ""
+    )

@@ -1,0 +1,138 @@
+"""A run, or a comparison of runs, as one self-contained HTML page in the style of the reports.
+
+write_page("runs/first", "first.html")
+write_comparison(["runs/first", "runs/second"], "both.html")        # or both.png, the curves alone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from workbench import runs
+from workbench.errors import InputError
+from workbench.reports.claims import provenance
+from workbench.reports.html import page
+from workbench.runs.collection import compared, curves, headline, labels
+from workbench.views.paper import base as figures
+
+NOTHING = {
+    "about": "All are of one method on one scene, with the same code, packages and threads.",
+    "config": "No setting differs.",
+    "metrics": "None of them has left a number.",
+}
+
+
+def write_page(folder: str | Path, out: str | Path) -> Path:
+    """Write the page of a run to `out`; of a report, the page that it has."""
+    folder, out = Path(folder), Path(out)
+    about = runs.read(folder)
+    made = folder / "report.html"
+    _write(out, made.read_text(encoding="utf-8") if made.exists() else _page(folder, about))
+    return out
+
+
+def _write(out: Path, text: str) -> None:
+    with runs.writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        runs.replace(out, lambda f: f.write(text.encode()))
+
+
+def _page(folder: Path, about: dict[str, Any]) -> str:
+    scene = about.get("scene") or {}
+    named = scene.get("title") or scene.get("id") or "a scene"
+    title = f"{about['method']} on {named}"
+    numbers = runs.metrics(folder)
+    parts = [f"<h1>{escape(title)}</h1>", _outcome(about, numbers), "<h2>What was asked</h2>"]
+    parts.append(f"<p>{escape(str(about.get('command', 'not noted')))}</p>")
+    settings = [(k, str(v)) for k, v in (about.get("config") or {}).items()]
+    parts.append(_table(settings, "<b>Table 1.</b> All settings of the run."))
+    parts.append("<h2>The data</h2>")
+    if scene.get("simulated"):
+        parts.append(f'<p class="simulated"><b>Simulated scene.</b> {escape(str(scene["simulated"]))}</p>')
+    keys = ("id", "title", "source", "citation", "licence", "sha256", "fingerprint", "source_hash", "notes")
+    parts.append(_table([(k, str(scene[k])) for k in keys if scene.get(k)], "<b>Table 2.</b> The scene, with its hash."))
+    parts.append("<h2>What came out</h2>")
+    n = 0
+    drawn = curves([folder])
+    if drawn:
+        n += 1
+        caption = f"<b>Figure {n}.</b> Everything that was logged more than once, against the step" + _left_out(drawn)
+        parts.append(figures.captioned(figures.overlaid(drawn), caption, f"Curves of {', '.join(list(drawn)[:12])}").data)
+    pictures = figures.maps(runs.result(folder)) if (folder / "result.nc").exists() else None
+    if pictures is not None:
+        n += 1
+        caption = f"<b>Figure {n}.</b> Maps of the result, each on its own scale, which ends at the 99.5th percentile."
+        parts.append(figures.captioned(pictures, caption, f"Maps of the result of {title}").data)
+    if numbers:
+        parts.append(_table([(k, f"{v:.6g}") for k, v in numbers.items()], "<b>Table 3.</b> All numbers of the run."))
+    parts.append("<h2>How this was made</h2>")
+    parts.append(_table(provenance([folder]), "<b>Provenance.</b>"))
+    return page(title, "\n".join(parts))
+
+
+def _outcome(about: dict[str, Any], numbers: dict[str, float]) -> str:
+    if about["status"] != "finished":
+        return f"<p><b>This run {escape(about['status'])}.</b> {escape(str(about.get('error') or ''))}</p>"
+    told = ", ".join(f"{name} {numbers[name]:.4f}" for name in headline(numbers)[:4])
+    return f"<p><b>Result.</b> {escape(told) or 'The run has finished; it leaves no numbers.'}</p>"
+
+
+def _left_out(drawn: dict[str, Any]) -> str:
+    return f"; the first 12 of {len(drawn)}." if len(drawn) > 12 else "."
+
+
+def _table(rows: Sequence[tuple[str, str]], caption: str) -> str:
+    return str(figures.table(["", ""], rows, caption).data)
+
+
+def write_comparison(folders: Sequence[str | Path], out: str | Path) -> Path:
+    """Write the comparison of runs to `out`: a page (.html) with differences, curves and numbers, or the curves (.png).
+
+    Raises InputError for another suffix, and for a picture of runs that have no curves.
+    """
+    folders, out = [Path(f) for f in folders], Path(out)
+    if out.suffix not in (".html", ".png"):
+        raise InputError(f"A comparison is written as .html or as .png; got {out.name!r}.")
+    drawn = curves(folders)
+    if out.suffix == ".png":
+        if not drawn:
+            raise InputError("None of these runs logged anything more than once, so there are no curves; choose .html.")
+        with runs.writing(out):
+            runs.replace(out, lambda f: figures.overlaid(drawn).savefig(f, format="png", dpi=figures.DPI))
+        return out
+    table, names = compared(folders), labels(folders)
+    parts = [f"<h1>{len(folders)} runs compared</h1>"]
+    for n, (part, caption) in enumerate(
+        (
+            ("about", "What the runs were, where it is not the same in all."),
+            ("config", "Settings that are not the same in all."),
+            ("metrics", "All numbers; the last column is the range, largest minus smallest."),
+        ),
+        1,
+    ):
+        rows = [
+            (name, *(_said(v) for v in values), *([_range(values)] if part == "metrics" else []))
+            for name, values in table[part].items()
+        ]
+        if rows:
+            columns = ["", *names, *(["range"] if part == "metrics" else [])]
+            parts.append(str(figures.table(columns, rows, f"<b>Table {n}.</b> {caption}").data))
+        else:
+            parts.append(f"<p>{NOTHING[part]}</p>")
+    if drawn:
+        caption = "<b>Figure 1.</b> Everything that was logged more than once, against the step" + _left_out(drawn)
+        parts.insert(3, str(figures.captioned(figures.overlaid(drawn), caption, f"Curves of {', '.join(names)}").data))
+    _write(out, page(f"{len(folders)} runs compared", "\n".join(parts)))
+    return out
+
+
+def _said(value: Any) -> str:
+    return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _range(values: Sequence[Any]) -> str:
+    seen = [v for v in values if isinstance(v, float | int)]
+    return f"{max(seen) - min(seen):.3g}" if len(seen) > 1 else "–"

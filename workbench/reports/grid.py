@@ -1,0 +1,155 @@
+"""The grid of a sweep: its file, its cells, and the key that says what the numbers of a cell depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench.data.catalog import source_hash
+from workbench.engines.supervised import MEMORY_GB
+from workbench.errors import InputError, did_you_mean
+from workbench.reports.notebook import check_parameters, notebook_hash, parameters_of
+from workbench.runs import provenance
+
+
+class Grid(BaseModel):
+    """The file that says what to sweep over.
+
+    >>> grid = Grid(parameters={"scene": "digits"}, grid={"overrides.epochs": [5, 10]}, seeds=[0, 1])
+    >>> [cell["overrides"] for cell in grid.cells()][:2]
+    [{'epochs': 5, 'seed': 0}, {'epochs': 5, 'seed': 1}]
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = Field("", description="one line for the tables")
+    parameters: dict[str, Any] = Field({}, description="parameters of the notebook that are the same in every cell")
+    grid: dict[str, list[Any]] = Field(
+        {}, description="parameter -> its values; `overrides.steps` reaches into a parameter that holds settings"
+    )
+    seeds: list[int] = Field([], description="each cell once for each of these; short for a last line of the grid")
+    threads: int = Field(1, ge=1, description="threads of each cell; the last digits of sums depend on it")
+    memory_gb: float = Field(MEMORY_GB, gt=0, description="resident memory at which a cell is ended")
+    cell_timeout: int | None = Field(None, ge=1, description="seconds that a cell of the notebook may take")
+
+    def axes(self) -> dict[str, list[Any]]:
+        """Everything that varies: name -> values, seeds last."""
+        return {**self.grid, **({"seed": self.seeds} if self.seeds else {})}
+
+    def cells(self, seed: str = "overrides.seed") -> Iterator[dict[str, Any]]:
+        """The notebook's parameters in each cell, the last axis varying fastest; `seed`: where a seed goes."""
+        names = [*self.grid, *([seed] if self.seeds else [])]
+        for values in itertools.product(*self.axes().values()):
+            given = json.loads(json.dumps(self.parameters))
+            for name, value in zip(names, values, strict=True):
+                outer, dot, inner = name.partition(".")
+                if dot:
+                    given.setdefault(outer, {})[inner] = value
+                else:
+                    given[name] = value
+            yield given
+
+
+def read_grid(path: str | Path) -> Grid:
+    """The grid of a YAML file.
+
+    Raises InputError for a file that cannot be read, a field that does not exist (with a did-you-mean), an axis without
+    values or with the same value twice, and a value of the wrong kind.
+    """
+    import yaml
+
+    try:
+        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The grid {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"The grid {path} is not YAML: {' '.join(str(error).split())}.") from None
+    return grid_of(fields, path)
+
+
+def grid_of(fields: Any, path: str | Path) -> Grid:
+    """The fields of a grid file as a Grid; `path` is named in what is refused."""
+    if not isinstance(fields, dict):
+        raise InputError(f"The grid {path} has to be a mapping with {', '.join(Grid.model_fields)}; it is {fields!r}.")
+    for name in fields:
+        if name not in Grid.model_fields:
+            near = did_you_mean(str(name), Grid.model_fields)
+            raise InputError(f"The grid {path} has no field {name!r}; its fields are {', '.join(Grid.model_fields)}.{near}")
+    try:
+        grid = Grid.model_validate(fields)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"The grid {path} cannot be used: {told}.") from None
+    for name, values in grid.axes().items():
+        if not values:
+            raise InputError(f"The grid {path} has no values for {name}; name at least one, or leave it out.")
+        if len({json.dumps(v, sort_keys=True) for v in values}) < len(values):
+            raise InputError(f"The grid {path} has a value of {name} twice: {values}.")
+    return grid
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination: what varies in it, all its parameters, what its numbers depend on, and the hash of that."""
+
+    varied: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    depends: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that change whenever something does that the numbers depend on."""
+        return hashlib.sha256(json.dumps(self.depends, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """`method=rx seed=0`."""
+        return " ".join(f"{k.rpartition('.')[2]}={plain(v)}" for k, v in self.varied.items()) or "the only cell"
+
+
+def plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def plan(notebook: Path, grid: Grid) -> list[Cell]:
+    """The cells of a grid, all checked against the notebook's parameters and with their data hashed.
+
+    Raises InputError for a parameter the notebook does not have or has with another type, and for data that are not there.
+    """
+    known = parameters_of(notebook)
+    seed = "seed" if "seed" in known else "overrides.seed"
+    for name in (*grid.parameters, *grid.grid):
+        if name.partition(".")[0] in ("run_dir", "interactive"):
+            raise InputError(f"{name} is set by the sweep itself, for every cell; leave it out of the grid.")
+    found = []
+    hashes: dict[tuple[str, str], str] = {}
+    code, versions, sources = provenance.code_hash(), provenance.versions(), notebook_hash(notebook)
+    device = os.environ.get("WORKBENCH_DEVICE", "auto")
+    for values, parameters in zip(itertools.product(*grid.axes().values()), grid.cells(seed), strict=True):
+        check_parameters(notebook, parameters)
+        data = {}
+        if "scene" in known:
+            scene = str(parameters.get("scene", str(known["scene"]["default"]).strip("\"'")))
+            truth = str(parameters.get("truth", ""))
+            if (scene, truth) not in hashes:
+                hashes[scene, truth] = source_hash(scene, truth or None)
+            data = {"scene": scene, "sha256": hashes[scene, truth]}
+        depends = {
+            "notebook": sources,
+            "parameters": parameters,
+            "threads": grid.threads,
+            "device": device,
+            "data": data,
+            "code": code,
+            "versions": versions,
+        }
+        found.append(Cell(dict(zip(grid.axes(), values, strict=True)), parameters, depends))
+    return found

@@ -1,0 +1,81 @@
+"""A progress bar over the cells of a notebook, with the steps of the run that is going on."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.runs.progress import progress_bar
+from workbench.runs.watch import Live
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+
+class NotebookProgress:
+    """A bar over the cells of a notebook, with the steps of the run that is going on, read from its folder."""
+
+    def __init__(self, notebook: Path, folder: Path, *, shown: bool) -> None:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        count = sum(c["cell_type"] == "code" for c in cells) + 1  # and the one that Papermill adds
+        self.name, self.index = "start", 0
+        self.folder = folder
+        self.bar = progress_bar(
+            shown=shown,
+            total=count,
+            desc="starting",
+            bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}  {desc}{postfix}",
+        )
+        self._done = threading.Event()
+
+    def cell(self, cell: NotebookNode, cell_index: int) -> None:
+        """Take note of the cell that begins; a notebook's cells have their names in `metadata.name`."""
+        self.index = cell_index
+        if cell.cell_type == "code":
+            self.name = str(cell.metadata.get("name", "injected parameters"))
+            self.bar.update(1)
+            self.bar.set_postfix_str("", refresh=False)
+            self.bar.set_description_str(self.name.replace("-", " "))
+
+    def __enter__(self) -> NotebookProgress:
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        if not self.bar.disable:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.bar.close()
+
+    def _watch(self) -> None:
+        steps = Steps(self.folder)
+        while not self._done.wait(0.5):
+            told = steps.newest()
+            if told is not None:
+                self.bar.set_postfix_str(told)
+
+
+class Steps:
+    """The step of the run that is going on among those directly under a folder, as a line of text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._watched: dict[Path, Live] = {}
+
+    def newest(self) -> str | None:
+        """`bsdm-seed0 step 20/60  loss 0.7`, or None where nothing is new."""
+        files = sorted(self.folder.glob("*/events.jsonl"), key=lambda f: f.stat().st_mtime)
+        if not files:
+            return None
+        newest = files[-1].parent
+        live = self._watched.setdefault(newest, Live(newest))
+        if not live.poll() or live.latest is None:
+            return None
+        line = live.latest
+        told = "  ".join(f"{k} {v:.4g}" for k, v in list(line["scalars"].items())[:2])
+        of = f"/{line['of']}" if line.get("of") else ""
+        return f"{newest.name} step {line['step']}{of}  {told}"

@@ -1,0 +1,270 @@
+"""Rerun: do what a run folder says again, and compare number by number.
+
+    done = rerun("runs/20261124-150000-bsdm-sim-coast-town")
+    done.same, done.differs          # True, {} on the same machine, with the same code, packages and threads
+
+With equal code, packages, processor, device and number of threads the same numbers means the same bits: metrics, result and
+weights of the run and of every run inside it. Where one of these differs, sums may have been taken in another order; then
+numbers count as the same within a relative tolerance, and what differs is named. What a clock or the kernel counted
+(`MEASURED`) is not compared.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench import runs
+from workbench.data.catalog import open_scene, source_hash
+from workbench.engines.supervised import MEMORY_GB, supervise
+from workbench.errors import InputError
+from workbench.execution import run_command
+from workbench.reports.notebook import about_notebook, find_notebook
+from workbench.scene import fingerprint
+
+TOLERANCE = 1e-3  # relative, where the machine, the packages or the code differ
+MEASURED = ("bytes_measured", "seconds")  # beginnings of names
+
+
+@dataclass
+class Rerun:
+    """What came of it.
+
+    differs: what is not as it was, name -> (then, now). numbers: metrics that are not the same bits, the same way. files:
+    what else is not the same bits. compared: how many metrics and variables were looked at.
+    """
+
+    folder: Path
+    again: Path
+    tolerance: float
+    differs: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    numbers: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    compared: int = 0
+
+    @property
+    def identical(self) -> bool:
+        """Not a bit differs."""
+        return not self.numbers and not self.files
+
+    @property
+    def same(self) -> bool:
+        """Identical; or all metrics within the tolerance, where one applies."""
+        return self.identical or (self.tolerance > 0 and self.largest <= self.tolerance)
+
+    @property
+    def largest(self) -> float:
+        """The largest relative difference of a metric; infinite where one is missing on a side."""
+        return max((_relative(a, b) for a, b in self.numbers.values()), default=0.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON."""
+        keys = ("differs", "numbers", "files", "compared", "tolerance", "identical", "same", "largest")
+        return {"run": str(self.folder), "again": str(self.again), **{k: getattr(self, k) for k in keys}}
+
+    def told(self) -> str:
+        """The comparison in words."""
+        lines = [f"{self.folder} done again in {self.again}"]
+        lines += [f"  {name}: then {then}, now {now}" for name, (then, now) in self.differs.items()]
+        if not self.differs:
+            lines.append("  code, packages, processor, device and threads are what they were")
+        lines += [f"  {name}: then {_shown(then)}, now {_shown(now)}" for name, (then, now) in self.numbers.items()]
+        lines += [f"  {name} is not the same" for name in self.files]
+        if self.identical:
+            lines.append(f"identical: {self.compared} numbers and variables, to the last bit")
+        elif self.same:
+            lines.append(
+                f"the same within {self.tolerance:g}: the largest relative difference of a metric is {self.largest:.2g}"
+            )
+        else:
+            allowed = (
+                f"at most {self.tolerance:g} is allowed" if self.tolerance else "nothing that would excuse it was found"
+            )
+            lines.append(f"NOT the same: the largest relative difference of a metric is {self.largest:.2g}; {allowed}")
+        return "\n".join(lines)
+
+
+def rerun(folder: str | Path, out: str | Path | None = None, *, tolerance: float | None = None) -> Rerun:
+    """Do the finished run in `folder` again in `out` (default: `FOLDER-rerun`), with as many threads, and compare.
+
+    tolerance: relative difference of a metric that counts as the same; by default 0 where nothing of the environment
+    differs, else `TOLERANCE`.
+
+    Raises InputError when there is nothing to do again, or when the data or the notebook are not what they were: then no
+    number could be compared, and nothing is run.
+    """
+    folder = Path(folder)
+    about = runs.read(folder)
+    if about["status"] != "finished":
+        raise InputError(f"{folder} has not finished ({about['status']}); only a finished run can be compared with another.")
+    out = Path(out) if out is not None else runs.unused(folder.with_name(f"{folder.name}-rerun"))
+    runs.refuse_existing(out)
+    _check_data(folder, about)
+    threads = threads_of(folder, about)
+    (_again_notebook if "notebook" in about else _again_run)(folder, about, out, threads)
+    done = Rerun(folder, out, 0.0, environment_differences(folder, out))
+    done.tolerance = tolerance if tolerance is not None else TOLERANCE if done.differs else 0.0
+    for name, then, now in _pairs(folder, out):
+        _compare(done, name, then, now)
+    return done
+
+
+def threads_of(folder: Path, about: Mapping[str, Any]) -> int:
+    """How many threads computed: those of the runs inside a report, which know, else the folder's own."""
+    inside = [facts["threads"] for _, facts in runs.iter_status(folder) if "threads" in facts]
+    return int(max(inside, default=about.get("threads", 1)))
+
+
+def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
+    scene = about["scene"]
+    how = scene.get("open")
+    if how is None and "notebook" not in about:
+        raise InputError(f"{folder} ran on a scene made in memory; only a file or a catalogue name can be opened again.")
+    if how is not None:
+        then, now = scene["fingerprint"], fingerprint(open_scene(**_opening(how)))
+    else:
+        given = about["notebook"]["parameters"]
+        then = scene.get("source_hash", "")
+        now = source_hash(scene["id"], given.get("truth") or None) if then else ""
+    if then != now:
+        raise InputError(f"The data are not what they were when {folder} was made: hash {now[:12]}, then {then[:12]}.")
+    if "notebook" in about:
+        notebook = find_notebook(about["notebook"]["name"])
+        there = about_notebook(notebook, {})["sha256"]
+        if there != about["notebook"]["sha256"]:
+            raise InputError(
+                f"{notebook.name} is not what it was when {folder} was made: hash {there[:12]}, then "
+                f"{about['notebook']['sha256'][:12]}. Check out commit {about.get('commit', 'of that time')} first."
+            )
+
+
+def _opening(how: Mapping[str, Any]) -> dict[str, Any]:
+    """What `open_scene` was told, from `run.json`."""
+    return {"name" if told == "scene" else told: value for told, value in how.items()}
+
+
+def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
+    how = about["scene"]["open"]
+    files = _opening(how)
+    command = run_command(about["method"], files.pop("name"), about["config"], out, **files)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    if "device" in about:
+        environment["WORKBENCH_DEVICE"] = about["device"]
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()
+        raise InputError(
+            f"{folder} cannot be done again: {last[-1].removeprefix('workbench: ') if last else 'without a word'}"
+        )
+
+
+def _again_notebook(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
+    keep = ("method", "smoke", "config", "scene", "notebook", "cell")
+    work = {
+        "notebook": str(find_notebook(about["notebook"]["name"]).resolve()),
+        "title": folder.name,
+        "about": {k: about[k] for k in keep if k in about},
+        "folder": str(out.resolve()),
+        "threads": threads,
+        "memory_gb": 4 * MEMORY_GB,
+        "cell_timeout": None,
+    }
+    said = supervise(work)
+    if said["status"] != "finished":
+        raise InputError(f"{folder} cannot be done again: {said['status']}: {said['error']}")
+
+
+def environment_differences(folder: Path, again: Path) -> dict[str, tuple[Any, Any]]:
+    """What of code, packages, processor, device and threads is not the same in two run folders: name -> (first, second)."""
+    then, now = runs.read(folder), runs.read(again)
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in ("code", "cpu", "platform"):
+        if then.get(name) != now.get(name):
+            found[name] = (_short(then.get(name)), _short(now.get(name)))
+    devices = then.get("device", "cpu"), now.get("device", "cpu")  # not noted: torch was not loaded
+    if devices[0] != devices[1]:
+        found["device"] = devices
+    first, second = threads_of(folder, then), threads_of(again, now)
+    if first != second:
+        found["threads"] = (first, second)
+    for name in dict.fromkeys([*then["versions"], *now["versions"]]):
+        if then["versions"].get(name) != now["versions"].get(name):
+            found[name] = (then["versions"].get(name), now["versions"].get(name))
+    if then.get("packages") != now.get("packages"):
+        before, after = _lock(folder), _lock(again)
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name) and name not in found:
+                found[name] = (before.get(name, "not installed"), after.get(name, "not installed"))
+    return found
+
+
+def _lock(folder: Path) -> dict[str, str]:
+    path = folder / "packages.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {name: version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def _short(value: Any) -> Any:
+    hexadecimal = isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+    return value[:12] if hexadecimal else "not noted" if value is None else value
+
+
+def _pairs(folder: Path, again: Path) -> Iterator[tuple[str, Path, Path]]:
+    """The two folders, and those of the runs inside them that belong together."""
+    yield "", folder, again
+    for inner in runs.list_runs(folder):
+        yield f"{inner.name}/", inner, again / inner.name
+
+
+def _compare(done: Rerun, name: str, then: Path, now: Path) -> None:
+    before, after = runs.metrics(then), runs.metrics(now)
+    for metric in dict.fromkeys([*before, *after]):
+        if metric.startswith(MEASURED):
+            continue
+        done.compared += 1
+        a, b = before.get(metric), after.get(metric)
+        if a != b and not (a is not None and b is not None and math.isnan(a) and math.isnan(b)):
+            done.numbers[name + metric] = (a, b)
+    done.files += [f"{name}result.nc: {v}" for v in _variables_that_differ(done, then, now)]
+    first, second = then / "weights.safetensors", now / "weights.safetensors"
+    if first.exists() or second.exists():
+        done.compared += 1
+        if not (first.exists() and second.exists() and first.read_bytes() == second.read_bytes()):
+            done.files.append(f"{name}weights.safetensors")
+
+
+def _variables_that_differ(done: Rerun, then: Path, now: Path) -> list[str]:
+    if not (then / "result.nc").exists() or not (now / "result.nc").exists():
+        return ["missing"] if (then / "result.nc").exists() else []
+    first, second = runs.result(then), runs.result(now)
+    differ = []
+    for variable in dict.fromkeys([*map(str, first.variables), *map(str, second.variables)]):
+        if variable.startswith(MEASURED) or (variable in first.data_vars and first[variable].ndim == 0):
+            continue  # those without dims are the metrics
+        done.compared += 1
+        if variable not in first.variables or variable not in second.variables:
+            differ.append(variable)
+            continue
+        a, b = first[variable].values, second[variable].values
+        if a.dtype != b.dtype or not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
+            differ.append(variable)
+    return differ
+
+
+def _relative(a: float | None, b: float | None) -> float:
+    if a is None or b is None or not (math.isfinite(a) and math.isfinite(b)):
+        return math.inf
+    return abs(a - b) / max(abs(a), abs(b), np.finfo(float).tiny)
+
+
+def _shown(value: float | None) -> str:
+    return "not there" if value is None else repr(value)

@@ -1,0 +1,308 @@
+"""The numbers in docs/results, made from recipes: `python -m workbench.reports.results make` and `... check`.
+
+A recipe (`recipes/NAME.yml`, see `Recipe`) says which sweep gives the numbers of a page, which of them is the control, and
+how far a number may lie from the one on the page. `make` writes `docs/results/NAME.json`, `.md` and `.png`; `check` makes the
+numbers again and says where a committed one is not what its recipe gives, where a page is not what its numbers give, and where
+a recipe has no control or no page. The sweep is kept under `runs/results/NAME`, so that only what is stale is made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench import runs
+from workbench.errors import InputError, did_you_mean
+from workbench.execution import RUNS
+from workbench.reports.claims import Claim, spread
+from workbench.reports.grid import Cell, Grid, grid_of, plan
+from workbench.reports.notebook import find_notebook
+from workbench.reports.sweep import sweep
+from workbench.views.paper import base as figures
+
+
+class Compared(BaseModel):
+    """A claim of a page: ours is higher than the control, seed by seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    ours: str = Field(description="a metric of the sweep's table")
+    control: str = Field(description="another one")
+
+
+class Recipe(BaseModel):
+    """How the numbers of one page are made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    about: str = Field(description="what is asked, and what the numbers do not say; Markdown")
+    notebook: str
+    sweep: Grid
+    numbers: dict[str, str] = Field(min_length=1, description="metric -> its heading")
+    controls: list[str] = Field([], description="metrics that say what is reached without what the method adds")
+    claims: list[Compared] = []
+    unit: str = Field("no unit", description="of all numbers")
+    spreads: float = Field(2.0, gt=0, description="standard errors that a mean made again may lie from the committed one")
+    tolerance: float = Field(1e-6, gt=0, description="the same for a number without a spread, relative")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe of a file.
+
+    Raises InputError for a field that does not exist or is wrong, a control or claim that is not among the numbers, and a
+    recipe without a control.
+    """
+    import yaml
+
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"The recipe {path} cannot be read: {' '.join(str(error).split())}.") from None
+    for name in fields if isinstance(fields, dict) else ():
+        if name not in Recipe.model_fields:
+            raise InputError(f"The recipe {path} has no field {name!r}.{did_you_mean(str(name), Recipe.model_fields)}")
+    if isinstance(fields, dict) and "sweep" in fields:
+        fields = {**fields, "sweep": grid_of(fields["sweep"], path)}
+    try:
+        recipe = Recipe.model_validate(fields)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"The recipe {path} cannot be used: {told}.") from None
+    if not recipe.controls:
+        raise InputError(f"The recipe {path} names no control: without one its numbers say nothing of the method.")
+    for metric in (*recipe.controls, *(m for c in recipe.claims for m in (c.ours, c.control))):
+        if metric not in recipe.numbers:
+            raise InputError(f"The recipe {path} has {metric!r} as control or in a claim, but not among its numbers.")
+    return recipe
+
+
+def plan_of(recipe: Recipe) -> list[Cell]:
+    """The cells behind a page; raises InputError where the recipe does not fit its notebook, or the data are not there."""
+    return plan(find_notebook(recipe.notebook), recipe.sweep)
+
+
+def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bool = True) -> dict[str, Any]:
+    """The numbers of a page, from its sweep: for every combination but the seed, metric -> values, and the runs behind them.
+
+    Raises InputError when a cell has no result, or a metric of the recipe is in none.
+    """
+    done = sweep(recipe.notebook, recipe.sweep, root / name, jobs=jobs, progress=progress)
+    if done.failed:
+        first = done.failed[0]
+        raise InputError(f"{len(done.failed)} cells of the recipe {name} have no result; {first['key']}: {first['error']}")
+    variants: dict[str, dict[str, Any]] = {}
+    for row in done.rows:
+        varied = {k: v for k, v in row["varied"].items() if k != "seed"}
+        label = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in varied.items()) or "as in the recipe"
+        missing = [m for m in recipe.numbers if m not in row["metrics"]]
+        if missing:
+            has = ", ".join(row["metrics"])
+            raise InputError(f"The recipe {name} wants {', '.join(missing)}; the sweep has {has}.")
+        variant = variants.setdefault(label, {"numbers": {m: [] for m in recipe.numbers}, "runs": []})
+        for metric in recipe.numbers:
+            variant["numbers"][metric].append(row["metrics"][metric])
+        about = runs.read(done.folder / "cells" / row["key"])
+        file = (done.folder / "cells" / row["key"] / "metrics.json").read_bytes()
+        facts = {"run": row["key"], "seed": row["varied"].get("seed"), "metrics_sha256": hashlib.sha256(file).hexdigest()}
+        facts |= {"data": about["scene"]["source_hash"], "code": about["code"], "versions": about["versions"]}
+        variant["runs"].append(facts | {"cpu": about["cpu"], "threads": about["threads"]})
+    return {"recipe": f"recipes/{name}.yml", "recipe_sha256": recipe_hash(recipe), "variants": variants}
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 of what a recipe says, however it is laid out."""
+    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
+    """The page as Markdown; every number leads to the runs behind it."""
+    lines = [
+        f"# {recipe.title}",
+        "",
+        "*Made by `make results`; change the recipe, not this page. `make results-check` compares it with what the recipe gives.*",
+        "",
+        recipe.about.strip(),
+        "",
+        f"![{_alt(recipe, made)}]({name}.png)",
+        "",
+        f"**Table 1.** Mean ± standard deviation (n - 1) over seeds, {recipe.unit}; a number alone draws nothing at random, or has one "
+        "seed. Controls in italics. Every number leads to the runs behind it, where each run's own number stands.",
+        "",
+        "| | " + " | ".join(made["variants"]) + " |",
+        "|---" * (1 + len(made["variants"])) + "|",
+    ]
+    for metric, heading in recipe.numbers.items():
+        row = [f"[{_told(v['numbers'][metric])}](#{_anchor(n)})" for n, v in enumerate(made["variants"].values(), 1)]
+        heading = f"*{heading}*" if metric in recipe.controls else heading
+        lines.append(f"| {heading} | " + " | ".join(row) + " |")
+    if recipe.claims:
+        lines += [
+            "",
+            "**Table 2.** Claims, seed by seed; the interval is Student's, 95 %. *Undecided*: it contains zero.",
+            "",
+            "| claim | on | ours | control | gain [95 %] | verdict |",
+            "|---|---|---|---|---|---|",
+        ]
+        for compared in recipe.claims:
+            for label, variant in made["variants"].items():
+                ours, control = variant["numbers"][compared.ours], variant["numbers"][compared.control]
+                random = len({*ours}) > 1 or len({*control}) > 1
+                told = Claim(compared.text, ours if random else ours[:1], control if random else control[:1], random=random)
+                lines.append(f"| {compared.text} | {label} | " + " | ".join(told.row()[1:]) + " |")
+    lines += [
+        "",
+        "## Runs",
+        "",
+        f"Recipe: [{made['recipe']}](../../{made['recipe']}), SHA-256 `{made['recipe_sha256'][:16]}`.",
+    ]
+    for n, (label, variant) in enumerate(made["variants"].items(), 1):
+        first = variant["runs"][0]
+        versions = ", ".join(f"{k} {v}" for k, v in first["versions"].items())
+        lines += [
+            "",
+            f'<a id="{_anchor(n)}"></a>**{label}**: data `{first["data"][:16]}`, code `{first["code"][:16]}`, {versions}; '
+            f"{first['cpu']}, {first['threads']} thread{'s' if first['threads'] > 1 else ''}.",
+            "",
+            f"| run, in `runs/results/{name}/cells` | seed | {' | '.join(recipe.numbers.values())} | SHA-256 of its metrics.json |",
+            "|---" * (3 + len(recipe.numbers)) + "|",
+        ]
+        for k, run in enumerate(variant["runs"]):
+            own = " | ".join(f"{variant['numbers'][metric][k]:.4f}" for metric in recipe.numbers)
+            seed = "" if run["seed"] is None else run["seed"]
+            lines.append(f"| `{run['run']}` | {seed} | {own} | `{run['metrics_sha256'][:16]}` |")
+    return "\n".join(lines) + "\n"
+
+
+def _anchor(n: int) -> str:
+    return f"runs-{n}"
+
+
+def _told(values: Sequence[float]) -> str:
+    return spread(values if len({*values}) > 1 else values[:1])
+
+
+def _alt(recipe: Recipe, made: Mapping[str, Any]) -> str:
+    return f"{', '.join(recipe.numbers.values())} for {'; '.join(made['variants'])}: a dot for each seed, mean and deviation"
+
+
+def draw(recipe: Recipe, made: Mapping[str, Any], out: Path) -> None:
+    """The picture of a page: for every variant, a dot for each seed and the mean of each number."""
+    values = {}
+    for label, variant in made["variants"].items():
+        for metric, heading in recipe.numbers.items():
+            name = heading if len(made["variants"]) == 1 else f"{label}: {heading}"
+            seen = variant["numbers"][metric]
+            values[name] = seen if len({*seen}) > 1 else seen[:1]
+    figures.controls(values, recipe.unit).savefig(out, format="png", dpi=figures.DPI, metadata={"Software": None})
+
+
+# --- make and check ---------------------------------------------------------------------------------------------------
+
+
+def make(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, progress: bool = True) -> Path:
+    """Make the numbers, the page and the picture of a recipe; gives the page."""
+    recipe = read_recipe(recipes / f"{name}.yml")
+    made = gather(name, recipe, root, jobs=jobs, progress=progress)
+    with runs.writing(pages):
+        pages.mkdir(parents=True, exist_ok=True)
+        runs.write_json(pages / f"{name}.json", made)
+        runs.replace(pages / f"{name}.md", lambda f: f.write(render(name, recipe, made).encode()))
+        draw(recipe, made, pages / f"{name}.png")
+    return pages / f"{name}.md"
+
+
+def check(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, progress: bool = True) -> list[str]:
+    """What is wrong with a page: sentences, empty when nothing is."""
+    try:
+        recipe = read_recipe(recipes / f"{name}.yml")
+    except InputError as error:
+        return [str(error)]
+    try:
+        kept = json.loads((pages / f"{name}.json").read_text(encoding="utf-8"))
+        page = (pages / f"{name}.md").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        return [f"{name}: its page cannot be read ({error}); make it with `make results`"]
+    wrong = []
+    if kept.get("recipe_sha256") != recipe_hash(recipe):
+        wrong.append(f"{name}: the recipe has changed since the page was made")
+    try:
+        if page != render(name, recipe, kept):
+            wrong.append(f"{name}: the page is not what its numbers ({name}.json) give; somebody has edited it")
+    except (KeyError, TypeError, IndexError) as error:
+        return [*wrong, f"{name}: {name}.json is not whole ({type(error).__name__}: {error})"]
+    if not (pages / f"{name}.png").exists():
+        wrong.append(f"{name}: the picture is missing")
+    fresh = gather(name, recipe, root, jobs=jobs, progress=progress)
+    for label in dict.fromkeys([*kept["variants"], *fresh["variants"]]):
+        if label not in kept["variants"] or label not in fresh["variants"]:
+            wrong.append(f"{name}, {label}: {'not on the page' if label in fresh['variants'] else 'not in the recipe'}")
+            continue
+        for metric in recipe.numbers:
+            committed, now = (d["variants"][label]["numbers"].get(metric, []) for d in (kept, fresh))
+            said = differs(committed, now, recipe)
+            if said:
+                wrong.append(f"{name}, {label}, {metric}: {said}")
+    return wrong
+
+
+def differs(committed: Sequence[float], now: Sequence[float], recipe: Recipe) -> str | None:
+    """Why numbers made again are not those committed; None where their means agree within the recipe's spread."""
+    if len(committed) != len(now):
+        return f"{len(committed)} values on the page, {len(now)} from the recipe"
+    a, b = float(np.mean(committed)), float(np.mean(now))
+    std = float(np.std(now, ddof=1)) if len(now) > 1 else 0.0
+    allowed = max(recipe.spreads * std / math.sqrt(len(now)), recipe.tolerance * abs(b))
+    if abs(a - b) <= allowed:
+        return None
+    return f"the page says {a:.6g}, the recipe gives {b:.6g}; {allowed:.2g} is allowed"
+
+
+def names(recipes: Path, pages: Path) -> list[str]:
+    """Every recipe, and every page that has lost its recipe."""
+    return sorted({p.stem for p in recipes.glob("*.yml")} | {p.stem for p in pages.glob("*.json")})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`make` or `check`; gives the exit code."""
+    asked = argparse.ArgumentParser(prog="python -m workbench.reports.results", description=(__doc__ or "").splitlines()[0])
+    asked.add_argument("what", choices=["make", "check"])
+    asked.add_argument("names", nargs="*", help="recipes (default: all)")
+    asked.add_argument("--jobs", type=int, default=1)
+    asked.add_argument("--recipes", type=Path, default=Path("recipes"))
+    asked.add_argument("--pages", type=Path, default=Path("docs/results"))
+    asked.add_argument("--root", type=Path, default=Path(RUNS) / "results", help="folder of the sweeps")
+    given = asked.parse_intermixed_args(arguments)  # names may come after options
+    wrong = []
+    try:
+        for name in given.names or names(given.recipes, given.pages):
+            places = (given.recipes, given.pages, given.root)
+            if given.what == "make":
+                print(make(name, *places, jobs=given.jobs))
+            else:
+                found = check(name, *places, jobs=given.jobs)
+                wrong += found
+                print(f"{name}: {'as committed' if not found else 'NOT as committed'}")
+    except InputError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return 2
+    for line in wrong:
+        print(f"  {line}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

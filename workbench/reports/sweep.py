@@ -1,0 +1,349 @@
+"""Sweeps: one notebook over a grid of parameters and seeds, every combination a report in a process of its own.
+
+    done = sweep("anomaly", "grid.yml", "runs/steps", jobs=2)
+    done.table          # .../table.csv, and table.json beside it
+
+    OUT/grid.yml            the grid as it was asked for           OUT/sweep.json    the notebook, and which cells there are
+    OUT/cells/1f0c.../      one run folder for each cell: report.html, report.ipynb, metrics.json, run.json, runs inside
+    OUT/table.csv, .json    one row for each cell: its parameters, its status, its numbers; no times, so that the same sweep
+                            made twice gives the same bytes
+
+A cell is named by the hash of everything its numbers depend on: parameters, data, notebook, code and package versions. What
+is there and finished is not made again, what is stale has another name, and what was interrupted is continued. So a sweep
+that was killed at any moment is completed by the same command. The grid file is described by `Grid`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench import runs
+from workbench.engines.supervised import die_with, supervise
+from workbench.errors import InputError
+from workbench.event import drain
+from workbench.execution import RUNS
+from workbench.reports.grid import Cell, Grid, plain, plan, read_grid
+from workbench.reports.notebook import (
+    NotebookFailed,
+    about_notebook,
+    execution,
+    find_notebook,
+    notebook_hash,
+)
+from workbench.reports.progress import Steps
+from workbench.runs.progress import progress_bar
+
+STATUSES = ("finished", "failed", "out of memory", "killed", "missing")
+
+
+# --- one cell ---------------------------------------------------------------------------------------------------------
+
+
+def job(notebook: Path, grid: Grid, cell: Cell, folder: Path) -> dict[str, Any]:
+    """Everything another process needs to make a cell; plain JSON."""
+    parameters = dict(cell.parameters)
+    about = {
+        "method": f"sweep-{parameters.get('method', notebook.stem)}",
+        "config": _flat(parameters),
+        "scene": {"id": cell.depends["data"].get("scene", ""), "source_hash": cell.depends["data"].get("sha256", "")},
+        "notebook": about_notebook(notebook, parameters),
+        "cell": {"key": cell.key, "depends": dict(cell.depends)},
+    }
+    return {
+        "notebook": str(notebook.resolve()),
+        "title": f"{grid.title or notebook.stem}: {cell.name}",
+        "about": about,
+        "folder": str(folder.resolve()),
+        "threads": grid.threads,
+        "memory_gb": grid.memory_gb,
+        "cell_timeout": grid.cell_timeout,
+    }
+
+
+def make_cell(work: Mapping[str, Any]) -> None:
+    """The other side of `supervise`: the notebook executed into the cell's run folder, from where it was interrupted."""
+    folder = Path(work["folder"])
+    again = (folder / "run.json").exists()
+    if again:
+        runs.reopen(folder)
+    else:
+        runs.create(folder, work["about"])
+    trace = execution(
+        Path(work["notebook"]),
+        work["about"]["notebook"]["parameters"],
+        folder,
+        work["title"],
+        cell_timeout=work["cell_timeout"],
+        progress=False,
+    )
+    drain(runs.record(trace, folder, resumed_from=-1 if again else None))
+
+
+def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"scene": "a", "overrides": {"steps": 3}}` -> `{"scene": "a", "steps": 3}`."""
+    flat: dict[str, Any] = {}
+    for name, value in parameters.items():
+        flat |= value if name == "overrides" and isinstance(value, dict) else {name: value}
+    return flat
+
+
+# --- the whole grid ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sweep:
+    """What a sweep came to. rows: one for each cell, as in the table. failed: names of cells without a result."""
+
+    folder: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    made: int = 0
+
+    @property
+    def table(self) -> Path:
+        """The table as CSV; as JSON it lies beside it."""
+        return self.folder / "table.csv"
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The rows of cells that have no result."""
+        return [row for row in self.rows if row["status"] != "finished"]
+
+
+def sweep(
+    notebook: str | Path,
+    grid: str | Path | Grid,
+    folder: str | Path | None = None,
+    *,
+    jobs: int = 1,
+    on: str | None = None,
+    memory_gb: float | None = None,
+    cell_timeout: int | None = None,
+    progress: bool = True,
+) -> Sweep:
+    """Make what is missing or stale of a sweep, and its table.
+
+    notebook: the stem of one of ours, or a path. grid: a file or a Grid. folder: by default `runs/sweep-NOTEBOOK-GRID`,
+    the same for the same grid file, so that a second call completes the first. jobs: cells at a time. on: the scheduler of
+    a Dask cluster (`tcp://host:8786`) whose workers see the folder under the same path; its workers then are the jobs.
+
+    A cell that fails does not stop the others. Raises InputError, before anything is written, for what cannot be used; for
+    a folder where another sweep is going on, that cannot be written, or whose disk is full.
+    """
+    path = find_notebook(notebook)
+    asked = grid if isinstance(grid, Grid) else read_grid(grid)
+    changes = {"memory_gb": memory_gb, "cell_timeout": cell_timeout}
+    asked = asked.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    cells = plan(path, asked)
+    label = "grid" if isinstance(grid, Grid) else Path(grid).stem
+    folder = Path(folder) if folder is not None else Path(RUNS) / f"sweep-{path.stem}-{label}"
+    _refuse_other(folder)
+    with runs.writing(folder), _alone(folder):
+        _note(folder, path, asked, cells)
+        return _complete(path, asked, cells, Sweep(folder), jobs, on, progress)
+
+
+def _refuse_other(folder: Path) -> None:
+    if (folder / "run.json").exists():
+        raise InputError(f"{folder} holds a run, not a sweep; choose another folder with --out.")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system lets go of it when the process ends, however it ends."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"Another sweep is at work in {folder}; wait for it, or choose another --out.") from None
+        yield
+
+
+def _note(folder: Path, notebook: Path, grid: Grid, cells: Sequence[Cell]) -> None:
+    import yaml
+
+    text = yaml.safe_dump(grid.model_dump(), sort_keys=False, allow_unicode=True)
+    runs.replace(folder / "grid.yml", lambda f: f.write(text.encode()))
+    about = {"notebook": notebook.stem, "notebook_sha256": notebook_hash(notebook), "title": grid.title}
+    runs.write_json(folder / "sweep.json", {**about, "cells": {c.key: dict(c.varied) for c in cells}})
+
+
+def _complete(
+    notebook: Path, grid: Grid, cells: Sequence[Cell], done: Sweep, jobs: int, on: str | None, progress: bool
+) -> Sweep:
+    results: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        results[cell.key] = {"status": _status(done.folder / "cells" / cell.key), "error": None}
+    _write_table(done, cells, results)
+    left = [cell for cell in cells if results[cell.key]["status"] != "finished"]
+    stop = threading.Event()
+    with NotebookProgress(done.folder, cells, len(left), shown=progress) as bar, _engine(on, jobs, stop) as submit:
+        running: dict[Future, Cell] = {}
+        try:
+            for cell in left:
+                running[submit(job(notebook, grid, cell, done.folder / "cells" / cell.key))] = cell
+            while running:
+                ready, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    cell = running.pop(future)
+                    results[cell.key] = future.result()
+                    done.made += 1
+                    _write_table(done, cells, results)
+                    bar.finished(cell, results[cell.key])
+        except BaseException:
+            stop.set()
+            for future in running:
+                future.cancel()
+            raise
+    return done
+
+
+def _status(folder: Path) -> str:
+    """Whether a cell is there: `finished`, or `missing`; of anything else there is nothing that counts."""
+    with contextlib.suppress(InputError):
+        if runs.read(folder)["status"] == "finished" and (folder / "metrics.json").exists():
+            return "finished"
+    return "missing"
+
+
+@contextlib.contextmanager
+def _engine(on: str | None, jobs: int, stop: threading.Event) -> Iterator[Callable[[dict[str, Any]], Future]]:
+    """What takes a job and gives a future: threads that each watch a process here, or a Dask cluster."""
+    if on is None:
+        with ThreadPoolExecutor(jobs) as pool:
+            yield lambda work: pool.submit(supervise, work, stop)
+        return
+    try:
+        import distributed
+    except ImportError:
+        raise InputError(
+            "A sweep on a cluster needs the package distributed, which is not installed here: pip install distributed. "
+            "Without --on a sweep runs on this machine."
+        ) from None
+    try:
+        client = distributed.Client(on, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError(f"There is no Dask scheduler at {on!r} ({error}); start one with `dask scheduler`.") from None
+    with client, client.get_executor(pure=False) as executor:
+        yield lambda work: executor.submit(_supervise_there, work)
+
+
+def _supervise_there(work: dict[str, Any]) -> dict[str, Any]:
+    """`supervise` on another machine: the sweep's folder has to be there under the same path."""
+    folder = Path(work["folder"])
+    if not (folder.parent.parent / "sweep.json").exists():
+        return {
+            "status": "failed",
+            "error": f"this worker does not see {folder.parent.parent}; a cluster needs a shared folder",
+        }
+    return supervise(work)
+
+
+# --- table and progress -----------------------------------------------------------------------------------------------
+
+
+def _write_table(done: Sweep, cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]) -> None:
+    """One row for each cell in the order of the grid: what varies, key, status, error, and all its numbers."""
+    done.rows = []
+    for cell in cells:
+        said = results[cell.key]
+        numbers = runs.metrics(done.folder / "cells" / cell.key) if said["status"] == "finished" else {}
+        done.rows.append({**_row_head(cell), "status": said["status"], "error": said["error"], "metrics": numbers})
+    runs.write_json(done.folder / "table.json", done.rows)
+    varied = list(dict.fromkeys(name for cell in cells for name in cell.varied))
+    numbers = list(dict.fromkeys(name for row in done.rows for name in row["metrics"]))
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow([*varied, "status", *numbers, "key", "error"])
+    for row in done.rows:
+        about = [plain(row["varied"].get(name, "")) for name in varied]
+        error = " ".join((row["error"] or "").split())
+        lines.writerow([*about, row["status"], *(row["metrics"].get(n, "") for n in numbers), row["key"], error])
+    runs.replace(done.table, lambda f: f.write(text.getvalue().encode()))
+
+
+def _row_head(cell: Cell) -> dict[str, Any]:
+    return {"varied": dict(cell.varied), "key": cell.key, "parameters": dict(cell.parameters)}
+
+
+def read_table(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of a sweep: dicts of `varied`, `key`, `parameters`, `status`, `error`, `metrics`.
+
+    Raises InputError when the folder holds no sweep.
+    """
+    try:
+        return json.loads((Path(folder) / "table.json").read_text())
+    except (OSError, ValueError):
+        raise InputError(f"{folder} holds no sweep: there is no table.json in it.") from None
+
+
+class NotebookProgress:
+    """One bar over the whole grid, with what the cells at work are doing, on standard error."""
+
+    def __init__(self, folder: Path, cells: Sequence[Cell], left: int, *, shown: bool) -> None:
+        self.folder = folder
+        self.cells = {cell.key: cell for cell in cells}
+        self.bar = progress_bar(
+            shown=shown,
+            total=len(cells),
+            initial=len(cells) - left,
+            desc="sweep",
+            unit="cell",
+            bar_format="{n_fmt}/{total_fmt} |{bar:20}| {elapsed}<{remaining}  {desc}",
+        )
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._steps: dict[str, Steps] = {}
+
+    def __enter__(self) -> NotebookProgress:
+        if not self.bar.disable:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.bar.set_description_str("sweep")
+        self.bar.close()
+
+    def finished(self, cell: Cell, said: Mapping[str, Any]) -> None:
+        """Count a cell; one without a result is named at once."""
+        if said["status"] != "finished" and not self.bar.disable:
+            self.bar.write(f"{cell.name}: {said['status']}: {said['error']}", file=sys.stderr)
+        self.bar.update(1)
+
+    def _watch(self) -> None:
+        told: dict[str, str] = {}
+        while not self._done.wait(1.0):
+            at_work = []
+            for key in self.cells:
+                with contextlib.suppress(InputError):
+                    if runs.read(self.folder / "cells" / key)["status"] == "running":
+                        at_work.append(key)
+                        steps = self._steps.setdefault(key, Steps(self.folder / "cells" / key))
+                        told[key] = steps.newest() or told.get(key, "")
+            named = [self.cells[k].name + (f" ({told[k]})" if told[k] else "") for k in at_work]
+            self.bar.set_description_str("sweep" + (": " if named else "") + "; ".join(named), refresh=True)
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    die_with(asked["supervisor"])
+    try:
+        make_cell(asked)
+    except (InputError, NotebookFailed) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,33 @@
+"""Run folders: create, describe, record, watch and replay them.
+
+The names below are what most callers need; collections, archives and provenance have modules of their own here.
+"""
+
+from workbench.runs.files import plain, replace, write_json, writing
+from workbench.runs.folder import (
+    FINAL,
+    checkpoint,
+    compare,
+    create,
+    iter_status,
+    launch_failure,
+    list_runs,
+    metrics,
+    new_folder,
+    note_launch,
+    read,
+    refuse_existing,
+    reopen,
+    request,
+    result,
+    unused,
+    weights,
+)
+from workbench.runs.recorder import Stopped, record
+from workbench.runs.watch import Live, Tail, events, follow, replay
+
+__all__ = [
+    "FINAL", "Live", "Stopped", "Tail", "checkpoint", "compare", "create", "events", "follow", "iter_status", "launch_failure",
+    "list_runs", "metrics", "new_folder", "note_launch", "plain", "read", "record", "refuse_existing", "reopen", "replace",
+    "replay", "request", "result", "unused", "weights", "write_json", "writing",
+]  # fmt: skip

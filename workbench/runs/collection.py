@@ -1,0 +1,219 @@
+"""A shelf of run folders: list, filter, compare, and clear away.
+
+chosen = select(entries("runs"), method="bsdm", where=["auc>0.9"])
+compared([e.folder for e in chosen])       # settings that differ, and every number
+doomed = prunable(entries("runs"))         # nothing is removed before remove(doomed)
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from workbench import runs
+from workbench.errors import InputError, did_you_mean
+from workbench.runs.watch import Live
+
+STATUSES = ("running", "finished", "stopped", "failed", "killed")
+UNFINISHED = ("stopped", "failed", "killed")
+HEADLINE = ("auc", "auc_trained_mean", "accuracy", "accuracy_tdds", "overall_accuracy", "f1", "iou", "map50")
+CONDITION = re.compile(r"\s*(?P<name>[\w.@-]+?)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>\S+)\s*$")
+SIGNS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run folder and its `run.json`."""
+
+    folder: Path
+    about: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder; of one inside another, with that one's name before it."""
+        parent = self.folder.parent
+        return f"{parent.name}/{self.folder.name}" if (parent / "run.json").exists() else self.folder.name
+
+    @property
+    def method(self) -> str:
+        return str(self.about.get("method", ""))
+
+    @property
+    def scene(self) -> str:
+        """Identifier of the scene."""
+        return str((self.about.get("scene") or {}).get("id", ""))
+
+    @property
+    def status(self) -> str:
+        return str(self.about.get("status", ""))
+
+    @property
+    def seconds(self) -> float:
+        return float(self.about.get("seconds") or 0.0)
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        return runs.metrics(self.folder)
+
+
+def entries(root: str | Path, *, inside: bool = False) -> list[Entry]:
+    """The runs directly under `root`, oldest first; inside: also those within reports and the cells of sweeps."""
+    found = [Entry(folder, about) for folder, about in runs.iter_status(root)]
+    if inside:
+        cells = [Entry(f, a) for folder in sorted(Path(root).glob("*/cells")) for f, a in runs.iter_status(folder)]
+        found += cells
+        found += [Entry(f, a) for e in list(found) for f, a in runs.iter_status(e.folder)]
+    return sorted(found, key=lambda e: (str(e.about.get("start", "")), str(e.folder)))
+
+
+def select(
+    found: Iterable[Entry],
+    *,
+    method: str | None = None,
+    scene: str | None = None,
+    status: str | None = None,
+    where: Sequence[str] = (),
+) -> list[Entry]:
+    """The entries with that method, scene and status whose metrics meet every condition, such as `auc>=0.9`.
+
+    A run without the metric does not meet a condition. Raises InputError for a status or a condition that makes no sense,
+    and for a metric that none of the entries has.
+    """
+    if status is not None and status not in STATUSES:
+        raise InputError(f"There is no status {status!r}; there are {', '.join(STATUSES)}.{did_you_mean(status, STATUSES)}")
+    chosen = [
+        e
+        for e in found
+        if method in (None, e.method) and scene in (None, e.scene) and (status is None or e.status == status)
+    ]
+    for text in where:
+        chosen = _meeting(chosen, text)
+    return chosen
+
+
+def _meeting(found: list[Entry], text: str) -> list[Entry]:
+    said = CONDITION.match(text)
+    try:
+        name, sign, value = said["name"], SIGNS[said["sign"]], float(said["value"])  # type: ignore[index]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"--where takes METRIC, one of {' '.join(SIGNS)}, and a number, such as auc>=0.9; got {text!r}."
+        ) from None
+    known = {metric for e in found for metric in e.metrics}
+    if found and name not in known:
+        raise InputError(
+            f"None of these {len(found)} runs has a metric {name!r}; they have {', '.join(sorted(known)) or 'none'}."
+            + did_you_mean(name, known)
+        )
+    return [e for e in found if name in e.metrics and sign(e.metrics[name], value)]
+
+
+def headline(metrics: Iterable[str]) -> list[str]:
+    """The metrics with those in front that one asks for first."""
+    return sorted(metrics, key=lambda name: HEADLINE.index(name) if name in HEADLINE else len(HEADLINE))
+
+
+def find(root: str | Path, name: str) -> Path:
+    """The run folder of that path, or of that name under `root`.
+
+    Raises InputError, with near names, when there is none.
+    """
+    for folder in (Path(name), Path(root) / name):
+        if (folder / "run.json").exists():
+            return folder
+    names = [f.name for f in runs.list_runs(root)]
+    raise InputError(f"There is no run {name!r}, neither as a path nor under {root}.{did_you_mean(name, names)}")
+
+
+def compared(folders: Sequence[Path]) -> dict[str, dict[str, list[Any]]]:
+    """What differs between runs: {"about": ..., "config": ..., "metrics": ...}, each name -> one value per run.
+
+    Of `about` (method, scene, status, code, threads and versions) and `config` only what is not the same in all; every
+    metric. None where a run lacks it.
+    """
+    facts = [_facts(runs.read(f)) for f in folders]
+    table = {name: [f.get(name) for f in facts] for name in dict.fromkeys(n for f in facts for n in f)}
+    differing = {name: values for name, values in table.items() if any(v != values[0] for v in values)}
+    return {"about": differing, **runs.compare(list(folders))}
+
+
+def _facts(about: dict[str, Any]) -> dict[str, Any]:
+    scene = about.get("scene") or {}
+    return {
+        "method": about.get("method"),
+        "scene": scene.get("id"),
+        "data": str(scene.get("fingerprint") or scene.get("source_hash") or "")[:12],
+        "status": about.get("status"),
+        "code": str(about.get("code", ""))[:12],
+        "threads": about.get("threads"),
+        **(about.get("versions") or {}),
+    }
+
+
+def labels(folders: Sequence[Path]) -> list[str]:
+    """A short name for each run: its name, with the part that all have in common at the front left out."""
+    names = [Entry(f, {}).name for f in folders]
+    if len(set(names)) < len(names):
+        names = [str(f) for f in folders]
+    return names
+
+
+def curves(folders: Sequence[Path]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+    """Scalar -> label of the run -> (steps, values); only scalars with more than one point somewhere."""
+    found: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    for label, folder in zip(labels(folders), folders, strict=True):
+        live = Live(folder)
+        live.poll()
+        for scalar, (steps, values) in live.history.items():
+            found.setdefault(scalar, {})[label] = (steps, values)
+    return {scalar: by for scalar, by in found.items() if any(len(steps) > 1 for steps, _ in by.values())}
+
+
+def prunable(found: Iterable[Entry], *, statuses: Sequence[str] = UNFINISHED, days: float = 0.0) -> list[Entry]:
+    """The entries of these statuses that began more than `days` ago. A run that is going on is never among them."""
+    limit = datetime.now(UTC) - timedelta(days=days)
+    return [e for e in found if e.status in statuses and e.status != "running" and _begun(e) <= limit]
+
+
+def _begun(entry: Entry) -> datetime:
+    try:
+        return datetime.fromisoformat(str(entry.about["start"]))
+    except (KeyError, ValueError):
+        return datetime.fromtimestamp((entry.folder / "run.json").stat().st_mtime, UTC)
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files of a run."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def remove(doomed: Iterable[Entry]) -> None:
+    """Delete these run folders.
+
+    Raises InputError for one that is no run folder, is a link, has begun to run again meanwhile, or cannot be deleted.
+    """
+    for entry in doomed:
+        if entry.folder.is_symlink() or runs.read(entry.folder)["status"] == "running":
+            raise InputError(f"{entry.folder} is a link, or a run that is going on; it is left alone.")
+        try:
+            shutil.rmtree(entry.folder)
+        except OSError as error:
+            raise InputError(f"{entry.folder} cannot be deleted: {error.strerror or error}.") from None
+
+
+def megabytes(count: int) -> str:
+    """`12.3 MB`."""
+    return f"{count / 1e6:.1f} MB"

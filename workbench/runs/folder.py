@@ -1,0 +1,257 @@
+"""The run folder: what was done, with which data, and how it came out.
+
+    run.json           method, config, scene (id, hash, how to open it), versions, hash of the code, commit, command, device,
+                       threads, times, status, error
+    packages.txt       every installed package as name==version
+    events.jsonl       one JSON object per event, appended, never rewritten
+    frames/000120.npz  the labelled arrays of event 120, where it had any
+    checkpoint.pt      everything needed to continue; always whole, because it is renamed into place
+    control.json       a request from outside: pause, resume or stop
+    result.nc  metrics.json  weights.safetensors      written at the end
+    result.zarr        instead of result.nc, where the result is too large to hold: written block by block
+    stderr.txt         what the process printed, when it was launched in the background
+
+Notebook, dashboard, command line and CI all read and write the same folder. A crash at any moment leaves it readable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import InputError
+from workbench.runs import provenance
+from workbench.runs.files import replace, write_json, writing
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FINAL = ("finished", "stopped", "failed", "killed")
+
+
+# --- creating and describing a run ------------------------------------------------------------------------------------
+
+
+def new_folder(root: str | Path, method: str, scene_id: str) -> Path:
+    """`root/20261123-201945-bsdm-abu-airport-1`, made unique; not yet created."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in scene_id)
+    return unused(Path(root) / f"{stamp}-{method}-{safe}")
+
+
+def unused(folder: Path) -> Path:
+    """That path, or the first of `-2`, `-3`, ... behind it where there is nothing yet."""
+    free, n = folder, 2
+    while free.exists():
+        free, n = Path(f"{folder}-{n}"), n + 1
+    return free
+
+
+def create(folder: str | Path, about: Mapping[str, Any]) -> Path:
+    """Make a run folder and write `run.json` with `about`, the environment and status `running`.
+
+    Raises InputError when the folder holds a run already (nothing is overwritten) or cannot be written.
+    """
+    folder = Path(folder)
+    refuse_existing(folder)
+    made = [p for p in (folder / "frames", folder, *folder.parents) if not p.exists()]
+    try:
+        with writing(folder):
+            (folder / "frames").mkdir(parents=True, exist_ok=True)
+            replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
+            facts = {**about, **provenance.environment(), "status": "running", "start": now(), "end": None}
+            write_json(folder / "run.json", facts)
+    except InputError:
+        with contextlib.suppress(OSError):
+            (folder / "packages.txt").unlink()
+        for path in made:  # leave nothing behind that was not there before
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+    return folder
+
+
+def refuse_existing(folder: str | Path) -> None:
+    """Raise InputError when the folder holds a run already."""
+    if (Path(folder) / "run.json").exists():
+        raise InputError(
+            f"{folder} holds a run already and nothing is overwritten; choose another folder, or continue it with --resume."
+        )
+
+
+def note_launch(folder: str | Path, pid: int) -> None:
+    """Note which process was started for this folder, so that one which dies before its first word is not waited for."""
+    write_json(
+        Path(folder) / "launch.json", {"pid": pid, "pid_start": provenance.pid_start(pid), "host": socket.gethostname()}
+    )
+
+
+def launch_failure(folder: str | Path) -> str | None:
+    """What a launched process printed before it died without making a run; None while it lives or has made one."""
+    folder = Path(folder)
+    if (folder / "run.json").exists() or not (folder / "launch.json").exists():
+        return None
+    if _alive(json.loads((folder / "launch.json").read_text())):
+        return None
+    said = (folder / "stderr.txt").read_text(errors="replace").strip()
+    return said.splitlines()[-1] if said else "the process ended before it began, without a word"
+
+
+def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Prepare an unfinished run for being continued; gives its `run.json`, with `facts` of this process put over it.
+
+    Raises InputError when the run has finished, is still going, or left no checkpoint.
+    """
+    folder = Path(folder)
+    about = read(folder)
+    if about["status"] == "running":
+        raise InputError(f"{folder} is still being written by process {about['pid']}; stop it first.")
+    if about["status"] == "finished":
+        raise InputError(f"{folder} has finished; there is nothing to continue. Its metrics are in metrics.json.")
+    with writing(folder):
+        (folder / "control.json").unlink(missing_ok=True)
+        _cut_half_line(folder / "events.jsonl")
+        replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
+        about = {**about, **provenance.environment(), **(facts or {}), "status": "running", "end": None, "error": None}
+        about["resumed"] = [*about.get("resumed", []), now()]
+        write_json(folder / "run.json", about)
+    return about
+
+
+def _cut_half_line(path: Path) -> None:
+    """Take away a last line that was never finished; nobody has read it, because readers take whole lines."""
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def read(folder: str | Path) -> dict[str, Any]:
+    """`run.json`, with the status as it really is: a run whose process is gone reads `killed`, not `running`."""
+    path = Path(folder) / "run.json"
+    try:
+        about = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{folder} is not a run folder: it has no run.json.") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); the folder was damaged after it was written.") from None
+    if about.get("status") == "running" and not _alive(about):
+        about["status"] = "killed"
+        about["error"] = "the process ended without a word: killed, out of memory, or the machine went down"
+    return about
+
+
+def metrics(folder: str | Path) -> dict[str, float]:
+    """`metrics.json` of a finished run; empty for one that has not come so far."""
+    path = Path(folder) / "metrics.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def result(folder: str | Path, chunks: Any = "auto") -> xr.Dataset:
+    """The result of a finished run: `result.nc`, loaded, or `result.zarr`, lazy.
+
+    chunks: of a lazy result; None reads without Dask what is looked at.
+    """
+    import xarray as xr
+
+    path = Path(folder) / "result.nc"
+    if (large := path.with_suffix(".zarr")).exists():
+        return xr.open_dataset(large, engine="zarr", consolidated=False, chunks=chunks, decode_coords="all")
+    if not path.exists():
+        raise InputError(f"{folder} has no result yet; its status is {read(folder)['status']!r}.")
+    with xr.open_dataset(path, engine="h5netcdf", decode_coords="all") as data:
+        return data.load()
+
+
+def list_runs(root: str | Path) -> list[Path]:
+    """All run folders directly under `root`, oldest first."""
+    return sorted(p.parent for p in Path(root).glob("*/run.json"))
+
+
+def compare(folders: list[Path]) -> dict[str, dict[str, list[Any]]]:
+    """What differs between runs: `{"config": {name: [value per run]}, "metrics": {name: [value per run]}}`.
+
+    Settings that are equal in all runs are left out; every metric is kept.
+    """
+    configs = [read(f).get("config", {}) for f in folders]
+    numbers = [metrics(f) for f in folders]
+    settings = {k: [c.get(k) for c in configs] for k in dict.fromkeys(k for c in configs for k in c)}
+    return {
+        "config": {k: v for k, v in settings.items() if any(x != v[0] for x in v)},
+        "metrics": {k: [n.get(k) for n in numbers] for k in dict.fromkeys(k for n in numbers for k in n)},
+    }
+
+
+def request(folder: str | Path, what: str) -> None:
+    """Ask a run to `pause`, `resume` or `stop`; the recorder obeys between two events."""
+    if what not in ("pause", "resume", "stop"):
+        raise InputError(f"A run can be asked to pause, resume or stop, not {what!r}.")
+    read(folder)
+    write_json(Path(folder) / "control.json", {"request": what, "time": now()})
+
+
+# --- recording --------------------------------------------------------------------------------------------------------
+
+
+def checkpoint(folder: str | Path) -> tuple[int, dict[str, Any]] | None:
+    """(step, state) of the last checkpoint, or None where the run left none."""
+    import torch
+
+    path = Path(folder) / "checkpoint.pt"
+    if not path.exists():
+        return None
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    return saved["step"], saved["state"]
+
+
+def weights(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """The weights of a finished run: network name -> state dict; empty where the method has none."""
+    path = Path(folder) / "weights.safetensors"
+    if not path.exists():
+        return {}
+    from safetensors.torch import load_file
+
+    states: dict[str, dict[str, Any]] = {}
+    for name, tensor in load_file(path).items():
+        net, key = name.split("/", 1)
+        states.setdefault(net, {})[key] = tensor
+    return states
+
+
+# --- watching ---------------------------------------------------------------------------------------------------------
+
+
+# --- small things -----------------------------------------------------------------------------------------------------
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _alive(about: Mapping[str, Any]) -> bool:
+    """Whether the process that writes a run still lives; on another host we cannot know and assume so."""
+    if about.get("host") != socket.gethostname():
+        return True
+    pid = int(about.get("pid", 0))
+    if about.get("pid_start") is not None:
+        return provenance.pid_start(pid) == about["pid_start"]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def iter_status(root: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(folder, run.json) of every run under `root`; damaged folders are left out."""
+    for folder in list_runs(root):
+        try:
+            yield folder, read(folder)
+        except InputError:
+            continue

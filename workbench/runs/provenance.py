@@ -1,0 +1,137 @@
+"""What a number depends on besides settings and data: our code, the packages, the machine, and how it was asked for.
+
+    code_hash()        # SHA-256 over the package's own modules
+    packages()         # {"numpy": "2.3.4", ...}, everything installed
+    environment()      # all of it, as `run.json` keeps it
+
+Two runs with equal settings, data, `code`, `versions`, `cpu`, `device` and `threads` give the same numbers to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("workbench", "torch", "numpy", "scipy", "xarray", "dask", "scikit-learn", "numba")  # those that compute
+DRAWING = ("pages", "views")  # no number comes from these
+COMMAND = "WORKBENCH_COMMAND"  # what the user typed, handed on to the processes that it starts
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 over names and contents of the package's modules, those that only draw left out."""
+    package = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        if name.parts[0] not in DRAWING:
+            digest.update(f"{name.as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Name -> version of every installed distribution; the first on the path wins, as it does for imports."""
+    found: dict[str, str] = {}
+    for place in sys.path:
+        folder = Path(place or ".")
+        if not folder.is_dir():
+            continue
+        for info in sorted(folder.glob("*.dist-info")):
+            name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
+            found.setdefault(name.lower().replace("_", "-"), version)
+    return dict(sorted(found.items()))
+
+
+def lock() -> str:
+    """`packages` as a requirements file: `name==version`, one a line."""
+    return "".join(f"{name}=={version}\n" for name, version in packages().items())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that compute."""
+    seen = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            seen[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            seen[name] = "unknown"
+    return seen
+
+
+def environment() -> dict[str, Any]:
+    """Process, machine, versions, code, command and commit, as far as they are known."""
+    return {
+        "pid": os.getpid(),
+        "pid_start": pid_start(os.getpid()),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "cpu": cpu(),
+        "versions": versions(),
+        "packages": hashlib.sha256(lock().encode()).hexdigest(),
+        "code": code_hash(),
+        "command": command(),
+        "threads": threads(),
+        **commit(),
+    }
+
+
+def threads() -> int:
+    """How many threads torch uses, or would: sums in another order differ in their last digits."""
+    if "torch" in sys.modules:
+        return sys.modules["torch"].get_num_threads()
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return (
+        int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
+    )
+
+
+_LINUX = hasattr(os, "sched_getaffinity")
+
+
+@cache
+def cpu() -> str:
+    """Model of the processor; another one may take other instructions, and round differently."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def command() -> str:
+    """The command line behind this process: what the user typed, also in the processes that were started for it."""
+    if COMMAND in os.environ:
+        return os.environ[COMMAND]
+    return "a notebook" if "ipykernel" in sys.argv[0] else shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+@cache
+def commit() -> dict[str, Any]:
+    """Commit of the code and whether the tree was dirty; empty where the package does not lie in a git checkout."""
+    here = Path(__file__).parent.parent
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", *args], cwd=here, capture_output=True, text=True, timeout=10, check=True).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain", "-uno").strip())}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def pid_start(pid: int) -> str | None:
+    """When a process began, in clock ticks since boot (Linux); tells a process from a later one of the same number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,204 @@
+"""Figures of the coreset report, drawn with matplotlib as those of `workbench.views.paper.base`: each draws one thing.
+
+Colours belong to selectors and are the same in every figure; `style(name)` gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from workbench.views.gallery import mosaic
+from workbench.views.paper.base import INK, LEGEND, WIDTH, finish
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+KEPT, DROPPED = "#0072B2", "#D55E00"
+# selector -> printed name, colour, line style, marker
+SELECTORS: dict[str, tuple[str, str, str, str]] = {
+    "tdds": ("TDDS", "#D55E00", "-", "o"),
+    "random": ("random", "#000000", "--", "s"),
+    "random_balanced": ("random by class", "#999999", "--", "D"),
+    "el2n": ("EL2N", "#0072B2", "-", "^"),
+    "grand": ("GraNd", "#56B4E9", "-", "v"),
+    "forgetting": ("forgetting", "#8F6FCF", "-.", "P"),
+    "aum": ("AUM", "#CC79A7", "-.", "X"),
+    "ccs": ("CCS", "#009E73", "-", "d"),
+    "dyn_unc": ("Dyn-Unc", "#8A8A00", ":", "<"),
+    "dual": ("DUAL", "#B07050", ":", ">"),
+    "entropy": ("entropy", "#E69F00", ":", "*"),
+    "margin": ("margin", "#7A7A7A", ":", "p"),
+    "full": ("all samples", "#333333", ":", ""),
+}
+
+
+def title(name: str) -> str:
+    """The printed name of a selector."""
+    return SELECTORS[name][0] if name in SELECTORS else name
+
+
+def examples(pictures: np.ndarray, rows: Sequence[str], columns: int) -> Figure:
+    """(len(rows) * columns, y, x, 3) pictures, one row for each name."""
+    grid = mosaic(pictures, columns, gap=max(1, pictures.shape[1] // 12))
+    height, width = grid.shape[:2]
+    wide = min(WIDTH - 2.2, 0.55 * columns)
+    figure = Figure(figsize=(wide + 1.9, wide * height / width + 0.15), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(grid, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks((np.arange(len(rows)) + 0.5) * height / len(rows), labels=[str(r) for r in rows], fontsize=9)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def histogram(score: np.ndarray, cuts: Mapping[float, float], flipped: np.ndarray | None, label: str) -> Figure:
+    """How scores are spread. cuts: share kept -> the lowest score kept. flipped: wrong labels, drawn apart."""
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    axes = figure.subplots()
+    edges = np.linspace(score.min(), score.max() if score.max() > score.min() else score.min() + 1, 61)
+    if (
+        score.min() >= 0 and score.max() > 20 * np.median(score) and (score > 0).any()
+    ):  # a few large ones would hide all others
+        edges = np.geomspace(max(score[score > 0].min(), 1e-4 * score.max()), score.max(), 61)
+        score, label = np.clip(score, edges[0], None), f"{label} (log; the first bar holds what is lower)"
+        axes.set_xscale("log")
+    if flipped is None:
+        axes.hist(score, edges, color=KEPT, alpha=0.75)
+    else:
+        axes.hist(
+            [score[~flipped], score[flipped]],
+            edges,
+            stacked=True,
+            color=[KEPT, DROPPED],
+            label=["right label", "wrong label"],
+        )
+        axes.legend(**LEGEND, fontsize=8.5)
+    axes.set_yscale("log")
+    for n, (keep, cut) in enumerate(sorted(cuts.items(), reverse=True)):
+        axes.axvline(cut, color=INK, linewidth=1, linestyle="--")
+        where = (cut, 0.98 - 0.11 * n)
+        axes.annotate(f" keep {keep:g}", where, xycoords=("data", "axes fraction"), fontsize=8.5, va="top", color=INK)
+    axes.set(xlabel=label, ylabel="samples (log)")
+    finish(axes)
+    return figure
+
+
+def trajectories(p: np.ndarray, epochs: np.ndarray, groups: Mapping[str, np.ndarray], window: tuple[float, float]) -> Figure:
+    """p (epoch, sample): one panel for each group of samples; the last window that the score reads is shaded."""
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, (name, rows) in zip(panels, groups.items(), strict=True):
+        axes.axvspan(*window, color="#E69F00", alpha=0.22, linewidth=0)
+        for n, row in enumerate(rows):
+            axes.plot(epochs, p[:, row], color=f"C{n % 10}", linewidth=1.2, alpha=0.9)
+        axes.set_title(name, fontsize=9.5)
+        axes.set(xlabel="epoch", ylim=(-0.03, 1.03))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        finish(axes)
+    panels[0].set_ylabel("probability of the label")
+    return figure
+
+
+def data_map(easy: np.ndarray, score: np.ndarray, kept: np.ndarray, flipped: np.ndarray | None, label: str) -> Figure:
+    """Every sample: how easy it is across, its score up; kept and dropped apart, wrong labels ringed."""
+    figure = Figure(figsize=(WIDTH * 0.78, 3.9), layout="constrained")
+    axes = figure.subplots()
+    for where, colour, marker, name in ((~kept, "#9A9A9A", ".", "dropped"), (kept, DROPPED, ".", "kept")):
+        axes.plot(easy[where], score[where], marker, color=colour, markersize=5, alpha=0.6, label=name)
+    if flipped is not None and flipped.any():
+        ring = {"markersize": 6, "markeredgecolor": "#000000", "markeredgewidth": 0.7, "fillstyle": "none"}
+        axes.plot(easy[flipped], score[flipped], "o", color="none", label="wrong label", **ring)
+    axes.set(xlabel="mean probability of the label over the run (easy to the right)", ylabel=label)
+    axes.legend(**LEGEND, fontsize=8.5)
+    finish(axes)
+    return figure
+
+
+def overlap(matrix: xr.DataArray) -> Figure:
+    """Jaccard overlap of all pairs of selectors as a table of colours with the numbers in it."""
+    names = [title(str(n)) for n in matrix["selector"].values]
+    figure = Figure(figsize=(WIDTH * 0.8, WIDTH * 0.62), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(matrix.values, cmap="cividis", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), labels=names, rotation=45, ha="right", fontsize=8.5)
+    axes.set_yticks(range(len(names)), labels=names, fontsize=8.5)
+    for (i, j), value in np.ndenumerate(matrix.values):
+        axes.text(j, i, f"{value:.2f}"[1:] if value < 1 else "1", ha="center", va="center", fontsize=7.5,
+                  color="white" if value < 0.55 else "black")  # fmt: skip
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="shared samples over all samples of both")
+    return figure
+
+
+def accuracy_by_budget(values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence[float]) -> Figure:
+    """selector -> share kept -> one accuracy per seed: mean and standard deviation; dotted: trained on all samples."""
+    figure = Figure(figsize=(WIDTH * 0.85, 4.1), layout="constrained")
+    axes = figure.subplots()
+    for n, (name, by_keep) in enumerate(values.items()):
+        printed, colour, line, marker = SELECTORS[name]
+        keeps = np.array(sorted(by_keep))
+        seen = [np.asarray(by_keep[k], float) for k in keeps]
+        shift = 1 + 0.012 * (n - (len(values) - 1) / 2)  # side by side where bars would cover each other
+        axes.errorbar(
+            keeps * shift,
+            [v.mean() for v in seen],
+            yerr=[v.std(ddof=1) if len(v) > 1 else 0.0 for v in seen],
+            fmt=marker,
+            linestyle=line,
+            color=colour,
+            capsize=3,
+            linewidth=1.6,
+            markersize=5,
+            label=printed,
+        )
+    if len(full):
+        axes.axhline(float(np.mean(full)), color=INK, linewidth=1.1, linestyle=":", label="all samples")
+    ticks = sorted({k for by_keep in values.values() for k in by_keep})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, labels=[f"{k:g}" for k in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel="share of training samples kept (log)", ylabel="test accuracy, last step")
+    axes.legend(**LEGEND, fontsize=8.5)
+    finish(axes)
+    return figure
+
+
+def balance(per_class: Mapping[str, np.ndarray], total: np.ndarray, names: Sequence[str], keep: float) -> Figure:
+    """Share of each class that is kept, a bar for every selector; the dashed line is the budget."""
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    axes = figure.subplots()
+    wide = 0.8 / len(per_class)
+    for n, (selector, counts) in enumerate(per_class.items()):
+        at = np.arange(len(names)) - 0.4 + (n + 0.5) * wide
+        axes.bar(at, counts / np.maximum(total, 1), wide, color=SELECTORS[selector][1], label=title(selector))
+    axes.axhline(keep, color=INK, linewidth=1, linestyle="--")
+    turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if max(map(len, map(str, names))) > 4 else {}
+    axes.set_xticks(range(len(names)), labels=[str(n) for n in names], fontsize=8.5, **turned)
+    axes.set_ylabel("share of the class kept")
+    axes.legend(**LEGEND, fontsize=8.5, ncols=len(per_class), loc="upper center", bbox_to_anchor=(0.5, 1.16))
+    finish(axes, grid="y")
+    return figure
+
+
+def painted(background: np.ndarray, score: np.ndarray, kept: np.ndarray, label: str) -> Figure:
+    """A scene with the score of its training pixels on it, and beside it which of them were kept."""
+    height, width = score.shape
+    figure = Figure(figsize=(WIDTH, 0.5 + WIDTH / 2 * 0.9 * height / width), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes in (left, right):
+        axes.imshow(background, interpolation="nearest", alpha=0.35)
+        axes.set(xlabel="column (pixels)")
+    drawn = left.imshow(score, interpolation="nearest", cmap="cividis")
+    left.set_ylabel("row (pixels)")
+    figure.colorbar(drawn, ax=left, shrink=0.75, label=label)
+    paint = np.full((*kept.shape, 4), 0.0)
+    for value, colour in ((1.0, (0.84, 0.37, 0.0, 1.0)), (0.0, (0.0, 0.45, 0.7, 0.55))):
+        paint[kept == value] = colour
+    right.imshow(paint, interpolation="nearest")
+    right.set_title("orange: kept; blue: dropped; bare: not a training sample", fontsize=9)
+    return figure
