@@ -14,11 +14,30 @@ import torch
 import xarray as xr
 
 from tests.importing import Importing
+from tests.scheduling import dearest_first
 
+TESTS = Path(__file__).parent
 torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50, print_blob=True)
 hypothesis.settings.load_profile("fixed")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from tests.scheduling import ByFile
+
+    config.option.loadscopereorder = False  # keep the order that pytest_collection_modifyitems gives
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(TESTS / "notebooks"):
+            item.add_marker("notebook")
+        if "importing" in getattr(item, "fixturenames", ()):
+            item.add_marker("process")
+    dearest_first(items)
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,10 @@ import json
 import random
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -66,9 +65,9 @@ PROCESSES = ("rsdgc",)  # rooms that start processes
 
 
 def _params(names):
-    """All tests of a room go to one worker, which holds its recording."""
-    marks = {n: [pytest.mark.xdist_group(f"room-{n}"), *([pytest.mark.process] if n in PROCESSES else [])] for n in names}
-    return pytest.mark.parametrize("name", [pytest.param(n, marks=marks[n]) for n in names])
+    return pytest.mark.parametrize(
+        "name", [pytest.param(n, marks=pytest.mark.process) if n in PROCESSES else n for n in names]
+    )
 
 
 every_room = _params(ROOMS)
@@ -114,9 +113,9 @@ class Recording:
     before: xr.Dataset
     events: list[Event]
     outcome: Outcome
+    gradients: list[bool]
     numbers: tuple[list[float], list[float]]
     expected: tuple[list[float], list[float]]
-    gradients: list[bool] = field(default_factory=list)
 
 
 def record(room: ModuleType, given: xr.Dataset, config: Settings) -> Recording:
@@ -132,7 +131,7 @@ def record(room: ModuleType, given: xr.Dataset, config: Settings) -> Recording:
     before, gradients = given.copy(deep=True), []
     seed()
     events, outcome = drive(room.run(given, config), lambda _: gradients.append(torch.is_grad_enabled()))
-    return Recording(given, before, events, outcome, numbers(), expected, gradients)
+    return Recording(given, before, events, outcome, gradients, numbers(), expected)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,6 @@ from workbench import execution, runs
 from workbench.errors import InputError
 from workbench.reports.notebook import SMALL, report
 
-pytestmark = pytest.mark.xdist_group("notebooks")
-
 
 def _picture(path: Path, values: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,6 @@ from workbench.reports import sweep as sweeps
 from workbench.reports.grid import Grid, grid_of, plan, read_grid
 from workbench.reports.sweep import sweep
 
-pytestmark = pytest.mark.xdist_group("sweeps")
-
 PARAMETERS = 'x: int = 1  # a number\nseed: int = 0\nscene: str = "digits"\noverrides: dict = {}\nrun_dir: str = ""'
 COMPUTE = """
 import json, random
