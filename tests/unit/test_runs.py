@@ -103,6 +103,33 @@ def test_closing_early_says_stopped_and_leaves_a_checkpoint(tmp_path):
     assert (step, float(state["total"])) == (2, 3.0)
 
 
+def test_a_state_that_ends_with_its_trace_is_kept_when_the_run_is_stopped(tmp_path):
+    """As that of rsdgc, whose ranks hold the state and end with the trace."""
+    closed = []
+
+    def trace():
+        def state():
+            assert not closed, "the trace was closed before its state was asked for"
+            return {"total": torch.tensor(1.0)}
+
+        try:
+            yield Event(1, {"total": 1.0}, state=state)
+            yield Event(2, {"total": 2.0}, state=state)
+        finally:
+            closed.append(True)
+        return Outcome(xr.Dataset())
+
+    folder = runs.create(tmp_path / "run", ABOUT)
+    recording = runs.record(trace(), folder)
+    next(recording)
+    runs.request(folder, "stop")
+    with pytest.raises(runs.Stopped):
+        next(recording)
+    assert closed
+    assert runs.read(folder)["status"] == "stopped"
+    assert runs.checkpoint(folder) == (1, {"total": torch.tensor(1.0)})
+
+
 def test_a_resumed_run_ends_with_the_same_numbers_and_one_line_of_events(tmp_path):
     folder, trace = recorded(tmp_path)
     for _ in range(2):

@@ -35,7 +35,9 @@ __all__ = ["Detector", "local_rx", "pca_rx", "random_projection_rx", "ridge_rx",
 class Detector(Protocol):
     """The family's shape: a cube `(band, y, x)` to a score map `(y, x)`; settings are keywords with defaults."""
 
-    def __call__(self, cube: xr.DataArray, /) -> xr.DataArray: ...
+    def __call__(self, cube: xr.DataArray, /) -> xr.DataArray:
+        """The score map `(y, x)` of a cube `(band, y, x)`."""
+        ...
 
 
 def rx(cube: xr.DataArray) -> xr.DataArray:

@@ -114,8 +114,8 @@ def pca_kmeans(before: xr.DataArray, after: xr.DataArray, block: int = 4, compon
             f"pca_kmeans cuts blocks of {block} x {block} pixels; this image of {height} x {width} has {rows * columns} of "
             f"them, and {components} components need more. Use a smaller block."
         )
-    tiles = filled[: rows * block, : columns * block].reshape(rows, block, columns, block)
-    tiles = tiles.transpose(0, 2, 1, 3).reshape(rows * columns, block * block)
+    cut = filled[: rows * block, : columns * block].reshape(rows, block, columns, block)
+    tiles = cut.transpose(0, 2, 1, 3).reshape(rows * columns, block * block)
     mean = tiles.mean(0)
     axes = np.linalg.svd(tiles - mean, full_matrices=False)[2][:components]
     lead = (block - 1) // 2
@@ -180,7 +180,7 @@ def _dates(before: xr.DataArray, after: xr.DataArray) -> tuple[np.ndarray, np.nd
     a, b = (np.asarray(date.values, np.float64) for date in (before, after))
     if a.ndim != 3 or a.shape != b.shape:
         raise InputError(f"A rival takes two images (band, y, x) of one size; got {a.shape} and {b.shape}.")
-    known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    known = np.asarray(np.isfinite(a).all(0) & np.isfinite(b).all(0))
     if not known.any():
         raise InputError("No pixel of this pair is known on both dates; check that they overlap, and their nodata values.")
     return np.where(known, a, 0.0), np.where(known, b, 0.0), known
@@ -277,6 +277,7 @@ class FCEF(nn.Module):
         self.encoder, self.decoder = _Encoder(2 * bands, width), _Decoder(width, skips=1)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Both dates `(B, C, H, W)` -> logits `(B, 1, H, W)`."""
         *features, deepest = self.encoder(torch.cat([before, after], 1))
         return self.decoder(deepest, features)
 
@@ -289,6 +290,7 @@ class FCSiamConc(nn.Module):
         self.encoder, self.decoder = _Encoder(bands, width), _Decoder(width, skips=2)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Both dates `(B, C, H, W)` -> logits `(B, 1, H, W)`."""
         *first, _ = self.encoder(before)
         *second, deepest = self.encoder(after)
         return self.decoder(deepest, [torch.cat(pair, 1) for pair in zip(first, second, strict=True)])
@@ -302,6 +304,7 @@ class FCSiamDiff(nn.Module):
         self.encoder, self.decoder = _Encoder(bands, width), _Decoder(width, skips=1)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Both dates `(B, C, H, W)` -> logits `(B, 1, H, W)`."""
         *first, _ = self.encoder(before)
         *second, deepest = self.encoder(after)
         return self.decoder(deepest, [(a - b).abs() for a, b in zip(first, second, strict=True)])

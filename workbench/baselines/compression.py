@@ -48,9 +48,14 @@ class Rival(Protocol):
     optimiser_momentum: float
 
     @property
-    def skipped(self) -> bool: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None: ...
+    def skipped(self) -> bool:
+        """Whether the step of the last backward pass must be left out."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is needed to continue, as tensors and plain values."""
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continue from what `state_dict` gave."""
 
 
 RIVALS = ("rsdgc", "dense", "fp16", "powersgd", "topk", "randomk", "dgc", "no-feedback")
@@ -130,6 +135,7 @@ class Reduced:
 
     @property
     def skipped(self) -> bool:
+        """Whether an averaged gradient of the last backward pass was not finite."""
         return any(bool(b) for b in self._bad)
 
     def note(self, bucket: dist.GradBucket) -> None:
@@ -146,21 +152,29 @@ class Reduced:
         return averaged
 
     def state_dict(self) -> dict[str, Any]:
+        """The counted bytes; a reduction has no other memory."""
         return {"bytes": [self.sent, self.counted]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
         self.sent, self.counted = state["bytes"]
         self._bad = []
 
 
+def _everyone() -> dist.ProcessGroup:
+    group = dist.group.WORLD
+    assert group is not None, "torch.distributed has not been initialised"
+    return group
+
+
 def _dense(state: Reduced, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
     state.note(bucket)
-    return _checked(state, allreduce_hook(dist.group.WORLD, bucket))
+    return _checked(state, allreduce_hook(_everyone(), bucket))
 
 
 def _fp16(state: Reduced, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
     state.note(bucket)
-    return _checked(state, fp16_compress_hook(dist.group.WORLD, bucket))
+    return _checked(state, fp16_compress_hook(_everyone(), bucket))
 
 
 def _checked(state: Any, future: torch.futures.Future) -> torch.futures.Future[torch.Tensor]:
@@ -203,6 +217,7 @@ class PowerSGD(Reduced):
         return {**super().state_dict(), "iter": self.inner.iter, **kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
         super().load_state_dict(state)
         self.inner.iter = state["iter"]
         for what, memory in {

@@ -153,15 +153,19 @@ class _Mean:
             )
 
     def start(self, n: int) -> Memory:
+        """A sum of 0 for each of n samples."""
         return {"sum": torch.zeros(n, dtype=torch.float64)}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
+        """Add the numbers of this epoch, where it is one of the epochs averaged."""
         if self.first <= batch.epoch < self.until:
             memory["sum"][rows] += self.of(batch)
 
-    def end(self, memory: Memory, epoch: int) -> None: ...
+    def end(self, memory: Memory, epoch: int) -> None:
+        """Nothing is left to do after an epoch."""
 
     def score(self, memory: Memory, epochs: int) -> Tensor:
+        """The mean over the epochs averaged; InputError before the last of them."""
         _enough(self, epochs, self.until)
         return memory["sum"] / (self.until - self.first)
 
@@ -172,6 +176,7 @@ class EL2N(_Mean):
     Finding Important Examples Early in Training", NeurIPS 2021, arXiv 2107.07075. There it is the mean over short runs."""
 
     def of(self, batch: Batch) -> Tensor:
+        """The error of every sample of a batch, `(B,)`."""
         return batch.error
 
 
@@ -181,6 +186,7 @@ class GraNd(_Mean):
     early epochs; Paul et al. 2021, see EL2N. The outer product is never built. Needs features; `grand` is the whole norm."""
 
     def of(self, batch: Batch) -> Tensor:
+        """The norm of the last layer's gradient of every sample of a batch, `(B,)`."""
         if batch.feature_norm is None:
             raise InputError(
                 "GraNd needs the features before the last layer; record them: recorder(index, logits, features=h)."
@@ -220,14 +226,18 @@ class _Last:
     of: ClassVar[Callable[..., Tensor]]  # Batch -> (B,)
 
     def start(self, n: int) -> Memory:
+        """A zero for each of n samples."""
         return {"score": torch.zeros(n, dtype=torch.float64)}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
+        """Keep the numbers of this epoch in place of the last one's."""
         memory["score"][rows] = self.of(batch)
 
-    def end(self, memory: Memory, epoch: int) -> None: ...
+    def end(self, memory: Memory, epoch: int) -> None:
+        """Nothing is left to do after an epoch."""
 
     def score(self, memory: Memory, epochs: int) -> Tensor:
+        """The numbers of the last epoch."""
         _enough(self, epochs, 1)
         return memory["score"]
 
@@ -237,6 +247,7 @@ class Entropy(_Last):
     """Entropy of p in nats: uncertainty sampling, C. Coleman et al., "Selection via Proxy", ICLR 2020, arXiv 1906.11829."""
 
     def of(self, batch: Batch) -> Tensor:
+        """Entropy in nats, `(B,)`."""
         return torch.special.entr(batch.p).sum(1)
 
 
@@ -245,6 +256,7 @@ class Margin(_Last):
     """1 minus the distance between the two most probable classes (Coleman et al. 2020, see Entropy)."""
 
     def of(self, batch: Batch) -> Tensor:
+        """1 minus the margin, `(B,)`."""
         top = batch.p.topk(2, 1).values
         return 1 - (top[:, 0] - top[:, 1])
 
@@ -254,6 +266,7 @@ class LeastConfidence(_Last):
     """1 minus the probability of the most probable class (Coleman et al. 2020, see Entropy)."""
 
     def of(self, batch: Batch) -> Tensor:
+        """1 minus the largest probability, `(B,)`."""
         return 1 - batch.p.amax(1)
 
 
@@ -266,17 +279,21 @@ class Forgetting:
     Study of Example Forgetting during Deep Neural Network Learning", ICLR 2019, arXiv 1812.05159."""
 
     def start(self, n: int) -> Memory:
+        """For n samples: right in the last epoch, ever right, and times forgotten."""
         zeros = torch.zeros(n, dtype=torch.int32)
         return {"right": zeros.clone().bool(), "ever": zeros.clone().bool(), "times": zeros}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
+        """Count the samples that were right in the last epoch and are wrong in this one."""
         memory["times"][rows] += memory["right"][rows] & ~batch.correct
         memory["right"][rows] = batch.correct
         memory["ever"][rows] |= batch.correct
 
-    def end(self, memory: Memory, epoch: int) -> None: ...
+    def end(self, memory: Memory, epoch: int) -> None:
+        """Nothing is left to do after an epoch."""
 
     def score(self, memory: Memory, epochs: int) -> Tensor:
+        """Times forgotten; infinite for a sample that was never right."""
         _enough(self, epochs, 1)
         return torch.where(memory["ever"], memory["times"].double(), INFINITE)
 
@@ -292,17 +309,21 @@ class AUM:
     of: Literal["probability", "logit"] = "probability"
 
     def start(self, n: int) -> Memory:
+        """A sum of 0 for each of n samples."""
         return {"sum": torch.zeros(n, dtype=torch.float64)}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
+        """Add the margins of this epoch."""
         values = batch.p if self.of == "probability" else batch.logits
         label = batch.known_label[:, None]
         others = values.scatter(1, label, -INFINITE).amax(1)
         memory["sum"][rows] += values.gather(1, label)[:, 0] - others
 
-    def end(self, memory: Memory, epoch: int) -> None: ...
+    def end(self, memory: Memory, epoch: int) -> None:
+        """Nothing is left to do after an epoch."""
 
     def score(self, memory: Memory, epochs: int) -> Tensor:
+        """Minus the mean margin."""
         _enough(self, epochs, 1)
         return -memory["sum"] / epochs
 
@@ -319,19 +340,24 @@ class DynUnc:
             raise InputError(f"A window of {type(self).__name__} needs at least 2 epochs; J={self.J}.")
 
     def start(self, n: int) -> Memory:
+        """The newest J probabilities of n samples, and a sum over windows."""
         return {"ring": torch.zeros(self.J, n, dtype=torch.float64), "sum": torch.zeros(n, dtype=torch.float64)}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
+        """Put the label's probability into the ring."""
         memory["ring"][batch.epoch % self.J, rows] = batch.p_label
 
     def end(self, memory: Memory, epoch: int) -> None:
+        """Add the window that ends with this epoch."""
         if epoch + 1 >= self.J:
             memory["sum"] += self.of(memory["ring"])
 
     def of(self, window: Tensor) -> Tensor:
+        """Of a window `(J, n)` the standard deviation, `(n,)`."""
         return window.std(0)
 
     def score(self, memory: Memory, epochs: int) -> Tensor:
+        """The mean over all windows; InputError for fewer than J epochs."""
         _enough(self, epochs, self.J)
         return memory["sum"] / (epochs - self.J + 1)
 
@@ -342,6 +368,7 @@ class DUAL(DynUnc):
     Full Training via Example Difficulty and Prediction Uncertainty", ICML 2025, arXiv 2502.06905; no Beta sampling here."""
 
     def of(self, window: Tensor) -> Tensor:
+        """Of a window `(J, n)` the standard deviation times 1 minus the mean, `(n,)`."""
         return window.std(0) * (1 - window.mean(0))
 
 

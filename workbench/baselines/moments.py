@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -238,7 +239,8 @@ def spectra(block: np.ndarray, bands: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return values, valid, seen
 
 
-class Whitening(NamedTuple):
+@dataclass(frozen=True)
+class Whitening:
     """Squared length of `matrix^T (value - mean)`, `matrix (band, component)`; lower triangular where `triangular` says so."""
 
     mean: np.ndarray
@@ -264,7 +266,7 @@ class Whitening(NamedTuple):
 def whitening(mean: np.ndarray, matrix: np.ndarray) -> Whitening:
     """The whitening by `matrix (band, component)`; a square one is turned, which changes no length, until it is triangular."""
     square = matrix.shape[0] == matrix.shape[1]
-    return Whitening(mean, np.linalg.qr(matrix.T, mode="r").T if square else matrix, square)
+    return Whitening(mean, np.asarray(np.linalg.qr(matrix.T, mode="r")).T if square else matrix, square)
 
 
 def _squares(white: np.ndarray) -> np.ndarray:

@@ -39,14 +39,17 @@ class Confusion:
 
     @property
     def total(self) -> int:
+        """Pixels counted."""
         return self.tp + self.fp + self.fn + self.tn
 
     @property
     def precision(self) -> float:
+        """TP / (TP + FP); NaN where nothing was called changed."""
         return _ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
+        """TP / (TP + FN); NaN where nothing changed."""
         return _ratio(self.tp, self.tp + self.fn)
 
     @property
@@ -61,10 +64,12 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
+        """Share of pixels that are right."""
         return _ratio(self.tp + self.tn, self.total)
 
     @property
     def error_rate(self) -> float:
+        """Share of pixels that are wrong."""
         return _ratio(self.fp + self.fn, self.total)
 
     @property

@@ -93,18 +93,18 @@ def write_comparison(folders: Sequence[str | Path], out: str | Path) -> Path:
 
     Raises InputError for another suffix, and for a picture of runs that have no curves.
     """
-    folders, out = [Path(f) for f in folders], Path(out)
+    chosen, out = [Path(f) for f in folders], Path(out)
     if out.suffix not in (".html", ".png"):
         raise InputError(f"A comparison is written as .html or as .png; got {out.name!r}.")
-    drawn = curves(folders)
+    drawn = curves(chosen)
     if out.suffix == ".png":
         if not drawn:
             raise InputError("None of these runs logged anything more than once, so there are no curves; choose .html.")
         with runs.writing(out):
             runs.replace(out, lambda f: figures.overlaid(drawn).savefig(f, format="png", dpi=figures.DPI))
         return out
-    table, names = compared(folders), labels(folders)
-    parts = [f"<h1>{len(folders)} runs compared</h1>"]
+    table, names = compared(chosen), labels(chosen)
+    parts = [f"<h1>{len(chosen)} runs compared</h1>"]
     for n, (part, caption) in enumerate(
         (
             ("about", "What the runs were, where it is not the same in all."),
@@ -125,7 +125,7 @@ def write_comparison(folders: Sequence[str | Path], out: str | Path) -> Path:
     if drawn:
         caption = "<b>Figure 1.</b> Everything that was logged more than once, against the step" + _left_out(drawn)
         parts.insert(3, str(figures.captioned(figures.overlaid(drawn), caption, f"Curves of {', '.join(names)}").data))
-    _write(out, page(f"{len(folders)} runs compared", "\n".join(parts)))
+    _write(out, page(f"{len(chosen)} runs compared", "\n".join(parts)))
     return out
 
 

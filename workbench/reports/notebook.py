@@ -262,7 +262,7 @@ def run_notebook(
             if self.has_trait("transport_encryption"):  # of the local sockets, where jupyter_client knows how
                 self.transport_encryption = "auto"
 
-        async def start_kernel(self, **options: Any) -> Any:
+        async def start_kernel(self, **options: Any) -> Any:  # type: ignore[override]
             begun = await super().start_kernel(env={**ENVIRONMENT, **os.environ}, **options)
             started.append(getattr(self.provisioner, "process", None))
             return begun

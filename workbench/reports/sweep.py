@@ -259,8 +259,8 @@ def _write_table(done: Sweep, cells: Sequence[Cell], results: Mapping[str, Mappi
     done.rows = []
     for cell in cells:
         said = results[cell.key]
-        numbers = runs.metrics(done.folder / "cells" / cell.key) if said["status"] == "finished" else {}
-        done.rows.append({**_row_head(cell), "status": said["status"], "error": said["error"], "metrics": numbers})
+        metrics = runs.metrics(done.folder / "cells" / cell.key) if said["status"] == "finished" else {}
+        done.rows.append({**_row_head(cell), "status": said["status"], "error": said["error"], "metrics": metrics})
     runs.write_json(done.folder / "table.json", done.rows)
     varied = list(dict.fromkeys(name for cell in cells for name in cell.varied))
     numbers = list(dict.fromkeys(name for row in done.rows for name in row["metrics"]))

@@ -36,8 +36,6 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
     begun = time.monotonic()
 
     def close(status: str, error: str | None = None) -> None:
-        if pending is not None and pending.state is not None and status == "stopped":
-            _write_checkpoint(folder, pending)
         spent = seconds + time.monotonic() - begun
         about = json.loads((folder / "run.json").read_text())
         about |= {"status": status, "error": error, "end": now(), "seconds": spent}
@@ -69,8 +67,12 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
         close("finished")
         return outcome
     except (GeneratorExit, Stopped, KeyboardInterrupt):
-        trace.close()
-        close("stopped")
+        try:
+            if pending is not None and pending.state is not None:
+                _write_checkpoint(folder, pending)  # first: closing the trace ends the processes that hold the state
+        finally:
+            trace.close()
+            close("stopped")
         raise
     except BaseException as error:
         trace.close()
