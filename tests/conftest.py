@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,6 +40,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "importing" in getattr(item, "fixturenames", ()):
             item.add_marker("process")
     dearest_first(items)
+
+
+# --- a test that starts a process says so, else `make quick` would not be quick ---------------------------------------------
+
+_started: list[str] = []  # what was started since the test's setup began
+
+
+def _watch_processes() -> None:
+    def noted(event: str, args: tuple) -> None:
+        if event == "subprocess.Popen" and os.path.basename(str(args[0])) != "git":  # run folders keep the commit
+            _started.append(str(args[1]))
+
+    def spawned(path: str, args: list, passfds: list) -> int:
+        _started.append(str(args))
+        return spawn(path, args, passfds)
+
+    sys.addaudithook(noted)
+    spawn = multiprocessing.util.spawnv_passfds  # no audit event tells of it
+    multiprocessing.util.spawnv_passfds = spawned
+
+
+_watch_processes()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    _started.clear()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    result = yield
+    if _started and not any(item.iter_markers("process")) and not any(item.iter_markers("notebook")):
+        if not any(item.iter_markers("browser")):
+            pytest.fail(f"starts a process and is not marked `process`: {_started[0][:200]}", pytrace=False)
+    return result
 
 
 @pytest.fixture(scope="session")
