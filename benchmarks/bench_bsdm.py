@@ -19,7 +19,8 @@ import time
 import torch
 from torch import Tensor, nn
 
-from workbench.methods.bsdm import Config, Training
+from workbench.methods.bsdm.settings import Config
+from workbench.methods.bsdm.training import Training
 
 
 class StraightBlock(nn.Module):

@@ -27,7 +27,8 @@ import time
 import torch
 from torch.nn import functional as F
 
-from workbench.methods.tdds import CNN, TDDS, ResNet18
+from workbench.methods.tdds.network import CNN, ResNet18
+from workbench.methods.tdds.scoring import TDDS
 from workbench.parts.device import device
 from workbench.parts.dynamics import Recorder
 

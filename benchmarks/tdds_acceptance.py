@@ -35,7 +35,10 @@ from workbench.baselines.coresets import AUM, EL2N, Forgetting, selectors
 from workbench.config import override
 from workbench.data.chips import digits, open_chips
 from workbench.errors import InputError
-from workbench.methods.tdds import TDDS, Config, Training, samples_of
+from workbench.methods.tdds.samples import samples_of
+from workbench.methods.tdds.scoring import TDDS
+from workbench.methods.tdds.settings import Config
+from workbench.methods.tdds.training import Training
 from workbench.parts.device import device
 from workbench.parts.dynamics import Recorder
 

@@ -19,6 +19,7 @@ from tests.importing import Importing
 from tests.scheduling import dearest_first
 
 TESTS = Path(__file__).parent
+STARTING = {"importing", "two_ranks", "places"}  # fixtures that start processes
 torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50, print_blob=True)
@@ -37,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(TESTS / "notebooks"):
             item.add_marker("notebook")
-        if "importing" in getattr(item, "fixturenames", ()):
+        if STARTING.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("process")
     dearest_first(items)
 
@@ -49,7 +50,7 @@ _started: list[str] = []  # what was started since the test's setup began
 
 def _watch_processes() -> None:
     def noted(event: str, args: tuple) -> None:
-        if event == "subprocess.Popen" and os.path.basename(str(args[0])) != "git":  # run folders keep the commit
+        if event == "subprocess.Popen" and args[0] == sys.executable:  # git or mount cost nothing beside an interpreter
             _started.append(str(args[1]))
 
     def spawned(path: str, args: list, passfds: list) -> int:
@@ -73,9 +74,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     result = yield
-    if _started and not any(item.iter_markers("process")) and not any(item.iter_markers("notebook")):
-        if not any(item.iter_markers("browser")):
-            pytest.fail(f"starts a process and is not marked `process`: {_started[0][:200]}", pytrace=False)
+    if _started and not {"process", "notebook", "browser"}.intersection(mark.name for mark in item.iter_markers()):
+        pytest.fail(f"starts an interpreter and is not marked `process`: {_started[0][:200]}", pytrace=False)
     return result
 
 

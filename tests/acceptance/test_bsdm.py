@@ -16,7 +16,7 @@ import torch
 from workbench.data.catalog import open_scene
 from workbench.event import drain
 from workbench.methods import bsdm
-from workbench.methods.bsdm import Config
+from workbench.methods.bsdm.settings import Config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 

@@ -9,6 +9,7 @@ from workbench import execution, runs
 from workbench.pages.gradients.page import Gradients
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 TINY = {

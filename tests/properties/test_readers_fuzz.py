@@ -75,6 +75,11 @@ def geotiff_packed(folder: Path) -> Path:
     return geotiff(folder, compress="deflate", interleave="pixel")
 
 
+def npy(folder: Path) -> Path:
+    np.save(folder / "a.npy", CUBE.transpose(1, 2, 0))
+    return folder / "a.npy"
+
+
 def _scene() -> xr.Dataset:
     about = {"wavelength": ("band", WAVE, {"units": "nm"}), "y": np.arange(5), "x": np.arange(6)}
     return xr.Dataset({"hsi": (("band", "y", "x"), CUBE), "truth": (("y", "x"), np.eye(5, 6).astype("i2"))}, about)
@@ -115,6 +120,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], int]] = {  # and the number of 
     "matlab73": (matlab73, 75),
     "geotiff": (geotiff, 100),
     "geotiff-packed": (geotiff_packed, 75),
+    "npy": (npy, 75),
     "netcdf3": (netcdf3, 75),
     "netcdf4": (netcdf4, 40),
     "emit": (_product(products.emit, "a.nc"), 50),

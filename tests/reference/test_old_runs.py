@@ -211,6 +211,7 @@ def test_a_pair_is_opened_again_as_its_run_noted(old):
     assert fingerprint(scene) == about["fingerprint"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["rx-finished", "arcdnet-finished"])
 def test_a_finished_run_is_done_again_with_the_same_numbers(old, tmp_path, name):
     done = rerun(old / name, tmp_path / "again")
@@ -218,6 +219,7 @@ def test_a_finished_run_is_done_again_with_the_same_numbers(old, tmp_path, name)
     assert done.compared > 10
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", UNFINISHED)
 def test_an_unfinished_run_is_continued_to_the_numbers_of_an_uninterrupted_one(tmp_path, name):
     root = restore(tmp_path / "old")

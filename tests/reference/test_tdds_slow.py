@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.methods.tdds import TDDS
+from workbench.methods.tdds.scoring import TDDS
 from workbench.parts.dynamics import Recorder, dynamics, scores
 
 EPS = 1e-8

@@ -128,6 +128,7 @@ class TestPlan:
             plan(squares, Grid.model_validate(fields))
 
 
+@pytest.mark.process
 def test_one_failed_cell_stops_nothing_and_only_what_is_missing_is_made(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,11 +232,13 @@ class Killed:
         return found
 
 
+@pytest.mark.process
 def test_killed_at_a_few_moments_the_same_command_completes_it(tmp_path: Path) -> None:
     case = Killed(tmp_path, [2])
     case.at(0.3 * case.seconds, 0.6 * case.seconds, 0.8 * case.seconds)
 
 
+@pytest.mark.process
 def test_a_killed_sweep_leaves_nobody_at_work(tmp_path: Path) -> None:
     notebook(tmp_path / "squares.ipynb", "import time; time.sleep(600)")
     (tmp_path / "grid.yml").write_text("seeds: [0]")

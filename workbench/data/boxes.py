@@ -572,16 +572,17 @@ def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
 
 
 def _instances(folder: Path, images: Mapping[str, Path], notes: list[str]) -> list[Annotated]:
-    """Masks with a colour for every instance, beside their image: NAME_instance_id_RGB.png; black is background."""
+    """Masks with a colour for every instance, beside their image: NAME_instance_id_RGB.png. Background is black,
+    or the most frequent colour of a mask without black."""
     listed = []
     for path in sorted(folder.rglob("*_instance_id_RGB.png")):
         values = chips._decode(path.name, chips._content((path, None)), None, None)
         codes = np.rint(values * 255).astype(np.int64)
         codes = codes[0] if len(codes) == 1 else codes[0] << 16 | codes[1] << 8 | codes[2]
         found = []
-        for code in np.unique(codes):
-            if code == 0:
-                continue
+        used, count = np.unique(codes, return_counts=True)
+        background = 0 if 0 in used else used[count.argmax()]
+        for code in used[used != background]:
             rows, columns = np.nonzero(codes == code)
             edges = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
             found.append(Object("object", edges))

@@ -19,13 +19,15 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from workbench.data import chips, pairs, records
+from workbench.data import chips, multimodal, pairs, records
 from workbench.data import entries as kinds
 from workbench.data.chips import Chips, open_chips, relative
 from workbench.data.coresets import open_coreset
 from workbench.data.entries import Boxes, Sar
+from workbench.data.multimodal import Multimodal
 from workbench.data.pairs import Pairs
 from workbench.data.records import Record
 from workbench.errors import InputError
@@ -43,7 +45,7 @@ class File(Record):
     path: Annotated[str, AfterValidator(relative)] = Field(description="below WORKBENCH_DATA and below the cache")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(gt=0)
-    url: str = Field(pattern=r"^https://", description="pinned public mirror of exactly this file")
+    url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
 
 
 class Keys(Record):
@@ -67,17 +69,20 @@ class Reference(Record):
     source: str
 
 
-class Hyperspectral(records.Entry):
-    """A hyperspectral cube in one file (ENVI: two), with or without a truth mask."""
+class Hyperspectral(records.Sourced):
+    """A hyperspectral cube in one file (ENVI: two), with or without a truth mask or a map of classes."""
 
     kind: Literal["hyperspectral"]
-    sensor: str
-    publisher: str
     mask: str | None = Field(None, description="where the truth mask comes from")
     shape: Shape
     files: list[File]
     keys: Keys = Keys()
     anomalous_pixels: int | None = Field(None, ge=1)
+    classes: list[str] = Field(
+        [], description="names of the classes 1, 2, ... of a truth file that holds classes; 0 is not labelled"
+    )
+    labelled_pixels: int | None = Field(None, ge=1, description="with classes")
+    wavelengths: list[float] = Field([], description="nm, one for each band, where the file has none")
     reference: Reference | None = None
 
     @model_validator(mode="after")
@@ -87,6 +92,10 @@ class Hyperspectral(records.Entry):
             raise ValueError("needs exactly one cube file, and at most one header and one truth file")
         if len({PurePosixPath(f.path).parent for f in self.files}) != 1:
             raise ValueError("the files of an entry must lie in one folder")
+        if self.wavelengths and len(self.wavelengths) != self.shape.band:
+            raise ValueError("wavelengths must be one number for each band")
+        if self.classes and ("truth" not in roles or self.labelled_pixels is None):
+            raise ValueError("classes need a truth file and labelled_pixels")
         return self
 
     def file(self, role: str) -> File | None:
@@ -108,7 +117,7 @@ class SimulatedPairs(records.Entry):
 
 
 # Further kinds join this union and a branch of `open_scene`.
-Entry = Hyperspectral | Simulated | SimulatedPairs | Chips | Pairs | Boxes | Sar
+Entry = Hyperspectral | Simulated | SimulatedPairs | Chips | Pairs | Boxes | Sar | Multimodal
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
@@ -178,6 +187,8 @@ def open_scene(
         return kinds.open_sar_entry(entry, truth, keys, chunks)
     if isinstance(entry, Boxes):
         return kinds.open_boxes_entry(entry, truth, keys, chunks)
+    if isinstance(entry, Multimodal):
+        return multimodal.open_entry(entry, truth, keys, chunks)
     if entry is not None:
         return _catalogued(entry, truth, keys, {"chunks": chunks, "ortho": ortho})
     path = Path(name).expanduser()
@@ -233,20 +244,20 @@ def fetch(name: str) -> Path:
 
     Raises InputError for an unknown name, a simulated scene, or when the files cannot be had.
     """
-    from workbench.data import fetch as fetching
-
     entry = _entry(name)
     if isinstance(entry, Simulated | SimulatedPairs):
         raise InputError(f"{name} is simulated: it is made when it is opened, and there is nothing to fetch.")
     if isinstance(entry, Sar | Boxes):
         return kinds.place(entry)
+    if isinstance(entry, Multimodal):
+        return multimodal.place(entry)
     if isinstance(entry, Chips):
         if not entry.files:
             raise InputError(f"{name} comes with the package; there is nothing to fetch.")
         return chips.locate(entry)[0]
     if isinstance(entry, Pairs):
         return pairs.locate(entry)[0]
-    paths = fetching.get(entry.id, entry.files)
+    paths = kinds.verified(entry)
     return next(p for p, f in zip(paths, entry.files, strict=True) if f.role == "cube")
 
 
@@ -302,11 +313,16 @@ def describe_entry(name: str) -> str:
         lines += pairs.card(entry)
     elif isinstance(entry, Sar | Boxes):
         lines += kinds.card(entry)
+    elif isinstance(entry, Multimodal):
+        lines += multimodal.card(entry)
     else:
         s = entry.shape
         lines.append(f"  cube: {s.y} x {s.x} pixels, {s.band} bands, {entry.sensor}")
         if entry.anomalous_pixels is not None:
             lines.append(f"  truth: {entry.anomalous_pixels} anomalous pixels of {s.y * s.x}; {entry.mask or 'mask'}")
+        elif entry.classes:
+            labelled = f"{entry.labelled_pixels} labelled pixels of {s.y * s.x}"
+            lines.append(f"  truth: {len(entry.classes)} classes, {labelled}; {entry.mask or 'map of classes'}")
         else:
             lines.append("  truth: none")
         if entry.reference is not None:
@@ -316,7 +332,8 @@ def describe_entry(name: str) -> str:
     if isinstance(entry, Hyperspectral):
         here = fetching.find(entry.files)
         for i, f in enumerate(entry.files):
-            lines.append(f"  {f.role}: {here[i] if here else f'not on this machine ({f.bytes / 1e6:.1f} MB at {f.url})'}")
+            absent = f"not on this machine ({f.bytes / 1e6:.1f} MB at {f.url or entry.obtain})"
+            lines.append(f"  {f.role}: {here[i] if here else absent}")
             lines.append(f"    sha256 {f.sha256}")
     return "\n".join([*lines, *(f"  note: {n}" for n in entry.notes)])
 
@@ -341,16 +358,22 @@ def _simulated(entry: Simulated | SimulatedPairs, truth: Any, keys: Any) -> xr.D
 def _catalogued(
     entry: Hyperspectral, truth: str | Path | None, keys: Mapping[str, str] | None, how: Mapping[str, Any]
 ) -> xr.Dataset:
-    from workbench.data import fetch as fetching
     from workbench.data.readers import open_file
+    from workbench.data.readers.truth import read_classes
 
-    places = {f.role: p for f, p in zip(entry.files, fetching.get(entry.id, entry.files), strict=True)}
+    places = {f.role: p for f, p in zip(entry.files, kinds.verified(entry), strict=True)}
     known = entry.keys.model_dump(exclude_none=True)
     if truth is not None:
         known.pop("truth", None)  # a name in the cube's file, not in the one given
-    elif (keys or {}).get("truth") is None:
+    elif (keys or {}).get("truth") is None and not entry.classes:
         truth = places.get("truth")
     scene = open_file(places["cube"], truth=truth, keys={**known, **(keys or {})}, **how)
+    if entry.classes and truth is None and (keys or {}).get("truth") is None:
+        classes = read_classes(places["truth"], (entry.shape.y, entry.shape.x), len(entry.classes))
+        scene["truth"] = (("y", "x"), classes, {"names": ["background", *entry.classes]})
+    if entry.wavelengths and "wavelength" not in scene.coords:
+        about = {"units": "nm", "long_name": "wavelength", "standard_name": "radiation_wavelength"}
+        scene = scene.assign_coords(wavelength=("band", np.array(entry.wavelengths), about))
     cube = entry.file("cube")
     assert cube is not None
     return _signed(scene, entry, id=entry.id, title=entry.title, sha256=cube.sha256, notes=entry.notes)

@@ -470,6 +470,6 @@ def locate(entry: Located) -> list[Path]:
     raise InputError(
         f"{entry.id} is not on this machine, and it cannot be downloaded file by file. Get it from "
         f"{entry.obtain or entry.publisher}, "
-        f"put it at {entry.files[0].path} below a folder, and name that folder in WORKBENCH_DATA; or open a folder of class "
-        "folders by its path. The scene 'digits' needs no files."
+        f"put it at {entry.files[0].path} below a folder, and name that folder in WORKBENCH_DATA; or open data of yours by "
+        "its path. The scene 'digits' and the simulated ones need no files."
     )

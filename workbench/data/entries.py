@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from workbench.data.chips import Part, listing_sha256, locate
+from workbench.data.chips import Located, Part, listing_sha256, locate
 from workbench.data.records import Sourced, file_lines, signed
 from workbench.errors import InputError
 
@@ -75,7 +75,7 @@ def open_sar_entry(
     """The scene of a SAR entry, verified, with its provenance."""
     from workbench.data.readers import sar
 
-    places = dict(zip([f.path for f in entry.files], _verified(entry), strict=True))
+    places = dict(zip([f.path for f in entry.files], verified(entry), strict=True))
     role = {f.role: places[f.path] for f in entry.files}
     keys = {**entry.keys, **(keys or {})}
     if "product" in role:
@@ -128,13 +128,13 @@ def place(entry: Sar | Boxes) -> Path:
     """The file, or for a product or a collection the folder, verified and downloaded if need be."""
     if isinstance(entry, Boxes):
         return _root(entry)
-    found = dict(zip([f.role for f in entry.files], _verified(entry), strict=True))
-    return found["sar"] if "sar" in found else next(p.parent for p in _verified(entry) if p.name == "manifest.safe")
+    found = dict(zip([f.role for f in entry.files], verified(entry), strict=True))
+    return found["sar"] if "sar" in found else next(p.parent for p in verified(entry) if p.name == "manifest.safe")
 
 
 def _root(entry: Boxes) -> Path:
     if entry.listing_sha256 is None:
-        first = _verified(entry)[0]
+        first = verified(entry)[0]
         return first.parents[len(PurePosixPath(entry.files[0].path).relative_to(entry.folder).parts) - 1]
     folder = locate(entry)[0]
     every = {p.relative_to(folder).as_posix(): (p, None) for p in folder.rglob("*") if p.is_file()}
@@ -147,7 +147,7 @@ def _root(entry: Boxes) -> Path:
     return folder
 
 
-def _verified(entry: Sar | Boxes) -> list[Path]:
+def verified(entry: Located) -> list[Path]:
     """Where the files are, each compared with its checksum also where they cannot be downloaded."""
     from workbench.data import fetch
 

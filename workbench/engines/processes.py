@@ -264,7 +264,7 @@ def _told_of_loss() -> Generator[None, None, None]:
 def _spawned(
     worker: Worker, args: tuple, world: int, states: list, timeout: float, threads: int | None
 ) -> Generator[Event, None, Any]:
-    context = mp.get_context("spawn")
+    context = _context()
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # any free port
     threads = threads or max(1, (os.cpu_count() or 1) // world)
     pipes, children = [], []
@@ -291,6 +291,18 @@ def _spawned(
             yield replace(event, state=crew.state) if has_state else event
     finally:
         crew.dismiss()
+
+
+def _context() -> Any:
+    """How processes are started: forked from a server that has imported torch once, where the system can; else spawned.
+
+    Importing takes 2 to 3 s of computing in every spawned rank. The server ends with this process.
+    """
+    if not sys.platform.startswith("linux"):
+        return mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", __name__])  # DistributedDataParallel imports the first
+    return context
 
 
 @contextlib.contextmanager

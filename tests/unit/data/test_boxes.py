@@ -61,6 +61,14 @@ def folder(tmp_path, layout):
     return root
 
 
+def test_the_background_of_a_mask_without_black_is_its_most_frequent_colour(tmp_path):
+    mask = np.full((30, 40, 3), (9, 9, 9), np.uint8)
+    mask[10:20, 5:25], mask[2:4, 30:33] = (3, 0, 7), (3, 0, 8)
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(mask).save(tmp_path / "a_instance_id_RGB.png")
+    assert boxes.open_folder(tmp_path)["box"].values.tolist() == [[5, 10, 25, 20], [30, 2, 33, 4]]
+
+
 LAYOUTS = ("voc-one", "voc-zero", "merged", "coco", "dota", "masks")
 
 

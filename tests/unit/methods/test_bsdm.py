@@ -16,8 +16,10 @@ from workbench.config import override
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.methods import bsdm
-from workbench.methods.bsdm import Config, Denoiser
+from workbench.methods.bsdm.network import Denoiser
+from workbench.methods.bsdm.settings import Config
 from workbench.metrics.anomaly import auc
+from workbench.parts.diffusion import Mixing
 
 WIDTHS = {"embed": 16, "inner": 20, "width": 12, "code": 6, "time_width": 16}
 SMALL = Config(steps=6, passes=3, show_every=3, lr=1e-2, **WIDTHS)
@@ -229,7 +231,7 @@ def test_lattice_changes_neither_output_nor_gradient(monkeypatch):
     found = []
     for used in (True, False):
         if not used:
-            monkeypatch.setattr(bsdm, "lattice", lambda *_: None)
+            monkeypatch.setattr("workbench.methods.bsdm.network.lattice", lambda *_: None)
         else:
             slopes = network.offset.wide.weight.unflatten(1, (2, -1)).sum(-1)
             assert bsdm.lattice(bsdm.moments(x), slopes) is not None
@@ -359,7 +361,7 @@ def test_predictor_is_the_network_on_all_pixels(offset):
 def test_a_pass_by_hand():
     # constant e = 0.1 and mixing (0.5, 2): y_1 = (y - 0.2) / 0.5, y_2 = (y_1 - 0.2) / 0.5
     y0 = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
-    cubes = [y.tolist()[0] for y, _ in bsdm.suppress(lambda y: torch.full_like(y, 0.1), y0, bsdm.Mixing(0.5, 2.0), 2)]
+    cubes = [y.tolist()[0] for y, _ in bsdm.suppress(lambda y: torch.full_like(y, 0.1), y0, Mixing(0.5, 2.0), 2)]
     assert cubes[1] == pytest.approx([-0.4, 0.6, 1.6])
     assert cubes[2] == pytest.approx([-1.2, 0.8, 2.8])
 
@@ -382,7 +384,7 @@ def test_without_a_prediction_rx_is_plain_rx_exactly(what):
     predict = torch.zeros_like if silent else bsdm.predictor(network(), SMALL)
     areas = [
         auc(bsdm.detected(rx, y).numpy(), truth)
-        for y, _ in bsdm.suppress(predict, y0, bsdm.Mixing(signal, noise if silent else 0.0), 10)
+        for y, _ in bsdm.suppress(predict, y0, Mixing(signal, noise if silent else 0.0), 10)
     ]
     assert areas == [areas[0]] * 11
     assert areas[0] == auc(rx(SCENE.hsi), SCENE.truth)
@@ -548,7 +550,7 @@ def test_training_changes_the_weights_and_the_score(whole):
 
 
 def test_a_silent_network_scores_as_rx_through_the_whole_run(monkeypatch):
-    monkeypatch.setattr(bsdm, "predictor", lambda *_: torch.zeros_like)
+    monkeypatch.setattr("workbench.methods.bsdm.running.predictor", lambda *_: torch.zeros_like)
     result = drain(bsdm.run(SCENE, SMALL)).result
     assert float(result.auc) == float(result.auc_untrained) == float(result.auc_rx)
 
@@ -726,7 +728,7 @@ def test_more_pixels_than_there_are():
 
 
 def test_divergence_is_told(monkeypatch):
-    monkeypatch.setattr(bsdm, "squared_error", lambda *_: float("inf"))
+    monkeypatch.setattr("workbench.methods.bsdm.training.squared_error", lambda *_: float("inf"))
     with pytest.raises(InputError, match=r"the loss of step 1 is inf\. Lower lr, now 0\.01"):
         drain(bsdm.run(SCENE, SMALL))
 

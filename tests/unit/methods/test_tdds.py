@@ -17,7 +17,10 @@ from workbench.data.coresets import subset
 from workbench.errors import InputError
 from workbench.event import drain, tee
 from workbench.methods import tdds
-from workbench.methods.tdds import TDDS, Config, change, ema_weights, run, spread, trajectory_length
+from workbench.methods.tdds.running import run
+from workbench.methods.tdds.samples import reduced
+from workbench.methods.tdds.scoring import TDDS, change, ema_weights, spread, trajectory_length
+from workbench.methods.tdds.settings import Config
 from workbench.parts.dynamics import dynamics, score
 
 P = [0.5, 0.8, 0.6, 0.9]  # the card's example: p of class one in four epochs, two classes
@@ -273,7 +276,7 @@ def test_large_chips_are_averaged_down():
     scene = chips(side=6)
     samples = tdds.samples_of(scene, override(SMALL, {"size": 4}))
     assert samples.values.shape[-2:] == (4, 4)
-    assert tdds._reduced((100, 50), 10) == (10, 5)
+    assert reduced((100, 50), 10) == (10, 5)
 
 
 @pytest.mark.parametrize("patch", [1, 3, 5])

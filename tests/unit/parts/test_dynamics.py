@@ -9,7 +9,7 @@ import xarray as xr
 
 from workbench.baselines.coresets import AUM, EL2N, Forgetting
 from workbench.errors import InputError
-from workbench.methods.tdds import TDDS
+from workbench.methods.tdds.scoring import TDDS
 from workbench.parts import dynamics as dyn
 from workbench.parts.dynamics import Recorder, dynamics, open_log, score, scores
 

@@ -1,4 +1,4 @@
-"""A scene from a file: MATLAB 5 and 7.3, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, and the products of EMIT, PRISMA, EnMAP, DESIS and NEON.
+"""A scene from a file: MATLAB 5 and 7.3, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, NPY, and the products of EMIT, PRISMA, EnMAP, DESIS and NEON.
 
     scene = open_file("HYDICE_urban.mat")
     scene = open_file("flight.hdr", truth="targets.png")
@@ -43,8 +43,8 @@ def open_file(
 ) -> xr.Dataset:
     """The scene in a file: `hsi (band, y, x)` float32, lazy, NaN where missing, and `truth (y, x)` where known.
 
-    path: a MATLAB, ENVI (header or data file), GeoTIFF, NetCDF, HDF5, EMIT, PRISMA or NEON file, a Zarr folder, or the folder
-        (image, METADATA.XML) of an EnMAP or DESIS product; the format is told from the content.
+    path: a MATLAB, ENVI (header or data file), GeoTIFF, NetCDF, HDF5, NPY (rows, columns, bands), EMIT, PRISMA or NEON file, a
+        Zarr folder, or the folder (image, METADATA.XML) of an EnMAP or DESIS product; the format is told from the content.
     truth: a mask of the same rows and columns in a file of its own (any of these formats, BMP, PNG or NPY).
     keys: names of the arrays where they cannot be guessed: "cube", "truth", "wavelength". `{"truth": "none"}` takes no
         truth. With `truth=FILE`, "truth" is a name in that file.
@@ -152,7 +152,7 @@ def _of_hdf5(path: Path) -> Read | None:
 
 
 def _of_flat(path: Path) -> Read:
-    from workbench.data.readers import envi, geotiff, matlab, netcdf
+    from workbench.data.readers import envi, geotiff, matlab, netcdf, npy
 
     head = first_bytes(path)
     if path.suffix.lower() == ".hdr":
@@ -163,6 +163,8 @@ def _of_flat(path: Path) -> Read:
         return netcdf.read
     if head.startswith(_TIFF):
         return geotiff.read
+    if head.startswith(npy.MAGIC):
+        return npy.read
     if head.startswith(b"ENVI") or envi.header_of(path) is not None:
         return envi.read
     raise InputError(

@@ -9,7 +9,7 @@ from workbench.scene import digest
 
 FORMATS = (
     "MATLAB (.mat), ENVI (header .hdr or its data file), GeoTIFF (.tif, .tiff), NetCDF (.nc), HDF5 (.h5, .he5), Zarr (.zarr), "
-    "EnMAP or DESIS (folder with METADATA.XML)"
+    "NumPy (.npy), EnMAP or DESIS (folder with METADATA.XML)"
 )
 
 

@@ -54,6 +54,26 @@ def pick(arrays: Mapping[str, tuple[int, ...]], shape: tuple[int, int]) -> tuple
 
 def read_truth(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
     """(y, x) truth from a file of its own, and a note saying which: MATLAB, ENVI, GeoTIFF, NetCDF, BMP, PNG or NPY."""
+    values, name = _read(path, key, shape)
+    truth, note = as_truth(values, name, shape)
+    return truth, f"truth: {name}, {note}"
+
+
+def read_classes(path: Path, shape: tuple[int, int], classes: int) -> np.ndarray:
+    """(y, x) int16 class numbers 1 to `classes` from a file of its own, -1 where it holds 0: not labelled.
+
+    Raises InputError for another size, and for values other than 0 to `classes`.
+    """
+    values, name = _read(path, None, shape)
+    as_truth(values, name, shape)
+    values = np.squeeze(np.asarray(values))
+    if not np.isin(values, range(classes + 1)).all():
+        raise InputError(f"The truth {name} should hold the numbers 0 to {classes}; it holds {np.unique(values)[:20]}.")
+    labels = values.astype(np.int16)
+    return np.where(labels == 0, np.int16(-1), labels)
+
+
+def _read(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
     head = first_bytes(path)
     suffix = path.suffix.lower()
     if key is not None and suffix not in (".mat", ".nc"):
@@ -83,8 +103,7 @@ def read_truth(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.
                 "with its header beside it."
             )
         values, name = envi.read_mask(path), path.name
-    truth, note = as_truth(values, name, shape)
-    return truth, f"truth: {name}, {note}"
+    return values, name
 
 
 def _npy(path: Path) -> np.ndarray:

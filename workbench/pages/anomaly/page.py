@@ -38,7 +38,7 @@ from workbench.views.spectra import Axis
 TOO_LARGE = (
     "BSDM trains on a scene in memory",
     "This one is larger than that. Train on a part of it that you have cut out, then suppress all of it block by block with "
-    "<code>workbench.methods.bsdm.apply</code>.",
+    "<code>workbench.methods.bsdm.transfer.apply</code>.",
 )
 
 

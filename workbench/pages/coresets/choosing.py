@@ -17,7 +17,8 @@ import xarray as xr
 from workbench.baselines.coresets import jaccard, select, selectors
 from workbench.data.coresets import write_coreset, write_index, wrong_labels
 from workbench.errors import InputError
-from workbench.methods.tdds import RIVALS, Config, length_of
+from workbench.methods.tdds.choosing import length_of
+from workbench.methods.tdds.settings import RIVALS, Config
 from workbench.views import save
 from workbench.views.card import explain, html, problem, say
 from workbench.views.coresets import KEPT, SELECTORS, ClassBars, Cumulative, Overlap

@@ -1,0 +1,48 @@
+"""BSDM: suppress the background of a hyperspectral cube with a diffusion model.
+
+J. Ma, W. Xie, Y. Li, L. Fang, "BSDM: Background Suppression Diffusion Model for Hyperspectral Anomaly Detection", 2023,
+arXiv 2307.09861. What you get: the cube after each of K passes through a denoiser trained on that cube alone, for any
+detector; here global RX scores it, beside the controls that say how much of the gain is the training's.
+
+The symbols are the paper's: H the cube, x_0 the cube scaled to [0, 1], eps the pseudo background noise, t the diffusion
+time, gamma_t the factor of a noise that is the same at every step, K the number of passes. The paper prints no equation
+for the network; we follow the published description of its layers. Where we differ, and why: docs/methods/bsdm.md.
+
+A cube travels through this room as `spectra (P, C)`: its P valid pixels, C used bands. No operation looks at a neighbour.
+"""
+
+from workbench.methods.bsdm.network import Denoiser, Offset, TimeEmbedding, lattice, moments, tanh
+from workbench.methods.bsdm.running import run
+from workbench.methods.bsdm.settings import NEEDS, Config, mix
+from workbench.methods.bsdm.spectra import Frame, detected, scaled, spectra_of
+from workbench.methods.bsdm.suppression import affine_oracle, predictor, suppress, suppressed
+from workbench.methods.bsdm.training import Training, learning_rate, pseudo_background, squared_error
+from workbench.methods.bsdm.transfer import apply, channel_align, restore
+
+__all__ = [
+    "NEEDS",
+    "Config",
+    "Denoiser",
+    "Frame",
+    "Offset",
+    "TimeEmbedding",
+    "Training",
+    "affine_oracle",
+    "apply",
+    "channel_align",
+    "detected",
+    "lattice",
+    "learning_rate",
+    "mix",
+    "moments",
+    "predictor",
+    "pseudo_background",
+    "restore",
+    "run",
+    "scaled",
+    "spectra_of",
+    "squared_error",
+    "suppress",
+    "suppressed",
+    "tanh",
+]

@@ -1,0 +1,137 @@
+"""Training of BSDM on one scene: predict the pseudo background that was added."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from workbench.errors import InputError
+from workbench.methods.bsdm.network import Denoiser, moments
+from workbench.methods.bsdm.settings import Config, mix
+from workbench.parts.device import device
+from workbench.parts.diffusion import noised
+from workbench.parts.seeding import Seeded
+
+
+def pseudo_background(mean: float, std: float, shape: tuple[int, ...]) -> Tensor:
+    """Noise with the cube's own mean and spread, eps ~ N(mu, sigma^2), one mu and sigma for the whole cube.
+
+    Drawn on the CPU, so that every device trains on the same numbers.
+    """
+    return mean + std * torch.randn(shape)
+
+
+def learning_rate(done: int, config: Config) -> float:
+    """Cosine from `lr` to `final_lr`, after `done` steps of `schedule_steps`; flat afterwards. Halfway it is their mean."""
+    fraction = min(done / config.schedule_steps, 1.0)
+    return config.final_lr + (config.lr - config.final_lr) * (1 + math.cos(math.pi * fraction)) / 2
+
+
+def squared_error(network: nn.Module, x_t: Tensor, seen: Tensor, eps: Tensor, config: Config) -> float:
+    """mean((e(x_t, t) - eps)^2) over all P x C numbers, with its gradient added to the parameters'; `seen`: moments of x_t.
+
+    Pixels do not see each other, so it is added up chunk by chunk: the same step in less memory.
+    """
+    t = torch.tensor([config.t], device=x_t.device)
+    total = torch.zeros((), device=x_t.device)
+    for x, m, target in zip(x_t.split(config.chunk), seen.split(config.chunk), eps.split(config.chunk), strict=True):
+        part = F.mse_loss(network(x, t, m), target, reduction="sum") / eps.numel()
+        part.backward()
+        total += part.detach()
+    return float(total)
+
+
+class Training:
+    """A network on its way: everything a step changes, and the scene it is fitted to.
+
+    x0: scaled spectra (P, C), float64 on the CPU. The initial weights and the frozen noise depend on `config.seed` alone.
+    """
+
+    def __init__(self, x0: Tensor, config: Config) -> None:
+        self.config = config
+        self.mean, self.std = float(x0.mean()), float(x0.std())
+        self.coefficients = mix(config)
+        self.random = Seeded(config.seed)
+        with self.random:
+            network = Denoiser(x0.shape[1], config)
+            eps = pseudo_background(self.mean, self.std, tuple(x0.shape))
+        here = device()
+        self.network, self.clean, self.eps = network.to(here), x0.float().to(here), eps.to(here)
+        x_t = noised(self.clean, self.eps, *self.coefficients)
+        self.same = x_t, moments(x_t, config.offset), self.eps
+        self.optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self.done = 0
+        self.first_loss = self.last_loss = math.nan
+
+    @property
+    def about(self) -> str:
+        """All that is needed to use the weights elsewhere, as JSON text."""
+        config = self.config.model_dump()
+        return json.dumps({"bands": self.clean.shape[1], "mean": self.mean, "std": self.std, "config": config})
+
+    def material(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(x_t, its moments, eps) for the next step: always the same with frozen noise and all pixels (official code)."""
+        c = self.config
+        if c.frozen and c.pixels is None:
+            return self.same
+        with self.random:
+            rows = torch.arange(len(self.eps)) if c.pixels is None else torch.randperm(len(self.eps))[: c.pixels]
+            rows = rows.to(self.eps.device)
+            if c.frozen:
+                x_t, seen, eps = self.same
+                return x_t[rows], seen[rows], eps[rows]
+            eps = pseudo_background(self.mean, self.std, (len(rows), self.eps.shape[1])).to(self.eps.device)
+        x_t = noised(self.clean[rows], eps, *self.coefficients)
+        return x_t, moments(x_t, c.offset), eps
+
+    def step(self) -> dict[str, float]:
+        """One AdamW step; gives the loss before it and its learning rate."""
+        rate = learning_rate(self.done, self.config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad()
+        loss = squared_error(self.network, *self.material(), self.config)
+        if not math.isfinite(loss):
+            raise InputError(f"bsdm diverged: the loss of step {self.done + 1} is {loss}. Lower lr, now {self.config.lr:g}.")
+        self.optimiser.step()
+        self.first_loss = loss if self.done == 0 else self.first_loss
+        self.last_loss = loss
+        self.done += 1
+        return {"loss": loss, "lr": rate}
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the network's state on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint; `load` continues from it to the same numbers as without the interruption."""
+        return {
+            "about": self.about,
+            "done": self.done,
+            "losses": [self.first_loss, self.last_loss],
+            "network": self.weights(),
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+            "random": self.random.state(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Raises InputError when the state is of another scene or another config."""
+        theirs, ours = json.loads(state["about"]), json.loads(self.about)
+        theirs, ours = theirs | theirs.pop("config"), ours | ours.pop("config")
+        other = [n for n in ours if theirs.get(n) != ours[n] and n not in ("chunk", "show_every")]
+        if other:
+            told = ", ".join(f"{n}={theirs.get(n)} there and {ours[n]} here" for n in other)
+            raise InputError(
+                f"This checkpoint of bsdm is of another scene or other settings: {told}. Continue with its own."
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.random.load(state["random"])
+        self.done, (self.first_loss, self.last_loss) = state["done"], state["losses"]

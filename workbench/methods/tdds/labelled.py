@@ -1,0 +1,56 @@
+"""Numbers of samples as labelled arrays and as maps of the scene."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from torch import Tensor
+
+from workbench.methods.tdds.samples import Samples
+from workbench.methods.tdds.settings import Config
+from workbench.scene import PROVENANCE, fingerprint
+
+
+def painted(scene: xr.Dataset, samples: Samples, values: xr.DataArray) -> xr.DataArray:
+    """`(y, x)` float32 on the scene: a number of every training pixel, NaN elsewhere."""
+    assert samples.position is not None
+    truth = scene["truth"]
+    grid = np.full(truth.shape, np.nan, np.float32)
+    grid[tuple(samples.position[samples.train].T)] = values.values
+    coords = {n: c.variable for n, c in truth.coords.items() if set(c.dims) <= {"y", "x"} and n != "split"}
+    return xr.DataArray(grid, coords, ("y", "x"), attrs=dict(values.attrs))
+
+
+def provenance(scene: xr.Dataset, config: Config, samples: Samples) -> dict[str, Any]:
+    """Where the data come from and what the selection was made with: needed to use it elsewhere."""
+    about = {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs}
+    return {
+        **about,
+        "scene_fingerprint": fingerprint(scene),
+        "samples": samples.fingerprint,
+        "kind": samples.kind,
+        "config": json.dumps(config.model_dump(mode="json"), sort_keys=True),
+    }
+
+
+def on_samples(values: Tensor, coords: Mapping[str, Any], text: str) -> xr.DataArray:
+    return xr.DataArray(values.double().cpu().numpy().copy(), coords, "sample", attrs={"long_name": text})
+
+
+def accuracy_of(name: str, values: Sequence[float]) -> dict[str, xr.Variable]:
+    """0-d `accuracy_NAME` (last) and `accuracy_best_NAME`; nothing without a test set."""
+    if not values or not math.isfinite(values[-1]):
+        return {}
+    return {
+        f"accuracy_{name}": xr.Variable(
+            (), values[-1], {"long_name": f"test accuracy after training on {name}, last epoch"}
+        ),
+        f"accuracy_best_{name}": xr.Variable(
+            (), max(values), {"long_name": f"the same, best epoch on the test set: flatters ({name})"}
+        ),
+    }

@@ -1,0 +1,335 @@
+"""Training, on all samples with a recorder or on a coreset."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from torch.nn import functional as F
+
+from workbench.baselines.coresets import scorers
+from workbench.errors import InputError
+from workbench.event import Event, Outcome, Trace
+from workbench.methods.tdds.labelled import accuracy_of, on_samples, painted, provenance
+from workbench.methods.tdds.network import classifier
+from workbench.methods.tdds.samples import Samples, samples_of
+from workbench.methods.tdds.scoring import TDDS, PLabel, window_of
+from workbench.methods.tdds.settings import Config
+from workbench.parts.device import device
+from workbench.parts.dynamics import Recorder
+from workbench.parts.seeding import Seeded
+
+
+class Training:
+    """A network on its way over some of the samples: everything a step changes.
+
+    rows: positions in `samples` trained on. iterations: optimiser steps in all, over which the cosine falls. weight: (N,) of
+    all samples, for loss_scale="official". The seed gives initial weights, order and augmentation.
+    """
+
+    def __init__(
+        self, samples: Samples, rows: np.ndarray, config: Config, iterations: int, seed: int, weight: Tensor | None = None
+    ) -> None:
+        self.samples, self.config, self.iterations = samples, config, iterations
+        here = device()
+        self.rows = torch.from_numpy(rows).to(here)
+        self.values, self.label = samples.values.to(here), samples.label.to(here)
+        self.weight = None if weight is None else weight.float().to(here)
+        self.random = Seeded(seed)
+        with self.random:
+            self.network = classifier(config, samples.values.shape[1:], samples.classes).to(here)
+        self.optimiser = torch.optim.SGD(
+            self.network.parameters(),
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+            weight_decay=config.weight_decay,
+        )
+        self.done = 0
+        self.queue = torch.empty(0, dtype=torch.int64)  # what is left of this pass over the rows
+        self.factor = math.nan
+
+    @property
+    def passes(self) -> int:
+        """Steps of one pass over the rows."""
+        return math.ceil(len(self.rows) / self.config.batch)
+
+    def advance(self, steps: int, recorder: Recorder | None = None) -> dict[str, float]:
+        """So many steps more; gives mean loss and accuracy over them and the learning rate after them.
+
+        recorder: is told the logits of every batch in training mode, before its step; positions are those in `rows`.
+        """
+        with self.random:
+            return self._advance(steps, recorder)
+
+    def _advance(self, steps: int, recorder: Recorder | None) -> dict[str, float]:
+        c, here = self.config, self.values.device
+        losses, right, seen = torch.zeros((), device=here), torch.zeros((), device=here), 0
+        factors = torch.zeros((), device=here)
+        self.network.train()
+        for _ in range(steps):
+            if len(self.queue) == 0:
+                self.queue = torch.randperm(len(self.rows))
+            index, self.queue = self.queue[: c.batch], self.queue[c.batch :]
+            rows = self.rows[index.to(here)]
+            x, y = self.values[rows], self.label[rows]
+            if c.augment == "crop-flip":
+                x = crop_flip(x)
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(self.done, self.iterations, c.lr)
+            h = self.network.features(x)
+            logits = self.network.head(h)
+            loss = F.cross_entropy(logits, y)
+            if recorder is not None:
+                recorder(index, logits, features=h)
+            scaled = loss
+            if self.weight is not None:
+                factor = self.weight[rows].mean()
+                scaled = loss * factor
+                factors += factor
+            self.optimiser.zero_grad()
+            scaled.backward()
+            self.optimiser.step()
+            losses += loss.detach() * len(y)
+            right += (logits.argmax(1) == y).sum()
+            seen += len(y)
+            self.done += 1
+        self.factor = float(factors) / steps if self.weight is not None else math.nan
+        mean = float(losses) / seen
+        if not math.isfinite(mean):
+            raise InputError(f"The training diverged: the mean loss up to step {self.done} is {mean}. Lower lr={c.lr:g}.")
+        return {"loss": mean, "accuracy": float(right) / seen, "lr": learning_rate(self.done, self.iterations, c.lr)}
+
+    def record_clean(self, recorder: Recorder) -> None:
+        """Tell the recorder every training sample's logits in evaluation mode."""
+        with torch.no_grad():
+            self.network.eval()
+            for index in torch.arange(len(self.rows)).split(512):
+                h = self.network.features(self.values[self.rows[index.to(self.rows.device)]])
+                recorder(index, self.network.head(h), features=h)
+
+    def test_accuracy(self) -> float:
+        """Share of test samples classified right; NaN without test samples."""
+        if len(self.samples.test) == 0:
+            return math.nan
+        with torch.no_grad():
+            self.network.eval()
+            rows = torch.from_numpy(self.samples.test).to(self.values.device)
+            right = sum((self.network(self.values[r]).argmax(1) == self.label[r]).sum() for r in rows.split(512))
+        return float(right) / len(rows)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the network's state on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint; `load` continues from it to the same numbers as without the interruption."""
+        return {
+            "done": self.done,
+            "queue": self.queue.clone(),
+            "network": self.weights(),
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+            "random": self.random.state(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.done, self.queue = state["done"], state["queue"].clone()
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.random.load(state["random"])
+
+
+def learning_rate(done: int, iterations: int, lr: float) -> float:
+    """Cosine from lr to 0, step by step; halfway lr / 2. The authors' has a fractional length and turns up at its end."""
+    return lr * (1 + math.cos(math.pi * min(done / iterations, 1.0))) / 2
+
+
+def crop_flip(x: Tensor, pad: int = 4) -> Tensor:
+    """Every image shifted by up to `pad` pixels, zeros moving in, and half of them mirrored: (B, C, h, w) -> same."""
+    b, _, height, width = x.shape
+    dy, dx = torch.randint(0, 2 * pad + 1, (2, b))
+    mirrored = torch.rand(b) < 0.5
+    rows = dy[:, None] + torch.arange(height)
+    columns = dx[:, None] + torch.where(mirrored[:, None], torch.arange(width - 1, -1, -1), torch.arange(width))
+    padded = F.pad(x, (pad, pad, pad, pad))
+    which = torch.arange(b)[:, None, None].to(x.device)
+    return padded[which, :, rows[:, :, None].to(x.device), columns[:, None].to(x.device)].permute(0, 3, 1, 2)
+
+
+def phase_lengths(total: int, count: int) -> list[int]:
+    """`total` steps in at most `count` phases of nearly equal length."""
+    edges = np.linspace(0, total, min(count, total) + 1).round().astype(int)
+    return np.diff(edges).tolist()
+
+
+def train_on(
+    scene: xr.Dataset,
+    kept: xr.DataArray | None,
+    config: Config | None = None,
+    scores: xr.DataArray | None = None,
+    name: str = "coreset",
+) -> Trace:
+    """Train anew on the kept samples of a scene, for `config.iterations` steps whatever their number; a trace.
+
+    kept: bool `(sample)` by identifier, as `select` gives it; None: all training samples. scores: needed for
+    loss_scale="official". Default of iterations: as many as `config.epochs` over all training samples of the scene.
+    The outcome has `accuracy` of the last and `accuracy_best` of the best phase on the test samples, and the weights.
+
+    Raises InputError when `kept` names samples that are not training samples of this scene, or keeps none.
+    """
+    config = config or Config()
+    samples = samples_of(scene, config)
+    ids = samples.ids[samples.train]
+    if kept is None:
+        kept = xr.DataArray(np.ones(len(ids), bool), {"sample": ids}, "sample")
+    rows = samples.train[_positions(kept["sample"].values[kept.values.astype(bool)], ids)]
+    weight = None
+    if config.loss_scale == "official":
+        if scores is None:
+            raise InputError(
+                'loss_scale="official" multiplies losses by scores; give scores (sample), or leave loss_scale out.'
+            )
+        weight = official_weight(scores.reindex(sample=ids), samples)
+    training = Training(samples, rows, config, iterations_of(samples, config), config.seed + 1, weight)
+    accuracies: list[float] = []
+    phases = phase_lengths(training.iterations, config.epochs)
+    for i, steps in enumerate(phases):
+        told = {f"{k}_{name}": v for k, v in train_phase(training, steps, accuracies).items()}
+        yield Event(i + 1, told, of=len(phases))
+    result = xr.Dataset({"kept": kept.rename("kept")}, attrs=provenance(scene, config, samples))
+    result = result.assign(accuracy_of(name, accuracies))
+    return Outcome(result, {name: training.weights()})
+
+
+def train_phase(training: Training, steps: int, accuracies: list[float]) -> dict[str, float]:
+    told = training.advance(steps)
+    accuracies.append(training.test_accuracy())
+    return _finite({**told, "test_accuracy": accuracies[-1], "loss_factor": training.factor})
+
+
+def iterations_of(samples: Samples, config: Config) -> int:
+    return config.iterations or config.epochs * math.ceil(len(samples.train) / config.batch)
+
+
+def _positions(names: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Where each name is among ids; raises InputError for one that is not there, or for none at all."""
+    names = names.astype(str)
+    if len(names) == 0:
+        raise InputError("This selection keeps no sample; choose a larger keep.")
+    order = np.argsort(ids)
+    found = order[np.searchsorted(ids, names, sorter=order).clip(max=len(ids) - 1)]
+    lost = names[ids[found] != names]
+    if len(lost):
+        raise InputError(
+            f"{len(lost)} of the kept samples are not among the training samples of this scene ({', '.join(lost[:3])}): the "
+            "selection was made on other data, with another seed, or the data changed. Select anew."
+        )
+    return np.sort(found)
+
+
+def official_weight(scores: xr.DataArray, samples: Samples) -> Tensor:
+    """(N,) scores min-max-normalised over the training samples: the hidden factor of the authors' coreset script."""
+    values = scores.values.astype(np.float64)
+    span = values.max() - values.min()
+    weight = torch.zeros(len(samples.ids))
+    weight[torch.from_numpy(samples.train)] = torch.from_numpy((values - values.min()) / (span or 1.0)).float()
+    return weight
+
+
+class Scoring:
+    """The one training on everything, its recorder, and what is written down of it."""
+
+    def __init__(self, samples: Samples, config: Config) -> None:
+        self.samples, self.config = samples, config
+        self.ids = samples.ids[samples.train]
+        rivals = scorers(config.J, min(10, config.epochs))
+        tdds = TDDS(config.J, None, config.beta, config.difference)
+        self.recorder = Recorder(
+            samples.label[torch.from_numpy(samples.train)],
+            samples.classes,
+            {"tdds": tdds, "easy": PLabel(), **rivals},
+            log=config.log,
+            sample=self.ids,
+            fingerprint=samples.fingerprint,
+        )
+        self.per_epoch = math.ceil(len(samples.train) / config.batch)
+        self.training = Training(samples, samples.train, config, config.epochs * self.per_epoch, config.seed)
+        self.accuracy: list[float] = []
+        self.by_T: list[Tensor] = []  # S after every epoch from J on, float32
+        self.p_label: list[Tensor] = []
+        self.changes: list[Tensor] = []
+
+    def epoch(self) -> dict[str, float]:
+        """Train, record and test one epoch; gives its numbers."""
+        told = self.training.advance(self.per_epoch, None if self.config.clean_pass else self.recorder)
+        if self.config.clean_pass:
+            self.training.record_clean(self.recorder)
+        self.recorder.end_epoch()
+        self.accuracy.append(self.training.test_accuracy())
+        epochs, memory = self.recorder.epochs, self.recorder.memory("tdds")
+        if epochs >= self.config.J:
+            self.by_T.append(memory["score"].float().cpu())
+        if self.config.trajectories:
+            self.p_label.append(self.recorder.memory("easy")["last"].float().cpu())
+            if epochs > 1:
+                self.changes.append(window_of(memory, epochs)[-1].float().cpu())
+        return _finite({**told, "test_accuracy": self.accuracy[-1]})
+
+    def arrays(self, scene: xr.Dataset) -> dict[str, xr.DataArray]:
+        """What an event shows of the epoch just recorded, on `sample`."""
+        epochs, memory = self.recorder.epochs, self.recorder.memory("tdds")
+        coords: dict[str, Any] = {"sample": self.ids}
+        if self.samples.position is not None:
+            place = self.samples.position[self.samples.train]
+            coords |= {"sample_y": ("sample", place[:, 0]), "sample_x": ("sample", place[:, 1])}
+        last = self.recorder.memory("easy")["last"]
+        shown = {"p_label": on_samples(last, coords, "probability of the label")}
+        if epochs > 1:
+            window = window_of(memory, epochs)
+            when = np.arange(epochs - len(window), epochs) + 1  # the epochs that made the changes
+            shown["contribution"] = xr.DataArray(
+                window.T.float().cpu().numpy().copy(),
+                {**coords, "window": when},
+                ("sample", "window"),
+                attrs={"long_name": "change d"},
+            )
+        if epochs >= self.config.J:
+            shown["score"] = on_samples(memory["score"], coords, f"TDDS score, T = {epochs}")
+            if self.samples.position is not None:
+                shown["score_map"] = painted(scene, self.samples, shown["score"])
+        return shown
+
+    def scores(self, T: int) -> xr.Dataset:
+        """`tdds` for a trajectory of T epochs, and every rival's score, on `sample`."""
+        found = self.recorder.scores()
+        return found.assign(tdds=("sample", self.by_T[T - self.config.J].double().numpy().copy()))
+
+    def state(self) -> dict[str, Any]:
+        written: dict[str, list[Any]] = {
+            "accuracy": self.accuracy,
+            "by_T": self.by_T,
+            "p_label": self.p_label,
+            "changes": self.changes,
+        }
+        return {
+            **{k: list(v) for k, v in written.items()},
+            "recorder": self.recorder.state(),
+            "training": self.training.state(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.recorder.load(state["recorder"])
+        self.training.load(state["training"])
+        self.accuracy, self.by_T, self.p_label, self.changes = (
+            list(state[k]) for k in ("accuracy", "by_T", "p_label", "changes")
+        )
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {k: v for k, v in numbers.items() if math.isfinite(v)}
