@@ -41,8 +41,8 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, patience: float = 120) -> Iterator[Served]:
-    """Serve every `dashboards/*.py` with `folder` as working directory; ready when it answers."""
+def served(folder: Path, name: str = "*", patience: float = 120) -> Iterator[Served]:
+    """Serve `dashboards/<name>.py`, or all of them, with `folder` as working directory; ready when it answers."""
     from workbench.resources import folder as resource
 
     with socket.socket() as probe:
@@ -50,7 +50,7 @@ def served(folder: Path, patience: float = 120) -> Iterator[Served]:
         port = probe.getsockname()[1]
     log = folder / "server.log"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    pages = sorted(resource("dashboards").glob("*.py"))
+    pages = sorted(resource("dashboards").glob(f"{name}.py"))
     command = [sys.executable, "-m", "panel", "serve", *map(str, pages), "--port", str(port), "--warm"]
     command += ["--address", "127.0.0.1", "--unused-session-lifetime", "15000", "--check-unused-sessions", "1000"]
     command += ["--allow-websocket-origin", f"127.0.0.1:{port}"]
