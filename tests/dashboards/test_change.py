@@ -14,6 +14,7 @@ import rasterio
 import xarray as xr
 from PIL import Image
 
+from tests.dashboards.conftest import restored
 from workbench import execution, runs
 from workbench.baselines.change import detect
 from workbench.data.catalog import open_scene
@@ -100,6 +101,21 @@ def page(root, folder):
     yield make
     for opened in made:
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def _watched(root, folder):
+    opened = Changes(str(folder), root=root)
+    opened.runner.follow("one")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def shared(_watched):
+    """One page of the run for all tests that move nothing but these."""
+    with restored(_watched, "sample", "detector", "overlay", "answered", "rival") as opened:
+        yield opened
 
 
 def test_importing_the_dashboard_does_nothing():
@@ -263,8 +279,8 @@ def test_state_of_the_address_is_restored(page, result):
 # --- a finished run -------------------------------------------------------------------------------------------------------
 
 
-def test_the_maps_are_those_of_the_run(page, result):
-    opened = page()
+def test_the_maps_are_those_of_the_run(shared, result):
+    opened = shared
     assert opened.sample == str(result["sample"].values[0])  # the first test pair
     here = result.sel(sample=opened.sample)
     np.testing.assert_array_equal(opened.maps.change.source.data["image"][0], here["change"].values)
@@ -279,8 +295,8 @@ def test_the_maps_are_those_of_the_run(page, result):
         assert f"{round(float(row.sel(metric='f1')), 3) + 0.0:.3f}</td>" in opened.maps.table.object
 
 
-def test_a_training_pair_has_both_dates_and_the_quick_map_only(page, result):
-    opened = page()
+def test_a_training_pair_has_both_dates_and_the_quick_map_only(shared, result):
+    opened = shared
     train = next(s for s in opened.samples if s not in result["sample"].values)
     opened.sample = train
     opened.MADE._worker.submit(lambda: None).result()
@@ -290,8 +306,8 @@ def test_a_training_pair_has_both_dates_and_the_quick_map_only(page, result):
 
 
 @pytest.mark.parametrize("overlay", ["Reference", "Change", "Uncertainty", "Decisions"])
-def test_overlays_lie_over_both_dates(page, overlay):
-    opened = page()
+def test_overlays_lie_over_both_dates(shared, overlay):
+    opened = shared
     assert not len(opened.maps.swipe.over.data["image"])
     opened.overlay = overlay
     drawn = opened.maps.swipe.over.data["image"][0].view(np.uint8).reshape(32, 32, 4)
@@ -300,8 +316,8 @@ def test_overlays_lie_over_both_dates(page, overlay):
     assert not len(opened.maps.swipe.over.data["image"])
 
 
-def test_answering_only_the_surest_is_counted_on_all_test_pixels(page, result):
-    opened = page()
+def test_answering_only_the_surest_is_counted_on_all_test_pixels(shared, result):
+    opened = shared
     opened.MADE._worker.submit(lambda: None).result()
     opened.answered = 0.5
     truth, p, u = (result[n].values for n in ("truth", "change", "uncertainty"))
@@ -320,8 +336,8 @@ def test_answering_only_the_surest_is_counted_on_all_test_pixels(page, result):
     assert MEASURES["shuffled"][0] in opened.trust.curve.lines.data["name"]
 
 
-def test_all_measures_are_in_the_table_with_their_numbers(page, result):
-    opened = page()
+def test_all_measures_are_in_the_table_with_their_numbers(shared, result):
+    opened = shared
     for name in result["measure"].values:
         number = float(result["uncertainty_scores"].sel(measure=name, quantity="error_auroc"))
         assert f"{number:.3f}</td>" in opened.trust.table.object
