@@ -18,7 +18,8 @@ def restored(page: Any, *names: str) -> Iterator[Any]:
     """A page that several tests look at: when a test is over, its parameters of these names are as they were."""
     before = {name: getattr(page, name) for name in names}
     yield page
-    page.param.update(before)
+    for name, value in before.items():
+        setattr(page, name, value)
 
 
 @pytest.fixture(scope="session")

@@ -230,8 +230,8 @@ def test_the_slider_keeps_that_share(shared, result, keep):
     assert f"wrong labels {share:.1f} % of the kept" in opened.choosing.readout.object
 
 
-def test_without_a_choice_T_is_that_of_the_share(shared):
-    opened = shared
+def test_without_a_choice_T_is_that_of_the_share(page):
+    opened = page()
     assert opened.choosing.length.value == 6  # our rule gives 0.3 of 6 epochs, but two windows of 3 at least
     opened.length = 4
     assert opened.choosing.length.value == 4
