@@ -272,7 +272,7 @@ def _spawned(
         ours, theirs = context.Pipe()
         child = context.Process(
             target=_child,
-            args=(rank, world, store.port, theirs, worker, args, states[rank], timeout, threads),
+            args=(rank, world, store.port, theirs, worker, args, states[rank], timeout, threads, dict(os.environ)),
             daemon=True,
             name=f"rank {rank}",
         )
@@ -296,7 +296,7 @@ def _spawned(
 def _context() -> Any:
     """How processes are started: forked from a server that has imported torch once, where the system can; else spawned.
 
-    Importing takes 2 to 3 s of computing in every spawned rank. The server ends with this process.
+    Importing takes every spawned rank 3 s of computing. The server ends with this process.
     """
     if not sys.platform.startswith("linux"):
         return mp.get_context("spawn")
@@ -422,8 +422,12 @@ def _child(
     state: Mapping[str, Any] | None,
     timeout: float,
     threads: int,
+    environment: Mapping[str, str],
 ) -> None:
-    """A spawned rank, from its beginning to its end."""
+    """A rank, from its beginning to its end. environment: of the process that asked; the fork server's may be older."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us decides
     torch.set_num_threads(threads)
     if sys.platform.startswith("linux"):

@@ -71,6 +71,15 @@ def test_another_number_of_ranks_is_refused():
         drain(ranks(crew.counting, 5, world=0))
 
 
+def test_ranks_have_the_environment_of_the_moment(monkeypatch):
+    """The server that they are forked from is older."""
+    for value in ("cpu", "meta"):
+        monkeypatch.setenv("TRIED", value)
+        assert drain(ranks(crew.environment, "TRIED", world=1)) == value
+    monkeypatch.delenv("TRIED")
+    assert drain(ranks(crew.environment, "TRIED", world=1)) is None
+
+
 def test_a_long_pause_is_no_timeout():
     """While rank 0 is not asked, rank 1 waits at the gate, not in a collective that would time out."""
     trace = ranks(crew.counting, 4, world=2, timeout=5)
