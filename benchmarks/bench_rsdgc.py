@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workbench.methods.rsdgc import VGG
 from workbench.parts.gradients import RSDGC
 from workbench.parts.indicators import score
+from workbench.parts.networks import VGG
 
 GATE = 0.25
 

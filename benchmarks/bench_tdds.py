@@ -27,10 +27,10 @@ import time
 import torch
 from torch.nn import functional as F
 
-from workbench.methods.tdds.network import CNN, ResNet18
 from workbench.methods.tdds.scoring import TDDS
 from workbench.parts.device import device
 from workbench.parts.dynamics import Recorder
+from workbench.parts.networks import CNN, ResNet18
 
 T_OFFICIAL = 90  # CIFAR-100 at 30 % pruned
 

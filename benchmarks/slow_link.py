@@ -81,7 +81,7 @@ def rank_main(rank: int, asked: argparse.Namespace) -> None:
     from torch.nn import functional as F
 
     from workbench.baselines.compression import Sparse, buffer_bytes, wrap
-    from workbench.methods.rsdgc import VGG
+    from workbench.parts.networks import VGG
 
     torch.set_num_threads(1)
     device = asked.device

@@ -17,6 +17,7 @@ from workbench.data.catalog import open_scene
 from workbench.event import drain
 from workbench.methods import bsdm
 from workbench.methods.bsdm.settings import Config
+from workbench.parts.training import weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -32,7 +33,8 @@ def measure(name, seed):
     result = outcome.result
     numbers = {n: float(v) for n, v in result.data_vars.items() if v.ndim == 0}
     curves = {n: result[n].values.tolist() for n in ("auc_k", "auc_k_untrained")}
-    start = bsdm.Training(bsdm.scaled(torch.from_numpy(bsdm.spectra_of(scene)[0]), "global"), Config(seed=seed)).weights()
+    x0 = bsdm.scaled(torch.from_numpy(bsdm.spectra_of(scene)[0]), "global")
+    start = weights(bsdm.Training(x0, Config(seed=seed)).network)
     moved = min(float((start[n] - w).abs().max()) for n, w in outcome.weights["denoiser"].items())
     anomalies = int((scene.truth > 0).sum())
     about = {"scene": name, "sha256": scene.attrs["sha256"], "anomalies": anomalies, "seed": seed, "steps": STEPS}

@@ -6,6 +6,9 @@
     for t in samples(scene, shuffled(w, seed=epoch), prefetch=4):     # training: an order of its own for every epoch
         ...
 
+`line` and `blended` are for inference with networks that need whole strides and look beyond a pixel: tiles of one size lose
+a margin, fade into their neighbours, and come out strip by strip.
+
 This is the single door from labelled arrays into torch. Tiles pass one at a time, so a cube larger than memory can be
 cut; the stitched result is held in memory. The last, smaller strips are kept.
 """
@@ -13,8 +16,9 @@ cut; the stitched result is held in memory. The last, smaller strips are kept.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
@@ -150,3 +154,73 @@ def _ramp(shape: tuple[int, ...]) -> np.ndarray:
         inwards = np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1))
         ramp *= inwards.reshape([-1 if a == axis else 1 for a in range(len(shape))])
     return ramp
+
+
+# --- tiles that fade into each other, for networks with a stride ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """Tiles along one side of `length` pixels: `starts`, all of length `size`, and the share each has in every pixel of the image."""
+
+    length: int
+    starts: list[int]
+    size: int
+    share: list[np.ndarray]  # for each tile, (size,), summing to 1 over tiles
+
+    def done(self, i: int) -> int:
+        """How many pixels are final after tile i."""
+        if i + 1 == len(self.starts):
+            return self.length
+        first = np.flatnonzero(self.share[i + 1])[0]
+        return min(self.starts[i + 1] + int(first), self.length)
+
+
+def line(length: int, tile: int, margin: int, fade: int, stride: int) -> Line:
+    """Tiles over `length` pixels, all starting on whole strides; one alone where it fits.
+
+    The last tile is moved back so that all have one size: the normalisation of a global context depends on it.
+    """
+    whole = -(-length // stride) * stride
+    tile, margin, fade = (-(-n // stride) * stride for n in (tile, margin, max(fade, 1)))
+    tile = min(tile, whole)
+    if tile == whole:
+        return Line(length, [0], whole, [np.ones(whole, np.float32)])
+    step = tile - 2 * margin - fade
+    if step < stride:
+        raise InputError(
+            f"Tiles of {tile} pixels have no middle left: margins of {margin} on both sides and {fade} to fade. Use tiles of "
+            f"at least {2 * margin + fade + stride} pixels."
+        )
+    starts = [*range(0, whole - tile, step), whole - tile]
+    raw = np.zeros((len(starts), whole))
+    for i, start in enumerate(starts):
+        within = np.arange(tile) + 0.5
+        rise = np.clip((within - margin) / fade, 0, 1) if i > 0 else np.ones(tile)
+        fall = np.clip((tile - margin - within) / fade, 0, 1) if i + 1 < len(starts) else np.ones(tile)
+        raw[i, start : start + tile] = np.minimum(rise, fall)
+    raw /= raw.sum(0)
+    return Line(length, starts, tile, [raw[i, s : s + tile].astype(np.float32) for i, s in enumerate(starts)])
+
+
+def blended(compute: Callable[[slice, slice], np.ndarray], down: Line, across: Line) -> Iterator[np.ndarray]:
+    """Rows of the finished maps from the top: (K, rows, x) float32.
+
+    compute: (rows, columns) -> (K, h, w) of one tile, called when its turn comes; its slices may reach beyond the image, by less
+        than a stride. No more than a row of tiles is kept.
+    """
+    pending, top = None, 0
+    for i, y in enumerate(down.starts):
+        row = None
+        for j, x in enumerate(across.starts):
+            tile = compute(slice(y, y + down.size), slice(x, x + across.size))
+            if row is None:
+                row = np.zeros((len(tile), down.size, across.starts[-1] + across.size), np.float32)
+            row[:, :, x : x + across.size] += tile * across.share[j]
+        assert row is not None
+        row *= down.share[i][:, None]
+        if pending is not None:  # what earlier tiles gave to rows from `top` on
+            row[:, top - y : top - y + pending.shape[1]] += pending
+        end = down.done(i)
+        yield row[:, top - y : end - y, : across.length].copy()
+        pending, top = row[:, end - y :], end

@@ -27,7 +27,6 @@ the recorder owns. Scores say what to keep: higher goes first.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,6 +38,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from workbench.data.samples import identity
 from workbench.errors import InputError, did_you_mean
 
 Memory = dict[str, Tensor]
@@ -320,15 +320,6 @@ def make_batch(
         None if loss is None else loss.double(),
         None if feature_norm is None else feature_norm.double(),
     )
-
-
-def identity(sample: np.ndarray, label: Tensor | np.ndarray | None, fingerprint: str = "") -> str:
-    """SHA-256 of identifiers, labels and a fingerprint of the data: what makes two data sets the same for a recorder."""
-    digest = hashlib.sha256(fingerprint.encode())
-    digest.update("\n".join(str(s) for s in np.asarray(sample).tolist()).encode())
-    if label is not None:
-        digest.update(np.ascontiguousarray(torch.as_tensor(label).cpu().numpy().astype("<i8")).tobytes())
-    return digest.hexdigest()
 
 
 def _labels(labels: Any, classes: int) -> tuple[Tensor | None, int]:

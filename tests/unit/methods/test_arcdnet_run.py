@@ -218,8 +218,8 @@ def test_events(ended):
     shown = events[2].arrays
     target = np.abs((events[0].arrays["truth"] == 1) - shown["change"])
     np.testing.assert_allclose(shown["target"], target, atol=1e-6)
-    assert "loss_fc_siam_diff" in events[5].scalars
-    assert "val_f1_fc_siam_diff" in events[8].scalars
+    assert "loss/fc_siam_diff" in events[5].scalars
+    assert "val_f1/fc_siam_diff" in events[8].scalars
 
 
 def test_the_result(ended, tiles):

@@ -20,6 +20,7 @@ from workbench.methods.bsdm.network import Denoiser
 from workbench.methods.bsdm.settings import Config
 from workbench.metrics.anomaly import auc
 from workbench.parts.diffusion import Mixing
+from workbench.parts.training import weights as weights_of
 
 WIDTHS = {"embed": 16, "inner": 20, "width": 12, "code": 6, "time_width": 16}
 SMALL = Config(steps=6, passes=3, show_every=3, lr=1e-2, **WIDTHS)
@@ -544,7 +545,7 @@ def test_oracle_in_the_result_is_plain_rx(whole):
 
 def test_training_changes_the_weights_and_the_score(whole):
     result = whole[1].result
-    start = bsdm.Training(table(), SMALL).weights()
+    start = weights_of(bsdm.Training(table(), SMALL).network)
     assert all(not torch.equal(start[n], w) for n, w in whole[1].weights["denoiser"].items() if "norm" not in n)
     assert (result.score != result.score_untrained).any()
 

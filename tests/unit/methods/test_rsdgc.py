@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -22,7 +23,8 @@ from workbench.engines.processes import RankLost
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.methods import METHODS, rsdgc
-from workbench.methods.rsdgc import CNN, VGG, Config, ResNet, batch_of, chips_of, importance, learning_rate
+from workbench.methods.rsdgc import Config, batch_of, chips_of, importance, learning_rate
+from workbench.methods.rsdgc.chips import turned
 from workbench.parts.wire import Layout
 
 pytestmark = [pytest.mark.timeout(400)]  # two real gloo processes a test
@@ -286,16 +288,6 @@ def test_settings_survive_json():
 # --- parts of the room -----------------------------------------------------------------------------------------------
 
 
-def test_networks():
-    """VGG-19 at width 64: 20,018,880 convolution weights of the published network with 3 bands, and 2 * 5504 of norms."""
-    vgg19 = VGG(3, 12, 64, (2, 2, 4, 4, 4))
-    assert sum(p.numel() for p in vgg19.parameters() if p.dim() == 4) == 20_018_880
-    assert sum(p.numel() for p in CNN(1, 10, 16).parameters()) == 160 + 4640 + 41_040 + 810
-    for net in (VGG(2, 5, 4, side=8), ResNet(2, 5, 4), CNN(2, 5, 4)):
-        assert net(torch.zeros(3, 2, 8, 8)).shape == (3, 5)
-    assert VGG(1, 2, 2, side=4)(torch.zeros(2, 1, 4, 4)).shape == (2, 2)  # 4 -> 2, no further
-
-
 def test_the_initial_weights_are_the_seeds_alone():
     torch.manual_seed(5)
     first = rsdgc.network(tiny(seed=3), 1, 10, 8).state_dict()
@@ -309,9 +301,7 @@ def test_an_epoch_shows_every_chip_once_and_ranks_share(digits):
     config = tiny()
     chips = chips_of(digits, config)
     steps = len(chips.train) // 16
-    marked = rsdgc.Chips(
-        torch.arange(400.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 4), chips.label, chips.train, chips.test, chips.names
-    )
+    marked = replace(chips, values={"image": torch.arange(400.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)})
     seen = [
         int(v) for step in range(steps) for rank in range(2) for v in batch_of(marked, config, rank, step)[0][:, 0, 0, 0]
     ]
@@ -324,7 +314,7 @@ def test_an_epoch_shows_every_chip_once_and_ranks_share(digits):
 
 def test_augmentation_turns_chips_in_eight_ways(digits):
     chip = torch.arange(4.0).view(1, 2, 2)
-    assert len({tuple(rsdgc._turned(chip, t).flatten().tolist()) for t in range(8)}) == 8
+    assert len({tuple(turned(chip, t).flatten().tolist()) for t in range(8)}) == 8
     config = tiny(augment=True)
     chips = chips_of(digits, config)
     x, _ = batch_of(chips, config, 0, 0)
@@ -335,13 +325,13 @@ def test_augmentation_turns_chips_in_eight_ways(digits):
 
 def test_chips_are_standardised_split_and_shrunk(digits):
     chips = chips_of(digits, tiny())
-    assert chips.image[chips.train].mean().abs() < 1e-5
-    assert chips.image[chips.train].std() == pytest.approx(1, abs=1e-3)
+    assert chips.only[chips.train].mean().abs() < 1e-5
+    assert chips.only[chips.train].std() == pytest.approx(1, abs=1e-3)
     share = [float((chips.label[chips.test] == c).sum() / (chips.label == c).sum()) for c in range(10)]
     assert share == pytest.approx([0.3] * 10, abs=0.02)
     own = digits.assign_coords(split=("sample", np.where(np.arange(400) < 300, "train", "val")))
     assert chips_of(own, tiny()).test.tolist() == list(range(300, 400))
-    assert chips_of(digits, tiny(size=4)).image.shape == (400, 1, 4, 4)
+    assert chips_of(digits, tiny(size=4)).only.shape == (400, 1, 4, 4)
     unlabelled = digits.assign(label=digits["label"].where(digits["label"] != 3, -1))
     assert len(chips_of(unlabelled, tiny()).names) == 9
 

@@ -18,10 +18,10 @@ from workbench.errors import InputError
 from workbench.event import drain, tee
 from workbench.methods import tdds
 from workbench.methods.tdds.running import run
-from workbench.methods.tdds.samples import reduced
 from workbench.methods.tdds.scoring import TDDS, change, ema_weights, spread, trajectory_length
 from workbench.methods.tdds.settings import Config
 from workbench.parts.dynamics import dynamics, score
+from workbench.parts.schedules import cosine
 
 P = [0.5, 0.8, 0.6, 0.9]  # the card's example: p of class one in four epochs, two classes
 
@@ -157,38 +157,7 @@ def test_too_few_epochs():
         of(walk(7), TDDS(5, difference="loss"))
 
 
-# --- networks, schedule, augmentation ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("classes", "count"), [(10, 11_173_962), (100, 11_220_132)])
-def test_resnet18_is_that_of_the_paper(classes, count):
-    network = tdds.ResNet18(3, classes)
-    assert sum(p.numel() for p in network.parameters()) == count
-
-
-def test_other_networks():
-    # two convolutions, hidden, head
-    expected = (12 * 9 + 12) + (12 * 24 * 9 + 24) + (24 * 16 + 1) * 48 + 49 * 10
-    assert sum(p.numel() for p in tdds.CNN(1, 10, 8).parameters()) == expected == 21_706
-    names = [type(m).__name__ for m in tdds.CNN(3, 10, 32).features]
-    assert names.count("Conv2d") == names.count("BatchNorm2d") == 4
-    assert names.count("MaxPool2d") == 3
-    for side in (4, 5, 8, 9, 32, 64):
-        assert tdds.CNN(2, 3, side)(torch.zeros(2, 2, side, side)).shape == (2, 3)
-    c = Config()
-    assert isinstance(tdds.classifier(c, (144, 1, 1), 15), tdds.MLP)
-    assert isinstance(tdds.classifier(c, (3, 32, 32), 10), tdds.CNN)
-    network = tdds.ResNet18(3, 10).eval()
-    x = torch.randn(2, 3, 16, 16)
-    torch.testing.assert_close(network.head(network.features(x)), network(x))
-
-
-def test_schedule_falls_to_zero_and_not_up_again():
-    rates = [tdds.learning_rate(i, 100, 0.1) for i in range(120)]
-    assert rates[0] == 0.1
-    assert rates[50] == pytest.approx(0.05)
-    assert rates[100] == 0 == rates[119]
-    assert sorted(rates, reverse=True) == rates
+# --- augmentation -----------------------------------------------------------------------------------------------------
 
 
 def test_crop_flip_moves_whole_images():
@@ -257,32 +226,21 @@ def test_split_of_the_scene_is_kept():
 
 def test_bands_are_standardised_over_training_samples():
     samples = tdds.samples_of(chips(), SMALL)
-    rows = samples.values[samples.train]
+    rows = samples.only[samples.train]
     torch.testing.assert_close(rows.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(rows.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
-
-
-def test_missing_values_and_constant_bands_become_zero():
-    values = torch.rand(6, 2, 2, 2)
-    values[:, 1] = 3.0
-    values[0, 0, 0, 0] = float("nan")
-    found = tdds.standardised(values, np.arange(6))
-    assert found[0, 0, 0, 0] == 0
-    assert (found[:, 1] == 0).all()
-    assert torch.isfinite(found).all()
 
 
 def test_large_chips_are_averaged_down():
     scene = chips(side=6)
     samples = tdds.samples_of(scene, override(SMALL, {"size": 4}))
-    assert samples.values.shape[-2:] == (4, 4)
-    assert reduced((100, 50), 10) == (10, 5)
+    assert samples.only.shape[-2:] == (4, 4)
 
 
 @pytest.mark.parametrize("patch", [1, 3, 5])
 def test_patches_of_training_and_test_do_not_overlap(patch):
     samples = tdds.samples_of(pixels(), override(SMALL, {"patch": patch, "block": 6}))
-    assert samples.values.shape[1:] == (5, patch, patch)
+    assert samples.only.shape[1:] == (5, patch, patch)
     place = samples.position
     apart = np.abs(place[samples.train][:, None] - place[samples.test][None]).max(-1)
     assert apart.min() >= patch
@@ -290,7 +248,7 @@ def test_patches_of_training_and_test_do_not_overlap(patch):
     # the middle of a patch is its pixel
     scene = pixels()
     raw = scene["hsi"].values[:, place[:, 0], place[:, 1]].T
-    middle = samples.values[:, :, patch // 2, patch // 2].numpy()
+    middle = samples.only[:, :, patch // 2, patch // 2].numpy()
     for band in range(5):
         assert np.corrcoef(raw[:, band], middle[:, band])[0, 1] > 0.99999
     assert samples.ids[0] == f"{place[0, 0]},{place[0, 1]}"
@@ -513,8 +471,8 @@ def test_iterations_are_equal_whatever_is_kept():
         kept = xr.DataArray(np.arange(len(ids)) < n, {"sample": ids}, "sample")
         events = list(tdds.train_on(chips(), kept, SMALL))
         assert len(events) == 6
-        assert events[-1].scalars["lr_coreset"] == 0
-        assert events[0].scalars["lr_coreset"] == pytest.approx(tdds.learning_rate(2, 12, 0.02))
+        assert events[-1].scalars["lr/coreset"] == 0
+        assert events[0].scalars["lr/coreset"] == pytest.approx(cosine(2, 12, 0.02))
 
 
 def test_further_budgets_are_trained_on_from_the_same_scores():
@@ -534,7 +492,7 @@ def test_further_budgets_are_trained_on_from_the_same_scores():
     steps = [e.step for e in events]
     assert steps == sorted(set(steps))
     assert steps[-1] == events[-1].of
-    assert {"loss_ccs", "loss_ccs_at_0.25"} <= {name for e in events for name in e.scalars}
+    assert {"loss/ccs", "loss/ccs@0.25"} <= {name for e in events for name in e.scalars}
     assert set(outcome.weights) == {"full", "tdds", "ccs"}
 
 

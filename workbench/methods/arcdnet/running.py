@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from workbench.methods.arcdnet.tiles import load_network, packed
 from workbench.methods.arcdnet.training import Learner
 from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import entropy, error_auroc, mean_gap
+from workbench.parts.training import about, same_run
 from workbench.scene import fingerprint, require
 
 NEEDS = ("before", "after")
@@ -40,7 +40,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
 
     Event 0 shows the watched validation pair before training; then one event for each step of AR-CDNet: `loss`, `loss_change`,
     `loss_side_K`, `loss_uncertainty` with its `floor`, `lr`; every `show_every` steps the scores `val_...` and the maps `change`,
-    `uncertainty`, `target` of the watched pair. Then `loss_NAME` and `val_f1_NAME` of each rival. docs/methods/arcdnet.md
+    `uncertainty`, `target` of the watched pair. Then `loss/NAME` and `val_f1/NAME` of each rival. docs/methods/arcdnet.md
     lists all of it, and the result.
     """
     require(scene, *NEEDS, who="arcdnet")
@@ -50,12 +50,10 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     _check(scene, config)
     pairs = pairs_of(scene, config)
     view = watched(pairs)
-    about = json.dumps(
-        {"data": fingerprint(scene), **config.model_dump(mode="json", exclude={"show_every"})}, sort_keys=True
-    )
+    belongs_to = about(fingerprint(scene), config)
     names, finished, going = learners(config), {}, None
     if state is not None:
-        _same_run(state["about"], about)
+        same_run("arcdnet", state["about"], belongs_to)
         finished, going = dict(state["finished"]), state["going"]
     total = config.steps * len(names)
     first = Learner("arcdnet", pairs, config)
@@ -70,7 +68,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
             going = None
 
         def saved(learner: Learner = learner) -> dict[str, Any]:
-            return {"about": about, "finished": dict(finished), "going": learner.state()}
+            return {"about": belongs_to, "finished": dict(finished), "going": learner.state()}
 
         while learner.done < config.steps:
             numbers = learner.step()
@@ -79,7 +77,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
                 scores, arrays = _seen(learner, pairs, view)
                 numbers |= scores
             if name != "arcdnet":
-                numbers = {f"{k}_{name}": v for k, v in numbers.items()}
+                numbers = {f"{quantity}/{name}": value for quantity, value in numbers.items()}
             yield Event(n * config.steps + learner.done, numbers, arrays, total, saved)
         finished[name] = learner.weights()
     trained = {}
@@ -140,13 +138,3 @@ def _check(scene: xr.Dataset, config: Config) -> None:
         )
     if config.crop % shape_of(config).stride:
         raise InputError(f"crop={config.crop} is no multiple of the network's stride, {shape_of(config).stride}.")
-
-
-def _same_run(theirs: str, ours: str) -> None:
-    then, now = json.loads(theirs), json.loads(ours)
-    other = [n for n in now if then.get(n) != now[n]]
-    if "data" in other:
-        raise InputError("This checkpoint of arcdnet belongs to other data. Put the old scene back, or start anew.")
-    if other:
-        told = ", ".join(f"{n}={then.get(n)} there and {now[n]} here" for n in other)
-        raise InputError(f"This checkpoint of arcdnet belongs to other settings: {told}. Continue with its own.")

@@ -19,11 +19,13 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
 
+from workbench.data.tiles import blended, line
 from workbench.errors import InputError
 from workbench.methods.arcdnet.network import ARCDNet, disagreement, reach, read_state, reverse_attention
 from workbench.methods.arcdnet.pairs import as_tensor
 from workbench.methods.arcdnet.settings import Config
 from workbench.parts.device import device
+from workbench.parts.training import weights
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -54,8 +56,7 @@ class Trained:
 def packed(network: ARCDNet, config: Config, log: float | None) -> dict[str, dict[str, Tensor]]:
     """`weights` of an Outcome: the network, and beside it as bytes of JSON all that is needed to rebuild it."""
     about = json.dumps({"bands": network.bands, "log": log, "config": config.model_dump(mode="json")}, sort_keys=True)
-    state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-    return {"arcdnet": state, "settings": {"json": torch.tensor(list(about.encode()), dtype=torch.uint8)}}
+    return {"arcdnet": weights(network), "settings": {"json": torch.tensor(list(about.encode()), dtype=torch.uint8)}}
 
 
 def load_network(source: str | PathLike[str]) -> Trained:
@@ -80,50 +81,7 @@ def load_network(source: str | PathLike[str]) -> Trained:
     return Trained(network.eval().to(device()), config, about["log"])
 
 
-# --- where the tiles lie ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Line:
-    """Tiles along one side: `starts`, all of length `size`, and the share (tiles, pixels) each has in every pixel of the image."""
-
-    starts: list[int]
-    size: int
-    share: list[np.ndarray]  # for each tile, (size,), summing to 1 over tiles
-
-    def done(self, i: int, length: int) -> int:
-        """How many pixels are final after tile i."""
-        if i + 1 == len(self.starts):
-            return length
-        first = np.flatnonzero(self.share[i + 1])[0]
-        return min(self.starts[i + 1] + int(first), length)
-
-
-def line(length: int, tile: int, margin: int, fade: int, stride: int) -> Line:
-    """Tiles over `length` pixels, all starting on whole strides; one alone where it fits.
-
-    The last tile is moved back so that all have one size: the normalisation of a global context depends on it.
-    """
-    whole = -(-length // stride) * stride
-    tile, margin, fade = (-(-n // stride) * stride for n in (tile, margin, max(fade, 1)))
-    tile = min(tile, whole)
-    if tile == whole:
-        return Line([0], whole, [np.ones(whole, np.float32)])
-    step = tile - 2 * margin - fade
-    if step < stride:
-        raise InputError(
-            f"Tiles of {tile} pixels have no middle left: margins of {margin} on both sides and {fade} to fade. Use tiles of "
-            f"at least {2 * margin + fade + stride} pixels."
-        )
-    starts = [*range(0, whole - tile, step), whole - tile]
-    raw = np.zeros((len(starts), whole))
-    for i, start in enumerate(starts):
-        within = np.arange(tile) + 0.5
-        rise = np.clip((within - margin) / fade, 0, 1) if i > 0 else np.ones(tile)
-        fall = np.clip((tile - margin - within) / fade, 0, 1) if i + 1 < len(starts) else np.ones(tile)
-        raw[i, start : start + tile] = np.minimum(rise, fall)
-    raw /= raw.sum(0)
-    return Line(starts, tile, [raw[i, s : s + tile].astype(np.float32) for i, s in enumerate(starts)])
+# --- tiles of pairs -----------------------------------------------------------------------------------------------------
 
 
 def layout(config: Config, tile: int | None = None, margin: int | None = None) -> tuple[int, int, int]:
@@ -150,23 +108,8 @@ def strips(
 
     before, after: (band, y, x), lazy or not; a tile is read when its turn comes, and no more than a row of tiles is kept.
     """
-    height, width = before.sizes["y"], before.sizes["x"]
-    down, across = line(height, tile, margin, fade, stride), line(width, tile, margin, fade, stride)
-    pending, top = None, 0
-    for i, y in enumerate(down.starts):
-        row = None
-        for j, x in enumerate(across.starts):
-            found = _tile(maps, before, after, slice(y, y + down.size), slice(x, x + across.size), log)
-            if row is None:
-                row = np.zeros((len(found), down.size, across.starts[-1] + across.size), np.float32)
-            row[:, :, x : x + across.size] += found * across.share[j]
-        assert row is not None
-        row *= down.share[i][:, None]
-        if pending is not None:  # what earlier tiles gave to rows from `top` on
-            row[:, top - y : top - y + pending.shape[1]] += pending
-        end = down.done(i, height)
-        yield row[:, top - y : end - y, :width].copy()
-        pending, top = row[:, end - y :], end
+    down, across = (line(before.sizes[d], tile, margin, fade, stride) for d in ("y", "x"))
+    return blended(lambda rows, columns: _tile(maps, before, after, rows, columns, log), down, across)
 
 
 def _tile(

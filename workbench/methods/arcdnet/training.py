@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +25,7 @@ from workbench.methods.arcdnet.settings import Config
 from workbench.methods.arcdnet.tiles import Trained
 from workbench.parts.device import device
 from workbench.parts.seeding import Seeded
+from workbench.parts.training import Checkpoint, weights
 
 
 class Standardised(nn.Module):
@@ -89,6 +89,12 @@ class Learner:
                 self.controls = Controls(self.network, config.swap_second and not config.compat).to(device())
             self.control_optimiser = self._optimiser(self.controls.shuffled)
         self.optimiser = self._optimiser(self.network)
+        self.networks: dict[str, nn.Module] = {"network": self.network}
+        optimisers = [self.optimiser]
+        if self.controls is not None:
+            self.networks["controls"] = self.controls
+            optimisers.append(self.control_optimiser)
+        self.checkpoint = Checkpoint(weights=self.networks, optimisers=optimisers, random=self.random, lots=self.lots)
         self.crops = Crops(pairs, config)
 
     def _optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
@@ -172,36 +178,21 @@ class Learner:
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """A copy on the CPU: `network`, and `controls` where it has them."""
-        states = {"network": self.network.state_dict()}
-        if self.controls is not None:
-            states["controls"] = self.controls.state_dict()
-        return {part: {n: v.detach().cpu().clone() for n, v in state.items()} for part, state in states.items()}
+        return {part: weights(network) for part, network in self.networks.items()}
 
-    def put(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def put(self, trained: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take over what `weights()` gave."""
-        self.network.load_state_dict(weights["network"])
-        if self.controls is not None:
-            self.controls.load_state_dict(weights["controls"])
+        for part, network in self.networks.items():
+            network.load_state_dict(trained[part])
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint; `load` continues from it to the same numbers as without the interruption."""
-        optimisers = [self.optimiser] + ([self.control_optimiser] if self.controls is not None else [])
-        return {
-            "done": self.done,
-            "weights": self.weights(),
-            "optimisers": [copy.deepcopy(o.state_dict()) for o in optimisers],
-            "random": self.random.state(),
-            "lots": self.lots.state(),
-        }
+        return {"done": self.done, **self.checkpoint.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` gave."""
         self.done = state["done"]
-        self.put(state["weights"])
-        self.optimiser.load_state_dict(state["optimisers"][0])
-        if self.controls is not None:
-            self.control_optimiser.load_state_dict(state["optimisers"][1])
-        self.random.load(state["random"])
-        self.lots.load(state["lots"])
+        self.checkpoint.load(state)
 
 
 def _network(name: str, bands: int, config: Config, mean: Tensor, std: Tensor) -> nn.Module:

@@ -19,6 +19,7 @@ from workbench.methods.bsdm.spectra import Frame, detected, scaled, spectra_of
 from workbench.methods.bsdm.suppression import affine_oracle, predictor, suppress, suppressed
 from workbench.methods.bsdm.training import Training
 from workbench.parts.device import device
+from workbench.parts.training import weights
 
 
 def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any] | None = None) -> Trace:
@@ -109,7 +110,7 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
     ):
         result[name] = ((), number, {"long_name": text})
     scores = {"score": record["score"][-1], **{f"score_{name}": score for name, (score, _) in rivals.items()}}
-    return Outcome(with_metrics(result, scene, frame, **scores), {"denoiser": training.weights()})
+    return Outcome(with_metrics(result, scene, frame, **scores), {"denoiser": weights(training.network)})
 
 
 def controls(spectra: Tensor, x0: Tensor, training: Training) -> dict[str, tuple[Tensor, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from collections.abc import Mapping
@@ -17,7 +16,9 @@ from workbench.methods.bsdm.network import Denoiser, moments
 from workbench.methods.bsdm.settings import Config, mix
 from workbench.parts.device import device
 from workbench.parts.diffusion import noised
+from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
+from workbench.parts.training import Checkpoint, same_run
 
 
 def pseudo_background(mean: float, std: float, shape: tuple[int, ...]) -> Tensor:
@@ -30,8 +31,7 @@ def pseudo_background(mean: float, std: float, shape: tuple[int, ...]) -> Tensor
 
 def learning_rate(done: int, config: Config) -> float:
     """Cosine from `lr` to `final_lr`, after `done` steps of `schedule_steps`; flat afterwards. Halfway it is their mean."""
-    fraction = min(done / config.schedule_steps, 1.0)
-    return config.final_lr + (config.lr - config.final_lr) * (1 + math.cos(math.pi * fraction)) / 2
+    return cosine(done, config.schedule_steps, config.lr, config.final_lr)
 
 
 def squared_error(network: nn.Module, x_t: Tensor, seen: Tensor, eps: Tensor, config: Config) -> float:
@@ -67,6 +67,7 @@ class Training:
         x_t = noised(self.clean, self.eps, *self.coefficients)
         self.same = x_t, moments(x_t, config.offset), self.eps
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self.checkpoint = Checkpoint(network=self.network, optimiser=self.optimiser, random=self.random)
         self.done = 0
         self.first_loss = self.last_loss = math.nan
 
@@ -106,32 +107,17 @@ class Training:
         self.done += 1
         return {"loss": loss, "lr": rate}
 
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of the network's state on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-
     def state(self) -> dict[str, Any]:
         """For a checkpoint; `load` continues from it to the same numbers as without the interruption."""
         return {
             "about": self.about,
             "done": self.done,
             "losses": [self.first_loss, self.last_loss],
-            "network": self.weights(),
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
-            "random": self.random.state(),
+            **self.checkpoint.state(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Raises InputError when the state is of another scene or another config."""
-        theirs, ours = json.loads(state["about"]), json.loads(self.about)
-        theirs, ours = theirs | theirs.pop("config"), ours | ours.pop("config")
-        other = [n for n in ours if theirs.get(n) != ours[n] and n not in ("chunk", "show_every")]
-        if other:
-            told = ", ".join(f"{n}={theirs.get(n)} there and {ours[n]} here" for n in other)
-            raise InputError(
-                f"This checkpoint of bsdm is of another scene or other settings: {told}. Continue with its own."
-            )
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.random.load(state["random"])
+        same_run("bsdm", state["about"], self.about, without=("chunk", "show_every"))
+        self.checkpoint.load(state)
         self.done, (self.first_loss, self.last_loss) = state["done"], state["losses"]

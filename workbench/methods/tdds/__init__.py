@@ -8,40 +8,32 @@ The symbols are the card's: p_t(n) the softmax of sample n in epoch t; d depth o
 much d varies in a window of J snapshots; S the moving average of R. The formula is that of the authors' code, which differs
 from the paper's text; what we chose, and why: docs/methods/tdds.md.
 
-A data set travels through this room as `Samples`: chips, patches or pixels (N, bands, side, side), with labels.
+A data set travels through this room as `workbench.data.samples.Samples`: chips, patches or pixels with labels.
 """
 
 from workbench.methods.tdds.choosing import length_of
-from workbench.methods.tdds.network import CNN, MLP, ResNet18, classifier
 from workbench.methods.tdds.running import run
-from workbench.methods.tdds.samples import Samples, samples_of, standardised
+from workbench.methods.tdds.samples import samples_of
 from workbench.methods.tdds.scoring import TDDS, PLabel, change, ema_weights, spread, trajectory_length, window_of
 from workbench.methods.tdds.settings import NEEDS, PAPER, RIVALS, Config
-from workbench.methods.tdds.training import Training, crop_flip, learning_rate, official_weight, train_on
+from workbench.methods.tdds.training import Training, crop_flip, official_weight, train_on
 
 __all__ = [
-    "CNN",
-    "MLP",
     "NEEDS",
     "PAPER",
     "RIVALS",
     "TDDS",
     "Config",
     "PLabel",
-    "ResNet18",
-    "Samples",
     "Training",
     "change",
-    "classifier",
     "crop_flip",
     "ema_weights",
-    "learning_rate",
     "length_of",
     "official_weight",
     "run",
     "samples_of",
     "spread",
-    "standardised",
     "train_on",
     "trajectory_length",
     "window_of",

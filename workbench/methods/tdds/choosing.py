@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from workbench.baselines.coresets import select, selectors
-from workbench.methods.tdds.samples import Samples
+from workbench.data.samples import Samples
 from workbench.methods.tdds.scoring import trajectory_length
 from workbench.methods.tdds.settings import RIVALS, Config
 
@@ -21,8 +21,13 @@ def length_of(keep: float, config: Config) -> int:
 
 
 def coreset_name(selector: str, keep: float, config: Config) -> str:
-    """What a coreset is called in events and metrics: `tdds`, and `tdds_at_0.1` for a further budget."""
+    """What a coreset is called in metrics: `tdds`, and `tdds_at_0.1` for a further budget."""
     return selector if keep == config.keep else f"{selector}_at_{keep:g}"
+
+
+def series_name(selector: str, keep: float, config: Config) -> str:
+    """Who the curves of a coreset belong to: `tdds`, and `tdds@0.1` for a further budget."""
+    return selector if keep == config.keep else f"{selector}@{keep:g}"
 
 
 def chosen(scores: xr.Dataset, samples: Samples, config: Config, keep: float) -> xr.Dataset:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from workbench.methods.tdds.samples import Samples
+from workbench.data.samples import Samples
 from workbench.methods.tdds.settings import Config
 from workbench.scene import PROVENANCE, fingerprint
 

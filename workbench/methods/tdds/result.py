@@ -11,9 +11,9 @@ import torch
 import xarray as xr
 
 from workbench.baselines.coresets import jaccard
+from workbench.data.samples import Samples
 from workbench.methods.tdds.choosing import coreset_name, length_of
 from workbench.methods.tdds.labelled import accuracy_of, painted, provenance
-from workbench.methods.tdds.samples import Samples
 from workbench.methods.tdds.settings import Config
 from workbench.methods.tdds.training import Scoring
 

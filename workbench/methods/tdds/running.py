@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
 
-from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
-from workbench.methods.tdds.choosing import budgets_of, chosen, coreset_name, length_of
+from workbench.methods.tdds.choosing import budgets_of, chosen, coreset_name, length_of, series_name
 from workbench.methods.tdds.result import result_of
 from workbench.methods.tdds.samples import samples_of
 from workbench.methods.tdds.settings import Config
 from workbench.methods.tdds.training import Scoring, Training, iterations_of, official_weight, phase_lengths, train_phase
+from workbench.parts.training import about, same_run, weights
 
 
 def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = None) -> Trace:
@@ -25,17 +24,15 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     Events 1..epochs are the scoring run's: `loss`, `accuracy`, `test_accuracy`, `lr`; arrays `p_label (sample)`, from the
     second epoch `contribution (sample, window)`, the changes d in the newest window, from epoch J on `score (sample)`, S for
     a trajectory that ends here, and for pixels of a scene `score_map (y, x)`. After them at most `epochs` events for each
-    coreset: `loss_NAME`, `accuracy_NAME`, `test_accuracy_NAME`; NAME ends in `_at_0.1` for a further budget of 0.1. The
-    result is described in docs/methods/tdds.md.
+    coreset: `loss/NAME`, `accuracy/NAME`, `test_accuracy/NAME`; NAME ends in `@0.1` for a further budget of 0.1. The result is
+    described in docs/methods/tdds.md.
     """
     samples = samples_of(scene, config)
-    about = json.dumps(
-        {"data": samples.fingerprint, **config.model_dump(mode="json", exclude={"show_every"})}, sort_keys=True
-    )
+    belongs_to = about(samples.fingerprint, config)
     scoring, going = Scoring(samples, config), None
     finished: dict[str, dict[str, Any]] = {}  # coreset -> accuracies, factor, weights
     if state is not None:
-        _same_run(state["about"], about)
+        same_run("tdds", state["about"], belongs_to)
         scoring.load(state["scoring"])
         finished, going = dict(state["finished"]), state["going"]
     phases = phase_lengths(iterations_of(samples, config), config.epochs)
@@ -45,7 +42,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     # 1. one training on everything
     def saved() -> dict[str, Any]:
         return {
-            "about": about,
+            "about": belongs_to,
             "scoring": scoring.state(),
             "finished": dict(finished),
             "going": None,
@@ -61,7 +58,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     kept = {keep: chosen(scores[keep], samples, config, keep) for keep in keeps}
     step = config.epochs + sum(len(v["accuracies"]) for v in finished.values())
     for keep, selector in itertools.product(keeps, config.compare):
-        name = coreset_name(selector, keep, config)
+        name, who = coreset_name(selector, keep, config), series_name(selector, keep, config)
         if name in finished:
             continue
         weight = official_weight(scores[keep]["tdds"], samples) if config.loss_scale == "official" else None
@@ -77,25 +74,15 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
             return {**saved(), "going": {"training": training.state(), "accuracies": list(accuracies)}}
 
         for steps in phases[len(accuracies) :]:
-            told = train_phase(training, steps, accuracies)
+            numbers = train_phase(training, steps, accuracies)
             step += 1
             last = len(accuracies) == len(phases)
             if last:
-                weights = training.weights() if keep == config.keep else {}
-                finished[name] = {"accuracies": accuracies, "factor": training.factor, "weights": weights}
-            yield Event(step, {f"{k}_{name}": v for k, v in told.items()}, {}, total, saved if last else saved_here)
-    outcome = {"full": scoring.training.weights()} | {name: f["weights"] for name, f in finished.items() if f["weights"]}
+                trained = weights(training.network) if keep == config.keep else {}
+                finished[name] = {"accuracies": accuracies, "factor": training.factor, "weights": trained}
+            series = {f"{quantity}/{who}": value for quantity, value in numbers.items()}
+            yield Event(step, series, {}, total, saved if last else saved_here)
+    outcome = {"full": weights(scoring.training.network)} | {
+        name: f["weights"] for name, f in finished.items() if f["weights"]
+    }
     return Outcome(result_of(scene, samples, config, scoring, scores[config.keep], kept, finished), outcome)
-
-
-def _same_run(theirs: str, ours: str) -> None:
-    then, now = json.loads(theirs), json.loads(ours)
-    other = [n for n in now if then.get(n) != now[n]]
-    if "data" in other:
-        raise InputError(
-            "This checkpoint of tdds belongs to other data: pixels or labels changed between the runs (hash "
-            f"{now['data'][:12]}, then {then['data'][:12]}). Put the old data back, or start anew."
-        )
-    if other:
-        told = ", ".join(f"{n}={then.get(n)} there and {now[n]} here" for n in other)
-        raise InputError(f"This checkpoint of tdds belongs to other settings: {told}. Continue with its own.")

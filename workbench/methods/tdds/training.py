@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -14,16 +13,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.baselines.coresets import scorers
+from workbench.data.samples import Samples
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.methods.tdds.labelled import accuracy_of, on_samples, painted, provenance
-from workbench.methods.tdds.network import classifier
-from workbench.methods.tdds.samples import Samples, samples_of
+from workbench.methods.tdds.samples import samples_of
 from workbench.methods.tdds.scoring import TDDS, PLabel, window_of
 from workbench.methods.tdds.settings import Config
 from workbench.parts.device import device
 from workbench.parts.dynamics import Recorder
+from workbench.parts.networks import classifier
+from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
+from workbench.parts.training import Checkpoint, weights
 
 
 class Training:
@@ -39,11 +41,11 @@ class Training:
         self.samples, self.config, self.iterations = samples, config, iterations
         here = device()
         self.rows = torch.from_numpy(rows).to(here)
-        self.values, self.label = samples.values.to(here), samples.label.to(here)
+        self.values, self.label = samples.only.to(here), samples.label.to(here)
         self.weight = None if weight is None else weight.float().to(here)
         self.random = Seeded(seed)
         with self.random:
-            self.network = classifier(config, samples.values.shape[1:], samples.classes).to(here)
+            self.network = classifier(config.network, samples.only.shape[1:], samples.classes).to(here)
         self.optimiser = torch.optim.SGD(
             self.network.parameters(),
             lr=config.lr,
@@ -51,6 +53,7 @@ class Training:
             nesterov=config.momentum > 0,
             weight_decay=config.weight_decay,
         )
+        self.checkpoint = Checkpoint(network=self.network, optimiser=self.optimiser, random=self.random)
         self.done = 0
         self.queue = torch.empty(0, dtype=torch.int64)  # what is left of this pass over the rows
         self.factor = math.nan
@@ -82,7 +85,7 @@ class Training:
             if c.augment == "crop-flip":
                 x = crop_flip(x)
             for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(self.done, self.iterations, c.lr)
+                group["lr"] = cosine(self.done, self.iterations, c.lr)
             h = self.network.features(x)
             logits = self.network.head(h)
             loss = F.cross_entropy(logits, y)
@@ -104,7 +107,7 @@ class Training:
         mean = float(losses) / seen
         if not math.isfinite(mean):
             raise InputError(f"The training diverged: the mean loss up to step {self.done} is {mean}. Lower lr={c.lr:g}.")
-        return {"loss": mean, "accuracy": float(right) / seen, "lr": learning_rate(self.done, self.iterations, c.lr)}
+        return {"loss": mean, "accuracy": float(right) / seen, "lr": cosine(self.done, self.iterations, c.lr)}
 
     def record_clean(self, recorder: Recorder) -> None:
         """Tell the recorder every training sample's logits in evaluation mode."""
@@ -124,30 +127,14 @@ class Training:
             right = sum((self.network(self.values[r]).argmax(1) == self.label[r]).sum() for r in rows.split(512))
         return float(right) / len(rows)
 
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of the network's state on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-
     def state(self) -> dict[str, Any]:
         """For a checkpoint; `load` continues from it to the same numbers as without the interruption."""
-        return {
-            "done": self.done,
-            "queue": self.queue.clone(),
-            "network": self.weights(),
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
-            "random": self.random.state(),
-        }
+        return {"done": self.done, "queue": self.queue.clone(), **self.checkpoint.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` gave."""
         self.done, self.queue = state["done"], state["queue"].clone()
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.random.load(state["random"])
-
-
-def learning_rate(done: int, iterations: int, lr: float) -> float:
-    """Cosine from lr to 0, step by step; halfway lr / 2. The authors' has a fractional length and turns up at its end."""
-    return lr * (1 + math.cos(math.pi * min(done / iterations, 1.0))) / 2
+        self.checkpoint.load(state)
 
 
 def crop_flip(x: Tensor, pad: int = 4) -> Tensor:
@@ -200,11 +187,11 @@ def train_on(
     accuracies: list[float] = []
     phases = phase_lengths(training.iterations, config.epochs)
     for i, steps in enumerate(phases):
-        told = {f"{k}_{name}": v for k, v in train_phase(training, steps, accuracies).items()}
-        yield Event(i + 1, told, of=len(phases))
+        numbers = train_phase(training, steps, accuracies)
+        yield Event(i + 1, {f"{quantity}/{name}": value for quantity, value in numbers.items()}, of=len(phases))
     result = xr.Dataset({"kept": kept.rename("kept")}, attrs=provenance(scene, config, samples))
     result = result.assign(accuracy_of(name, accuracies))
-    return Outcome(result, {name: training.weights()})
+    return Outcome(result, {name: weights(training.network)})
 
 
 def train_phase(training: Training, steps: int, accuracies: list[float]) -> dict[str, float]:

@@ -1,0 +1,89 @@
+"""Checkpoints continue to the same numbers, copy what they save, and are refused by another run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from workbench.config import Settings, override
+from workbench.errors import InputError
+from workbench.parts.seeding import Seeded
+from workbench.parts.training import Checkpoint, about, same_run, weights
+
+
+class Config(Settings):
+    lr: float = 0.1
+    show_every: int = 1
+
+
+class Walk:
+    """Two networks, their optimisers and a random state, stepped together."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Seeded(seed)
+        with self.random:
+            self.networks = {"one": nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), "two": nn.Linear(2, 1)}
+        self.optimisers = [torch.optim.AdamW(n.parameters(), lr=0.1) for n in self.networks.values()]
+        self.checkpoint = Checkpoint(weights=self.networks, optimisers=self.optimisers, random=self.random)
+
+    def step(self) -> float:
+        with self.random:
+            x = torch.randn(5, 3)
+        loss = self.networks["two"](self.networks["one"](x)).square().mean()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return float(loss.detach())
+
+
+def test_a_checkpoint_continues_to_the_same_numbers(tmp_path):
+    walk = Walk(0)
+    for _ in range(3):
+        walk.step()
+    state = walk.checkpoint.state()
+    assert list(state) == ["weights", "optimisers", "random"]
+    torch.save({"done": 3, **state}, tmp_path / "checkpoint.pt")
+    expected = [walk.step() for _ in range(4)]  # the saved state does not move with it
+    other = Walk(1)
+    other.checkpoint.load(torch.load(tmp_path / "checkpoint.pt"))
+    assert [other.step() for _ in range(4)] == expected
+
+
+def test_weights_are_a_copy():
+    network = nn.Linear(2, 1)
+    saved = weights(network)
+    before = saved["weight"].clone()
+    network.weight.data += 1
+    assert torch.equal(saved["weight"], before)
+
+
+def test_a_checkpoint_with_a_part_too_few_is_refused():
+    walk = Walk(0)
+    state = walk.checkpoint.state()
+    with pytest.raises(ValueError, match="zip"):
+        walk.checkpoint.load({**state, "optimisers": state["optimisers"][:1]})
+    with pytest.raises(KeyError, match="two"):
+        walk.checkpoint.load({**state, "weights": {"one": state["weights"]["one"]}})
+
+
+def test_only_the_same_run_continues():
+    ours = about("a" * 64, Config())
+    same_run("tdds", ours, ours)
+    same_run("tdds", about("a" * 64, override(Config(), {"show_every": 5})), ours)
+    with pytest.raises(InputError, match="tdds belongs to other data: .*hash aaaaaaaaaaaa, then bbbbbbbbbbbb"):
+        same_run("tdds", about("b" * 64, Config()), ours)
+    with pytest.raises(InputError, match="other settings: lr=0.2 there and 0.1 here"):
+        same_run("tdds", about("a" * 64, override(Config(), {"lr": 0.2})), ours)
+    same_run("tdds", about("a" * 64, override(Config(), {"lr": 0.2})), ours, without=("lr",))
+    with pytest.raises(InputError, match="other settings: seed=None there and 0 here"):
+        same_run("tdds", '{"data": "a", "lr": 0.1}', '{"data": "a", "lr": 0.1, "seed": 0}')
+
+
+def test_a_nested_config_counts():
+    theirs, ours = '{"bands": 3, "config": {"lr": 0.1}}', '{"bands": 3, "config": {"lr": 0.2}}'
+    same_run("bsdm", ours, ours)
+    with pytest.raises(InputError, match="lr=0.1 there and 0.2 here"):
+        same_run("bsdm", theirs, ours)

@@ -1,0 +1,79 @@
+"""Settings of RS-DGC, and what is said of its numbers wherever they are shown."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from workbench.baselines.compression import RIVALS
+from workbench.config import Settings
+from workbench.errors import did_you_mean
+
+NEEDS = ("image", "label")
+RECONSTRUCTION = "The NSI formula is a reconstruction from the paper's abstract, not the paper's own equation."
+RATIOS = {
+    "ratio_entries": "entries of the gradient against entries sent; what papers often print",
+    "ratio_upload": "bytes of a float32 gradient against bytes of one rank's message, positions included",
+    "ratio_wire": "bytes of dense ring all-reduce against all bytes sent, by all ranks together: the one that counts",
+}
+
+
+class Config(Settings):
+    """The paper's settings are not known beyond VGG-19 and a compression above 50; these follow DGC's public code."""
+
+    network: Literal["vgg", "vgg19", "resnet", "cnn"] = Field(
+        "vgg", description="eight-layer VGG, VGG-19 with one head, ResNet-10, or four layers without norms"
+    )
+    width: int = Field(16, ge=1, le=256, description="channels of the first stage; VGG-19 as published has 64")
+    rivals: tuple[str, ...] = Field(
+        RIVALS, min_length=1, description="compressors trained one after another: " + ", ".join(RIVALS)
+    )
+    workers: int = Field(2, ge=1, le=64, description="ranks that share every batch")
+    steps: int = Field(300, ge=1, description="optimiser steps of each compressor")
+    batch: int = Field(16, ge=1, description="chips per worker and step")
+    lr: float = Field(0.05, gt=0, le=10, description="largest learning rate; cosine to 0")
+    lr_warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises to it")
+    momentum: float = Field(0.9, ge=0, lt=1, description="in the hook (rsdgc, dgc) or in the optimiser, never in both")
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="of the optimiser")
+    density: float = Field(0.01, gt=0, le=1, description="share of the gradient entries sent per step")
+    warmup_stages: int = Field(0, ge=0, le=20, description="larger densities used first, a geometric row down to density")
+    warmup_steps: int = Field(10, ge=1, description="steps of each of them")
+    indicator: Literal["mix", "contrast", "zscore", "energy", "tile", "magnitude"] = Field(
+        "mix", description="what makes an entry matter: a reconstruction of the NSI, or magnitude"
+    )
+    p: int = Field(3, ge=1, le=15, description="side of the neighbourhood, odd")
+    dynamic: float = Field(0.5, ge=0, le=1, description="how far a layer's share follows its importance; 0: by size alone")
+    values: Literal["f32", "f16"] = Field("f32", description="sent values")
+    index: Literal["auto", "elias-fano", "bitmap", "varint", "int32"] = Field("auto", description="coding of positions")
+    powersgd_rank: int = Field(2, ge=1, le=32, description="rank of PowerSGD's factors")
+    powersgd_start: int = Field(10, ge=2, description="steps of all-reduce before PowerSGD begins")
+    train_fraction: float = Field(0.7, gt=0, lt=1, description="share for training, where the scene has no split of its own")
+    size: int = Field(64, ge=4, le=512, description="longest side of a chip; larger ones are averaged down")
+    augment: bool = Field(False, description="flips and quarter turns; right for images from above, wrong for digits")
+    eval_every: int = Field(25, ge=1, description="steps between two test accuracies")
+    show_every: int = Field(10, ge=1, description="steps between two views of the gradient")
+    watch: int = Field(3, ge=0, le=10, description="layers whose gradient is shown, from first to last")
+    timeout: float = Field(60.0, gt=0, le=3600, description="seconds after which a silent rank counts as lost")
+    threads: int = Field(1, ge=1, le=64, description="threads of each rank")
+
+    @field_validator("rivals")
+    @classmethod
+    def _known(cls, rivals: tuple[str, ...]) -> tuple[str, ...]:
+        for name in rivals:
+            if name not in RIVALS:
+                raise ValueError(
+                    f"there is no compressor {name!r}; there are {', '.join(RIVALS)}.{did_you_mean(name, RIVALS)}"
+                )
+        if len(set(rivals)) < len(rivals):
+            raise ValueError("names a compressor twice")
+        return rivals
+
+    @field_validator("p")
+    @classmethod
+    def _odd(cls, p: int, info: Any) -> int:
+        if p % 2 == 0:
+            raise ValueError("must be odd")
+        if p == 1 and info.data.get("indicator") in ("contrast", "zscore"):
+            raise ValueError(f"must be 3 or more for {info.data['indicator']}")
+        return p

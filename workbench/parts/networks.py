@@ -1,0 +1,215 @@
+"""Small classifiers: (N, bands, y, x) -> (N, classes).
+
+    network = classifier("auto", (144, 1, 1), 15)
+
+Weights are drawn from torch's random state; enter a `Seeded` for weights of one's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from workbench.errors import InputError, did_you_mean
+
+Kind = Literal["auto", "mlp", "cnn", "resnet18", "vgg", "vgg19", "resnet10", "plain"]
+
+
+def classifier(kind: Kind, shape: Sequence[int], classes: int, width: int = 16) -> nn.Module:
+    """A network of a kind for samples of shape (bands, h, w).
+
+    auto       mlp where no side has 4 pixels, else cnn
+    mlp        `MLP`; for spectra
+    cnn        `CNN`
+    resnet18   `ResNet18`
+    vgg        `VGG` of eight layers, of `width` channels in its first stage, as those below
+    vgg19      `VGG` with the depth of VGG-19; as published with width 64
+    resnet10   `ResNet10`
+    plain      `Plain`; without norms
+
+    Raises InputError for another kind.
+    """
+    if kind not in get_args(Kind):
+        raise InputError(
+            f"There is no network {kind!r}; there are {', '.join(get_args(Kind))}.{did_you_mean(kind, get_args(Kind))}"
+        )
+    bands, height, across = shape
+    if kind == "auto":
+        kind = "mlp" if max(height, across) < 4 else "cnn"
+    if kind == "mlp":
+        return MLP(bands * height * across, classes)
+    if kind == "resnet18":
+        return ResNet18(bands, classes)
+    if kind == "resnet10":
+        return ResNet10(bands, classes, width)
+    if kind == "plain":
+        return Plain(bands, classes, width)
+    if kind == "cnn":
+        return CNN(bands, classes, max(height, across))
+    depth = (2, 2, 4, 4, 4) if kind == "vgg19" else (1, 2, 2, 2)
+    return VGG(bands, classes, width, depth, min(height, across))
+
+
+# --- with `features` beside the last layer ----------------------------------------------------------------------------
+
+
+class Classifier(nn.Module):
+    """(N, bands, h, w) -> logits (N, classes); `features` gives what the last layer, `head`, sees."""
+
+    features: nn.Module
+    head: nn.Linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+class MLP(Classifier):
+    """For spectra: two hidden layers of 128 and 64."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Flatten(), nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU())
+        self.head = nn.Linear(64, classes)
+
+
+class CNN(Classifier):
+    """For chips: 3 x 3 convolutions of 12, 24, 48, 96, 96... channels, halved in between down to 4 x 4; 48 hidden.
+
+    From three convolutions on (sides above 8) each is batch-normalised, else they hardly learn. For 8 x 8 digits: 12 and 24
+    channels, 48 hidden, 21,706 parameters.
+    """
+
+    def __init__(self, bands: int, classes: int, side: int) -> None:
+        super().__init__()
+        halvings = max(0, math.ceil(math.log2(side / 4)))
+        widths = [min(12 * 2**i, 96) for i in range(max(halvings + 1, 2))]
+        deep = len(widths) > 2
+        layers: list[nn.Module] = []
+        for i, width in enumerate(widths):
+            layers.append(nn.Conv2d(bands, width, 3, padding=1, bias=not deep))
+            layers += [nn.BatchNorm2d(width), nn.ReLU()] if deep else [nn.ReLU()]
+            if i < halvings:
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+            bands = width
+        layers += [nn.AdaptiveAvgPool2d(min(side, 4)), nn.Flatten(), nn.Linear(bands * min(side, 4) ** 2, 48), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(48, classes)
+
+
+class ResNet18(Classifier):
+    """The ResNet-18 of the CIFAR experiments: no first pooling, stages of 64, 128, 256, 512; K. He et al., CVPR 2016.
+
+    11,173,962 parameters with 3 bands and 10 classes.
+    """
+
+    def __init__(self, bands: int, classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(bands, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+        for i, o, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)):
+            layers += [Residual(i, o, stride), Residual(o, o, 1)]
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(512, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions with batch normalisation, and a shortcut."""
+
+    def __init__(self, i: int, o: int, stride: int) -> None:
+        super().__init__()
+        self.first, self.norm_1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
+        self.second, self.norm_2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
+        short = (nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
+        self.short = nn.Identity() if i == o and stride == 1 else nn.Sequential(*short)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm_2(self.second(F.relu(self.norm_1(self.first(x)))))
+        return F.relu(h + self.short(x))
+
+
+# --- with `width` channels in the first stage ----------------------------------------------------------------------------
+
+
+class VGG(nn.Sequential):
+    """Stages of 3 x 3 convolutions with batch norm, width doubling up to 8 times, halved in between while there is room.
+
+    (N, bands, y, x) -> (N, classes). depth (2, 2, 4, 4, 4), width 64 are the convolutions of VGG-19: 20 million weights.
+    """
+
+    def __init__(
+        self, bands: int, classes: int, width: int = 16, depth: Sequence[int] = (1, 2, 2, 2), side: int = 64
+    ) -> None:
+        layers: list[nn.Module] = []
+        channels = bands
+        for stage, convolutions in enumerate(depth):
+            wide = width * 2 ** min(stage, 3)
+            for _ in range(convolutions):
+                layers += [nn.Conv2d(channels, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
+                channels = wide
+            if side >= 4 and stage < len(depth) - 1:
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+class BareResidual(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut without a norm.
+
+    Its parts keep the names that they have in weights of finished runs, other than those of `Residual`.
+    """
+
+    def __init__(self, channels: int, wide: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, wide, 3, stride, 1, bias=False)
+        self.norm = nn.BatchNorm2d(wide)
+        self.second = nn.Conv2d(wide, wide, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(wide)
+        same = stride == 1 and channels == wide
+        self.short = nn.Identity() if same else nn.Conv2d(channels, wide, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.second(F.relu(self.norm(self.first(x)))))
+        return F.relu(y + self.short(x))
+
+
+class ResNet10(nn.Sequential):
+    """A stem and four residual blocks, each twice as wide and half as large as the one before."""
+
+    def __init__(self, bands: int, classes: int, width: int = 16) -> None:
+        wides = [width * 2**i for i in range(4)]
+        blocks = [
+            BareResidual(c, w, 1 if i == 0 else 2) for i, (c, w) in enumerate(zip([width, *wides], wides, strict=False))
+        ]
+        super().__init__(
+            nn.Conv2d(bands, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            *blocks,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(wides[-1], classes),
+        )
+
+
+class Plain(nn.Sequential):
+    """Two convolutions and two linear layers, no norms: small, and less forgiving of a wrong gradient than the others."""
+
+    def __init__(self, bands: int, classes: int, width: int = 16) -> None:
+        super().__init__(
+            nn.Conv2d(bands, width, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveMaxPool2d(4),
+            nn.Flatten(),
+            nn.Linear(32 * width, 5 * width),
+            nn.ReLU(inplace=True),
+            nn.Linear(5 * width, classes),
+        )
