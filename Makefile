@@ -36,7 +36,7 @@ test: $(STAMP)  ## all tests but the slow ones (8 minutes); of an area: make tes
 	@$(PYTEST) -m "not slow" $(FILES) $(ARGS)
 
 quick: $(STAMP)  ## tests without processes, browser and notebooks, and all doctests (90 seconds); A=data as above
-	@$(PYTEST) -m "not (slow or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
+	@$(PYTEST) -m "not (slow or long or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
 
 fuzz: $(STAMP)  ## 2000 spoiled files of each format; `make test` has a sample of them
 	@WORKBENCH_FUZZ=2000 $(PYTEST) tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py $(ARGS)

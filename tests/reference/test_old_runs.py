@@ -179,6 +179,7 @@ def test_two_runs_are_compared(old, tmp_path):
     assert write_comparison(both, tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in EXPECTED if "/" not in name])
 def test_they_are_exported_as_a_page_and_as_an_archive(old, tmp_path, name):
     text = write_page(old / name, tmp_path / "page.html").read_text(encoding="utf-8")
