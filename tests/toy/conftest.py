@@ -22,7 +22,7 @@ def toy() -> Iterator[None]:
             "toy",
             (
                 "tests.toy.room",
-                "Toy: brightness of pixels, sharpened step by step. It exists only in the tests, and shows what a declaration alone gives.",
+                "Toy: brightness of pixels, sharpened step by step.",
             ),
         )
         before = os.environ.get("PYTHONPATH")

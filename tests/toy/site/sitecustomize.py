@@ -6,6 +6,6 @@ METHODS.setdefault(
     "toy",
     (
         "tests.toy.room",
-        "Toy: brightness of pixels, sharpened step by step. It exists only in the tests, and shows what a declaration alone gives.",
+        "Toy: brightness of pixels, sharpened step by step.",
     ),
 )
