@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[all,dev,docs]"
 	@touch $@
 
 install: $(STAMP)  ## make .venv and install everything, pinned
@@ -63,9 +63,19 @@ browser:  ## install Debian's Chromium for the browser tests (needs root)
 bench: $(STAMP)  ## speed ratios against named peers (minutes)
 	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python $$f; done
 
+.PHONY: docs docs-check
+docs: $(STAMP)  ## the documentation as a site that works offline: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+docs-check: docs  ## build it; check links, anchors, names, and that it works from the disk without a network
+	@$(BIN)/python -m docs.generate.names
+	@$(BIN)/python -m docs.generate.check site
+	@$(BIN)/python -m docs.generate.browse site
+
 constraints: $(STAMP)  ## freeze the versions of .venv into constraints.txt
 	@(echo "# The exact versions we build and test with (Python 3.11). Regenerate: make constraints"; \
 	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ') > constraints.txt
 
 clean:  ## remove .venv and caches; run folders stay
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) site .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info

@@ -37,7 +37,7 @@ _WHERE = {
     "coresets": "workbench.pages.coresets.page",
     "gradients": "workbench.pages.gradients.page",
     "change": "workbench.pages.change.page",
-    "shelf": "workbench.pages.runs.page",
+    "browse_runs": "workbench.pages.runs.page",
     "sweep": "workbench.reports.sweep",
     "rerun": "workbench.reports.rerun",
 }

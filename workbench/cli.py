@@ -24,8 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-shelf = typer.Typer(help="List, compare, clear away and hand on the runs of a folder.", no_args_is_help=True)
-app.add_typer(shelf, name="runs")
+runs_commands = typer.Typer(help="List, compare, clear away and hand on the runs of a folder.", no_args_is_help=True)
+app.add_typer(runs_commands, name="runs")
 
 SceneArg = Annotated[
     str,
@@ -339,7 +339,7 @@ WhereOpt = Annotated[
 InsideOpt = Annotated[bool, typer.Option("--all", help="also the runs inside reports and the cells of sweeps")]
 
 
-@shelf.command("list")
+@runs_commands.command("list")
 def runs_list(
     root: RootOpt = Path("runs"),
     method: MethodOpt = None,
@@ -366,7 +366,7 @@ def runs_list(
         print(f"no such run under {root}", file=sys.stderr)
 
 
-@shelf.command("show")
+@runs_commands.command("show")
 def runs_show(
     run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path("runs")
 ) -> None:
@@ -392,7 +392,7 @@ def runs_show(
         print(f"  {path.relative_to(folder)}")
 
 
-@shelf.command("compare")
+@runs_commands.command("compare")
 def runs_compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN...", help="names or paths of two runs or more")],
     root: RootOpt = Path("runs"),
@@ -417,7 +417,7 @@ def runs_compare(
     _print_table(("", *labels(folders)), rows)
 
 
-@shelf.command("prune")
+@runs_commands.command("prune")
 def runs_prune(
     root: RootOpt = Path("runs"),
     method: MethodOpt = None,
@@ -448,7 +448,7 @@ def runs_prune(
         print(f"nothing is deleted: {total} would be, with --delete", file=sys.stderr)
 
 
-@shelf.command("export")
+@runs_commands.command("export")
 def runs_export(
     run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")],
     out: Annotated[Path, typer.Option("--out", help="file to write: .html, one page, or .zip, an RO-Crate with checksums")],
@@ -470,7 +470,7 @@ def runs_export(
         raise InputError(f"A run is exported as .html or as .zip; got {out.name!r}.")
 
 
-@shelf.command("import")
+@runs_commands.command("import")
 def runs_import(
     file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path("runs")
 ) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that CI does, in a plain shell: install, quick checks, and every number in docs/results made again and compared.
+# Everything that CI does, in a plain shell: install, quick checks, the documentation, and every number in docs/results made again and compared.
 #   bash docs/ci/results.sh
 # Downloads are kept in WORKBENCH_CACHE and verified by their SHA-256; finished cells of sweeps are kept under runs/results.
 set -euo pipefail
@@ -8,4 +8,5 @@ export WORKBENCH_CACHE="${WORKBENCH_CACHE:-$PWD/.cache/data}"
 make install
 make check
 make notebooks
+make docs-check
 make results-check JOBS="${JOBS:-2}"

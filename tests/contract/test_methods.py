@@ -16,6 +16,7 @@ import pytest
 import torch
 import xarray as xr
 
+from docs.generate.settings import with_tables
 from workbench.config import Settings, override
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, drain
@@ -312,5 +313,6 @@ def test_has_a_page_that_names_its_source(name):
     _, page, source = ROOMS[name]
     text = (Path(__file__).parents[2] / "docs" / "methods" / f"{page}.md").read_text()
     assert source in text
+    text = with_tables(text)
     for field in set(load(name).Config.model_fields) - set(Settings.model_fields):
         assert f"`{field}`" in text, f"docs/methods/{page}.md does not explain the setting {field}"

@@ -15,7 +15,7 @@ import xarray as xr
 from tests.dashboards.conftest import TINY
 from workbench import execution, runs
 from workbench.metrics.anomaly import at_threshold
-from workbench.views.plots import PICKS
+from workbench.views.looks import PICKS
 
 
 def test_importing_the_dashboard_does_nothing():
@@ -281,7 +281,7 @@ def test_a_killed_run_shows_why_and_can_be_resumed(page, scene_file, tmp_path):
     (folder / "run.json").write_text(json.dumps(about | {"pid": 2**22 + 1, "pid_start": "0"}))  # as after kill -9
     explorer.poll()
     assert "Killed" in explorer.train.runner.player.text.object
-    assert "without a word" in explorer.train.runner.player.text.object
+    assert "without an error message" in explorer.train.runner.player.text.object
     assert explorer.train.runner.player.resume.visible
     (folder / "run.json").write_text(json.dumps(about))
     trace.close()

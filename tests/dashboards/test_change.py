@@ -24,8 +24,9 @@ from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import error_auroc, risk_coverage
 from workbench.pages.change.findings import Findings
 from workbench.pages.change.page import Changes, told_apart
-from workbench.views.change import MEASURES, pictures
+from workbench.views.change import pictures
 from workbench.views.fields import OUTCOMES, Field, outcomes, tinted
+from workbench.views.looks import UNCERTAINTY
 from workbench.views.plots import Frame
 from workbench.views.swipe import Swipe
 
@@ -258,7 +259,7 @@ def test_state_of_the_address_is_restored(page, result):
     last = str(result["sample"].values[-1])
     again = page(run=None, detector="cva", answered=0.4, rival="max_probability", sample=last)
     again.runner.follow("one")
-    assert (again.sample, again.maps.shown, again.trust.second) == (last, "cva", "max_probability")
+    assert (again.sample, again.shown, again.trust.second) == (last, "cva", "max_probability")
     assert again.samples == open_scene(again.scene)["sample"].values.tolist()
     assert again.maps.samples.value == last
 
@@ -287,7 +288,7 @@ def test_a_training_pair_has_both_dates_and_the_quick_map_only(page, result):
     train = next(s for s in opened.samples if s not in result["sample"].values)
     opened.sample = train
     opened.MADE._worker.submit(lambda: None).result()
-    assert opened.maps.shown == "cva"
+    assert opened.shown == "cva"
     assert opened.maps.uncertainty.empty
     assert not opened.maps.change.empty
 
@@ -317,10 +318,10 @@ def test_answering_only_the_surest_is_counted_on_all_test_pixels(page, result):
     here = result["uncertainty"].sel(sample=opened.sample).values <= curve.threshold[at]
     grey = (opened.trust.mine.source.data["image"][0].view(np.uint8).reshape(32, 32, 4)[..., :3] == 128).all(-1)
     np.testing.assert_array_equal(grey, ~here)
-    assert opened.trust.curve.lines.data["name"] == [MEASURES["ours"][0], MEASURES["entropy"][0]]
+    assert opened.trust.curve.lines.data["name"] == [UNCERTAINTY["ours"].title, UNCERTAINTY["entropy"].title]
     opened.rival = "shuffled"
     opened.MADE._worker.submit(lambda: None).result()
-    assert MEASURES["shuffled"][0] in opened.trust.curve.lines.data["name"]
+    assert UNCERTAINTY["shuffled"].title in opened.trust.curve.lines.data["name"]
 
 
 def test_all_measures_are_in_the_table_with_their_numbers(page, result):
@@ -425,7 +426,7 @@ def test_areas_of_a_located_pair_have_square_metres(page, tmp_path):
     opened.tab = 4
     opened.export.least.value = 20
     opened.export.tell()
-    p = opened.maps.probability()
+    p = opened.probability()
     assert "<b>1 area</b>" in opened.export.said.object
     assert "m² on the ellipsoid" in opened.export.said.object
     found = json.loads(opened.export.polygon_file(".geojson").read())["features"]

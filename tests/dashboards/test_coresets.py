@@ -17,10 +17,10 @@ from workbench.baselines.coresets import budget, select
 from workbench.config import Settings, override
 from workbench.data.catalog import open_scene
 from workbench.pages.coresets.measured import gathered
-from workbench.pages.coresets.page import Coresets, Film, Pictures
-from workbench.views.coresets import DROPPED, KEPT
+from workbench.pages.coresets.page import Coresets
+from workbench.pages.coresets.samples import Film, Pictures
 from workbench.views.form import Form
-from workbench.views.plots import PICKS
+from workbench.views.looks import PICKS, STATES
 
 TINY = {"epochs": 6, "J": 3, "batch": 256, "iterations": 6, "budgets": [0.1], "label_noise": 0.2}
 
@@ -115,8 +115,8 @@ def test_the_map_shows_ease_and_score_of_the_newest_epoch(page, result):
     assert opened.score.epoch == 6
     np.testing.assert_allclose(shown["x"], result["p_label"].values.mean(0), rtol=1e-5)
     np.testing.assert_allclose(shown["y"], result["score_by_T"].sel(T=6), rtol=1e-5)
-    assert np.sum(np.array(shown["color"]) == KEPT) == budget(len(shown["x"]), 0.3)
-    assert set(shown["color"]) == {KEPT, DROPPED}
+    assert np.sum(np.array(shown["color"]) == STATES["kept"].colour) == budget(len(shown["x"]), 0.3)
+    assert set(shown["color"]) == {STATES["kept"].colour, STATES["dropped"].colour}
     np.testing.assert_array_equal(np.array(shown["wrong"]) > 0, result["flipped"])
     assert "S reads epochs 1 to 6" in opened.score.text.object
 

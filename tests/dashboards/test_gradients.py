@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +14,9 @@ from tests.dashboards.chromium import browser, chromium, visit
 from tests.dashboards.serving import served
 from workbench import execution, runs
 from workbench.pages.gradients.page import Gradients
+from workbench.pages.gradients.traffic import Budget
+from workbench.runs import frames
+from workbench.runs.watch import Live
 
 pytestmark = [
     pytest.mark.xdist_group("gradients"),
@@ -92,6 +100,54 @@ def test_budget_and_traffic_are_those_of_the_result(page, root):
         assert f"{float(result[ratio].sel(rival='rsdgc')):.1f}</td>" in said
     history = opened.runner.live.history  # told while it trains, not only at the end
     assert history["ratio_wire/rsdgc"][1][-1] == pytest.approx(float(result["ratio_wire_rsdgc"]))
+
+
+def test_a_frame_is_opened_once_by_the_budget_tab_however_long_the_run_is(root, tmp_path, monkeypatch):
+    """30 frames that come one by one: 30 are opened, and a drawing with nothing new opens none."""
+    folder = _grown(root / "one", tmp_path / "long", frames=30)
+    opened = []
+    monkeypatch.setattr(frames, "CACHE", frames.Cache(0))  # the page must not need it
+    monkeypatch.setattr(frames, "load", lambda path, names, load=frames.load: opened.append(path.name) or load(path, names))
+    lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    budget, live = Budget(), Live(folder)
+    budget.clear()
+    (folder / "events.jsonl").write_text("")
+    for n, line in enumerate(lines, 1):
+        with open(folder / "events.jsonl", "a") as file:
+            file.write(line)
+        live.poll()
+        budget.draw(live)
+        budget.draw(live)
+        assert len(opened) == n
+    assert len(set(opened)) == 30
+    assert len(budget.share.lines.data["xs"][0]) == 30
+
+
+def test_run_json_is_parsed_at_most_once_per_poll(page, root, monkeypatch):
+    opened = page()
+    parsed, whole = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda self, *a, **k: parsed.append(self.name) or whole(self, *a, **k))
+    opened.poll()
+    assert parsed.count("run.json") == 0  # nothing has changed
+    (root / "one" / "run.json").touch()
+    time.sleep(0.05)
+    opened.poll()
+    opened.runner.config, opened.runner.live.status, opened.runner.live.error  # noqa: B018
+    assert parsed.count("run.json") == 1
+
+
+def _grown(old, new, frames):
+    """A copy of a run whose first frame comes again and again."""
+    shutil.copytree(old, new)
+    line = next(line for line in runs.events(old) if "budget" in line.get("arrays", ()))
+    source = (old / "frames" / f"{line['step']:06d}.npz").read_bytes()
+    shutil.rmtree(new / "frames")
+    (new / "frames").mkdir()
+    lines = [{**line, "step": step} for step in range(1, frames + 1)]
+    for made in lines:
+        (new / "frames" / f"{made['step']:06d}.npz").write_bytes(source)
+    (new / "events.jsonl").write_text("".join(json.dumps(made) + "\n" for made in lines))
+    return new
 
 
 def test_a_scene_without_chips_is_refused(page):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench import runs
+from workbench import execution, runs
 from workbench.methods import rx as detectors
-from workbench.pages.anomaly import page as anomaly
+from workbench.pages.anomaly import state
 from workbench.pages.frame import session
 from workbench.views import glimpse
 from workbench.views.glimpse import Glimpse, Part, part_of, rasterised
@@ -34,7 +34,7 @@ def flight(tmp_path, monkeypatch, values):
     (tmp_path / "flight.hdr").write_text(
         f"ENVI\nsamples = {COLUMNS}\nlines = {ROWS}\nbands = {BANDS}\ndata type = 4\ninterleave = bsq\nbyte order = 0\n"
     )
-    for module in (session, anomaly):
+    for module in (session, state):
         monkeypatch.setattr(module, "IN_MEMORY", 80_000)
     monkeypatch.setattr(glimpse, "SHOWN", 20)
     monkeypatch.setattr("workbench.views.glimpse.part_of.__defaults__", (20,))
@@ -115,9 +115,9 @@ def test_a_detector_is_launched_and_its_overview_shown_with_the_pixels_own_score
     def launch(method, scene, folder=None, **help):
         monkeypatch.setattr(detectors, "BIG", 100)
         monkeypatch.setattr("workbench.data.writers.OVERVIEW", 30)
-        anomaly.execution.execute(method, scene, folder=folder)
+        execution.execute(method, scene, folder=folder)
 
-    monkeypatch.setattr(anomaly.execution, "launch", launch)
+    monkeypatch.setattr(execution, "launch", launch)
     compare.start("rx")
     folder = compare.launched["rx"].folder
     deadline = time.monotonic() + 60

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import xarray as xr
 from workbench import runs
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, drain
+from workbench.runs import frames
 from workbench.runs.watch import Live
 
 ABOUT = {"method": "toy", "config": {"seed": 0, "steps": 4}, "scene": {"id": "toy", "fingerprint": "00"}}
@@ -74,6 +76,93 @@ def test_replay_gives_identical_events_and_outcome(tmp_path):
     assert torch.equal(outcome.weights["net"]["w"], torch.arange(3.0))
     assert runs.metrics(folder) == {"total": 10.0}
     assert runs.read(folder)["status"] == "finished"
+
+
+def test_an_array_is_read_when_it_is_asked_for_and_once(tmp_path, monkeypatch):
+    arrays = {n: xr.DataArray(np.full((4, 5), i, np.float32), dims=("y", "x")) for i, n in enumerate("abc")}
+
+    def trace():
+        yield Event(1, {}, arrays)
+        return Outcome(xr.Dataset({"n": 1}))
+
+    folder = runs.create(tmp_path / "run", ABOUT)
+    drain(runs.record(trace(), folder))
+    opened, read, whole = [], [], np.lib.npyio.NpzFile.__getitem__
+    monkeypatch.setattr(frames, "CACHE", frames.Cache(1 << 20))
+    monkeypatch.setattr(frames, "load", lambda path, names, load=frames.load: opened.append(path) or load(path, names))
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda self, key: read.append(key) or whole(self, key))
+    (event,), _ = collect(runs.replay(folder))
+    assert (list(event.arrays), "d" in event.arrays, len(event.arrays)) == (["a", "b", "c"], False, 3)
+    assert opened == read == []
+    assert float(event.arrays["b"][0, 0]) == 1
+    assert set(read) == {"note", "b//values"}
+    live = Live(folder)
+    live.poll()
+    xr.testing.assert_equal(live.frame("b"), arrays["b"])  # another reader of the same process
+    assert live.frame("b", 7) is None
+    assert len(opened) == 1
+    assert set(live.arrays(1).read("a", "b", "c")) == set("abc")
+    assert len(opened) == 2
+    assert set(read) == {"note", "a//values", "b//values", "c//values"}
+    with pytest.raises(ValueError, match="view"):
+        live.frame("b")[0, 0] = 5  # several readers share it
+
+
+def test_a_frame_that_was_written_again_is_read_again(tmp_path):
+    def trace(value):
+        yield Event(1, {}, {"map": xr.DataArray(np.full(3, value), dims="x")})
+        return Outcome(xr.Dataset({"n": 1}))
+
+    folder = runs.create(tmp_path / "run", ABOUT)
+    first = runs.record(trace(1.0), folder)
+    next(first)
+    live = Live(folder)
+    live.poll()
+    history = runs.ArrayHistory(["map"])
+    history.update(live)
+    assert (float(live.frame("map")[0]), float(history.rows["map"][1][0])) == (1, 1)
+    first.close()
+    runs.reopen(folder)
+    drain(runs.record(trace(2.0), folder, resumed_from=0))
+    live.poll()
+    history.update(live)
+    assert (float(live.frame("map")[0]), float(history.rows["map"][1][0])) == (2, 2)
+
+
+def test_no_more_arrays_are_kept_than_the_limit_allows():
+    kept = frames.Cache(1000)
+    for n in range(20):
+        kept.put(n, xr.DataArray(np.zeros(10), dims="x"))  # 80 bytes
+    assert kept.nbytes == 960
+    assert [n for n in range(20) if kept.get(n) is not None] == list(range(8, 20))
+    kept.get(8)
+    kept.put("another", xr.DataArray(np.zeros(20), dims="x"))
+    assert kept.get(8) is not None  # it was used a moment ago
+    assert kept.get(9) is None
+    kept.put("too large", xr.DataArray(np.zeros(1000), dims="x"))
+    assert kept.get("too large") is None
+    assert kept.nbytes <= 1000
+    kept.clear()
+    assert (kept.nbytes, kept.get(8)) == (0, None)
+
+
+def test_run_json_is_parsed_when_it_has_changed_and_only_then(tmp_path, monkeypatch):
+    folder, trace = recorded(tmp_path)
+    next(trace)
+    parsed, whole = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda self, *a, **k: parsed.append(self.name) or whole(self, *a, **k))
+    time.sleep(0.05)
+    live = Live(folder)
+    assert (live.status, live.error, runs.read(folder)["method"]) == ("running", None, "toy")
+    runs.read(folder)["config"]["seed"] = 9  # what a caller does to its own copy
+    assert runs.read(folder)["config"]["seed"] == 0
+    assert parsed.count("run.json") == 1
+    drain(trace)
+    assert live.status == "finished"
+    # one more change, of the same length, within the same tick of the clock
+    text = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(text.replace('"toy"', '"top"'))
+    assert runs.read(folder)["method"] == "top"
 
 
 def test_nothing_is_overwritten(tmp_path):

@@ -24,10 +24,10 @@ from workbench.runs.folder import (
     weights,
 )
 from workbench.runs.recorder import Stopped, record
-from workbench.runs.watch import Live, Tail, events, follow, replay
+from workbench.runs.watch import ArrayHistory, Live, Tail, events, follow, replay
 
 __all__ = [
-    "FINAL", "Live", "Stopped", "Tail", "checkpoint", "compare", "create", "events", "follow", "iter_status", "launch_failure",
-    "list_runs", "metrics", "new_folder", "note_launch", "plain", "read", "record", "refuse_existing", "reopen", "replace",
-    "replay", "request", "result", "unused", "weights", "write_json", "writing",
+    "FINAL", "ArrayHistory", "Live", "Stopped", "Tail", "checkpoint", "compare", "create", "events", "follow", "iter_status",
+    "launch_failure", "list_runs", "metrics", "new_folder", "note_launch", "plain", "read", "record", "refuse_existing",
+    "reopen", "replace", "replay", "request", "result", "unused", "weights", "write_json", "writing",
 ]  # fmt: skip

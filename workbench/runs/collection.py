@@ -1,4 +1,4 @@
-"""A shelf of run folders: list, filter, compare, and clear away.
+"""Many run folders: list, filter, compare, and clear away.
 
 chosen = select(entries("runs"), method="bsdm", where=["auc>0.9"])
 compared([e.folder for e in chosen])       # settings that differ, and every number

@@ -17,9 +17,13 @@ Notebook, dashboard, command line and CI all read and write the same folder. A c
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import socket
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +36,8 @@ from workbench.runs.files import replace, write_json, writing
 if TYPE_CHECKING:
     import xarray as xr
 
+REMEMBERED = 4096  # run.json files whose content is kept in memory
+SETTLED = 20_000_000  # ns; clocks of file systems tick every 1 to 10 ms
 FINAL = ("finished", "stopped", "failed", "killed")
 
 
@@ -99,8 +105,8 @@ def launch_failure(folder: str | Path) -> str | None:
         return None
     if _alive(json.loads((folder / "launch.json").read_text())):
         return None
-    said = (folder / "stderr.txt").read_text(errors="replace").strip()
-    return said.splitlines()[-1] if said else "the process ended before it began, without a word"
+    printed = (folder / "stderr.txt").read_text(errors="replace").strip()
+    return printed.splitlines()[-1] if printed else "the process exited before it created a run, and printed nothing"
 
 
 def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -134,15 +140,41 @@ def read(folder: str | Path) -> dict[str, Any]:
     """`run.json`, with the status as it really is: a run whose process is gone reads `killed`, not `running`."""
     path = Path(folder) / "run.json"
     try:
-        about = json.loads(path.read_text())
+        about = _parsed(path)
     except FileNotFoundError:
         raise InputError(f"{folder} is not a run folder: it has no run.json.") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path} cannot be read as JSON ({error}); the folder was damaged after it was written.") from None
     if about.get("status") == "running" and not _alive(about):
         about["status"] = "killed"
-        about["error"] = "the process ended without a word: killed, out of memory, or the machine went down"
+        about["error"] = "the process ended without an error message: killed, out of memory, or the machine went down"
     return about
+
+
+_READ: OrderedDict[str, tuple[tuple[int, ...], dict[str, Any]]] = OrderedDict()  # path -> (stamp, content), newest last
+_LOCK = threading.Lock()
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """A JSON file as a dict of the caller's own; parsed again only when the file has changed.
+
+    A file changed less than `SETTLED` ago is parsed every time: a second change within one tick of the file system's
+    clock would leave time and size as they are.
+    """
+    stat = path.stat()
+    stamp = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
+    key = os.path.abspath(path)
+    with _LOCK:
+        before, content = _READ.get(key, (None, {}))
+    if before != stamp:
+        content = json.loads(path.read_text())
+        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED:
+            with _LOCK:
+                _READ[key] = stamp, content
+                _READ.move_to_end(key)
+                while len(_READ) > REMEMBERED:
+                    _READ.popitem(last=False)
+    return copy.deepcopy(content)
 
 
 def metrics(folder: str | Path) -> dict[str, float]:
@@ -194,7 +226,7 @@ def request(folder: str | Path, what: str) -> None:
     write_json(Path(folder) / "control.json", {"request": what, "time": now()})
 
 
-# --- recording --------------------------------------------------------------------------------------------------------
+# --- what is left to continue from ------------------------------------------------------------------------------------
 
 
 def checkpoint(folder: str | Path) -> tuple[int, dict[str, Any]] | None:
@@ -220,9 +252,6 @@ def weights(folder: str | Path) -> dict[str, dict[str, Any]]:
         net, key = name.split("/", 1)
         states.setdefault(net, {})[key] = tensor
     return states
-
-
-# --- watching ---------------------------------------------------------------------------------------------------------
 
 
 # --- small things -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.runs.files import plain, replace, write_json, writing
 from workbench.runs.folder import now, read
+from workbench.runs.frames import frame_file
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -115,7 +116,7 @@ def _write_frame(folder: Path, event: Event) -> None:
             parts[f"{name}//{c}"] = np.asarray(array[c].values)
         note[name] = {"dims": list(map(str, array.dims)), "coords": coords, "attrs": plain(array.attrs)}
     parts["note"] = np.frombuffer(json.dumps(note).encode(), dtype=np.uint8)
-    replace(folder / "frames" / f"{event.step:06d}.npz", lambda f: np.savez(f, **parts))  # type: ignore[arg-type]
+    replace(frame_file(folder, event.step), lambda f: np.savez(f, **parts))  # type: ignore[arg-type]
 
 
 def _write_checkpoint(folder: Path, event: Event) -> None:

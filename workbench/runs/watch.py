@@ -5,17 +5,17 @@ It polls and holds no thread: whoever watches calls `poll()` from a timer of its
 
 from __future__ import annotations
 
+import bisect
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.runs.folder import FINAL, launch_failure, read, request, result, weights
+from workbench.runs.frames import FrameFile
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,6 +34,8 @@ class Live:
         self.lines: list[dict[str, Any]] = []
         self.history: dict[str, tuple[list[int], list[float]]] = {}
         self.frames: dict[str, list[int]] = {}
+        self.resumed = 0  # how often the run was continued, and events after its checkpoint superseded
+        self._names: dict[int, list[str]] = {}  # step -> its arrays
 
     def poll(self) -> list[dict[str, Any]]:
         """Take in what the run has added; gives the new lines (see `Tail.lines`)."""
@@ -47,23 +49,38 @@ class Live:
                 steps, values = self.history.setdefault(name, ([], []))
                 steps.append(line["step"])
                 values.append(value)
-            for name in line.get("arrays", []):
+            names = line.get("arrays", [])
+            if names:
+                self._names[line["step"]] = names
+            for name in names:
                 self.frames.setdefault(name, []).append(line["step"])
         return [line for line in new if "resumed_from" not in line]
 
     def _forget(self, step: int) -> None:
+        self.resumed += 1
         self.lines = [line for line in self.lines if line["step"] <= step]
         for name, (steps, values) in self.history.items():
             n = sum(s <= step for s in steps)
             self.history[name] = (steps[:n], values[:n])
         self.frames = {name: [s for s in steps if s <= step] for name, steps in self.frames.items()}
+        self._names = {s: names for s, names in self._names.items() if s <= step}
 
     def frame(self, name: str, step: int | None = None) -> xr.DataArray | None:
         """The array `name` at `step`, or the newest; None where there is none yet."""
         steps = self.frames.get(name)
         if not steps:
             return None
-        return self._tail.arrays({"step": steps[-1] if step is None else step, "arrays": [name]}).get(name)
+        step = steps[-1] if step is None else step
+        return self.arrays(step).get(name)
+
+    def arrays(self, step: int) -> FrameFile:
+        """The arrays of the event of this step, each read when it is asked for; empty where it has none."""
+        return FrameFile(self.folder, step, self._names.get(step, ()))
+
+    def framed_after(self, step: int) -> list[int]:
+        """Steps after this one that left arrays, in order."""
+        steps = list(self._names)
+        return steps[bisect.bisect_right(steps, step) :]
 
     @property
     def latest(self) -> dict[str, Any] | None:
@@ -107,20 +124,34 @@ class Live:
         request(self.folder, "stop")
 
 
-def _read_frame(folder: Path, step: int) -> dict[str, xr.DataArray]:
-    import xarray as xr
+class ArrayHistory:
+    """Arrays of a run over its steps, for plots of the whole run. A frame is opened once, when it is new.
 
-    with np.load(folder / "frames" / f"{step:06d}.npz", allow_pickle=False) as parts:
-        note = json.loads(parts["note"].tobytes())
-        return {
-            name: xr.DataArray(
-                parts[f"{name}//values"],
-                dims=n["dims"],
-                coords={c: (dims, parts[f"{name}//{c}"]) for c, dims in n["coords"].items()},
-                attrs=n["attrs"],
-            )
-            for name, n in note.items()
-        }
+    rows: name -> step -> array, in order of the steps. newest: name -> the array of the newest step only.
+    """
+
+    def __init__(self, names: Sequence[str], newest: Sequence[str] = ()) -> None:
+        self.rows: dict[str, dict[int, xr.DataArray]] = {name: {} for name in names}
+        self.newest: dict[str, xr.DataArray] = {}
+        self._wanted_newest = tuple(newest)
+        self._seen = -1
+        self._resumed = 0
+
+    def update(self, live: Live) -> None:
+        """Read what `live` has taken in since the last call."""
+        if live.resumed != self._resumed:
+            self.rows = {name: {} for name in self.rows}
+            self._seen, self._resumed = -1, live.resumed
+        latest = {name: live.frames[name][-1] for name in self._wanted_newest if live.frames.get(name)}
+        for step in live.framed_after(self._seen):
+            newest = [name for name, at in latest.items() if at == step]
+            arrays = live.arrays(step).read(*self.rows, *newest)
+            for name, array in arrays.items():
+                if name in self.rows:
+                    self.rows[name][step] = array
+                else:
+                    self.newest[name] = array
+            self._seen = step
 
 
 class Tail:
@@ -144,9 +175,9 @@ class Tail:
         self._offset += len(whole) + len(newline)
         return [json.loads(line) for line in whole.splitlines() if line.strip()]
 
-    def arrays(self, line: Mapping[str, Any]) -> dict[str, xr.DataArray]:
-        """The labelled arrays that belong to one line; empty where it has none."""
-        return _read_frame(self.folder, line["step"]) if line.get("arrays") else {}
+    def arrays(self, line: Mapping[str, Any]) -> FrameFile:
+        """The labelled arrays that belong to one line, each read when it is asked for; empty where it has none."""
+        return FrameFile(self.folder, line["step"], line.get("arrays", ()))
 
     def event(self, line: Mapping[str, Any]) -> Event:
         """One line as the Event it was."""

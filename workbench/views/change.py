@@ -1,4 +1,4 @@
-"""Two dates as pictures, what they are, and the names and colours of all who look for change in them."""
+"""Two dates as pictures, and what they are."""
 
 from __future__ import annotations
 
@@ -8,33 +8,9 @@ import xarray as xr
 from workbench.views.card import badge, say
 from workbench.views.fields import MISSING
 from workbench.views.image import presets
-from workbench.views.plots import GREY, LARGEST
+from workbench.views.plots import LARGEST
 
-__all__ = ["DETECTORS", "MEASURES", "OURS", "pair_card", "pictures", "step_of"]
-OURS = "ours"
-# name -> printed name, colour; the network's own come first
-DETECTORS: dict[str, tuple[str, str]] = {
-    OURS: ("AR-CDNet", "#D9541E"),
-    "fc_siam_diff": ("FC-Siam-diff", "#3FA0E0"),
-    "fc_siam_conc": ("FC-Siam-conc", "#8F6FCF"),
-    "fc_ef": ("FC-EF", "#00A878"),
-    "mc_dropout": ("MC dropout", "#CC79A7"),
-    "ensemble": ("ensemble of 3", "#8A8A00"),
-    "cva": ("CVA + Otsu", "#E69F00"),
-    "pca_kmeans": ("PCA-k-means", "#B07050"),
-    "log_ratio": ("log-ratio + Otsu", GREY),
-}
-MEASURES: dict[str, tuple[str, str]] = {
-    OURS: ("U of AR-CDNet", "#D9541E"),
-    "entropy": ("entropy of P", "#3FA0E0"),
-    "max_probability": ("1 − max(P, 1 − P)", "#00A878"),
-    "variance": ("2P(1 − P)", "#E69F00"),
-    "temperature": ("temperature scaling", "#8F6FCF"),
-    "mc_dropout": ("MC dropout", "#CC79A7"),
-    "ensemble": ("ensemble of 3", "#8A8A00"),
-    "shuffled": ("control: shuffled targets", "#B07050"),
-    "untrained": ("control: untrained branch", GREY),
-}
+OURS = "ours"  # what results call the change and uncertainty of the network itself
 
 
 def step_of(rows: int, columns: int) -> int:

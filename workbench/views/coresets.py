@@ -35,24 +35,10 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256
 
 from workbench.views.card import html, say
-from workbench.views.plots import GREY, draw, plot
+from workbench.views.looks import GREY, REFERENCES, SELECTORS, STATES, look
+from workbench.views.plots import draw, plot
 
-KEPT, DROPPED, WRONG, WINDOW = "#D9541E", "#8A8A8A", "#3FA0E0", "#E69F00"
-# selector -> printed name, colour; of middle lightness, so that it shows on white and on black
-SELECTORS: dict[str, tuple[str, str]] = {
-    "tdds": ("TDDS", "#D9541E"),
-    "random": ("random", "#8A8A8A"),
-    "random_balanced": ("random by class", "#6F7F8F"),
-    "el2n": ("EL2N", "#3FA0E0"),
-    "grand": ("GraNd", "#5B7FD0"),
-    "forgetting": ("forgetting", "#8F6FCF"),
-    "aum": ("AUM", "#CC79A7"),
-    "ccs": ("CCS", "#00A878"),
-    "dyn_unc": ("Dyn-Unc", "#8A8A00"),
-    "dual": ("DUAL", "#B07050"),
-    "entropy": ("entropy", "#E69F00"),
-    "margin": ("margin", "#4C9A9A"),
-}
+FULL = REFERENCES["full"]
 LARGEST = 6000  # points that are sent to a browser; of more, every second, third, ... is shown
 
 
@@ -79,7 +65,9 @@ class DataMap:
         point = {"x": "x", "y": "y", "size": 6, "fill_color": field("color"), "line_width": 0, "fill_alpha": 0.65}
         drawn = draw(self.figure, self.source, Scatter(**point, line_color=None))
         drawn.nonselection_glyph = Scatter(**{**point, "fill_alpha": 0.18}, line_color=None)
-        ringed = Scatter(x="x", y="y", size=field("wrong"), fill_alpha=0, line_color=WRONG, line_width=1.6)
+        ringed = Scatter(
+            x="x", y="y", size=field("wrong"), fill_alpha=0, line_color=STATES["wrong label"].colour, line_width=1.6
+        )
         rings = draw(self.figure, self.source, ringed)
         rings.nonselection_glyph = None
         draw(self.figure, self.picks, Scatter(x="x", y="y", size=12, fill_alpha=0, line_color="black", line_width=4.5))
@@ -107,7 +95,7 @@ class DataMap:
             "y": np.asarray(y, np.float32)[at],
             "at": at,
             "text": [texts[i] for i in at],
-            "color": np.where(np.asarray(kept)[at], KEPT, DROPPED).tolist(),
+            "color": np.where(np.asarray(kept)[at], STATES["kept"].colour, STATES["dropped"].colour).tolist(),
             "wrong": np.zeros(len(at)) if wrong is None else np.where(wrong[at], 9.0, 0.0),
         }
         self._quiet = False
@@ -154,7 +142,9 @@ class Trajectory:
         self.d = plot("epoch", "change d", height=height, x_range=self.p.x_range, y_range=Range1d(0, 1))
         self._windows = []
         for made, source, mean in zip((self.p, self.d), (self.lines, self.changes), self.means, strict=True):
-            shade = BoxAnnotation(left=0, right=0, fill_color=WINDOW, fill_alpha=0.22, line_alpha=0, visible=False)
+            shade = BoxAnnotation(
+                left=0, right=0, fill_color=STATES["window"].colour, fill_alpha=0.22, line_alpha=0, visible=False
+            )
             made.add_layout(shade)
             self._windows.append(shade)
             behind = draw(
@@ -209,7 +199,9 @@ class ClassBars:
         draw(
             self.figure, self.source, VBar(x="name", top="total", width=0.78, fill_color=GREY, fill_alpha=0.35, line_alpha=0)
         )
-        drawn = draw(self.figure, self.source, VBar(x="name", top="kept", width=0.78, fill_color=KEPT, line_alpha=0))
+        drawn = draw(
+            self.figure, self.source, VBar(x="name", top="kept", width=0.78, fill_color=STATES["kept"].colour, line_alpha=0)
+        )
         tips = [("class", "@name"), ("kept", "@kept of @total"), ("share", "@share{0.0} %")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips, mode="vline"))
         self.figure.xgrid.visible = False
@@ -263,8 +255,8 @@ class Cumulative:
             at = np.unique(np.linspace(0, score.size, min(score.size, 400) + 1).round().astype(int))
             found["xs"].append(at / score.size)
             found["ys"].append(total[at] / total[-1])
-            found["color"].append(SELECTORS[name][1])
-            found["name"].append(SELECTORS[name][0])
+            found["color"].append(look(name, SELECTORS).colour)
+            found["name"].append(look(name, SELECTORS).title)
         self.source.data = found
         self.cut.data = {"x": [keep]}
 
@@ -321,10 +313,10 @@ class Accuracy:
             n: ColumnDataSource({k: [] for k in ("x", "keep", "y", "low", "high", "runs", "name")}) for n in SELECTORS
         }
         self.full = ColumnDataSource({"y": []})
-        draw(self.figure, self.full, HSpan(y="y", line_color=GREY, line_dash="dotted", line_width=2))
+        draw(self.figure, self.full, HSpan(y="y", line_color=FULL.colour, line_dash=FULL.dash, line_width=2))
         drawn = []
-        for name, (printed, colour) in SELECTORS.items():
-            source = self.sources[name]
+        for name, one in SELECTORS.items():
+            source, colour = self.sources[name], one.colour
             draw(self.figure, source, Line(x="x", y="y", line_color=colour, line_width=2.2))
             drawn.append(draw(self.figure, source, Scatter(x="x", y="y", size=8, fill_color=colour, line_color=colour)))
             bars = Whisker(
@@ -332,7 +324,7 @@ class Accuracy:
             )
             bars.upper_head.line_color = bars.lower_head.line_color = colour
             self.figure.add_layout(bars)
-            source.name = printed
+            source.name = one.title
         tips = [("", "@name"), ("share kept", "@keep"), ("accuracy", "@y{0.0000}"), ("runs", "@runs")]
         self.figure.add_tools(HoverTool(renderers=drawn, tooltips=tips))
         self.legend = html("", margin=(2, 4, 0, 8))
@@ -356,14 +348,14 @@ class Accuracy:
                 "low": mean - spread,
                 "high": mean + spread,
                 "runs": [len(by_keep[k]) for k in keeps],
-                "name": [SELECTORS[name][0]] * len(keeps),
+                "name": [SELECTORS[name].title] * len(keeps),
             }
             shares |= set(keeps)
             seen += [*(mean - spread), *(mean + spread)]
         self.full.data = {"y": [float(np.mean(full))] if full else []}
         self.legend.object = " ".join(
-            [_swatch(SELECTORS[n][0], SELECTORS[n][1], "solid") for n in SELECTORS if values.get(n)]
-            + ([_swatch("all samples", GREY, "dotted")] if full else [])
+            [_swatch(one.title, one.colour, "solid") for n, one in SELECTORS.items() if values.get(n)]
+            + ([_swatch(FULL.title, FULL.colour, FULL.dash)] if full else [])
         )
         if shares:
             low, high = 0.85 * min(shares), min(1.15 * max(shares), 1.2)

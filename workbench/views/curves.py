@@ -9,7 +9,8 @@ import panel as pn
 from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, HSpan, Line, Range1d, Scatter, VSpan
 
 from workbench.views.card import html, say
-from workbench.views.plots import GREY, draw, plot
+from workbench.views.looks import GREY
+from workbench.views.plots import draw, plot
 
 
 class Curves:

@@ -9,6 +9,7 @@ import panel as pn
 from bokeh.core.properties import field
 from bokeh.models import ColumnDataSource, HoverTool, MultiLine, Quad, Range1d, Scatter, VSpan
 
+from workbench.views.looks import ANOMALY, BLUE, look
 from workbench.views.plots import draw, plot
 
 
@@ -63,7 +64,7 @@ class RocView:
             "color": [curves[n][2] for n in names],
             "name": names,
             "width": [3.0 if n == chosen else 1.6 for n in names],
-            "dash": ["dashed" if "untrained" in n else "solid" for n in names],
+            "dash": [look(n, ANOMALY).dash for n in names],
         }
 
     def operate(self, points: Mapping[str, tuple[float, float]]) -> None:
@@ -88,7 +89,7 @@ class HistogramView:
         self.figure = plot(
             "score", "pixels (log scale)", height=height, y_axis_type="log", x_range=Range1d(0, 1), y_range=Range1d(0.7, 10)
         )
-        bar = {"fill_color": "#3FA0E0", "fill_alpha": 0.8, "line_alpha": 0}
+        bar = {"fill_color": BLUE, "fill_alpha": 0.8, "line_alpha": 0}
         draw(self.figure, self.bars, Quad(left="left", right="right", top="top", bottom=0.5, **bar))
         draw(self.figure, self.cut, VSpan(x="x", line_color="#FF3D3D", line_width=2))
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)

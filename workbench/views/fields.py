@@ -10,6 +10,7 @@ import panel as pn
 from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, HoverTool, Image, ImageRGBA, LinearColorMapper
 from bokeh.palettes import Cividis256, Viridis256
 
+from workbench.views.looks import GREY
 from workbench.views.plots import Frame, draw, rgba, thin
 
 PALETTES = {"change": Viridis256, "uncertainty": Cividis256}
@@ -123,6 +124,6 @@ def swatches(grey: str = "not answered, or unknown") -> str:
     """HTML legend of OUTCOMES, and of what is grey."""
     return " ".join(
         '<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:12px;height:12px;'
-        f'vertical-align:-1px;border:1px solid #8A8A8A;background:rgb{colour}"></span> {name}</span>'
+        f'vertical-align:-1px;border:1px solid {GREY};background:rgb{colour}"></span> {name}</span>'
         for name, colour in (OUTCOMES | {grey: MISSING}).items()
     )

@@ -16,6 +16,7 @@ from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, HoverTool, ImageRGBA, Range1d, Rect
 from bokeh.plotting import figure
 
+from workbench.views.looks import GREY
 from workbench.views.plots import draw, rgba
 
 SIDE = 72  # pixels of a tile that are sent at most
@@ -127,7 +128,7 @@ class Gallery:
             "cy": row + 0.5,
             "id": [str(i) for i in ids[:n]],
             "text": list((texts or ids)[:n]),
-            "edge": list((edges or ["#8A8A8A"] * n)[:n]),
+            "edge": list((edges or [GREY] * n)[:n]),
             "width": [2.5 if edges else 1.0] * n,
         }
 

@@ -15,7 +15,7 @@ import xarray as xr
 from bokeh.models import ColumnDataSource, HoverTool, ImageRGBA
 from bokeh.palettes import Cividis256, Greys256, Viridis256
 
-from workbench.views.plots import MASK, Frame, draw, looks, rgba, taps, thin
+from workbench.views.plots import MASK, Frame, draw, ranges, rgba, taps, thin
 
 # name -> wavelengths in nm of red, green, blue
 PRESETS: dict[str, tuple[float, float, float]] = {
@@ -119,7 +119,7 @@ class ImageView:
 
     def on_look(self, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
         """Call `then(rows, columns)` when a visitor has panned or zoomed: the ends of what is seen, also beyond the image."""
-        looks(self.figure, then)
+        ranges(self.figure, then)
 
     def on_tap(self, then: Callable[[int, int], None]) -> None:
         """Call `then(row, column)` for every tap on the image; taps beside it are ignored."""

@@ -10,7 +10,8 @@ from bokeh.core.properties import field
 from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, MultiLine, Range1d, Scatter, VSpan
 
 from workbench.views.card import html, say
-from workbench.views.plots import GREY, draw, plot
+from workbench.views.looks import GREY
+from workbench.views.plots import draw, plot
 
 Drawn = tuple[str, str, Sequence[float], Sequence[float]]  # name, colour, x, y
 

@@ -24,7 +24,7 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256, Viridis256
 
-from workbench.views.plots import Frame, draw, looks, taps, thin
+from workbench.views.plots import Frame, draw, ranges, taps, thin
 
 PALETTES = {"Cividis": Cividis256, "Viridis": Viridis256}
 RANK, OWN = "Rank", "Own units"
@@ -133,7 +133,7 @@ class ScoreMap:
 
     def on_look(self, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
         """Call `then(rows, columns)` when a visitor has panned or zoomed: the ends of what is seen, also beyond the image."""
-        looks(self.figure, then)
+        ranges(self.figure, then)
 
     def on_tap(self, then: Callable[[int, int], None]) -> None:
         """Call `then(row, column)` for every tap on the map."""

@@ -9,12 +9,8 @@ import panel as pn
 import panel_material_ui as pmui
 
 from workbench.views.card import html, say
+from workbench.views.looks import STATUS
 from workbench.views.plots import held
-
-COLOURS = {
-    "idle": "#8A8A8A", "starting": "#3FA0E0", "running": "#00A878", "paused": "#E69F00",
-    "finished": "#00A878", "stopped": "#E69F00", "failed": "#E0404A", "killed": "#E0404A",
-}  # fmt: skip
 
 
 class Player:
@@ -57,7 +53,7 @@ class Player:
             )
         else:
             self.bar.param.update(variant="indeterminate" if status == "starting" else "determinate", value=0)
-        parts = [f'<b style="color:{COLOURS[status]}">{status.capitalize() if status != "idle" else "No run yet"}</b>']
+        parts = [f'<b style="color:{STATUS[status].colour}">{STATUS[status].title}</b>']
         if latest:
             parts.append(f"step {latest['step']:,}" + (f" of {of:,}" if of else ""))
         if latest and of and status == "running" and (rate := pace(lines)):
@@ -69,7 +65,7 @@ class Player:
             parts.append(f'<span style="opacity:.65" title="run folder">{say(folder)}</span>')
         html = " &middot; ".join(parts)
         if error:
-            html += f'<div style="margin-top:6px;color:{COLOURS["failed"]}">{say(error)}</div>'
+            html += f'<div style="margin-top:6px;color:{STATUS["failed"].colour}">{say(error)}</div>'
         if self.text.object != html:
             self.text.object = html
 

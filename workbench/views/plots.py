@@ -28,9 +28,8 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-PICKS = ("#E69F00", "#3FA0E0", "#00A878", "#CC79A7", "#D9541E", "#8F6FCF", "#8A8A00", "#B07050")
-GREY = "#8A8A8A"
-TRUTH = "#FF3DA5"
+from workbench.views.looks import GREY, TRUTH
+
 MASK = (255, 61, 61)
 LONGEST = 1.7  # times as high as wide, or the other way round, a frame may be
 LARGEST = 1024  # pixels a side that are sent to a browser; larger images are thinned
@@ -206,6 +205,6 @@ def taps(made: figure, frame: Frame, then: Callable[[int, int], None]) -> None:
     made.on_event(Tap, tapped)
 
 
-def looks(made: figure, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
+def ranges(made: figure, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
     """Call `then(rows, columns)` when a visitor has panned or zoomed an image figure: the ends of what is seen."""
     made.on_event(RangesUpdate, lambda e: then((e.y0, e.y1), (e.x0, e.x1)))

@@ -10,10 +10,11 @@ import panel as pn
 from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, HoverTool, Image, LinearColorMapper, Range1d
 from bokeh.palettes import Cividis256, interp_palette
 
+from workbench.views.looks import STATES
 from workbench.views.plots import draw, plot
 
 SIGNED = interp_palette(["#2166AC", "#67A9CF", "#F7F7F7", "#EF8A62", "#B2182B"], 255)  # blue, white, red
-CHOICE = ["#3A4A63", "#FFB000"]
+CHOICE = ["#3A4A63", STATES["kept"].colour]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import panel_material_ui as pmui
 import xarray as xr
 
+from workbench.views.looks import TRUTH
 from workbench.views.maps import exceedance
 
 
@@ -38,7 +39,7 @@ def maps_png(scores: Mapping[str, np.ndarray], title: str, truth: np.ndarray | N
         top = max(1.0, np.log10(max(np.isfinite(score).sum(), 10)))
         drawn = ax.imshow(rank, cmap="cividis", vmin=0, vmax=top, interpolation="nearest")
         if truth is not None:
-            ax.contour(truth > 0, levels=[0.5], colors="#FF3DA5", linewidths=0.9)
+            ax.contour(truth > 0, levels=[0.5], colors=TRUTH, linewidths=0.9)
         ax.set_title(name)
         ax.set_xlabel("column (pixels)")
         ax.set_ylabel("row (pixels)")

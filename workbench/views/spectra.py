@@ -10,7 +10,8 @@ import xarray as xr
 from bokeh.core.properties import field
 from bokeh.models import ColumnDataSource, HoverTool, Line, MultiLine, Patches, Range1d, VSpan, VStrip
 
-from workbench.views.plots import GREY, draw, plot
+from workbench.views.looks import GREY
+from workbench.views.plots import draw, plot
 
 
 class Axis:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from workbench.views.looks import STATES, rgb
 from workbench.views.paper import coresets as cf
 
 
@@ -64,5 +65,5 @@ def test_examples_and_painted_scene_are_pictures():
     score = np.array([[np.nan, 1.0], [2.0, np.nan]])
     painted = cf.painted(np.zeros((2, 2, 3), np.uint8), score, np.where(np.isnan(score), np.nan, [[0, 1], [0, 0]]), "S")
     right = painted.axes[1].images[-1].get_array()
-    assert right[0, 1].tolist() == pytest.approx([0.84, 0.37, 0.0, 1.0])  # kept
+    assert right[0, 1].tolist() == pytest.approx([*(v / 255 for v in rgb(STATES["kept"].colour)), 1.0])
     assert right[0, 0, 3] == 0  # no sample

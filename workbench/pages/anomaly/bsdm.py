@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import panel as pn
 import xarray as xr
 
-from workbench import runs
+from workbench.pages.anomaly.state import AnomalyState
 from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.views.card import explain
 from workbench.views.curves import Curves
+from workbench.views.looks import ANOMALY, BLUE, REFERENCES
 from workbench.views.steps import Steps, Still
 
-if TYPE_CHECKING:
-    from workbench.pages.anomaly.page import Explorer
-
 FIRST = ("steps", "passes", "show_every", "seed")
-MEAN, CODE = "σ² (mean alone)", "σ²(1−code/C)"
-LEVELS = {
-    "untrained": ("#E69F00", "dashed"),
-    "RX": ("#8A8A8A", "solid"),
-    "ridge-RX": ("#3FA0E0", "dotted"),
-    "PCA-RX": ("#00A878", "dotdash"),
-}
-# scalar of a run -> the reference line that it is
-REFERENCES = {
+MEAN, CODE = REFERENCES["sigma2"].title, REFERENCES["sigma2_code"].title
+OWN, UNTRAINED = ANOMALY["bsdm"], ANOMALY["untrained"]
+LEVELS = {REFERENCES[n].title: (REFERENCES[n].colour, REFERENCES[n].dash) for n in ("untrained", "rx", "ridge-rx", "pca-rx")}
+# scalar of a run -> the plot and the reference line that it is
+SCALARS = {
     "sigma2": ("loss", MEAN),
     "sigma2_code": ("loss", CODE),
     "auc_untrained": ("auc", "untrained"),
@@ -45,20 +39,18 @@ INVITATION = (
 class Train:
     """Controls on the left; loss, AUC and the film on the right."""
 
-    def __init__(self, page: Explorer) -> None:
-        self.page = page
+    def __init__(self, state: AnomalyState) -> None:
+        self.state = state
         self._stills: dict[int, Still] = {}
         self._newest = 0
-        self.runner = Runner(page, "bsdm", self, first=FIRST)
+        self.runner = Runner(state, "bsdm", self, first=FIRST)
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        references = {MEAN: ("#E69F00", "dashed"), CODE: ("#00A878", "dotted")}
-        self.loss = Curves(
-            "training step", "loss (mean squared error)", {"loss": "#3FA0E0"}, references, height=255, log=True
-        )
-        self.auc = Curves("training step", "AUC after K passes", {"BSDM": "#D9541E"}, LEVELS, height=255, dots=True)
-        lines, levels = {"trained": "#D9541E", "untrained": "#E69F00"}, {"RX": LEVELS["RX"]}
+        references = {one.title: (one.colour, one.dash) for one in (REFERENCES["sigma2"], REFERENCES["sigma2_code"])}
+        self.loss = Curves("training step", "loss (mean squared error)", {"loss": BLUE}, references, height=255, log=True)
+        self.auc = Curves("training step", "AUC after K passes", {"BSDM": OWN.colour}, LEVELS, height=255, dots=True)
+        lines, levels = {"trained": OWN.colour, "untrained": UNTRAINED.colour}, {"RX": LEVELS["RX"]}
         self.passes = Curves("passes k", "AUC after k passes", lines, levels, height=255, dots=True, dashed=("untrained",))
-        self.steps = Steps(page.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
+        self.steps = Steps(state.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
         self._no_truth = pn.pane.HTML(
             "<span style='opacity:.8'>No truth mask: there is no AUC to draw. Loss and maps move all the same.</span>",
             visible=False,
@@ -79,16 +71,16 @@ class Train:
         )
         self.steps.on_move(self._moved)
         for view in (self.steps.quiet, self.steps.background, self.steps.score):
-            view.on_tap(page.pick)
+            view.on_tap(state.pick)
 
     # --- what the runner tells --------------------------------------------------------------------------------------
 
     def take(self, first: bool) -> None:
         """Begin anew with a newly opened scene; the first one keeps the run that the address asked for."""
-        has_truth = self.page.mask_of_truth is not None
+        has_truth = self.state.mask_of_truth is not None
         self.auc.panel.visible = self.passes.panel.visible = has_truth
         self._no_truth.visible = not has_truth
-        self.runner.take(self.page.run if first else "")
+        self.runner.take(self.state.run if first else "")
 
     def summary(self, config: Mapping[str, Any]) -> str:
         """What tells a run from others in the list."""
@@ -97,8 +89,8 @@ class Train:
     def cleared(self) -> None:
         """No run is followed: no curves, no film, no scores of the network."""
         self._stills, self._newest = {}, 0
-        self.page.drop("untrained", "trained")
-        self.page.explore.quieten(None)
+        self.state.drop("untrained", "trained")
+        self.state.quieten(None)
         for curves in (self.loss, self.auc, self.passes):
             curves.clear()
         self.steps.clear()
@@ -113,7 +105,7 @@ class Train:
         history = live.history
         if "loss" in history:
             self.loss.set("loss", *history["loss"])
-        for scalar, (plot, level) in REFERENCES.items():
+        for scalar, (plot, level) in SCALARS.items():
             if scalar in history:
                 value = history[scalar][1][0]
                 getattr(self, plot).refer(level, value)
@@ -128,15 +120,15 @@ class Train:
         self.steps.set("passes", [self._still(live, line) for line in passes])
         if passes and self.steps.stepper.follow.value and self.steps.which.value == "training":
             self.steps.choose("passes")
-        page = self.page
-        if "untrained" not in page.scores and (score := live.frame("score_untrained")) is not None:
-            page.put("untrained", score, history.get("auc_untrained", ((), (None,)))[1][0])
+        state = self.state
+        if "untrained" not in state.scores and (score := live.frame("score_untrained")) is not None:
+            state.put("untrained", score, history.get("auc_untrained", ((), (None,)))[1][0])
             if (curve := live.frame("auc_k_untrained")) is not None:
                 self.passes.set("untrained", range(curve.size), curve.values)
         if framed and framed[-1]["step"] > self._newest:
             self._newest = framed[-1]["step"]
             if (score := live.frame("score", self._newest)) is not None:
-                page.put("trained", score, framed[-1]["scalars"].get("auc"))
+                state.put("trained", score, framed[-1]["scalars"].get("auc"))
 
     @staticmethod
     def _curve(curves: Curves, name: str, points: list[tuple[float, float | None]]) -> None:
@@ -158,7 +150,10 @@ class Train:
             else:
                 label = f"training step {step:,}" if step else "before training (untrained network)"
                 notes = [f"AUC {said['auc']:.4f}"] if "auc" in said else []
-            self._stills[step] = Still(step, label, " &middot; ".join(notes), lambda: runs.Tail(live.folder).arrays(line))
+            shown = live.arrays(step)
+            self._stills[step] = Still(
+                step, label, " &middot; ".join(notes), lambda: shown.read("quiet", "background", "score")
+            )
         return self._stills[step]
 
     def _moved(self, name: str, index: int) -> None:
@@ -172,8 +167,8 @@ class Train:
         """The run is over: exact maps and suppressed cubes."""
         if result is None:
             return
-        page = self.page
+        state = self.state
         for name, variable in (("untrained", "score_untrained"), ("trained", "score")):
             auc = result.get(variable.replace("score", "auc"))
-            page.put(name, result[variable], None if auc is None else float(auc))
-        page.explore.quieten(result)
+            state.put(name, result[variable], None if auc is None else float(auc))
+        state.quieten(result)

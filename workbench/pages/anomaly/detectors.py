@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import panel as pn
@@ -12,28 +12,17 @@ import panel_material_ui as pmui
 from workbench import execution, runs
 from workbench.errors import InputError
 from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
+from workbench.pages.anomaly.state import DETECTORS, FAST, AnomalyState
 from workbench.runs.watch import Live
 from workbench.views import save
 from workbench.views.card import explain, explanation, html, problem, say
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.glimpse import FINEST, Part, rasterised
 from workbench.views.image import ImageView
+from workbench.views.looks import ANOMALY
 from workbench.views.maps import OWN, RANK, ScoreMap
 from workbench.views.plots import held
 
-if TYPE_CHECKING:
-    from workbench.pages.anomaly.page import Explorer
-
-# detector -> (title, colour)
-DETECTORS: dict[str, tuple[str, str]] = {
-    "rx": ("RX", "#8A8A8A"),
-    "ridge-rx": ("ridge-RX", "#3FA0E0"),
-    "pca-rx": ("PCA-RX", "#00A878"),
-    "untrained": ("BSDM untrained", "#E69F00"),
-    "trained": ("BSDM trained", "#D9541E"),
-    "local-rx": ("local RX", "#CC79A7"),
-}
-FAST = ("rx", "ridge-rx", "pca-rx")  # computed by the page itself, within about a second
 RULE = (
     '<div style="font-size:12.5px;line-height:1.35;opacity:.85">Scores of different detectors have different units. <b>Rank</b> '
     "colours a pixel by the share of pixels that score at least as high: one scale for all maps. Pan, zoom, crosshair and "
@@ -58,17 +47,17 @@ WAITING = {
 class Compare:
     """Six maps on one scale, ROC or histogram, mask, and the table of what each detector catches at the same cut."""
 
-    def __init__(self, page: Explorer) -> None:
-        self.page = page
+    def __init__(self, state: AnomalyState) -> None:
+        self.state = state
         self.launched: dict[str, Live] = {}
         self._part: Part | None = None  # what is seen of maps that are too large to be held
         self._curves: dict[str, tuple[np.ndarray, np.ndarray, str]] = {}
         self._f_tau: dict[str, float] = {}
         self._refitting = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        self.maps = {n: ScoreMap(page.frame, t, width=168, height=168) for n, (t, _) in DETECTORS.items()}
+        self.maps = {n: ScoreMap(state.frame, ANOMALY[n].title, width=168, height=168) for n in DETECTORS}
         self._waiting = {
-            n: explain(t, WAITING[n], height=206 if n not in BUTTONS else 160, width=234) for n, (t, _) in DETECTORS.items()
+            n: explain(ANOMALY[n].title, WAITING[n], height=206 if n not in BUTTONS else 160, width=234) for n in DETECTORS
         }
         self.buttons = {
             n: pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", margin=(2, 80))
@@ -79,7 +68,7 @@ class Compare:
             view.panel.visible = False
             more = [self.buttons[name]] if name in self.buttons else []
             cells.append(pn.Column(self._waiting[name], *more, view.panel, width=246, margin=0))
-        self.overlay = ImageView(page.frame, "Flagged pixels", width=262, height=262, axes=False)
+        self.overlay = ImageView(state.frame, "Flagged pixels", width=262, height=262, axes=False)
         self.roc = RocView(height=275)
         self.histogram = HistogramView(height=275)
         self._no_truth = pn.Column(self.histogram.panel, html(NO_TRUTH, margin=(0, 4)), **stretch)
@@ -88,9 +77,9 @@ class Compare:
         self.palettes = pmui.Select(
             label="Palette", options=["Cividis", "Viridis"], value="Cividis", size="small", width=110, margin=(4, 8)
         )
-        titles = {t: n for n, (t, _) in DETECTORS.items()}
+        titles = {ANOMALY[n].title: n for n in DETECTORS}
         self.chosen = pmui.RadioButtonGroup(
-            options=titles, value=page.detector, size="small", width=736, margin=(6, 0, 2, 0)
+            options=titles, value=state.detector, size="small", width=736, margin=(6, 0, 2, 0)
         )
         self.cuts = pmui.DiscreteSlider(
             label="", options={"1 %": 1.0}, value=1.0, show_value=False, sizing_mode="stretch_width", margin=(2, 10)
@@ -114,57 +103,57 @@ class Compare:
             margin=(8, 4),
         )
 
-        self.chosen.param.watch(lambda e: page.param.update(detector=e.new), "value")
-        self.cuts.param.watch(lambda e: self._refitting or page.param.update(flag=e.new), "value")
-        page.param.watch(held(lambda _: self.overlay.show(page.explore.rgb, place=page.explore.place)), "preset")
+        self.chosen.param.watch(lambda e: state.param.update(detector=e.new), "value")
+        self.cuts.param.watch(lambda e: self._refitting or state.param.update(flag=e.new), "value")
+        state.param.watch(held(lambda _: self.overlay.show(state.rgb, place=state.place)), "preset")
         self.logs.param.watch(held(lambda e: self.roc.set_log(e.new)), "value")
         for widget in (self.scales, self.palettes):
             widget.param.watch(held(self._scale), "value")
         for name, button in self.buttons.items():
             button.on_click(held(lambda _, name=name: self.start(name)))
         for view in (self.overlay, *self.maps.values()):
-            view.on_tap(page.pick)
+            view.on_tap(state.pick)
             view.on_look(self._looked)
 
     # --- scores -----------------------------------------------------------------------------------------------------
 
     def take(self, first: bool) -> None:
         """Begin anew with a newly opened scene: the fast detectors start at once."""
-        page = self.page
+        state = self.state
         self.launched = {}
         for button in self.buttons.values():
             button.loading = False
         self.drop(*DETECTORS)
-        has_truth = page.mask_of_truth is not None
+        has_truth = state.mask_of_truth is not None
         self.roc.panel.visible = self.logs.visible = has_truth
         self.roc.show({}, "", 10)
         self._no_truth.visible = not has_truth
-        pixels = page.data.sizes["y"] * page.data.sizes["x"]
+        pixels = state.data.sizes["y"] * state.data.sizes["x"]
         cuts = percentages(pixels)
-        wanted = max(page.flag, 1e-9) if first else 1.0
+        wanted = max(state.flag, 1e-9) if first else 1.0
         wanted = min(cuts, key=lambda c: abs(np.log(c / wanted)))
         self._refitting = True  # the slider stands where it stood until its value changes: so it is changed twice
         self.cuts.options = {_spelled(c, pixels): c for c in cuts}
         self.cuts.value = cuts[0] if wanted != cuts[0] else cuts[-1]
         self.cuts.value = wanted
         self._refitting = False
-        page.flag = wanted
-        self.overlay.show(page.explore.rgb, place=page.explore.place)
-        for name in page.refused:
+        state.flag = wanted
+        self.overlay.show(state.rgb, place=state.place)
+        for name in state.refused:
             self.refuse(name)
-        for name in page.scores:
+        for name in state.scores:
             self.put(name)
 
     def refuse(self, name: str) -> None:
         """Say why detector `name` cannot score this scene."""
-        self._waiting[name].object = explanation(DETECTORS[name][0], problem(self.page.refused[name]))
+        self._waiting[name].object = explanation(ANOMALY[name].title, problem(self.state.refused[name]))
 
     def put(self, name: str) -> None:
         """Show the map that has arrived for detector `name`."""
-        page = self.page
+        state = self.state
         self._curves.pop(name, None)
-        auc = page.aucs.get(name)
-        self.maps[name].show(page.scores[name].values, f"AUC {auc:.4f}" if auc is not None else "", page.grain(name))
+        auc = state.aucs.get(name)
+        self.maps[name].show(state.scores[name].values, f"AUC {auc:.4f}" if auc is not None else "", state.grain(name))
         self._reveal(name, True)
         self._decide()
 
@@ -172,15 +161,15 @@ class Compare:
         for name in names:
             self._curves.pop(name, None)
             self.maps[name].show(None)
-            text = LARGE if self.page.large and name in FAST else WAITING[name]
-            self._waiting[name].object = explanation(DETECTORS[name][0], text)
+            text = LARGE if self.state.large and name in FAST else WAITING[name]
+            self._waiting[name].object = explanation(ANOMALY[name].title, text)
             self._reveal(name, False)
         self._decide()
 
     def _reveal(self, name: str, there: bool) -> None:
         self.maps[name].panel.visible, self._waiting[name].visible = there, not there
         if name in self.buttons:
-            self.buttons[name].visible = not there and (name == "local-rx" or self.page.large)
+            self.buttons[name].visible = not there and (name == "local-rx" or self.state.large)
 
     def _scale(self, *_: Any) -> None:
         for view in self.maps.values():
@@ -188,79 +177,79 @@ class Compare:
 
     def _looked(self, rows: tuple[float, float], columns: tuple[float, float]) -> None:
         """A visitor has panned or zoomed: rasterise the maps that are too large to be held anew, where few pixels are seen."""
-        page = self.page
-        if not page.fine or (part := page.glimpse.part(rows, columns)) == self._part:
+        state = self.state
+        if not state.fine or (part := state.glimpse.part(rows, columns)) == self._part:
             return
         self._part = part
-        fine = dict(page.fine) if part.pixels <= FINEST else {}
+        fine = dict(state.fine) if part.pixels <= FINEST else {}
 
         def show(found: dict[str, np.ndarray]) -> None:
-            for name in page.fine:
+            for name in state.fine:
                 if self._part == part:
                     self.maps[name].refine(found.get(name), part.place if name in found else None)
 
-        page.work(lambda: {name: rasterised(map_, part) for name, map_ in fine.items()}, show)
+        state.work(lambda: {name: rasterised(map_, part) for name, map_ in fine.items()}, show)
 
     # --- the cut ----------------------------------------------------------------------------------------------------
 
     def choose(self) -> None:
         """Another detector is the chosen one."""
-        self.chosen.value = self.page.detector
+        self.chosen.value = self.state.detector
         self._decide()
 
     def _decide(self) -> None:
-        page, truth = self.page, self.page.mask_of_truth
+        state, truth = self.state, self.state.mask_of_truth
         if truth is None:
-            if page.detector in page.scores:
-                self.histogram.show(page.scores[page.detector].values, DETECTORS[page.detector][0])
+            if state.detector in state.scores:
+                self.histogram.show(state.scores[state.detector].values, ANOMALY[state.detector].title)
         else:
-            for name, score in page.scores.items():
+            for name, score in state.scores.items():
                 if name not in self._curves:
                     curve = roc(score.values, truth)
-                    self._curves[name] = (*corners(curve.pf, curve.pd), DETECTORS[name][1])
+                    self._curves[name] = (*corners(curve.pf, curve.pd), ANOMALY[name].colour)
                     self._f_tau[name] = auc_f_tau(score.values, truth)
-            curves = {DETECTORS[n][0]: c for n, c in self._curves.items()}
-            self.roc.show(curves, DETECTORS[page.detector][0], int((truth == 0).sum()))
+            curves = {ANOMALY[n].title: c for n, c in self._curves.items()}
+            self.roc.show(curves, ANOMALY[state.detector].title, int((truth == 0).sum()))
         self.cut()
 
     def cut(self, *_: Any) -> None:
         """Lay the mask over the images, and say what it catches."""
-        page, truth = self.page, self.page.mask_of_truth
-        if page.data is None:
+        state, truth = self.state, self.state.mask_of_truth
+        if state.data is None:
             return
         with pn.io.hold():
-            if self.cuts.value != page.flag and page.flag in self.cuts.options.values():
-                self.cuts.value = page.flag
-            self.cuts.label = f"Flag {_spelled(page.flag, page.data.sizes['y'] * page.data.sizes['x'])}"
-            mask = page.flagged()
-            self.overlay.flag(mask, grain=page.grain())
-            self.overlay.figure.title.text = f"Flagged by {DETECTORS[page.detector][0]}"
+            if self.cuts.value != state.flag and state.flag in self.cuts.options.values():
+                self.cuts.value = state.flag
+            self.cuts.label = f"Flag {_spelled(state.flag, state.data.sizes['y'] * state.data.sizes['x'])}"
+            mask = state.flagged()
+            self.overlay.flag(mask, grain=state.grain())
+            self.overlay.figure.title.text = f"Flagged by {ANOMALY[state.detector].title}"
             points, lines = {}, []
-            for name in (n for n in DETECTORS if n in page.scores):
-                at = page.threshold(name)
-                line = {"name": name, "threshold": at, "flagged": int(page.flagged(name).sum())}
+            for name in (n for n in DETECTORS if n in state.scores):
+                at = state.threshold(name)
+                line = {"name": name, "threshold": at, "flagged": int(state.flagged(name).sum())}
                 if truth is not None:
-                    line |= {"f_tau": self._f_tau[name], **at_threshold(page.scores[name].values, truth, at)}
-                    points[DETECTORS[name][0]] = (line["pf"], line["pd"])
+                    line |= {"f_tau": self._f_tau[name], **at_threshold(state.scores[name].values, truth, at)}
+                    points[ANOMALY[name].title] = (line["pf"], line["pd"])
                 lines.append(line)
             self.roc.operate(points)
-            if page.detector in page.scores:
-                self.histogram.mark(page.threshold(page.detector))
-            self.verdict.object = _verdict(lines, page.detector, page.aucs, truth)
+            if state.detector in state.scores:
+                self.histogram.mark(state.threshold(state.detector))
+            self.verdict.object = _verdict(lines, state.detector, state.aucs, truth)
 
     # --- detectors in processes of their own --------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
         """Launch a detector on the scene."""
-        page = self.page
+        state = self.state
         try:
-            folder = runs.new_folder(page.root, name, page.called)
-            execution.launch(name, page.reference(), folder=folder, **page.help)
+            folder = runs.new_folder(state.root, name, state.called)
+            execution.launch(name, state.reference(), folder=folder, **state.help)
         except InputError as error:
-            self._waiting[name].object = explanation(DETECTORS[name][0], problem(str(error)))
+            self._waiting[name].object = explanation(ANOMALY[name].title, problem(str(error)))
             return
         self.launched[name], self.buttons[name].loading = Live(folder), True
-        page.tick()
+        state.tick()
 
     def poll(self) -> bool:
         """Look after the launched detectors; True while one goes on."""
@@ -271,11 +260,11 @@ class Compare:
             if status == "finished":
                 result = runs.result(live.folder, chunks=None)
                 if "score_overview" in result:
-                    self.page.put_large(name, result)
+                    self.state.put_large(name, result)
                 else:
-                    self.page.put(name, result["score"], float(result["auc"]) if "auc" in result else None)
+                    self.state.put(name, result["score"], float(result["auc"]) if "auc" in result else None)
             else:
-                self._waiting[name].object = explanation(DETECTORS[name][0], problem(live.error or status))
+                self._waiting[name].object = explanation(ANOMALY[name].title, problem(live.error or status))
             del self.launched[name]
             self.buttons[name].loading = False
         return bool(self.launched)
@@ -283,11 +272,11 @@ class Compare:
     # --- keeping ----------------------------------------------------------------------------------------------------
 
     def _png(self) -> Any:
-        shown = {self.maps[n].figure.title.text: s.values for n, s in self.page.scores.items()}
-        return save.maps_png(shown, self.page.called, self.page.mask_of_truth)
+        shown = {self.maps[n].figure.title.text: s.values for n, s in self.state.scores.items()}
+        return save.maps_png(shown, self.state.called, self.state.mask_of_truth)
 
     def _netcdf(self) -> Any:
-        return save.maps_netcdf({n.replace("-", "_"): s for n, s in self.page.scores.items()}, self.page.data)
+        return save.maps_netcdf({n.replace("-", "_"): s for n, s in self.state.scores.items()}, self.state.data)
 
 
 def percentages(pixels: int) -> list[float]:
@@ -324,7 +313,7 @@ def _verdict(lines: list[dict[str, Any]], chosen: str, aucs: Mapping[str, float]
     cell = '<td style="padding:2px 12px 2px 6px;white-space:nowrap">'
     body = ""
     for line in lines:
-        title, colour = DETECTORS[line["name"]]
+        title, colour = ANOMALY[line["name"]].title, ANOMALY[line["name"]].colour
         swatch = f'<span style="display:inline-block;width:11px;height:11px;border-radius:2px;background:{colour};margin-right:7px"></span>'
         cells = [swatch + say(title)]
         if truth is not None:

@@ -3,51 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
+from workbench.pages.anomaly.state import AnomalyState
 from workbench.views import save
 from workbench.views.card import explain, html, say
 from workbench.views.glimpse import Part, mean_and_spread
 from workbench.views.image import ImageView, coloured, composite, presets
-from workbench.views.plots import PICKS, held
+from workbench.views.looks import BLUE, GREEN, GREY, PICKS, RED
+from workbench.views.plots import held
 from workbench.views.spectra import Axis, SpectraView
 
-if TYPE_CHECKING:
-    from workbench.pages.anomaly.page import Explorer
-
 QUIET = {"after 1 pass": "suppressed_first", "after K passes": "suppressed"}
-BAND_COLOURS = ("#E0404A", "#00A878", "#3FA0E0")
+BAND_COLOURS = (RED, GREEN, BLUE)
 
 
 class Explore:
     """Image, display controls, spectra, and the table of picks."""
 
-    def __init__(self, page: Explorer) -> None:
-        self.page = page
+    def __init__(self, state: AnomalyState) -> None:
+        self.state = state
         self.bands: dict[str, tuple[int, int, int]] = {}
-        self.rgb = np.zeros(
-            (1, 1, 3), np.uint8
-        )  # the composite of the whole scene, and where it is drawn if it is an overview
-        self.place: dict[str, float] | None = None
         self.part: Part | None = None  # of a large scene, what is seen
         self._taking = False
         wide = {"sizing_mode": "stretch_width", "size": "small"}
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
 
-        self.looks = pmui.RadioButtonGroup.from_param(page.param.look, label="", size="small", margin=(6, 0))
+        self.looks = pmui.RadioButtonGroup.from_param(state.param.look, label="", size="small", margin=(6, 0))
         self.presets = pmui.Select(label="Bands of the composite", options=[""], value="", margin=(8, 0, 4, 0), **wide)
         self.slider = pmui.IntSlider(label="Band", start=0, end=1, show_value=False, margin=(6, 8, 0, 8), **wide)
-        self.palettes = pmui.Select.from_param(page.param.palette, label="Palette of the band", margin=(8, 0, 4, 0), **wide)
+        self.palettes = pmui.Select.from_param(state.param.palette, label="Palette of the band", margin=(8, 0, 4, 0), **wide)
         self.outlines = pmui.Switch.from_param(
-            page.param.outline, label="Outline the truth", description="", size="small", margin=(2, 0)
+            state.param.outline, label="Outline the truth", description="", size="small", margin=(2, 0)
         )
         self.masks = pmui.Switch.from_param(
-            page.param.masked, label="Show flagged pixels", description="", size="small", margin=(2, 0)
+            state.param.masked, label="Show flagged pixels", description="", size="small", margin=(2, 0)
         )
         self.controls = pn.Column(
             self.looks,
@@ -60,7 +55,7 @@ class Explore:
             margin=0,
         )
 
-        self.image = ImageView(page.frame, width=430, height=430)
+        self.image = ImageView(state.frame, width=430, height=430)
         self.spectra = SpectraView("value", height=268)
         self.quiet: Quiet | None = None
         self._quiet = pn.Column(visible=False, **stretch)
@@ -89,40 +84,42 @@ class Explore:
 
         self.presets.param.watch(held(self._preset_chosen), "value")
         self.slider.param.watch(held(self._band_chosen), "value")
-        page.param.watch(self.draw, ["look", "preset", "band", "palette"])
-        page.param.watch(held(self.outline), "outline")
-        self.clear.on_click(lambda _: page.unpick())
-        self.image.on_tap(page.pick)
+        state.param.watch(self.draw, ["look", "preset", "band", "palette"])
+        state.param.watch(held(self.outline), "outline")
+        self.clear.on_click(lambda _: state.unpick())
+        self.image.on_tap(state.pick)
         self.image.on_look(self._looked)
 
     def _preset_chosen(self, event: Any) -> None:
-        if not self._taking and event.new != self.page.preset:
-            self.page.param.update(preset=event.new, look="Composite")
+        if not self._taking and event.new != self.state.preset:
+            self.state.param.update(preset=event.new, look="Composite")
 
     def _band_chosen(self, event: Any) -> None:
-        if not self._taking and event.new != self.page.band:
-            self.page.param.update(band=event.new, look="Band")
+        if not self._taking and event.new != self.state.band:
+            self.state.param.update(band=event.new, look="Band")
 
     def take(self, first: bool) -> None:
         """Show a newly opened scene; the first one keeps what the address asked for."""
-        page, hsi = self.page, self.page.data["hsi"]
+        state, hsi = self.state, self.state.data["hsi"]
         unit, name = str(hsi.attrs.get("units") or ""), str(hsi.attrs.get("long_name") or "")
         label = unit if name and name.split()[-1] in unit else f"{name} ({unit})" if name and unit else name or unit
-        self.spectra.set_axis(page.axis, label or "value as stored")
-        glimpse = page.glimpse
+        self.spectra.set_axis(state.axis, label or "value as stored")
+        glimpse = state.glimpse
         self.part = None if glimpse is None else glimpse.whole
         self.spectra.backdrop(*(mean_and_spread(hsi.values) if glimpse is None else (glimpse.mean, glimpse.spread)))
         self.quieten(None)
         self._taking = True  # what the widgets do now is not the visitor's choice
         self.bands = presets(hsi)
         last = hsi.sizes["band"] - 1
-        self.slider.param.update(end=max(last, 1), value=min(page.band, last) if first else 0)
-        page.param.band.bounds = (0, max(last, 1))
+        self.slider.param.update(end=max(last, 1), value=min(state.band, last) if first else 0)
+        state.param.band.bounds = (0, max(last, 1))
         self.presets.options = list(self.bands)
-        preset = page.preset if first and page.preset in self.bands else next(iter(self.bands))
-        page.param.update(preset=preset, band=min(page.band, last) if first else 0, look=page.look if first else "Composite")
-        self.presets.value = page.preset
-        self.slider.value = page.band
+        preset = state.preset if first and state.preset in self.bands else next(iter(self.bands))
+        state.param.update(
+            preset=preset, band=min(state.band, last) if first else 0, look=state.look if first else "Composite"
+        )
+        self.presets.value = state.preset
+        self.slider.value = state.band
         self._taking = False
         self.outline()
         self.draw()
@@ -130,66 +127,66 @@ class Explore:
 
     def draw(self, *_: Any) -> None:
         """The image anew, and where its bands lie in the spectrum."""
-        page = self.page
-        if page.data is None or not self.bands:
+        state = self.state
+        if state.data is None or not self.bands:
             return
-        which = self.bands.get(page.preset, next(iter(self.bands.values())))
-        shown = [page.band] if page.look == "Band" else list(which)
-        if page.glimpse is not None and not page.glimpse.has([*which, *shown], self.part):
-            page.read([*which, *shown], self.part, self.draw)
+        which = self.bands.get(state.preset, next(iter(self.bands.values())))
+        shown = [state.band] if state.look == "Band" else list(which)
+        if state.glimpse is not None and not state.glimpse.has([*which, *shown], self.part):
+            state.read([*which, *shown], self.part, self.draw)
             return
         with pn.io.hold():
-            self.slider.label = page.axis.name(page.band).capitalize()
-            if self.slider.value != page.band:
-                self.slider.value = page.band
+            self.slider.label = state.axis.name(state.band).capitalize()
+            if self.slider.value != state.band:
+                self.slider.value = state.band
             whole, _, _ = self._bands(which, whole=True)
-            self.rgb = composite(whole)
-            self.place = None if page.glimpse is None else page.glimpse.whole.place
-            if page.look == "Band":
+            state.rgb = composite(whole)
+            state.place = None if state.glimpse is None else state.glimpse.whole.place
+            if state.look == "Band":
                 (values,), place, (like,) = self._bands(shown)
-                picture, title = coloured(values, page.palette, like=like), page.axis.name(page.band).capitalize()
-                self.spectra.mark_bands([page.band], ["#8A8A8A"])
+                picture, title = coloured(values, state.palette, like=like), state.axis.name(state.band).capitalize()
+                self.spectra.mark_bands([state.band], [GREY])
             else:
                 values, place, like = self._bands(which)
-                at = " / ".join(f"{page.axis.at[b]:.0f}" for b in which)
-                picture = self.rgb if page.glimpse is None else composite(values, like=like)
-                title = f"{page.preset}: {at} nm" if page.axis.known else f"{page.preset}: {at}"
+                at = " / ".join(f"{state.axis.at[b]:.0f}" for b in which)
+                picture = state.rgb if state.glimpse is None else composite(values, like=like)
+                title = f"{state.preset}: {at} nm" if state.axis.known else f"{state.preset}: {at}"
                 self.spectra.mark_bands(which, BAND_COLOURS)
             self.image.show(picture, title, place)
-            self.presets.visible = page.look == "Composite"
-            self.palettes.visible = page.look == "Band"
+            self.presets.visible = state.look == "Composite"
+            self.palettes.visible = state.look == "Band"
 
     def _bands(self, which: Sequence[int], whole: bool = False) -> tuple[Any, Any, Any]:
         """Bands (band, row, column) of what is seen of a large scene, where that lies, and the overview they are stretched like;
         of any other scene the bands, None and the same bands. whole: not only what is seen.
         """
-        glimpse = self.page.glimpse
+        glimpse = self.state.glimpse
         if glimpse is None:
-            values = self.page.data["hsi"].isel(band=list(which)).values
+            values = self.state.data["hsi"].isel(band=list(which)).values
             return values, None, values
         like = glimpse.bands(which, glimpse.whole)
         return (like, None, like) if whole else (glimpse.bands(which, self.part), self.part.place, like)
 
     def _looked(self, rows: tuple[float, float], columns: tuple[float, float]) -> None:
         """A visitor has panned or zoomed: read a large scene anew, as finely as it is seen now."""
-        if self.page.glimpse is not None and (part := self.page.glimpse.part(rows, columns)) != self.part:
+        if self.state.glimpse is not None and (part := self.state.glimpse.part(rows, columns)) != self.part:
             self.part = part
             self.draw()
 
     def draw_mask(self) -> None:
         """The flagged pixels on the image, when they are asked for."""
-        mask = self.page.flagged()
-        self.image.flag(mask if self.page.masked else None, grain=self.page.grain())
+        mask = self.state.flagged()
+        self.image.flag(mask if self.state.masked else None, grain=self.state.grain())
         self.masks.disabled = mask is None
 
     def outline(self, *_: Any) -> None:
-        self.page.frame.outline_truth(self.page.mask_of_truth if self.page.outline else None)
-        self.outlines.disabled = self.page.mask_of_truth is None
+        self.state.frame.outline_truth(self.state.mask_of_truth if self.state.outline else None)
+        self.outlines.disabled = self.state.mask_of_truth is None
 
     def draw_picks(self) -> None:
         """Marks on the images and lines in the plots."""
-        picked = self.page.picked
-        self.page.frame.marks.data = {
+        picked = self.state.picked
+        self.state.frame.marks.data = {
             "x": [c for _, c in picked.values()],
             "y": [r for r, _ in picked.values()],
             "number": [str(n) for n in picked],
@@ -198,12 +195,12 @@ class Explore:
         self.draw_spectra()
 
     def draw_spectra(self, *_: Any) -> None:
-        page = self.page
-        colours = {n: PICKS[n - 1] for n in page.picked}
-        hsi = page.data["hsi"]
-        self.spectra.show({n: hsi[:, r, c].values for n, (r, c) in page.picked.items()}, colours)
+        state = self.state
+        colours = {n: PICKS[n - 1] for n in state.picked}
+        hsi = state.data["hsi"]
+        self.spectra.show({n: hsi[:, r, c].values for n, (r, c) in state.picked.items()}, colours)
         if self._quiet.visible:
-            self.quiet.draw(page.result, page.picked, colours)
+            self.quiet.draw(state.result, state.picked, colours)
 
     def quieten(self, result: xr.Dataset | None) -> None:
         """Show spectra of the suppressed cube beside the original's; None: there is none yet."""
@@ -212,36 +209,36 @@ class Explore:
             if self.quiet is None:
                 self.quiet = Quiet(self)
                 self._quiet.objects = [self.quiet.panel]
-            self.quiet.take(self.page.axis, result)
-        self._quiet.visible, self._no_quiet.visible = there, not there and not self.page.large
+            self.quiet.take(self.state.axis, result)
+        self._quiet.visible, self._no_quiet.visible = there, not there and not self.state.large
         if there:
             self.draw_spectra()
 
     def draw_rows(self) -> None:
-        page = self.page
-        if new := [n for n in page.picked if n not in self.rows]:
-            self.rows |= {n: PickRow(page, n) for n in new}
+        state = self.state
+        if new := [n for n in state.picked if n not in self.rows]:
+            self.rows |= {n: PickRow(state, n) for n in new}
             self._table.objects = [self.rows[n].panel for n in sorted(self.rows)]
         for number, row in self.rows.items():
-            row.show(page.picked.get(number))
-        self._head.visible = self._keep.visible = bool(page.picked)
-        title = say(page.title(page.detector))
+            row.show(state.picked.get(number))
+        self._head.visible = self._keep.visible = bool(state.picked)
+        title = say(state.title(state.detector))
         self._hint.object = (
             f"<b>Picked pixels</b> &ensp; <span style='opacity:.75'>score and rank by {title}; click a pixel again to let go of it</span>"
-            if page.picked
+            if state.picked
             else "<b>Click pixels in any image</b> to collect their spectra. "
             "<span style='opacity:.75'>Grey: mean of the scene, one standard deviation to either side.</span>"
         )
 
     def _csv(self) -> Any:
-        page, hsi = self.page, self.page.data["hsi"]
+        state, hsi = self.state, self.state.data["hsi"]
         columns: dict[str, Any] = {"band": np.arange(hsi.sizes["band"])}
-        if page.axis.known:
-            columns["wavelength_nm"] = page.axis.at
-        columns["good"] = page.axis.good.astype(int)
+        if state.axis.known:
+            columns["wavelength_nm"] = state.axis.at
+        columns["good"] = state.axis.good.astype(int)
         for name in ("hsi", *(QUIET.values() if self._quiet.visible else ())):
-            cube = hsi if name == "hsi" else page.result[name]
-            for r, c in page.picked.values():
+            cube = hsi if name == "hsi" else state.result[name]
+            for r, c in state.picked.values():
                 columns[f"{name}_row{r}_column{c}"] = cube[:, r, c].values
         return save.spectra_csv(columns)
 
@@ -285,13 +282,13 @@ class PickRow:
 
     GRID = "display:grid;grid-template-columns:44px 120px 200px 110px 130px 1fr;align-items:center;font-size:14px;line-height:28px"
 
-    def __init__(self, page: Explorer, number: int) -> None:
-        self.page, self.number = page, number
+    def __init__(self, state: AnomalyState, number: int) -> None:
+        self.state, self.number = state, number
         self.text = html(margin=(0, 0, 0, 4))
         self.remove = pmui.IconButton(
             icon="close", size="small", margin=0, description=f"Let go of pick {number}", width=32, height=28
         )
-        self.remove.on_click(lambda _: page.unpick(number))
+        self.remove.on_click(lambda _: state.unpick(number))
         self.panel = pn.Row(self.text, self.remove, visible=False, sizing_mode="stretch_width", margin=0, height=29)
 
     @classmethod
@@ -305,12 +302,12 @@ class PickRow:
         self.panel.visible = pixel is not None
         if pixel is None:
             return
-        (r, c), page = pixel, self.page
+        (r, c), state = pixel, self.state
         badge = (
             f'<span style="background:{PICKS[self.number - 1]};color:#111;border-radius:50%;width:22px;height:22px;line-height:22px;'
             f'text-align:center;font-weight:700;justify-self:start">{self.number}</span>'
         )
-        cells = [f"{r}, {c}", _coordinates(page.data, r, c), _truth_of(page.data, r, c), *_place(page, r, c)]
+        cells = [f"{r}, {c}", _coordinates(state.data, r, c), _truth_of(state.data, r, c), *_place(state, r, c)]
         row = f'<div style="{self.GRID}">{badge}' + "".join(f"<span>{x}</span>" for x in cells) + "</div>"
         if self.text.object != row:
             self.text.object = row
@@ -329,12 +326,12 @@ def _truth_of(data: xr.Dataset, row: int, column: int) -> str:
     return "anomaly" if value > 0 else "background" if value == 0 else "unlabelled"
 
 
-def _place(page: Explorer, row: int, column: int) -> tuple[str, str]:
+def _place(state: AnomalyState, row: int, column: int) -> tuple[str, str]:
     """Score of a pixel, and its rank: pixels that score higher, plus one."""
-    if page.detector not in page.scores:
+    if state.detector not in state.scores:
         return "none yet", ""
-    score = page.scores[page.detector].values
-    fine = page.fine.get(page.detector)
+    score = state.scores[state.detector].values
+    fine = state.fine.get(state.detector)
     value = score[row, column] if fine is None else float(fine[row, column])
     if not np.isfinite(value):
         return "missing pixel", ""

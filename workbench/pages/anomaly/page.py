@@ -10,7 +10,6 @@ and the slow detectors are launched as processes of their own, and the page foll
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,21 +17,21 @@ from typing import Any, ClassVar
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
-import param
 import xarray as xr
 
 from workbench import execution
 from workbench.errors import InputError
 from workbench.pages.anomaly.bsdm import Train
-from workbench.pages.anomaly.detectors import DETECTORS, FAST, Compare
+from workbench.pages.anomaly.detectors import Compare
 from workbench.pages.anomaly.explore import Explore
-from workbench.pages.frame.cache import Shelf
-from workbench.pages.frame.session import FOLD, IN_MEMORY, WIDE, Session, pairs
+from workbench.pages.anomaly.state import FAST, AnomalyState
+from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.session import FOLD, WIDE, pairs
 from workbench.scene import require
 from workbench.views.card import card, explain, heading, html, say
-from workbench.views.glimpse import Glimpse, Part
-from workbench.views.image import PALETTES
-from workbench.views.plots import PICKS, Frame
+from workbench.views.glimpse import Glimpse
+from workbench.views.looks import PICKS
+from workbench.views.plots import Frame
 from workbench.views.spectra import Axis
 
 TOO_LARGE = (
@@ -42,7 +41,7 @@ TOO_LARGE = (
 )
 
 
-class Explorer(Session):
+class Explorer(AnomalyState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
     scene: a catalogue name, a path, or an opened scene; None for the one in the address, or the first of the catalogue.
@@ -56,22 +55,10 @@ class Explorer(Session):
         "Choose one of the list at the left, or open a file of your own: MATLAB, ENVI, GeoTIFF or NetCDF, with its truth mask if "
         "there is one.",
     )
-    ADDRESS = ("scene", "truth", "keys", "look", "preset", "band", "picks", "flag", "detector", "run", "tab")
-    SCENES: ClassVar = Shelf(4)
-    SCORES: ClassVar = Shelf(24)
-    GLIMPSES: ClassVar = Shelf(4)
-    PARTS: ClassVar = Shelf(1)
+    SCENES: ClassVar = SharedResults(4)
+    SCORES: ClassVar = SharedResults(24)
+    GLIMPSES: ClassVar = SharedResults(4)
     LOOKS = True
-
-    look = param.Selector(default="Composite", objects=["Composite", "Band"])
-    preset = param.String("", doc="name of the composite; empty for the first that the scene can show")
-    band = param.Integer(0, bounds=(0, None), doc="position of the single band")
-    palette = param.Selector(default="Grey", objects=list(PALETTES))
-    outline = param.Boolean(True, doc="outline the truth")
-    masked = param.Boolean(False, doc="show the flagged pixels on the image")
-    detector = param.Selector(default="rx", objects=list(DETECTORS), doc="whose mask, score and rank are shown")
-    flag = param.Number(1.0, bounds=(0, 100), doc="percentage of pixels that are flagged")
-    picks = param.String("", doc="row,column;row,column")
 
     @classmethod
     def offers(cls, entry: Any) -> bool:
@@ -91,14 +78,9 @@ class Explorer(Session):
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The tabs, of which only the first is built at once, and the side bar's lower part."""
-        self.axis: Axis | None = None
-        self.mask_of_truth: Any = None  # (y, x) int16, or None where nothing is marked
-        self.scores: dict[str, xr.DataArray] = {}
-        self.fine: dict[str, xr.DataArray] = {}  # the lazy map behind a score that is an overview
-        self.glimpse: Glimpse | None = None  # of a scene too large to be held
-        self.aucs: dict[str, float] = {}
-        self.refused: dict[str, str] = {}  # detectors that cannot score this scene, and why
-        self.picked: dict[int, tuple[int, int]] = {}
+        self.axis = self.mask_of_truth = self.glimpse = self.place = None
+        self.rgb = np.zeros((1, 1, 3), np.uint8)
+        self.scores, self.fine, self.aucs, self.refused, self.picked = {}, {}, {}, {}, {}
         self.frame = Frame()
         self.explore = Explore(self)
         self.compare: Compare | None = None
@@ -168,38 +150,6 @@ class Explorer(Session):
 
         self.when(self.GLIMPSES.ask(self.key, lambda: Glimpse(hsi)), seen)
 
-    @property
-    def large(self) -> bool:
-        """Whether the scene is only looked at here, and computed with by processes of their own."""
-        return self.data is not None and self.data.nbytes > IN_MEMORY
-
-    def read(self, bands: list[int], part: Part, then: Callable[[], None]) -> None:
-        """Have the worker thread read a part of a large scene, then call `then()`."""
-        glimpse = self.glimpse
-
-        def work() -> None:
-            for p in (part, glimpse.whole):
-                glimpse.bands(bands, p)
-
-        self.work(work, lambda _: then())
-
-    def work(self, make: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Have the worker thread make something of this scene, then call `then` with it; what cannot be read is told."""
-        asked = self.asked
-
-        def done(future: Future) -> None:
-            if asked != self.asked:
-                return
-            try:
-                made = future.result()
-            except InputError as error:
-                self.complain(str(error))
-                return
-            with pn.io.hold():
-                then(made)
-
-        self.when(self.PARTS.ask(object(), make), done)
-
     def _arrive(self, first: bool) -> None:
         picks, self.picked = self.picks if first else "", {}
         self.scores, self.fine, self.aucs, self.refused, self.result = {}, {}, {}, {}, None
@@ -218,7 +168,7 @@ class Explorer(Session):
         for n, text in enumerate(t for t in picks.split(";") if t):
             if n < len(PICKS) and (pixel := _pixel(text, *self.frame.shape)):
                 self.picked[n + 1] = pixel
-        self._picks_changed()
+        self.picks_changed()
         self.furnish(self.tab)
         if self.large:
             return
@@ -233,30 +183,30 @@ class Explorer(Session):
             self.path.value = str(next((p for p in paths if p.suffix.lower() == ".hdr"), paths[0]))
             self.open_named()
 
-    # --- what the tabs share ----------------------------------------------------------------------------------------
+    # --- what is drawn when the state has changed -------------------------------------------------------------------
 
-    def pick(self, row: int, column: int) -> None:
-        """Pick the pixel, or let go of it when it is picked already; the oldest gives way when all places are taken."""
-        if self.data is None:
-            return
-        held = [n for n, p in self.picked.items() if p == (row, column)]
-        if held:
-            del self.picked[held[0]]
-        else:
-            if len(self.picked) == len(PICKS):
-                del self.picked[next(iter(self.picked))]
-            self.picked[next(n for n in range(1, len(PICKS) + 1) if n not in self.picked)] = (row, column)
-        self._picks_changed()
-
-    def unpick(self, number: int | None = None) -> None:
-        """Let go of one pick, or of all."""
-        self.picked = {} if number is None else {n: p for n, p in self.picked.items() if n != number}
-        self._picks_changed()
-
-    def _picks_changed(self) -> None:
+    def picks_changed(self) -> None:
+        """Draw the picked pixels, and then list them."""
         with pn.io.hold():
             self.explore.draw_picks()
         self.soon(self._list_picks)
+
+    def score_arrived(self, name: str) -> None:
+        """Draw the new map of detector `name`, in all tabs that show it."""
+        if self.compare is not None:
+            self.compare.put(name)
+        if name == self.detector:
+            self.explore.draw_rows()
+            self.explore.draw_mask()
+
+    def scores_dropped(self, *names: str) -> None:
+        """Take the maps of these detectors away."""
+        if self.compare is not None:
+            self.compare.drop(*names)
+
+    def quieten(self, result: xr.Dataset | None) -> None:
+        """Show spectra of the suppressed cube of a result; None: there is none."""
+        self.explore.quieten(result)
 
     def _list_picks(self) -> None:
         """Table and address, after the spectra are drawn: rows that come and go make the browser lay out the whole page."""
@@ -282,49 +232,6 @@ class Explorer(Session):
 
         self.when(self.SCORES.ask((self.key, name), lambda: execution.execute(name, data).result), arrived)
 
-    def put(self, name: str, score: xr.DataArray, auc: float | None) -> None:
-        """A score map has arrived for detector `name`."""
-        with pn.io.hold():
-            self.scores[name] = score
-            self.aucs.pop(name, None)
-            if auc is not None:
-                self.aucs[name] = auc
-            if self.compare is not None:
-                self.compare.put(name)
-            if name == self.detector:
-                self.explore.draw_rows()
-                self.explore.draw_mask()
-
-    def put_large(self, name: str, result: xr.Dataset) -> None:
-        """A map too large to hold has arrived: its overview is shown, and its pixels are read where they are picked."""
-        self.fine[name] = result["score"]
-        over = result["score_overview"].load()
-        self.put(name, over.rename(dict(zip(over.dims, ("y", "x"), strict=True))), None)
-
-    def grain(self, name: str | None = None) -> int:
-        """Pixels along a side of what one score of a detector stands for."""
-        name = name or self.detector
-        return int(self.scores[name].attrs["step"]) if name in self.fine else 1
-
-    def drop(self, *names: str) -> None:
-        """Forget the scores of these detectors."""
-        for name in names:
-            for kept in (self.scores, self.fine, self.aucs):
-                kept.pop(name, None)
-        if self.compare is not None:
-            self.compare.drop(*names)
-
-    def threshold(self, name: str) -> float:
-        """The lowest score that is still flagged when the highest `flag` percent of the scored pixels are."""
-        score = self.scores[name].values
-        finite = np.sort(score[np.isfinite(score)])
-        return float(finite[-max(1, round(self.flag / 100 * finite.size))])
-
-    def flagged(self, name: str | None = None) -> np.ndarray | None:
-        """Boolean (row, column) mask of the pixels at or above the threshold; None while there is no score."""
-        name = name or self.detector
-        return None if name not in self.scores else self.scores[name].values >= self.threshold(name)
-
     def _cut(self, *_: Any) -> None:
         with pn.io.hold():
             self.explore.draw_mask()
@@ -337,9 +244,6 @@ class Explorer(Session):
             self.explore.draw_mask()
             if self.compare is not None:
                 self.compare.choose()
-
-    def title(self, name: str) -> str:
-        return DETECTORS[name][0]
 
     def _say_code(self) -> None:
         given = [repr(self.scene or self.called)]

@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import panel as pn
@@ -15,14 +15,13 @@ import xarray as xr
 
 from workbench.data.export import polygons, write_cog, write_polygons
 from workbench.errors import InputError
+from workbench.pages.change.state import ChangeState
 from workbench.views import save
 from workbench.views.card import explain, heading, html, problem, say
-from workbench.views.change import DETECTORS, OURS
+from workbench.views.change import OURS
+from workbench.views.looks import CHANGE, RED, look
 from workbench.views.paper.change import maps_png
 from workbench.views.plots import held
-
-if TYPE_CHECKING:
-    from workbench.pages.change.page import Changes
 
 INVITATION = (
     "Maps, areas of change and numbers can be taken from here when a run has finished, or when one of the classical maps of the "
@@ -33,8 +32,8 @@ INVITATION = (
 class Export:
     """What is on the first tab, as files."""
 
-    def __init__(self, page: Changes) -> None:
-        self.page = page
+    def __init__(self, state: ChangeState) -> None:
+        self.state = state
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         common = {"size": "small", "width": 210, "margin": (6, 8)}
         self.threshold = pmui.FloatInput(label="Change where P is above", value=0.5, start=0.0, end=1.0, step=0.05, **common)
@@ -69,12 +68,12 @@ class Export:
             self._there, self._invite, heading("The same as code"), self.code, sizing_mode="stretch_width", margin=(8, 4)
         )
         self.count.on_click(held(lambda _: self.tell()))
-        page.param.watch(held(lambda _: self.take()), ["tab", "detector", "sample"])
+        state.param.watch(held(lambda _: self.take()), ["tab", "detector", "sample"])
 
     def take(self) -> None:
         """Offer what there is."""
-        page = self.page
-        if page.data is None:
+        state = self.state
+        if state.data is None:
             return
         p = self.map("change")
         self._there.visible, self._invite.visible = p is not None, p is None
@@ -84,32 +83,28 @@ class Export:
             return
         sure = self.map("uncertainty") is not None
         self.uncertainty.visible = sure
-        self.surer.disabled = not sure or not page.trust.judged
-        self.netcdf.visible = page.findings is not None
-        self.csv.visible = page.findings is not None and "scores" in page.findings.result
-        which = f", pair {say(page.sample)}" if page.samples else ""
-        place = (
-            "georeferenced as the pair is"
-            if self.placed
-            else "in pixels: the pair lies nowhere on Earth, as far as its files say"
-        )
-        self.text.object = f"Map of <b>{say(DETECTORS[page.maps.shown][0])}</b>{which}, as chosen on the first tab; {place}."
+        self.surer.disabled = not sure or not state.judged
+        self.netcdf.visible = state.findings is not None
+        self.csv.visible = state.findings is not None and "scores" in state.findings.result
+        which = f", pair {say(state.sample)}" if state.samples else ""
+        place = "georeferenced as the pair is" if self.placed else "in pixels: the pair is not georeferenced"
+        self.text.object = f"Map of <b>{say(CHANGE[state.shown].title)}</b>{which}, as chosen on the first tab; {place}."
 
     @property
     def placed(self) -> bool:
         """Whether the pair is georeferenced."""
-        return self.page.data is not None and "spatial_ref" in self.page.data.coords
+        return self.state.data is not None and "spatial_ref" in self.state.data.coords
 
     def map(self, kind: str) -> xr.DataArray | None:
         """The map on the first tab (y, x), on the pair's coordinates; "uncertainty" is there for AR-CDNet's own map only."""
-        page, name = self.page, self.page.maps.shown
-        values = page.maps.probability()
+        state, name = self.state, self.state.shown
+        values = state.probability()
         if kind == "uncertainty":
-            found = page.findings.map("uncertainty", OURS, page.sample) if page.findings is not None else None
+            found = state.findings.map("uncertainty", OURS, state.sample) if state.findings is not None else None
             values = found.values if found is not None and name == OURS else None
         if values is None:
             return None
-        like = page.pair()["before"].isel(band=0, drop=True)
+        like = state.pair()["before"].isel(band=0, drop=True)
         return like.copy(data=np.asarray(values, np.float32)).assign_attrs(long_name=kind)
 
     # --- areas ------------------------------------------------------------------------------------------------------
@@ -118,8 +113,8 @@ class Export:
         """Connected areas of change, as `workbench.data.export.polygons` gives them."""
         u, limit = self.map("uncertainty"), None
         if self.surer.value and not self.surer.disabled:
-            judged = self.page.trust.judged[OURS]
-            limit = float(judged.threshold[judged.at(self.page.answered)])
+            judged = self.state.judged[OURS]
+            limit = float(judged.threshold[judged.at(self.state.answered)])
         return polygons(self.map("change"), float(self.threshold.value), u, limit, int(self.least.value))
 
     def tell(self) -> None:
@@ -154,25 +149,25 @@ class Export:
             try:
                 write(path)
             except InputError as error:
-                self.said.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
+                self.said.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
                 raise
             return io.BytesIO(path.read_bytes())
 
     def maps_file(self) -> io.BytesIO:
         """The whole result of the run, with its tables and provenance."""
-        result = self.page.findings.result.load()
+        result = self.state.findings.result.load()
         return io.BytesIO(bytes(result.to_netcdf(engine="h5netcdf")))
 
     def picture(self) -> io.BytesIO:
         """Both dates, reference, P, U and decisions in one figure."""
-        page, u = self.page, self.map("uncertainty")
-        title = f"{page.called}{', ' + page.sample if page.samples else ''}: {DETECTORS[page.maps.shown][0]}"
-        return maps_png(page.pair(), self.map("change").values, None if u is None else u.values, title)
+        state, u = self.state, self.map("uncertainty")
+        title = f"{state.called}{', ' + state.sample if state.samples else ''}: {CHANGE[state.shown].title}"
+        return maps_png(state.pair(), self.map("change").values, None if u is None else u.values, title)
 
     def scores(self) -> io.StringIO:
         """Scores of everybody on test pixels, one row per rival."""
-        rows = self.page.findings.table("scores", "rival")
-        columns: dict[str, Any] = {"rival": [DETECTORS.get(n, (n, ""))[0] for n, _ in rows]}
+        rows = self.state.findings.table("scores", "rival")
+        columns: dict[str, Any] = {"rival": [look(n, CHANGE).title for n, _ in rows]}
         columns |= {c: [numbers[c] for _, numbers in rows] for c in rows[0][1]}
         return save.spectra_csv(columns)
 
@@ -180,20 +175,20 @@ class Export:
 
     def as_code(self) -> str:
         """Python that opens this pair, trains with these settings, and writes these files."""
-        page = self.page
-        given = ", ".join([repr(page.scene), *(f"{n}={v!r}" for n, v in page.help.items() if v)])
-        one = f".sel(sample={page.sample!r})" if page.samples else ""
+        state = self.state
+        given = ", ".join([repr(state.scene), *(f"{n}={v!r}" for n, v in state.help.items() if v)])
+        one = f".sel(sample={state.sample!r})" if state.samples else ""
         lines = [
             "import workbench as wb",
             "from workbench.data.export import polygons, write_cog, write_polygons",
             "",
-            f'outcome = wb.execute("arcdnet", {given}, overrides={page.runner.form.overrides!r}, progress=True)',
+            f'outcome = wb.execute("arcdnet", {given}, overrides={state.runner.form.overrides!r}, progress=True)',
             f'change = outcome.result["change"]{one}',
             'write_cog(change, "change.tif")',
             f"found = polygons(change, {self.threshold.value:g}, min_pixels={self.least.value})",
             'write_polygons(found, "change.geojson")',
-            f"wb.change({page.scene!r})  # this page, in a notebook",
+            f"wb.change({state.scene!r})  # this page, in a notebook",
         ]
-        if page.findings is not None and page.runner.live is not None:
-            lines.insert(3, f"# the run on this page: workbench.runs.folder.result({page.runner.live.folder.as_posix()!r})")
+        if state.findings is not None and state.runner.live is not None:
+            lines.insert(3, f"# the run on this page: workbench.runs.folder.result({state.runner.live.folder.as_posix()!r})")
         return "\n".join(lines)

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from workbench.metrics.uncertainty import reliability, risk_coverage
-from workbench.views.change import DETECTORS, MEASURES, OURS
+from workbench.views.change import OURS
+from workbench.views.looks import CHANGE, UNCERTAINTY
 
 TEST = 2  # in `part` of a result
 IN_TABLES = {"arcdnet": OURS, "uncertainty": OURS}  # what the tables of a result call the network's own
@@ -51,8 +52,8 @@ class Findings:
         self.result = result
         self.several = "sample" in result["change"].dims
         self.samples = result["sample"].values.astype(str).tolist() if self.several else []
-        self.detectors = [n for n in DETECTORS if called(n, "change") in result]
-        self.measures = [n for n in MEASURES if called(n, "uncertainty") in result]
+        self.detectors = [n for n in CHANGE if called(n, "change") in result]
+        self.measures = [n for n in UNCERTAINTY if called(n, "uncertainty") in result]
         self.truth = result["truth"] if "truth" in result and bool((result["truth"] >= 0).any()) else None
 
     def knows(self, sample: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import panel as pn
@@ -12,12 +12,11 @@ import xarray as xr
 
 from workbench.errors import InputError
 from workbench.methods.arcdnet import exchange_gap, inspect, load_network
+from workbench.pages.change.state import ChangeState
 from workbench.views.card import explain, html, problem
 from workbench.views.fields import Field
+from workbench.views.looks import RED
 from workbench.views.plots import Frame, held
-
-if TYPE_CHECKING:
-    from workbench.pages.change.page import Changes
 
 SIDE = 190
 LARGEST = 512  # pixels a side of the pair that are looked at: the network runs in the page's own process
@@ -38,8 +37,8 @@ NOTES = (
 class Inside:
     """Side masks and attentions by level, and the difference that exchanging the dates makes."""
 
-    def __init__(self, page: Changes) -> None:
-        self.page = page
+    def __init__(self, state: ChangeState) -> None:
+        self.state = state
         self._drawn: tuple[Any, ...] = ()
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.frame = Frame()
@@ -74,18 +73,18 @@ class Inside:
         self._invite = explain("Look inside", INVITATION, height=420)
         self.panel = pn.Column(self._there, self._invite, sizing_mode="stretch_width", margin=(8, 4))
         self.swap.on_click(held(lambda _: self.exchange()))
-        page.param.watch(held(lambda _: self.draw()), "tab")
+        state.param.watch(held(lambda _: self.draw()), "tab")
 
     def take(self) -> None:
         """Begin anew: another result, or none."""
         self._drawn = ()
-        there = self.page.weights() is not None
+        there = self.state.weights() is not None
         self._there.visible, self._invite.visible = there, not there
         self.draw()
 
     def window(self) -> tuple[xr.DataArray, xr.DataArray]:
         """Both dates of the pair on show, at most LARGEST pixels a side from its middle."""
-        pair = self.page.pair()
+        pair = self.state.pair()
         at = {}
         for dim in ("y", "x"):
             start = max(0, (pair.sizes[dim] - LARGEST) // 2)
@@ -94,9 +93,9 @@ class Inside:
 
     def draw(self) -> None:
         """Look inside for the pair on show, once the tab is seen: it takes a pass through the network."""
-        page, folder = self.page, self.page.weights()
-        now = (str(folder), page.sample, page.key)
-        if folder is None or page.data is None or page.tab != 3 or self._drawn == now:
+        state, folder = self.state, self.state.weights()
+        now = (str(folder), state.sample, state.key)
+        if folder is None or state.data is None or state.tab != 3 or self._drawn == now:
             return
         self._drawn = now
         self.gap.show(None)
@@ -105,7 +104,7 @@ class Inside:
         self.text.object = "Looking …"
         before, after = self.window()
         key = ("inside", *now)
-        page.when(page.MADE.ask(key, lambda: inspect(load_network(folder), before, after)), lambda f: self._show(f, now))
+        state.when(state.MADE.ask(key, lambda: inspect(load_network(folder), before, after)), lambda f: self._show(f, now))
 
     def _show(self, future: Future, asked: tuple[Any, ...]) -> None:
         if asked != self._drawn:
@@ -113,7 +112,7 @@ class Inside:
         try:
             maps = future.result()
         except InputError as error:
-            self.text.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
+            self.text.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
             return
         self.frame.fit(maps.sizes["y"], maps.sizes["x"])
         self.first.show(maps["mask"].sel(level=2).values)
@@ -126,8 +125,8 @@ class Inside:
                     fields, shown, (f"s(m{SUB[k]})", f"1 − s(m{SUB[k]})", f"levels 2 and {k} disagree"), strict=True
                 ):
                     field.show(values.values, title)
-        name = f"pair {self.page.sample}" if self.page.samples else "the pair"
-        part = max(self.page.data["before"].shape[-2:]) > LARGEST
+        name = f"pair {self.state.sample}" if self.state.samples else "the pair"
+        part = max(self.state.data["before"].shape[-2:]) > LARGEST
         told = f"Inside the network, for {name}" + (f"; its middle {LARGEST} × {LARGEST} pixels" if part else "")
         self.text.object = told + (
             "" if reviews else ". This network has one level of masks only: there is nothing to review."
@@ -135,7 +134,7 @@ class Inside:
 
     def exchange(self) -> None:
         """Run the pair backwards."""
-        page, folder, now = self.page, self.page.weights(), self._drawn
+        state, folder, now = self.state, self.state.weights(), self._drawn
         if folder is None or not now:
             return
         self.swapped.object = "Running it backwards …"
@@ -145,13 +144,13 @@ class Inside:
             if now == self._drawn:
                 self._swapped(future.result())
 
-        page.when(page.MADE.ask(("gap", *now), lambda: exchange_gap(load_network(folder), before, after)), here)
+        state.when(state.MADE.ask(("gap", *now), lambda: exchange_gap(load_network(folder), before, after)), here)
 
     def _swapped(self, gap: xr.DataArray) -> None:
         values = gap.values
         self.gap.show(values)
         self.gap.panel.visible = True
-        config = self.page.runner.config
+        config = self.state.runner.config
         reason = (
             "The second branch of the difference sees the dates in reverse order, but its weights are its own: near, not equal."
             if config.get("swap_second") and not config.get("compat")

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 import panel as pn
 import xarray as xr
 
+from workbench.pages.change.state import ChangeState
 from workbench.runs.watch import Live
 from workbench.views.card import explain, html, say
-from workbench.views.change import DETECTORS, pictures
+from workbench.views.change import pictures
 from workbench.views.curves import Curves
 from workbench.views.fields import Decisions, Field, outcomes, swatches
 from workbench.views.image import ImageView
-from workbench.views.plots import GREY, Frame
+from workbench.views.looks import CHANGE, GREY, PARTS, REFERENCES, UNCERTAINTY, Look
+from workbench.views.plots import Frame
 from workbench.views.stepper import Stepper
 
-if TYPE_CHECKING:
-    from workbench.pages.change.page import Changes
-
 SIDE = 156
-SIDES = {f"loss_side_{k}": (f"side map {k}", c) for k, c in ((2, "#00A878"), (3, "#3FA0E0"), (4, "#8F6FCF"), (5, "#CC79A7"))}
 LOSSES = {
-    "loss_change": ("final map", "#D9541E"),
-    **SIDES,
-    "loss_uncertainty": ("uncertainty", "#E69F00"),
-    "floor": ("its entropy floor", GREY),
+    "loss_change": PARTS["final"],
+    **{f"loss_side_{k}": PARTS[f"side_{k}"] for k in (2, 3, 4, 5)},
+    "loss_uncertainty": PARTS["uncertainty"],
+    "floor": PARTS["floor"],
 }
 SURE = {
-    "val_error_auroc": ("AUROC of U", "#D9541E"), "val_error_auroc_entropy": ("AUROC of entropy", "#3FA0E0"),
-}  # fmt: skip
-MEANS = {"val_mean_uncertainty": ("mean U", "#D9541E"), "val_mean_error": ("mean |y − P|", GREY)}
-RIVALS = [n for n in DETECTORS if n.startswith("fc_")]
-F1 = {"val_f1": ("AR-CDNet", DETECTORS["ours"][1])} | {f"val_f1/{n}": DETECTORS[n] for n in RIVALS}
+    "val_error_auroc": Look("AUROC of U", UNCERTAINTY["ours"].colour),
+    "val_error_auroc_entropy": Look("AUROC of entropy", UNCERTAINTY["entropy"].colour),
+}
+MEANS = {"val_mean_uncertainty": Look("mean U", UNCERTAINTY["ours"].colour), "val_mean_error": Look("mean |y − P|", GREY)}
+F1 = {"val_f1": CHANGE["ours"]} | {f"val_f1/{n}": one for n, one in CHANGE.items() if n.startswith("fc_")}
+CHANCE = REFERENCES["chance"]
 FLOOR = (
     "Loss of the uncertainty cannot fall below its <b>entropy floor</b>: the target |y − P| is no 0 or 1, and even the perfect "
     "answer costs its entropy. The distance to the floor is what is left to learn."
@@ -43,8 +42,8 @@ FLOOR = (
 class Learning:
     """Step slider, the validation pair, P, U and the error that U is to match; loss parts, F1, and how good U is."""
 
-    def __init__(self, page: Changes, invitation: str) -> None:
-        self.page = page
+    def __init__(self, state: ChangeState, invitation: str) -> None:
+        self.state = state
         self._fixed: dict[str, xr.DataArray] = {}  # before, after, truth of the validation pair
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.stepper = Stepper(self.draw)
@@ -58,13 +57,11 @@ class Learning:
         self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty", bar=False, **small)
         self.target = Field(self.frame, "Error |y − P|", palette="uncertainty", **small)
         shown = (self.before, self.after, self.change, self.decisions, self.uncertainty, self.target)
-        self.losses = Curves(
-            "step", "loss (log)", dict(LOSSES.values()), height=230, log=True, dashed=("its entropy floor",)
-        )
-        self.f1 = Curves("step", "F1, validation", dict(F1.values()), height=230)
+        self.losses = Curves("step", "loss (log)", _colours(LOSSES), height=230, log=True, dashed=(PARTS["floor"].title,))
+        self.f1 = Curves("step", "F1, validation", _colours(F1), height=230)
         self.sure = Curves(
-            "step", "validation", dict((*SURE.values(), *MEANS.values())), {"chance": (GREY, "dotted")}, height=230,
-            dashed=tuple(n for n, _ in MEANS.values()),
+            "step", "validation", _colours(SURE | MEANS), {CHANCE.title: (CHANCE.colour, CHANCE.dash)}, height=230,
+            dashed=tuple(one.title for one in MEANS.values()),
         )  # fmt: skip
         self._watch = pn.Column(
             pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
@@ -110,16 +107,16 @@ class Learning:
     @property
     def steps(self) -> list[int]:
         """Steps at which the validation pair was looked at."""
-        live = self.page.runner.live
+        live = self.state.runner.live
         return [] if live is None else live.frames.get("change", [])
 
     def grown(self) -> None:
         """More is known than before: move on to the newest look where it is followed."""
-        live, steps = self.page.runner.live, self.steps
+        live, steps = self.state.runner.live, self.steps
         if live is None:
             return
         if not steps:
-            applied = bool(self.page.runner.config.get("weights"))
+            applied = bool(self.state.runner.config.get("weights"))
             self.text.object = (
                 "A trained network is applied: nothing is learnt, and there is nothing to watch. The maps are on the first tab."
                 if applied
@@ -132,26 +129,24 @@ class Learning:
 
     def draw(self) -> None:
         """The validation pair as the network saw it at the chosen step."""
-        live, steps = self.page.runner.live, self.steps
+        live, steps = self.state.runner.live, self.steps
         if live is None or not steps:
             return
         if not self._fixed:
             self._begin(live)
         step = steps[min(self.stepper.at, len(steps) - 1)]
-        change = live.frame("change", step)
-        if change is None:
-            return
-        u, target = (live.frame(n, step) if step in live.frames.get(n, []) else None for n in ("uncertainty", "target"))
+        arrays = live.arrays(step).read("change", "uncertainty", "target")
+        change, u, target = arrays["change"], arrays.get("uncertainty"), arrays.get("target")
         truth = self._fixed["truth"].values if "truth" in self._fixed else None
         self.change.show(change.values)
         self.decisions.show(outcomes(change.values, truth))
         self.uncertainty.show(u.values if u is not None else None)
         self.target.show(target.values if target is not None else None)
-        of = self.page.runner.config.get("steps", "?")
+        of = self.state.runner.config.get("steps", "?")
         name = str(change.attrs.get("sample") or "")
         parts = [
             f"<b>Step {step:,}</b> of {of}",
-            f"validation pair {say(name)}" if self.page.samples else "around a validation square",
+            f"validation pair {say(name)}" if self.state.samples else "around a validation square",
         ]
         if u is not None and target is not None:
             parts.append(f"mean U {np.nanmean(u.values):.3f}, mean |y − P| {np.nanmean(target.values):.3f}")
@@ -174,16 +169,21 @@ class Learning:
 
     def curves(self, live: Live) -> None:
         """Everything that is counted, against the step; rivals begin at step 0, too."""
-        total = int(self.page.runner.config.get("steps") or 0)
+        total = int(self.state.runner.config.get("steps") or 0)
         for plot, names in ((self.losses, LOSSES), (self.f1, F1), (self.sure, SURE | MEANS)):
-            for key, (name, _) in names.items():
+            for key, one in names.items():
                 steps, values = live.history.get(key, ([], []))
                 if steps:
                     at = np.asarray(steps)
                     if total and key.startswith("val_f1/"):
                         at = (at - 1) % total + 1
                     step = max(1, len(at) // 1500)
-                    plot.set(name, at[::step] if step > 1 else at, np.asarray(values)[::step] if step > 1 else values)
+                    plot.set(one.title, at[::step] if step > 1 else at, np.asarray(values)[::step] if step > 1 else values)
         self.sure.refer(
-            "chance", 0.5 if "val_error_auroc" in live.history or "val_error_auroc_entropy" in live.history else None
+            CHANCE.title, 0.5 if "val_error_auroc" in live.history or "val_error_auroc_entropy" in live.history else None
         )
+
+
+def _colours(looks: Mapping[str, Look]) -> dict[str, str]:
+    """Title -> colour."""
+    return {one.title: one.colour for one in looks.values()}

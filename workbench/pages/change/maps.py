@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import panel as pn
@@ -13,14 +12,13 @@ from workbench.baselines.change import detect
 from workbench.errors import InputError
 from workbench.metrics.change import confusion
 from workbench.pages.change.findings import cell
+from workbench.pages.change.state import ChangeState
 from workbench.views.card import explain, html, problem, say
-from workbench.views.change import DETECTORS, OURS, pictures, step_of
+from workbench.views.change import OURS, pictures, step_of
 from workbench.views.fields import Decisions, Field, outcomes, swatches, tinted
-from workbench.views.plots import TRUTH, Frame, held
+from workbench.views.looks import CHANGE, TRUTH, look, rgb
+from workbench.views.plots import Frame, held
 from workbench.views.swipe import Swipe
-
-if TYPE_CHECKING:
-    from workbench.pages.change.page import Changes
 
 SIDE = 190  # screen pixels of a small map
 WAITING = (
@@ -33,9 +31,8 @@ COLUMNS = ("precision", "recall", "f1", "iou", "kappa")
 class Maps:
     """Swipe view at the left, four maps at the right, and under them who found what."""
 
-    def __init__(self, page: Changes) -> None:
-        self.page = page
-        self.quick: dict[tuple[str, str], np.ndarray] = {}  # (detector, sample) -> decision, found by the page itself
+    def __init__(self, state: ChangeState) -> None:
+        self.state = state
         self._choosing = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.frame = Frame()
@@ -50,7 +47,7 @@ class Maps:
         )
         self.detectors = pmui.Select(label="Map of", options={"": ""}, value="", size="small", width=190, margin=(6, 8))
         self.overlays = pmui.Select.from_param(
-            page.param.overlay, label="Lay over both dates", description="", size="small", width=170, margin=(6, 8)
+            state.param.overlay, label="Lay over both dates", description="", size="small", width=170, margin=(6, 8)
         )
         self.opacity = pmui.FloatSlider(
             label="Opacity",
@@ -81,104 +78,84 @@ class Maps:
             sizing_mode="stretch_width",
             margin=(4, 4),
         )
-        self.samples.param.watch(held(lambda e: self._choosing or page.param.update(sample=e.new)), "value")
-        self.detectors.param.watch(held(lambda e: self._choosing or page.param.update(detector=e.new)), "value")
+        self.samples.param.watch(held(lambda e: self._choosing or state.param.update(sample=e.new)), "value")
+        self.detectors.param.watch(held(lambda e: self._choosing or state.param.update(detector=e.new)), "value")
         self.opacity.param.watch(held(lambda _: self._lay()), "value_throttled")
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
     def take(self) -> None:
         """Begin anew with a newly opened pair."""
-        page = self.page
-        self.quick = {}
-        rows, columns = page.data["before"].shape[-2:]
+        state = self.state
+        state.quick = {}
+        rows, columns = state.data["before"].shape[-2:]
         self.frame.fit(rows, columns)
         self.found()
 
     def found(self) -> None:
         """A run has finished, or none is followed any more: offer what maps there are."""
-        page, found = self.page, self.page.findings
+        state, found = self.state, self.state.findings
         self._choosing = True
         try:
             with_maps = set(found.samples) if found is not None and found.several else set()
-            self.samples.options = {f"{s}{' (test)' if s in with_maps else ''}": s for s in page.samples} or {"": ""}
-            self.samples.visible = bool(page.samples)
+            self.samples.options = {f"{s}{' (test)' if s in with_maps else ''}": s for s in state.samples} or {"": ""}
+            self.samples.visible = bool(state.samples)
             offered = list(found.detectors) if found is not None else []
-            offered += [n for n in self._classical() if n not in offered]
-            self.detectors.options = {DETECTORS[n][0]: n for n in offered} or {"": ""}
+            offered += [n for n in state.classical() if n not in offered]
+            self.detectors.options = {CHANGE[n].title: n for n in offered} or {"": ""}
             self.detectors.visible = len(offered) > 1
         finally:
             self._choosing = False
         self._scores()
 
-    def _classical(self) -> list[str]:
-        """What the page computes itself, on what is open."""
-        data = self.page.data
-        if data is None:
-            return []
-        return ["log_ratio"] if data["before"].attrs.get("kind") == "sar" else ["cva"]
-
-    @property
-    def shown(self) -> str:
-        """The detector whose map is on screen: the one chosen, where there is a map of it."""
-        page, found = self.page, self.page.findings
-        there = found.detectors if found is not None and found.knows(page.sample) else []
-        return page.detector if page.detector in there else OURS if OURS in there else next(iter(self._classical()), "")
-
-    def probability(self) -> np.ndarray | None:
-        """(y, x) of the detector on screen; None while there is none."""
-        page, found = self.page, self.page.findings
-        kept = found.map("change", self.shown, page.sample) if found is not None else None
-        return kept.values if kept is not None else self.quick.get((self.shown, page.sample))
-
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         """Both dates and all maps of the pair on show."""
-        page = self.page
-        if page.data is None:
+        state = self.state
+        if state.data is None:
             return
         self._choosing = True
         try:
-            if page.sample in self.samples.options.values():
-                self.samples.value = page.sample
-            if self.shown in self.detectors.options.values():
-                self.detectors.value = self.shown
+            if state.sample in self.samples.options.values():
+                self.samples.value = state.sample
+            if state.shown in self.detectors.options.values():
+                self.detectors.value = state.shown
         finally:
             self._choosing = False
-        pair = page.pair()
+        pair = state.pair()
         before, after, told = pictures(pair["before"], pair["after"])
         self.swipe.show(before, after, f"before | after   {told}")
-        truth = page.truth_of()
-        self.frame.outline_truth(truth if truth is not None and page.overlay == "Reference" else None)
+        truth = state.truth_of()
+        self.frame.outline_truth(truth if truth is not None and state.overlay == "Reference" else None)
         self._fill()
-        if self.probability() is None and self.shown:
-            self._ask(self.shown)
+        if state.probability() is None and state.shown:
+            self._ask(state.shown)
 
     def _ask(self, name: str) -> None:
         """Have a classical detector look at the pair, off the event loop."""
-        page, sample, asked = self.page, self.page.sample, self.page.asked
-        pair = page.pair()
+        state, sample, asked = self.state, self.state.sample, self.state.asked
+        pair = state.pair()
         if pair["before"].nbytes > 1 << 28:  # a quarter of a gigabyte: a run of its own does that
             return
 
         def here(future: Future) -> None:
-            if asked != page.asked:
+            if asked != state.asked:
                 return
             try:
-                self.quick[name, sample] = future.result()["change"].values
+                state.quick[name, sample] = future.result()["change"].values
             except InputError as error:
                 self.text.object = problem(str(error))
                 return
             self._fill()
 
-        page.when(page.MADE.ask(("quick", page.key, sample, name), lambda: detect(name, pair)), here)
+        state.when(state.MADE.ask(("quick", state.key, sample, name), lambda: detect(name, pair)), here)
 
     def _fill(self) -> None:
-        page, found = self.page, self.page.findings
-        p, truth = self.probability(), page.truth_of()
-        name = DETECTORS[self.shown][0] if self.shown else ""
-        u = found.map("uncertainty", OURS, page.sample) if found is not None and self.shown == OURS else None
+        state, found = self.state, self.state.findings
+        p, truth = state.probability(), state.truth_of()
+        name = CHANGE[state.shown].title if state.shown else ""
+        u = found.map("uncertainty", OURS, state.sample) if found is not None and state.shown == OURS else None
         self.change.show(p, f"Change P, {name}" if p is not None else None)
         self.uncertainty.show(u.values if u is not None else None)
         self.uncertainty.panel.visible = u is not None
@@ -195,19 +172,19 @@ class Maps:
 
     def _lay(self) -> None:
         """The overlay over both dates."""
-        page, found = self.page, self.page.findings
-        p, truth = self.probability(), page.truth_of()
+        state, found = self.state, self.state.findings
+        p, truth = state.probability(), state.truth_of()
         over: np.ndarray | None = None
-        if page.overlay == "Change" and p is not None:
+        if state.overlay == "Change" and p is not None:
             over = tinted(p)
-        elif page.overlay == "Uncertainty" and found is not None:
-            u = found.map("uncertainty", OURS, page.sample)
+        elif state.overlay == "Uncertainty" and found is not None:
+            u = found.map("uncertainty", OURS, state.sample)
             over = tinted(u.values, "uncertainty") if u is not None else None
-        elif page.overlay == "Decisions" and p is not None:
+        elif state.overlay == "Decisions" and p is not None:
             colours = outcomes(p, truth)
             over = np.dstack([colours, np.where(colours.any(-1) & (colours != 128).any(-1), 255, 0).astype(np.uint8)])
-        elif page.overlay == "Reference" and truth is not None:
-            tint = [int(TRUTH[i : i + 2], 16) for i in (1, 3, 5)]
+        elif state.overlay == "Reference" and truth is not None:
+            tint = rgb(TRUTH)
             over = np.dstack([np.full((*truth.shape, 3), tint, np.uint8), np.where(truth > 0, 110, 0).astype(np.uint8)])
         self.swipe.lay(over, self.opacity.value)
 
@@ -221,7 +198,7 @@ class Maps:
         if truth is not None and (truth >= 0).any():
             m = confusion(p, truth)
             parts.append(f"F1 {cell(m.f1)}, IoU {cell(m.iou)}, precision {cell(m.precision)}, recall {cell(m.recall)}")
-            found = self.page.findings
+            found = self.state.findings
             if found is not None and "part" in found.result:
                 parts.append("<i>training pixels included; the table below counts test pixels only</i>")
         if step_of(*self.frame.shape) > 1:
@@ -230,7 +207,7 @@ class Maps:
 
     def _scores(self) -> None:
         """Everybody on the test pixels, from one pooled table of right and wrong each."""
-        found = self.page.findings
+        found = self.state.findings
         rows = found.table("scores", "rival") if found is not None else []
         if not rows:
             self.table.object = ""
@@ -241,7 +218,7 @@ class Maps:
         )
         body = "".join(
             f'<tr style="font-weight:{700 if numbers["f1"] == best else 400}"><td style="padding:1px 14px 1px 0">'
-            f'<span style="color:{_look(n)[1]}">■</span> {say(_look(n)[0])}</td>'
+            f'<span style="color:{look(n, CHANGE).colour}">■</span> {say(look(n, CHANGE).title)}</td>'
             + "".join(f'<td style="text-align:right;padding:1px 14px">{cell(numbers.get(c))}</td>' for c in COLUMNS)
             + "</tr>"
             for n, numbers in rows
@@ -251,7 +228,3 @@ class Maps:
             f'<b>On test pixels</b> ({of}; one pooled table of right and wrong each)<table style="border-collapse:collapse;'
             f'margin-top:4px"><tr><th></th>{head}</tr>{body}</table>'
         )
-
-
-def _look(name: str) -> tuple[str, Any]:
-    return DETECTORS.get(name, (name, "#8A8A8A"))

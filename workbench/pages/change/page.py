@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import panel_material_ui as pmui
-import param
 import xarray as xr
 from safetensors import SafetensorError, safe_open
 
@@ -28,10 +26,11 @@ from workbench.pages.change.findings import Findings
 from workbench.pages.change.inside import Inside
 from workbench.pages.change.learning import Learning
 from workbench.pages.change.maps import Maps
+from workbench.pages.change.state import ChangeState
 from workbench.pages.change.trust import Trust
-from workbench.pages.frame.cache import Shelf
+from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import WIDE, Session
+from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
 from workbench.scene import require
 from workbench.views.card import heading, html, say
@@ -44,11 +43,10 @@ INVITATION = (
     "see what it says of one pair that it never learns from, and how unsure it is, step by step. Beside it train the rivals and "
     "controls named in the settings."
 )
-OVERLAYS = ["Nothing", "Reference", "Change", "Uncertainty", "Decisions"]
 UPLOADS = ".png,.bmp,.jpg,.jpeg,.tif,.tiff,.npy,.mat,.hdr,.img,.dat"
 
 
-class Changes(Session):
+class Changes(ChangeState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
     scene: a catalogue name, a path, or an opened pair or set of pairs; None for the one in the address, or the simulated town.
@@ -63,21 +61,7 @@ class Changes(Session):
         "Choose a pair of the list at the left, or open your own: the images of two dates, and, where there is one, a mask of "
         "what changed.",
     )
-    ADDRESS = (
-        "scene", "truth", "keys", "after", "resample", "run", "tab", "sample", "detector", "overlay", "answered", "rival",
-    )  # fmt: skip
-    MORE = ("after", "resample")
-    SCENES: ClassVar = Shelf(4)
-    MADE: ClassVar = Shelf(12)  # judgements, rivals and inside views
-
-    tab = param.Integer(0, bounds=(0, 4))
-    after = param.String("", doc="path of the second date's image, where `scene` is the first's")
-    resample = param.Boolean(False, doc="put the second date onto the pixels of the first")
-    sample = param.String("", doc="which pair of a set is shown")
-    detector = param.String(OURS, doc="whose map is shown")
-    overlay = param.Selector(default="Nothing", objects=OVERLAYS, doc="what lies over both dates")
-    answered = param.Number(0.8, bounds=(0.02, 1.0), doc="share of the pixels that is answered")
-    rival = param.String("entropy", doc="the other measure of uncertainty")
+    SCENES: ClassVar = SharedResults(4)
 
     @classmethod
     def offers(cls, entry: Any) -> bool:
@@ -117,7 +101,7 @@ class Changes(Session):
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The five tabs, and the controls of a run."""
-        self.findings: Findings | None = None
+        self.findings, self.quick, self.judged = None, {}, {}
         self._changing = False
         self.runner = Runner(self, "arcdnet", self, first=FIRST)
         self.runner.form.reset.label = "Defaults"
@@ -255,24 +239,6 @@ class Changes(Session):
         self.maps.draw()
         self.trust.draw()
         self.inside.draw()
-
-    # --- what the tabs share ----------------------------------------------------------------------------------------
-
-    def pair(self) -> xr.Dataset:
-        """The pair on show: `before`, `after (band, y, x)` and, where known, `truth (y, x)`."""
-        data = self.data[[n for n in ("before", "after", "truth") if n in self.data]]
-        return data.sel(sample=self.sample) if self.samples else data
-
-    def truth_of(self) -> np.ndarray | None:
-        """Reference of the pair on show (y, x): above 0 changed, 0 not, below 0 not labelled."""
-        return self.pair()["truth"].values if "truth" in self.data else None
-
-    def weights(self) -> Path | None:
-        """Run folder of the network whose result is shown; None before there is one."""
-        if self.findings is None or self.runner.live is None:
-            return None
-        given = self.runner.config.get("weights")
-        return Path(given) if given else self.runner.live.folder
 
 
 ROLES = {"before": "first date", "after": "second date", "truth": "reference"}

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
 from workbench.pages.change.findings import Findings, Judged, cell
+from workbench.pages.change.state import ChangeState
 from workbench.views import save
 from workbench.views.card import explain, html, say
-from workbench.views.change import MEASURES, OURS
+from workbench.views.change import OURS
 from workbench.views.fields import Decisions, outcomes, swatches
 from workbench.views.lines import Lines
-from workbench.views.plots import GREY, Frame, held
-
-if TYPE_CHECKING:
-    from workbench.pages.change.page import Changes
+from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, look
+from workbench.views.plots import Frame, held
 
 SIDE = 215
 INVITATION = (
@@ -42,13 +41,12 @@ QUANTITIES = {
 class Trust:
     """Slider, what is left of the pair on show by U and by another measure, curves, and the table of all measures."""
 
-    def __init__(self, page: Changes) -> None:
-        self.page = page
-        self.judged: dict[str, Judged] = {}
+    def __init__(self, state: ChangeState) -> None:
+        self.state = state
         self._waiting: set[str] = set()
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.slider = pmui.FloatSlider.from_param(
-            page.param.answered, label="Answer only where surest: share of test pixels answered", step=0.01, format="0%",
+            state.param.answered, label="Answer only where surest: share of test pixels answered", step=0.01, format="0%",
             size="small", sizing_mode="stretch_width", margin=(4, 24, 4, 16),
         )  # fmt: skip
         self.rivals = pmui.Select(label="Compare with", options={"": ""}, value="", size="small", width=230, margin=(6, 8))
@@ -98,12 +96,12 @@ class Trust:
         )
         self._no_truth.visible = False
         self.panel = pn.Column(self._there, self._invite, self._no_truth, sizing_mode="stretch_width", margin=(8, 4))
-        self.rivals.param.watch(held(lambda e: self._choosing or page.param.update(rival=e.new)), "value")
+        self.rivals.param.watch(held(lambda e: self._choosing or state.param.update(rival=e.new)), "value")
 
     def take(self) -> None:
         """Begin anew: another result, or none."""
-        found = self.page.findings
-        self.judged, self._waiting = {}, set()
+        found = self.state.findings
+        self.state.judged, self._waiting = {}, set()
         known = found is not None and found.truth is not None and bool(found.measures)
         self._there.visible, self._invite.visible = known, found is None
         self._no_truth.visible = found is not None and not known
@@ -112,9 +110,9 @@ class Trust:
         self._choosing = True
         try:
             others = [n for n in found.measures if n != self.first]
-            self.rivals.options = {MEASURES[n][0]: n for n in others} or {"": ""}
-            if self.page.rival in others:
-                self.rivals.value = self.page.rival
+            self.rivals.options = {UNCERTAINTY[n].title: n for n in others} or {"": ""}
+            if self.state.rival in others:
+                self.rivals.value = self.state.rival
         finally:
             self._choosing = False
         self._table(found)
@@ -123,93 +121,97 @@ class Trust:
     @property
     def first(self) -> str:
         """The measure that is shown at the left: the network's own, where it has one."""
-        found = self.page.findings
+        found = self.state.findings
         return OURS if found is not None and OURS in found.measures else "entropy"
 
     @property
     def second(self) -> str:
         """The measure beside it."""
-        found, page = self.page.findings, self.page
+        found, state = self.state.findings, self.state
         others = [n for n in found.measures if n != self.first] if found is not None else []
-        return page.rival if page.rival in others else next(iter(others), "")
+        return state.rival if state.rival in others else next(iter(others), "")
 
     def _judge(self, name: str, found: Findings) -> Judged | None:
         """The judgement of a measure, made once by the worker; None until it is there."""
-        if name in self.judged or name in self._waiting:
-            return self.judged.get(name)
+        if name in self.state.judged or name in self._waiting:
+            return self.state.judged.get(name)
         self._waiting.add(name)
-        page, asked = self.page, self.page.runner.live
+        state, asked = self.state, self.state.runner.live
 
         def here(future: Future) -> None:
-            if asked is page.runner.live:
+            if asked is state.runner.live:
                 self._waiting.discard(name)
                 judged = future.result()
                 if judged is not None:
-                    self.judged[name] = judged
+                    self.state.judged[name] = judged
                     self.draw()
 
-        key = ("judged", str(page.runner.live.folder) if page.runner.live else "", name)
-        page.when(page.MADE.ask(key, lambda: found.judge(name)), here)
-        return self.judged.get(name)
+        key = ("judged", str(state.runner.live.folder) if state.runner.live else "", name)
+        state.when(state.MADE.ask(key, lambda: found.judge(name)), here)
+        return self.state.judged.get(name)
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         """What is left at the share that is answered."""
-        page, found = self.page, self.page.findings
+        state, found = self.state, self.state.findings
         if found is None or not self._there.visible:
             return
         names = [n for n in (self.first, self.second) if n]
         judged = {n: j for n in names if (j := self._judge(n, found)) is not None}
-        others = {n: j for n, j in self.judged.items() if n in found.measures}
+        others = {n: j for n, j in self.state.judged.items() if n in found.measures}
         self._curves(judged | others)
-        truth = page.truth_of()
+        truth = state.truth_of()
         for view, name in ((self.mine, self.first), (self.theirs, self.second)):
             if name not in judged:
                 view.show(None, "")
                 continue
             point = judged[name]
-            at = point.at(page.answered)
-            p = found.map("change", found.probability(name), page.sample)
-            u = found.map("uncertainty", name, page.sample)
+            at = point.at(state.answered)
+            p = found.map("change", found.probability(name), state.sample)
+            u = found.map("uncertainty", name, state.sample)
             if p is None or u is None:
-                view.show(None, f"{MEASURES[name][0]}: not a test pair")
+                view.show(None, f"{UNCERTAINTY[name].title}: not a test pair")
                 continue
             if self.frame.shape != p.shape:
                 self.frame.fit(*p.shape)
             left = u.values <= point.threshold[at]
             known = np.isfinite(p.values)
-            view.show(outcomes(p.values, truth, left), f"{MEASURES[name][0]}: {100 * left[known].mean():.0f} % left here")
+            view.show(
+                outcomes(p.values, truth, left), f"{UNCERTAINTY[name].title}: {100 * left[known].mean():.0f} % left here"
+            )
         self._tell(judged)
 
     def _curves(self, judged: dict[str, Judged]) -> None:
-        ordered = [n for n in MEASURES if n in judged]
-        self.curve.show([(MEASURES[n][0], MEASURES[n][1], judged[n].coverage, judged[n].risk) for n in ordered])
-        self.curve.cursor(self.page.answered)
+        ordered = [n for n in UNCERTAINTY if n in judged]
+        self.curve.show([(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].coverage, judged[n].risk) for n in ordered])
+        self.curve.cursor(self.state.answered)
         top = max([float(np.nanmax([*j.believed, *j.seen])) for j in judged.values() if len(j.believed)] or [1.0])
-        line = [("as unsure as wrong", GREY, [0, top], [0, top])]
-        self.bins.show(line + [(MEASURES[n][0], MEASURES[n][1], judged[n].believed, judged[n].seen) for n in ordered])
+        line = [(REFERENCES["equal"].title, REFERENCES["equal"].colour, [0, top], [0, top])]
+        self.bins.show(
+            line + [(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].believed, judged[n].seen) for n in ordered]
+        )
         if (mine := judged.get(self.first)) is not None:
             middle = (mine.edges[1:] + mine.edges[:-1]) / 2
-            name = MEASURES[self.first][0]
+            name = UNCERTAINTY[self.first].title
             self.spread.show(
                 [
-                    (f"right pixels, {name}", "#3FA0E0", middle, mine.right),
-                    (f"wrong pixels, {name}", "#D9541E", middle, mine.wrong),
+                    (f"right pixels, {name}", STATES["right"].colour, middle, mine.right),
+                    (f"wrong pixels, {name}", STATES["wrong"].colour, middle, mine.wrong),
                 ]
             )
-            self.spread.cursor(float(mine.threshold[mine.at(self.page.answered)]))
+            self.spread.cursor(float(mine.threshold[mine.at(self.state.answered)]))
 
     def _tell(self, judged: dict[str, Judged]) -> None:
         """Error rate, precision and recall of what is left, beside those of everything."""
         if not judged:
             self.readout.object = "Counting …"
             return
-        share = self.page.answered
+        share = self.state.answered
         rows = []
         for name, j in judged.items():
             at = j.at(share)
-            rows.append((f"surest {100 * share:.0f} %, {MEASURES[name][0]}", j, at, f"≤ {j.threshold[at]:.4f}"))
+            rows.append((f"surest {100 * share:.0f} %, {UNCERTAINTY[name].title}", j, at, f"≤ {j.threshold[at]:.4f}"))
         one = next(iter(judged.values()))
         rows.insert(0, ("all test pixels", one, len(one.coverage) - 1, ""))
         head = "".join(
@@ -259,15 +261,13 @@ class Trust:
         )
         body = ""
         for name, numbers in rows:
-            title, colour = MEASURES.get(name, (name, GREY))
+            one = look(name, UNCERTAINTY)
             cells = "".join(
                 f'<td style="text-align:right;padding:1px 12px;font-weight:{700 if best.get(q) == numbers[q] else 400}">'
                 f"{cell(numbers[q], 4 if q == 'aurc' else 3)}</td>"
                 for q in shown
             )
-            body += (
-                f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{colour}">■</span> {say(title)}</td>{cells}</tr>'
-            )
+            body += f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{one.colour}">■</span> {say(one.title)}</td>{cells}</tr>'
         self.table.object = (
             "<b>All measures on test pixels</b>, each against the errors of its own change map; best in bold "
             '<span style="opacity:.75">(AUROC high; AURC and ECE low; entropy is in bits, so its ECE says little)</span>'
@@ -276,8 +276,8 @@ class Trust:
 
     def _csv(self) -> Any:
         """Every curve that was counted, one row per point."""
-        names, columns = list(self.judged), ("coverage", "risk", "precision", "recall", "threshold")
-        lengths = [len(self.judged[n].coverage) for n in names]
+        names, columns = list(self.state.judged), ("coverage", "risk", "precision", "recall", "threshold")
+        lengths = [len(self.state.judged[n].coverage) for n in names]
         table: dict[str, Any] = {"measure": np.repeat(np.array(names, object), lengths)}
-        table |= {c: np.concatenate([getattr(self.judged[n], c) for n in names]) if names else [] for c in columns}
+        table |= {c: np.concatenate([getattr(self.state.judged[n], c) for n in names]) if names else [] for c in columns}
         return save.spectra_csv(table)

@@ -7,7 +7,6 @@ import importlib.util
 import io
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import panel as pn
@@ -19,16 +18,15 @@ from workbench.data.coresets import write_coreset, write_index, wrong_labels
 from workbench.errors import InputError
 from workbench.methods.tdds.choosing import length_of
 from workbench.methods.tdds.settings import RIVALS, Config
+from workbench.pages.coresets.state import CoresetState
 from workbench.views import save
 from workbench.views.card import explain, html, problem, say
-from workbench.views.coresets import KEPT, SELECTORS, ClassBars, Cumulative, Overlap
+from workbench.views.coresets import ClassBars, Cumulative, Overlap
 from workbench.views.decide import HistogramView
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
+from workbench.views.looks import RED, SELECTORS, STATES, rgb
 from workbench.views.plots import Frame, held
-
-if TYPE_CHECKING:
-    from workbench.pages.coresets.page import Coresets
 
 ACROSS = 9
 ENDS, CUT, DRAWN = "extremes", "at the cut", "at random"
@@ -42,20 +40,20 @@ WAITING = (
 class Choose:
     """Share kept, T and selector; class bars, histogram, cumulative score, overlap, galleries; export and training on the coreset."""
 
-    def __init__(self, page: Coresets) -> None:
-        self.page = page
+    def __init__(self, state: CoresetState) -> None:
+        self.state = state
         self._setting = False
         self.scores: xr.Dataset | None = None
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.keep = pmui.FloatSlider(
-            label="Share kept", start=0.01, end=1.0, step=0.01, value=page.keep, sizing_mode="stretch_width", margin=(4, 14)
+            label="Share kept", start=0.01, end=1.0, step=0.01, value=state.keep, sizing_mode="stretch_width", margin=(4, 14)
         )
         self.length = pmui.IntSlider(
             label="T, epochs the score reads", start=3, end=30, value=10, sizing_mode="stretch_width", margin=(4, 14)
         )
-        titles = {printed: name for name, (printed, _) in SELECTORS.items()}
+        titles = {one.title: name for name, one in SELECTORS.items()}
         self.selector = pmui.Select(label="Selector", options=titles, value="tdds", size="small", width=170, margin=(4, 8))
-        self.balanced = pmui.Switch(label="By class", value=page.balanced, margin=(14, 8))
+        self.balanced = pmui.Switch(label="By class", value=state.balanced, margin=(14, 8))
         self.readout = html(margin=(4, 8))
         self.bars = ClassBars(height=260)
         self.histogram = HistogramView(height=260)
@@ -89,7 +87,7 @@ class Choose:
                 ),
                 pn.Column(
                     pn.Row(self.show_what, margin=0),
-                    html(f'<b style="color:{KEPT}">Kept</b>', margin=(2, 8, 0, 8)),
+                    html(f'<b style="color:{STATES["kept"].colour}">Kept</b>', margin=(2, 8, 0, 8)),
                     self.kept.panel,
                     html("<b>Dropped</b>", margin=(2, 8, 0, 8)),
                     self.dropped.panel,
@@ -106,18 +104,18 @@ class Choose:
         )
         self._waiting = explain("Choose a coreset", WAITING, height=420)
         self.panel = pn.Column(self._there, self._waiting, sizing_mode="stretch_width", margin=(8, 4))
-        self.keep.param.watch(lambda e: self._setting or page.param.update(keep=round(e.new, 2)), "value")
-        self.length.param.watch(lambda e: self._setting or page.param.update(length=e.new), "value")
-        self.selector.param.watch(lambda e: self._setting or page.param.update(selector=e.new), "value")
-        self.balanced.param.watch(lambda e: self._setting or page.param.update(balanced=e.new), "value")
+        self.keep.param.watch(lambda e: self._setting or state.param.update(keep=round(e.new, 2)), "value")
+        self.length.param.watch(lambda e: self._setting or state.param.update(length=e.new), "value")
+        self.selector.param.watch(lambda e: self._setting or state.param.update(selector=e.new), "value")
+        self.balanced.param.watch(lambda e: self._setting or state.param.update(balanced=e.new), "value")
         self.show_what.param.watch(held(lambda _: self.draw()), "value")
         self.opener.on_click(held(lambda _: self.open()))
         for gallery in (self.kept, self.dropped):
-            gallery.on_tap(held(page.focus))
+            gallery.on_tap(held(state.focus))
 
     def take(self) -> None:
         """Begin anew with the result of the page's run, or without one."""
-        result = self.page.result
+        result = self.state.result
         self._there.visible, self._waiting.visible = result is not None, result is None
         self.scores = None
         if result is None:
@@ -127,8 +125,8 @@ class Choose:
         self.said.object = say(trouble)
         plain = {str(n)[6:]: v for n, v in result.data_vars.items() if str(n).startswith("score_") and v.dims == ("sample",)}
         self.scores = xr.Dataset(plain)
-        ground = self.page.pictures.ground
-        self._map.visible = ground is not None and self.page.film.place is not None
+        ground = self.state.pictures.ground
+        self._map.visible = ground is not None and self.state.film.place is not None
         if ground is not None:
             self.frame.fit(*ground.shape[:2])
         self.draw()
@@ -138,55 +136,55 @@ class Choose:
     @property
     def T(self) -> int:
         """The T in force: the one chosen, else that of the run's settings at this share."""
-        lengths = self.page.result["T"].values
-        wanted = self.page.length or length_of(self.page.keep, Config.model_validate(self.page.runner.config))
+        lengths = self.state.result["T"].values
+        wanted = self.state.length or length_of(self.state.keep, Config.model_validate(self.state.runner.config))
         return int(np.clip(wanted, lengths[0], lengths[-1]))
 
     def choices(self) -> xr.Dataset:
         """`NAME (sample)` bool of every selector at the share on the page; TDDS at its T."""
-        page, result = self.page, self.page.result
+        state, result = self.state, self.state.result
         labels = result["label"].values
         score = result["score_by_T"].sel(T=self.T).drop_vars("T")
-        found = {"tdds": select(score, page.keep, labels, balance="class" if page.balanced else None)}
-        seed = int(page.runner.config.get("seed", 0))
+        found = {"tdds": select(score, state.keep, labels, balance="class" if state.balanced else None)}
+        seed = int(state.runner.config.get("seed", 0))
         for name, choose in selectors(RIVALS).items():
-            found[name] = choose(self.scores, page.keep, labels, seed)
-        if page.balanced and page.selector in self.scores:
-            found[page.selector] = selectors([f"{page.selector}_balanced"])[f"{page.selector}_balanced"](
-                self.scores, page.keep, labels, seed
+            found[name] = choose(self.scores, state.keep, labels, seed)
+        if state.balanced and state.selector in self.scores:
+            found[state.selector] = selectors([f"{state.selector}_balanced"])[f"{state.selector}_balanced"](
+                self.scores, state.keep, labels, seed
             )
         return xr.Dataset(found)
 
     def draw(self) -> None:
         """Draw the choice as it stands."""
-        page, result = self.page, self.page.result
+        state, result = self.state, self.state.result
         if result is None or self.scores is None:
             return
         lengths = result["T"].values
         self._setting = True
         try:
-            self.keep.value, self.balanced.value, self.selector.value = page.keep, page.balanced, page.selector
+            self.keep.value, self.balanced.value, self.selector.value = state.keep, state.balanced, state.selector
             self.length.param.update(
                 start=int(lengths[0]),
                 end=max(int(lengths[-1]), int(lengths[0]) + 1),
                 value=self.T,
-                disabled=page.selector != "tdds" or len(lengths) < 2,
+                disabled=state.selector != "tdds" or len(lengths) < 2,
             )
         finally:
             self._setting = False
         choices = self.choices()
-        kept = choices[page.selector].values
+        kept = choices[state.selector].values
         labels, total = result["label"].values, result["label_total"].values
         names = [str(c) for c in result["class"].values]
         counts = np.bincount(labels[kept], minlength=len(names))
         self.bars.show(names, total, counts)
         score = self.score()
         finite = np.where(np.isfinite(score), score, np.nan)
-        self.histogram.show(finite, SELECTORS[page.selector][0])
+        self.histogram.show(finite, SELECTORS[state.selector].title)
         self.histogram.mark(float(np.nanmin(np.where(kept, finite, np.nan))) if np.isfinite(finite[kept]).any() else 0.0)
-        told = {"tdds": result["score_by_T"].sel(T=self.T).values.astype(float), page.selector: score}
-        self.cumulative.show(told, page.keep)
-        self.overlap.show([SELECTORS[str(n)][0] for n in choices.data_vars], jaccard(choices).values)
+        told = {"tdds": result["score_by_T"].sel(T=self.T).values.astype(float), state.selector: score}
+        self.cumulative.show(told, state.keep)
+        self.overlap.show([SELECTORS[str(n)].title for n in choices.data_vars], jaccard(choices).values)
         self.readout.object = self._said(kept, counts, names, score)
         self._galleries(kept, score)
         if self._map.visible:
@@ -194,30 +192,30 @@ class Choose:
 
     def score(self) -> np.ndarray:
         """The score behind the choice on the page; that of AUM for CCS, and a constant for random."""
-        page, result = self.page, self.page.result
-        if page.selector == "tdds":
+        state, result = self.state, self.state.result
+        if state.selector == "tdds":
             return result["score_by_T"].sel(T=self.T).values.astype(float)
-        name = "aum" if page.selector == "ccs" else page.selector
+        name = "aum" if state.selector == "ccs" else state.selector
         return self.scores[name].values.astype(float) if name in self.scores else np.zeros(result.sizes["sample"])
 
     def _said(self, kept: np.ndarray, counts: np.ndarray, names: list[str], score: np.ndarray) -> str:
-        result, lost = self.page.result, [n for n, c in zip(names, counts, strict=True) if c == 0]
+        result, lost = self.state.result, [n for n, c in zip(names, counts, strict=True) if c == 0]
         parts = [f"<b>{int(kept.sum()):,} of {kept.size:,} kept</b>, {int((~kept).sum()):,} dropped"]
         finite = np.isfinite(score)
-        if score[finite].sum() > 0 and self.page.selector == "tdds":
+        if score[finite].sum() > 0 and self.state.selector == "tdds":
             parts.append(f"{100 * score[kept & finite].sum() / score[finite].sum():.0f} % of the whole score")
         if "flipped" in result:
             flipped = result["flipped"].values
             parts.append(f"wrong labels {100 * flipped[kept].mean():.1f} % of the kept, {100 * flipped.mean():.1f} % of all")
         text = " &ensp; ".join(parts)
         if lost:
-            text += f' &ensp; <b style="color:#E0404A">no sample of {say(", ".join(lost[:6]))} is left</b>; switch <i>By class</i> on'
-        if self.page.selector in ("random", "random_balanced", "ccs"):
+            text += f' &ensp; <b style="color:{RED}">no sample of {say(", ".join(lost[:6]))} is left</b>; switch <i>By class</i> on'
+        if self.state.selector in ("random", "random_balanced", "ccs"):
             text += " &ensp; <i>drawn by lot with the run's seed</i>"
         return text
 
     def _galleries(self, kept: np.ndarray, score: np.ndarray) -> None:
-        page, ids = self.page, self.page.result["sample"].values.astype(str)
+        state, ids = self.state, self.state.result["sample"].values.astype(str)
         random = np.random.default_rng(0)
         for gallery, rows, sign in ((self.kept, np.flatnonzero(kept), -1), (self.dropped, np.flatnonzero(~kept), 1)):
             ordered = rows[
@@ -228,46 +226,48 @@ class Choose:
             elif self.show_what.value == DRAWN:
                 ordered = random.permutation(rows)
             chosen = ids[ordered[: gallery.room]].tolist()
-            classes = page.called_classes(chosen)
+            classes = state.called_classes(chosen)
             texts = [f"{say(i)}{c} · score {score[r]:.3g}" for i, c, r in zip(chosen, classes, ordered, strict=False)]
-            gallery.show(page.pictures.of(chosen), chosen, texts)
+            gallery.show(state.pictures.of(chosen), chosen, texts)
 
     def _paint(self, kept: np.ndarray) -> None:
-        place, ground = self.page.film.place, self.page.pictures.ground
+        place, ground = self.state.film.place, self.state.pictures.ground
         assert place is not None
         assert ground is not None
         canvas = (0.45 * ground.astype(float) + 0.55 * 128).astype(np.uint8)
         rows, columns = place.T
-        canvas[rows, columns] = np.where(kept[:, None], np.array([217, 84, 30]), np.array([63, 160, 224])).astype(np.uint8)
+        canvas[rows, columns] = np.where(
+            kept[:, None], *(rgb(STATES[n].colour) for n in ("kept", "dropped on a scene"))
+        ).astype(np.uint8)
         self.ground.show(canvas)
 
     # --- taking it away ---------------------------------------------------------------------------------------------
 
     def table(self, suffix: str) -> io.BytesIO:
         """The index list of the choice: sample, label, kept, score of the selector and of all rivals."""
-        result, choices = self.page.result, self.choices()
+        result, choices = self.state.result, self.choices()
         told = result.drop_vars([n for n in result.data_vars if result[n].dims != ("sample",)])
         told = told.drop_vars([n for n in told.data_vars if str(n).startswith("kept")])
-        told = told.assign(kept=choices[self.page.selector].drop_vars("T", errors="ignore"), score=("sample", self.score()))
+        told = told.assign(kept=choices[self.state.selector].drop_vars("T", errors="ignore"), score=("sample", self.score()))
         with tempfile.TemporaryDirectory() as folder:
             return io.BytesIO(write_index(Path(folder) / f"coreset{suffix}", told).read_bytes())
 
     def _unnamed(self) -> str:
         """Why a coreset file could not name the data it was chosen from; empty where it can."""
         try:
-            self.page.reference()
+            self.state.reference()
         except InputError as error:
             return str(error)
         return ""
 
     def write(self, path: Path) -> Path:
         """Write the choice as a coreset file, which opens like any data and is trained on at once."""
-        page, result = self.page, self.page.result
-        of, truth = _absolute(page.reference()), _absolute(page.truth) if page.truth else None
-        named = f"{page.selector} (T={self.T})" if page.selector == "tdds" else page.selector
-        kept = self.choices()[page.selector]
+        state, result = self.state, self.state.result
+        of, truth = _absolute(state.reference()), _absolute(state.truth) if state.truth else None
+        named = f"{state.selector} (T={self.T})" if state.selector == "tdds" else state.selector
+        kept = self.choices()[state.selector]
         test, mark = result["test_sample"].values, result.attrs["scene_fingerprint"]
-        opened = {"truth": truth, "keys": page.help["keys"], "wrong": wrong_labels(result)}
+        opened = {"truth": truth, "keys": state.help["keys"], "wrong": wrong_labels(result)}
         return write_coreset(path, of, mark, kept, test, named, **opened)
 
     def entry(self) -> io.BytesIO:
@@ -276,17 +276,17 @@ class Choose:
 
     def open(self) -> None:
         """Keep the choice as a file beside the runs, and open it in the page's place: Start then trains on it."""
-        page = self.page
+        state = self.state
         try:
-            chosen = self.choices()[page.selector].values
-            mark = hashlib.sha256(np.packbits(chosen).tobytes() + page.mark.encode()).hexdigest()[:6]
-            path = page.root / "coresets" / f"{page.called}-{page.selector}-{page.keep:g}-{mark}.yml"
+            chosen = self.choices()[state.selector].values
+            mark = hashlib.sha256(np.packbits(chosen).tobytes() + state.mark.encode()).hexdigest()[:6]
+            path = state.root / "coresets" / f"{state.called}-{state.selector}-{state.keep:g}-{mark}.yml"
             path.parent.mkdir(parents=True, exist_ok=True)
             self.write(path)
         except (InputError, OSError) as error:
-            self.said.object = f'<span style="color:#E0404A">{problem(str(error))}</span>'
+            self.said.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
             return
-        page.open(str(path))
+        state.open(str(path))
 
 
 def _absolute(name: str) -> str:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import panel as pn
 
 from workbench import runs
+from workbench.pages.coresets.state import CoresetState
 from workbench.views.card import explain, html, say
-from workbench.views.coresets import SELECTORS, Accuracy
+from workbench.views.coresets import Accuracy
 from workbench.views.curves import Curves
-from workbench.views.plots import GREY
+from workbench.views.looks import REFERENCES, SELECTORS
 
-if TYPE_CHECKING:
-    from workbench.pages.coresets.page import Coresets
-
-FULL = "all samples"
+FULL = REFERENCES["full"].title
 NAME = re.compile(r"accuracy_(?!best_)(?P<name>\w+?)(?:_at_(?P<keep>[\d.e-]+))?$")
 # settings in which runs may differ and still be put together
 FREE = {"seed", "keep", "budgets", "compare", "show_every", "log", "trajectories"}
@@ -31,10 +29,10 @@ NOTHING = (
 class Measured:
     """Curves of the run that is followed; accuracy by budget over every finished run with the same settings on these data."""
 
-    def __init__(self, page: Coresets) -> None:
-        self.page = page
+    def __init__(self, state: CoresetState) -> None:
+        self.state = state
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        colours = {FULL: GREY, **dict(SELECTORS.values())}
+        colours = {FULL: REFERENCES["full"].colour, **{one.title: one.colour for one in SELECTORS.values()}}
         self.lines = Curves("epochs' worth of steps", "test accuracy", colours, height=300, dashed=(FULL,))
         self.accuracy = Accuracy(height=300)
         self.table = html(margin=(6, 8))
@@ -61,16 +59,16 @@ class Measured:
             quantity, _, who = scalar.partition("/")
             if scalar == "test_accuracy":
                 self.lines.set(FULL, range(1, len(values) + 1), values)
-            elif quantity == "test_accuracy" and who in SELECTORS:
-                self.lines.set(SELECTORS[who][0], range(1, len(values) + 1), values)
+            elif who in SELECTORS and quantity == "test_accuracy":
+                self.lines.set(SELECTORS[who].title, range(1, len(values) + 1), values)
 
     def take(self) -> None:
         """Gather the finished runs that belong together with the one on the page."""
-        page = self.page
-        if page.runner.live is None:
+        state = self.state
+        if state.runner.live is None:
             self.lines.clear()
         found = list(self._finished())
-        wanted = _shared(page.runner.config) if page.runner.config else (_shared(found[-1][0]) if found else {})
+        wanted = _shared(state.runner.config) if state.runner.config else (_shared(found[-1][0]) if found else {})
         alike = [(config, numbers) for config, numbers in found if _shared(config) == wanted]
         values, full = gathered(alike)
         self._there.visible, self._empty.visible = bool(values), not values
@@ -87,15 +85,15 @@ class Measured:
 
     def _finished(self) -> list[tuple[dict[str, Any], dict[str, float]]]:
         """(settings, metrics) of the finished runs on these data, those of reports too, oldest first."""
-        page = self.page
-        if page.data is None:
+        state = self.state
+        if state.data is None:
             return []
-        reports = [folder for folder, about in runs.iter_status(page.root) if about.get("method") == "report-tdds"]
+        reports = [folder for folder, about in runs.iter_status(state.root) if about.get("method") == "report-tdds"]
         found = []
-        for root in (*reports, page.root):
+        for root in (*reports, state.root):
             for folder, about in runs.iter_status(root):
                 done = about.get("method") == "tdds" and about.get("status") == "finished"
-                if done and about["scene"].get("fingerprint") == page.mark:
+                if done and about["scene"].get("fingerprint") == state.mark:
                     found.append((about["config"], runs.metrics(folder)))
         return found
 
@@ -132,7 +130,7 @@ def _table(values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence
     cell = '<td style="padding:2px 16px 2px 0;white-space:nowrap">'
     head = "".join(
         f'<th style="text-align:left;font-weight:500;opacity:.65;padding-right:16px">{say(h)}</th>'
-        for h in ("share kept", *(SELECTORS[n][0] for n in values), FULL)
+        for h in ("share kept", *(SELECTORS[n].title for n in values), FULL)
     )
     body = ""
     for k in keeps:

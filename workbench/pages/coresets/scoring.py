@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
 from workbench.baselines.coresets import budget
+from workbench.pages.coresets.state import CoresetState
 from workbench.views.card import explain, html, say
-from workbench.views.coresets import DROPPED, KEPT, DataMap, Trajectory
+from workbench.views.coresets import DataMap, Trajectory
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
+from workbench.views.looks import GREY, PICKS, STATES
 from workbench.views.maps import OWN, ScoreMap
-from workbench.views.plots import PICKS, Frame, held
+from workbench.views.plots import Frame, held
 from workbench.views.stepper import Stepper
-
-if TYPE_CHECKING:
-    from workbench.pages.coresets.page import Coresets
 
 ACROSS = 18  # tiles in a row
 HINT = (
@@ -30,8 +29,8 @@ HINT = (
 class Score:
     """Epoch slider, data map, trajectories, strips of the most and least moving samples, and the score on the scene."""
 
-    def __init__(self, page: Coresets, invitation: str) -> None:
-        self.page = page
+    def __init__(self, state: CoresetState, invitation: str) -> None:
+        self.state = state
         self._kept = np.zeros(0, bool)  # samples kept at the epoch that is shown
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.stepper = Stepper(self.draw)
@@ -64,16 +63,17 @@ class Score:
         )
         self._invite = explain("See which samples matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        self.clearer.on_click(held(lambda _: (self.map.unselect(), page.pick([]))))
+        state.param.watch(held(lambda _: self.draw_picks()), "picked")
+        self.clearer.on_click(held(lambda _: (self.map.unselect(), state.pick([]))))
         self.map.on_select(held(self._selected))
         for gallery in (self.most, self.least, self.chosen):
-            gallery.on_tap(held(page.focus))
+            gallery.on_tap(held(state.focus))
         self.ground.on_tap(held(self._tapped))
         self.painted.on_tap(held(self._tapped))
 
     def take(self) -> None:
         """Begin anew with newly opened data."""
-        ground = self.page.pictures.ground
+        ground = self.state.pictures.ground
         self._maps.visible = ground is not None
         if ground is not None:
             self.frame.fit(*ground.shape[:2])
@@ -97,12 +97,12 @@ class Score:
     @property
     def epoch(self) -> int | None:
         """The epoch on screen; None before the first."""
-        epochs = self.page.film.epochs
+        epochs = self.state.film.epochs
         return epochs[min(self.stepper.at, len(epochs) - 1)] if epochs else None
 
     def grown(self) -> None:
         """More is known than before: move on to the newest epoch where it is followed."""
-        count = len(self.page.film.epochs)
+        count = len(self.state.film.epochs)
         if not count:
             self.text.object = "The first epoch is under way …"
             return
@@ -112,10 +112,10 @@ class Score:
 
     def draw(self) -> None:
         """Draw the epoch that the slider stands at."""
-        page, epoch = self.page, self.epoch
+        state, epoch = self.state, self.epoch
         if epoch is None:
             return
-        film, settings = page.film, page.runner.config
+        film, settings = state.film, state.runner.config
         J = int(settings.get("J", 5))
         known = film.S.get(epoch)
         score = known if known is not None else np.zeros(len(film.ids))
@@ -123,8 +123,8 @@ class Score:
         order = np.argsort(-score, kind="stable")
         kept = np.zeros(len(score), bool)
         if known is not None:
-            kept[order[: budget(len(score), page.keep)]] = True
-        wrong = page.result["flipped"].values if page.result is not None and "flipped" in page.result else None
+            kept[order[: budget(len(score), state.keep)]] = True
+        wrong = state.result["flipped"].values if state.result is not None and "flipped" in state.result else None
         self._kept = kept
         self.map.show(ease, score, self._texts(score, ease), kept, wrong)
         said = f"<b>Epoch {epoch}</b> of {settings.get('epochs', '?')} &ensp; {len(score):,} training samples"
@@ -140,7 +140,7 @@ class Score:
         else:
             for gallery, rows in ((self.most, order[:ACROSS]), (self.least, order[::-1][:ACROSS])):
                 ids = film.ids[rows].tolist()
-                gallery.show(page.pictures.of(ids), ids, self._texts(score, ease, rows))
+                gallery.show(state.pictures.of(ids), ids, self._texts(score, ease, rows))
         if film.place is not None:
             grid = np.full(self.frame.shape, np.nan)
             grid[tuple(film.place.T)] = score
@@ -149,8 +149,8 @@ class Score:
 
     def draw_picks(self) -> None:
         """Draw what is picked: rings, pictures and trajectories."""
-        page, film, epoch = self.page, self.page.film, self.epoch
-        ids = page.picked
+        state, film, epoch = self.state, self.state.film, self.epoch
+        ids = state.picked
         self._list.visible = self.clearer.visible = bool(ids)
         self.told.object = f"<b>Picked</b>: {len(ids)} sample{'s' if len(ids) != 1 else ''}" if ids else HINT
         if not ids or epoch is None:
@@ -164,9 +164,9 @@ class Score:
         rows = film.at(ids)
         score = film.S.get(epoch, np.zeros(len(film.ids)))
         ease = film.ease(epoch)
-        colours = [*PICKS, *["#8A8A8A"] * len(ids)][: len(ids)]
+        colours = [*PICKS, *[GREY] * len(ids)][: len(ids)]
         few = ids[: self.chosen.room]
-        self.chosen.show(page.pictures.of(few), few, self._texts(score, ease, rows[: len(few)]), colours)
+        self.chosen.show(state.pictures.of(few), few, self._texts(score, ease, rows[: len(few)]), colours)
         self.map.mark(ease[rows[: len(PICKS)]], score[rows[: len(PICKS)]], colours[: len(PICKS)])
         lines, changes = [], []
         epochs, changed = film.epochs, sorted(film.d)
@@ -178,10 +178,13 @@ class Score:
 
     def _means(self) -> tuple[list[Any], list[Any]]:
         """Mean trajectories of p and of d, of the samples that are kept and of those that are dropped."""
-        film = self.page.film
+        film = self.state.film
         if not self._kept.any() or self._kept.all():
             return [], []
-        groups = (("mean of kept", KEPT, self._kept), ("mean of dropped", DROPPED, ~self._kept))
+        groups = (
+            ("mean of kept", STATES["kept"].colour, self._kept),
+            ("mean of dropped", STATES["dropped"].colour, ~self._kept),
+        )
         return tuple(
             [
                 (name, colour, sorted(by), [float(np.mean(by[e][which])) for e in sorted(by)])
@@ -191,7 +194,7 @@ class Score:
         )
 
     def _mark_places(self, rows: np.ndarray, colours: list[str]) -> None:
-        place = self.page.film.place
+        place = self.state.film.place
         if place is None:
             rows, place = rows[:0], np.zeros((0, 2))
         y, x = place[rows].T.tolist() if len(rows) else ([], [])
@@ -200,11 +203,11 @@ class Score:
 
     def _window(self, epoch: int | None) -> tuple[float, float] | None:
         """The snapshots of the newest window that the score of this epoch reads."""
-        J = int(self.page.runner.config.get("J", 5))
+        J = int(self.state.runner.config.get("J", 5))
         return (epoch - J + 1, epoch) if epoch is not None and epoch >= J else None
 
     def _texts(self, score: np.ndarray, ease: np.ndarray, rows: np.ndarray | None = None) -> list[str]:
-        film, names = self.page.film, self.page.called_classes
+        film, names = self.state.film, self.state.called_classes
         at = np.arange(len(score)) if rows is None else rows
         classes = names(film.ids[at])
         ids = film.ids[at]
@@ -215,21 +218,21 @@ class Score:
     # --- picking ----------------------------------------------------------------------------------------------------
 
     def _selected(self, rows: list[int]) -> None:
-        film, epoch = self.page.film, self.epoch
+        film, epoch = self.state.film, self.epoch
         if film.ids is None or epoch is None or not rows:
             return
         score = film.S.get(epoch, np.zeros(len(film.ids)))
         ordered = sorted(rows, key=lambda r: -score[r])
         ids = film.ids[ordered].tolist()
         if len(ids) == 1:
-            self.page.focus(ids[0])
+            self.state.focus(ids[0])
         else:
-            self.page.pick(ids)
+            self.state.pick(ids)
 
     def _tapped(self, row: int, column: int) -> None:
         """Pick the training pixel that was tapped on the scene."""
-        place = self.page.film.place
+        place = self.state.film.place
         if place is not None:
             found = np.flatnonzero((place == (row, column)).all(1))
             if len(found):
-                self.page.focus(str(self.page.film.ids[found[0]]))
+                self.state.focus(str(self.state.film.ids[found[0]]))

@@ -1,4 +1,4 @@
-"""What all visitors of one server share: things made once, by one worker thread, and kept for the next who asks."""
+"""Results that all visitors of one server share: made once, by one worker thread, and kept for the next visitor."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
-class Shelf:
+class SharedResults:
     """`ask(key, make)` gives the future of `make()`; the same one for the same key, for the `keep` newest keys."""
 
-    _worker = ThreadPoolExecutor(
-        1, thread_name_prefix="workbench-page"
-    )  # one for the whole process; it starts when first used
+    _worker = ThreadPoolExecutor(1, thread_name_prefix="workbench-page")  # one for the whole process
 
     def __init__(self, keep: int) -> None:
         self.keep = keep
@@ -22,12 +20,12 @@ class Shelf:
         self._lock = threading.Lock()
 
     def ask(self, key: Hashable, make: Callable[[], Any]) -> Future:
-        """What failed is forgotten, so that it can be tried again."""
+        """The future of the result for this key. One that failed is not kept, so the next call tries again."""
         with self._lock:
-            held = self._made.get(key)
-            if held is not None and not (held.done() and held.exception()):
+            cached = self._made.get(key)
+            if cached is not None and not (cached.done() and cached.exception()):
                 self._made.move_to_end(key)
-                return held
+                return cached
             future = self._made[key] = self._worker.submit(make)
             while len(self._made) > self.keep:
                 self._made.popitem(last=False)

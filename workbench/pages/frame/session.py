@@ -1,8 +1,8 @@
 """What every page has: a scene that is opened, an address that reopens it, a frame around its tabs, and an end.
 
 A page is one visitor's. Its state is a handful of parameters, which its address holds; everything else is derived from
-them. What is slow is asked of one worker thread (`shelf.py`) or of a process of its own (`following.py`); the answers come
-in under the lock of the page's document.
+them. What is slow is done by one worker thread (`cache.py`) or by a process of its own (`runner.py`); results arrive under the
+lock of the page's document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workbench import execution
 from workbench.data.catalog import entries, open_scene
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
-from workbench.pages.frame.cache import Shelf, ready
+from workbench.pages.frame.cache import SharedResults, ready
 from workbench.scene import fingerprint
 from workbench.views.card import badge, explain, html, problem, say
 
@@ -56,7 +56,7 @@ class Session(Addressed):
     UNNAMED: ClassVar[str]  # error, where nothing was named
     EMPTY: ClassVar[tuple[str, str]]  # title and text, while nothing is open
     ADDRESS: ClassVar[tuple[str, ...]] = ("scene", "truth", "keys", "run", "tab")
-    SCENES: ClassVar[Shelf]
+    SCENES: ClassVar[SharedResults]
     LOOKS: ClassVar[bool] = False  # whether a large scene is opened without Dask, to be looked at and not computed with
     MORE: ClassVar[tuple[str, ...]] = ()  # further parameters that `open_scene` is given by their names
 
@@ -74,7 +74,7 @@ class Session(Addressed):
         self.data: xr.Dataset | None = None
         self.result: xr.Dataset | None = None  # of the run that is followed, when it has finished
         self.key: Any = None  # what things made of this scene are filed under
-        self.asked = 0  # how often something was opened: what was asked for before the last time comes too late
+        self.asked = 0  # request counter: answers to older requests are dropped
         self._mark = ""
         self._given: xr.Dataset | None = None
         self._doc = pn.state.curdoc
@@ -195,7 +195,7 @@ class Session(Addressed):
         self.open(self.path.value.strip(), self.truth_path.value.strip(), self.key_text.value)
 
     def open(self, ref: str, truth: str = "", keys: str = "", *, first: bool = False, **more: Any) -> None:
-        """Open a catalogue name or a path. What cannot be opened is told on the page, and what was shown stays.
+        """Open a catalogue name or a path. An error is shown on the page, and what was shown before stays.
 
         more: those of MORE that do not have their defaults.
         """
@@ -337,7 +337,7 @@ class Session(Addressed):
             then(future)
             return
 
-        waiting = [(self, then)]  # emptied when called: a future that is kept for others keeps its callbacks, too
+        waiting = [(self, then)]  # emptied when called: a cached future would keep this session alive
 
         def later(done: Future) -> None:
             session, call = waiting.pop()

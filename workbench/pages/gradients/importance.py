@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 import torch
 
+from workbench.pages.gradients.state import GradientState
 from workbench.parts.indicators import INDICATORS, score
 from workbench.views.card import explain, html, say
 from workbench.views.plots import held
 from workbench.views.rasters import Kind, Rasters
 from workbench.views.stepper import Stepper
-
-if TYPE_CHECKING:
-    from workbench.pages.gradients.page import Gradients
 
 KINDS = {
     "gradient": Kind("accumulated gradient v", signed=True),
@@ -35,8 +31,8 @@ NOTE = (
 class Importance:
     """Layer and step on top; six linked rasters; the last two compare the run's choice with that of another score."""
 
-    def __init__(self, page: Gradients, invitation: str) -> None:
-        self.page = page
+    def __init__(self, state: GradientState, invitation: str) -> None:
+        self.state = state
         self._moving = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.layers = pmui.Select(label="Layer", options=[""], value="", size="small", width=190, margin=(8, 8))
@@ -44,10 +40,10 @@ class Importance:
         self.text = html(margin=(0, 8))
         self.rasters = Rasters(KINDS)
         self.indicator = pmui.Select.from_param(
-            page.param.indicator, label="Another score", size="small", width=190, margin=(6, 8)
+            state.param.indicator, label="Another score", size="small", width=190, margin=(6, 8)
         )
         self.window = pmui.Select.from_param(
-            page.param.p, label="p, side of the neighbourhood", size="small", width=190, margin=(6, 8)
+            state.param.p, label="p, side of the neighbourhood", size="small", width=190, margin=(6, 8)
         )
         self.told = html(margin=(10, 8), sizing_mode="stretch_width")
         panels = self.rasters.panels
@@ -68,8 +64,8 @@ class Importance:
         )
         self._invite = explain("See which gradient entries matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        self.layers.param.watch(held(lambda e: self._moving or page.param.update(layer=e.new)), "value")
-        page.param.watch(held(lambda _: self.draw()), ["layer", "indicator", "p"])
+        self.layers.param.watch(held(lambda e: self._moving or state.param.update(layer=e.new)), "value")
+        state.param.watch(held(lambda _: self.draw()), ["layer", "indicator", "p"])
 
     def invite(self, inviting: bool) -> None:
         """Say how to begin, or show what there is."""
@@ -86,12 +82,12 @@ class Importance:
     @property
     def steps(self) -> list[int]:
         """Events that hold the gradient of the layer."""
-        live = self.page.runner.live
-        return [] if live is None else live.frames.get(f"importance/{self.page.layer}", [])
+        live = self.state.runner.live
+        return [] if live is None else live.frames.get(f"importance/{self.state.layer}", [])
 
     def grown(self) -> None:
         """More is known than before: move on to the newest step where it is followed."""
-        live = self.page.runner.live
+        live = self.state.runner.live
         if live is None:
             return
         names = [n.partition("/")[2] for n in live.frames if n.startswith("importance/")]
@@ -100,10 +96,10 @@ class Importance:
             return
         self._moving = True
         try:
-            if self.page.layer not in names:
-                self.page.layer = names[len(names) // 2]
+            if self.state.layer not in names:
+                self.state.layer = names[len(names) // 2]
             self.layers.options = names
-            self.layers.value = self.page.layer
+            self.layers.value = self.state.layer
         finally:
             self._moving = False
         self.stepper.fit(len(self.steps))
@@ -112,11 +108,11 @@ class Importance:
 
     def draw(self) -> None:
         """The gradient of the chosen layer at the chosen step, and what another score makes of it."""
-        page, steps = self.page, self.steps
+        state, steps = self.state, self.steps
         if not steps or self._moving:
             return
         step = steps[min(self.stepper.at, len(steps) - 1)]
-        shown = page.runner.live.frame(f"importance/{page.layer}", step)
+        shown = state.runner.live.frame(f"importance/{state.layer}", step)
         if shown is None:
             return
         values = {str(q): shown.sel(quantity=q).values for q in shown["quantity"].values}
@@ -126,23 +122,23 @@ class Importance:
         of = f"{shown.attrs['of_rows']} × {shown.attrs['of_columns']}"
         cut = "" if of == f"{rows} × {columns}" else f", the first {rows} × {columns} are shown"
         self.rasters.figures["kept"].title.text = f"sent in this step: {values['kept'].mean():.2%} of the entries shown"
-        run_score = str(page.runner.config.get("indicator", "mix"))
+        run_score = str(state.runner.config.get("indicator", "mix"))
         self.text.object = (
-            f"<b>Step {step}</b> &ensp; layer <b>{say(page.layer)}</b>: {of} (output channels × input channels and kernel){cut} &ensp; "
+            f"<b>Step {step}</b> &ensp; layer <b>{say(state.layer)}</b>: {of} (output channels × input channels and kernel){cut} &ensp; "
             f"score of the run: {say(run_score)}, p = {shown.attrs['p']}"
         )
         self._compare(values["gradient"], values["kept"] > 0)
 
     def _compare(self, gradient: np.ndarray, kept: np.ndarray) -> None:
         """Choose as many entries of the logged gradient by the other score."""
-        page, count = self.page, int(kept.sum())
-        name = page.indicator
-        scored = score(torch.from_numpy(gradient), "energy" if name == "tile" else name, page.p).numpy()
+        state, count = self.state, int(kept.sum())
+        name = state.indicator
+        scored = score(torch.tensor(gradient), "energy" if name == "tile" else name, state.p).numpy()
         chosen = np.zeros(gradient.size, bool)
         if count:
             chosen[np.argpartition(-scored.ravel(), count - 1)[:count]] = True
         chosen = chosen.reshape(gradient.shape)
-        self.rasters.show("else", chosen, f"sent, had the score been {name}, p = {page.p}")
+        self.rasters.show("else", chosen, f"sent, had the score been {name}, p = {state.p}")
         either = int((chosen | kept).sum())
         same = f"{(chosen & kept).sum() / either:.2f}" if either else "none sent"
         self.told.object = (

@@ -14,16 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import param
 import xarray as xr
 
 from workbench.methods import load
-from workbench.pages.frame.cache import Shelf
+from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import Session
 from workbench.pages.gradients.importance import Importance
+from workbench.pages.gradients.state import GradientState
 from workbench.pages.gradients.traffic import Budget, Traffic
-from workbench.parts.indicators import INDICATORS
 from workbench.runs.watch import Live
 from workbench.scene import require
 from workbench.views.card import heading, samples_card
@@ -36,7 +34,7 @@ INVITATION = (
 )
 
 
-class Gradients(Session):
+class Gradients(GradientState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
     scene: a catalogue name, a path, or None for the one in the address, or the embedded digits. root: folder of the runs.
@@ -49,12 +47,7 @@ class Gradients(Session):
         "No data are open",
         "Choose a set of the list at the left, or open your own: a folder or .zip of images by class.",
     )
-    ADDRESS = ("scene", "truth", "keys", "run", "tab", "layer", "indicator", "p")
-    SCENES: ClassVar = Shelf(4)
-
-    layer = param.String("", doc="whose gradient is shown; empty for one in the middle")
-    indicator = param.Selector(default="magnitude", objects=list(INDICATORS), doc="the other score")
-    p = param.Selector(default=3, objects=[3, 5, 7, 9], doc="side of its neighbourhood")
+    SCENES: ClassVar = SharedResults(4)
 
     @classmethod
     def offers(cls, entry: Any) -> bool:
@@ -75,7 +68,7 @@ class Gradients(Session):
         """The three tabs, and the controls of a run."""
         self.runner = Runner(self, "rsdgc", self, first=FIRST)
         self.runner.form.reset.label = "Defaults"
-        self.importance, self.budget, self.traffic = Importance(self, INVITATION), Budget(self), Traffic(self)
+        self.importance, self.budget, self.traffic = Importance(self, INVITATION), Budget(), Traffic()
         tabs = [("Gradient", self.importance.panel), ("Budget", self.budget.panel), ("Traffic", self.traffic.panel)]
         return tabs, [heading("Run"), *self.runner.controls, self.link]
 

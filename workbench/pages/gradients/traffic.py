@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import panel as pn
-import xarray as xr
 from bokeh.palettes import Cividis256
 
 from workbench.methods.rsdgc import RATIOS
-from workbench.runs.watch import Live
+from workbench.runs.watch import ArrayHistory, Live
 from workbench.views.card import html, say
 from workbench.views.lines import Lines
-from workbench.views.plots import PICKS
-
-if TYPE_CHECKING:
-    from workbench.pages.gradients.page import Gradients
-
-TITLES = {
-    "rsdgc": "RS-DGC", "dense": "dense", "fp16": "float16", "powersgd": "PowerSGD", "topk": "Top-k", "randomk": "Random-k",
-    "dgc": "DGC", "no-feedback": "no error feedback",
-}  # fmt: skip
-COLOURS = dict(
-    zip(TITLES, ("#D9541E", "#8A8A8A", "#3FA0E0", "#8F6FCF", "#00A878", "#B07050", "#E69F00", "#CC79A7"), strict=True)
-)
+from workbench.views.looks import COMPRESSORS, PICKS
 
 
 class Budget:
     """Over the steps, layer by layer: the share of its entries a layer may send, the gradient that waits, and how long."""
 
-    def __init__(self, page: Gradients) -> None:
-        self.page = page
+    def __init__(self) -> None:
+        self._arrays = ArrayHistory(())
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.share = Lines("step", "share of the layer's entries sent", height=290, log="y", legend=False)
         self.signal = Lines("step", "importance of the layer, 1 at first", height=290, legend=False)
@@ -49,32 +37,30 @@ class Budget:
 
     def clear(self) -> None:
         """No run is followed."""
+        self._arrays = ArrayHistory(("budget", "signal", "residual"), newest=("age",))
         for plot in (self.share, self.signal, self.residual, self.age):
             plot.show([])
         self.key.object = "Nothing yet: these grow with a run of <b>rsdgc</b>."
 
     def draw(self, live: Live) -> None:
-        """Draw what the run has told of its layers so far."""
-        found: dict[str, list[tuple[int, xr.DataArray]]] = {}
-        for name in ("budget", "signal", "residual"):
-            frames = [(step, live.frame(name, step)) for step in live.frames.get(name, [])]
-            found[name] = [(step, frame) for step, frame in frames if frame is not None]
-        if not found["budget"]:
+        """Draw what the run has logged of its layers so far. Every frame is opened once, when it is new."""
+        self._arrays.update(live)
+        rows = self._arrays.rows
+        if not rows["budget"]:
             return
-        layers = found["budget"][0][1]["layer"].values.tolist()
-        sizes = found["budget"][0][1]["entries"].values
+        first = next(iter(rows["budget"].values()))
+        layers, sizes = first["layer"].values.tolist(), first["entries"].values
         colours = [Cividis256[int(i)] for i in np.linspace(40, 235, len(layers))]
         for name, plot, divisor in (
             ("budget", self.share, sizes),
             ("signal", self.signal, 1),
             ("residual", self.residual, 1),
         ):
-            steps = [step for step, _ in found[name]]
-            values = np.array([frame.values / divisor for _, frame in found[name]])
-            plot.show((layer, colours[i], steps, values[:, i]) for i, layer in enumerate(layers))
+            values = np.array([array.values / divisor for array in rows[name].values()])
+            plot.show((layer, colours[i], list(rows[name]), values[:, i]) for i, layer in enumerate(layers))
         ramp = f"display:inline-block;width:90px;height:10px;background:linear-gradient(to right,{colours[0]},{colours[-1]})"
         self.key.object = f"{len(layers)} layers, first <span style='{ramp}'></span> last; point at a line for its name."
-        age = live.frame("age")
+        age = self._arrays.newest.get("age")
         if age is not None:
             bins = age["steps"].values.tolist()
             names = {
@@ -89,8 +75,7 @@ class Budget:
 class Traffic:
     """Accuracy over steps and over bytes for every compressor, and the meter: bytes counted, bytes measured, ratios."""
 
-    def __init__(self, page: Gradients) -> None:
-        self.page = page
+    def __init__(self) -> None:
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.by_step = Lines("step of the optimiser", "test accuracy", height=310, dots=True)
         self.by_bytes = Lines(
@@ -112,13 +97,14 @@ class Traffic:
 
     def draw(self, history: Mapping[str, tuple[list[int], list[float]]], steps: int) -> None:
         """history: scalars of the run. steps: optimiser steps of each compressor."""
-        there = [name for name in TITLES if f"megabytes/{name}" in history]
+        there = [name for name in COMPRESSORS if f"megabytes/{name}" in history]
         lines, against = [], []
         for name in there:
             sent = dict(zip(*history[f"megabytes/{name}"], strict=True))
             at, accuracy = history.get(f"accuracy/{name}", ([], []))
-            lines.append((TITLES[name], COLOURS[name], [(step - 1) % steps + 1 for step in at], accuracy))
-            against.append((TITLES[name], COLOURS[name], [sent[step] for step in at], accuracy))
+            one = COMPRESSORS[name]
+            lines.append((one.title, one.colour, [(step - 1) % steps + 1 for step in at], accuracy))
+            against.append((one.title, one.colour, [sent[step] for step in at], accuracy))
         self.by_step.show(lines)
         self.by_bytes.show(against)
         if there:
@@ -135,7 +121,8 @@ def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str
             for key in ("accuracy", "megabytes", "measured_megabytes", *RATIOS)
             if f"{key}/{name}" in history
         }
-        cells = [f'<span style="border-left:12px solid {COLOURS[name]};padding-left:6px">{say(TITLES[name])}</span>']
+        one = COMPRESSORS[name]
+        cells = [f'<span style="border-left:12px solid {one.colour};padding-left:6px">{say(one.title)}</span>']
         cells += [
             _number(latest.get("accuracy"), ".4f"),
             _number(latest.get("megabytes"), ".3f"),

@@ -1,6 +1,6 @@
 """Runs: find them in a table, compare some of them, replay one, or watch one that is still going on, whoever writes it.
 
-    page = Runs(root="runs")          # `workbench serve runs`; in a notebook cell `wb.shelf("runs")`
+    page = Runs(root="runs")          # `workbench serve runs`; in a notebook cell `wb.browse_runs("runs")`
 
 Everything is read from the folders, so a run started from a terminal, a notebook or another page is here within two seconds.
 """
@@ -25,7 +25,8 @@ from workbench.pages.runs.replay import Replay
 from workbench.runs.collection import STATUSES, Entry, compared, entries, headline, select
 from workbench.views.card import explain, html, problem, say
 from workbench.views.lines import Lines
-from workbench.views.plots import PICKS, held
+from workbench.views.looks import PICKS
+from workbench.views.plots import held
 
 ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)")
 MOST = len(PICKS)  # runs that can be compared: one colour each
@@ -343,6 +344,6 @@ def _said(value: Any) -> str:
     return "–" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def shelf(root: str | Path = execution.RUNS) -> Runs:
+def browse_runs(root: str | Path = execution.RUNS) -> Runs:
     """The page of the runs under `root`, for a notebook cell."""
     return Runs(root)

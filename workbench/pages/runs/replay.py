@@ -17,8 +17,9 @@ from workbench.runs.watch import Live
 from workbench.views.card import explain, html, say
 from workbench.views.image import ImageView, coloured, composite
 from workbench.views.lines import Lines
+from workbench.views.looks import PICKS
 from workbench.views.player import Player
-from workbench.views.plots import PICKS, Frame, held
+from workbench.views.plots import Frame, held
 from workbench.views.stepper import Stepper
 
 NO_FRAMES = "This run logs numbers only. Its curves are on the tab <b>Compare</b>."

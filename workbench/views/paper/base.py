@@ -1,10 +1,10 @@
 """Figures for paper and reports: each function draws one thing with matplotlib and gives the finished Figure.
 
-    picture = scene(opened)
-    captioned(picture, "**Figure 1.** The scene.", alt="a town on a coast")    # shows it in a notebook
+    picture = overlaid({"auc": {"seed 0": (steps, values)}})
+    captioned(picture, "<b>Figure 1.</b> AUC.", alt="a rising line")    # shows it in a notebook
 
-Drawn without pyplot, so nothing stays in memory and no backend is asked for. Colours are told apart by colour-blind
-readers (after Okabe and Ito); every axis says its unit.
+Drawn without pyplot, so nothing stays in memory and no backend is asked for. Colours, titles and line styles are those of the
+pages (`workbench.views.looks`); every axis says its unit.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-from workbench.views.image import composite, presets
-from workbench.views.maps import exceedance
+from workbench.views.looks import INK, PICKS, TRUTH, look
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,26 +29,8 @@ if TYPE_CHECKING:
 
 WIDTH = 9.2  # inches across a page
 DPI = 110
-TRUTH = "#FF3DA5"
-INK = "#333333"
 LEGEND: dict[str, Any] = {"framealpha": 0.9, "edgecolor": "none", "fancybox": False}
 BELOW: dict[str, Any] = {**LEGEND, "fontsize": 8.5, "ncols": 2, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
-# one colour and line style per detector, the same in every figure
-STYLES: dict[str, tuple[str, str]] = {
-    "RX": ("#000000", "-"),
-    "ridge-RX": ("#0072B2", "-"),
-    "PCA-RX": ("#56B4E9", "-"),
-    "RP-RX": ("#999999", "--"),
-    "local RX": ("#009E73", "-"),
-    "affine oracle": ("#8A8A00", ":"),
-    "BSDM untrained": ("#E69F00", "--"),
-    "BSDM trained": ("#D55E00", "-"),
-}
-
-
-def style(name: str) -> tuple[str, str]:
-    """(colour, line style) of a detector by its printed name."""
-    return STYLES.get(name, ("#CC79A7", "-."))
 
 
 # --- text beside the figures ------------------------------------------------------------------------------------------
@@ -87,127 +68,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, *
     return HTML(f"<table{kind}><caption>{caption}</caption>{head}<tbody>{body}</tbody></table>")
 
 
-# --- the scene --------------------------------------------------------------------------------------------------------
-
-
-def scene(opened: xr.Dataset) -> Figure:
-    """Left the colour composite with the truth outlined; right the spectra of anomalous and other pixels."""
-    hsi = opened["hsi"]
-    cube = hsi.values
-    name, bands = next(iter(presets(hsi).items()))
-    truth = opened["truth"].values if "truth" in opened else None
-    figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
-    _image(left, composite(cube, bands), truth)
-    left.set(xlabel="column (pixels)", ylabel="row (pixels)")
-    if "wavelength" in hsi.coords:
-        nm = hsi["wavelength"].values
-        told = ", ".join(f"{nm[b]:.0f}" for b in bands) + " nm"
-        x, label = nm.astype(float), "wavelength (nm)"
-    else:
-        told = "bands " + ", ".join(str(b) for b in bands)
-        x, label = np.arange(len(cube), dtype=float), "band (number; wavelengths not known)"
-    left.set_title(f"{name}: {told}", fontsize=9)
-    _spectra(right, x, cube, truth, hsi["good"].values if "good" in hsi.coords else None)
-    units = hsi.attrs.get("units")
-    right.set(xlabel=label, ylabel=units or "value in the file (no unit given)")
-    right.set_title("median spectrum; band: 10th to 90th percentile", fontsize=9)
-    return figure
-
-
-def _spectra(axes: Axes, x: np.ndarray, cube: np.ndarray, truth: np.ndarray | None, good: np.ndarray | None) -> None:
-    groups = [("all pixels", np.ones(cube.shape[1:], bool), INK)]
-    if truth is not None and (truth > 0).any() and (truth == 0).any():
-        groups = [("background", truth == 0, "#0072B2"), ("anomalous", truth > 0, "#D55E00")]
-    order = np.argsort(x, kind="stable")
-    gaps = np.flatnonzero(np.diff(x[order]) > 6 * np.median(np.abs(np.diff(x[order])))) + 1
-    for name, where, colour in groups:
-        values = cube[:, where].astype(float)
-        seen = np.isfinite(values).any(1) & (np.ones(len(x), bool) if good is None else good.astype(bool))
-        low, mid, high = np.full((3, len(x)), np.nan)
-        low[seen], mid[seen], high[seen] = np.nanpercentile(values[seen], (10, 50, 90), axis=1)
-        low, mid, high = (np.insert(v[order], gaps, np.nan) for v in (low, mid, high))
-        at = np.insert(x[order], gaps, np.nan)
-        axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(at, mid, color=colour, linewidth=1.6, label=f"{name} ({int(where.sum()):,} pixels)")
-    finish(axes)
-    axes.legend(**LEGEND, fontsize=9)
-
-
-# --- detectors --------------------------------------------------------------------------------------------------------
-
-
-def score_maps(scores: Mapping[str, np.ndarray], truth: np.ndarray | None, notes: Mapping[str, str]) -> Figure:
-    """Score maps (row, column) side by side on one scale: the share of pixels that score at least as high.
-
-    `notes`: name -> what to put behind the title, such as an AUC.
-    """
-    columns = 2 if len(scores) == 4 else min(3, len(scores))
-    rows = -(-len(scores) // columns)
-    height, width = next(iter(scores.values())).shape
-    figure = Figure(figsize=(WIDTH, 0.35 + rows * (WIDTH / columns * 0.82 * height / width + 0.5)), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    top = max(1.0, float(np.log10(height * width)))
-    drawn = None
-    for axes, (name, score) in zip(grid.flat, scores.items(), strict=False):
-        with np.errstate(divide="ignore"):
-            drawn = _image(axes, -np.log10(exceedance(score)), truth, cmap="cividis", vmin=0, vmax=top)
-        axes.set_title(f"{name}\n{notes.get(name, '')}".strip(), fontsize=9)
-    for axes in list(grid.flat)[len(scores) :]:
-        axes.set_axis_off()
-    for column in range(columns):
-        lowest = max(r for r in range(rows) if r * columns + column < len(scores))
-        grid[lowest, column].set_xlabel("column (pixels)")
-        grid[lowest, column].xaxis.set_tick_params(labelbottom=True)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("row (pixels)")
-    assert drawn is not None
-    bar = figure.colorbar(drawn, ax=grid, shrink=0.75, pad=0.015)
-    ticks = np.arange(0, int(top) + 1)
-    bar.set_ticks(ticks, labels=[f"{100 / 10.0**t:g} %" for t in ticks])
-    bar.set_label("pixels that score at least as high")
-    return figure
-
-
-def roc(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], negatives: int) -> Figure:
-    """ROC curves, name -> one (pf, pd) per seed, on a logarithmic and on a linear false-alarm axis."""
-    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    least = 1 / max(negatives, 10)
-    for axes, log in zip(panels, (True, False), strict=True):
-        for name, seeds in curves.items():
-            colour, line = style(name)
-            for n, (pf, pd) in enumerate(seeds):
-                axes.plot(
-                    np.maximum(pf, 0.5 * least) if log else pf,
-                    pd,
-                    line,
-                    color=colour,
-                    linewidth=1.5,
-                    alpha=1 if len(seeds) == 1 else 0.75,
-                    drawstyle="steps-post",
-                    label=name if n == 0 else None,
-                )
-        if log:
-            axes.set_xscale("log")
-            axes.set_xlim(0.7 * least, 1)
-        else:
-            axes.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.8, zorder=0)
-            axes.set_xlim(-0.01, 1.01)
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_xlabel("false-alarm rate PF, share of background pixels" + (" (log)" if log else ""))
-        finish(axes)
-    panels[0].set_ylabel("detection rate PD, share of anomalous pixels")
-    panels[1].legend(**LEGEND, fontsize=8.5, loc="lower right")
-    return figure
+# --- runs of any method -----------------------------------------------------------------------------------------------
 
 
 def controls(values: Mapping[str, Sequence[float]], label: str = "AUC(D,F), no unit; 1 is perfect") -> Figure:
-    """One line per detector: a dot per seed, and mean and standard deviation where there are several."""
+    """One line per method, by name or title: a dot per seed, and mean and standard deviation where there are several."""
     figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * len(values)), layout="constrained")
     axes = figure.subplots()
     for y, (name, seeds) in enumerate(values.items()):
-        colour, _ = style(name)
+        colour = look(name).colour
         seen = np.asarray(seeds, float)
         axes.plot(seen, np.full(len(seen), y), "o", color=colour, markersize=6, alpha=0.85, zorder=3)
         if len(seen) > 1:
@@ -215,113 +84,13 @@ def controls(values: Mapping[str, Sequence[float]], label: str = "AUC(D,F), no u
         told = f"{seen.mean():.4f}" + (f" ± {seen.std(ddof=1):.4f}" if len(seen) > 1 else "")
         axes.annotate(told, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
     if "RX" in values:
-        axes.axvline(values["RX"][0], color="#000000", linewidth=0.8, linestyle=":", zorder=1)
+        axes.axvline(values["RX"][0], color=look("RX").colour, linewidth=0.8, linestyle=":", zorder=1)
     axes.set_yticks(range(len(values)), labels=list(values))
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.margins(x=0.06)
     finish(axes, grid="x")
     return figure
-
-
-# --- BSDM -------------------------------------------------------------------------------------------------------------
-
-
-def training(
-    losses: Mapping[int, tuple[Sequence[float], Sequence[float]]],
-    aucs: Mapping[int, tuple[Sequence[float], Sequence[float]]],
-    references: Mapping[str, float],
-    untrained: Mapping[int, float],
-    rx: float | None,
-) -> Figure:
-    """Left the loss against the step, one line per seed, with reference lines; right the AUC against the step.
-
-    losses, aucs: seed -> (steps, values). untrained: seed -> AUC before training, dashed. Without AUCs there is only
-    the left half.
-    """
-    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    left, *rest = figure.subplots(1, 2 if aucs else 1, squeeze=False)[0]
-    shades = _shades(len(losses))
-    for (seed, (steps, values)), colour in zip(losses.items(), shades, strict=True):
-        left.plot(steps, values, color=colour, linewidth=1.5, label=f"seed {seed}", marker="o" if len(steps) < 4 else None)
-    left.set_yscale("log")
-    _plain_log(left, [v for _, values in losses.values() for v in values] + [v for v in references.values() if v > 0])
-    for (name, value), line in zip(references.items(), ("--", ":"), strict=False):
-        if value > 0:
-            left.axhline(value, color=INK, linewidth=1.1, linestyle=line, label=f"{name} = {value:.4g}")
-    left.set(xlabel="training step", ylabel="loss: mean squared error of the noise\n(scaled scene², no unit)")
-    left.legend(**BELOW)
-    left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    finish(left)
-    for axes in rest:
-        for (seed, (steps, values)), colour in zip(aucs.items(), shades, strict=True):
-            axes.plot(steps, values, color=colour, linewidth=1.5, marker="o", markersize=3.5, label=f"seed {seed}")
-            axes.axhline(untrained[seed], color=colour, linewidth=1.1, linestyle="--")
-        axes.plot([], [], color=INK, linewidth=1.1, linestyle="--", label="untrained, same weights")
-        if rx is not None:
-            axes.axhline(rx, color="#000000", linewidth=1.1, linestyle=":", label="RX")
-        axes.set(xlabel="training step", ylabel="AUC(D,F) after all passes (no unit)")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(**BELOW)
-        finish(axes)
-    return figure
-
-
-def by_pass(trained: np.ndarray, untrained: np.ndarray, levels: Mapping[str, float]) -> Figure:
-    """AUC against the pass k, (seed, k) each: the mean as a line, lowest to highest seed as a band; levels dashed."""
-    figure = Figure(figsize=(WIDTH * 0.72, 3.6), layout="constrained")
-    axes = figure.subplots()
-    k = np.arange(trained.shape[1])
-    for name, values in (("BSDM trained", trained), ("BSDM untrained", untrained)):
-        colour, line = style(name)
-        axes.fill_between(k, values.min(0), values.max(0), color=colour, alpha=0.18, linewidth=0)
-        axes.plot(
-            k, values.mean(0), line, color=colour, marker="o", markersize=4, label=f"{name}, mean of {len(values)} seeds"
-        )
-    for name, value in levels.items():
-        axes.axhline(value, color=style(name)[0], linewidth=1.1, linestyle=":" if name == "RX" else "-.", label=name)
-    axes.set(xlabel="passes through the network, k (0: the scene itself)", ylabel="AUC(D,F) of RX after pass k (no unit)")
-    axes.set_xticks(k)
-    axes.legend(**LEGEND, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    finish(axes)
-    return figure
-
-
-def film(result: xr.Dataset, truth: np.ndarray | None, most: int = 6) -> Figure:
-    """The denoising film of one network: for up to `most` passes k the cube, what is subtracted next, and the score.
-
-    result: with `quiet_k`, `background_k (k, quiet_band, y, x)`, `score_k (k, y, x)`, and `auc_k`, `range_k (k)` where known.
-    """
-    last = result.sizes["k"] - 1
-    wanted = (
-        (0, 1, 2, 3, 5, 10) if last == 10 and most == 6 else np.unique(np.linspace(0, last, min(most, last + 1)).round())
-    )
-    ks = [int(k) for k in wanted]
-    height, width = result["score_k"].shape[1:]
-    side = min(WIDTH / len(ks), 2.2)
-    figure = Figure(figsize=(side * len(ks), 3 * side * height / width + 0.75), layout="constrained")
-    grid = figure.subplots(3, len(ks), squeeze=False)
-    top = max(1.0, float(np.log10(height * width)))
-    for column, k in enumerate(ks):
-        now = result.isel(k=k)
-        _image(grid[0, column], composite(now["quiet_k"].values), None)
-        _image(grid[1, column], composite(now["background_k"].values), None)
-        with np.errstate(divide="ignore"):
-            _image(grid[2, column], -np.log10(exceedance(now["score_k"].values)), truth, cmap="cividis", vmin=0, vmax=top)
-        told = f"k = {k}\nlargest {_short(float(now['range_k']))}"
-        grid[0, column].set_title(told, fontsize=9)
-        grid[2, column].set_xlabel(f"AUC {float(now['auc_k']):.4f}" if "auc_k" in result else "no truth", fontsize=9)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-    for axes, name in zip(grid[:, 0], ("cube after k passes", "subtracted next", "RX score, rank"), strict=True):
-        axes.set_ylabel(name, fontsize=9)
-    return figure
-
-
-# --- small things -----------------------------------------------------------------------------------------------------
-
-
-# --- runs of any method -----------------------------------------------------------------------------------------------
 
 
 def overlaid(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], most: int = 12) -> Figure:
@@ -335,12 +104,12 @@ def overlaid(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[f
     rows = max(1, -(-len(shown) // columns))
     figure = Figure(figsize=(WIDTH, 0.5 + 2.3 * rows + 0.2 * -(-len(runs) // 2)), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    shades = dict(zip(runs, _shades(len(runs)), strict=True))
+    colours = dict(zip(runs, shades(len(runs)), strict=True))
     for axes, (scalar, by) in zip(grid, shown.items(), strict=False):
         for n, (run, (steps, values)) in enumerate(by.items()):
-            style = ("-", "--", ":", "-.")[runs.index(run) // 6 % 4]
+            style = ("-", "--", ":", "-.")[runs.index(run) // len(PICKS) % 4]
             marker = "o" if len(steps) < 4 else None
-            axes.plot(steps, values, color=shades[run], linestyle=style, linewidth=1.5, marker=marker, zorder=3 + n)
+            axes.plot(steps, values, color=colours[run], linestyle=style, linewidth=1.5, marker=marker, zorder=3 + n)
         axes.set_title(scalar.replace("_", " "), fontsize=9)
         axes.set_xlabel("step", fontsize=8.5)
         axes.tick_params(labelsize=8)
@@ -352,7 +121,7 @@ def overlaid(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[f
         axes.set_visible(False)
     if len(runs) > 1:
         lines = [
-            Line2D([], [], color=shades[r], linestyle=("-", "--", ":", "-.")[n // 6 % 4], label=r)
+            Line2D([], [], color=colours[r], linestyle=("-", "--", ":", "-.")[n // len(PICKS) % 4], label=r)
             for n, r in enumerate(runs)
         ]
         figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
@@ -372,7 +141,7 @@ def maps(result: xr.Dataset, most: int = 6) -> Figure | None:
     for axes, (name, values) in zip(grid, shown.items(), strict=False):
         seen = np.asarray(values.values, float)
         low, high = np.nanpercentile(seen, (0, 99.5))
-        drawn = _image(axes, seen, None, cmap="viridis", vmin=low, vmax=max(high, low + 1e-12))
+        drawn = image(axes, seen, None, cmap="viridis", vmin=low, vmax=max(high, low + 1e-12))
         axes.set_title(
             f"{name}" + (f" ({values.attrs['units']})" if values.attrs.get("units") not in (None, "1") else ""), fontsize=9
         )
@@ -382,36 +151,21 @@ def maps(result: xr.Dataset, most: int = 6) -> Figure | None:
     return figure
 
 
-def _image(axes: Axes, values: np.ndarray, truth: np.ndarray | None, **how: Any) -> Any:
+def image(axes: Axes, values: np.ndarray, truth: np.ndarray | None, **how: Any) -> Any:
+    """Draw (row, column) or (row, column, 3) values, with the truth outlined; gives what was drawn."""
     drawn = axes.imshow(values, interpolation="nearest", **how)
     if truth is not None and (truth > 0).any():
         axes.contour(truth > 0, levels=[0.5], colors=TRUTH, linewidths=0.8)
     return drawn
 
 
-def _short(value: float) -> str:
-    """`36`, or `5.1·10⁶` where that is shorter."""
-    if value < 1e4:
-        return f"{value:.2g}" if value < 10 else f"{value:.0f}"
-    power = int(np.log10(value))
-    return f"{value / 10.0**power:.1f}·10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
 def finish(axes: Axes, grid: str = "both") -> None:
+    """Take away the upper and right frame, and put a light grid behind what is drawn."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color="#E4E4E4", linewidth=0.7)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
 
 
-def _shades(n: int) -> list[str]:
-    return [("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")[i % 6] for i in range(n)]
-
-
-def _plain_log(axes: Axes, values: Sequence[float]) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, written plainly: a loss seldom spans a whole decade."""
-    low, high = min(values), max(values)
-    powers = 10.0 ** np.arange(np.floor(np.log10(low)) - 1, np.ceil(np.log10(high)) + 1)
-    axes.set_ylim(low / 1.25, high * 1.25)
-    axes.yaxis.set_major_locator(FixedLocator(np.sort(np.concatenate([powers, 2 * powers, 5 * powers]))))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+def shades(n: int) -> list[str]:
+    """A colour for each of `n` seeds or runs."""
+    return [PICKS[i % len(PICKS)] for i in range(n)]

@@ -1,6 +1,6 @@
 """Figures of the change report, drawn with matplotlib as those of `workbench.views.paper.base`: each draws one thing.
 
-Colours belong to detectors and to measures of uncertainty, as in `workbench.views.change`, and are the same in every figure.
+Colours belong to detectors and to measures of uncertainty, as in `workbench.views.looks`, and are the same in every figure.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from workbench.views.change import DETECTORS, MEASURES, pictures
+from workbench.views.change import pictures
 from workbench.views.fields import OUTCOMES, outcomes
-from workbench.views.paper.base import BELOW, INK, WIDTH, finish
-
-SIDES = ("#00A878", "#3FA0E0", "#8F6FCF", "#CC79A7")
-
+from workbench.views.looks import CHANGE, INK, PARTS, REFERENCES, UNCERTAINTY, look
+from workbench.views.paper.base import BELOW, WIDTH, finish
 
 # --- maps -------------------------------------------------------------------------------------------------------------
 
@@ -93,33 +91,32 @@ def _bare(grid: np.ndarray) -> None:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def learning(history: Mapping[str, tuple[Sequence[float], Sequence[float]]], looks: Sequence[Mapping[str, Any]]) -> Figure:
+def learning(history: Mapping[str, tuple[Sequence[float], Sequence[float]]], watched: Sequence[Mapping[str, Any]]) -> Figure:
     """Left the parts of the loss of one seed and the entropy floor; right the scores of the watched pairs, one line per seed.
 
-    history: name -> (steps, values) of one seed. looks: one such history per seed.
+    history: name -> (steps, values) of one seed. watched: one such history per seed.
     """
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    parts = {"loss_change": ("final map", "#D9541E")}
-    parts |= {f"loss_side_{k}": (f"side map {k}", c) for k, c in zip(range(2, 6), SIDES, strict=True)}
-    parts |= {"loss_uncertainty": ("uncertainty", "#E69F00"), "floor": ("its entropy floor", INK)}
-    for key, (name, colour) in parts.items():
+    parts = {"loss_change": "final", **{f"loss_side_{k}": f"side_{k}" for k in range(2, 6)}}
+    parts |= {"loss_uncertainty": "uncertainty", "floor": "floor"}
+    for key, part in parts.items():
         if key in history:
             steps, values = history[key]
             smooth = _smooth(np.asarray(values, float))
-            line = ":" if key == "floor" else "-"
-            left.plot(steps, smooth, line, color=colour, linewidth=1.5, label=name)
+            one = PARTS[part]
+            left.plot(steps, smooth, one.line, color=one.colour, linewidth=1.5, label=one.title)
     left.set(xlabel="training step", ylabel="loss (running mean of 10 steps)")
     left.legend(**{**BELOW, "ncols": 3})
-    for n, look in enumerate(looks):
+    for n, seen in enumerate(watched):
         for key, (name, colour, line) in {
-            "val_f1": ("F1", "#D9541E", "-"),
-            "val_error_auroc": ("AUROC of U", "#0072B2", "-"),
-            "val_error_auroc_entropy": ("AUROC of entropy", "#0072B2", ":"),
+            "val_f1": ("F1", CHANGE["ours"].colour, "-"),
+            "val_error_auroc": ("AUROC of U", UNCERTAINTY["ours"].colour, "--"),
+            "val_error_auroc_entropy": ("AUROC of entropy", UNCERTAINTY["entropy"].colour, "--"),
         }.items():
-            if key in look:
-                right.plot(*look[key], line, color=colour, linewidth=1.4, alpha=0.85, label=name if n == 0 else None)
-    right.axhline(0.5, color="#999999", linewidth=0.9, linestyle="--")
+            if key in seen:
+                right.plot(*seen[key], line, color=colour, linewidth=1.4, alpha=0.85, label=name if n == 0 else None)
+    right.axhline(0.5, color=REFERENCES["chance"].colour, linewidth=0.9, linestyle=REFERENCES["chance"].line)
     right.set(xlabel="training step", ylabel="on validation pixels (no unit)", ylim=(-0.02, 1.02))
     right.legend(**{**BELOW, "ncols": 3})
     for axes in (left, right):
@@ -143,11 +140,11 @@ def scores(
     values: Mapping[str, Sequence[float]], label: str, *, measures: bool = False, level: float | None = None
 ) -> Figure:
     """One line per detector or measure: a dot per seed, mean and standard deviation, and the numbers at the right."""
-    looks = MEASURES if measures else DETECTORS
+    group = UNCERTAINTY if measures else CHANGE
     figure = Figure(figsize=(WIDTH, 0.95 + 0.34 * len(values)), layout="constrained")
     axes = figure.subplots()
     for y, (name, seeds) in enumerate(values.items()):
-        colour = looks.get(name, (name, INK))[1]
+        colour = look(name, group).colour
         seen = np.asarray(seeds, float)
         axes.plot(seen, np.full(len(seen), y), "o", color=colour, markersize=6, alpha=0.85, zorder=3)
         if len(seen) > 1:
@@ -155,8 +152,8 @@ def scores(
         told = f"{seen.mean():.3f}" + (f" ± {seen.std(ddof=1):.3f}" if len(seen) > 1 else "")
         axes.annotate(told, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
     if level is not None:
-        axes.axvline(level, color="#000000", linewidth=0.9, linestyle=":", zorder=1)
-    axes.set_yticks(range(len(values)), labels=[looks.get(n, (n, ""))[0] for n in values])
+        axes.axvline(level, color=REFERENCES["chance"].colour, linewidth=0.9, linestyle=":", zorder=1)
+    axes.set_yticks(range(len(values)), labels=[look(n, group).title for n in values])
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.margins(x=0.06, y=0.12)
@@ -175,22 +172,21 @@ def trust(risk: Curves, reliability: Curves) -> Figure:
     left, right = figure.subplots(1, 2)
     for axes, curves in ((left, risk), (right, reliability)):
         for name, seeds in curves.items():
-            printed, colour = MEASURES.get(name, (name, INK))
+            one = look(name, UNCERTAINTY)
             for n, (x, y) in enumerate(seeds):
                 if axes is left:  # the first few pixels are an accident
                     x, y = x[x >= 0.02], y[x >= 0.02]
                 marker = "o" if axes is right else None
-                line = "--" if printed.startswith("control") else "-"
                 axes.plot(
                     x,
                     y,
-                    line,
-                    color=colour,
+                    one.line,
+                    color=one.colour,
                     linewidth=1.4,
                     alpha=0.8,
                     marker=marker,
                     markersize=3.5,
-                    label=printed if n == 0 else None,
+                    label=one.title if n == 0 else None,
                 )
         finish(axes)
     _diagonal(right)
@@ -203,4 +199,5 @@ def trust(risk: Curves, reliability: Curves) -> Figure:
 
 def _diagonal(axes: Axes) -> None:
     top = max(axes.get_xlim()[1], axes.get_ylim()[1])
-    axes.plot([0, top], [0, top], color="#999999", linewidth=1, linestyle="--", label="as unsure as wrong", zorder=0)
+    equal = REFERENCES["equal"]
+    axes.plot([0, top], [0, top], color=equal.colour, linewidth=1, linestyle=equal.line, label=equal.title, zorder=0)

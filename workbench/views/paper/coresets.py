@@ -1,6 +1,6 @@
 """Figures of the coreset report, drawn with matplotlib as those of `workbench.views.paper.base`: each draws one thing.
 
-Colours belong to selectors and are the same in every figure; `style(name)` gives them.
+Colours belong to selectors and are the same in every figure and on the page.
 """
 
 from __future__ import annotations
@@ -13,33 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from workbench.views.gallery import mosaic
-from workbench.views.paper.base import INK, LEGEND, WIDTH, finish
+from workbench.views.looks import GREY, INK, REFERENCES, SELECTORS, STATES, look, rgb
+from workbench.views.paper.base import LEGEND, WIDTH, finish
 
 if TYPE_CHECKING:
     import xarray as xr
-
-KEPT, DROPPED = "#0072B2", "#D55E00"
-# selector -> printed name, colour, line style, marker
-SELECTORS: dict[str, tuple[str, str, str, str]] = {
-    "tdds": ("TDDS", "#D55E00", "-", "o"),
-    "random": ("random", "#000000", "--", "s"),
-    "random_balanced": ("random by class", "#999999", "--", "D"),
-    "el2n": ("EL2N", "#0072B2", "-", "^"),
-    "grand": ("GraNd", "#56B4E9", "-", "v"),
-    "forgetting": ("forgetting", "#8F6FCF", "-.", "P"),
-    "aum": ("AUM", "#CC79A7", "-.", "X"),
-    "ccs": ("CCS", "#009E73", "-", "d"),
-    "dyn_unc": ("Dyn-Unc", "#8A8A00", ":", "<"),
-    "dual": ("DUAL", "#B07050", ":", ">"),
-    "entropy": ("entropy", "#E69F00", ":", "*"),
-    "margin": ("margin", "#7A7A7A", ":", "p"),
-    "full": ("all samples", "#333333", ":", ""),
-}
-
-
-def title(name: str) -> str:
-    """The printed name of a selector."""
-    return SELECTORS[name][0] if name in SELECTORS else name
 
 
 def examples(pictures: np.ndarray, rows: Sequence[str], columns: int) -> Figure:
@@ -69,13 +47,13 @@ def histogram(score: np.ndarray, cuts: Mapping[float, float], flipped: np.ndarra
         score, label = np.clip(score, edges[0], None), f"{label} (log; the first bar holds what is lower)"
         axes.set_xscale("log")
     if flipped is None:
-        axes.hist(score, edges, color=KEPT, alpha=0.75)
+        axes.hist(score, edges, color=GREY, alpha=0.75)
     else:
         axes.hist(
             [score[~flipped], score[flipped]],
             edges,
             stacked=True,
-            color=[KEPT, DROPPED],
+            color=[GREY, STATES["wrong label"].colour],
             label=["right label", "wrong label"],
         )
         axes.legend(**LEGEND, fontsize=8.5)
@@ -94,7 +72,7 @@ def trajectories(p: np.ndarray, epochs: np.ndarray, groups: Mapping[str, np.ndar
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
-        axes.axvspan(*window, color="#E69F00", alpha=0.22, linewidth=0)
+        axes.axvspan(*window, color=STATES["window"].colour, alpha=0.22, linewidth=0)
         for n, row in enumerate(rows):
             axes.plot(epochs, p[:, row], color=f"C{n % 10}", linewidth=1.2, alpha=0.9)
         axes.set_title(name, fontsize=9.5)
@@ -109,10 +87,15 @@ def data_map(easy: np.ndarray, score: np.ndarray, kept: np.ndarray, flipped: np.
     """Every sample: how easy it is across, its score up; kept and dropped apart, wrong labels ringed."""
     figure = Figure(figsize=(WIDTH * 0.78, 3.9), layout="constrained")
     axes = figure.subplots()
-    for where, colour, marker, name in ((~kept, "#9A9A9A", ".", "dropped"), (kept, DROPPED, ".", "kept")):
-        axes.plot(easy[where], score[where], marker, color=colour, markersize=5, alpha=0.6, label=name)
+    for where, name in ((~kept, "dropped"), (kept, "kept")):
+        axes.plot(easy[where], score[where], ".", color=STATES[name].colour, markersize=5, alpha=0.6, label=name)
     if flipped is not None and flipped.any():
-        ring = {"markersize": 6, "markeredgecolor": "#000000", "markeredgewidth": 0.7, "fillstyle": "none"}
+        ring = {
+            "markersize": 6,
+            "markeredgecolor": STATES["wrong label"].colour,
+            "markeredgewidth": 1.2,
+            "fillstyle": "none",
+        }
         axes.plot(easy[flipped], score[flipped], "o", color="none", label="wrong label", **ring)
     axes.set(xlabel="mean probability of the label over the run (easy to the right)", ylabel=label)
     axes.legend(**LEGEND, fontsize=8.5)
@@ -122,7 +105,7 @@ def data_map(easy: np.ndarray, score: np.ndarray, kept: np.ndarray, flipped: np.
 
 def overlap(matrix: xr.DataArray) -> Figure:
     """Jaccard overlap of all pairs of selectors as a table of colours with the numbers in it."""
-    names = [title(str(n)) for n in matrix["selector"].values]
+    names = [look(str(n), SELECTORS).title for n in matrix["selector"].values]
     figure = Figure(figsize=(WIDTH * 0.8, WIDTH * 0.62), layout="constrained")
     axes = figure.subplots()
     drawn = axes.imshow(matrix.values, cmap="cividis", vmin=0, vmax=1)
@@ -140,7 +123,7 @@ def accuracy_by_budget(values: Mapping[str, Mapping[float, Sequence[float]]], fu
     figure = Figure(figsize=(WIDTH * 0.85, 4.1), layout="constrained")
     axes = figure.subplots()
     for n, (name, by_keep) in enumerate(values.items()):
-        printed, colour, line, marker = SELECTORS[name]
+        one = look(name, SELECTORS)
         keeps = np.array(sorted(by_keep))
         seen = [np.asarray(by_keep[k], float) for k in keeps]
         shift = 1 + 0.012 * (n - (len(values) - 1) / 2)  # side by side where bars would cover each other
@@ -148,16 +131,17 @@ def accuracy_by_budget(values: Mapping[str, Mapping[float, Sequence[float]]], fu
             keeps * shift,
             [v.mean() for v in seen],
             yerr=[v.std(ddof=1) if len(v) > 1 else 0.0 for v in seen],
-            fmt=marker,
-            linestyle=line,
-            color=colour,
+            fmt=one.marker,
+            linestyle=one.line,
+            color=one.colour,
             capsize=3,
             linewidth=1.6,
             markersize=5,
-            label=printed,
+            label=one.title,
         )
     if len(full):
-        axes.axhline(float(np.mean(full)), color=INK, linewidth=1.1, linestyle=":", label="all samples")
+        every = REFERENCES["full"]
+        axes.axhline(float(np.mean(full)), color=every.colour, linewidth=1.1, linestyle=every.line, label=every.title)
     ticks = sorted({k for by_keep in values.values() for k in by_keep})
     axes.set_xscale("log")
     axes.set_xticks(ticks, labels=[f"{k:g}" for k in ticks])
@@ -175,7 +159,8 @@ def balance(per_class: Mapping[str, np.ndarray], total: np.ndarray, names: Seque
     wide = 0.8 / len(per_class)
     for n, (selector, counts) in enumerate(per_class.items()):
         at = np.arange(len(names)) - 0.4 + (n + 0.5) * wide
-        axes.bar(at, counts / np.maximum(total, 1), wide, color=SELECTORS[selector][1], label=title(selector))
+        one = look(selector, SELECTORS)
+        axes.bar(at, counts / np.maximum(total, 1), wide, color=one.colour, label=one.title)
     axes.axhline(keep, color=INK, linewidth=1, linestyle="--")
     turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if max(map(len, map(str, names))) > 4 else {}
     axes.set_xticks(range(len(names)), labels=[str(n) for n in names], fontsize=8.5, **turned)
@@ -197,8 +182,8 @@ def painted(background: np.ndarray, score: np.ndarray, kept: np.ndarray, label: 
     left.set_ylabel("row (pixels)")
     figure.colorbar(drawn, ax=left, shrink=0.75, label=label)
     paint = np.full((*kept.shape, 4), 0.0)
-    for value, colour in ((1.0, (0.84, 0.37, 0.0, 1.0)), (0.0, (0.0, 0.45, 0.7, 0.55))):
-        paint[kept == value] = colour
+    for value, name, alpha in ((1.0, "kept", 1.0), (0.0, "dropped on a scene", 0.55)):
+        paint[kept == value] = (*(v / 255 for v in rgb(STATES[name].colour)), alpha)
     right.imshow(paint, interpolation="nearest")
     right.set_title("orange: kept; blue: dropped; bare: not a training sample", fontsize=9)
     return figure

@@ -1,6 +1,6 @@
 """Figures of the gradient compression report, drawn with matplotlib as those of `workbench.views.paper.base`.
 
-Colours belong to compressors, by their names in RIVALS, and are the same in every figure.
+Colours belong to compressors and are the same in every figure and on the page.
 """
 
 from __future__ import annotations
@@ -15,34 +15,19 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from workbench.views.looks import BLUE, COMPRESSORS, STATES, YELLOW, look
 from workbench.views.paper.base import INK, LEGEND, WIDTH, finish
 
 if TYPE_CHECKING:
     import xarray as xr
 
-# compressor -> colour, line style, marker
-STYLES: dict[str, tuple[str, str, str]] = {
-    "rsdgc": ("#D55E00", "-", "o"),
-    "dense": ("#000000", "-", "s"),
-    "fp16": ("#8A8A8A", "--", "D"),
-    "powersgd": ("#CC79A7", "-.", "X"),
-    "topk": ("#0072B2", "-", "^"),
-    "randomk": ("#E69F00", ":", "v"),
-    "dgc": ("#009E73", "-.", "P"),
-    "no-feedback": ("#56B4E9", "--", "d"),
-}
 RATIOS = {
-    "ratio_wire": ("on the wire (ratio_wire): ring all-reduce of float32 / all that was sent", "#0072B2"),
-    "ratio_upload": ("upload (ratio_upload): float32 gradient / one worker's message", "#E69F00"),
+    "ratio_wire": ("on the wire (ratio_wire): ring all-reduce of float32 / all that was sent", BLUE),
+    "ratio_upload": ("upload (ratio_upload): float32 gradient / one worker's message", YELLOW),
     "ratio_entries": ("entries (ratio_entries): entries / entries sent; positions not counted", "#BBBBBB"),
 }
 WINDOW = (24, 48)  # rows and columns of a layer's matrix in the importance maps, so that single entries can be seen
 QUANTITIES = {"gradient": "gradient v", "mean": "mean μ", "sigma": "spread σ", "score": "score S", "kept": "sent"}
-
-
-def style(name: str) -> tuple[str, str, str]:
-    """(colour, line style, marker) of a compressor."""
-    return STYLES.get(name, ("#8F6FCF", ":", "*"))
 
 
 def mean_and_spread(values: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -74,14 +59,14 @@ def accuracy_by_step(curves: Mapping[str, tuple[Sequence[int], Sequence[Any]]]) 
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     for y, (name, (steps, accuracies)) in enumerate(curves.items()):
         _band(left, name, np.asarray(steps), accuracies)
-        colour, _, marker = style(name)
+        one = look(name, COMPRESSORS)
         last = np.asarray(accuracies, float)[:, -1]
         mean, spread = mean_and_spread(last)
-        right.plot(last, np.full(len(last), y - 0.16), marker, color=colour, markersize=5, alpha=0.8)
-        right.errorbar(mean, y + 0.16, xerr=spread, fmt="|", color=colour, capsize=4, markersize=13, linewidth=1.8)
+        right.plot(last, np.full(len(last), y - 0.16), one.marker, color=one.colour, markersize=5, alpha=0.8)
+        right.errorbar(mean, y + 0.16, xerr=spread, fmt="|", color=one.colour, capsize=4, markersize=13, linewidth=1.8)
     left.set(xlabel="optimiser step", ylabel="test accuracy (share of chips)")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.set_yticks(range(len(curves)), labels=list(curves), fontsize=9)
+    right.set_yticks(range(len(curves)), labels=[look(n, COMPRESSORS).title for n in curves], fontsize=9)
     right.invert_yaxis()
     right.set_title("after the last step", fontsize=9.5)
     right.set_xlabel("test accuracy (share of chips)")
@@ -92,12 +77,12 @@ def accuracy_by_step(curves: Mapping[str, tuple[Sequence[int], Sequence[Any]]]) 
 
 
 def _band(axes: Axes, name: str, x: np.ndarray, values: Sequence[Any]) -> None:
-    colour, line, marker = style(name)
+    one = look(name, COMPRESSORS)
     mean, spread = mean_and_spread(values)
-    axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+    axes.fill_between(x, mean - spread, mean + spread, color=one.colour, alpha=0.15, linewidth=0)
     order = 4 if name == "rsdgc" else 3
-    end: dict[str, Any] = {"marker": marker, "markevery": [-1], "markersize": 7, "markeredgecolor": "white"}
-    axes.plot(x, mean, line, color=colour, linewidth=1.7, label=name, zorder=order, **end)
+    end: dict[str, Any] = {"marker": one.marker, "markevery": [-1], "markersize": 7, "markeredgecolor": "white"}
+    axes.plot(x, mean, one.line, color=one.colour, linewidth=1.7, label=one.title, zorder=order, **end)
 
 
 # --- traffic ---------------------------------------------------------------------------------------------------------
@@ -117,7 +102,7 @@ def traffic(
     left, right = figure.subplots(1, 2, sharey=True)
     y = np.arange(len(names))
     groups: list[tuple[str, Mapping[str, Sequence[float]], dict[str, Any]]] = [
-        ("counted from the messages", counted, {"color": [style(n)[0] for n in names]})
+        ("counted from the messages", counted, {"color": [look(n, COMPRESSORS).colour for n in names]})
     ]
     if any(np.isfinite(measured[n]).any() for n in names):
         groups.append(("measured on the loopback", measured, {"color": "white", "edgecolor": INK, "hatch": "////"}))
@@ -135,7 +120,7 @@ def traffic(
         numbers += mean[np.isfinite(mean) & (mean > 0)].tolist()
     left.set_xscale("log")
     left.set_xlim(10 ** np.floor(np.log10(min(numbers)) - 0.3), max(numbers) * 4)
-    left.set_yticks(y, labels=names)
+    left.set_yticks(y, labels=[look(n, COMPRESSORS).title for n in names])
     left.invert_yaxis()
     left.set_xlabel("sent by all workers in the whole training (10⁶ bytes, log)")
     left.set_title("filled: " + "; hatched: ".join(g[0] for g in groups), fontsize=8.5)
@@ -256,7 +241,7 @@ def _map(axes: Axes, values: np.ndarray, quantity: str, extent: Sequence[float])
     """One panel, and what is to be written below it."""
     box = (extent[0], extent[1], extent[2], extent[3])
     if quantity == "kept":
-        how: dict[str, Any] = {"cmap": ListedColormap(["#E8E8E8", "#D55E00"]), "vmin": 0, "vmax": 1}
+        how: dict[str, Any] = {"cmap": ListedColormap(["#E8E8E8", STATES["kept"].colour]), "vmin": 0, "vmax": 1}
         return axes.imshow(values, interpolation="nearest", extent=box, **how), f"{int(values.sum())} of {values.size}"
     top = float(np.percentile(np.abs(values), 99)) or float(np.abs(values).max()) or 1.0
     how = {"cmap": "PuOr_r", "vmin": -1} if quantity in ("gradient", "mean") else {"cmap": "cividis", "vmin": 0}

@@ -1,0 +1,24 @@
+"""What the tabs of the gradient page know: which layer is shown, the other score, and the run that is followed."""
+
+from __future__ import annotations
+
+import param
+
+from workbench.pages.frame.runner import Runner
+from workbench.pages.frame.session import Session
+from workbench.parts.indicators import INDICATORS
+
+
+class GradientState(Session):
+    """State of the gradient page. Its parameters are in the address; tabs watch them and set them.
+
+    runner: the run that is followed (`runner.live`) and its settings (`runner.config`).
+    """
+
+    ADDRESS = ("scene", "truth", "keys", "run", "tab", "layer", "indicator", "p")
+
+    layer = param.String("", doc="whose gradient is shown; empty for one in the middle")
+    indicator = param.Selector(default="magnitude", objects=list(INDICATORS), doc="the other score")
+    p = param.Selector(default=3, objects=[3, 5, 7, 9], doc="side of its neighbourhood")
+
+    runner: Runner
