@@ -187,6 +187,22 @@ def test_a_killed_rank_fails_the_run_which_then_continues_with_the_same_numbers(
                 assert lines[line["step"]][name] == value, (line["step"], name)
 
 
+def test_a_checkpoint_continues_its_own_run_only(run, digits):
+    """An older checkpoint, which does not say what it belongs to, continues to the same numbers."""
+    config = tiny(rivals=["rsdgc", "dense"])
+    with contextlib.closing(rsdgc.run(digits, config)) as trace:
+        state = list(islice(trace, 6))[-1].state()
+    old = {"ranks": [{k: v for k, v in rank.items() if k != "about"} for rank in state["ranks"]]}
+    events, outcome = finished(rsdgc.run(digits, config, old))
+    assert [e.step for e in events] == [7, 8]
+    np.testing.assert_array_equal(outcome.result["accuracy"], run[1].result["accuracy"])
+    assert events[-1].scalars["loss/dense"] == run[0][-1].scalars["loss/dense"]
+    with pytest.raises(InputError, match=r"rsdgc belongs to .*other settings: lr=0.05 there and 0.01 here"):
+        drain(rsdgc.run(digits, tiny(rivals=["rsdgc", "dense"], lr=0.01), state))
+    with pytest.raises(InputError, match="rsdgc belongs to other data"):
+        drain(rsdgc.run(digits.isel(sample=slice(0, 390)), config, state))
+
+
 def test_a_checkpoint_of_other_workers_is_refused(digits):
     with pytest.raises(InputError, match="made by 3 ranks"):
         drain(rsdgc.run(digits, tiny(), state={"ranks": [{}, {}, {}]}))
