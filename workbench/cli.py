@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from workbench.errors import InputError
 from workbench.runs import provenance
+
+if TYPE_CHECKING:
+    from workbench.data.source import Source
 
 app = typer.Typer(
     name="workbench",
@@ -35,6 +37,13 @@ SceneArg = Annotated[
 ]
 TruthOpt = Annotated[Path | None, typer.Option("--truth", help="file with the truth mask, where the scene's file has none")]
 AfterOpt = Annotated[Path | None, typer.Option("--after", help="image of the second date; SCENE is then that of the first")]
+BesideOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--beside",
+        help="lidar=FILE, sar=FILE, infrared=FILE: another sensor on the pixels of SCENE; after=FILE is --after FILE (repeat)",
+    ),
+]
 ResampleOpt = Annotated[
     bool,
     typer.Option("--resample", help="put the image of --after onto the pixels of the first (bilinear) where they differ"),
@@ -89,19 +98,32 @@ def describe(
     truth: TruthOpt = None,
     key: KeyOpt = None,
     after: AfterOpt = None,
+    beside: BesideOpt = None,
     resample: ResampleOpt = False,
     ortho: OrthoOpt = False,
+    open_: Annotated[bool, typer.Option("--open", help="open a scene of the catalogue, too, as a path always is")] = False,
 ) -> None:
-    """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method."""
+    """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method.
+
+    Of a scene of the catalogue, what the catalogue says, without opening it.
+    """
     from workbench.methods import METHODS, load
-    from workbench.scene import describe as card
 
     if scene in METHODS:
         config = load(scene).Config
         for name, field in config.model_fields.items():
             print(f"  {name} = {field.default!r}: {field.description}")
         return
-    print(card(_open(scene, truth, key, after, resample, ortho)))
+    _check_names(scene=scene)
+    from workbench.data.catalog import describe_entry, names
+
+    if scene in names() and not (open_ or truth or key or after or beside or resample or ortho):
+        print(describe_entry(scene))
+        print(f"  sizes and ranges of its arrays: workbench describe {scene} --open")
+        return
+    from workbench.scene import describe as card
+
+    print(card(_source(scene, truth, key, after, beside, resample).open(ortho=ortho)))
 
 
 @app.command()
@@ -152,6 +174,7 @@ def run(
     truth: TruthOpt = None,
     key: KeyOpt = None,
     after: AfterOpt = None,
+    beside: BesideOpt = None,
     resample: ResampleOpt = False,
     resume: Annotated[Path | None, typer.Option("--resume", help="continue the unfinished run in this folder")] = None,
     json_: JsonOpt = False,
@@ -163,21 +186,25 @@ def run(
     """Run a method on a scene and leave a run folder with everything in it."""
     from workbench.engines import cluster
 
+    _check_names(method, scene, set_)
     if map_ is not None:
         from workbench.data.writers import check_map
 
         check_map(map_)
-    with cluster.connected(scheduler) if scheduler is not None else contextlib.nullcontext():
-        files = {"truth": truth, "keys": _pairs(key, "--key"), "after": after, "resample": resample}
-        _run(method, scene, set_, out, files, resume, json_, quiet, device, map_)
+    with cluster.connected(scheduler) if scheduler is not None else cluster.own_threads():
+        source = None if scene is None else _source(scene, truth, key, after, beside, resample)
+        if resume is not None and (method or scene or set_ or out or truth or key or after or beside or resample):
+            raise InputError(
+                "--resume DIR continues a run as it was begun; it takes no method, scene or settings beside it."
+            )
+        _run(method, source, set_, out, resume, json_, quiet, device, map_)
 
 
 def _run(
     method: str | None,
-    scene: str | None,
+    source: Source | None,
     set_: list[str] | None,
     out: Path | None,
-    files: dict[str, Any],
     resume: Path | None,
     json_: bool,
     quiet: bool,
@@ -192,16 +219,12 @@ def _run(
 
     _choose(device)
     if resume is not None:
-        if method or scene or set_ or out or any(files.values()):
-            raise InputError(
-                "--resume DIR continues a run as it was begun; it takes no method, scene or settings beside it."
-            )
         folder, trace, label = resume, continue_(resume), str(runs.read(resume)["method"])
-    elif method is None or scene is None:
+    elif method is None or source is None:
         raise InputError("`workbench run` needs METHOD and SCENE, or --resume DIR; `workbench list` shows both.")
     else:
-        folder = out or runs.new_folder(RUNS, method, Path(scene).stem)
-        trace, label = start(method, scene, _pairs(set_, "--set"), folder, **files), method
+        folder = out or runs.new_folder(RUNS, method, source.stem)
+        trace, label = start(method, source, _pairs(set_, "--set"), folder), method
     follower = is_follower()
     try:
         outcome = drain(trace) if quiet or follower else drive(trace, label)
@@ -232,6 +255,7 @@ def report(
     truth: TruthOpt = None,
     key: KeyOpt = None,
     after: AfterOpt = None,
+    beside: BesideOpt = None,
     resample: ResampleOpt = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="a few steps only, to see that everything works")] = False,
     cell_timeout: CellTimeoutOpt = None,
@@ -245,12 +269,13 @@ def report(
     from workbench.reports.notebook import NotebookFailed
     from workbench.reports.notebook import report as make
 
+    _check_names(method, scene, set_)
     _choose(device)
-    folder = out or runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)
-    files: dict[str, Any] = {"truth": truth, "keys": _pairs(key, "--key"), "after": after, "resample": resample}
+    source = _source(scene, truth, key, after, beside, resample)
+    folder = out or runs.new_folder(RUNS, f"report-{method}", source.stem)
     options: dict[str, Any] = {"smoke": smoke, "cell_timeout": cell_timeout, "progress": not quiet}
     try:
-        page = make(method, scene, _pairs(set_, "--set"), folder, **files, **options)
+        page = make(method, source, _pairs(set_, "--set"), folder, **options)
     except NotebookFailed as error:
         print(f"workbench: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -350,8 +375,6 @@ def runs_list(
     json_: JsonOpt = False,
 ) -> None:
     """Runs, oldest first: status, method, scene, time, and the first numbers."""
-    from workbench.runs.collection import headline
-
     found = _chosen(root, method, scene, status, where, inside)
     if json_:
         keys = ("name", "method", "scene", "status", "seconds", "metrics")
@@ -359,7 +382,7 @@ def runs_list(
         return
     rows = []
     for e in found:
-        numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in headline(e.metrics)[:3])
+        numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
         rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers))
     _print_table(("run", "status", "method", "scene", "time", "numbers"), rows)
     if not rows:
@@ -378,7 +401,7 @@ def runs_show(
     about = runs.read(folder)
     scene = about.get("scene") or {}
     facts = {k: about.get(k) for k in ("method", "status", "error", "start", "end", "seconds", "command", "commit", "dirty")}
-    facts |= {"scene": scene.get("id"), "data": scene.get("fingerprint") or scene.get("source_hash")}
+    facts |= {"scene": scene.get("id"), "data": runs.data_hash(about)}
     facts |= {k: about.get(k) for k in ("code", "cpu", "device", "threads")}
     for name, value in (facts | (about.get("versions") or {})).items():
         if value not in (None, "", False):
@@ -498,10 +521,35 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip())
 
 
-def _open(scene: str, truth: Path | None, key: list[str] | None, after: Path | None, resample: bool, ortho: bool) -> Any:
-    from workbench.data.catalog import open_scene
+def _check_names(method: str | None = None, scene: str | None = None, set_: list[str] | None = None) -> None:
+    """Answer a misspelt method, scene or setting before anything is imported that takes long."""
+    from workbench.config import override
+    from workbench.data.catalog import check_name as check_scene
+    from workbench.methods import check_name as check_method
+    from workbench.methods import load
 
-    return open_scene(scene, truth=truth, keys=_pairs(key, "--key"), after=after, resample=resample, ortho=ortho)
+    if method is not None:
+        check_method(method)
+    if scene is not None:
+        check_scene(scene)
+    if method is not None and set_:
+        override(load(method).Config(), _pairs(set_, "--set"))
+
+
+def _source(
+    scene: str, truth: Path | None, key: list[str] | None, after: Path | None, beside: list[str] | None, resample: bool
+) -> Source:
+    """The scene that the options of a verb name."""
+    from workbench.data.source import Source
+
+    files = _pairs(beside, "--beside")
+    if after is not None:
+        if "after" in files:
+            raise InputError(
+                "--after FILE and --beside after=FILE name the image of the second date twice; give one of the two."
+            )
+        files["after"] = str(after)
+    return Source(scene, None if truth is None else str(truth), _pairs(key, "--key"), files, resample)
 
 
 def _whole(text: str, option: str) -> int:
