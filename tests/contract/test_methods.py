@@ -1,15 +1,19 @@
-"""What every method keeps, in one list: add a room here and all of this is asked of it; anomaly rooms keep a little more."""
+"""What every method keeps, in one list: add a room here and all of this is asked of it; anomaly rooms keep a little more.
+
+A room is driven once and recorded; whatever only reads events and outcome shares that recording. Another drive is made only where
+the drive itself differs: another scene, a listener that draws random numbers, an early end.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,38 +23,28 @@ import xarray as xr
 from docs.generate.settings import with_tables
 from workbench.config import Settings, override
 from workbench.errors import InputError
-from workbench.event import Event, Outcome, drain
-from workbench.methods import METHODS, load, summary
-from workbench.scene import VOCABULARY
+from workbench.event import Event, Outcome, drain, never_yielded
+from workbench.methods import METHODS, load, summary, undeclared
+from workbench.scene import VOCABULARY, other_dims
 
-# method -> (settings that make it quick, its page in docs/methods, what that page must name as the source)
-ROOMS: dict[str, tuple[dict[str, object], str, str]] = {
-    "rx": ({}, "rx", "10.1109/29.60107"),
-    "ridge-rx": ({"ridge": 1e-3}, "rx", "Nasrabadi"),
-    "pca-rx": ({"components": 5}, "rx", "10.1109/MAES.2010.5546306"),
-    "rp-rx": ({"components": 7, "seed": 3}, "rx", "10.1109/TIP.2011.2159730"),
-    "local-rx": ({"inner": 3, "outer": 9}, "rx", "10.1117/1.1614265"),
-    "bsdm": ({"steps": 3, "passes": 2, "show_every": 1}, "bsdm", "2307.09861"),
-    "tdds": ({"epochs": 4, "J": 3, "keep": 0.5, "iterations": 6, "block": 6, "batch": 64}, "tdds", "2311.13613"),
-    "rsdgc": (
-        {
-            "rivals": ["rsdgc"],
-            "workers": 1,
-            "network": "cnn",
-            "width": 2,
-            "steps": 3,
-            "batch": 8,
-            "size": 6,
-            "show_every": 1,
-        },
-        "rsdgc",
-        "10.1109/TGRS.2024.3394501",
-    ),
-    "arcdnet": (
-        {"width": 2, "steps": 2, "batch": 2, "crop": 32, "show_every": 1, "rivals": []},
-        "arcdnet",
-        "2305.19513",
-    ),
+# method -> (its page in docs/methods, what that page must name as the source)
+ROOMS: dict[str, tuple[str, str]] = {
+    "rx": ("rx", "10.1109/29.60107"),
+    "ridge-rx": ("rx", "Nasrabadi"),
+    "pca-rx": ("rx", "10.1109/MAES.2010.5546306"),
+    "rp-rx": ("rx", "10.1109/TIP.2011.2159730"),
+    "local-rx": ("rx", "10.1117/1.1614265"),
+    "bsdm": ("bsdm", "2307.09861"),
+    "tdds": ("tdds", "2311.13613"),
+    "rsdgc": ("rsdgc", "10.1109/TGRS.2024.3394501"),
+    "arcdnet": ("arcdnet", "2305.19513"),
+}
+# beside SMOKE: an image of 24 pixels, and a drive of every behaviour without rivals and second processes
+SMALLER: dict[str, dict[str, object]] = {
+    "local-rx": {"inner": 3, "outer": 9},
+    "tdds": {"keep": 0.5, "block": 6},
+    "rsdgc": {"rivals": ["rsdgc"], "workers": 1},
+    "arcdnet": {"rivals": []},
 }
 # rooms whose score is a map of how anomalous each pixel is
 DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "bsdm")
@@ -58,9 +52,18 @@ DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "bsdm")
 CHIPS = ("rsdgc",)  # rooms that take chips and no cube
 PAIRS = ("arcdnet",)  # rooms that take two dates
 
-every_room = pytest.mark.parametrize("name", ROOMS)
-every_cube_room = pytest.mark.parametrize("name", [n for n in ROOMS if n not in (*CHIPS, *PAIRS)])
-every_detector = pytest.mark.parametrize("name", DETECTORS)
+PROCESSES = ("rsdgc",)  # rooms that start processes
+
+
+def _params(names):
+    return pytest.mark.parametrize(
+        "name", [pytest.param(n, marks=pytest.mark.process) if n in PROCESSES else n for n in names]
+    )
+
+
+every_room = _params(ROOMS)
+every_cube_room = _params([n for n in ROOMS if n not in (*CHIPS, *PAIRS)])
+every_detector = _params(DETECTORS)
 
 
 @pytest.fixture
@@ -70,13 +73,13 @@ def room(name):
 
 @pytest.fixture
 def scene(name, small_scene):
-    """A scene that the room can use: a simulated cube with truth, noisy chips of three classes, or simulated pairs."""
+    """A scene that the room can use: a simulated cube with truth on a map, noisy chips of three classes, or simulated pairs."""
     if name in PAIRS:
         from workbench.data.synth_change import small
 
         return small(seed=0).compute()
     if name not in CHIPS:
-        return small_scene
+        return small_scene.assign_coords(y=np.arange(24) * -30.0 + 5e6, x=np.arange(24) * 30.0 + 4e5, spatial_ref=0)
     label = np.arange(48) % 3
     image = np.random.default_rng(0).random((48, 3, 6, 6), np.float32)
     image[np.arange(48), label] += 0.5
@@ -87,7 +90,52 @@ def scene(name, small_scene):
 
 @pytest.fixture
 def config(name, room):
-    return override(room.Config(), ROOMS[name][0])
+    return override(room.Config(), {**room.SMOKE, **SMALLER.get(name, {})})
+
+
+@dataclass
+class Recording:
+    """One drive to the end. given, before: the scene and a copy made before. gradients: whether torch had them on, at each event.
+
+    numbers: what torch and NumPy drew after the drive; expected: what they draw after the same seeds without one.
+    """
+
+    given: xr.Dataset
+    before: xr.Dataset
+    events: list[Event]
+    outcome: Outcome
+    gradients: list[bool]
+    numbers: tuple[list[float], list[float]]
+    expected: tuple[list[float], list[float]]
+
+
+def record(room: ModuleType, given: xr.Dataset, config: Settings) -> Recording:
+    def seed() -> None:
+        torch.manual_seed(5)
+        np.random.seed(5)
+
+    def numbers() -> tuple[list[float], list[float]]:
+        return torch.randn(3).tolist(), np.random.random(3).tolist()
+
+    seed()
+    expected = numbers()
+    before, gradients = given.copy(deep=True), []
+    seed()
+    events, outcome = drive(room.run(given, config), lambda _: gradients.append(torch.is_grad_enabled()))
+    return Recording(given, before, events, outcome, gradients, numbers(), expected)
+
+
+@pytest.fixture(scope="session")
+def recordings() -> dict[str, Recording]:
+    return {}
+
+
+@pytest.fixture
+def recorded(name, room, config, scene, recordings) -> Recording:
+    """The room's recording on its scene, in memory; made by the first test that asks."""
+    if name not in recordings:
+        recordings[name] = record(room, scene.compute(), config)
+    return recordings[name]
 
 
 def drive(trace, listener=lambda event: None) -> tuple[list[Event], Outcome]:
@@ -123,69 +171,61 @@ def test_the_list_is_whole(name):
 
 
 @every_room
-def test_shows_its_face(name, room):
-    assert issubclass(room.Config, Settings)
-    assert room.NEEDS
+def test_declares_all_of_its_face(name, room):
+    assert undeclared(room) == []
     assert len(summary(name)) > 10
-    for field, about in room.Config.model_fields.items():
-        assert about.description, f"{name}.{field} has no description"
-        assert not about.is_required(), f"{name}.{field} has no default"
+    assert summary(name) == room.__doc__.strip().partition("\n")[0]
 
 
 @every_room
-def test_runs_three_steps(room, config, scene):
-    events = list(islice(room.run(scene, config), 3))
-    assert events
-    assert all(isinstance(event, Event) for event in events)
+def test_what_it_shows_is_yielded(room, config, scene):
+    events, outcome = drive(room.run(scene, config))
+    scalars, arrays = ({name for event in events for name in getattr(event, kind)} for kind in ("scalars", "arrays"))
+    assert never_yielded(room.SHOWS, scalars, arrays, outcome.result.data_vars, scene.data_vars) == []
+    assert [name for name in room.HEADLINE if name not in outcome.result] == []
+    assert other_dims(outcome.result) == []
+    assert [n for n, v in outcome.result.data_vars.items() if v.ndim == 0 and not v.attrs.get("long_name")] == []
 
 
 @every_room
-def test_same_seed_same_events_whatever_the_listener_draws(room, config, scene):
+def test_yields_events(recorded):
+    assert recorded.events
+    assert all(isinstance(event, Event) for event in recorded.events)
+
+
+@every_room
+def test_same_seed_same_events_whatever_the_listener_draws(room, config, recorded):
     def draw(_):
         random.random()
         np.random.random(7)
         torch.randn(5)
 
-    undisturbed = drive(room.run(scene, config))
     np.random.seed(99)
     torch.manual_seed(99)
-    assert_same(undisturbed, drive(room.run(scene, config), draw))
+    assert_same((recorded.events, recorded.outcome), drive(room.run(recorded.given, config), draw))
 
 
 @every_room
-def test_leaves_the_listeners_randomness_and_gradients_alone(room, config, scene):
-    torch.manual_seed(5)
-    np.random.seed(5)
-    expected = torch.randn(3).tolist(), np.random.random(3).tolist()
-    torch.manual_seed(5)
-    np.random.seed(5)
-
-    def check(_):
-        assert torch.is_grad_enabled()
-
-    drive(room.run(scene, config), check)
-    assert (torch.randn(3).tolist(), np.random.random(3).tolist()) == expected
+def test_leaves_the_listeners_randomness_and_gradients_alone(recorded):
+    assert recorded.numbers == recorded.expected
+    assert recorded.gradients
+    assert all(recorded.gradients)
 
 
 @every_room
-def test_dask_equals_numpy(room, config, scene):
-    now = drive(room.run(scene.compute(), config))
-    lazy = drive(room.run(scene.chunk(band=2, y=10, x=11), config))
-    assert_same(now, lazy, rtol=1e-6)
+def test_dask_equals_numpy(room, config, recorded):
+    lazy = drive(room.run(recorded.given.chunk(band=2, y=10, x=11), config))
+    assert_same((recorded.events, recorded.outcome), lazy, rtol=1e-6)
 
 
 @every_room
-def test_the_input_is_untouched(room, config, scene):
-    given = scene.compute()
-    before = given.copy(deep=True)
-    drain(room.run(given, config))
-    xr.testing.assert_identical(given, before)
+def test_the_input_is_untouched(recorded):
+    xr.testing.assert_identical(recorded.given, recorded.before)
 
 
 @every_cube_room
-def test_keeps_coordinates_and_vocabulary(room, config, small_scene):
-    scene = small_scene.assign_coords(y=np.arange(24) * -30.0 + 5e6, x=np.arange(24) * 30.0 + 4e5, spatial_ref=0)
-    result = drain(room.run(scene, config)).result
+def test_keeps_coordinates_and_vocabulary(recorded):
+    scene, result = recorded.before, recorded.outcome.result
     for coord in ("x", "y", "spatial_ref"):
         xr.testing.assert_equal(result[coord].reset_coords(drop=True), scene[coord].reset_coords(drop=True))
     assert "score" in result
@@ -199,8 +239,8 @@ def test_keeps_coordinates_and_vocabulary(room, config, small_scene):
 
 
 @every_detector
-def test_the_score_is_a_map_with_its_metrics(room, config, small_scene):
-    result = drain(room.run(small_scene, config)).result
+def test_the_score_is_a_map_with_its_metrics(recorded):
+    result = recorded.outcome.result
     assert result["score"].dims == ("y", "x")
     for value in result.data_vars.values():
         assert value.ndim == 0 or set(value.dims) & {"y", "x", "k", "band"}
@@ -208,8 +248,8 @@ def test_the_score_is_a_map_with_its_metrics(room, config, small_scene):
 
 
 @every_room
-def test_events_are_finite_labelled_and_ordered(room, config, scene):
-    events, outcome = drive(room.run(scene, config))
+def test_events_are_finite_labelled_and_ordered(recorded):
+    events, outcome = recorded.events, recorded.outcome
     steps = [event.step for event in events]
     assert steps == sorted(set(steps))
     assert all(event.of is None or event.step <= event.of for event in events)
@@ -234,12 +274,12 @@ def test_a_missing_pixel_has_no_score_and_spoils_no_other(room, config, small_sc
 
 
 @every_detector
-def test_the_truth_does_not_enter_the_score(room, config, small_scene):
-    scene = small_scene.compute()
+def test_the_truth_does_not_enter_the_score(room, config, recorded):
+    scene = recorded.before
     shuffled = scene.copy(deep=True)
     shuffled["truth"].values[:] = np.random.default_rng(0).permutation(scene["truth"].values.ravel()).reshape(24, 24)
     without = scene.drop_vars("truth")
-    found = [drain(room.run(s, config)).result for s in (scene, shuffled, without)]
+    found = [recorded.outcome.result, *(drain(room.run(s, config)).result for s in (shuffled, without))]
     np.testing.assert_array_equal(found[0]["score"], found[1]["score"])
     np.testing.assert_array_equal(found[0]["score"], found[2]["score"])
     assert float(found[0]["auc"]) != float(found[1]["auc"])
@@ -248,10 +288,9 @@ def test_the_truth_does_not_enter_the_score(room, config, small_scene):
 
 @every_room
 @pytest.mark.parametrize("after", [1, 2])
-def test_closing_early_raises_nothing_and_leaves_no_thread(room, config, scene, after):
-    drain(room.run(scene, config))  # libraries may start threads of their own, once
-    before = set(threading.enumerate())
-    trace = room.run(scene, config)
+def test_closing_early_raises_nothing_and_leaves_no_thread(room, config, recorded, after):
+    before = set(threading.enumerate())  # after a whole drive: libraries may start threads of their own, once
+    trace = room.run(recorded.given, config)
     for _ in islice(trace, after):
         pass
     trace.close()
@@ -299,18 +338,16 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(room):
         override(room.Config(), {"sead": 1})
 
 
-@every_room
-def test_imports_no_gui(name):
-    code = (
-        "import sys; from workbench.methods import load; load(sys.argv[1]); "
-        "found = {'panel', 'holoviews', 'bokeh', 'matplotlib', 'ipywidgets'} & set(sys.modules); assert not found, found"
-    )
-    subprocess.run([sys.executable, "-c", code, name], check=True)
+def test_no_room_imports_a_gui(importing):
+    after = importing(*(f"from workbench.methods import load; load({name!r})" for name in ROOMS))
+    for name, modules in zip(ROOMS, after, strict=True):
+        assert METHODS[name].partition(":")[0] in modules
+        assert not modules & {"panel", "holoviews", "bokeh", "matplotlib", "ipywidgets"}, name
 
 
 @every_room
 def test_has_a_page_that_names_its_source(name):
-    _, page, source = ROOMS[name]
+    page, source = ROOMS[name]
     text = (Path(__file__).parents[2] / "docs" / "methods" / f"{page}.md").read_text()
     assert source in text
     text = with_tables(text)

@@ -7,11 +7,11 @@ import pytest
 import xarray as xr
 
 from workbench.baselines.anomaly import rx
-from workbench.data.catalog import Hyperspectral, entries, open_scene
+from workbench.data.catalog import entries, open_scene
 from workbench.data.convert import convert
 from workbench.metrics.anomaly import auc
 
-CUBES = [e for e in entries() if isinstance(e, Hyperspectral)]
+CUBES = [e for e in entries() if e.kind == "hyperspectral"]
 SCENES = [e for e in CUBES if e.reference is not None]
 BESIDE = (".hdr", ".bmp")  # headers and masks of cubes
 
@@ -41,6 +41,7 @@ def test_it_opens_by_name(entry, real_data):
     np.testing.assert_array_equal(whole["hsi"][:, entry.shape.y // 2, entry.shape.x // 2], pixel)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", SCENES, ids=lambda e: e.id)
 def test_rx_is_the_same_however_it_is_read(entry, real_data, tmp_path):
     stored = convert(entry.id, tmp_path / "a.zarr", chunks={"band": 37, "y": 13, "x": 29})

@@ -1,11 +1,14 @@
 """The table of methods. A room is imported only when it is asked for.
 
-A room shows three things: `Config`, a model of its settings; `NEEDS`, the scene variables it uses; and
-`run(scene, config)`, a trace. Everything else in it is its own affair.
+A room declares: `Config`, a model of its settings; `NEEDS`, the scene variables it uses; `run(scene, config)`, a trace;
+`SMOKE`, settings that make it quick; `HEADLINE`, the metrics that lists show first; and `SHOWS`, how a run is drawn (see
+`workbench.event`). With that it is listed, run, resumed, swept, drawn while it runs, replayed and reported.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,32 +18,57 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from workbench.config import Settings
-    from workbench.event import Trace
+    from workbench.event import Shows, Trace
 
-# name -> module, or module:attribute where several rooms share a module
-METHODS: dict[str, str] = {
-    "rx": "workbench.methods.rx:rx",
-    "ridge-rx": "workbench.methods.rx:ridge_rx",
-    "pca-rx": "workbench.methods.rx:pca_rx",
-    "rp-rx": "workbench.methods.rx:rp_rx",
-    "local-rx": "workbench.methods.rx:local_rx",
-    "bsdm": "workbench.methods.bsdm",
-    "tdds": "workbench.methods.tdds",
-    "rsdgc": "workbench.methods.rsdgc",
-    "arcdnet": "workbench.methods.arcdnet",
+# name -> (module, or module:attribute where several rooms share a module; what the method does, in one line)
+METHODS: dict[str, tuple[str, str]] = {
+    "rx": ("workbench.methods.rx:rx", "Global RX: squared Mahalanobis distance from the mean of the scene."),
+    "ridge-rx": (
+        "workbench.methods.rx:ridge_rx",
+        "RX with regularised covariance: every principal variance raised by a fraction of the largest.",
+    ),
+    "pca-rx": ("workbench.methods.rx:pca_rx", "RX on the leading principal components."),
+    "rp-rx": ("workbench.methods.rx:rp_rx", "RX on a few random linear combinations of the bands."),
+    "local-rx": (
+        "workbench.methods.rx:local_rx",
+        "Dual-window local RX: mean and covariance of a ring around each pixel.",
+    ),
+    "bsdm": ("workbench.methods.bsdm", "BSDM: suppress the background of a hyperspectral cube with a diffusion model."),
+    "tdds": (
+        "workbench.methods.tdds",
+        "TDDS: train once, see how much every sample moves the training, keep those that matter.",
+    ),
+    "rsdgc": (
+        "workbench.methods.rsdgc",
+        "RS-DGC: train on several workers while each sends only the gradient entries that matter, and see which they are.",
+    ),
+    "arcdnet": (
+        "workbench.methods.arcdnet",
+        "AR-CDNet: a map of what changed between two dates, and of how far each of its pixels may be wrong.",
+    ),
 }
 
 
 class Room(Protocol):
-    """What a method shows; a module is one as well as an object.
+    """What a method declares; a module is one as well as an object.
 
     run: `(scene, config) -> trace`; a room that can be resumed also takes `state=`, what an event's `state()` gave.
+    SMOKE: settings with which every event and every variable of the result comes within seconds; used by the contract test,
+    by smoke reports, and to see whether a scene can be used at all. HEADLINE: metrics, the most important first.
+
+    A room with a notebook of its own also has `NOTEBOOK`, its stem in notebooks/; others are reported by `method.ipynb`.
     """
 
     @property
     def Config(self) -> type[Settings]: ...
     @property
     def NEEDS(self) -> tuple[str | tuple[str, ...], ...]: ...
+    @property
+    def SMOKE(self) -> Mapping[str, Any]: ...
+    @property
+    def HEADLINE(self) -> tuple[str, ...]: ...
+    @property
+    def SHOWS(self) -> tuple[Shows, ...]: ...
     @property
     def run(self) -> _Run: ...
 
@@ -49,17 +77,82 @@ class _Run(Protocol):
     def __call__(self, scene: xr.Dataset, config: Any, /) -> Trace: ...
 
 
-def load(name: str) -> Any:
-    """The room called `name` (see `Room`). Raises InputError, with a did-you-mean, for a name that is not in the table."""
+def check_name(name: str) -> None:
+    """Raise InputError, with a did-you-mean, for a name that is not in the table."""
     if name not in METHODS:
         raise InputError(
             f"There is no method {name!r}; the methods are {', '.join(METHODS)}.{did_you_mean(str(name), METHODS)}"
         )
-    module, _, attribute = METHODS[name].partition(":")
+
+
+def load(name: str) -> Any:
+    """The room called `name` (see `Room`). Raises InputError, with a did-you-mean, for a name that is not in the table."""
+    check_name(name)
+    module, _, attribute = METHODS[name][0].partition(":")
     found = import_module(module)
     return getattr(found, attribute) if attribute else found
 
 
+def lazily(package: str, *modules: str) -> Callable[[str], Any]:
+    """`__getattr__` of a room that is a folder: a name of its `__all__` comes from the first of `modules` that has it.
+
+    So the settings of a room are known without what it computes with, such as torch.
+    """
+
+    def find(name: str) -> Any:
+        room = sys.modules[package]
+        for module in modules if name in room.__all__ else ():
+            part = import_module(f"{package}.{module}")
+            if hasattr(part, name):
+                setattr(room, name, getattr(part, name))
+                return getattr(part, name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return find
+
+
 def summary(name: str) -> str:
-    """What the method does, in one line: the first of its room's docstring."""
-    return (load(name).__doc__ or "").strip().partition("\n")[0]
+    """What the method does, in one line. Imports no room."""
+    check_name(name)
+    return METHODS[name][1]
+
+
+def notebook(name: str) -> str:
+    """Stem of the notebook that reports the method: its own, or the one that reports any."""
+    return getattr(load(name), "NOTEBOOK", "method")
+
+
+def undeclared(room: Any) -> list[str]:
+    """What a room lacks or declares wrongly, one sentence each; empty when it is complete.
+
+    What `SHOWS` names is compared with a run by `workbench.event.never_yielded`.
+    """
+    from workbench.config import Settings, override
+    from workbench.event import Bars, Boxes, Curves, Film, Map, Matrix
+    from workbench.scene import VOCABULARY
+
+    missing = [n for n in ("Config", "NEEDS", "run", "SMOKE", "HEADLINE", "SHOWS") if not hasattr(room, n)]
+    if missing:
+        return [f"it has no {name}; see docs/add_a_method.md" for name in missing]
+    wrong = []
+    if not (isinstance(room.Config, type) and issubclass(room.Config, Settings)):
+        return [f"Config is {room.Config!r}; it must be a subclass of workbench.config.Settings"]
+    for name, field in room.Config.model_fields.items():
+        if field.is_required() or not field.description:
+            wrong.append(f"the setting {name!r} needs a default and a description")
+    unknown = [n for need in room.NEEDS for n in ((need,) if isinstance(need, str) else need) if n not in VOCABULARY]
+    if unknown or not room.NEEDS:
+        wrong.append(f"NEEDS names {unknown or 'nothing'}; a scene has {', '.join(VOCABULARY)}")
+    try:
+        override(room.Config(), room.SMOKE)
+    except InputError as error:
+        wrong.append(f"SMOKE: {error}")
+    if not isinstance(room.HEADLINE, tuple) or not room.HEADLINE:
+        wrong.append(f"HEADLINE is {room.HEADLINE!r}; it must be a tuple of names of metrics")
+    kinds = (Curves, Film, Map, Boxes, Bars, Matrix)
+    wrong += [
+        f"SHOWS holds {show!r}; it must be one of {', '.join(k.__name__ for k in kinds)} of workbench.event"
+        for show in room.SHOWS
+        if not isinstance(show, kinds)
+    ]
+    return wrong

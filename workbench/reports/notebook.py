@@ -26,33 +26,13 @@ from workbench.errors import InputError, did_you_mean
 from workbench.event import Event, Outcome, Trace, drain
 from workbench.execution import RUNS, about_scene, setting_files, start
 from workbench.methods import load
+from workbench.methods import notebook as notebook_of
 from workbench.reports.html import html
 from workbench.reports.progress import NotebookProgress
 from workbench.resources import folder as resource
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-
-# method -> stem of its notebook in notebooks/
-NOTEBOOKS = {
-    "rx": "anomaly",
-    "ridge-rx": "anomaly",
-    "pca-rx": "anomaly",
-    "rp-rx": "anomaly",
-    "local-rx": "anomaly",
-    "bsdm": "anomaly",
-    "tdds": "coresets",
-    "rsdgc": "gradients",
-    "arcdnet": "change",
-}
-
-# method -> settings that make it quick, for smoke runs and to see whether a scene can be used at all
-SMALL: dict[str, dict[str, Any]] = {
-    "bsdm": {"steps": 4, "passes": 2, "show_every": 2, "embed": 16, "inner": 16, "width": 12, "code": 8, "time_width": 16},
-    "tdds": {"epochs": 4, "J": 3, "batch": 64, "iterations": 12, "size": 16},
-    "rsdgc": {"steps": 6, "network": "cnn", "width": 4, "batch": 16, "eval_every": 3, "show_every": 3, "size": 8},
-    "arcdnet": {"steps": 6, "width": 4, "crop": 32, "batch": 4, "show_every": 3},
-}
 
 # For the notebook's process, unless the user says otherwise.
 ENVIRONMENT = {
@@ -87,13 +67,11 @@ def report(
     >>> report("rx", "sim-coast-town", folder="runs/first")      # doctest: +SKIP
     PosixPath('runs/first/report.html')
     """
-    if method not in NOTEBOOKS:
-        load(method)  # an unknown name is told with a did-you-mean
-        raise InputError(f"There is no report for {method!r}; there are reports for {', '.join(NOTEBOOKS)}.")
+    stem = notebook_of(method)
     source = Source.of(scene)
     folder = Path(folder) if folder is not None else runs.new_folder(RUNS, f"report-{method}", source.stem)
     runs.refuse_existing(folder)
-    notebook = resource("notebooks") / f"{NOTEBOOKS[method]}.ipynb"
+    notebook = resource("notebooks") / f"{stem}.ipynb"
     parameters = {"method": method, "overrides": dict(overrides or {}), "smoke": smoke, **source.parameters()}
     about = _check(parameters)
     check_parameters(notebook, parameters)
@@ -165,14 +143,16 @@ def _examine(parameters: Mapping[str, Any]) -> dict[str, Any]:
     The method is driven to its first event, in a small version, because some of what it refuses it sees only in the values.
     """
     method, overrides = parameters["method"], parameters["overrides"]
+    room = load(method)
     source = Source.from_parameters(parameters)
-    config = override(load(method).Config(), overrides)
+    config = override(room.Config(), overrides)
     opened = source.open()
-    trace = start(method, opened, {**SMALL.get(method, {}), **overrides})
+    trace = start(method, opened, {**room.SMOKE, **overrides})
     next(trace, None)
     trace.close()
     return {
         "method": f"report-{method}",
+        "headline": list(room.HEADLINE),
         "smoke": parameters["smoke"],
         "config": config.model_dump(mode="json"),
         "scene": about_scene(opened, source),
