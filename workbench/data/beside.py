@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BASE = ("hsi", "image", "sar", "slc")  # what a further sensor can lie on
 SAME = 1e-3  # of a pixel: centres that are no farther apart are the same
 ABOUT = {
-    "lidar": {"long_name": "height", "units": "m"},
+    "lidar": {"long_name": "height above ground", "units": "m"},
     "infrared": {"long_name": "infrared"},
 }
 
