@@ -21,7 +21,7 @@ Where we differ from the authors' code, and why: docs/methods/arcdnet.md.
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.arcdnet.settings import NEEDS, PAPER, Config
+from workbench.methods.arcdnet.settings import HEADLINE, NEEDS, NOTEBOOK, PAPER, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.arcdnet.network import ARCDNet, Output, from_conv3d, load_encoder, reach
@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from workbench.methods.arcdnet.tiles import Trained, exchange_gap, inspect, load_network, predict, predict_to_cog
 
 __all__ = [
+    "HEADLINE",
     "NEEDS",
+    "NOTEBOOK",
     "PAPER",
+    "SHOWS",
+    "SMOKE",
     "ARCDNet",
     "Config",
     "Output",

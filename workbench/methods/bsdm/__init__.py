@@ -14,7 +14,7 @@ A cube travels through this room as `spectra (P, C)`: its P valid pixels, C used
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.bsdm.settings import NEEDS, Config, mix
+from workbench.methods.bsdm.settings import HEADLINE, NEEDS, NOTEBOOK, SHOWS, SMOKE, Config, mix
 
 if TYPE_CHECKING:
     from workbench.methods.bsdm.network import Denoiser, Offset, TimeEmbedding, lattice, moments, tanh
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from workbench.methods.bsdm.transfer import apply, channel_align, restore
 
 __all__ = [
+    "HEADLINE",
     "NEEDS",
+    "NOTEBOOK",
+    "SHOWS",
+    "SMOKE",
     "Config",
     "Denoiser",
     "Frame",

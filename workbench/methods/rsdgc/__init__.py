@@ -14,7 +14,7 @@ Everything a DDP script of one's own needs is in `workbench.parts.gradients`; th
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.rsdgc.settings import NEEDS, RATIOS, RECONSTRUCTION, Config
+from workbench.methods.rsdgc.settings import HEADLINE, NEEDS, NOTEBOOK, RATIOS, RECONSTRUCTION, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.rsdgc.chips import batch_of, chips_of
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from workbench.methods.rsdgc.training import Training, learning_rate, network
 
 __all__ = [
+    "HEADLINE",
     "NEEDS",
+    "NOTEBOOK",
     "RATIOS",
     "RECONSTRUCTION",
+    "SHOWS",
+    "SMOKE",
     "Config",
     "Training",
     "batch_of",

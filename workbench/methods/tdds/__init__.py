@@ -14,7 +14,7 @@ A data set travels through this room as `workbench.data.samples.Samples`: chips,
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.tdds.settings import NEEDS, PAPER, RIVALS, Config
+from workbench.methods.tdds.settings import HEADLINE, NEEDS, NOTEBOOK, PAPER, RIVALS, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.tdds.choosing import length_of
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from workbench.methods.tdds.training import Training, crop_flip, official_weight, train_on
 
 __all__ = [
+    "HEADLINE",
     "NEEDS",
+    "NOTEBOOK",
     "PAPER",
     "RIVALS",
+    "SHOWS",
+    "SMOKE",
     "TDDS",
     "Config",
     "PLabel",
