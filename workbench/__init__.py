@@ -20,6 +20,7 @@ _WHERE = {
     "Event": "workbench.event",
     "Outcome": "workbench.event",
     "open_scene": "workbench.data.catalog",
+    "Source": "workbench.data.source",
     "names": "workbench.data.catalog",
     "fetch": "workbench.data.catalog",
     "describe": "workbench.scene",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from workbench.data.catalog import fetch as fetch
     from workbench.data.catalog import names as names
     from workbench.data.catalog import open_scene as open_scene
+    from workbench.data.source import Source as Source
     from workbench.errors import InputError as InputError
     from workbench.event import Event as Event
     from workbench.event import Outcome as Outcome

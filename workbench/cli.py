@@ -8,12 +8,15 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from workbench.errors import InputError
 from workbench.runs import provenance
+
+if TYPE_CHECKING:
+    from workbench.data.source import Source
 
 app = typer.Typer(
     name="workbench",
@@ -35,6 +38,13 @@ SceneArg = Annotated[
 ]
 TruthOpt = Annotated[Path | None, typer.Option("--truth", help="file with the truth mask, where the scene's file has none")]
 AfterOpt = Annotated[Path | None, typer.Option("--after", help="image of the second date; SCENE is then that of the first")]
+BesideOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--beside",
+        help="lidar=FILE, sar=FILE, infrared=FILE: another sensor on the pixels of SCENE; after=FILE is --after FILE (repeat)",
+    ),
+]
 ResampleOpt = Annotated[
     bool,
     typer.Option("--resample", help="put the image of --after onto the pixels of the first (bilinear) where they differ"),
@@ -89,6 +99,7 @@ def describe(
     truth: TruthOpt = None,
     key: KeyOpt = None,
     after: AfterOpt = None,
+    beside: BesideOpt = None,
     resample: ResampleOpt = False,
     ortho: OrthoOpt = False,
 ) -> None:
@@ -101,7 +112,7 @@ def describe(
         for name, field in config.model_fields.items():
             print(f"  {name} = {field.default!r}: {field.description}")
         return
-    print(card(_open(scene, truth, key, after, resample, ortho)))
+    print(card(_source(scene, truth, key, after, beside, resample).open(ortho=ortho)))
 
 
 @app.command()
@@ -152,6 +163,7 @@ def run(
     truth: TruthOpt = None,
     key: KeyOpt = None,
     after: AfterOpt = None,
+    beside: BesideOpt = None,
     resample: ResampleOpt = False,
     resume: Annotated[Path | None, typer.Option("--resume", help="continue the unfinished run in this folder")] = None,
     json_: JsonOpt = False,
@@ -168,16 +180,19 @@ def run(
 
         check_map(map_)
     with cluster.connected(scheduler) if scheduler is not None else contextlib.nullcontext():
-        files = {"truth": truth, "keys": _pairs(key, "--key"), "after": after, "resample": resample}
-        _run(method, scene, set_, out, files, resume, json_, quiet, device, map_)
+        source = None if scene is None else _source(scene, truth, key, after, beside, resample)
+        if resume is not None and (method or scene or set_ or out or truth or key or after or beside or resample):
+            raise InputError(
+                "--resume DIR continues a run as it was begun; it takes no method, scene or settings beside it."
+            )
+        _run(method, source, set_, out, resume, json_, quiet, device, map_)
 
 
 def _run(
     method: str | None,
-    scene: str | None,
+    source: Source | None,
     set_: list[str] | None,
     out: Path | None,
-    files: dict[str, Any],
     resume: Path | None,
     json_: bool,
     quiet: bool,
@@ -192,16 +207,12 @@ def _run(
 
     _choose(device)
     if resume is not None:
-        if method or scene or set_ or out or any(files.values()):
-            raise InputError(
-                "--resume DIR continues a run as it was begun; it takes no method, scene or settings beside it."
-            )
         folder, trace, label = resume, continue_(resume), str(runs.read(resume)["method"])
-    elif method is None or scene is None:
+    elif method is None or source is None:
         raise InputError("`workbench run` needs METHOD and SCENE, or --resume DIR; `workbench list` shows both.")
     else:
-        folder = out or runs.new_folder(RUNS, method, Path(scene).stem)
-        trace, label = start(method, scene, _pairs(set_, "--set"), folder, **files), method
+        folder = out or runs.new_folder(RUNS, method, source.stem)
+        trace, label = start(method, source, _pairs(set_, "--set"), folder), method
     follower = is_follower()
     try:
         outcome = drain(trace) if quiet or follower else drive(trace, label)
@@ -232,6 +243,7 @@ def report(
     truth: TruthOpt = None,
     key: KeyOpt = None,
     after: AfterOpt = None,
+    beside: BesideOpt = None,
     resample: ResampleOpt = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="a few steps only, to see that everything works")] = False,
     cell_timeout: CellTimeoutOpt = None,
@@ -246,11 +258,11 @@ def report(
     from workbench.reports.notebook import report as make
 
     _choose(device)
-    folder = out or runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)
-    files: dict[str, Any] = {"truth": truth, "keys": _pairs(key, "--key"), "after": after, "resample": resample}
+    source = _source(scene, truth, key, after, beside, resample)
+    folder = out or runs.new_folder(RUNS, f"report-{method}", source.stem)
     options: dict[str, Any] = {"smoke": smoke, "cell_timeout": cell_timeout, "progress": not quiet}
     try:
-        page = make(method, scene, _pairs(set_, "--set"), folder, **files, **options)
+        page = make(method, source, _pairs(set_, "--set"), folder, **options)
     except NotebookFailed as error:
         print(f"workbench: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -376,7 +388,7 @@ def runs_show(
     about = runs.read(folder)
     scene = about.get("scene") or {}
     facts = {k: about.get(k) for k in ("method", "status", "error", "start", "end", "seconds", "command", "commit", "dirty")}
-    facts |= {"scene": scene.get("id"), "data": scene.get("fingerprint") or scene.get("source_hash")}
+    facts |= {"scene": scene.get("id"), "data": runs.data_hash(about)}
     facts |= {k: about.get(k) for k in ("code", "cpu", "device", "threads")}
     for name, value in (facts | (about.get("versions") or {})).items():
         if value not in (None, "", False):
@@ -496,10 +508,20 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip())
 
 
-def _open(scene: str, truth: Path | None, key: list[str] | None, after: Path | None, resample: bool, ortho: bool) -> Any:
-    from workbench.data.catalog import open_scene
+def _source(
+    scene: str, truth: Path | None, key: list[str] | None, after: Path | None, beside: list[str] | None, resample: bool
+) -> Source:
+    """The scene that the options of a verb name."""
+    from workbench.data.source import Source
 
-    return open_scene(scene, truth=truth, keys=_pairs(key, "--key"), after=after, resample=resample, ortho=ortho)
+    files = _pairs(beside, "--beside")
+    if after is not None:
+        if "after" in files:
+            raise InputError(
+                "--after FILE and --beside after=FILE name the image of the second date twice; give one of the two."
+            )
+        files["after"] = str(after)
+    return Source(scene, None if truth is None else str(truth), _pairs(key, "--key"), files, resample)
 
 
 def _whole(text: str, option: str) -> int:

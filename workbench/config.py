@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,7 +19,26 @@ class Settings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of every random draw of the run")
 
 
+class Reads:
+    """Marks a setting that names a file or a folder that the method reads."""
+
+
+ReadFile = Annotated[str | None, Reads()]  # a file that is read, or none; JSON schema and forms see a string
 S = TypeVar("S", bound=Settings)
+
+
+def files_read(config: Settings) -> dict[str, str]:
+    """setting -> the path that it names, of all settings that name something to read.
+
+    >>> class C(Settings):
+    ...     weights: ReadFile = Field(None, description="weights to start from")
+    >>> files_read(C(weights="net.safetensors"))
+    {'weights': 'net.safetensors'}
+    """
+    named = {
+        n: getattr(config, n) for n, f in type(config).model_fields.items() if any(isinstance(m, Reads) for m in f.metadata)
+    }
+    return {name: str(path) for name, path in named.items() if path}
 
 
 def override(config: S, changes: Mapping[str, Any] | None = None) -> S:

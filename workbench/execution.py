@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import runs
-from workbench.config import override
+from workbench.config import Settings, files_read, override
+from workbench.data.source import Source, digest_of
 from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
@@ -33,20 +34,14 @@ RUNS = "runs"  # where runs go unless told otherwise, relative to the working di
 
 def start(
     method: str,
-    scene: str | Path | xr.Dataset,
+    scene: str | Path | Source | xr.Dataset,
     overrides: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
-    *,
-    truth: str | Path | None = None,
-    keys: Mapping[str, str] | None = None,
-    after: str | Path | None = None,
-    resample: bool = False,
 ) -> Trace:
     """A trace that is not yet driven, recorded into `folder` where one is given.
 
-    method: a name of `workbench list`. scene: a Dataset, a catalogue name or a path; `truth` and `keys` help a path
-    that does not speak for itself, `after` (and `resample`) make a pair of it, see `open_scene`. overrides: settings of the
-    method's Config.
+    method: a name of `workbench list`. scene: a catalogue name, a path, a `Source` (a path with a truth, keys or further files),
+    or a scene that is open. overrides: settings of the method's Config.
 
     A rank other than 0 of torchrun gives its trace unrecorded: rank 0 writes the folder.
 
@@ -54,7 +49,7 @@ def start(
     """
     room = load(method)
     config = override(room.Config(), overrides)
-    opened = _open(scene, truth, keys, after, resample)
+    source, opened = _opened(scene)
     require(opened, *room.NEEDS, who=method)
     from workbench.data.checks import check
 
@@ -67,46 +62,80 @@ def start(
         "method": method,
         "headline": list(room.HEADLINE),
         "config": config.model_dump(mode="json"),
-        "scene": about_scene(opened, scene, truth, keys, after, resample),
+        "scene": about_scene(opened, source),
+        "files": setting_files(config),
     }
     return _recorded(trace, Path(folder), about)
 
 
-def about_scene(
-    opened: xr.Dataset,
-    scene: str | Path | xr.Dataset,
-    truth: str | Path | None = None,
-    keys: Mapping[str, str] | None = None,
-    after: str | Path | None = None,
-    resample: bool = False,
-) -> dict[str, Any]:
-    """What `run.json` keeps of a scene: its provenance, its fingerprint, and how to open it again from anywhere."""
-    again = None
-    if isinstance(scene, str | Path):
-        again = how_opened(scene, truth, keys, after, resample)
+def _opened(scene: str | Path | Source | xr.Dataset) -> tuple[Source | None, xr.Dataset]:
+    """(how it is named, the scene); one that was made in memory has no name."""
+    if isinstance(scene, str | Path | Source):
+        source = Source.of(scene)
+        return source, source.open()
+    return None, scene
+
+
+def about_scene(opened: xr.Dataset, source: Source | None) -> dict[str, Any]:
+    """What `run.json` keeps of a scene: its provenance, its fingerprint, and, where it has a source, how to open it again from
+    anywhere and the hash of all files that this names.
+    """
     provenance = {k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)}
     if found := file_hash(opened):
         provenance["sha256"] = found
-    return {**provenance, "fingerprint": fingerprint(opened), "open": again}
+    about = {**provenance, "fingerprint": fingerprint(opened), "open": None}
+    return about if source is None else {**about, "open": source.record(), "digest": source.digest()}
 
 
-def how_opened(
-    scene: str | Path,
-    truth: str | Path | None = None,
-    keys: Mapping[str, str] | None = None,
-    after: str | Path | None = None,
-    resample: bool = False,
-) -> dict[str, Any]:
-    """All that `open_scene` was told, paths absolute; as `run.json` keeps it under `scene.open`."""
-    told: dict[str, Any] = {"scene": _absolute(scene), "truth": None if truth is None else _absolute(truth)}
-    told["keys"] = dict(keys or {})
-    return told if after is None else {**told, "after": _absolute(after), "resample": resample}
+def setting_files(config: Settings) -> dict[str, dict[str, str]]:
+    """setting -> absolute `path` and `sha256` of the files that settings name for reading; of a run folder, its weights.
+
+    A file that is not there is left out: the method says what is wrong with it.
+    """
+    found = {}
+    for name, given in files_read(config).items():
+        path = Path(given).expanduser().resolve()
+        if path.exists():
+            found[name] = {"path": str(path), "sha256": _setting_hash(path)}
+    return found
 
 
-def _absolute(source: str | Path) -> str:
-    """A path made absolute; a catalogue name as it is."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() else str(source)
+def _setting_hash(path: Path) -> str:
+    weights = path / "weights.safetensors"
+    return digest_of(weights if weights.exists() else path)
+
+
+def reopen(folder: str | Path, about: Mapping[str, Any]) -> xr.Dataset:
+    """The scene of a run folder, opened again. about: its `run.json`.
+
+    Raises InputError where the scene was made in memory, and where the data, or a file that a setting names, are not what they
+    were when the run began.
+    """
+    kept = about["scene"]
+    if kept.get("open") is None:
+        raise InputError(
+            f"{folder} ran on a scene made in memory; only a scene from a file or the catalogue can be opened again."
+        )
+    source = Source.from_record(kept["open"])
+    if "digest" in kept:  # not in folders of before
+        _same(folder, f"The data are not what they were when {folder} was made", kept["digest"], source.digest())
+    check_setting_files(folder, about)
+    scene = source.open()
+    _same(folder, f"The data are not what they were when {folder} was made", kept["fingerprint"], fingerprint(scene))
+    return scene
+
+
+def check_setting_files(folder: str | Path, about: Mapping[str, Any]) -> None:
+    """Raise InputError unless the files that settings name are what they were when the run began."""
+    for name, file in about.get("files", {}).items():
+        path = Path(file["path"])
+        now = _setting_hash(path) if path.exists() else "no file"
+        _same(folder, f"{path} (setting {name}) is not what it was when {folder} was made", file["sha256"], now)
+
+
+def _same(folder: str | Path, complaint: str, then: str, now: str) -> None:
+    if then != now:
+        raise InputError(f"{complaint}: hash {now[:12]}, then {then[:12]}. Put the old file back, or start a new run.")
 
 
 def _flat(needs: tuple[str | tuple[str, ...], ...]) -> set[str]:
@@ -184,17 +213,9 @@ def resume(folder: str | Path) -> Trace:
     """
     folder = Path(folder)
     about = runs.read(folder)
-    how = about["scene"].get("open")
-    if how is None:
-        raise InputError(f"{folder} ran on a scene made in memory; give it a file or a catalogue name to be resumable.")
     room = load(about["method"])
     config = override(room.Config(), about["config"])
-    scene = _open(how["scene"], how["truth"], how["keys"], how.get("after"), how.get("resample", False))
-    if fingerprint(scene) != about["scene"]["fingerprint"]:
-        raise InputError(
-            f"The scene {how['scene']!r} is not what it was when {folder} began (hash {fingerprint(scene)[:12]}, "
-            f"then {about['scene']['fingerprint'][:12]}); put the old file back or start a new run."
-        )
+    scene = reopen(folder, about)
     saved = runs.checkpoint(folder)
     trace = room.run(scene, config) if saved is None else room.run(scene, config, state=saved[1])
     if is_follower():
@@ -205,14 +226,10 @@ def resume(folder: str | Path) -> Trace:
 
 def execute(
     method: str,
-    scene: str | Path | xr.Dataset,
+    scene: str | Path | Source | xr.Dataset,
     overrides: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
     *,
-    truth: str | Path | None = None,
-    keys: Mapping[str, str] | None = None,
-    after: str | Path | None = None,
-    resample: bool = False,
     progress: bool = False,
 ) -> Outcome:
     """Run a method to its end and give its outcome; recorded into `folder` where one is given.
@@ -222,7 +239,7 @@ def execute(
     >>> outcome = execute("rx", "sim-coast-town")      # doctest: +SKIP
     >>> float(outcome.result["auc"])                   # doctest: +SKIP
     """
-    trace = start(method, scene, overrides, folder, truth=truth, keys=keys, after=after, resample=resample)
+    trace = start(method, scene, overrides, folder)
     return drive(trace, method) if progress else drain(trace)
 
 
@@ -245,14 +262,10 @@ def drive(trace: Trace, label: str) -> Outcome:
 
 def launch(
     method: str,
-    scene: str | Path,
+    scene: str | Path | Source,
     overrides: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
     *,
-    truth: str | Path | None = None,
-    keys: Mapping[str, str] | None = None,
-    after: str | Path | None = None,
-    resample: bool = False,
     threads: int = 1,
 ) -> Path:
     """Run a method in a process of its own and give its folder at once; watch it with `Live(folder)`.
@@ -261,35 +274,17 @@ def launch(
     the process prints goes to `stderr.txt` of the folder.
     """
     override(load(method).Config(), overrides)
-    folder = Path(folder) if folder is not None else runs.new_folder(RUNS, method, Path(scene).stem)
+    source = Source.of(scene)
+    folder = Path(folder) if folder is not None else runs.new_folder(RUNS, method, source.stem)
     runs.refuse_existing(folder)
-    command = run_command(method, scene, overrides, folder, truth=truth, keys=keys, after=after, resample=resample)
-    return spawn(command, folder, threads=threads)
+    return spawn(run_command(method, source, overrides, folder), folder, threads=threads)
 
 
-def run_command(
-    method: str,
-    scene: str | Path,
-    overrides: Mapping[str, Any] | None,
-    folder: str | Path,
-    *,
-    truth: str | Path | None = None,
-    keys: Mapping[str, str] | None = None,
-    after: str | Path | None = None,
-    resample: bool = False,
-) -> list[str]:
+def run_command(method: str, source: Source, overrides: Mapping[str, Any] | None, folder: str | Path) -> list[str]:
     """The command line of such a run, quiet."""
-    command = [sys.executable, "-m", "workbench", "run", method, str(scene), "--out", str(folder), "--quiet"]
+    command = [sys.executable, "-m", "workbench", "run", method, *source.argv(), "--out", str(folder), "--quiet"]
     for name, value in (overrides or {}).items():
         command += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    if truth is not None:
-        command += ["--truth", str(truth)]
-    for name, key in (keys or {}).items():
-        command += ["--key", f"{name}={key}"]
-    if after is not None:
-        command += ["--after", str(after)]
-    if resample:
-        command += ["--resample"]
     return command
 
 
@@ -322,40 +317,23 @@ def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
     return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
 
 
-def _open(
-    scene: Any, truth: str | Path | None, keys: Mapping[str, str] | None, after: str | Path | None, resample: bool
-) -> xr.Dataset:
-    if isinstance(scene, str | Path):
-        from workbench.data.catalog import open_scene
-
-        return open_scene(str(scene), truth=truth, keys=dict(keys or {}), after=after, resample=resample)
-    return scene
-
-
 def pending(
-    method: str,
-    scene: str | Path,
-    overrides: Mapping[str, Any] | None,
-    folder: str | Path,
-    *,
-    truth: str | Path | None = None,
-    keys: Mapping[str, str] | None = None,
-    after: str | Path | None = None,
-    resample: bool = False,
+    method: str, scene: str | Path | Source, overrides: Mapping[str, Any] | None, folder: str | Path
 ) -> Trace | None:
     """What is left to do of a run in `folder`: the trace of a new one, that of an unfinished one continued, or None.
 
     So a cell can be run again, and a report that was interrupted loses nothing.
 
-    Raises InputError when the folder holds another run: other method, settings or scene.
+    Raises InputError when the folder holds another run: other method, settings or scene; and when a file is not what it was.
     """
-    folder = Path(folder)
+    folder, source = Path(folder), Source.of(scene)
     if not (folder / "run.json").exists():
-        return start(method, scene, overrides, folder, truth=truth, keys=keys, after=after, resample=resample)
+        return start(method, source, overrides, folder)
     there = runs.read(folder)
-    config = override(load(method).Config(), overrides).model_dump(mode="json")
-    opened = how_opened(scene, truth, keys, after, resample)
-    if (there["method"], there["config"], there["scene"].get("open")) != (method, config, opened):
+    config = override(load(method).Config(), overrides)
+    opened = there["scene"].get("open")
+    same = opened is not None and Source.from_record(opened) == source.absolute()
+    if not same or (there["method"], there["config"]) != (method, config.model_dump(mode="json")):
         raise InputError(
             f"{folder} holds a run of {there['method']} with other settings or on another scene; choose another run_dir."
         )

@@ -23,6 +23,7 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
     "sar": ("sar_band", "y", "x"),  # linear intensity; coord polarization(sar_band)
     "slc": ("sar_band", "y", "x"),  # complex64 amplitude, |slc|^2 is an intensity
     "lidar": ("lidar_band", "y", "x"),  # metres
+    "infrared": ("infrared_band", "y", "x"),  # float32
     "image": ("band", "y", "x"),  # float32 in [0, 1]
     "before": ("band", "y", "x"),  # acquisition time in attrs["time"]
     "after": ("band", "y", "x"),

@@ -326,10 +326,8 @@ def test_settings_that_cannot_be_are_not_launched(page, scene_file, tmp_path):
 
 
 def test_a_scene_in_memory_is_given_to_a_launched_process_as_a_file(page, small_scene):
-    from workbench.data.catalog import open_scene
-
     explorer = page(small_scene.load())
-    written = open_scene(explorer.reference())
+    written = explorer.source.open()
     np.testing.assert_array_equal(written["hsi"], small_scene["hsi"])
     np.testing.assert_array_equal(written["truth"], small_scene["truth"])
     assert written.attrs["simulated"]

@@ -19,6 +19,7 @@ from tests.dashboards.serving import served
 from workbench import execution, runs
 from workbench.baselines.change import detect
 from workbench.data.catalog import open_scene
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import error_auroc, risk_coverage
@@ -203,7 +204,7 @@ def test_a_pair_of_ones_own_is_opened_with_its_checks(page, tmp_path):
     assert not opened.alert.visible
     assert (opened.scene, opened.after, opened.truth) == (str(first), str(second), str(third))
     assert "EPSG:32633" in opened.card.object
-    assert opened.help == {"truth": str(third), "keys": {}, "after": str(second)}
+    assert opened.source == Source(first, third, beside={"after": second})
     small = located(tmp_path / "small.tif", after[:16])
     opened.after_path.value = str(small)
     opened.open_named()
@@ -404,7 +405,7 @@ def test_a_trained_network_is_applied_to_a_pair_without_reference(page, root, tm
     network = next(v for v in opened.networks.options.values() if v)
     opened.networks.value = network
     assert opened.runner.form.overrides["weights"] == network
-    execution.execute("arcdnet", str(first), opened.runner.form.overrides, root / "applied", after=str(second))
+    execution.execute("arcdnet", Source(first, beside={"after": second}), opened.runner.form.overrides, root / "applied")
     opened.runner.follow("applied")
     applied = runs.result(root / "applied")
     np.testing.assert_array_equal(opened.maps.change.source.data["image"][0], applied["change"].values)
@@ -435,7 +436,7 @@ def test_areas_of_a_located_pair_have_square_metres(page, tmp_path):
         assert tif.crs.to_epsg() == 32633
         assert tif.transform.a == 10.0
         np.testing.assert_array_equal(tif.read(1), p)
-    assert "after=" in opened.export.as_code()
+    assert "beside={'after'" in opened.export.as_code()
 
 
 def test_everything_else_can_be_taken_too(page, result):

@@ -16,6 +16,7 @@ from workbench import execution, runs
 from workbench.baselines.coresets import budget, select
 from workbench.config import Settings, override
 from workbench.data.catalog import open_scene
+from workbench.data.source import Source
 from workbench.pages.coresets.measured import gathered
 from workbench.pages.coresets.page import Coresets
 from workbench.pages.coresets.samples import Film, Pictures
@@ -288,7 +289,7 @@ def test_a_coreset_of_data_with_a_truth_file_opens(page, tmp_path):
     scipy.io.savemat(truth, {"map": (np.arange(24 * 24).reshape(24, 24) // 5) % 2})
     keys = {"cube": "data", "truth": "map"}
     options = {**TINY, "block": 6, "label_noise": 0.0}
-    execution.execute("tdds", str(cube), options, runs_of / "pixels", truth=str(truth), keys=keys)
+    execution.execute("tdds", Source(cube, truth, keys), options, runs_of / "pixels")
     address = {"truth": str(truth), "keys": "cube=data, truth=map"}
     opened = page(str(cube), run="pixels", root=runs_of, address=address)
     assert not opened.choosing.opener.disabled

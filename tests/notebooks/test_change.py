@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.notebooks.page import Page, assert_whole
 from workbench import execution, runs
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.methods.arcdnet import SMOKE
 from workbench.reports.notebook import report
@@ -95,17 +96,18 @@ def test_page_and_notebook_are_whole(made: Path) -> None:
 
 def test_a_pair_without_reference_is_mapped_by_a_trained_network(made: Path, pairs: Path, tmp_path: Path) -> None:
     first, second = pairs / "test" / "A" / "7.png", pairs / "test" / "B" / "7.png"
+    pair = Source(first, beside={"after": second})
     network = str(made / "arcdnet-seed0")
-    page = Page(report("arcdnet", first, {"weights": network}, tmp_path / "out", after=second, smoke=True, progress=False))
+    page = Page(report("arcdnet", pair, {"weights": network}, tmp_path / "out", smoke=True, progress=False))
     assert "without a reference nothing can be scored" in page.source
     assert "there is no claim to test" in page.source
     assert len(page.alts) == 1
-    expected = execution.execute("arcdnet", str(first), {"weights": network, **SMOKE}, after=str(second))
+    expected = execution.execute("arcdnet", pair, {"weights": network, **SMOKE})
     np.testing.assert_array_equal(runs.result(tmp_path / "out" / "arcdnet-seed0")["change"], expected.result["change"])
 
 
 def test_what_cannot_be_learnt_from_is_refused_before_anything_is_written(pairs: Path, tmp_path: Path) -> None:
     first, second = pairs / "test" / "A" / "7.png", pairs / "test" / "B" / "7.png"
     with pytest.raises(InputError, match="learns from truth"):
-        report("arcdnet", first, {}, tmp_path / "out", after=second, smoke=True, progress=False)
+        report("arcdnet", Source(first, beside={"after": second}), {}, tmp_path / "out", smoke=True, progress=False)
     assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from workbench import runs
-from workbench.data.catalog import open_scene
+from workbench.data.source import Source
 from workbench.event import drain
 from workbench.execution import resume
 from workbench.reports.export import write_comparison, write_page
@@ -206,7 +206,7 @@ def test_a_pair_is_opened_again_as_its_run_noted(old):
     about = runs.read(old / "arcdnet-finished")["scene"]
     how = about["open"]
     assert Path(how["after"]).name == "after.png"
-    scene = open_scene(how["scene"], truth=how["truth"], keys=how["keys"], after=how["after"], resample=how["resample"])
+    scene = Source.from_record(how).open()
     assert {"before", "after", "truth"} <= set(scene.data_vars)
     assert fingerprint(scene) == about["fingerprint"]
 

@@ -11,6 +11,7 @@ import xarray as xr
 from workbench import execution, runs, scene
 from workbench.data import catalog, writers
 from workbench.data.catalog import open_scene
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.methods import rx as detectors
@@ -78,7 +79,7 @@ def test_with_truth_the_map_is_held_and_measured(flight, tmp_path):
     mask = np.zeros((40, 30), np.uint8)
     mask[4, 4:9] = 1
     np.save(tmp_path / "truth.npy", mask)
-    outcome = execution.execute("rx", flight, truth=tmp_path / "truth.npy", folder=tmp_path / "run")
+    outcome = execution.execute("rx", Source(flight, tmp_path / "truth.npy"), folder=tmp_path / "run")
     assert (tmp_path / "run" / "result.nc").exists()
     assert 0 <= float(outcome.result["auc"]) <= 1
     eager = execution.execute("rx", open_scene(flight, truth=tmp_path / "truth.npy").compute()).result
@@ -110,7 +111,7 @@ def test_opening_reads_no_pixels_and_a_run_tells_of_a_changed_file(flight, tmp_p
     data = bytearray(flight.with_suffix(".bil").read_bytes())
     data[0] ^= 1
     flight.with_suffix(".bil").write_bytes(data)
-    with pytest.raises(InputError, match="is not what it was"):
+    with pytest.raises(InputError, match="data are not what they were"):
         execution.resume(tmp_path / "run")
 
 

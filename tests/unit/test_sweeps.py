@@ -38,11 +38,11 @@ Path(run_dir, "metrics.json").write_text(json.dumps({"square": x * x + random.ra
 """
 
 
-def notebook(path: Path, compute: str = COMPUTE) -> Path:
+def notebook(path: Path, compute: str = COMPUTE, parameters: str = PARAMETERS) -> Path:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     made = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     made.cells = [
-        nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"], "name": "parameters"}),
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"], "name": "parameters"}),
         nbformat.v4.new_code_cell(compute, metadata={"name": "compute"}),
     ]
     nbformat.write(made, path)

@@ -4,7 +4,7 @@
     scene = open_scene("hydice-urban-175")
     scene = open_scene("flight.hdr", truth="targets.png")
     scene = open_scene("eurosat-rgb-200")    # labelled chips; see workbench.data.chips
-    scene = open_scene("2000.tif", after="2003.tif", truth="change.png")  # a pair; see workbench.data.pairs
+    scene = open_scene("2000.tif", beside={"after": "2003.tif"}, truth="change.png")  # a pair; see workbench.data.pairs
 
 A scene opened here carries its provenance in `attrs`: id, title, source, citation, licence, SHA-256 of its file,
 `anomalous_pixels`, and notes. The fields of an entry are described in data_catalog/README.md.
@@ -57,7 +57,7 @@ def open_scene(
     keys: Mapping[str, str] | None = None,
     chunks: Mapping[str, int] | str | None = "auto",
     ortho: bool = False,
-    after: str | Path | None = None,
+    beside: Mapping[str, str | Path] | None = None,
     resample: bool = False,
 ) -> xr.Dataset:
     """The scene of that catalogue name or path, lazy, with provenance: `hsi (band, y, x)` and, where known, `truth (y, x)`;
@@ -67,12 +67,24 @@ def open_scene(
         or zip of chips in class folders, to a folder of pairs (A, B, label), or to a coreset file (.yml). A catalogue name
         wins over a file of the same name (write ./name for the file).
     truth, keys: see `workbench.data.formats.open_file`; they also override what the catalogue says.
-    after, resample: the image of the second date makes a pair of it; see `workbench.data.pairs.open_pair`.
+    beside: role -> file. `after`, the image of the second date, makes a pair of it, with `resample` on the pixels of the first
+        (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` put another sensor on it, on the same grid
+        (`workbench.data.beside.put_beside`).
     chunks, ortho: see `open_file`; of cubes only.
 
     Catalogue files are looked up as `workbench.data.fetch` says, which may download them. Raises InputError for an
     unknown name (with near ones), for files that cannot be had, and for everything that `open_file` refuses.
     """
+    if beside:
+        from workbench.data.beside import put_beside
+
+        others = {role: path for role, path in beside.items() if role != "after"}
+        if others:
+            dates = {role: path for role, path in beside.items() if role == "after"}
+            how = {"truth": truth, "chunks": chunks, "ortho": ortho, "resample": resample, "beside": dates}
+            own = {k: v for k, v in (keys or {}).items() if k.partition(".")[0] not in others}
+            return put_beside(open_scene(name, keys=own, **how), others, keys, chunks)
+    after = (beside or {}).get("after")
     entry = _by_id().get(str(name))
     if after is not None:
         if entry is not None:
@@ -137,40 +149,18 @@ def fetch(name: str) -> Path:
     return _entry(name).place()
 
 
-def source_hash(name: str | Path, truth: str | Path | None = None) -> str:
-    """SHA-256 that changes when the scene of that name or path does, without opening it.
-
-    Of a catalogue entry, what the catalogue says of it (its files' own hashes are in there, and are checked when it is
-    opened); of a path, the contents of the file and of those that belong to it, or of the whole folder.
+def content(name: str | Path) -> bytes | None:
+    """What the scene of a catalogue entry is made of: its fields, with the hashes of its files in them, and the files of the
+    package that it is simulated from. None for a path, whose own bytes are all there is.
 
     Raises InputError for a name that is neither.
     """
-    import hashlib
-
-    digest = hashlib.sha256()
     entry = _by_id().get(str(name))
-    if entry is not None:
-        digest.update(entry.content())
-    else:
-        path = Path(name).expanduser()
-        if not path.exists():
-            raise InputError(_unknown(str(name)) if not _is_path(name) else f"There is no file {path}.")
-        _hash_into(digest, path)
-    if truth is not None:
-        _hash_into(digest, Path(truth).expanduser())
-    return digest.hexdigest()
-
-
-def _hash_into(digest: Any, path: Path) -> None:
-    from workbench.data import fetch as fetching
-
-    if path.is_dir():
-        files = [(p.relative_to(path).as_posix(), p) for p in sorted(path.rglob("*")) if p.is_file()]
-    else:  # the header of an ENVI file lies beside it, under the same name with another suffix, or with one more
-        beside = [p for p in path.parent.glob(f"{path.stem}*") if path.stem in (p.stem, p.name)] if path.exists() else [path]
-        files = [(p.name, p) for p in sorted({path, *beside}) if p == path or p.is_file()]
-    for name, file in files:
-        digest.update(f"{name} {fetching.sha256(file)}\n".encode())
+    if entry is None:
+        if not _is_path(name):
+            raise InputError(_unknown(str(name)))
+        return None
+    return entry.content()
 
 
 def describe_entry(name: str) -> str:

@@ -54,7 +54,7 @@ def _page(folder: Path, about: dict[str, Any]) -> str:
     parts.append("<h2>The data</h2>")
     if scene.get("simulated"):
         parts.append(f'<p class="simulated"><b>Simulated scene.</b> {escape(str(scene["simulated"]))}</p>')
-    keys = ("id", "title", "source", "citation", "licence", "sha256", "fingerprint", "source_hash", "notes")
+    keys = ("id", "title", "source", "citation", "licence", "sha256", "fingerprint", "digest", "source_hash", "notes")
     parts.append(_table([(k, str(scene[k])) for k in keys if scene.get(k)], "<b>Table 2.</b> The scene, with its hash."))
     parts.append("<h2>What came out</h2>")
     n = 0

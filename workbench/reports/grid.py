@@ -13,9 +13,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workbench.data.catalog import source_hash
+from workbench.config import override
+from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB
 from workbench.errors import InputError, did_you_mean
+from workbench.execution import setting_files
+from workbench.methods import METHODS, load
 from workbench.reports.notebook import check_parameters, notebook_hash, parameters_of
 from workbench.runs import provenance
 
@@ -98,11 +101,14 @@ def grid_of(fields: Any, path: str | Path) -> Grid:
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination: what varies in it, all its parameters, what its numbers depend on, and the hash of that."""
+    """One combination: what varies in it, all its parameters, what its numbers depend on, the hash of that, and the files that
+    its settings name.
+    """
 
     varied: Mapping[str, Any]
     parameters: Mapping[str, Any]
     depends: Mapping[str, Any]
+    files: Mapping[str, Mapping[str, str]]
 
     @property
     def key(self) -> str:
@@ -130,26 +136,47 @@ def plan(notebook: Path, grid: Grid) -> list[Cell]:
         if name.partition(".")[0] in ("run_dir", "interactive"):
             raise InputError(f"{name} is set by the sweep itself, for every cell; leave it out of the grid.")
     found = []
-    hashes: dict[tuple[str, str], str] = {}
+    hashes: dict[Source, str] = {}
     code, versions, sources = provenance.code_hash(), provenance.versions(), notebook_hash(notebook)
     device = os.environ.get("WORKBENCH_DEVICE", "auto")
     for values, parameters in zip(itertools.product(*grid.axes().values()), grid.cells(seed), strict=True):
         check_parameters(notebook, parameters)
         data = {}
         if "scene" in known:
-            scene = str(parameters.get("scene", str(known["scene"]["default"]).strip("\"'")))
-            truth = str(parameters.get("truth", ""))
-            if (scene, truth) not in hashes:
-                hashes[scene, truth] = source_hash(scene, truth or None)
-            data = {"scene": scene, "sha256": hashes[scene, truth]}
+            scene = str(parameters.get("scene", _default(known, "scene")))
+            source = Source.from_parameters({**parameters, "scene": scene})
+            if source not in hashes:
+                hashes[source] = source.digest()
+            data = {"scene": scene, "sha256": hashes[source]}
+        method = str(parameters.get("method", _default(known, "method") if "method" in known else ""))
+        files = _files(method, parameters.get("overrides", {}))
         depends = {
             "notebook": sources,
             "parameters": parameters,
             "threads": grid.threads,
             "device": device,
             "data": data,
+            "files": {name: file["sha256"] for name, file in files.items()},
             "code": code,
             "versions": versions,
         }
-        found.append(Cell(dict(zip(grid.axes(), values, strict=True)), parameters, depends))
+        found.append(Cell(dict(zip(grid.axes(), values, strict=True)), parameters, depends, files))
     return found
+
+
+def _default(known: Mapping[str, Any], name: str) -> str:
+    """The default of a text parameter, as Papermill tells it, without its quotes."""
+    return str(known[name]["default"]).strip("\"'")
+
+
+def _files(method: str, overrides: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """`setting_files` of the method's settings with these overrides. A method is imported only where one could name a file.
+
+    Settings that the method does not have or refuses name no file: the cell itself fails, and says why.
+    """
+    if method not in METHODS or not any(isinstance(v, str) and Path(v).expanduser().exists() for v in overrides.values()):
+        return {}
+    try:
+        return setting_files(override(load(method).Config(), overrides))
+    except InputError:
+        return {}

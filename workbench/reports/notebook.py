@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import runs
 from workbench.config import override
+from workbench.data.source import Source
 from workbench.errors import InputError, did_you_mean
 from workbench.event import Event, Outcome, Trace, drain
-from workbench.execution import RUNS, about_scene, start
+from workbench.execution import RUNS, about_scene, setting_files, start
 from workbench.methods import load
 from workbench.methods import notebook as notebook_of
 from workbench.reports.html import html
@@ -47,14 +48,10 @@ class NotebookFailed(RuntimeError):
 
 def report(
     method: str,
-    scene: str | Path,
+    scene: str | Path | Source,
     overrides: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
     *,
-    truth: str | Path | None = None,
-    keys: Mapping[str, str] | None = None,
-    after: str | Path | None = None,
-    resample: bool = False,
     smoke: bool = False,
     cell_timeout: int | None = None,
     progress: bool = True,
@@ -71,22 +68,14 @@ def report(
     PosixPath('runs/first/report.html')
     """
     stem = notebook_of(method)
-    folder = Path(folder) if folder is not None else runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)
+    source = Source.of(scene)
+    folder = Path(folder) if folder is not None else runs.new_folder(RUNS, f"report-{method}", source.stem)
     runs.refuse_existing(folder)
-    request = {
-        "method": method,
-        "scene": str(scene),
-        "overrides": dict(overrides or {}),
-        "truth": None if truth is None else str(truth),
-        "keys": dict(keys or {}),
-        "smoke": smoke,
-    }
-    if after is not None or resample:  # only the notebooks of pairs have these parameters
-        request |= {"after": None if after is None else str(after), "resample": resample}
-    about = _check(request)
     notebook = resource("notebooks") / f"{stem}.ipynb"
-    parameters = {**request, "truth": str(truth or "")}
-    title = f"{method} on {about['scene'].get('title', scene)}"
+    parameters = {"method": method, "overrides": dict(overrides or {}), "smoke": smoke, **source.parameters()}
+    about = _check(parameters)
+    check_parameters(notebook, parameters)
+    title = f"{method} on {about['scene'].get('title', source.scene)}"
     runs.create(folder, {**about, "notebook": about_notebook(notebook, parameters)})
     drain(runs.record(execution(notebook, parameters, folder, title, cell_timeout=cell_timeout, progress=progress), folder))
     return folder / "report.html"
@@ -128,14 +117,14 @@ def notebook_hash(notebook: Path) -> str:
     return hashlib.sha256(json.dumps(does).encode()).hexdigest()
 
 
-def _check(request: Mapping[str, Any]) -> dict[str, Any]:
+def _check(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What `run.json` says of the report; raises InputError for all that the method would refuse, writing nothing.
 
     Done in a process of its own: whatever torch and the scene took is free again before the notebook begins.
     """
     done = subprocess.run(
         [sys.executable, "-m", "workbench.reports.notebook"],
-        input=json.dumps(request),
+        input=json.dumps(parameters),
         capture_output=True,
         text=True,
         check=False,
@@ -148,34 +137,26 @@ def _check(request: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
-def _examine(
-    method: str,
-    scene: str,
-    overrides: dict[str, Any],
-    truth: str | None,
-    keys: dict[str, str],
-    smoke: bool,
-    after: str | None = None,
-    resample: bool = False,
-) -> dict[str, Any]:
+def _examine(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The other side of `_check`.
 
     The method is driven to its first event, in a small version, because some of what it refuses it sees only in the values.
     """
-    from workbench.data.catalog import open_scene
-
+    method, overrides = parameters["method"], parameters["overrides"]
     room = load(method)
+    source = Source.from_parameters(parameters)
     config = override(room.Config(), overrides)
-    opened = open_scene(scene, truth=truth, keys=keys, after=after, resample=resample)
+    opened = source.open()
     trace = start(method, opened, {**room.SMOKE, **overrides})
     next(trace, None)
     trace.close()
     return {
         "method": f"report-{method}",
         "headline": list(room.HEADLINE),
-        "smoke": smoke,
+        "smoke": parameters["smoke"],
         "config": config.model_dump(mode="json"),
-        "scene": about_scene(opened, scene, truth, keys, after, resample),
+        "scene": about_scene(opened, source),
+        "files": setting_files(config),
     }
 
 
@@ -348,6 +329,6 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(_examine(**json.load(sys.stdin))))
+        print(json.dumps(_examine(json.load(sys.stdin))))
     except InputError as refused:
         print(json.dumps({"refused": str(refused)}))

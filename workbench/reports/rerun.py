@@ -22,12 +22,11 @@ from typing import Any
 import numpy as np
 
 from workbench import runs
-from workbench.data.catalog import open_scene, source_hash
+from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB, supervise
 from workbench.errors import InputError
-from workbench.execution import run_command
+from workbench.execution import check_setting_files, reopen, run_command
 from workbench.reports.notebook import about_notebook, find_notebook
-from workbench.scene import fingerprint
 
 TOLERANCE = 1e-3  # relative, where the machine, the packages or the code differ
 MEASURED = ("bytes_measured", "seconds")  # beginnings of names
@@ -123,18 +122,17 @@ def threads_of(folder: Path, about: Mapping[str, Any]) -> int:
 
 
 def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
-    scene = about["scene"]
-    how = scene.get("open")
-    if how is None and "notebook" not in about:
-        raise InputError(f"{folder} ran on a scene made in memory; only a file or a catalogue name can be opened again.")
-    if how is not None:
-        then, now = scene["fingerprint"], fingerprint(open_scene(**_opening(how)))
-    else:
-        given = about["notebook"]["parameters"]
-        then = scene.get("source_hash", "")
-        now = source_hash(scene["id"], given.get("truth") or None) if then else ""
-    if then != now:
-        raise InputError(f"The data are not what they were when {folder} was made: hash {now[:12]}, then {then[:12]}.")
+    kept = about["scene"]
+    if kept.get("open") is not None or "notebook" not in about:
+        reopen(folder, about)
+    else:  # a cell of a sweep; one of before knows the hash of its scene and truth alone
+        source = Source.from_parameters({**about["notebook"]["parameters"], "scene": kept["id"]})
+        then = kept.get("digest") or kept.get("source_hash") or ""
+        source = source if "digest" in kept else Source(source.scene, source.truth)
+        now = source.digest() if then else ""
+        if then != now:
+            raise InputError(f"The data are not what they were when {folder} was made: hash {now[:12]}, then {then[:12]}.")
+        check_setting_files(folder, about)
     if "notebook" in about:
         notebook = find_notebook(about["notebook"]["name"])
         there = about_notebook(notebook, {})["sha256"]
@@ -145,15 +143,8 @@ def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
             )
 
 
-def _opening(how: Mapping[str, Any]) -> dict[str, Any]:
-    """What `open_scene` was told, from `run.json`."""
-    return {"name" if told == "scene" else told: value for told, value in how.items()}
-
-
 def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
-    how = about["scene"]["open"]
-    files = _opening(how)
-    command = run_command(about["method"], files.pop("name"), about["config"], out, **files)
+    command = run_command(about["method"], Source.from_record(about["scene"]["open"]), about["config"], out)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if "device" in about:
         environment["WORKBENCH_DEVICE"] = about["device"]
@@ -168,7 +159,7 @@ def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) 
 
 
 def _again_notebook(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
-    keep = ("method", "smoke", "config", "scene", "notebook", "cell")
+    keep = ("method", "smoke", "config", "scene", "files", "notebook", "cell")
     work = {
         "notebook": str(find_notebook(about["notebook"]["name"]).resolve()),
         "title": folder.name,

@@ -115,7 +115,7 @@ def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bo
         about = runs.read(done.folder / "cells" / row["key"])
         file = (done.folder / "cells" / row["key"] / "metrics.json").read_bytes()
         facts = {"run": row["key"], "seed": row["varied"].get("seed"), "metrics_sha256": hashlib.sha256(file).hexdigest()}
-        facts |= {"data": about["scene"]["source_hash"], "code": about["code"], "versions": about["versions"]}
+        facts |= {"data": runs.data_hash(about), "code": about["code"], "versions": about["versions"]}
         variant["runs"].append(facts | {"cpu": about["cpu"], "threads": about["threads"]})
     return {"recipe": f"recipes/{name}.yml", "recipe_sha256": recipe_hash(recipe), "variants": variants}
 

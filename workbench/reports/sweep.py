@@ -55,7 +55,8 @@ def job(notebook: Path, grid: Grid, cell: Cell, folder: Path) -> dict[str, Any]:
     about = {
         "method": f"sweep-{parameters.get('method', notebook.stem)}",
         "config": _flat(parameters),
-        "scene": {"id": cell.depends["data"].get("scene", ""), "source_hash": cell.depends["data"].get("sha256", "")},
+        "scene": {"id": cell.depends["data"].get("scene", ""), "digest": cell.depends["data"].get("sha256", "")},
+        "files": {name: dict(file) for name, file in cell.files.items()},
         "notebook": about_notebook(notebook, parameters),
         "cell": {"key": cell.key, "depends": dict(cell.depends)},
     }

@@ -9,6 +9,7 @@ from workbench.runs.folder import (
     checkpoint,
     compare,
     create,
+    data_hash,
     iter_status,
     launch_failure,
     list_runs,
@@ -27,7 +28,7 @@ from workbench.runs.recorder import Stopped, record
 from workbench.runs.watch import ArrayHistory, Live, Tail, events, follow, replay
 
 __all__ = [
-    "FINAL", "ArrayHistory", "Live", "Stopped", "Tail", "checkpoint", "compare", "create", "events", "follow", "iter_status",
+    "FINAL", "ArrayHistory", "Live", "Stopped", "Tail", "checkpoint", "compare", "create", "data_hash", "events", "follow", "iter_status",
     "launch_failure", "list_runs", "metrics", "new_folder", "note_launch", "plain", "read", "record", "refuse_existing",
     "reopen", "replace", "replay", "request", "result", "unused", "weights", "write_json", "writing",
 ]  # fmt: skip

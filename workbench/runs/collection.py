@@ -166,7 +166,7 @@ def _facts(about: dict[str, Any]) -> dict[str, Any]:
     return {
         "method": about.get("method"),
         "scene": scene.get("id"),
-        "data": str(scene.get("fingerprint") or scene.get("source_hash") or "")[:12],
+        "data": runs.data_hash(about)[:12],
         "status": about.get("status"),
         "code": str(about.get("code", ""))[:12],
         "threads": about.get("threads"),

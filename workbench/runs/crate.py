@@ -113,7 +113,7 @@ def _description(
         "@id": "#scene",
         "@type": "Dataset",
         "name": str(scene.get("title") or scene.get("id") or "scene"),
-        "identifier": str(scene.get("fingerprint") or scene.get("source_hash") or ""),
+        "identifier": runs.data_hash(about),
         "creditText": str(scene.get("citation") or ""),
         "license": str(scene.get("licence") or "none stated"),
     }

@@ -59,6 +59,14 @@ def unused(folder: Path) -> Path:
     return free
 
 
+def data_hash(about: Mapping[str, Any]) -> str:
+    """What `run.json` knows of the data as one SHA-256: of the scene's pixels and truth, or, of a report that did not open it
+    itself, of its files; empty where nothing is known.
+    """
+    scene = about.get("scene") or {}
+    return str(next((scene[k] for k in ("fingerprint", "digest", "source_hash") if scene.get(k)), ""))
+
+
 def create(folder: str | Path, about: Mapping[str, Any]) -> Path:
     """Make a run folder and write `run.json` with `about`, the environment and status `running`.
 

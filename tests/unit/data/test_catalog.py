@@ -12,7 +12,8 @@ import yaml
 from scipy.io import savemat
 
 from workbench.data import catalog
-from workbench.data.catalog import describe_entry, entries, fetch, names, open_scene, read_folder, source_hash
+from workbench.data.catalog import describe_entry, entries, fetch, names, open_scene, read_folder
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.scene import VOCABULARY
 
@@ -84,7 +85,7 @@ def test_simulated_scenes_say_too_what_they_provide():
 )
 def test_the_hash_of_an_entry_stays(name, begins):
     """Sweeps and runs of before the entries were re-cut keep these: a field that is new must not make their cells stale."""
-    assert source_hash(name).startswith(begins)
+    assert Source(name).digest().startswith(begins)
 
 
 def write(folder, name="a.yml", /, **changes):

@@ -13,6 +13,7 @@ from workbench.data.catalog import open_scene
 from workbench.data.checks import check_pair
 from workbench.data.pairs import as_pair, open_pair, open_pairs, valid
 from workbench.data.readers.raster import CHUNK, iso, open_raster
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.scene import describe, fingerprint
 
@@ -424,11 +425,11 @@ def test_the_fingerprint_knows_the_files_and_the_truth(tmp_path, pictures):
 # --- by name and by path ----------------------------------------------------------------------------------------------
 
 
-def test_open_scene_with_after(pictures):
+def test_open_scene_with_the_second_date_beside(pictures):
     first, second, mask = map(str, pictures)
-    xr.testing.assert_identical(open_scene(first, after=second, truth=mask), open_pair(first, second, mask))
+    xr.testing.assert_identical(open_scene(first, beside={"after": second}, truth=mask), open_pair(first, second, mask))
     with pytest.raises(InputError, match="goes with the path of a first one"):
-        open_scene("sim-coast-town", after=second)
+        open_scene("sim-coast-town", beside={"after": second})
     with pytest.raises(InputError, match="name the second"):
         open_scene(first, resample=True)
     with pytest.raises(InputError, match="brings its own"):
@@ -440,11 +441,13 @@ def test_how_a_run_opens_a_pair_again(pictures, tmp_path, monkeypatch):
 
     first, second, mask = pictures
     monkeypatch.chdir(tmp_path)
-    told = about_scene(open_pair(*pictures), first.name, mask.name, {"time_before": "2001-01-01"}, second.name, True)["open"]
-    assert told == {
-        "scene": str(first), "truth": str(mask), "keys": {"time_before": "2001-01-01"}, "after": str(second), "resample": True
+    source = Source(first.name, mask.name, {"time_before": "2001-01-01"}, {"after": second.name}, resample=True)
+    record = about_scene(open_pair(*pictures), source)["open"]
+    assert record == {
+        "scene": str(first), "truth": str(mask), "keys": {"time_before": "2001-01-01"}, "beside": {"after": str(second)},
+        "resample": True,
     }  # fmt: skip
-    assert set(about_scene(open_pair(*pictures), first)["open"]) == {"scene", "truth", "keys"}
+    assert set(about_scene(open_pair(*pictures), Source(first))["open"]) == {"scene", "truth", "keys"}
 
 
 def test_the_command_line_describes_a_pair(pictures, capsys):

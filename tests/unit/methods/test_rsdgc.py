@@ -144,7 +144,7 @@ def test_same_seed_same_numbers(run, digits):
 def by_name(monkeypatch, digits):
     """The scene under a name, as a resumable run needs it, and a checkpoint at every event."""
     monkeypatch.setitem(METHODS, "rsdgc", "workbench.methods.rsdgc")
-    monkeypatch.setattr(execution, "_open", lambda *told: digits)
+    monkeypatch.setattr(execution, "_opened", lambda scene: (None, digits))
     monkeypatch.setattr("workbench.runs.recorder.CHECKPOINT_SECONDS", -1.0)
 
 
@@ -191,7 +191,7 @@ from workbench import execution
 from workbench.methods import METHODS
 METHODS.setdefault("rsdgc", "workbench.methods.rsdgc")
 from workbench.data.chips import digits
-execution._open = lambda *told: digits().isel(sample=slice(0, 400))
+execution._opened = lambda scene: (None, digits().isel(sample=slice(0, 400)))
 from workbench.runs import recorder
 recorder.CHECKPOINT_SECONDS = -1.0
 from workbench.methods.rsdgc import Training

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from workbench.config import Settings
+from workbench.config import ReadFile, Settings
 from workbench.event import Curves, Film
 
 SMOKE = {"steps": 6, "width": 4, "crop": 32, "batch": 4, "show_every": 3}
@@ -56,8 +56,8 @@ class Config(Settings):
     krm: bool = Field(True, description="knowledge review; off: the levels go to the last layers as they are")
     oue: bool = Field(True, description="uncertainty branch; off: no uncertainty of its own, entropy only")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of fused channels dropped while training")
-    encoder: str | None = Field(None, description="file with weights of timm's resnet18d for the full network's encoder")
-    weights: str | None = Field(None, description="a run folder or .safetensors file: apply these weights and do not train")
+    encoder: ReadFile = Field(None, description="file with weights of timm's resnet18d for the full network's encoder")
+    weights: ReadFile = Field(None, description="a run folder or .safetensors file: apply these weights and do not train")
     scaling: Literal["data", "imagenet"] = Field(
         "data", description="mean and spread of bands: the training pixels', or ImageNet's (3 bands in [0, 1])"
     )

@@ -244,7 +244,7 @@ class Compare:
         state = self.state
         try:
             folder = runs.new_folder(state.root, name, state.called)
-            execution.launch(name, state.reference(), folder=folder, **state.help)
+            execution.launch(name, state.source, folder=folder)
         except InputError as error:
             self._waiting[name].object = explanation(ANOMALY[name].title, problem(str(error)))
             return

@@ -10,6 +10,7 @@ and the slow detectors are launched as processes of their own, and the page foll
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,13 +21,14 @@ import panel_material_ui as pmui
 import xarray as xr
 
 from workbench import execution
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.pages.anomaly.bsdm import Train
 from workbench.pages.anomaly.detectors import Compare
 from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.session import FOLD, WIDE, pairs
+from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs, require
 from workbench.views.card import card, explain, heading, html, say
 from workbench.views.glimpse import Glimpse
@@ -44,7 +46,7 @@ TOO_LARGE = (
 class Explorer(AnomalyState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    scene: a catalogue name, a path, or an opened scene; None for the one in the address, or the first of the catalogue.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the one in the address, or the first of the catalogue.
     root: folder of the runs.
     """
 
@@ -251,14 +253,9 @@ class Explorer(AnomalyState):
                 self.compare.choose()
 
     def _say_code(self) -> None:
-        given = [repr(self.scene or self.called)]
-        given += [f"truth={self.truth!r}"] if self.truth else []
-        given += [f"keys={pairs(self.keys)!r}"] if self.keys else []
-        told = [self.scene or self.called, *([f"--truth {self.truth}"] if self.truth else [])]
-        told += [f"--key {k}={v}" for k, v in pairs(self.keys).items()]
         text = (
-            f"import workbench as wb\nscene = wb.open_scene({', '.join(given)})\nwb.execute('rx', scene).result['score']\n\n"
-            f"# or in a terminal\nworkbench run bsdm {' '.join(told)}"
+            f"import workbench as wb\nscene = wb.open_scene({self.named.arguments()})\nwb.execute('rx', scene).result['score']\n\n"
+            f"# or in a terminal\nworkbench run bsdm {shlex.join(self.named.argv())}"
         )
         self.code.object = (
             f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{say(text)}</pre>'
@@ -280,10 +277,10 @@ def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
     return (row, column) if 0 <= row < rows and 0 <= column < columns else None
 
 
-def explorer(scene: str | Path | xr.Dataset | None = None) -> Explorer:
+def explorer(scene: str | Path | Source | xr.Dataset | None = None) -> Explorer:
     """The explorer of a scene for a notebook cell: put it last in the cell, or call its `panel()`.
 
-    scene: a catalogue name, a path, or an opened scene; None for the first of the catalogue. Call
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the first of the catalogue. Call
     `panel.extension(inline=True)` once before, in the notebook's first cell.
     """
     return Explorer(scene)

@@ -176,7 +176,7 @@ class Export:
     def as_code(self) -> str:
         """Python that opens this pair, trains with these settings, and writes these files."""
         state = self.state
-        given = ", ".join([repr(state.scene), *(f"{n}={v!r}" for n, v in state.help.items() if v)])
+        given = f"wb.Source({state.named.arguments()})"
         one = f".sel(sample={state.sample!r})" if state.samples else ""
         lines = [
             "import workbench as wb",
@@ -187,7 +187,7 @@ class Export:
             'write_cog(change, "change.tif")',
             f"found = polygons(change, {self.threshold.value:g}, min_pixels={self.least.value})",
             'write_polygons(found, "change.geojson")',
-            f"wb.change({state.scene!r})  # this page, in a notebook",
+            f"wb.change({given})  # this page, in a notebook",
         ]
         if state.findings is not None and state.runner.live is not None:
             lines.insert(3, f"# the run on this page: workbench.runs.folder.result({state.runner.live.folder.as_posix()!r})")

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from workbench import runs
 from workbench.data.checks import check_pair
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.pages.change.export import Export
 from workbench.pages.change.findings import Findings
@@ -287,9 +288,9 @@ def _bands(folder: Path) -> int | None:
         return None
 
 
-def change(scene: str | Path | xr.Dataset | None = None, **files: Any) -> Changes:
+def change(scene: str | Path | Source | xr.Dataset | None = None) -> Changes:
     """The change page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before.
 
-    files: `after`, `truth`, `resample`, where the scene is the path of the first date's image.
+    scene: a catalogue name, the path of a set of pairs, or a `Source` of the files of two dates; None for the page's first choice.
     """
-    return Changes(scene, **files)
+    return Changes(scene)

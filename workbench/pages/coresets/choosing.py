@@ -255,7 +255,7 @@ class Choose:
     def _unnamed(self) -> str:
         """Why a coreset file could not name the data it was chosen from; empty where it can."""
         try:
-            self.state.reference()
+            _ = self.state.source
         except InputError as error:
             return str(error)
         return ""
@@ -263,12 +263,12 @@ class Choose:
     def write(self, path: Path) -> Path:
         """Write the choice as a coreset file, which opens like any data and is trained on at once."""
         state, result = self.state, self.state.result
-        of, truth = _absolute(state.reference()), _absolute(state.truth) if state.truth else None
+        source = state.source.absolute()
         named = f"{state.selector} (T={self.T})" if state.selector == "tdds" else state.selector
         kept = self.choices()[state.selector]
         test, mark = result["test_sample"].values, result.attrs["scene_fingerprint"]
-        opened = {"truth": truth, "keys": state.help["keys"], "wrong": wrong_labels(result)}
-        return write_coreset(path, of, mark, kept, test, named, **opened)
+        opened = {"truth": source.truth, "keys": source.keys, "wrong": wrong_labels(result)}
+        return write_coreset(path, source.scene, mark, kept, test, named, **opened)
 
     def entry(self) -> io.BytesIO:
         with tempfile.TemporaryDirectory() as folder:
@@ -287,9 +287,3 @@ class Choose:
             self.said.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
             return
         state.open(str(path))
-
-
-def _absolute(name: str) -> str:
-    """A path as one that holds from any folder; a catalogue name as it is."""
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.exists() else name

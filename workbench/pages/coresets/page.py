@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import xarray as xr
 
+from workbench.data.source import Source
 from workbench.methods import load
 from workbench.pages.coresets.choosing import Choose
 from workbench.pages.coresets.measured import Measured
@@ -39,7 +40,7 @@ INVITATION = (
 class Coresets(CoresetState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    scene: a catalogue name, a path, or an opened scene; None for the one in the address, or the embedded digits.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the one in the address, or the embedded digits.
     root: folder of the runs.
     """
 
@@ -148,6 +149,6 @@ class Coresets(CoresetState):
         self.score.draw()
 
 
-def coresets(scene: str | Path | xr.Dataset | None = None) -> Coresets:
+def coresets(scene: str | Path | Source | xr.Dataset | None = None) -> Coresets:
     """The coreset page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
     return Coresets(scene)

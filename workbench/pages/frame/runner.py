@@ -82,7 +82,7 @@ class Runner:
             return
         try:
             folder = runs.new_folder(page.root, self.method, page.called)
-            execution.launch(self.method, page.reference(), self.form.overrides, folder, **page.help)
+            execution.launch(self.method, page.source, self.form.overrides, folder)
         except InputError as error:
             self.player.show("failed", error=str(error))
             return

@@ -20,7 +20,8 @@ import param
 import xarray as xr
 
 from workbench import execution
-from workbench.data.catalog import entries, open_scene
+from workbench.data.catalog import entries
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.cache import SharedResults
@@ -45,7 +46,7 @@ class Session(Addressed):
     A page of its own says what stands in the texts below, what its tabs hold (`build`), what scenes it can show (`needs`,
     `checked`), what happens when one has arrived (`arrived`), and what a tick of its timer takes in (`take_in`).
 
-    scene: a catalogue name, a path, or an opened scene; None for the one in the address, or the page's first choice.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the one in the address, or the page's first choice.
     root: folder of the runs.
     """
 
@@ -58,7 +59,7 @@ class Session(Addressed):
     ADDRESS: ClassVar[tuple[str, ...]] = ("scene", "truth", "keys", "run", "tab")
     SCENES: ClassVar[SharedResults]
     LOOKS: ClassVar[bool] = False  # whether a large scene is opened without Dask, to be looked at and not computed with
-    MORE: ClassVar[tuple[str, ...]] = ()  # further parameters that `open_scene` is given by their names
+    MORE: ClassVar[tuple[str, ...]] = ()  # further parameters that name the scene, by the names of `Source.from_parameters`
 
     scene = param.String("", doc="catalogue name or path")
     truth = param.String("", doc="file with the truth mask, where the scene's file has none")
@@ -67,7 +68,7 @@ class Session(Addressed):
     tab = param.Integer(0, bounds=(0, 2))
 
     def __init__(
-        self, scene: str | Path | xr.Dataset | None = None, *, root: str | Path = execution.RUNS, **params: Any
+        self, scene: str | Path | Source | xr.Dataset | None = None, *, root: str | Path = execution.RUNS, **params: Any
     ) -> None:
         super().__init__(**params)
         self.root = Path(root)
@@ -90,6 +91,14 @@ class Session(Addressed):
             self._given = scene
             self._arrived(self._accepted(scene), first=True)
         else:
+            if isinstance(scene, Source):
+                named = scene.parameters()
+                self.param.update(
+                    truth=named["truth"],
+                    keys=", ".join(f"{k}={v}" for k, v in scene.keys.items()),
+                    **{n: named[n] for n in self.MORE if n in named},
+                )
+                scene = scene.scene
             wanted = str(scene) if scene is not None else self.scene or self.first_choice()
             self.open(wanted, self.truth, self.keys, first=True, **{n: getattr(self, n) for n in self.MORE})
 
@@ -214,8 +223,8 @@ class Session(Addressed):
             self.complain(str(error))
             return
         more = {n: more.get(n, self.param[n].default) for n in self.MORE}
-        files = [ref, truth, *(v for v in more.values() if isinstance(v, str))]
-        key = (ref, truth, tuple(sorted(named.items())), tuple(more.items()), stamp(*files))
+        source = Source.from_parameters({"scene": ref, "truth": truth, "keys": named, **more})
+        key = (source, stamp(*source.files()))
         self.tabs.loading = True
         asked = self.asked
 
@@ -224,7 +233,7 @@ class Session(Addressed):
                 self._given = None
                 self._arrived(future, ref, truth, keys, key, first, more)
 
-        self.when(self.SCENES.ask(key, lambda: self._opened(ref, truth, named, more)), here)
+        self.when(self.SCENES.ask(key, lambda: self._opened(source)), here)
 
     def keep_uploads(self, upload: pmui.FileInput) -> list[Path]:
         """Files that were handed over, kept beside the runs, because a run that is launched has to find them; none if that fails."""
@@ -255,13 +264,13 @@ class Session(Addressed):
         return future
 
     @classmethod
-    def _opened(cls, ref: str, truth: str, keys: dict[str, str], more: Mapping[str, Any]) -> xr.Dataset:
-        """The scene of a name or path, in memory where it fits."""
-        data = open_scene(ref, truth=truth or None, keys=keys or None, **{n: v for n, v in more.items() if v})
+    def _opened(cls, source: Source) -> xr.Dataset:
+        """The scene of a source, in memory where it fits."""
+        data = source.open()
         cls.checked(data)
         if data.nbytes <= IN_MEMORY:
             return data.load()
-        return open_scene(ref, truth=truth or None, keys=keys or None, chunks=None) if cls.LOOKS else data
+        return source.open(chunks=None) if cls.LOOKS else data
 
     def _arrived(
         self,
@@ -310,24 +319,28 @@ class Session(Addressed):
         return self._mark
 
     @property
-    def help(self) -> dict[str, Any]:
-        """What a launched process has to be told beside the scene."""
-        more = {n: getattr(self, n) for n in self.MORE if getattr(self, n)}
-        return {"truth": self.truth or None, "keys": pairs(self.keys), **more}
+    def named(self) -> Source:
+        """The scene as the address names it; one that was given in memory by its short name."""
+        given = {"truth": self.truth, "keys": pairs(self.keys), **{n: getattr(self, n) for n in self.MORE}}
+        return Source.from_parameters({**given, "scene": self.scene or self.called})
 
-    def reference(self) -> str:
-        """What a launched process can open: the name or path, or a NetCDF file made of a scene that was given in memory."""
+    @property
+    def source(self) -> Source:
+        """How a launched process opens the scene: as the page did, or from a NetCDF file made of a scene given in memory.
+
+        Raises InputError for chips held in memory, which no file holds.
+        """
         if self._given is None:
-            return self.scene
+            return self.named
         if self._given.attrs.get("file"):
-            return str(self._given.attrs["file"])
+            return Source(str(self._given.attrs["file"]))
         if "sample" in self._given.dims:
             raise InputError("Chips held in memory cannot be given to a process of its own; open them by name or path.")
         path = self.root / "scenes" / f"{self.mark[:16]}.nc"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(bytes(self._given.to_netcdf(engine="h5netcdf")))
-        return str(path)
+        return Source(str(path))
 
     # --- time -------------------------------------------------------------------------------------------------------
 

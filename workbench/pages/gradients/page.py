@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import xarray as xr
 
+from workbench.data.source import Source
 from workbench.methods import load
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
@@ -118,6 +119,6 @@ class Gradients(GradientState):
         return self.runner.poll()
 
 
-def gradients(scene: str | Path | None = None) -> Gradients:
+def gradients(scene: str | Path | Source | None = None) -> Gradients:
     """The gradient page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
     return Gradients(scene)

@@ -1,0 +1,137 @@
+"""Further sensors on the grid of a scene: the files of `--beside lidar=FILE`, `sar=FILE` and `infrared=FILE`.
+
+    scene = put_beside(open_scene("flight.hdr"), {"lidar": "height.tif"})
+
+Files are opened by the readers of rasters and of SAR images. Nothing is resampled: a file has to lie on the pixels of the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from workbench.data.readers.raster import Raster
+
+BASE = ("hsi", "image", "sar", "slc")  # what a further sensor can lie on
+SAME = 1e-3  # of a pixel: centres that are no farther apart are the same
+ABOUT = {
+    "lidar": {"long_name": "height", "units": "m"},
+    "infrared": {"long_name": "infrared"},
+}
+
+
+def put_beside(
+    scene: xr.Dataset, files: Mapping[str, str | Path], keys: Mapping[str, str] | None = None, chunks: Any = "auto"
+) -> xr.Dataset:
+    """The scene with `lidar (lidar_band, y, x)` in metres, `sar (sar_band, y, x)` as linear intensity and `infrared
+    (infrared_band, y, x)`, float32, lazy, NaN where missing.
+
+    files: role -> file. keys: of these, `sar.scale` and `sar.polarization` say what a SAR image does not say by itself.
+
+    Raises InputError for a scene of many samples or of two dates, one that has this sensor already, a file that does not lie on
+    the grid of the scene, and for what the readers refuse.
+    """
+    base = next((name for name in BASE if name in scene), None)
+    if base is None or "sample" in scene.dims:
+        raise InputError(
+            f"{' and '.join(files)} can stand beside one image only; this scene has "
+            f"{', '.join(str(n) for n in scene.data_vars) or 'nothing'}{' of many samples' if 'sample' in scene.dims else ''}. "
+            "Open a single cube or SAR image."
+        )
+    for role, path in files.items():
+        if role in scene:
+            raise InputError(f"The scene has {role} already; leave --beside {role}={path} out.")
+        own = {k.partition(".")[2]: v for k, v in (keys or {}).items() if k.startswith(f"{role}.")}
+        scene = _sar(scene, Path(path).expanduser(), own, chunks) if role == "sar" else _raster(scene, role, path, own)
+    return scene
+
+
+def _raster(scene: xr.Dataset, role: str, path: str | Path, keys: Mapping[str, str]) -> xr.Dataset:
+    from workbench.data.readers.raster import open_raster
+
+    if keys:
+        raise InputError(f"The file of {role} takes no keys; leave {', '.join(f'{role}.{k}' for k in keys)} out.")
+    raster = open_raster(path)
+    if role == "lidar" and raster.full is not None:
+        raise InputError(
+            f"{raster.path.name} is a picture ({raster.stored}), not heights; give lidar as a raster of metres, such as float32."
+        )
+    check_raster(scene, raster, role)
+    return scene.assign({role: ((f"{role}_band", "y", "x"), raster.lazy(), ABOUT[role])})
+
+
+def _sar(scene: xr.Dataset, path: Path, keys: Mapping[str, str], chunks: Any) -> xr.Dataset:
+    from workbench.data.readers.sar import open_sar, opener
+
+    found = (opener(path, keys) or open_sar)(path, keys=keys, chunks=chunks)
+    if "sar" not in found:
+        raise InputError(f"{path} holds {', '.join(map(str, found.data_vars)) or 'nothing'} and no SAR image.")
+    crs = found.rio.crs.to_wkt() if "spatial_ref" in found.coords and found.rio.crs is not None else None
+    centres = (found["y"].values, found["x"].values) if crs is not None else None
+    check_grid(scene, "sar", path.name, found["sar"].shape[1:], crs, centres)
+    placed = scene.assign(sar=(found["sar"].dims, found["sar"].data, found["sar"].attrs))
+    if "polarization" in found.coords:
+        placed = placed.assign_coords(polarization=("sar_band", found["polarization"].values))
+    return placed
+
+
+def check_raster(scene: xr.Dataset, raster: Raster, role: str) -> None:
+    """`check_grid` for a raster that is still in its file."""
+    grid = raster.grid
+    check_grid(
+        scene,
+        role,
+        raster.path.name,
+        raster.shape[1:],
+        None if grid is None else grid.crs,
+        None if grid is None else grid.centres(),
+    )
+
+
+def check_grid(
+    scene: xr.Dataset,
+    role: str,
+    name: str,
+    shape: tuple[int, ...],
+    crs: str | None,
+    centres: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
+    """Raise InputError unless an image of `shape` (rows, columns) lies on the pixels of the scene.
+
+    crs: as WKT, with the `centres` of its rows and columns; both None where the file has no map. Where only one side has a map,
+    the sizes decide.
+    """
+    rows, columns = scene.sizes["y"], scene.sizes["x"]
+    what_to_do = f"Put {name} onto the grid of the scene first, for example with gdalwarp -t_srs, -te and -ts."
+    if tuple(shape) != (rows, columns):
+        raise InputError(
+            f"{role}: {name} has {shape[0]} x {shape[1]} pixels, the scene {rows} x {columns} (rows x columns). {what_to_do}"
+        )
+    own = scene.rio.crs if "spatial_ref" in scene.coords and hasattr(scene, "rio") else None
+    if own is None or crs is None or centres is None:
+        return
+    import pyproj
+
+    differ = []
+    ours, theirs = pyproj.CRS.from_wkt(own.to_wkt()), pyproj.CRS.from_wkt(crs)
+    if ours != theirs:
+        differ.append(f"its CRS is {theirs.name}, that of the scene {ours.name}")
+    else:
+        for dim, there in zip(("y", "x"), centres, strict=True):
+            here = scene[dim].values
+            step = abs(float(here[1] - here[0])) if len(here) > 1 else 1.0
+            if not np.allclose(here, there, rtol=0, atol=SAME * step):
+                differ.append(
+                    f"its {dim} runs from {float(there[0]):.9g} to {float(there[-1]):.9g}, that of the scene from "
+                    f"{float(here[0]):.9g} to {float(here[-1]):.9g}"
+                )
+    if differ:
+        raise InputError(f"{role}: {name} does not lie on the grid of the scene: {'; '.join(differ)}. {what_to_do}")

@@ -1,0 +1,212 @@
+"""A scene's reference: everything that names the files of one scene, as one value.
+
+    source = Source("flight.hdr", truth="targets.png")
+    source = Source("2000.tif", beside={"after": "2003.tif"}, resample=True)
+    scene = source.open()            # what `workbench.data.catalog.open_scene` gives
+    source.digest()                  # changes when a byte of any named file changes
+    source.argv()                    # ["2000.tif", "--after", "2003.tif", "--resample"]
+
+The command line, the pages, the notebooks, run folders and sweeps all hand on this one value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BESIDE = ("after", "lidar", "sar", "infrared")  # what a second file can be: the later date, or another sensor
+
+# Suffixes of files that belong to a file of the same stem: ENVI headers, georeferencing, tags kept by GDAL.
+COMPANIONS = (".hdr", ".xml", ".tfw", ".pgw", ".jgw", ".bpw", ".wld", ".prj")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One scene, named. Hashable; equal where all names are equal.
+
+    scene: a name of the catalogue, or a path. truth: a file with the truth, where the scene's file has none. keys: what a file
+    does not say by itself, such as `{"cube": "data"}`. beside: role (of `BESIDE`) -> file. resample: put the image of the
+    second date onto the pixels of the first. An empty truth, and an empty file in `beside`, count as none.
+
+    Raises InputError for a role that does not exist.
+    """
+
+    scene: str
+    truth: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
+    resample: bool = False
+
+    def __post_init__(self) -> None:
+        beside = {role: str(path) for role, path in dict(self.beside).items() if str(path or "")}
+        for role in beside:
+            if role not in BESIDE:
+                raise InputError(
+                    f"{role!r} cannot stand beside a scene; a second file is {', '.join(BESIDE[:-1])} or {BESIDE[-1]}."
+                    + did_you_mean(role, BESIDE)
+                )
+        object.__setattr__(self, "scene", str(self.scene))
+        object.__setattr__(self, "truth", str(self.truth) if str(self.truth or "") else None)
+        object.__setattr__(self, "keys", MappingProxyType({str(k): str(v) for k, v in dict(self.keys).items()}))
+        object.__setattr__(self, "beside", MappingProxyType({role: beside[role] for role in BESIDE if role in beside}))
+
+    def __hash__(self) -> int:
+        return hash((self.scene, self.truth, frozenset(self.keys.items()), tuple(self.beside.items()), self.resample))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Source, (self.scene, self.truth, dict(self.keys), dict(self.beside), self.resample)
+
+    @classmethod
+    def of(cls, scene: str | Path | Source) -> Source:
+        """The source itself, or that of a bare name or path."""
+        return scene if isinstance(scene, Source) else cls(str(scene))
+
+    @property
+    def stem(self) -> str:
+        """A short name for folders: `sim-coast-town`, `flight`."""
+        return Path(self.scene).stem
+
+    def files(self) -> list[str]:
+        """Every path that is named: scene (or its name), truth, and what stands beside."""
+        return [self.scene, *([] if self.truth is None else [self.truth]), *self.beside.values()]
+
+    def open(self, **how: Any) -> xr.Dataset:
+        """The scene, lazy. how: `chunks` and `ortho` of `workbench.data.catalog.open_scene`, which says what is raised."""
+        from workbench.data.catalog import open_scene
+
+        return open_scene(
+            self.scene,
+            truth=self.truth,
+            keys=dict(self.keys),
+            beside=dict(self.beside),
+            resample=self.resample,
+            **how,
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over everything that is named, without opening the scene; 64 hexadecimal digits.
+
+        Of a catalogue entry, what the catalogue says of it (its files' own hashes are in there, and are checked when it is
+        opened); of a path, the contents of the file and of those that belong to it, or of the whole folder. A file is read
+        once, until its size or its time of change is another one.
+
+        Raises InputError for a name or a file that is not there.
+        """
+        from workbench.data.catalog import content
+
+        digest = hashlib.sha256()
+        known = content(self.scene)
+        if known is None:
+            _add(digest, self.scene)
+        else:
+            digest.update(known)
+        if self.truth is not None:
+            _add(digest, self.truth)
+        for role, path in self.beside.items():
+            digest.update(f"{role}\n".encode())
+            _add(digest, path)
+        return digest.hexdigest()
+
+    def argv(self) -> list[str]:
+        """The arguments of the command line that name this scene."""
+        words = [self.scene]
+        if self.truth is not None:
+            words += ["--truth", self.truth]
+        for name, key in self.keys.items():
+            words += ["--key", f"{name}={key}"]
+        for role, path in self.beside.items():
+            words += ["--after", path] if role == "after" else ["--beside", f"{role}={path}"]
+        return [*words, "--resample"] if self.resample else words
+
+    def arguments(self) -> str:
+        """The arguments in Python: `"'flight.hdr', truth='targets.png'"`, for `open_scene` and `Source`."""
+        given = {"truth": self.truth, "keys": dict(self.keys), "beside": dict(self.beside), "resample": self.resample}
+        return ", ".join([repr(self.scene), *(f"{name}={value!r}" for name, value in given.items() if value)])
+
+    def absolute(self) -> Source:
+        """The same with absolute paths, so that it holds in any folder; a catalogue name stays."""
+        return Source(
+            _absolute(self.scene),
+            None if self.truth is None else _absolute(self.truth),
+            self.keys,
+            {role: _absolute(path) for role, path in self.beside.items()},
+            self.resample,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON, paths absolute: `scene.open` of a run folder's `run.json`."""
+        there = self.absolute()
+        record: dict[str, Any] = {"scene": there.scene, "truth": there.truth, "keys": dict(there.keys)}
+        return {**record, "beside": dict(there.beside), "resample": there.resample} if there.beside else record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Source:
+        """The source of what `record` gave. Older records name the second date as `after`."""
+        beside = {**({"after": record["after"]} if record.get("after") else {}), **record.get("beside", {})}
+        return cls(
+            record["scene"], record.get("truth"), record.get("keys") or {}, beside, bool(record.get("resample", False))
+        )
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Source:
+        """The source of a notebook's parameters `scene`, `truth`, `keys`, `after`, `beside` and `resample`."""
+        beside = {"after": parameters.get("after") or "", **(parameters.get("beside") or {})}
+        truth, keys = parameters.get("truth"), parameters.get("keys") or {}
+        return cls(parameters["scene"], truth, keys, beside, bool(parameters.get("resample", False)))
+
+    def parameters(self) -> dict[str, Any]:
+        """The other way round; what is not there is left out, because not every notebook knows it."""
+        other = {role: path for role, path in self.beside.items() if role != "after"}
+        given: dict[str, Any] = {"scene": self.scene, "truth": self.truth or "", "keys": dict(self.keys)}
+        if "after" in self.beside or self.resample:
+            given |= {"after": self.beside.get("after", ""), "resample": self.resample}
+        return {**given, "beside": other} if other else given
+
+
+def digest_of(path: str | Path) -> str:
+    """SHA-256 of a file and of those that belong to it, or of a folder: of the names and hashes of what is in it."""
+    digest = hashlib.sha256()
+    _add(digest, path)
+    return digest.hexdigest()
+
+
+def _absolute(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
+
+
+def _add(digest: Any, name: str | Path) -> None:
+    """Add the names and hashes of the files of a path."""
+    from workbench.data.fetch import sha256
+
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise InputError(f"There is no file {path}; correct the path.")
+    path = path.resolve()
+    if path.is_dir():
+        files = [(p.relative_to(path).as_posix(), p) for p in sorted(path.rglob("*")) if p.is_file()]
+    else:
+        files = [(p.name, p) for p in _with_companions(path)]
+    for label, file in files:
+        digest.update(f"{label} {sha256(file)}\n".encode())
+
+
+def _with_companions(path: Path) -> list[Path]:
+    """A file and those that are read with it: the header of an ENVI image, its data, `a.tif.aux.xml`, a product's metadata."""
+    from workbench.data.readers import cube_file, dlr
+
+    same = [p for p in path.parent.iterdir() if path.stem in (p.stem, p.name) or p.name.startswith(f"{path.name}.")]
+    belong = {p for p in same if p.is_file() and p.suffix.lower() in COMPANIONS}
+    with contextlib.suppress(InputError):  # a header without data, a damaged product: opening it says so
+        belong |= {cube_file(path), *(dlr.parts(path) or ())}
+    return sorted({path, *belong})
