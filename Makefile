@@ -11,7 +11,7 @@ export WORKBENCH_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test slow check format notebooks results results-check lab serve browser bench docs-numbers constraints clean
+.PHONY: help install demo test quick fuzz slow check format notebooks results results-check lab serve browser bench docs-numbers constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,21 +28,31 @@ install: $(STAMP)  ## make .venv and install everything, pinned
 demo: $(STAMP)  ## the anomaly report on the embedded simulated scene
 	@$(BIN)/python -m workbench.reports.demo
 
-test: $(STAMP)  ## all tests but the slow ones
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow" $(ARGS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+# `A=data`: only the files of tests/ whose path contains that word
+FILES = $(if $(A),$(or $(sort $(shell find tests -path '*$(A)*' -name 'test_*.py')),$(error no file of tests/ has '$(A)' in its path)))
+
+test: $(STAMP)  ## all tests but the slow ones (8 minutes); of an area: make test A=data
+	@$(PYTEST) -m "not slow" $(FILES) $(ARGS)
+
+quick: $(STAMP)  ## tests without processes, browser and notebooks, and all doctests (90 seconds); A=data as above
+	@$(PYTEST) -m "not (slow or long or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
+
+fuzz: $(STAMP)  ## 2000 spoiled files of each format; `make test` has a sample of them
+	@WORKBENCH_FUZZ=2000 $(PYTEST) tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py $(ARGS)
 
 slow: $(STAMP)  ## the papers' claims on real scenes, several seeds (tens of minutes)
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 check: $(STAMP)  ## format, lint, types, import contracts, quick tests
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "not slow and not browser" tests/unit tests/properties tests/contract
+	@$(MAKE) --no-print-directory quick
 
 format: $(STAMP)  ## format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 notebooks: $(STAMP)  ## every notebook executed in smoke mode, nothing mocked
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" tests/notebooks
+	@$(PYTEST) -m "not slow" tests/notebooks
 
 JOBS ?= 2
 results: $(STAMP)  ## make the numbers, pages and figures of docs/results from recipes/ (minutes)

@@ -35,8 +35,8 @@ import numpy as np
 import psutil
 from bench_dashboard import PAINTED, clicks, first_plots
 
-from tests.dashboards.chromium import browser, chromium, frame, visit
-from tests.dashboards.serving import served
+from tests.browser.chromium import browser, chromium, frame, visit
+from tests.browser.serving import served
 
 FIRST, CLICK = 5.0, 300.0  # s, ms
 EVERY = 32  # rows from one that is written to the next, as from one row of the overview to the next
@@ -142,13 +142,13 @@ def main() -> None:
         cube = Path(name) / "cube.dat"
         written = make(cube, asked.rows, asked.columns, asked.bands, asked.interleave)
         size = cube.stat().st_size
-        with served(Path(name)) as server, browser() as opened:
-            visit(opened, server.address)[0].context.close()  # warm, with a small scene
+        with served(Path(name), "anomaly") as server, browser() as opened:
+            visit(opened, server.address("anomaly"))[0].context.close()  # warm, with a small scene
             process = psutil.Process(server.pid)
             before, load = process.memory_info().rss, os.getloadavg()[0]
-            small = first_plots(opened, server.address, 3)
-            pictures = first_pictures(opened, server.address, cube, 5)
-            address = f"{server.address}?scene={quote(str(cube.with_name(f'{cube.stem}7.hdr')))}"
+            small = first_plots(opened, server.address("anomaly"), 3)
+            pictures = first_pictures(opened, server.address("anomaly"), cube, 5)
+            address = f"{server.address('anomaly')}?scene={quote(str(cube.with_name(f'{cube.stem}7.hdr')))}"
             zoomed = zooms(opened, address, 5, asked.picture)
             waited = clicks(opened, address, asked.clicks, middle=0.4)  # a long scene has air at its sides
             after = process.memory_info().rss

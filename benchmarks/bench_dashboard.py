@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import psutil
 
-from tests.dashboards.chromium import browser, chromium, frame, visit
-from tests.dashboards.serving import Served, served
+from tests.browser.chromium import browser, chromium, frame, visit
+from tests.browser.serving import Served, served
 
 CLICK, FIRST, PER_SESSION = 100.0, 3.0, 1.0  # ms, s, MB
 
@@ -123,7 +123,7 @@ def leftovers(opened: Any, server: Served, visits: int) -> dict[str, float]:
 
     def come_and_go(times: int) -> None:
         for i in range(times):
-            page, _ = visit(opened, server.address)
+            page, _ = visit(opened, server.address("anomaly"))
             place = frame(page, "column (pixels)")
             page.mouse.click(place["x"] + 10 + 5 * i, place["y"] + 30)
             for tab in ("Detectors", "BSDM live"):
@@ -153,11 +153,11 @@ def main() -> None:
     asked = parser.parse_args()
     if chromium() is None:
         raise SystemExit("needs a Chromium: install one with `make browser`")
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as server, browser() as opened:
-        visit(opened, server.address)[0].context.close()  # warm: fonts, caches, compiled templates
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder), "anomaly") as server, browser() as opened:
+        visit(opened, server.address("anomaly"))[0].context.close()  # warm: fonts, caches, compiled templates
         load_before = os.getloadavg()[0]
-        plots = first_plots(opened, server.address, 5)
-        waited = clicks(opened, server.address, asked.clicks)
+        plots = first_plots(opened, server.address("anomaly"), 5)
+        waited = clicks(opened, server.address("anomaly"), asked.clicks)
         left = leftovers(opened, server, asked.visits)
         if server.complaints():
             raise SystemExit(f"the server complained:\n{server.complaints()[-3000:]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -102,16 +101,28 @@ def describe(
     beside: BesideOpt = None,
     resample: ResampleOpt = False,
     ortho: OrthoOpt = False,
+    open_: Annotated[bool, typer.Option("--open", help="open a scene of the catalogue, too, as a path always is")] = False,
 ) -> None:
-    """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method."""
+    """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method.
+
+    Of a scene of the catalogue, what the catalogue says, without opening it.
+    """
     from workbench.methods import METHODS, load
-    from workbench.scene import describe as card
 
     if scene in METHODS:
         config = load(scene).Config
         for name, field in config.model_fields.items():
             print(f"  {name} = {field.default!r}: {field.description}")
         return
+    _check_names(scene=scene)
+    from workbench.data.catalog import describe_entry, names
+
+    if scene in names() and not (open_ or truth or key or after or beside or resample or ortho):
+        print(describe_entry(scene))
+        print(f"  sizes and ranges of its arrays: workbench describe {scene} --open")
+        return
+    from workbench.scene import describe as card
+
     print(card(_source(scene, truth, key, after, beside, resample).open(ortho=ortho)))
 
 
@@ -175,11 +186,12 @@ def run(
     """Run a method on a scene and leave a run folder with everything in it."""
     from workbench.engines import cluster
 
+    _check_names(method, scene, set_)
     if map_ is not None:
         from workbench.data.writers import check_map
 
         check_map(map_)
-    with cluster.connected(scheduler) if scheduler is not None else contextlib.nullcontext():
+    with cluster.connected(scheduler) if scheduler is not None else cluster.own_threads():
         source = None if scene is None else _source(scene, truth, key, after, beside, resample)
         if resume is not None and (method or scene or set_ or out or truth or key or after or beside or resample):
             raise InputError(
@@ -257,6 +269,7 @@ def report(
     from workbench.reports.notebook import NotebookFailed
     from workbench.reports.notebook import report as make
 
+    _check_names(method, scene, set_)
     _choose(device)
     source = _source(scene, truth, key, after, beside, resample)
     folder = out or runs.new_folder(RUNS, f"report-{method}", source.stem)
@@ -506,6 +519,21 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     wide = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
     for row in (head, *rows) if rows else ():
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip())
+
+
+def _check_names(method: str | None = None, scene: str | None = None, set_: list[str] | None = None) -> None:
+    """Answer a misspelt method, scene or setting before anything is imported that takes long."""
+    from workbench.config import override
+    from workbench.data.catalog import check_name as check_scene
+    from workbench.methods import check_name as check_method
+    from workbench.methods import load
+
+    if method is not None:
+        check_method(method)
+    if scene is not None:
+        check_scene(scene)
+    if method is not None and set_:
+        override(load(method).Config(), _pairs(set_, "--set"))
 
 
 def _source(

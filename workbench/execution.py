@@ -155,12 +155,10 @@ def _recorded(trace: Trace, folder: Path, about: Mapping[str, Any]) -> Trace:
 
 
 def _device() -> dict[str, str]:
-    """`{"device": "cpu"}` where torch is loaded; a run without torch has no device."""
-    if "torch" not in sys.modules:
-        return {}
-    from workbench.parts.device import device
+    """`{"device": "cpu"}`: where torch computes, or would."""
+    from workbench.parts import device
 
-    return {"device": str(device())}
+    return {"device": device.name()}
 
 
 def _written(trace: Trace, folder: Path) -> Trace:

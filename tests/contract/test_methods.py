@@ -1,15 +1,19 @@
-"""What every method keeps, in one list: add a room here and all of this is asked of it; anomaly rooms keep a little more."""
+"""What every method keeps, in one list: add a room here and all of this is asked of it; anomaly rooms keep a little more.
+
+A room is driven once and recorded; whatever only reads events and outcome shares that recording. Another drive is made only where
+the drive itself differs: another scene, a listener that draws random numbers, an early end.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -48,9 +52,18 @@ DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "bsdm")
 CHIPS = ("rsdgc",)  # rooms that take chips and no cube
 PAIRS = ("arcdnet",)  # rooms that take two dates
 
-every_room = pytest.mark.parametrize("name", ROOMS)
-every_cube_room = pytest.mark.parametrize("name", [n for n in ROOMS if n not in (*CHIPS, *PAIRS)])
-every_detector = pytest.mark.parametrize("name", DETECTORS)
+PROCESSES = ("rsdgc",)  # rooms that start processes
+
+
+def _params(names):
+    return pytest.mark.parametrize(
+        "name", [pytest.param(n, marks=pytest.mark.process) if n in PROCESSES else n for n in names]
+    )
+
+
+every_room = _params(ROOMS)
+every_cube_room = _params([n for n in ROOMS if n not in (*CHIPS, *PAIRS)])
+every_detector = _params(DETECTORS)
 
 
 @pytest.fixture
@@ -60,13 +73,13 @@ def room(name):
 
 @pytest.fixture
 def scene(name, small_scene):
-    """A scene that the room can use: a simulated cube with truth, noisy chips of three classes, or simulated pairs."""
+    """A scene that the room can use: a simulated cube with truth on a map, noisy chips of three classes, or simulated pairs."""
     if name in PAIRS:
         from workbench.data.synth_change import small
 
         return small(seed=0).compute()
     if name not in CHIPS:
-        return small_scene
+        return small_scene.assign_coords(y=np.arange(24) * -30.0 + 5e6, x=np.arange(24) * 30.0 + 4e5, spatial_ref=0)
     label = np.arange(48) % 3
     image = np.random.default_rng(0).random((48, 3, 6, 6), np.float32)
     image[np.arange(48), label] += 0.5
@@ -78,6 +91,51 @@ def scene(name, small_scene):
 @pytest.fixture
 def config(name, room):
     return override(room.Config(), {**room.SMOKE, **SMALLER.get(name, {})})
+
+
+@dataclass
+class Recording:
+    """One drive to the end. given, before: the scene and a copy made before. gradients: whether torch had them on, at each event.
+
+    numbers: what torch and NumPy drew after the drive; expected: what they draw after the same seeds without one.
+    """
+
+    given: xr.Dataset
+    before: xr.Dataset
+    events: list[Event]
+    outcome: Outcome
+    gradients: list[bool]
+    numbers: tuple[list[float], list[float]]
+    expected: tuple[list[float], list[float]]
+
+
+def record(room: ModuleType, given: xr.Dataset, config: Settings) -> Recording:
+    def seed() -> None:
+        torch.manual_seed(5)
+        np.random.seed(5)
+
+    def numbers() -> tuple[list[float], list[float]]:
+        return torch.randn(3).tolist(), np.random.random(3).tolist()
+
+    seed()
+    expected = numbers()
+    before, gradients = given.copy(deep=True), []
+    seed()
+    events, outcome = drive(room.run(given, config), lambda _: gradients.append(torch.is_grad_enabled()))
+    return Recording(given, before, events, outcome, gradients, numbers(), expected)
+
+
+@pytest.fixture(scope="session")
+def recordings() -> dict[str, Recording]:
+    return {}
+
+
+@pytest.fixture
+def recorded(name, room, config, scene, recordings) -> Recording:
+    """The room's recording on its scene, in memory; made by the first test that asks."""
+    if name not in recordings:
+        recordings[name] = record(room, scene.compute(), config)
+    return recordings[name]
 
 
 def drive(trace, listener=lambda event: None) -> tuple[list[Event], Outcome]:
@@ -116,6 +174,7 @@ def test_the_list_is_whole(name):
 def test_declares_all_of_its_face(name, room):
     assert undeclared(room) == []
     assert len(summary(name)) > 10
+    assert summary(name) == room.__doc__.strip().partition("\n")[0]
 
 
 @every_room
@@ -129,59 +188,44 @@ def test_what_it_shows_is_yielded(room, config, scene):
 
 
 @every_room
-def test_runs_three_steps(room, config, scene):
-    events = list(islice(room.run(scene, config), 3))
-    assert events
-    assert all(isinstance(event, Event) for event in events)
+def test_yields_events(recorded):
+    assert recorded.events
+    assert all(isinstance(event, Event) for event in recorded.events)
 
 
 @every_room
-def test_same_seed_same_events_whatever_the_listener_draws(room, config, scene):
+def test_same_seed_same_events_whatever_the_listener_draws(room, config, recorded):
     def draw(_):
         random.random()
         np.random.random(7)
         torch.randn(5)
 
-    undisturbed = drive(room.run(scene, config))
     np.random.seed(99)
     torch.manual_seed(99)
-    assert_same(undisturbed, drive(room.run(scene, config), draw))
+    assert_same((recorded.events, recorded.outcome), drive(room.run(recorded.given, config), draw))
 
 
 @every_room
-def test_leaves_the_listeners_randomness_and_gradients_alone(room, config, scene):
-    torch.manual_seed(5)
-    np.random.seed(5)
-    expected = torch.randn(3).tolist(), np.random.random(3).tolist()
-    torch.manual_seed(5)
-    np.random.seed(5)
-
-    def check(_):
-        assert torch.is_grad_enabled()
-
-    drive(room.run(scene, config), check)
-    assert (torch.randn(3).tolist(), np.random.random(3).tolist()) == expected
+def test_leaves_the_listeners_randomness_and_gradients_alone(recorded):
+    assert recorded.numbers == recorded.expected
+    assert recorded.gradients
+    assert all(recorded.gradients)
 
 
 @every_room
-def test_dask_equals_numpy(room, config, scene):
-    now = drive(room.run(scene.compute(), config))
-    lazy = drive(room.run(scene.chunk(band=2, y=10, x=11), config))
-    assert_same(now, lazy, rtol=1e-6)
+def test_dask_equals_numpy(room, config, recorded):
+    lazy = drive(room.run(recorded.given.chunk(band=2, y=10, x=11), config))
+    assert_same((recorded.events, recorded.outcome), lazy, rtol=1e-6)
 
 
 @every_room
-def test_the_input_is_untouched(room, config, scene):
-    given = scene.compute()
-    before = given.copy(deep=True)
-    drain(room.run(given, config))
-    xr.testing.assert_identical(given, before)
+def test_the_input_is_untouched(recorded):
+    xr.testing.assert_identical(recorded.given, recorded.before)
 
 
 @every_cube_room
-def test_keeps_coordinates_and_vocabulary(room, config, small_scene):
-    scene = small_scene.assign_coords(y=np.arange(24) * -30.0 + 5e6, x=np.arange(24) * 30.0 + 4e5, spatial_ref=0)
-    result = drain(room.run(scene, config)).result
+def test_keeps_coordinates_and_vocabulary(recorded):
+    scene, result = recorded.before, recorded.outcome.result
     for coord in ("x", "y", "spatial_ref"):
         xr.testing.assert_equal(result[coord].reset_coords(drop=True), scene[coord].reset_coords(drop=True))
     assert "score" in result
@@ -195,8 +239,8 @@ def test_keeps_coordinates_and_vocabulary(room, config, small_scene):
 
 
 @every_detector
-def test_the_score_is_a_map_with_its_metrics(room, config, small_scene):
-    result = drain(room.run(small_scene, config)).result
+def test_the_score_is_a_map_with_its_metrics(recorded):
+    result = recorded.outcome.result
     assert result["score"].dims == ("y", "x")
     for value in result.data_vars.values():
         assert value.ndim == 0 or set(value.dims) & {"y", "x", "k", "band"}
@@ -204,8 +248,8 @@ def test_the_score_is_a_map_with_its_metrics(room, config, small_scene):
 
 
 @every_room
-def test_events_are_finite_labelled_and_ordered(room, config, scene):
-    events, outcome = drive(room.run(scene, config))
+def test_events_are_finite_labelled_and_ordered(recorded):
+    events, outcome = recorded.events, recorded.outcome
     steps = [event.step for event in events]
     assert steps == sorted(set(steps))
     assert all(event.of is None or event.step <= event.of for event in events)
@@ -230,12 +274,12 @@ def test_a_missing_pixel_has_no_score_and_spoils_no_other(room, config, small_sc
 
 
 @every_detector
-def test_the_truth_does_not_enter_the_score(room, config, small_scene):
-    scene = small_scene.compute()
+def test_the_truth_does_not_enter_the_score(room, config, recorded):
+    scene = recorded.before
     shuffled = scene.copy(deep=True)
     shuffled["truth"].values[:] = np.random.default_rng(0).permutation(scene["truth"].values.ravel()).reshape(24, 24)
     without = scene.drop_vars("truth")
-    found = [drain(room.run(s, config)).result for s in (scene, shuffled, without)]
+    found = [recorded.outcome.result, *(drain(room.run(s, config)).result for s in (shuffled, without))]
     np.testing.assert_array_equal(found[0]["score"], found[1]["score"])
     np.testing.assert_array_equal(found[0]["score"], found[2]["score"])
     assert float(found[0]["auc"]) != float(found[1]["auc"])
@@ -244,10 +288,9 @@ def test_the_truth_does_not_enter_the_score(room, config, small_scene):
 
 @every_room
 @pytest.mark.parametrize("after", [1, 2])
-def test_closing_early_raises_nothing_and_leaves_no_thread(room, config, scene, after):
-    drain(room.run(scene, config))  # libraries may start threads of their own, once
-    before = set(threading.enumerate())
-    trace = room.run(scene, config)
+def test_closing_early_raises_nothing_and_leaves_no_thread(room, config, recorded, after):
+    before = set(threading.enumerate())  # after a whole drive: libraries may start threads of their own, once
+    trace = room.run(recorded.given, config)
     for _ in islice(trace, after):
         pass
     trace.close()
@@ -295,13 +338,11 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(room):
         override(room.Config(), {"sead": 1})
 
 
-@every_room
-def test_imports_no_gui(name):
-    code = (
-        "import sys; from workbench.methods import load; load(sys.argv[1]); "
-        "found = {'panel', 'holoviews', 'bokeh', 'matplotlib', 'ipywidgets'} & set(sys.modules); assert not found, found"
-    )
-    subprocess.run([sys.executable, "-c", code, name], check=True)
+def test_no_room_imports_a_gui(importing):
+    after = importing(*(f"from workbench.methods import load; load({name!r})" for name in ROOMS))
+    for name, modules in zip(ROOMS, after, strict=True):
+        assert METHODS[name].partition(":")[0] in modules
+        assert not modules & {"panel", "holoviews", "bokeh", "matplotlib", "ipywidgets"}, name
 
 
 @every_room

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import xarray as xr
 
 TINY = {"embed": 16, "inner": 16, "width": 12, "code": 8, "time_width": 16, "passes": 2, "show_every": 2}
 
 
-@pytest.fixture
-def scene_file(tmp_path: Path, small_scene) -> Path:
-    """The small simulated scene as a NetCDF file, which a launched process can open too."""
-    path = tmp_path / "little.nc"
-    small_scene.load().to_netcdf(path, engine="h5netcdf")
+@contextmanager
+def restored(page: Any, *names: str) -> Iterator[Any]:
+    """A page that several tests look at: when a test is over, its parameters of these names are as they were."""
+    before = {name: getattr(page, name) for name in names}
+    yield page
+    for name, value in before.items():
+        setattr(page, name, value)
+
+
+@pytest.fixture(scope="session")
+def scene_file(tmp_path_factory: pytest.TempPathFactory, _small_scene: xr.Dataset) -> Path:
+    """The small simulated scene as a NetCDF file, which a launched process can open too; tests only read it."""
+    path = tmp_path_factory.mktemp("scene") / "little.nc"
+    _small_scene.to_netcdf(path, engine="h5netcdf")
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,27 @@ import panel as pn
 import pytest
 import xarray as xr
 
-from tests.dashboards.conftest import TINY
+from tests.dashboards.conftest import TINY, restored
 from workbench import execution, runs
 from workbench.metrics.anomaly import at_threshold
+from workbench.pages.anomaly.page import Explorer
 from workbench.views.looks import PICKS
+
+
+@pytest.fixture(scope="module")
+def _judged(scene_file, tmp_path_factory):
+    explorer = Explorer(scene_file, root=tmp_path_factory.mktemp("judged") / "runs")
+    for tab in (1, 2, 0):
+        explorer.tab = tab
+    yield explorer
+    explorer.close()
+
+
+@pytest.fixture
+def shared(_judged):
+    """One page of the scene for all tests that move nothing but these."""
+    with restored(_judged, "detector", "flag") as explorer:
+        yield explorer
 
 
 def test_importing_the_dashboard_does_nothing():
@@ -79,8 +95,9 @@ def test_state_of_the_address_is_restored(page, scene_file):
 
 @pytest.mark.parametrize("flag", [0.5, 3.0, 40.0])
 @pytest.mark.parametrize("detector", ["rx", "ridge-rx", "pca-rx"])
-def test_mask_and_readout_agree_with_the_metrics(page, scene_file, small_scene, flag, detector):
-    explorer = page(scene_file, detector=detector)
+def test_mask_and_readout_agree_with_the_metrics(shared, small_scene, flag, detector):
+    explorer = shared
+    explorer.detector = detector
     explorer.flag = min(explorer.compare.cuts.options.values(), key=lambda c: abs(c - flag))
     score = execution.execute(detector, small_scene).result["score"].values
     counted = at_threshold(score, small_scene["truth"].values, explorer.threshold(detector))
@@ -100,8 +117,8 @@ def test_mask_on_the_image_is_shown_when_asked_for(page, scene_file):
     assert len(explorer.explore.image.mask.data["image"]) == 1
 
 
-def test_maps_show_the_scores_and_their_auc(page, scene_file, small_scene):
-    explorer = page(scene_file)
+def test_maps_show_the_scores_and_their_auc(shared, small_scene):
+    explorer = shared
     for name in ("rx", "ridge-rx", "pca-rx"):
         result = execution.execute(name, small_scene).result
         np.testing.assert_allclose(explorer.compare.maps[name].source.data["own"][0], result["score"], rtol=1e-6)
@@ -111,8 +128,8 @@ def test_maps_show_the_scores_and_their_auc(page, scene_file, small_scene):
     assert not explorer.compare.maps["trained"].panel.visible
 
 
-def test_all_image_figures_share_ranges_and_marks(page, scene_file):
-    explorer = page(scene_file)
+def test_all_image_figures_share_ranges_and_marks(shared):
+    explorer = shared
     figures = [explorer.explore.image.figure, explorer.compare.overlay.figure, explorer.train.steps.score.figure]
     figures += [m.figure for m in explorer.compare.maps.values()]
     assert all(f.x_range is explorer.frame.x_range and f.y_range is explorer.frame.y_range for f in figures)
@@ -287,6 +304,7 @@ def test_a_killed_run_shows_why_and_can_be_resumed(page, scene_file, tmp_path):
     trace.close()
 
 
+@pytest.mark.process
 def test_training_in_its_own_process_moves_the_page_and_stops(page, scene_file, tmp_path):
     """A real child process, followed by polling as the timer would."""
     import time
@@ -348,13 +366,9 @@ def test_a_scene_of_several_chips_is_refused_with_the_fix(page, small_scene):
     assert "Choose one image" in explorer.alert.object
 
 
-def test_views_know_no_methods():
+def test_views_know_no_methods(importing):
     """The two halves of the house meet in the page only."""
-    import subprocess
-
-    code = (
-        "import sys, workbench.views.image, workbench.views.spectra, workbench.views.maps, workbench.views.decide, "
-        "workbench.views.curves, workbench.views.steps, workbench.views.form, workbench.views.player, workbench.views.save;"
-        "print([m for m in sys.modules if m.startswith(('workbench.methods', 'workbench.metrics', 'workbench.data', 'torch'))])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    views = ("image", "spectra", "maps", "decide", "curves", "steps", "form", "player", "save")
+    (modules,) = importing("import " + ", ".join(f"workbench.views.{name}" for name in views))
+    assert "workbench.views.save" in modules
+    assert not [m for m in modules if m.startswith(("workbench.methods", "workbench.metrics", "workbench.data", "torch"))]

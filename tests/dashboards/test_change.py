@@ -14,8 +14,7 @@ import rasterio
 import xarray as xr
 from PIL import Image
 
-from tests.dashboards.chromium import LENGTHS, browser, chromium, frame, visit
-from tests.dashboards.serving import served
+from tests.dashboards.conftest import restored
 from workbench import execution, runs
 from workbench.baselines.change import detect
 from workbench.data.catalog import open_scene
@@ -32,7 +31,6 @@ from workbench.views.plots import Frame
 from workbench.views.swipe import Swipe
 
 pytestmark = [
-    pytest.mark.xdist_group("change"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
     # files are read by several threads at once, and Python's filters of warnings are shared by all of them
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning", "ignore::PendingDeprecationWarning"),
@@ -105,6 +103,21 @@ def page(root, folder):
     yield make
     for opened in made:
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def _watched(root, folder):
+    opened = Changes(str(folder), root=root)
+    opened.runner.follow("one")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def shared(_watched):
+    """One page of the run for all tests that move nothing but these."""
+    with restored(_watched, "sample", "detector", "overlay", "answered", "rival") as opened:
+        yield opened
 
 
 def test_importing_the_dashboard_does_nothing():
@@ -268,8 +281,8 @@ def test_state_of_the_address_is_restored(page, result):
 # --- a finished run -------------------------------------------------------------------------------------------------------
 
 
-def test_the_maps_are_those_of_the_run(page, result):
-    opened = page()
+def test_the_maps_are_those_of_the_run(shared, result):
+    opened = shared
     assert opened.sample == str(result["sample"].values[0])  # the first test pair
     here = result.sel(sample=opened.sample)
     np.testing.assert_array_equal(opened.maps.change.source.data["image"][0], here["change"].values)
@@ -284,8 +297,8 @@ def test_the_maps_are_those_of_the_run(page, result):
         assert f"{round(float(row.sel(metric='f1')), 3) + 0.0:.3f}</td>" in opened.maps.table.object
 
 
-def test_a_training_pair_has_both_dates_and_the_quick_map_only(page, result):
-    opened = page()
+def test_a_training_pair_has_both_dates_and_the_quick_map_only(shared, result):
+    opened = shared
     train = next(s for s in opened.samples if s not in result["sample"].values)
     opened.sample = train
     opened.MADE._worker.submit(lambda: None).result()
@@ -295,8 +308,8 @@ def test_a_training_pair_has_both_dates_and_the_quick_map_only(page, result):
 
 
 @pytest.mark.parametrize("overlay", ["Reference", "Change", "Uncertainty", "Decisions"])
-def test_overlays_lie_over_both_dates(page, overlay):
-    opened = page()
+def test_overlays_lie_over_both_dates(shared, overlay):
+    opened = shared
     assert not len(opened.maps.swipe.over.data["image"])
     opened.overlay = overlay
     drawn = opened.maps.swipe.over.data["image"][0].view(np.uint8).reshape(32, 32, 4)
@@ -305,8 +318,8 @@ def test_overlays_lie_over_both_dates(page, overlay):
     assert not len(opened.maps.swipe.over.data["image"])
 
 
-def test_answering_only_the_surest_is_counted_on_all_test_pixels(page, result):
-    opened = page()
+def test_answering_only_the_surest_is_counted_on_all_test_pixels(shared, result):
+    opened = shared
     opened.MADE._worker.submit(lambda: None).result()
     opened.answered = 0.5
     truth, p, u = (result[n].values for n in ("truth", "change", "uncertainty"))
@@ -325,8 +338,8 @@ def test_answering_only_the_surest_is_counted_on_all_test_pixels(page, result):
     assert UNCERTAINTY["shuffled"].title in opened.trust.curve.lines.data["name"]
 
 
-def test_all_measures_are_in_the_table_with_their_numbers(page, result):
-    opened = page()
+def test_all_measures_are_in_the_table_with_their_numbers(shared, result):
+    opened = shared
     for name in result["measure"].values:
         number = float(result["uncertainty_scores"].sel(measure=name, quantity="error_auroc"))
         assert f"{number:.3f}</td>" in opened.trust.table.object
@@ -468,56 +481,3 @@ def test_only_sure_areas_are_fewer(page, result):
     at = int(np.searchsorted(limit.coverage, 0.3 - 1e-9))
     assert everything == 32 * 32
     assert sure == int((result["uncertainty"].sel(sample=opened.sample).values <= limit.threshold[at]).sum())
-
-
-# --- served -----------------------------------------------------------------------------------------------------------------
-
-SHARE = """name => [...Bokeh.documents[0].all_models].filter(m => m.type == "ColumnDataSource" && m.data.image && m.data.image.length
-    && m.data.image[0].dtype == "uint32" && m.data.image[0].shape[1] == 256)
-    .map(m => { const i = m.data.image[0]; const b = new Uint8Array(i.buffer, i.byteOffset, 4 * 256); let n = 0
-        for (let c = 0; c < 256; c++) n += b[4 * c + 3] > 0; return n })"""
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(chromium() is None, reason="needs a Chromium: install one with `make browser`")
-def test_a_visitor_swipes_trains_and_asks_how_sure(tmp_path):
-    with served(tmp_path, "change") as server, browser() as opened:
-        page, watch = visit(opened, server.address)
-        page.get_by_text("on this pair").wait_for()  # what takes a second is there
-        for name, value in {"steps": 6, "rivals": "", "show every": 3}.items():
-            field = page.get_by_label(name, exact=True)
-            field.fill(str(value))
-            field.press("Enter")
-
-        # the line between the dates is dragged in the browser
-        place = frame(page, "before | after")
-        middle = place["y"] + place["height"] / 2
-        page.wait_for_function(f"() => ({SHARE})().includes(128)")
-        page.mouse.move(place["x"] + place["width"] * 0.5, middle)
-        page.mouse.down()
-        page.mouse.move(place["x"] + place["width"] * 0.25, middle, steps=6)
-        page.mouse.up()
-        page.wait_for_function(f"() => ({SHARE})().some(n => n > 56 && n < 72)")
-
-        page.get_by_role("button", name="Start", exact=True).click()
-        page.get_by_role("tab", name="Training").click()
-        page.get_by_text("validation square").wait_for()
-        page.get_by_text("Finished", exact=True).wait_for()
-        page.wait_for_function("() => location.search.includes('run=')")
-        page.get_by_role("tab", name="How sure?").click()
-        page.get_by_text("surest 80 %, U of AR-CDNet").wait_for()
-        page.get_by_label("Toggle theme").click()
-        page.get_by_role("tab", name="Take it with you").click()
-        with page.expect_download() as taken:
-            page.get_by_role("button", name="Change P, GeoTIFF").click()
-        assert taken.value.path().stat().st_size > 1000
-
-        again, second = visit(opened, page.url)
-        again.get_by_text("Areas of change", exact=True).wait_for()
-        about = runs.read(next((server.folder / "runs").glob("*-arcdnet-sim-change-town")))
-        assert (about["status"], about["config"]["steps"]) == ("finished", 6)
-        assert max(again.evaluate(LENGTHS, "image")) == 1
-        assert watch.errors == []
-        assert second.errors == []
-        assert watch.foreign == []
-    assert server.complaints() == ""

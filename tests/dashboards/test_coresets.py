@@ -12,6 +12,7 @@ import panel as pn
 import pytest
 from pydantic import Field
 
+from tests.dashboards.conftest import restored
 from workbench import execution, runs
 from workbench.baselines.coresets import budget, select
 from workbench.config import Settings, override
@@ -48,6 +49,21 @@ def page(root):
     yield make
     for opened in made:
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def _watched(root):
+    opened = Coresets("digits", root=root)
+    opened.runner.follow("one")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def shared(_watched):
+    """One page of the run for all tests that move nothing but these."""
+    with restored(_watched, "keep", "length", "selector", "balanced") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +126,8 @@ def test_state_of_the_address_is_restored(page, result):
 # --- scores -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_map_shows_ease_and_score_of_the_newest_epoch(page, result):
-    opened = page()
+def test_the_map_shows_ease_and_score_of_the_newest_epoch(shared, result):
+    opened = shared
     shown = opened.score.map.source.data
     assert opened.score.epoch == 6
     np.testing.assert_allclose(shown["x"], result["p_label"].values.mean(0), rtol=1e-5)
@@ -135,8 +151,8 @@ def test_scrubbing_back_shows_that_epoch_and_stops_following(page, result):
     assert opened.score.epoch == 6
 
 
-def test_the_strips_hold_the_highest_and_the_lowest(page, result):
-    opened = page()
+def test_the_strips_hold_the_highest_and_the_lowest(shared, result):
+    opened = shared
     order = result["sample"].values[np.argsort(-result["score_by_T"].sel(T=6).values, kind="stable")]
     assert opened.score.most.source.data["id"] == order[:18].tolist()
     assert opened.score.least.source.data["id"] == order[::-1][:18].tolist()
@@ -203,8 +219,8 @@ def test_a_run_is_followed_while_it_goes_on(page, tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0.05, 0.3, 1.0])
-def test_the_slider_keeps_that_share(page, result, keep):
-    opened = page()
+def test_the_slider_keeps_that_share(shared, result, keep):
+    opened = shared
     opened.keep = keep
     opened.length = 5
     n = result.sizes["sample"]
@@ -222,8 +238,8 @@ def test_without_a_choice_T_is_that_of_the_share(page):
     assert opened.choosing.length.value == 4
 
 
-def test_rivals_and_overlap_are_those_of_the_run(page, result):
-    opened = page()
+def test_rivals_and_overlap_are_those_of_the_run(shared, result):
+    opened = shared
     for name in ("el2n", "ccs", "random"):
         opened.selector = name
         kept = opened.choosing.choices()[name].values
@@ -240,8 +256,8 @@ def test_by_class_leaves_no_class_empty(page, result):
     assert "is left" not in opened.choosing.readout.object
 
 
-def test_the_index_list_tells_what_is_kept(page, result):
-    opened = page()
+def test_the_index_list_tells_what_is_kept(shared, result):
+    opened = shared
     opened.keep, opened.selector = 0.2, "el2n"
     table = pd.read_csv(io.BytesIO(opened.choosing.table(".csv").read()))
     assert len(table) == result.sizes["sample"]
@@ -307,8 +323,8 @@ def test_chips_in_memory_have_no_name_that_a_file_could_give(page, tmp_path):
     assert "cannot be given to a process of its own" in opened.choosing._unnamed()
 
 
-def test_the_cumulative_curve_ends_at_one_and_rises_fastest_first(page, result):
-    opened = page()
+def test_the_cumulative_curve_ends_at_one_and_rises_fastest_first(shared, result):
+    opened = shared
     opened.selector = "el2n"
     drawn = opened.choosing.cumulative.source.data
     assert drawn["name"] == ["TDDS", "EL2N"]

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.dashboards.chromium import browser, chromium, visit
-from tests.dashboards.serving import served
 from workbench import execution, runs
 from workbench.pages.gradients.page import Gradients
 from workbench.pages.gradients.traffic import Budget
@@ -19,7 +17,7 @@ from workbench.runs import frames
 from workbench.runs.watch import Live
 
 pytestmark = [
-    pytest.mark.xdist_group("gradients"),
+    pytest.mark.process,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 TINY = {
@@ -156,25 +154,3 @@ def test_a_scene_without_chips_is_refused(page):
     assert "image" in opened.alert.object
     assert opened.alert.visible
     assert opened.scene == "digits"
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(chromium() is None, reason="needs a Chromium: install one with `make browser`")
-def test_a_visitor_trains_two_processes_and_looks_on(tmp_path):
-    with served(tmp_path, "gradients") as server, browser() as opened:
-        page, watch = visit(opened, server.address)
-        for name, value in {"rivals": "rsdgc, dense", "steps": 20, "width": 2}.items():
-            field = page.get_by_label(name, exact=True)
-            field.fill(str(value))
-            field.press("Enter")
-        page.get_by_role("button", name="Start", exact=True).click()
-        page.get_by_text("Finished", exact=True).wait_for()
-        page.get_by_role("tab", name="Traffic").click()
-        page.get_by_text("MB sent, counted").wait_for()
-        page.get_by_role("tab", name="Budget").click()
-        page.get_by_text("point at a line for its name").wait_for()
-        page.get_by_label("Toggle theme").click()
-        page.wait_for_function("() => location.search.includes('run=')")
-        assert watch.errors == []
-        assert watch.foreign == []
-        assert server.complaints() == ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +9,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.dashboards.chromium import browser, chromium, visit
-from tests.dashboards.serving import served
 from tests.unit.test_collection import make
 from workbench import runs
 from workbench.event import Event, Outcome
@@ -134,54 +130,3 @@ def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
     page.poll()
     assert page.table.visible
     page.close()
-
-
-WRITER = """
-import sys, time
-import numpy as np, xarray as xr
-from workbench import runs
-from workbench.event import Event, Outcome, drain
-
-def trace():
-    for n in range(1, 400):
-        time.sleep(0.1)
-        yield Event(n, {"loss": 1 / n}, {"score": xr.DataArray(np.random.rand(8, 8), dims=("y", "x"))}, of=400)
-    return Outcome(xr.Dataset())
-
-runs.create(sys.argv[1], {"method": "bsdm", "config": {}, "scene": {"id": "sim-x"}})
-try:
-    drain(runs.record(trace(), sys.argv[1]))
-except runs.Stopped:
-    pass
-"""
-
-
-@pytest.mark.browser
-@pytest.mark.xdist_group("served")
-@pytest.mark.skipif(chromium() is None, reason="needs a Chromium: install one with `make browser`")
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_visitor_watches_a_run_of_another_process_and_stops_it(tmp_path: Path) -> None:
-    make(tmp_path / "runs" / "old", 0.9)
-    with served(tmp_path, "runs") as server, browser() as opened:
-        page, watch = visit(opened, server.address)
-        page.get_by_text("1 of 1 runs").wait_for()
-        page.wait_for_timeout(1500)  # the table widget complains when rows arrive while it is still being built
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "runs" / "from-a-terminal")])
-        try:
-            page.get_by_text("1 still going on").wait_for()
-            page.get_by_role("gridcell", name="from-a-terminal").wait_for()
-            page.wait_for_timeout(1000)
-            page.locator(".tabulator-row").first.locator("input[type=checkbox]").check()
-            page.wait_for_function("() => location.search.includes('picked=from-a-terminal')")
-            page.wait_for_timeout(1500)  # or when it is hidden while it still draws them
-            page.get_by_role("tab", name="Replay and live").click()
-            page.get_by_text("Running", exact=True).wait_for()
-            page.get_by_role("button", name="Stop").click()
-            page.get_by_text("Stopped", exact=True).wait_for()
-        finally:
-            writer.kill()
-            writer.wait()
-        assert runs.read(tmp_path / "runs" / "from-a-terminal")["status"] == "stopped"
-        assert watch.errors == []
-        assert watch.foreign == []
-    assert server.complaints() == ""

@@ -16,7 +16,6 @@ from workbench import runs
 from workbench.reports.notebook import report
 from workbench.resources import folder as resource
 
-pytestmark = pytest.mark.xdist_group("notebooks")
 NOTEBOOK = resource("notebooks") / "anomaly.ipynb"
 
 

@@ -15,8 +15,6 @@ from workbench.errors import InputError
 from workbench.methods.arcdnet import SMOKE
 from workbench.reports.notebook import report
 
-pytestmark = pytest.mark.xdist_group("notebooks")
-
 
 def _picture(path: Path, values: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)

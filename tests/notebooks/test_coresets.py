@@ -12,8 +12,6 @@ from workbench import runs
 from workbench.errors import InputError
 from workbench.reports.notebook import report
 
-pytestmark = pytest.mark.xdist_group("notebooks")
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

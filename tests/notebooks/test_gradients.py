@@ -14,8 +14,6 @@ from workbench.errors import InputError
 from workbench.methods.rsdgc import RECONSTRUCTION
 from workbench.reports.notebook import report
 
-pytestmark = pytest.mark.xdist_group("notebooks")
-
 VERDICTS = ("holds", "does not hold here", "undecided")
 
 

@@ -63,6 +63,7 @@ def through(score):
     return out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DETECTORS)
 @settings(max_examples=25)
 @given(cubes())
@@ -73,6 +74,7 @@ def test_blocks_of_any_shape_give_the_score_in_memory(name, both):
     np.testing.assert_allclose(through(score), DETECTORS[name](cube).values, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.long
 @given(cubes(), st.integers(1, 200))
 def test_pieces_do_not_matter_and_are_merged_to_the_moments_of_all(both, size):
     cube, blocked = both
@@ -123,6 +125,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network", NETWORKS, ids=["pixel", "band, off", "image", "image, renorm", "renorm"])
 @settings(max_examples=4)
 @given(st.data(), st.integers(3, 9), st.integers(0, 2**32 - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +59,7 @@ def test_the_mean_score_is_bands_times_n_minus_1_over_n(seed, bands):
     np.testing.assert_allclose(float(rx(cube_of(values)).mean()), bands * (n - 1) / n, rtol=1e-9)
 
 
+@pytest.mark.long
 @given(seeds, st.integers(1, 5), st.integers(1, 11), st.integers(1, 13))
 def test_blocks_do_not_matter(seed, bands, high, wide):
     values, _, _ = draw(seed, bands)

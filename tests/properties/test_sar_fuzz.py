@@ -62,10 +62,10 @@ def _boxes(layout: str):
 
 
 FORMATS = {
-    "grd": (grd, 150),
-    "slc": (slc, 150),
-    "geotiff": (geotiff, 250),
-    **{layout: (_boxes(layout), 120) for layout in ("voc-one", "merged", "coco", "dota", "masks")},
+    "grd": (grd, 50),
+    "slc": (slc, 50),
+    "geotiff": (geotiff, 60),
+    **{layout: (_boxes(layout), 40) for layout in ("voc-one", "merged", "coco", "dota", "masks")},
 }
 
 

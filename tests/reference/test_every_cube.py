@@ -41,6 +41,7 @@ def test_it_opens_by_name(entry, real_data):
     np.testing.assert_array_equal(whole["hsi"][:, entry.shape.y // 2, entry.shape.x // 2], pixel)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", SCENES, ids=lambda e: e.id)
 def test_rx_is_the_same_however_it_is_read(entry, real_data, tmp_path):
     stored = convert(entry.id, tmp_path / "a.zarr", chunks={"band": 37, "y": 13, "x": 29})

@@ -179,6 +179,7 @@ def test_two_runs_are_compared(old, tmp_path):
     assert write_comparison(both, tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in EXPECTED if "/" not in name])
 def test_they_are_exported_as_a_page_and_as_an_archive(old, tmp_path, name):
     text = write_page(old / name, tmp_path / "page.html").read_text(encoding="utf-8")
@@ -211,6 +212,7 @@ def test_a_pair_is_opened_again_as_its_run_noted(old):
     assert fingerprint(scene) == about["fingerprint"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["rx-finished", "arcdnet-finished"])
 def test_a_finished_run_is_done_again_with_the_same_numbers(old, tmp_path, name):
     done = rerun(old / name, tmp_path / "again")
@@ -218,6 +220,7 @@ def test_a_finished_run_is_done_again_with_the_same_numbers(old, tmp_path, name)
     assert done.compared > 10
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", UNFINISHED)
 def test_an_unfinished_run_is_continued_to_the_numbers_of_an_uninterrupted_one(tmp_path, name):
     root = restore(tmp_path / "old")

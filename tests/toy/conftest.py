@@ -17,7 +17,14 @@ ROOT = Path(__file__).parents[2]
 def toy() -> Iterator[None]:
     """`METHODS` with the toy; nothing else in the package is told of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(METHODS, "toy", "tests.toy.room")
+        patch.setitem(
+            METHODS,
+            "toy",
+            (
+                "tests.toy.room",
+                "Toy: brightness of pixels, sharpened step by step.",
+            ),
+        )
         before = os.environ.get("PYTHONPATH")
         places = [str(ROOT / "tests" / "toy" / "site"), str(ROOT), *([before] if before else [])]
         patch.setenv("PYTHONPATH", os.pathsep.join(places))

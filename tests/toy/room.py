@@ -1,4 +1,6 @@
-"""Toy: brightness of pixels, sharpened step by step. It exists only in the tests, and shows what a declaration alone gives.
+"""Toy: brightness of pixels, sharpened step by step.
+
+It exists only in the tests, and shows what a declaration alone gives.
 
 Nothing in the package knows it. It yields every kind of array, and its result has most names of the vocabulary.
 """

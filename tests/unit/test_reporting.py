@@ -89,6 +89,7 @@ def test_every_method_has_a_notebook_that_exists(method: str) -> None:
 class TestRefusals:
     """Nothing is written, and no kernel is started, when the user's input cannot be used."""
 
+    @pytest.mark.process
     @pytest.mark.parametrize(
         ("method", "scene", "overrides", "says"),
         [
@@ -123,6 +124,7 @@ class TestRunNotebook:
         with pytest.raises(InputError, match="takes steps as int; got 'three'"):
             run_notebook(path, {"steps": "three"}, tmp_path / "out" / "report.ipynb", progress=False)
 
+    @pytest.mark.process
     def test_broken_cell_keeps_the_rest_and_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path = notebook(tmp_path / "n.ipynb", "print('before', steps)", "1 / 0", "print('after')")
         out = tmp_path / "out" / "report.ipynb"
@@ -134,11 +136,13 @@ class TestRunNotebook:
         assert not kept["cell-2"].outputs
         assert "cell 1" in capsys.readouterr().err
 
+    @pytest.mark.process
     def test_input_error_inside_stays_one(self, tmp_path: Path) -> None:
         path = notebook(tmp_path / "n.ipynb", "import workbench as wb; raise wb.InputError('no such band')")
         with pytest.raises(InputError, match="^no such band .*cell-0"):
             run_notebook(path, {}, tmp_path / "report.ipynb", progress=False)
 
+    @pytest.mark.process
     def test_kernel_is_this_interpreter(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         import sys
 
@@ -204,6 +208,7 @@ class TestDeath:
         assert named[1].outputs[-1].ename == "NotebookFailed"  # the page shows why it ends here
         return [c.metadata.papermill.status for c in named]
 
+    @pytest.mark.process
     def test_a_cell_may_take_so_long_and_no_longer(self, tmp_path: Path) -> None:
         path = notebook(tmp_path / "n.ipynb", "print('before')", "import time; time.sleep(60)", "print('after')")
         out = tmp_path / "out" / "report.ipynb"
@@ -211,6 +216,7 @@ class TestDeath:
             run_notebook(path, {}, out, cell_timeout=1, progress=False)
         assert self.kept(out) == ["completed", "failed", "pending"]
 
+    @pytest.mark.process
     def test_a_killed_kernel_is_told_by_its_signal(self, tmp_path: Path) -> None:
         path = notebook(tmp_path / "n.ipynb", "print('before')", "import os; os.kill(os.getpid(), 9)", "print('after')")
         out = tmp_path / "out" / "report.ipynb"

@@ -60,6 +60,7 @@ def test_the_code_hash_follows_what_computes_and_not_what_draws(tmp_path: Path, 
     assert compute() != first
 
 
+@pytest.mark.process
 def test_the_same_bits(made: Path) -> None:
     done = rerun(made)
     assert done.again == made.with_name("rp-rerun")
@@ -70,6 +71,7 @@ def test_the_same_bits(made: Path) -> None:
     assert runs.read(done.again)["config"]["seed"] == 3
 
 
+@pytest.mark.process
 def test_another_number_is_named_and_a_tolerance_excuses_a_small_one(made: Path, tmp_path: Path) -> None:
     folder = copy(made, tmp_path / "rp")
     auc = runs.metrics(folder)["auc"]
@@ -104,6 +106,7 @@ def test_other_data_other_settings_and_unfinished_runs_are_refused(made: Path, t
     assert not (tmp_path / "rp-rerun").exists()
 
 
+@pytest.mark.process
 def test_a_cell_of_a_sweep_and_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

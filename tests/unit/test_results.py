@@ -136,6 +136,7 @@ def test_every_recipe_has_a_control_and_every_page_is_what_its_numbers_give(path
     assert (pages / f"{path.stem}.png").exists()
 
 
+@pytest.mark.process
 def test_a_committed_number_made_again(tmp_path: Path) -> None:
     """One cell of the recipe rx, in full: the numbers of the page, to the tolerance of the recipe; altered, they are red."""
     recipe = read_recipe(REPOSITORY / "recipes" / "rx.yml")

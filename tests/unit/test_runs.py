@@ -277,6 +277,7 @@ for event in runs.record(slow(), folder):
 """
 
 
+@pytest.mark.process
 def test_a_killed_process_leaves_a_readable_folder_that_says_so(tmp_path):
     folder = tmp_path / "killed"
     here = os.path.dirname(__file__)

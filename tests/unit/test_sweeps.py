@@ -23,8 +23,6 @@ from workbench.reports import sweep as sweeps
 from workbench.reports.grid import Grid, grid_of, plan, read_grid
 from workbench.reports.sweep import sweep
 
-pytestmark = pytest.mark.xdist_group("sweeps")
-
 PARAMETERS = 'x: int = 1  # a number\nseed: int = 0\nscene: str = "digits"\noverrides: dict = {}\nrun_dir: str = ""'
 COMPUTE = """
 import json, random
@@ -130,6 +128,7 @@ class TestPlan:
             plan(squares, Grid.model_validate(fields))
 
 
+@pytest.mark.process
 def test_one_failed_cell_stops_nothing_and_only_what_is_missing_is_made(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,11 +232,13 @@ class Killed:
         return found
 
 
+@pytest.mark.process
 def test_killed_at_a_few_moments_the_same_command_completes_it(tmp_path: Path) -> None:
     case = Killed(tmp_path, [2])
     case.at(0.3 * case.seconds, 0.6 * case.seconds, 0.8 * case.seconds)
 
 
+@pytest.mark.process
 def test_a_killed_sweep_leaves_nobody_at_work(tmp_path: Path) -> None:
     notebook(tmp_path / "squares.ipynb", "import time; time.sleep(600)")
     (tmp_path / "grid.yml").write_text("seeds: [0]")

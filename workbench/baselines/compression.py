@@ -30,6 +30,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from workbench.baselines.compressors import RIVALS
 from workbench.errors import InputError, did_you_mean
 from workbench.parts.gradients import RSDGC, rsdgc_hook
 from workbench.parts.wire import all_reduce_bytes
@@ -56,9 +57,6 @@ class Rival(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Continue from what `state_dict` gave."""
-
-
-RIVALS = ("rsdgc", "dense", "fp16", "powersgd", "topk", "randomk", "dgc", "no-feedback")
 
 
 def wrap(

@@ -21,6 +21,7 @@ import numpy as np
 
 from workbench.engines import cluster
 from workbench.errors import InputError
+from workbench.parts.device import gpu as _gpu
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -316,14 +317,6 @@ def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
     step = max(1, STRIP // (bands * cols))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
-
-
-def _gpu() -> Any:
-    """The GPU to compute on, or None."""
-    from workbench.parts.device import device
-
-    chosen = device()
-    return chosen if chosen.type == "cuda" else None
 
 
 def _to(values: np.ndarray, where: Any) -> Any:

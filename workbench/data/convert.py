@@ -96,8 +96,10 @@ def convert(
 def windows(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> Iterator[Window]:
     """The windows a variable is copied in: whole chunks, as many as fit into `BLOCK`; bands first, then columns, then rows.
 
-    >>> len(list(windows((200, 256, 128), (16, 128, 128), 4)))
-    2
+    200 bands of 512 x 512 float32 are 200 MiB: four windows of 128 rows.
+
+    >>> len(list(windows((200, 512, 512), (16, 128, 128), 4)))
+    4
     """
     budget = max(1, BLOCK // (math.prod(chunks) * itemsize))
     size = list(chunks)

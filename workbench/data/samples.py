@@ -144,7 +144,7 @@ def take_samples(scene: xr.Dataset, how: Sampling, who: str = "this method") -> 
         )
     digest = hashlib.sha256()
     for tensor in values.values():
-        digest.update(memoryview(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8)))
+        digest.update(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data)
     used, flipped = with_noise(label, train, len(names), how.label_noise, how.seed)
     if "wrong_label" in scene.coords:
         flipped = _known_wrong(scene, ids, position, how)

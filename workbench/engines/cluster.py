@@ -75,6 +75,27 @@ def connected(address: str) -> Iterator[Client]:
         yield client
 
 
+@contextlib.contextmanager
+def own_threads() -> Iterator[None]:
+    """Until the block is left, Dask computes with threads of this process.
+
+    Dask, and xarray when it writes a file, import dask.distributed only to see that there is no cluster. That takes longer
+    than a small run, so that it seems not to be installed meanwhile, unless it is imported already.
+    """
+    import dask
+    from dask import threaded
+
+    hidden = "distributed" not in sys.modules
+    if hidden:
+        sys.modules["distributed"] = None  # type: ignore[assignment]  # its import raises ImportError
+    try:
+        with dask.config.set(scheduler=threaded.get):
+            yield
+    finally:
+        if hidden:
+            del sys.modules["distributed"]
+
+
 def blocks(array: da.Array) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
     """Where each block of a Dask array lies and what is in it, in the order of the array."""
     edges = [np.cumsum((0, *sizes)).tolist() for sizes in array.chunks]

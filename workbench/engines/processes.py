@@ -263,7 +263,7 @@ def _sigterm_as_error() -> Generator[None, None, None]:
 def _spawned(
     worker: Worker, args: tuple, world: int, states: list, timeout: float, threads: int | None
 ) -> Generator[Event, None, Any]:
-    context = mp.get_context("spawn")
+    context = _context()
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # any free port
     threads = threads or max(1, (os.cpu_count() or 1) // world)
     pipes, children = [], []
@@ -271,7 +271,7 @@ def _spawned(
         ours, theirs = context.Pipe()
         child = context.Process(
             target=_rank_main,
-            args=(rank, world, store.port, theirs, worker, args, states[rank], timeout, threads),
+            args=(rank, world, store.port, theirs, worker, args, states[rank], timeout, threads, dict(os.environ)),
             daemon=True,
             name=f"rank {rank}",
         )
@@ -290,6 +290,18 @@ def _spawned(
             yield replace(event, state=spawned.state) if has_state else event
     finally:
         spawned.dismiss()
+
+
+def _context() -> Any:
+    """How processes are started: forked from a server that has imported torch once, where the system can; else spawned.
+
+    Importing takes every spawned rank 3 s of computing. The server ends with this process.
+    """
+    if not sys.platform.startswith("linux"):
+        return mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", __name__])  # DistributedDataParallel imports the first
+    return context
 
 
 @contextlib.contextmanager
@@ -409,8 +421,12 @@ def _rank_main(
     state: Mapping[str, Any] | None,
     timeout: float,
     threads: int,
+    environment: Mapping[str, str],
 ) -> None:
-    """What a spawned rank does, from start to end."""
+    """What a rank does, from start to end. environment: of the process that asked; that of the fork server may be older."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides when to stop
     torch.set_num_threads(threads)
     if sys.platform.startswith("linux"):

@@ -7,10 +7,9 @@ The truth is looked at only after the score is final.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from pydantic import Field, field_validator
 
 from workbench.baselines import anomaly
@@ -24,9 +23,12 @@ from workbench.event import Event, Map, Outcome, Trace
 from workbench.metrics.anomaly import add_metrics
 from workbench.scene import PROVENANCE, require
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 # A running score: yields `("read", rows)` for the statistics, `("rows", rows)` that are scored, and `("blocks", rows)`
 # where these depend on how a cube is chunked, which is not told of a small one; returns the map.
-Scoring = Generator[tuple[str, int], None, xr.DataArray]
+Scoring = Generator[tuple[str, int], None, "xr.DataArray"]
 BIG = 2**28  # bytes of a cube above which the reading for its statistics is reported, and of a map above which it stays lazy
 
 
@@ -95,6 +97,8 @@ class Room:
 
         Raises InputError for a scene without `hsi (band, y, x)` or one that the detector cannot work on.
         """
+        import xarray as xr
+
         require(scene, *self.NEEDS, who=self.name)
         cube = scene["hsi"]
         if "sample" in cube.dims:

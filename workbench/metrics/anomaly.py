@@ -53,10 +53,8 @@ def auc(score: Any, truth: Any) -> float:
     >>> auc([1, 2, 3, 3], [0, 0, 0, 1])  # above two of three, level with one
     0.8333333333333334
     """
-    from scipy.stats import rankdata
-
     anomalies, others = _both(score, truth)
-    ranks = rankdata(np.concatenate([anomalies, others]))
+    ranks = _ranks(np.concatenate([anomalies, others]))
     n = len(anomalies)
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(others)))
 
@@ -154,6 +152,18 @@ def _both(score: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
             f"anomalies (truth > 0) and {len(others)} background (truth = 0). Check the truth."
         )
     return anomalies, others
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """1, 2, ... in ascending order; equal values share the mean of their ranks. As scipy.stats.rankdata, whose import takes
+    longer than many runs.
+
+    >>> _ranks(np.array([0.5, 0.1, 0.5])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((last + (last - counts + 1)) / 2)[place]
 
 
 def _scaled(anomalies: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+DEV = Path("/dev")
+GPU_FILES = ("nvidia*", "nvhost*", "dxg", "kfd")  # in /dev: NVIDIA, Jetson, Windows' Linux, AMD
 
 
 def device() -> torch.device:
@@ -28,3 +33,24 @@ def device() -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"Device {asked!r} was asked for, but torch sees no CUDA device here; use cpu.")
     return chosen
+
+
+def gpu() -> torch.device | None:
+    """The GPU to compute on, or None. Imports torch only where there may be one: that takes longer than a small run."""
+    if _cpu_only():
+        return None
+    chosen = device()
+    return chosen if chosen.type == "cuda" else None
+
+
+def name() -> str:
+    """`device()` as run.json keeps it, such as "cpu" or "cuda". Imports torch only where there may be a GPU."""
+    return "cpu" if _cpu_only() else str(device())
+
+
+def _cpu_only() -> bool:
+    """Whether the device is the CPU for certain, seen without torch."""
+    asked = os.environ.get("WORKBENCH_DEVICE", "auto")
+    if asked != "auto":
+        return asked == "cpu"
+    return "torch" not in sys.modules and sys.platform == "linux" and not any(any(DEV.glob(f)) for f in GPU_FILES)

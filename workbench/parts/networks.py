@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, get_args, overload
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.errors import InputError, did_you_mean
 
-Kind = Literal["auto", "mlp", "cnn", "resnet18", "vgg", "vgg19", "resnet10", "plain"]
+Featured = Literal["auto", "mlp", "cnn", "resnet18"]
+ByWidth = Literal["vgg", "vgg19", "resnet10", "plain"]
+KINDS: tuple[str, ...] = (*get_args(Featured), *get_args(ByWidth))
 
 
-def classifier(kind: Kind, shape: Sequence[int], classes: int, width: int = 16) -> nn.Module:
+@overload
+def classifier(kind: Featured, shape: Sequence[int], classes: int) -> Classifier: ...
+
+
+@overload
+def classifier(kind: ByWidth, shape: Sequence[int], classes: int, width: int = 16) -> nn.Module: ...
+
+
+def classifier(kind: str, shape: Sequence[int], classes: int, width: int = 16) -> nn.Module:
     """A network of a kind for samples of shape (bands, h, w).
 
     auto       mlp where no side has 4 pixels, else cnn
@@ -33,10 +43,8 @@ def classifier(kind: Kind, shape: Sequence[int], classes: int, width: int = 16) 
 
     Raises InputError for another kind.
     """
-    if kind not in get_args(Kind):
-        raise InputError(
-            f"There is no network {kind!r}; there are {', '.join(get_args(Kind))}.{did_you_mean(kind, get_args(Kind))}"
-        )
+    if kind not in KINDS:
+        raise InputError(f"There is no network {kind!r}; there are {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     bands, height, across = shape
     if kind == "auto":
         kind = "mlp" if max(height, across) < 4 else "cnn"

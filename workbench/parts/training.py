@@ -65,7 +65,7 @@ def _loaded(part: Any, state: Any) -> None:
     elif isinstance(part, Seeded):
         part.load(state)
     else:
-        part.load_state_dict(state)
+        part.load_state_dict(copy.deepcopy(state))  # an optimiser would go on with the very tensors of the state
 
 
 def about(data: str, config: Settings, without: Collection[str] = ("show_every",)) -> str:

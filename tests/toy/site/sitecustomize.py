@@ -2,4 +2,10 @@
 
 from workbench.methods import METHODS
 
-METHODS.setdefault("toy", "tests.toy.room")
+METHODS.setdefault(
+    "toy",
+    (
+        "tests.toy.room",
+        "Toy: brightness of pixels, sharpened step by step.",
+    ),
+)

@@ -24,7 +24,7 @@ from workbench.parts.wire import Layout
 sys.path.insert(0, str(Path(__file__).parent))
 import crew_compression as crew
 
-pytestmark = [pytest.mark.xdist_group("ranks"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]  # two real gloo processes a test
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,7 @@ def test_refused(tmp_path):
         convert(header, tmp_path / "a.zarr")
 
 
+@pytest.mark.process
 def test_killed_it_never_looks_finished_and_continues_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(converting, "SMALL", 1)
     cube = np.arange(4 * 64 * 64, dtype="f4").reshape(4, 64, 64)
@@ -150,6 +151,7 @@ def test_an_error_in_the_middle_keeps_what_is_there(tmp_path, monkeypatch):
     np.testing.assert_array_equal(open_file(out)["hsi"], cube)
 
 
+@pytest.mark.process
 def test_the_cube_is_never_held(tmp_path):
     header = envi(tmp_path / "a.raw", np.zeros((2, 2, 2), "int16"))
     text = header.read_text().replace("samples = 2", "samples = 500").replace("lines = 2", "lines = 1000")

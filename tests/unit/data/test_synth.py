@@ -82,6 +82,7 @@ def test_values_are_those_the_docs_were_written_for(scene):
     assert int((scene.truth > 0).sum()) == expected[2]
 
 
+@pytest.mark.process
 def test_same_bytes_at_every_call_and_in_another_process():
     code = (
         "import numpy as np; np.random.seed(5); np.random.rand(7)\n"

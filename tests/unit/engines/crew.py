@@ -46,3 +46,9 @@ def slow(rank, world, state=None):
     for step in range(1000):
         time.sleep(0.01)
         yield Event(step, {f"pid{r}": float(p) for r, p in enumerate(pids.tolist())})
+
+
+def environment(rank, world, name, state=None):
+    """What a variable of the environment is in rank 0."""
+    yield Event(0)
+    return os.environ.get(name)

@@ -115,6 +115,7 @@ def address(tmp_path_factory):
         time.sleep(0.1)
 
 
+@pytest.mark.process
 @pytest.mark.timeout(120)
 def test_a_cluster_gives_the_same_and_is_let_go(address, monkeypatch):
     monkeypatch.setattr(cluster, "PATIENCE", 20)
@@ -130,6 +131,7 @@ def test_a_cluster_gives_the_same_and_is_let_go(address, monkeypatch):
     assert cluster.active() is None
 
 
+@pytest.mark.process
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("method", ["rx", "local-rx"])
 def test_a_worker_that_is_killed_in_the_middle_changes_nothing(address, monkeypatch, method):
@@ -169,6 +171,7 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(address, monkeypa
     assert set(result["score"].dims) == {"y", "x"}
 
 
+@pytest.mark.process
 def test_rx_is_the_same_on_the_cluster_without_a_word_about_it(address):
     cube = xr.DataArray(array(), dims=("band", "y", "x"))
     expected = rx(cube).compute()

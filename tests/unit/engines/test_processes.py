@@ -22,13 +22,16 @@ from workbench.event import drain, tee
 sys.path.insert(0, str(Path(__file__).parent))
 import crew
 
-pytestmark = [pytest.mark.timeout(180)]  # two real gloo processes a test
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # two real gloo processes a test
 
 
 @pytest.fixture(autouse=True)
 def _no_rank_left():
     def children():
-        return [p for p in psutil.Process().children(recursive=True) if "resource_tracker" not in " ".join(p.cmdline())]
+        me = psutil.Process()
+        server = {p.pid for p in me.children() if "forkserver" in " ".join(p.cmdline())}  # ends with this process
+        others = [p for p in me.children(recursive=True) if p.pid not in server]
+        return [p for p in others if "resource_tracker" not in " ".join(p.cmdline())]
 
     before = {p.pid for p in children()}
     yield
@@ -66,6 +69,15 @@ def test_another_number_of_ranks_is_refused():
         drain(ranks(crew.counting, 5, world=3, state={"ranks": [{}, {}]}))
     with pytest.raises(InputError, match="at least one rank"):
         drain(ranks(crew.counting, 5, world=0))
+
+
+def test_ranks_have_the_environment_of_the_moment(monkeypatch):
+    """The server that they are forked from is older."""
+    for value in ("cpu", "meta"):
+        monkeypatch.setenv("TRIED", value)
+        assert drain(ranks(crew.environment, "TRIED", world=1)) == value
+    monkeypatch.delenv("TRIED")
+    assert drain(ranks(crew.environment, "TRIED", world=1)) is None
 
 
 def test_a_long_pause_is_no_timeout():

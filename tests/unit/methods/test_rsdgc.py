@@ -63,6 +63,7 @@ def run(digits):
 # --- events and result -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_every_step_of_every_compressor_is_an_event(run):
     events, _ = run
     assert [e.step for e in events] == list(range(1, 9))
@@ -73,6 +74,7 @@ def test_every_step_of_every_compressor_is_an_event(run):
     assert {"loss/dense", "megabytes/dense"} <= set(events[4].scalars)
 
 
+@pytest.mark.process
 def test_counted_megabytes_by_formula(run):
     """CNN of width 4: 36 + 4, 4 * 8 * 9 = 288 + 8, 128 * 20 = 2560 + 20, 200 + 10 parameters: 3084 in 4 matrices, 42 more.
 
@@ -86,6 +88,7 @@ def test_counted_megabytes_by_formula(run):
     assert float(outcome.result["ratio_entries"].sel(rival="rsdgc")) == pytest.approx(3126 / 31)
 
 
+@pytest.mark.process
 def test_views_of_the_gradient(run):
     events, _ = run
     shown = events[0].arrays
@@ -110,6 +113,7 @@ def test_views_of_the_gradient(run):
     assert not any(e.arrays for e in events[4:])
 
 
+@pytest.mark.process
 def test_the_result_speaks_the_vocabulary(run, digits):
     result = run[1].result
     np.testing.assert_array_equal(result["sample"], digits["sample"])
@@ -125,6 +129,7 @@ def test_the_result_speaks_the_vocabulary(run, digits):
     assert set(run[1].weights) == {"rsdgc"}
 
 
+@pytest.mark.process
 def test_same_seed_same_numbers(run, digits):
     def seen(events):
         return [{k: v for k, v in e.scalars.items() if not k.startswith("measured")} for e in events]
@@ -143,11 +148,12 @@ def test_same_seed_same_numbers(run, digits):
 @pytest.fixture
 def by_name(monkeypatch, digits):
     """The scene under a name, as a resumable run needs it, and a checkpoint at every event."""
-    monkeypatch.setitem(METHODS, "rsdgc", "workbench.methods.rsdgc")
+    monkeypatch.setitem(METHODS, "rsdgc", ("workbench.methods.rsdgc", ""))
     monkeypatch.setattr(execution, "_opened", lambda scene: (None, digits))
     monkeypatch.setattr("workbench.runs.recorder.CHECKPOINT_SECONDS", -1.0)
 
 
+@pytest.mark.process
 def test_a_killed_rank_fails_the_run_which_then_continues_with_the_same_numbers(by_name, tmp_path):
     """Rank 1 dies in the fifth step of PowerSGD, whose memory goes by place in the bucket."""
     settings = {**TINY, "steps": 7, "rivals": ["rsdgc", "powersgd"], "powersgd_start": 2}
@@ -155,11 +161,12 @@ def test_a_killed_rank_fails_the_run_which_then_continues_with_the_same_numbers(
     drain(execution.start("rsdgc", "digits", settings, whole))
 
     folder = tmp_path / "killed"
-    before = {p.pid for p in psutil.Process().children()}
+    before = {p.pid for p in psutil.Process().children(recursive=True)}
     trace = execution.start("rsdgc", "digits", settings, folder)
     for _ in range(12):
         next(trace)
-    spawned = [p for p in psutil.Process().children() if p.pid not in before and "spawn_main" in " ".join(p.cmdline())]
+    servers = [p for p in psutil.Process().children() if "forkserver" in " ".join(p.cmdline())]
+    spawned = [p for server in servers for p in server.children() if p.pid not in before]
     victim = max(spawned, key=lambda p: p.pid)
     os.kill(victim.pid, signal.SIGKILL)
     with pytest.raises(RankLost, match="was killed"):
@@ -180,6 +187,22 @@ def test_a_killed_rank_fails_the_run_which_then_continues_with_the_same_numbers(
                 assert lines[line["step"]][name] == value, (line["step"], name)
 
 
+def test_a_checkpoint_continues_its_own_run_only(run, digits):
+    """An older checkpoint, which does not say what it belongs to, continues to the same numbers."""
+    config = tiny(rivals=["rsdgc", "dense"])
+    with contextlib.closing(rsdgc.run(digits, config)) as trace:
+        state = list(islice(trace, 6))[-1].state()
+    old = {"ranks": [{k: v for k, v in rank.items() if k != "about"} for rank in state["ranks"]]}
+    events, outcome = finished(rsdgc.run(digits, config, old))
+    assert [e.step for e in events] == [7, 8]
+    np.testing.assert_array_equal(outcome.result["accuracy"], run[1].result["accuracy"])
+    assert events[-1].scalars["loss/dense"] == run[0][-1].scalars["loss/dense"]
+    with pytest.raises(InputError, match=r"rsdgc belongs to .*other settings: lr=0.05 there and 0.01 here"):
+        drain(rsdgc.run(digits, tiny(rivals=["rsdgc", "dense"], lr=0.01), state))
+    with pytest.raises(InputError, match="rsdgc belongs to other data"):
+        drain(rsdgc.run(digits.isel(sample=slice(0, 390)), config, state))
+
+
 def test_a_checkpoint_of_other_workers_is_refused(digits):
     with pytest.raises(InputError, match="made by 3 ranks"):
         drain(rsdgc.run(digits, tiny(), state={"ranks": [{}, {}, {}]}))
@@ -189,7 +212,7 @@ TORCHRUN = """
 import os, signal, sys
 from workbench import execution
 from workbench.methods import METHODS
-METHODS.setdefault("rsdgc", "workbench.methods.rsdgc")
+METHODS.setdefault("rsdgc", ("workbench.methods.rsdgc", ""))
 from workbench.data.chips import digits
 execution._opened = lambda scene: (None, digits().isel(sample=slice(0, 400)))
 from workbench.runs import recorder
@@ -216,6 +239,7 @@ def torchrun(tmp_path, *words, kill=""):
     return subprocess.run([*command, *words], capture_output=True, text=True, timeout=200, env=environment)
 
 
+@pytest.mark.process
 def test_torchrun_makes_one_run_folder_and_continues_it_after_a_fault(tmp_path, by_name):
     """Rank 1 dies in the third step: rank 0 says so in the run folder; continued, the numbers are those of spawned ranks."""
     settings = [w for k, v in TINY.items() for w in ("--set", f"{k}={v}")]
@@ -349,6 +373,7 @@ def test_importance_by_hand():
     assert importance(torch.zeros(200, 600), torch.zeros(200, 600), "tile", 3).shape == (5, 128, 512)
 
 
+@pytest.mark.process
 def test_a_rank_may_be_alone(digits):
     """One worker sends nothing, and trains all the same."""
     _, outcome = finished(rsdgc.run(digits, tiny(workers=1, rivals=["rsdgc"], steps=2)))

@@ -52,6 +52,17 @@ def test_a_checkpoint_continues_to_the_same_numbers(tmp_path):
     assert [other.step() for _ in range(4)] == expected
 
 
+def test_a_state_can_be_loaded_again():
+    """Training on does not change the state that was loaded."""
+    walk = Walk(0)
+    walk.step()
+    state = walk.checkpoint.state()
+    expected = [walk.step() for _ in range(3)]
+    for _ in range(2):
+        walk.checkpoint.load(state)
+        assert [walk.step() for _ in range(3)] == expected
+
+
 def test_weights_are_a_copy():
     network = nn.Linear(2, 1)
     saved = weights(network)

@@ -44,6 +44,7 @@ def test_colours_of_a_group_differ():
         assert len(set(by_title.values())) == len(by_title)
 
 
+@pytest.mark.process
 def test_an_unknown_name_keeps_its_own_name_and_its_colour_in_every_process():
     one = look("somebody's new method")
     assert (one.title, one.colour in looks.PICKS, one.dash in looks.DASHES) == ("somebody's new method", True, True)

@@ -18,10 +18,15 @@ MC dropout and ensembles; and controls that could not know.
 Where we differ from the authors' code, and why: docs/methods/arcdnet.md.
 """
 
-from workbench.methods.arcdnet.network import ARCDNet, Output, from_conv3d, load_encoder, reach
-from workbench.methods.arcdnet.running import NEEDS, run
-from workbench.methods.arcdnet.settings import HEADLINE, NOTEBOOK, PAPER, SHOWS, SMOKE, Config
-from workbench.methods.arcdnet.tiles import Trained, exchange_gap, inspect, load_network, predict, predict_to_cog
+from typing import TYPE_CHECKING
+
+from workbench.methods import lazily
+from workbench.methods.arcdnet.settings import HEADLINE, NEEDS, NOTEBOOK, PAPER, SHOWS, SMOKE, Config
+
+if TYPE_CHECKING:
+    from workbench.methods.arcdnet.network import ARCDNet, Output, from_conv3d, load_encoder, reach
+    from workbench.methods.arcdnet.running import run
+    from workbench.methods.arcdnet.tiles import Trained, exchange_gap, inspect, load_network, predict, predict_to_cog
 
 __all__ = [
     "HEADLINE",
@@ -44,3 +49,5 @@ __all__ = [
     "reach",
     "run",
 ]
+
+__getattr__ = lazily(__name__, "network", "running", "tiles")

@@ -14,15 +14,13 @@ from workbench.event import Event, Outcome, Trace
 from workbench.methods.arcdnet.judging import Watched, applied, judged, seen, watched
 from workbench.methods.arcdnet.network import shape_of
 from workbench.methods.arcdnet.pairs import Pairs, pairs_of
-from workbench.methods.arcdnet.settings import Config
+from workbench.methods.arcdnet.settings import NEEDS, Config
 from workbench.methods.arcdnet.tiles import load_network, packed
 from workbench.methods.arcdnet.training import Learner
 from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import entropy, error_auroc, mean_gap
 from workbench.parts.training import about, same_run
 from workbench.scene import fingerprint, require
-
-NEEDS = ("before", "after")
 
 
 def learners(config: Config) -> list[str]:

@@ -19,6 +19,7 @@ SHOWS = (
 )
 NOTEBOOK = "change"
 
+NEEDS = ("before", "after")
 RIVALS = ("fc-ef", "fc-siam-conc", "fc-siam-diff")
 MEASURES = ("mc-dropout", "ensemble")
 

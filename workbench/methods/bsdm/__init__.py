@@ -11,13 +11,18 @@ for the network; we follow the published description of its layers. Where we dif
 A cube travels through this room as `spectra (P, C)`: its P valid pixels, C used bands. No operation looks at a neighbour.
 """
 
-from workbench.methods.bsdm.network import Denoiser, Offset, TimeEmbedding, lattice, moments, tanh
-from workbench.methods.bsdm.running import run
+from typing import TYPE_CHECKING
+
+from workbench.methods import lazily
 from workbench.methods.bsdm.settings import HEADLINE, NEEDS, NOTEBOOK, SHOWS, SMOKE, Config, mix
-from workbench.methods.bsdm.spectra import Frame, detected, scaled, spectra_of
-from workbench.methods.bsdm.suppression import affine_oracle, predictor, suppress, suppressed
-from workbench.methods.bsdm.training import Training, learning_rate, pseudo_background, squared_error
-from workbench.methods.bsdm.transfer import apply, channel_align, restore
+
+if TYPE_CHECKING:
+    from workbench.methods.bsdm.network import Denoiser, Offset, TimeEmbedding, lattice, moments, tanh
+    from workbench.methods.bsdm.running import run
+    from workbench.methods.bsdm.spectra import Frame, detected, scaled, spectra_of
+    from workbench.methods.bsdm.suppression import affine_oracle, predictor, suppress, suppressed
+    from workbench.methods.bsdm.training import Training, learning_rate, pseudo_background, squared_error
+    from workbench.methods.bsdm.transfer import apply, channel_align, restore
 
 __all__ = [
     "HEADLINE",
@@ -50,3 +55,5 @@ __all__ = [
     "suppressed",
     "tanh",
 ]
+
+__getattr__ = lazily(__name__, "network", "running", "spectra", "suppression", "training", "transfer")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
 from workbench.config import Settings
 from workbench.event import Curves, Film
-from workbench.parts.diffusion import Mixing, linear_betas, mixing
+
+if TYPE_CHECKING:
+    from workbench.parts.diffusion import Mixing
 
 NEEDS = ("hsi",)
 SMOKE = {"steps": 4, "passes": 2, "show_every": 2, "embed": 16, "inner": 16, "width": 12, "code": 8, "time_width": 16}
@@ -64,4 +66,6 @@ class Config(Settings):
 
 def mix(config: Config) -> Mixing:
     """(sqrt(abar_t), gamma_t) of this config; 0.2803 and 17.557 for the defaults, 0.2789 and 17.495 for "official"."""
+    from workbench.parts.diffusion import linear_betas, mixing
+
     return mixing(linear_betas(config.T), config.t, config.mixing, config.gamma)

@@ -11,11 +11,16 @@ abstract, and the layer-wise dynamic budget is ours. What is known and what is n
 Everything a DDP script of one's own needs is in `workbench.parts.gradients`; this room only trains with it.
 """
 
-from workbench.methods.rsdgc.chips import batch_of, chips_of
-from workbench.methods.rsdgc.running import run
+from typing import TYPE_CHECKING
+
+from workbench.methods import lazily
 from workbench.methods.rsdgc.settings import HEADLINE, NEEDS, NOTEBOOK, RATIOS, RECONSTRUCTION, SHOWS, SMOKE, Config
-from workbench.methods.rsdgc.showing import importance
-from workbench.methods.rsdgc.training import Training, learning_rate, network
+
+if TYPE_CHECKING:
+    from workbench.methods.rsdgc.chips import batch_of, chips_of
+    from workbench.methods.rsdgc.running import run
+    from workbench.methods.rsdgc.showing import importance
+    from workbench.methods.rsdgc.training import Training, learning_rate, network
 
 __all__ = [
     "HEADLINE",
@@ -34,3 +39,5 @@ __all__ = [
     "network",
     "run",
 ]
+
+__getattr__ = lazily(__name__, "chips", "running", "showing", "training")

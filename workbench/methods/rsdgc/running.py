@@ -30,10 +30,14 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
     """
     config = config or Config()
     chips = chips_of(scene, config)
+    belongs_to = about(chips.fingerprint, config, ("show_every", "timeout"))
+    if state is not None and "about" in state["ranks"][0]:  # older checkpoints do not say what they belong to
+        same_run("rsdgc", state["ranks"][0]["about"], belongs_to)
     results = yield from ranks(
         worker,
         chips,
         config.model_dump(),
+        belongs_to,
         world=config.workers,
         state=state,
         timeout=config.timeout,
@@ -47,13 +51,11 @@ def worker(
     world: int,
     chips: Samples,
     settings: dict[str, Any],
+    belongs_to: str,
     state: Mapping[str, Any] | None = None,
 ) -> Generator[Event, None, dict[str, Any]]:
     """All compressors in turn on one rank; rank 0's events carry numbers and views. Returns what each came to."""
     config = Config.model_validate(settings)
-    belongs_to = about(chips.fingerprint, config, ("show_every", "timeout"))
-    if state is not None and "about" in state:  # older checkpoints do not say what they belong to
-        same_run("rsdgc", state["about"], belongs_to)
     results: dict[str, dict[str, Any]] = {} if state is None else {k: dict(v) for k, v in state["results"].items()}
     last = len(config.rivals) * config.steps
     first_rival, first_step = (0, 0) if state is None else (int(state["rival"]), int(state["step"]))

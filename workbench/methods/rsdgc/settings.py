@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from workbench.baselines.compression import RIVALS
+from workbench.baselines.compressors import RIVALS
 from workbench.config import Settings
 from workbench.errors import did_you_mean
 from workbench.event import Bars, Curves, Film, Matrix

@@ -17,13 +17,13 @@ from workbench.engines.processes import loopback_bytes, rank_device
 from workbench.methods.rsdgc.chips import batch_of
 from workbench.methods.rsdgc.settings import Config
 from workbench.parts.gradients import warmup_densities
-from workbench.parts.networks import Kind, classifier
+from workbench.parts.networks import ByWidth, classifier
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import Checkpoint
 
 # settings' names of networks -> those of `workbench.parts.networks`
-KINDS: dict[str, Kind] = {"vgg": "vgg", "vgg19": "vgg19", "resnet": "resnet10", "cnn": "plain"}
+KINDS: dict[str, ByWidth] = {"vgg": "vgg", "vgg19": "vgg19", "resnet": "resnet10", "cnn": "plain"}
 
 
 def network(config: Config, bands: int, classes: int, side: int) -> nn.Module:

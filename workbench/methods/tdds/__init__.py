@@ -11,12 +11,17 @@ from the paper's text; what we chose, and why: docs/methods/tdds.md.
 A data set travels through this room as `workbench.data.samples.Samples`: chips, patches or pixels with labels.
 """
 
-from workbench.methods.tdds.choosing import length_of
-from workbench.methods.tdds.running import run
-from workbench.methods.tdds.samples import samples_of
-from workbench.methods.tdds.scoring import TDDS, PLabel, change, ema_weights, spread, trajectory_length, window_of
+from typing import TYPE_CHECKING
+
+from workbench.methods import lazily
 from workbench.methods.tdds.settings import HEADLINE, NEEDS, NOTEBOOK, PAPER, RIVALS, SHOWS, SMOKE, Config
-from workbench.methods.tdds.training import Training, crop_flip, official_weight, train_on
+
+if TYPE_CHECKING:
+    from workbench.methods.tdds.choosing import length_of
+    from workbench.methods.tdds.running import run
+    from workbench.methods.tdds.samples import samples_of
+    from workbench.methods.tdds.scoring import TDDS, PLabel, change, ema_weights, spread, trajectory_length, window_of
+    from workbench.methods.tdds.training import Training, crop_flip, official_weight, train_on
 
 __all__ = [
     "HEADLINE",
@@ -42,3 +47,5 @@ __all__ = [
     "trajectory_length",
     "window_of",
 ]
+
+__getattr__ = lazily(__name__, "choosing", "running", "samples", "scoring", "training")

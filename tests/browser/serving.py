@@ -1,4 +1,4 @@
-"""A dashboard served by `panel serve` in a process of its own, on a free port, and ended by its id."""
+"""All dashboards served by one `panel serve` in a process of its own, on a free port, and ended by its id."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ from workbench import runs
 
 @dataclass(frozen=True)
 class Served:
-    """address: of the page. pid: of the server. log: what it printed. folder: where its runs lie."""
+    """base: address of the server. pid: of its process. log: what it printed. folder: where its runs lie."""
 
-    address: str
+    base: str
     pid: int
     log: Path
     folder: Path
+
+    def address(self, name: str) -> str:
+        """Of the page that `dashboards/<name>.py` makes."""
+        return f"{self.base}/{name}"
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -37,8 +41,8 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, name: str = "anomaly", patience: float = 120) -> Iterator[Served]:
-    """Serve `dashboards/<name>.py` with `folder` as working directory; ready when it answers."""
+def served(folder: Path, name: str = "*", patience: float = 120) -> Iterator[Served]:
+    """Serve `dashboards/<name>.py`, or all of them, with `folder` as working directory; ready when it answers."""
     from workbench.resources import folder as resource
 
     with socket.socket() as probe:
@@ -46,33 +50,25 @@ def served(folder: Path, name: str = "anomaly", patience: float = 120) -> Iterat
         port = probe.getsockname()[1]
     log = folder / "server.log"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "panel",
-        "serve",
-        str(resource("dashboards") / f"{name}.py"),
-        "--port",
-        str(port),
-        "--warm",
-    ]
+    pages = sorted(resource("dashboards").glob(f"{name}.py"))
+    command = [sys.executable, "-m", "panel", "serve", *map(str, pages), "--port", str(port), "--warm"]
     command += ["--address", "127.0.0.1", "--unused-session-lifetime", "15000", "--check-unused-sessions", "1000"]
     command += ["--allow-websocket-origin", f"127.0.0.1:{port}"]
     with open(log, "wb") as out:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
     try:
-        address = f"http://127.0.0.1:{port}/{name}"
+        base = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + patience
         while True:
             try:
-                with urllib.request.urlopen(address, timeout=patience) as answer:
+                with urllib.request.urlopen(f"{base}/{pages[0].stem}", timeout=patience) as answer:
                     answer.read()
                 break
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"the server did not come up:\n{log.read_text(errors='replace')[-3000:]}") from None
                 time.sleep(0.2)
-        yield Served(address, process.pid, log, folder)
+        yield Served(base, process.pid, log, folder)
     finally:
         process.terminate()
         try:

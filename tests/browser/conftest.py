@@ -1,0 +1,48 @@
+"""One server of all dashboards and one Chromium for all visits; a page that a test opens is closed with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.browser import chromium
+from tests.browser.serving import Served, served
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes `visit` drives a browser; what only takes `server` has a process."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "server" in names:
+            item.add_marker("browser" if "visit" in names else "process")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def opened() -> Iterator[Any]:
+    if chromium.chromium() is None:
+        pytest.skip("needs a Chromium: install one with `make browser`")
+    with chromium.browser() as running:
+        yield running
+
+
+@pytest.fixture
+def visit(opened: Any) -> Iterator[Callable[..., tuple[Any, chromium.Watch]]]:
+    """`visit(address)` opens a page and waits until it is idle; gives the page and a watch on what it does."""
+    pages = []
+
+    def go(address: str, **size: int) -> tuple[Any, chromium.Watch]:
+        page, watch = chromium.visit(opened, address, **size)
+        pages.append(page)
+        return page, watch
+
+    yield go
+    for page in pages:
+        page.context.close()

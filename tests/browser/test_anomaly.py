@@ -1,0 +1,118 @@
+"""The page as `panel serve` gives it: a real server, real sessions, and, where there is one, a real browser."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+
+import panel_material_ui  # noqa: F401 - teaches Bokeh to read the models of the page
+import psutil
+import pytest
+from bokeh.client import pull_session
+from bokeh.models import ColumnDataSource
+
+from tests.browser.chromium import LENGTHS, frame
+from tests.dashboards.conftest import TINY
+from workbench import runs
+
+pytestmark = [
+    # a session that is closed while something is under way leaves its socket to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_the_page_is_served_with_what_it_needs(server):
+    with urllib.request.urlopen(server.address("anomaly")) as answer:
+        assert "Anomaly workbench" in answer.read().decode()
+    assert server.complaints() == ""
+
+
+def test_a_session_holds_image_spectra_and_address(server):
+    for _ in range(30):  # a session begun while the server still reads the scene gets it a moment later
+        session = pull_session(url=server.address("anomaly"), arguments={"picks": "3,4;5,6"})
+        if any(
+            "number" in s.data and len(s.data["number"]) == 2 for s in session.document.select({"type": ColumnDataSource})
+        ):
+            break
+        session.close()
+        time.sleep(1)
+    try:
+        sources = list(session.document.select({"type": ColumnDataSource}))
+        spectra = [s for s in sources if "xs" in s.data and "number" in s.data and len(s.data["xs"]) == 2]
+        images = [s for s in sources if "image" in s.data and len(s.data["image"]) == 1]
+        assert len(spectra) == 1
+        assert list(spectra[0].data["number"]) == [1, 2]
+        assert images[0].data["image"][0].shape == (100, 100)
+    finally:
+        session.close()
+    assert server.complaints() == ""
+
+
+def test_sessions_leave_no_thread(server):
+    process = psutil.Process(server.pid)
+    pull_session(url=server.address("anomaly")).close()
+    time.sleep(3)
+    before = process.num_threads()
+    for _ in range(4):
+        pull_session(url=server.address("anomaly")).close()
+    time.sleep(3)
+    assert process.num_threads() <= before
+
+
+def test_a_visitor_picks_a_pixel_trains_and_stops(server, visit):
+    """Load, click a pixel, see its spectrum; start training, see loss points arrive, stop; nothing odd in the console."""
+    page, watch = visit(server.address("anomaly"))
+    place = frame(page, "column (pixels)")
+    page.mouse.click(place["x"] + 0.305 * place["width"], place["y"] + 0.205 * place["height"])
+    page.wait_for_function(f"name => ({LENGTHS})(name).includes(1)", arg="number")
+    page.get_by_text("Picked pixels").wait_for()
+    page.get_by_text("20, 30").wait_for()
+    page.wait_for_function("() => location.search.includes('picks=20,30')")
+
+    page.get_by_role("tab", name="BSDM live").click()
+    for name, value in {"steps": 4000, "show every": 2, "passes": 2}.items():
+        field = page.get_by_label(name, exact=True)
+        field.fill(str(value))
+        field.press("Enter")
+    page.get_by_text("more settings").click()
+    for name in ("embed", "inner", "width", "code", "time width"):
+        field = page.get_by_label(name, exact=True)
+        field.fill(str(TINY[name.replace(" ", "_")]))
+        field.press("Enter")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("Running", exact=True).wait_for()
+    grown = f"n => Math.max(...({LENGTHS})('x')) > n"
+    page.wait_for_function(grown, arg=3)
+    page.wait_for_function(grown, arg=12)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_text("Stopped", exact=True).wait_for()
+    page.wait_for_function("() => location.search.includes('run=')")
+    folder = next((server.folder / "runs").glob("*-bsdm-sim-coast-town"))
+    assert json.loads((folder / "run.json").read_text())["config"]["embed"] == TINY["embed"]
+    deadline = time.monotonic() + 60
+    while runs.read(folder)["status"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert runs.read(folder)["status"] == "stopped"
+
+    # every control that changes a plot without a new score
+    page.get_by_role("button", name="Pass by pass").click()
+    page.get_by_role("button", name="While training").click()
+    page.get_by_label("Follow the newest").click()
+    page.get_by_label("Toggle theme").click()
+    page.get_by_role("tab", name="Detectors").click()
+    page.get_by_text("false alarms").wait_for()
+    page.get_by_role("button", name="Own units").click()
+    page.get_by_role("button", name="PCA-RX").click()
+    page.get_by_label("Log false-alarm axis").click()
+    page.wait_for_function("() => location.search.includes('detector=pca-rx')")
+    page.get_by_role("tab", name="Explore").click()
+    page.wait_for_function("() => !location.search.includes('tab=')")
+    address = page.url
+    again, second = visit(address)
+    again.get_by_text("20, 30").wait_for()
+    assert watch.errors == []
+    assert second.errors == []
+    assert watch.foreign == []
+    assert second.foreign == []
+    assert server.complaints() == ""
