@@ -6,15 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-
 from tests.dashboards.chromium import LENGTHS, browser, chromium, visit
 from tests.dashboards.serving import served
+
 from workbench import execution, runs
 from workbench.event import drain
 from workbench.pages.watch import Watch
 
 pytestmark = [
-    pytest.mark.xdist_group("served"),
     # a session that is closed while something is under way leaves its socket to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
