@@ -6,15 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.dashboards.chromium import LENGTHS, browser, chromium, visit
-from tests.dashboards.serving import served
 
+from tests.browser.chromium import LENGTHS, browser, chromium, visit
+from tests.browser.serving import served
 from workbench import execution, runs
 from workbench.event import drain
 from workbench.pages.watch import Watch
 
 pytestmark = [
-    pytest.mark.xdist_group("served"),
     # a session that is closed while something is under way leaves its socket to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -62,7 +61,7 @@ def test_an_earlier_run_is_drawn_from_its_declaration(tmp_path: Path) -> None:
 @pytest.mark.skipif(chromium() is None, reason="needs a Chromium: install one with `make browser`")
 def test_a_visitor_starts_pauses_and_stops_it_and_looks_at_the_result(tmp_path: Path) -> None:
     with served(tmp_path, "watch") as server, browser() as opened:
-        page, watch = visit(opened, f"{server.address}?method=toy&scene=sim-coast-town")
+        page, watch = visit(opened, server.address("watch") + "?method=toy&scene=sim-coast-town")
         page.get_by_text("Press Start at the left").wait_for()
         page.get_by_text("wait", exact=True).first.wait_for()  # the form is made from Config
         for name, value in {"steps": 9000, "wait": 0.1}.items():
