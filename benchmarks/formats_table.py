@@ -148,11 +148,11 @@ def make(folder: Path) -> None:
 
 
 def open_workbench(path: Path, name: str) -> Found:
-    from workbench.data.readers import open_file, sar
+    from workbench.data.formats import open_file
+    from workbench.data.readers import sentinel1
 
-    radar = sar.opener(path)
-    if radar is not None:
-        return _xarray(radar(path, keys={"quantity": "dn"} if path.suffix == ".SAFE" else None)["sar"])
+    if path.suffix == ".SAFE":
+        return _xarray(sentinel1.open_keys(path, {"quantity": "dn"})["sar"])
     found = _xarray(open_file(path)["hsi"])
     behind = open_file(path, chunks=None)["hsi"].variable._data.array.pixels.source
     return {**found, "lazy": not isinstance(behind, np.ndarray)}

@@ -38,6 +38,7 @@ _WHERE = {
     "gradients": "workbench.pages.gradients.page",
     "change": "workbench.pages.change.page",
     "browse_runs": "workbench.pages.runs.page",
+    "watch": "workbench.pages.watch",
     "sweep": "workbench.reports.sweep",
     "rerun": "workbench.reports.rerun",
 }

@@ -350,8 +350,6 @@ def runs_list(
     json_: JsonOpt = False,
 ) -> None:
     """Runs, oldest first: status, method, scene, time, and the first numbers."""
-    from workbench.runs.collection import headline
-
     found = _chosen(root, method, scene, status, where, inside)
     if json_:
         keys = ("name", "method", "scene", "status", "seconds", "metrics")
@@ -359,7 +357,7 @@ def runs_list(
         return
     rows = []
     for e in found:
-        numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in headline(e.metrics)[:3])
+        numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
         rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers))
     _print_table(("run", "status", "method", "scene", "time", "numbers"), rows)
     if not rows:

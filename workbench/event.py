@@ -1,4 +1,4 @@
-"""Event, Outcome and the small tools that wrap a trace.
+"""Event, Outcome and the small tools that wrap a trace; and what a method declares of how its run is drawn.
 
 A *trace* is a generator which yields an `Event` for every thing that just happened and returns an `Outcome`. Who drives
 it decides whether to record, show, pause or ignore. Two habits keep that safe: a trace changes no global state around a
@@ -7,7 +7,7 @@ it decides whether to record, show, pause or ignore. Two habits keep that safe: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -85,3 +85,116 @@ def tee(trace: Trace, *listeners: Callable[[Event], object]) -> Trace:
         for listener in listeners:
             listener(event)
         yield event
+
+
+# --- how a run is drawn -----------------------------------------------------------------------------------------------
+#
+# A method declares `SHOWS`, a tuple of the following. Pages, reports and notebooks draw a run from it. A name is that of a
+# scalar or an array of the events, or of a variable of the result. Names have the form `quantity` or `quantity/who`, where
+# who is the method itself, a rival or a control. A declared name without `/` stands for the quantity of everybody.
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Scalars against the step, in one plot.
+
+    group: title of the plot and label of its vertical axis. series: scalars, one line each. references: scalars that are
+    drawn as a horizontal line at their last value. units: of the vertical axis. log: whether that axis is logarithmic.
+    own_steps: count the steps of every line from its own first, where a method trains its rivals one after another.
+    """
+
+    group: str
+    series: tuple[str, ...]
+    references: tuple[str, ...] = ()
+    units: str = ""
+    log: bool = False
+    own_steps: bool = False
+
+
+@dataclass(frozen=True)
+class Film:
+    """Arrays of the events side by side, with one slider through the steps at which they were yielded."""
+
+    arrays: tuple[str, ...]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Map:
+    """The newest map (y, x) of that name, with a colour bar. title, units: those of the array, unless given here."""
+
+    variable: str
+    title: str = ""
+    units: str = ""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The newest `box (object, edge)` on an image, with `box_score` and `box_label` where there are any.
+
+    image: name of an array, of a variable of the result, or of the scene.
+    """
+
+    image: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The newest array of one dim as bars, one for each entry of that dim."""
+
+    variable: str
+    title: str = ""
+    units: str = ""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The newest array of two dims as a coloured table."""
+
+    variable: str
+    title: str = ""
+    units: str = ""
+
+
+Shows = Curves | Film | Map | Boxes | Bars | Matrix
+
+
+def standing_for(name: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that a declared name stands for: itself, and every `name/who`.
+
+    >>> standing_for("loss", ["loss/ours", "loss/random", "lossless"])
+    ['loss/ours', 'loss/random']
+    """
+    return [n for n in names if n == name or n.startswith(f"{name}/")]
+
+
+def never_yielded(
+    shows: Iterable[Shows], scalars: Iterable[str], arrays: Iterable[str], result: Iterable[str], scene: Iterable[str] = ()
+) -> list[str]:
+    """What `shows` names and a run did not give, one sentence each; empty when everything is there.
+
+    scalars, arrays: names that the events of the run had. result, scene: names of the variables of its result and scene.
+
+    >>> never_yielded([Curves("loss", ("loss", "los"))], ["loss"], [], [])
+    ["Curves('loss') shows the scalar 'los', which no event had; the events had loss."]
+    """
+    scalars, arrays, result, scene = list(scalars), list(arrays), list(result), list(scene)
+    missing = []
+    for show in shows:
+        if isinstance(show, Curves):
+            who, kind, wanted, there = f"Curves({show.group!r})", "scalar", (*show.series, *show.references), scalars
+        elif isinstance(show, Film):
+            who, kind, wanted, there = f"Film({show.arrays!r})", "array", show.arrays, arrays
+        elif isinstance(show, Boxes):
+            who, kind, wanted = f"Boxes({show.image!r})", "array or variable", (show.image, "box")
+            there = [*arrays, *result, *scene]
+        else:
+            who = f"{type(show).__name__}({show.variable!r})"
+            kind, wanted, there = "array or variable", (show.variable,), [*arrays, *result]
+        missing += [
+            f"{who} shows the {kind} {name!r}, which no event had; the events had {', '.join(there) or 'none'}."
+            for name in wanted
+            if not standing_for(name, there)
+        ]
+    return missing

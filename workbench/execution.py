@@ -23,7 +23,7 @@ from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
 from workbench.methods import load
 from workbench.runs.progress import progress_bar
-from workbench.scene import PROVENANCE, file_hash, fingerprint, require
+from workbench.scene import OVER, PROVENANCE, file_hash, fingerprint, require
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,20 +56,16 @@ def start(
     config = override(room.Config(), overrides)
     opened = _open(scene, truth, keys, after, resample)
     require(opened, *room.NEEDS, who=method)
-    if "hsi" in opened and "hsi" in _flat(room.NEEDS) and not getattr(room, "VALIDATES", False):
-        from workbench.data.readers import validate
+    from workbench.data.checks import check
 
-        validate(opened)
-    if {"before", "after"} <= _flat(room.NEEDS):
-        from workbench.data.pairs import check_pair
-
-        check_pair(opened, who=method)
+    check(opened, _flat(room.NEEDS) - ({"hsi"} if getattr(room, "VALIDATES", False) else set()), who=method)
     trace = room.run(opened, config)
     if folder is None or is_follower():
         return trace
     runs.refuse_existing(folder)
     about = {
         "method": method,
+        "headline": list(room.HEADLINE),
         "config": config.model_dump(mode="json"),
         "scene": about_scene(opened, scene, truth, keys, after, resample),
     }
@@ -155,7 +151,7 @@ def _written(trace: Trace, folder: Path) -> Trace:
     lazy = [name for name, v in outcome.result.data_vars.items() if v.chunks is not None]
     if not lazy:
         return outcome
-    from workbench.data.writers import OVER, write_zarr
+    from workbench.data.writers import write_zarr
 
     store = folder / "result.zarr"
     shutil.rmtree(store, ignore_errors=True)  # of an interrupted run that is begun anew

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,25 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
     "box_difficult": ("object",),  # bool
 }
 
+# Result of a run: name -> dims. Rivals and controls have the same with a suffix, such as `score_rx`. Scalars (no dims) are
+# metrics; each has a long_name and, where it has any, units.
+RESULT: dict[str, tuple[str, ...]] = {
+    "score": ("y", "x"),  # the higher, the more anomalous or important
+    "labels": ("y", "x"),  # class of each pixel, an integer; -1 = none; attrs["names"] lists the classes
+    "probability": ("class", "y", "x"),
+    "change": ("y", "x"),  # probability of change
+    "uncertainty": ("y", "x"),
+    "box": ("object", "edge"),  # x0 y0 x1 y1 in pixels, as in a scene
+    "box_score": ("object",),
+    "box_label": ("object",),
+    "bits": ("layer",),  # bits per weight
+    "kept": ("sample",),  # bool: whether a training sample is kept
+}
+
+OVER = "_overview"  # stands behind the name of a map, and of its dims, where it is the overview of one too large to hold
+
+Needs = tuple[str | tuple[str, ...], ...]  # names that somebody needs; an inner tuple means "one of these"
+
 # Where a scene came from; kept in `attrs` and copied into every run.
 PROVENANCE = ("id", "title", "source", "citation", "licence", "sha256", "simulated", "notes")
 
@@ -57,6 +77,30 @@ def require(scene: xr.Dataset, *needs: str | tuple[str, ...], who: str = "this m
                     f"{who} needs {name!r} with dims ({', '.join(want)}); this scene has it with dims "
                     f"({', '.join(map(str, scene[name].dims))}). Transpose or rename the dims."
                 )
+
+
+def other_dims(result: xr.Dataset) -> list[str]:
+    """What of a result has a name of RESULT and other dims, one sentence each; empty when nothing has.
+
+    As in a scene, a leading `sample` stands for many images; a method that judges whole chips has `sample` in place of `y, x`.
+    """
+    found = []
+    for name, dims in RESULT.items():
+        whole = tuple(d for d in dims if d not in ("y", "x"))
+        allowed = {dims, ("sample", *dims)} | ({(*whole, "sample")} if whole != dims else set())
+        if name in result.data_vars and tuple(result[name].dims) not in allowed:
+            given = ", ".join(map(str, result[name].dims))
+            found.append(f"the result's {name!r} has the dims ({given}); it needs ({', '.join(dims)}).")
+    return found
+
+
+def fits(needs: Needs, provides: Collection[str]) -> bool:
+    """Whether a scene that has these variables has what is needed.
+
+    >>> fits((("image", "hsi"), "label"), provides=("hsi", "label"))
+    True
+    """
+    return all(any(name in provides for name in ((need,) if isinstance(need, str) else need)) for need in needs)
 
 
 def fingerprint(scene: xr.Dataset) -> str:

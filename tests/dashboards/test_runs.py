@@ -105,7 +105,7 @@ def test_a_run_that_goes_on_is_followed_and_scrubbed(root: Path, page: Runs, mon
     next(going)
     page.poll()
     assert "Step 3" in replay.text.object
-    assert replay.picture.visible
+    assert replay.picture.picture.kind == "map"
     assert replay.stepper.slider.end == 3
     assert page.curves.lines.data["xs"][0].tolist() == [1, 2, 3]
     replay.stepper.slider.value = 1
@@ -115,8 +115,7 @@ def test_a_run_that_goes_on_is_followed_and_scrubbed(root: Path, page: Runs, mon
     page.poll()
     assert "Step 1" in replay.text.object  # whoever scrubs back stays there
     replay.array.value = "profile"
-    assert replay.lines.panel.visible
-    assert not replay.picture.visible
+    assert replay.picture.picture.kind == "lines"
     list(going)
     page.poll()
     assert "Finished" in replay.player.text.object

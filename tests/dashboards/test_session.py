@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import panel as pn
 import pytest
 
+from workbench.data.catalog import entries
 from workbench.pages.anomaly.page import Explorer
+from workbench.pages.change.page import Changes
 from workbench.pages.coresets.page import Coresets
 from workbench.pages.gradients.page import Gradients
 
@@ -24,3 +29,50 @@ def test_a_closed_page_is_not_held_by_the_server(kind, scene, tmp_path):
     assert len(links()) == len(before) + 1
     session.close()
     assert links() == before
+
+
+def test_a_page_offers_what_provides_what_it_needs():
+    """By what entries provide, never by their kind; the anomaly page shows one image and leaves tables of spectra out."""
+    offered = {page: {e.id for e in entries() if page.offers(e)} for page in (Explorer, Changes, Coresets, Gradients)}
+    assert {"sim-coast-town", "abu-airport-1", "gamsberg", "indian-pines", "idtrees-mlbs-12"} <= offered[Explorer]
+    assert not {"digits", "houston2013-pixels", "levir-cd-256", "hrsid-24"} & offered[Explorer]
+    assert {e.id for e in entries() if e.kind in ("pairs", "simulated-pairs")} == offered[Changes]
+    assert {"digits", "houston2013-pixels", "abu-airport-1", "indian-pines", "sim-coast-town"} <= offered[Coresets]
+    assert not {"gamsberg", "idtrees-mlbs-12", "houston2013-lidar", "vedai-512-3"} & offered[Coresets]
+    assert {"digits", "eurosat-rgb-200"} <= offered[Gradients]
+    assert not {"houston2013-pixels", "houston2013-lidar", "hrsid-24"} & offered[Gradients]
+
+
+def test_a_scene_is_checked_where_it_is_opened_and_not_when_it_arrives(tmp_path, monkeypatch):
+    """What reads pixels runs in the worker thread that opens the scene."""
+    where = []
+    checked = Changes.checked.__func__
+    monkeypatch.setattr(
+        Changes,
+        "checked",
+        classmethod(lambda cls, data: where.append(threading.current_thread().name) or checked(cls, data)),
+    )
+    monkeypatch.setattr(Changes, "SCENES", type(Changes.SCENES)(2))
+    page = Changes("sim-change-town", root=tmp_path)
+    try:
+        assert page.data is not None or page.tabs.loading
+        deadline = time.monotonic() + 60
+        while page.data is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert page.data is not None
+        assert len(where) == 1
+        assert where[0].startswith("workbench-page")
+        Changes(page.data, root=tmp_path).close()  # given in memory: checked by whoever gives it
+        assert len(where) == 2
+        assert where[1] == threading.current_thread().name
+    finally:
+        page.close()
+
+
+def test_a_scene_given_in_memory_that_the_page_cannot_show_is_told(tmp_path, small_scene):
+    page = Changes(small_scene, root=tmp_path)
+    try:
+        assert page.data is None
+        assert "this scene has hsi, truth" in page.alert.object
+    finally:
+        page.close()

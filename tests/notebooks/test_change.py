@@ -11,7 +11,8 @@ from PIL import Image
 from tests.notebooks.page import Page, assert_whole
 from workbench import execution, runs
 from workbench.errors import InputError
-from workbench.reports.notebook import SMALL, report
+from workbench.methods.arcdnet import SMOKE
+from workbench.reports.notebook import report
 
 
 def _picture(path: Path, values: np.ndarray) -> Path:
@@ -97,7 +98,7 @@ def test_a_pair_without_reference_is_mapped_by_a_trained_network(made: Path, pai
     assert "without a reference nothing can be scored" in page.source
     assert "there is no claim to test" in page.source
     assert len(page.alts) == 1
-    expected = execution.execute("arcdnet", str(first), {"weights": network, **SMALL["arcdnet"]}, after=str(second))
+    expected = execution.execute("arcdnet", str(first), {"weights": network, **SMOKE}, after=str(second))
     np.testing.assert_array_equal(runs.result(tmp_path / "out" / "arcdnet-seed0")["change"], expected.result["change"])
 
 

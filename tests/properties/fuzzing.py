@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.data.readers import open_file
+from workbench.data.formats import open_file
 from workbench.errors import InputError
 
 CASES = int(os.environ.get("WORKBENCH_FUZZ", 0))  # spoiled files of each layout; 0: as many as take a second or two

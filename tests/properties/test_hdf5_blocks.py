@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.data.readers import open_file
+from workbench.data.formats import open_file
 from workbench.data.readers.hdf5 import values
 from workbench.errors import InputError
 

@@ -12,7 +12,8 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.data.pairs import as_change, open_pair, valid
+from workbench.data.labels import as_change
+from workbench.data.pairs import open_pair, valid
 from workbench.errors import InputError
 
 

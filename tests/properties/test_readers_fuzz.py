@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tests.properties.fuzzing import CASES, case, overwrite, reworded, spoiled
 from tests.unit.data import products
 from workbench.data import convert as converting
-from workbench.data.readers import open_file
+from workbench.data.formats import open_file
 
 CUBE = np.random.default_rng(0).uniform(0.1, 1, (4, 5, 6)).astype("f4")
 WAVE = np.array([450.0, 550.0, 650.0, 2200.0])

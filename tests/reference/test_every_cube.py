@@ -7,11 +7,11 @@ import pytest
 import xarray as xr
 
 from workbench.baselines.anomaly import rx
-from workbench.data.catalog import Hyperspectral, entries, open_scene
+from workbench.data.catalog import entries, open_scene
 from workbench.data.convert import convert
 from workbench.metrics.anomaly import auc
 
-CUBES = [e for e in entries() if isinstance(e, Hyperspectral)]
+CUBES = [e for e in entries() if e.kind == "hyperspectral"]
 SCENES = [e for e in CUBES if e.reference is not None]
 BESIDE = (".hdr", ".bmp")  # headers and masks of cubes
 

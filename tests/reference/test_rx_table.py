@@ -10,11 +10,11 @@ from __future__ import annotations
 import pytest
 
 from workbench.baselines.anomaly import rx
-from workbench.data.catalog import Hyperspectral, entries, open_scene
-from workbench.data.readers import validate
+from workbench.data.catalog import entries, open_scene
+from workbench.data.checks import check_cube
 from workbench.metrics.anomaly import auc
 
-SCENES = [e for e in entries() if isinstance(e, Hyperspectral) and e.reference is not None]
+SCENES = [e for e in entries() if e.kind == "hyperspectral" and e.reference is not None]
 
 
 def test_the_table_is_whole():
@@ -27,7 +27,7 @@ def test_rx_auc(entry, real_data):
     by_name = open_scene(entry.id)
     by_path = open_scene(real_data / cube.path, truth=real_data / truth.path if truth else None)
     for scene in (by_name, by_path):
-        validate(scene)
+        check_cube(scene)
         assert scene.attrs["sha256"] == cube.sha256
         assert scene.attrs["anomalous_pixels"] == entry.anomalous_pixels
         found = float(auc(rx(scene["hsi"]), scene["truth"]))

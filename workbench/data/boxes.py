@@ -333,8 +333,8 @@ class Padded:
         begin = 0
         for bands, file in zip(self.colour, parts, strict=True):
             label = name if len(parts) == 1 else file.name
-            content = chips._content((file, None))
-            out[begin : begin + bands, :high, :wide] = chips._decode(label, content, (bands, high, wide), "its annotation")
+            content = chips.content((file, None))
+            out[begin : begin + bands, :high, :wide] = chips.decode(label, content, (bands, high, wide), "its annotation")
             begin += bands
         return out
 
@@ -576,7 +576,7 @@ def _instances(folder: Path, images: Mapping[str, Path], notes: list[str]) -> li
     or the most frequent colour of a mask without black."""
     listed = []
     for path in sorted(folder.rglob("*_instance_id_RGB.png")):
-        values = chips._decode(path.name, chips._content((path, None)), None, None)
+        values = chips.decode(path.name, chips.content((path, None)), None, None)
         codes = np.rint(values * 255).astype(np.int64)
         codes = codes[0] if len(codes) == 1 else codes[0] << 16 | codes[1] << 8 | codes[2]
         found = []

@@ -21,19 +21,16 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
-import os
 import stat
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
 
-from workbench.data.records import Record, Sourced, file_lines, signed
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,7 +97,7 @@ def open_chips(
     classes = sorted(set(folders))
     if len(classes) < 2:
         raise InputError(f"{where} has images of one class only ({classes[0]}); expected is one folder for each class.")
-    first = _decode(ids[0], _content(found[ids[0]]), None, None)
+    first = decode(ids[0], content(found[ids[0]]), None, None)
     stack = _Stack([(i, found[i]) for i in ids], first.shape)
     image = da.from_array(
         stack,
@@ -200,9 +197,7 @@ def digits() -> xr.Dataset:
 
 def listing_sha256(members: Mapping[str, Source]) -> str:
     """SHA-256 over "<SHA-256>  <path>" lines sorted by path; the empty listing gives e3b0c442..."""
-    lines = sorted(
-        (name.encode(), hashlib.sha256(_content(source)).hexdigest().encode()) for name, source in members.items()
-    )
+    lines = sorted((name.encode(), hashlib.sha256(content(source)).hexdigest().encode()) for name, source in members.items())
     return hashlib.sha256(b"".join(digest + b"  " + name + b"\n" for name, digest in lines)).hexdigest()
 
 
@@ -273,7 +268,7 @@ def _archive(path: Path, changed: int) -> zipfile.ZipFile:
         ) from None
 
 
-def _content(source: Source) -> bytes:
+def content(source: Source) -> bytes:
     """The bytes of an image."""
     path, member = source
     try:
@@ -309,13 +304,13 @@ class _Stack:
         first = self.sources[0][0]
         if not isinstance(key[0], slice):
             name, source = self.sources[key[0]]
-            return _decode(name, _content(source), self.shape[1:], first)[key[1:]]
-        chips = [_decode(name, _content(source), self.shape[1:], first) for name, source in self.sources[key[0]]]
+            return decode(name, content(source), self.shape[1:], first)[key[1:]]
+        chips = [decode(name, content(source), self.shape[1:], first) for name, source in self.sources[key[0]]]
         stack = np.stack(chips) if chips else np.empty((0, *self.shape[1:]), np.float32)
         return stack[(slice(None), *key[1:])]
 
 
-def _decode(name: str, content: bytes, shape: tuple[int, ...] | None, like: str | None) -> np.ndarray:
+def decode(name: str, content: bytes, shape: tuple[int, ...] | None, like: str | None) -> np.ndarray:
     """One image -> (band, y, x) float32 in [0, 1]; `shape` is what it must have, `like` who says so."""
     from PIL import Image, UnidentifiedImageError
 
@@ -361,115 +356,3 @@ def _mat(path: Path, key: str | None) -> np.ndarray:
     if values.dtype.kind not in "buif":
         raise InputError(f"{path.name} must hold real numbers; it holds {values.dtype}.")
     return values
-
-
-# --- catalogue entries ------------------------------------------------------------------------------------------------
-
-
-def relative(path: str) -> str:
-    """The path as it is, where it is a relative one with forward slashes that stays below its folder; else ValueError."""
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or "\\" in path or ".." in parts or ":" in path:
-        raise ValueError("must be a relative path with forward slashes and without ..")
-    return path
-
-
-class Part(Record):
-    """A file or folder of an entry, below WORKBENCH_DATA or the cache."""
-
-    path: Annotated[str, AfterValidator(relative)]
-    sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="of this file; a folder has the entry's listing_sha256"
-    )
-    bytes: int = Field(gt=0)
-    url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
-
-
-class Chips(Sourced):
-    """Catalogue entry of labelled chips: a folder or zips of images, two MATLAB tables, or the embedded digits."""
-
-    kind: Literal["chips"]
-    layout: Literal["folder", "zip", "pixels", "digits"]
-    files: list[Part] = Field([])
-    listing_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of the sorted listing of all images")
-    samples: int = Field(gt=1)
-    classes: list[str] = Field(min_length=2)
-    folders: list[str] = Field([], description="folder of each class, where it is not named like the class")
-    keys: tuple[str | None, str | None] = Field((None, None), description="arrays of values and labels, layout pixels")
-    variable: Literal["hsi", "lidar"] = Field("hsi", description="what the values are, layout pixels")
-    window: int = Field(1, ge=1, description="y = x of a window around each pixel, layout pixels")
-
-    @model_validator(mode="after")
-    def _whole(self) -> Chips:
-        if self.folders and len(self.folders) != len(self.classes):
-            raise ValueError("folders must name one folder for each class")
-        if (self.layout in ("folder", "zip")) != (self.listing_sha256 is not None):
-            raise ValueError("listing_sha256 belongs to the layouts folder and zip, and only to them")
-        counts = {
-            "folder": len(self.files) == 1,
-            "zip": len(self.files) > 0,
-            "pixels": len(self.files) == 2,
-            "digits": not self.files,
-        }
-        if not counts[self.layout]:
-            raise ValueError(f"layout {self.layout} has another number of files")
-        return self
-
-
-def open_entry(entry: Chips) -> xr.Dataset:
-    """The scene of a catalogue entry, verified, with its provenance; files are looked up as `workbench.data.fetch` says."""
-    places = locate(entry)
-    if entry.layout == "digits":
-        scene = digits()
-    elif entry.layout == "pixels":
-        about: dict[str, Any] = {"variable": entry.variable, "window": entry.window}
-        scene = open_pixels(places[0], places[1], keys=entry.keys, names=entry.classes, **about)
-    else:
-        scene = open_chips(places, names=dict(zip(entry.folders, entry.classes, strict=False)), verify=entry.listing_sha256)
-    if scene.sizes["sample"] != entry.samples:
-        raise InputError(f"{entry.id} should have {entry.samples} samples; {scene.sizes['sample']} were found.")
-    return signed(scene, entry)
-
-
-def card(entry: Chips) -> list[str]:
-    """Lines that describe an entry, without opening or downloading anything."""
-    lines = [f"  chips: {entry.samples} samples of {len(entry.classes)} classes, {entry.sensor}"]
-    lines += [f"  classes: {', '.join(entry.classes)}", f"  publisher: {entry.publisher}"]
-    if entry.listing_sha256:
-        lines.append(f"  sha256 of the listing: {entry.listing_sha256}")
-    return lines + file_lines(entry.files, entry.obtain)
-
-
-class Located(Protocol):
-    """What `locate` has to know of an entry."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def publisher(self) -> str: ...
-    @property
-    def obtain(self) -> str | None: ...
-    @property
-    def files(self) -> Sequence[Part]: ...
-
-
-def locate(entry: Located) -> list[Path]:
-    """Where the files or the folder of an entry are on this machine; single files are downloaded where they can be.
-
-    Raises InputError when they are absent: it says where they belong and who has them.
-    """
-    from workbench.data import fetch
-
-    if all(part.sha256 and part.url for part in entry.files):
-        return fetch.get(entry.id, entry.files)  # type: ignore[arg-type]
-    named = os.environ.get("WORKBENCH_DATA")
-    for place in [*([Path(named).expanduser()] if named else []), fetch.cache()]:
-        paths = [place / part.path for part in entry.files]
-        if all(p.exists() for p in paths):
-            return paths
-    raise InputError(
-        f"{entry.id} is not on this machine, and it cannot be downloaded file by file. Get it from "
-        f"{entry.obtain or entry.publisher}, "
-        f"put it at {entry.files[0].path} below a folder, and name that folder in WORKBENCH_DATA; or open data of yours by "
-        "its path. The scene 'digits' and the simulated ones need no files."
-    )

@@ -125,7 +125,7 @@ def _chunks(variable: xr.Variable, wanted: Mapping[str, int]) -> tuple[int, ...]
 
 def _identity(source: str | Path, scene: xr.Dataset) -> dict[str, Any]:
     """What must be the same for blocks of an earlier attempt to be kept."""
-    from workbench.data.readers import cube_file
+    from workbench.data.formats import cube_file
 
     told: dict[str, Any] = {
         "id": scene.attrs.get("id", ""),

@@ -35,8 +35,11 @@ class Wanted(Protocol):
 _hashes: dict[tuple[str, int, int], str] = {}
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file; remembered as long as its size and time of change stay the same."""
+def sha256(path: Path, look: _files.Look | None = None) -> str:
+    """SHA-256 of a file; remembered as long as its size and time of change stay the same.
+
+    look: of the same path, whose open file is then read.
+    """
     path = path.resolve()
     try:
         state = path.stat()
@@ -44,7 +47,7 @@ def sha256(path: Path) -> str:
         return _files.sha256(path)  # says what is wrong
     key = (str(path), state.st_size, state.st_mtime_ns)
     if key not in _hashes:
-        _hashes[key] = _files.sha256(path)
+        _hashes[key] = _files.sha256(path) if look is None else look.sha256()
     return _hashes[key]
 
 

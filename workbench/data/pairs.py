@@ -15,19 +15,17 @@ cannot be decided is an InputError that says what to do.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
 
-from workbench.data.chips import SPLITS, relative
+from workbench.data.chips import SPLITS
+from workbench.data.labels import as_change, grey, label_rule, read_labels
 from workbench.data.readers.files import sha256
 from workbench.data.readers.raster import Raster, iso, one_band, onto, open_raster
-from workbench.data.records import Record, Sourced, file_lines, signed
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -41,7 +39,6 @@ FOLDERS = {
     "truth": ("label", "labels", "out", "truth", "gt", "mask", "masks"),
 }
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-NEAR = 32  # grey levels that compression moves black and white by
 SAME = 1e-3  # of a pixel, or of its size: grids that differ by less are one
 
 
@@ -58,7 +55,7 @@ def open_pair(
 ) -> xr.Dataset:
     """The scene of two image files of one place: GeoTIFF, ENVI, PNG, BMP or JPEG.
 
-    truth: a mask of the same rows and columns; also NPY. See `as_change` for what counts as changed.
+    truth: a mask of the same rows and columns; also NPY. See `workbench.data.labels.as_change` for what counts as changed.
     resample: put `after` onto the pixels of `before` (bilinear) where the two lie on different grids.
     keys: `modality` (optical or sar), `time_before`, `time_after`, where the files do not say.
 
@@ -136,7 +133,7 @@ def open_pairs(folder: str | Path) -> xr.Dataset:
         raise InputError(f"{folder} has no images ({', '.join(SUFFIXES)}) of two dates.")
     if not any(splits):
         splits = _listed(folder, names)
-    scene = _stacked(names, found["before"], found["after"], found["truth"], "optical")  # type: ignore[arg-type]
+    scene = stacked(names, found["before"], found["after"], found["truth"], "optical")  # type: ignore[arg-type]
     if all(splits):
         scene = scene.assign_coords(split=("sample", np.array(splits)))
     scene.attrs.update(id=folder.name, title=f"{len(names)} pairs in {folder.name}", source=f"files in {folder.name}")
@@ -187,39 +184,6 @@ def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | Non
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
-
-
-def check_pair(scene: xr.Dataset, who: str = "this method") -> None:
-    """Raise InputError unless a method can work on this pair, or set of pairs; reads the pixels once.
-
-    Refused: after older than before, no pixel that is known on both dates, infinite values, a truth with other values than
-    1, 0 and -1 or with no labelled pixel among the known ones.
-    """
-    check_times(scene)
-    known = valid(scene)
-    strength = abs(scene["before"]).max() + abs(scene["after"]).max()
-    labelled = (known & (scene["truth"] >= 0)).any() if "truth" in scene else known.any()
-    import dask
-
-    some, top, some_labelled = dask.compute(known.any(), strength, labelled)
-    if float(top) == np.inf:
-        raise InputError("Infinite values in this pair; mark them as missing (nodata or NaN).")
-    if not bool(some):
-        raise InputError(
-            f"{who} needs pixels that are known on both dates; this scene has none (every pixel is nodata on one of them). "
-            "Check that the two images overlap, and their nodata values."
-        )
-    if "truth" in scene:
-        values = np.unique(scene["truth"].values)
-        if not np.isin(values, (-1, 0, 1)).all():
-            raise InputError(
-                f"'truth' of a pair is 1 (changed), 0 (not) or -1 (not labelled); this one has {', '.join(map(str, values[:6]))}. "
-                "Use workbench.data.pairs.as_change."
-            )
-        if not bool(some_labelled):
-            raise InputError(
-                f"{who} needs labelled pixels; where this pair is known on both dates, 'truth' is -1 everywhere."
-            )
 
 
 def check_times(scene: xr.Dataset) -> None:
@@ -305,93 +269,6 @@ def _same_place(path: Path, shape: tuple[int, ...], first: Raster) -> None:
         )
 
 
-# --- labels -----------------------------------------------------------------------------------------------------------
-
-
-def read_labels(path: str | Path) -> tuple[np.ndarray, str]:
-    """The stored values (band, y, x) of a mask file, NaN where it has nodata, and its name."""
-    path = Path(path).expanduser()
-    if path.suffix.lower() == ".npy":
-        try:
-            values = np.load(path, allow_pickle=False)
-        except Exception as error:  # np.load raises many kinds on a damaged file
-            raise InputError(f"The truth {path} cannot be read as NPY ({error}).") from None
-        if values.ndim != 2:
-            raise InputError(f"The truth {path} has {values.ndim} dimensions; a mask has rows and columns.")
-        return values[None], path.name
-    raster = open_raster(path)
-    values, known = raster.raw()
-    if not known.all():
-        values = np.where(known, values.astype(np.float32), np.nan)
-    return values, path.name
-
-
-def label_rule(values: Sequence[np.ndarray]) -> Literal["above 0", "above 127", "255 unlabelled"]:
-    """How masks like these are to be read, from the grey levels that occur in them.
-
-    Black and white of 8 bits, with or without what lossy compression made of them: above 127 is changed. Any other levels, 0
-    and 1 or several classes: above 0. Exactly 0, 1 and 255: 255 is not labelled.
-    """
-    levels = np.unique(np.concatenate([np.unique(v[np.isfinite(v)]) for v in values] or [np.zeros(0)]))
-    if set(levels) <= {0, 1, 255} and {1, 255} <= set(levels):
-        return "255 unlabelled"
-    near = (levels <= NEAR) | (levels >= 255 - NEAR)
-    if levels.size and 127 < levels[-1] <= 255 and (near.all() or len(levels) > 32):
-        return "above 127"
-    return "above 0"
-
-
-def as_change(values: np.ndarray, name: str, rule: str | None = None) -> tuple[np.ndarray, str]:
-    """(y, x) int16 truth (1 changed, 0 not, -1 not labelled) of a mask ([band,] y, x), and a note on how it was read.
-
-    NaN and negative values are not labelled. Colours other than black are changed. `rule`: of `label_rule`, where several
-    masks must be read alike; None looks at this one.
-
-    >>> as_change(np.array([[0, 3, 252, 255]]), "m.png")[0].tolist()  # lossy black and white
-    [[0, 0, 1, 1]]
-
-    Raises InputError for values that are no labels.
-    """
-    values = np.asarray(values)
-    if values.dtype.kind not in "iufb":
-        raise InputError(f"The truth {name} holds {values.dtype}; it must hold numbers, above 0 where something changed.")
-    grey, coloured = _grey(values.astype(np.float64))
-    some = grey[np.isfinite(grey)]
-    if some.size and (some != np.round(some)).any():
-        raise InputError(
-            f"The truth {name} holds fractions ({some.min():g} to {some.max():g}); a mask has whole numbers. Threshold it first."
-        )
-    rule = rule or label_rule([grey])
-    truth = np.full(grey.shape, -1, np.int16)
-    truth[grey >= 0] = 0
-    truth[grey > (127 if rule == "above 127" else 0)] = 1
-    if rule == "255 unlabelled":
-        truth[grey == 255] = -1
-    parts = [f"truth {name}: {int((truth == 1).sum())} of {int((truth >= 0).sum())} labelled pixels changed"]
-    levels = np.unique(some[some > 0])
-    if rule == "above 127" and not set(levels) <= {255}:
-        between = int(((grey > NEAR) & (grey < 255 - NEAR)).sum())
-        parts.append(f"lossy black and white, changed where above 127 ({between} pixels are neither black nor white)")
-    elif rule == "255 unlabelled":
-        parts.append("255 is taken as not labelled")
-    elif coloured:
-        parts.append("colours other than black were merged into changed")
-    elif levels.size > 1:
-        parts.append(f"{levels.size} classes above 0 were merged into changed")
-    return truth, "; ".join(parts)
-
-
-def _grey(values: np.ndarray) -> tuple[np.ndarray, bool]:
-    """One value per pixel: the mean where bands are nearly equal, else 1 in colours and 0 in black; and whether coloured."""
-    if values.ndim == 2:
-        return values, False
-    if len(values) == 1:
-        return values[0], False
-    if np.nanmax(np.ptp(values, axis=0), initial=0) <= NEAR:
-        return np.round(values.mean(0)), False
-    return np.where(np.isfinite(values).all(0), (values.max(0) > NEAR).astype(float), np.nan), True
-
-
 # --- sets -------------------------------------------------------------------------------------------------------------
 
 
@@ -415,7 +292,7 @@ class _Stack:
         return da.from_array(self, chunks=chunks, asarray=True, fancy=False, name=False, meta=meta)
 
 
-def _stacked(
+def stacked(
     names: Sequence[str],
     before: Sequence[Path],
     after: Sequence[Path],
@@ -444,7 +321,7 @@ def _stacked(
     if any(truth):
         looked: list[np.ndarray] = []
         for path in filter(None, truth):
-            looked.append(_grey(read_labels(path)[0].astype(np.float64))[0])
+            looked.append(grey(read_labels(path)[0].astype(np.float64))[0])
             if len(looked) >= 8 and any((v > 0).any() for v in looked):
                 break
         rule = label_rule(looked)
@@ -587,127 +464,3 @@ def _step(centres: np.ndarray) -> float:
 
 def _named(crs: Any) -> str:
     return ":".join(crs.to_authority() or (crs.name,))
-
-
-# --- catalogue entries ------------------------------------------------------------------------------------------------
-
-
-class PairFile(Record):
-    """One file of an entry, below WORKBENCH_DATA or the cache."""
-
-    role: Literal["before", "after", "truth", "changed", "unchanged", "header"]
-    sample: str | None = Field(None, description="name of the pair in a set")
-    path: Annotated[str, AfterValidator(relative)]
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(gt=0)
-    url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
-
-
-class Times(Record):
-    """When the two images were taken, as ISO text; None where nobody says."""
-
-    before: Annotated[str, AfterValidator(iso)] | None = None
-    after: Annotated[str, AfterValidator(iso)] | None = None
-
-
-class PairShape(Record):
-    band: int = Field(ge=1)
-    y: int = Field(ge=1)
-    x: int = Field(ge=1)
-
-
-class Pairs(Sourced):
-    """Catalogue entry of one pair, or of a set of pairs of one size."""
-
-    kind: Literal["pairs"]
-    modality: Literal["optical", "sar"] = "optical"
-    times: Times = Times()
-    shape: PairShape
-    labelled_pixels: int = Field(ge=1)
-    changed_pixels: int = Field(ge=1)
-    test: list[str] = Field([], description="samples held back for testing; the others are for training")
-    files: list[PairFile]
-
-    @model_validator(mode="after")
-    def _whole(self) -> Pairs:
-        for name in self.samples() or [None]:  # type: ignore[list-item]
-            roles = sorted(f.role for f in self.files if f.sample == name and f.role != "header")
-            if roles not in (["after", "before", "truth"], ["after", "before", "changed", "unchanged"]):
-                raise ValueError(
-                    f"the pair {name or self.id} needs one before, one after, and a truth or a changed and an unchanged mask"
-                )
-        if not set(self.test) <= set(self.samples()):
-            raise ValueError("test names samples that are not there")
-        if self.obtain is None and not all(f.url for f in self.files):
-            raise ValueError("files without an address need obtain")
-        return self
-
-    def samples(self) -> list[str]:
-        """Names of the pairs of a set, in order; empty for one pair."""
-        return sorted({f.sample for f in self.files if f.sample is not None})
-
-
-def open_entry(entry: Pairs) -> xr.Dataset:
-    """The scene of a catalogue entry, verified, with its provenance; files are looked up as `workbench.data.fetch` says."""
-    places = {(f.sample, f.role): p for f, p in zip(entry.files, locate(entry), strict=True)}
-    names = entry.samples()
-    if names:
-        before, after, truth = ([places[n, role] for n in names] for role in ("before", "after", "truth"))
-        scene = _stacked(names, before, after, truth, entry.modality)
-        if entry.test:
-            scene = scene.assign_coords(split=("sample", np.where(np.isin(names, entry.test), "test", "train")))
-    else:
-        keys = {"modality": entry.modality}
-        keys |= {f"time_{d}": t for d, t in entry.times.model_dump().items() if t is not None}
-        scene = open_pair(places[None, "before"], places[None, "after"], places.get((None, "truth")), keys=keys)
-        if (None, "changed") in places:
-            scene = _referenced(scene, places[None, "changed"], places[None, "unchanged"])
-    found = tuple(scene["before"].sizes[d] for d in ("band", "y", "x"))
-    if found != (entry.shape.band, entry.shape.y, entry.shape.x):
-        raise InputError(f"{entry.id} should be {entry.shape}; its files are {found}.")
-    return signed(scene, entry)
-
-
-def _referenced(scene: xr.Dataset, changed: Path, unchanged: Path) -> xr.Dataset:
-    """The scene with truth from two masks: 1 in the first, 0 in the second, -1 in neither; InputError where they overlap."""
-    yes, no = (as_change(*read_labels(p))[0] == 1 for p in (changed, unchanged))
-    if (yes & no).any():
-        raise InputError(
-            f"{changed.name} and {unchanged.name} overlap in {int((yes & no).sum())} pixels; a pixel is one or the other."
-        )
-    truth = np.where(yes, 1, np.where(no, 0, -1)).astype(np.int16)
-    return scene.assign(truth=(("y", "x"), truth, {"names": ["unchanged", "changed"], "long_name": "reference change"}))
-
-
-def locate(entry: Pairs) -> list[Path]:
-    """Where the files of an entry are on this machine, verified; downloaded where they can be.
-
-    Raises InputError when they are absent: it says where they belong and who has them.
-    """
-    from workbench.data import fetch
-
-    if all(f.url for f in entry.files):
-        return fetch.get(entry.id, entry.files)  # type: ignore[arg-type]
-    found = fetch.find(entry.files)  # type: ignore[arg-type]
-    if found is None:
-        raise InputError(
-            f"{entry.id} is not on this machine, and it cannot be downloaded file by file. Get it from {entry.obtain}, put it "
-            f"at {os.path.dirname(entry.files[0].path)} below a folder, and name that folder in WORKBENCH_DATA; or open two "
-            "files of your own by their paths. The scene 'sim-change-town' needs no files."
-        )
-    return found
-
-
-def card(entry: Pairs) -> list[str]:
-    """Lines that describe an entry, without opening or downloading anything."""
-    s, names = entry.shape, entry.samples()
-    count = f"{len(names)} pairs" if names else "one pair"
-    dates = " and ".join(t for t in (entry.times.before, entry.times.after) if t)
-    lines = [
-        f"  pair: {count} of {s.y} x {s.x} pixels, {s.band} band{'s' * (s.band > 1)}, {entry.sensor}{', ' * bool(dates)}{dates}"
-    ]
-    lines.append(f"  truth: {entry.changed_pixels} changed of {entry.labelled_pixels} labelled pixels")
-    if entry.test:
-        lines.append(f"  held back for testing: {', '.join(entry.test)}")
-    lines.append(f"  publisher: {entry.publisher}")
-    return lines + file_lines(entry.files, entry.obtain)

@@ -62,6 +62,9 @@ class Light(NamedTuple):
     shade: float
 
 
+SETS = ("sim-change-tiles",)  # those of `NAMES` that are sets of pairs
+
+
 def make(name: str) -> xr.Dataset:
     """The embedded scene of that name; the same values at every call.
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from workbench.errors import InputError
 from workbench.runs.files import plain
+from workbench.scene import OVER
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 TILE = 512  # pixels a side of a chunk or tile in a file
 CACHE = 64  # MB that GDAL may keep; by default a twentieth of the machine's memory
 OVERVIEW = 1024  # pixels a side of an overview, at most
-OVER = "_overview"  # what the overview of a map is called behind its name
 
 _THERE = "{path} is there already and nothing is overwritten; choose another name."
 Blocks = Callable[[Any], Iterator[tuple[tuple[slice, ...], np.ndarray]]]

@@ -1,16 +1,15 @@
-"""torch.distributed ranks whose rank 0 comes home as a trace: spawned on this machine, or taken from torchrun.
+"""torch.distributed ranks whose rank 0 gives a trace: spawned on this machine, or started by torchrun.
 
     def worker(rank, world, *args, state=None):      # a generator at the top of a module; the same on every rank
         ...
-        yield Event(step, ..., state=lambda: {...})  # what rank 0 yields is seen, but all ranks must yield alike
+        yield Event(step, ..., state=lambda: {...})  # only rank 0's events are shown; all ranks must yield equally often
         return anything
 
     outcome = yield from ranks(worker, images, labels, world=2)
 
-Under torchrun (`torchrun --nproc-per-node 2 -m workbench run ...`) the same line joins the ranks that are there. A rank
-may go on only when rank 0 has been asked for its next event, so that nobody waits in a collective while a run is paused;
-the state of an event gathers the state of all ranks. When a rank dies the others are stopped, and `RankLost` says which
-it was.
+Under torchrun (`torchrun --nproc-per-node 2 -m workbench run ...`) the same line uses the ranks that torchrun started. A rank
+continues only when rank 0 has been asked for its next event, so that no rank waits in a collective while a run is paused.
+The state of an event holds the states of all ranks. When a rank dies, the others are stopped, and `RankLost` names it.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from workbench.event import Event
 from workbench.runs.recorder import Stopped
 
 Worker = Callable[..., Generator[Event, None, Any]]
-GRACE = 3.0  # seconds in which ranks may tell what happened, or end by themselves
+GRACE = 3.0  # seconds in which ranks may report an error, or end by themselves
 FOREVER = timedelta(days=365)  # a paused run waits for its user, not for a timeout
 
 
@@ -73,7 +72,7 @@ def ranks(
         )
     states = [None] * world if state is None else list(state["ranks"])
     if under_torchrun():
-        return (yield from _joined(worker, args, world, states, timeout))
+        return (yield from _under_torchrun(worker, args, world, states, timeout))
     return (yield from _spawned(worker, args, world, states, timeout, threads))
 
 
@@ -85,9 +84,9 @@ def rank_device(rank: int) -> torch.device:
 
 
 def loopback_bytes() -> int | None:
-    """Bytes this machine has sent to itself since it started (Linux), whoever sent them.
+    """Bytes that all processes of this machine have sent over the loopback interface since it started (Linux).
 
-    None where nobody counts, and where ranks are on several machines.
+    None on other systems, and where ranks are on several machines.
     """
     if under_torchrun() and os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE"):
         return None
@@ -102,27 +101,27 @@ def loopback_bytes() -> int | None:
 
 
 class _Gate:
-    """Between two events: rank 0 says `next`, `state` or `stop` in the store, the others wait for its word."""
+    """Between two events, rank 0 puts `next`, `state` or `stop` into the store; the other ranks wait for it."""
 
     def __init__(self, store: dist.Store, name: str) -> None:
-        """store: a connection of the gate's own, since here waiting has no end."""
+        """store: a connection of its own, because waits on it have no timeout."""
         store.set_timeout(FOREVER)
-        self.store, self.said = dist.PrefixStore(name, store), 0
+        self.store, self.count = dist.PrefixStore(name, store), 0
 
-    def say(self, word: str) -> None:
-        self.store.set(f"word-{self.said}", word)
-        if self.said >= 2:  # all have read it: they took part in what came after
-            self.store.delete_key(f"word-{self.said - 2}")
-        self.said += 1
+    def send(self, word: str) -> None:
+        self.store.set(f"word-{self.count}", word)
+        if self.count >= 2:  # all ranks have read it, because they took part in a later collective
+            self.store.delete_key(f"word-{self.count - 2}")
+        self.count += 1
 
-    def hear(self) -> str:
-        word = self.store.get(f"word-{self.said}").decode()
-        self.said += 1
+    def receive(self) -> str:
+        word = self.store.get(f"word-{self.count}").decode()
+        self.count += 1
         return word
 
 
 def _lead(trace: Generator[Event, None, Any], gate: _Gate) -> Generator[Event, None, Any]:
-    """Rank 0's own trace, the others allowed on when it is; its events' states are of all ranks."""
+    """Rank 0's trace. The other ranks continue when it does; the states of its events hold those of all ranks."""
     going = True
     try:
         while True:
@@ -132,22 +131,22 @@ def _lead(trace: Generator[Event, None, Any], gate: _Gate) -> Generator[Event, N
                 going = False
                 return end.value
             yield replace(event, state=_all_states(gate, event.state) if event.state is not None else None)
-            gate.say("next")
+            gate.send("next")
     finally:
         trace.close()
         if going:
             with contextlib.suppress(RuntimeError):
-                gate.say("stop")
+                gate.send("stop")
 
 
 def _follow(trace: Generator[Event, None, Any], gate: _Gate) -> Any:
-    """Another rank's trace, driven to its end; Stopped, where rank 0 says that it is not to go on."""
+    """The trace of another rank, driven to its end. Raises Stopped when rank 0 stops."""
     while True:
         try:
             event = next(trace)
         except StopIteration as end:
             return end.value
-        while (word := gate.hear()) == "state":
+        while (word := gate.receive()) == "state":
             assert event.state is not None
             _send_state(event.state())
         if word == "stop":
@@ -157,28 +156,28 @@ def _follow(trace: Generator[Event, None, Any], gate: _Gate) -> Any:
 
 def _all_states(gate: _Gate, own: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
     def state() -> dict[str, Any]:
-        gate.say("state")
+        gate.send("state")
         return {"ranks": [own(), *(_receive_state(rank) for rank in range(1, dist.get_world_size()))]}
 
     return state
 
 
-def _mailbag() -> torch.device:
+def _message_device() -> torch.device:
     return torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
 def _send_state(state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    content = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8).to(_mailbag())
-    dist.send(torch.tensor([len(content)], device=_mailbag()), 0)
+    content = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8).to(_message_device())
+    dist.send(torch.tensor([len(content)], device=_message_device()), 0)
     dist.send(content, 0)
 
 
 def _receive_state(rank: int) -> dict[str, Any]:
-    size = torch.zeros(1, dtype=torch.int64, device=_mailbag())
+    size = torch.zeros(1, dtype=torch.int64, device=_message_device())
     dist.recv(size, rank)
-    content = torch.empty(int(size), dtype=torch.uint8, device=_mailbag())
+    content = torch.empty(int(size), dtype=torch.uint8, device=_message_device())
     dist.recv(content, rank)
     return torch.load(io.BytesIO(content.cpu().numpy().tobytes()), weights_only=True)
 
@@ -203,7 +202,7 @@ _SIGNS_OF_LOSS = ("connection", "timed out", "timeout", "peer", "socket", "broke
 
 
 def _about_others(error: BaseException) -> bool:
-    """Whether an error tells of another rank that is gone, rather than of this one."""
+    """Whether an error was caused by the loss of another rank."""
     if isinstance(error, InputError) or not isinstance(error, RuntimeError):
         return False
     text = str(error).lower()
@@ -213,7 +212,7 @@ def _about_others(error: BaseException) -> bool:
 # --- ranks that torchrun started -------------------------------------------------------------------------------------
 
 
-def _joined(worker: Worker, args: tuple, world: int, states: list, timeout: float) -> Generator[Event, None, Any]:
+def _under_torchrun(worker: Worker, args: tuple, world: int, states: list, timeout: float) -> Generator[Event, None, Any]:
     rank, there = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if there != world:
         raise InputError(
@@ -227,7 +226,7 @@ def _joined(worker: Worker, args: tuple, world: int, states: list, timeout: floa
     words = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=timeout), wait_for_workers=False)
     gate = _Gate(words, f"{run}/gate")
     _begin(dist.PrefixStore(f"{run}/group", store), rank, world, timeout)
-    with _told_of_loss():
+    with _sigterm_as_error():
         try:
             trace = worker(rank, world, *args, state=states[rank])
             if rank == 0:
@@ -242,7 +241,7 @@ def _joined(worker: Worker, args: tuple, world: int, states: list, timeout: floa
 
 
 @contextlib.contextmanager
-def _told_of_loss() -> Generator[None, None, None]:
+def _sigterm_as_error() -> Generator[None, None, None]:
     """Turn torchrun's SIGTERM, its answer to the death of a rank, into an error that the run folder can record."""
 
     def lost(number: int, frame: Any) -> None:
@@ -271,32 +270,32 @@ def _spawned(
     for rank in range(world):
         ours, theirs = context.Pipe()
         child = context.Process(
-            target=_child,
+            target=_rank_main,
             args=(rank, world, store.port, theirs, worker, args, states[rank], timeout, threads, dict(os.environ)),
             daemon=True,
             name=f"rank {rank}",
         )
         pipes.append(ours)
         children.append(child)
-    crew = _Crew(children, pipes, timeout)
+    spawned = _SpawnedRanks(children, pipes, timeout)
     try:
-        with _own_script_left_out(worker):
+        with _without_callers_script(worker):
             for child in children:
                 child.start()
         while True:
-            kind, content = crew.ask("next")
+            kind, content = spawned.ask("next")
             if kind == "done":
                 return content
             event, has_state = content
-            yield replace(event, state=crew.state) if has_state else event
+            yield replace(event, state=spawned.state) if has_state else event
     finally:
-        crew.dismiss()
+        spawned.dismiss()
 
 
 def _context() -> Any:
-    """How processes are started: forked from a server that has imported torch once, where the system can; else spawned.
+    """How ranks are started: on Linux forked from a server process that has imported torch once, elsewhere spawned.
 
-    Importing takes every spawned rank 3 s of computing. The server ends with this process.
+    A spawned rank computes 3 s only to import torch. The server ends with this process.
     """
     if not sys.platform.startswith("linux"):
         return mp.get_context("spawn")
@@ -306,7 +305,7 @@ def _context() -> Any:
 
 
 @contextlib.contextmanager
-def _own_script_left_out(worker: Worker) -> Generator[None, None, None]:
+def _without_callers_script(worker: Worker) -> Generator[None, None, None]:
     """Have spawned processes import the worker's module only.
 
     Else Python runs the caller's script again in each of them: one without `if __name__ == "__main__"` would start ranks of
@@ -323,54 +322,54 @@ def _own_script_left_out(worker: Worker) -> Generator[None, None, None]:
             setattr(main, name, value)
 
 
-class _Crew:
+class _SpawnedRanks:
     """The spawned ranks, seen from the process that started them."""
 
     def __init__(self, children: list, pipes: list, timeout: float) -> None:
         self.children, self.pipes, self.timeout, self.last = children, pipes, timeout, "at its start"
-        self.open = dict(enumerate(pipes))  # those from which something may still come
+        self.open = dict(enumerate(pipes))  # pipes that may still bring messages
 
     def ask(self, word: str) -> tuple[str, Any]:
-        """Rank 0's answer to `next` or `state`; raises as soon as any rank is in trouble."""
-        with contextlib.suppress(OSError):  # gone: the next line says why
+        """Rank 0's answer to `next` or `state`. Raises as soon as any rank reports an error or ends."""
+        with contextlib.suppress(OSError):  # the rank has ended; the reason is found below
             self.pipes[0].send(word)
-        told: dict[int, dict[str, Any]] = {}
-        while not told:
-            for rank, kind, content in self._hear(1.0):
+        errors: dict[int, dict[str, Any]] = {}
+        while not errors:
+            for rank, kind, content in self._receive(1.0):
                 if kind == "error":
-                    told[rank] = content
+                    errors[rank] = content
                 elif rank == 0:
                     if kind == "event":
                         self.last = f"after event {content[0].step}"
                     return kind, content
             if 0 not in self.open or any(c.exitcode not in (None, 0) for c in self.children):
                 break
-        raise self._reason(told)
+        raise self._reason(errors)
 
-    def _hear(self, seconds: float) -> list[tuple[int, str, Any]]:
-        """What the ranks say or, after `seconds` or the end of one of them, nothing."""
+    def _receive(self, seconds: float) -> list[tuple[int, str, Any]]:
+        """Messages of the ranks; an empty list after `seconds`, or when a rank ends."""
         running = [c.sentinel for c in self.children if c.exitcode is None]
         ready = connection.wait([*self.open.values(), *running], seconds)
-        heard = []
+        messages = []
         for rank, pipe in list(self.open.items()):
             if pipe in ready:
                 try:
-                    heard.append((rank, *pipe.recv()))
+                    messages.append((rank, *pipe.recv()))
                 except (EOFError, OSError):
                     del self.open[rank]
-        return heard
+        return messages
 
     def state(self) -> dict[str, Any]:
         """The state of all ranks, as rank 0 has gathered it."""
         _, content = self.ask("state")
         return torch.load(io.BytesIO(content), weights_only=True)
 
-    def _reason(self, told: dict[int, dict[str, Any]]) -> Exception:
-        """What happened first, from what the ranks say within GRACE: a death, then an own error, then a lost peer."""
+    def _reason(self, errors: dict[int, dict[str, Any]]) -> Exception:
+        """The cause, from the messages that arrive within GRACE: a killed rank, else an error of a rank itself, else a lost rank."""
         until = time.monotonic() + GRACE
         killed: list[int] = []
-        while time.monotonic() < until and not killed and not any(not t["others"] for t in told.values()):
-            told |= {rank: content for rank, kind, content in self._hear(0.1) if kind == "error"}
+        while time.monotonic() < until and not killed and not any(not t["others"] for t in errors.values()):
+            errors |= {rank: content for rank, kind, content in self._receive(0.1) if kind == "error"}
             killed = [r for r, c in enumerate(self.children) if (c.exitcode or 0) < 0]
             if not self.open:
                 break
@@ -378,26 +377,26 @@ class _Crew:
         if killed:
             how = signal.Signals(-self.children[killed[0]].exitcode).name
             return RankLost(f"Rank {killed[0]} of {n} was killed ({how}) {self.last}. {advice}")
-        own = [t for t in told.values() if not t["others"]]
+        own = [t for t in errors.values() if not t["others"]]
         if own:
             what = min(own, key=lambda t: not t["input"])
             if what["input"]:
                 return (RankLost if what["lost"] else InputError)(what["message"])
             return RuntimeError(f"rank {what['rank']} raised {what['message']}\n{what['trace']}")
-        for rank, what in told.items():
+        for rank, what in errors.items():
             return RankLost(
                 f"Rank {rank} of {n} got no answer from another rank within {self.timeout:g} s, {self.last} "
                 f"({what['message']}). {advice}"
             )
         ended = {r: c.exitcode for r, c in enumerate(self.children) if c.exitcode is not None}
-        return RankLost(f"Ranks ended without a word {self.last}: exit codes {ended}. {advice}")
+        return RankLost(f"Ranks ended {self.last} and reported no error; their exit codes are {ended}. {advice}")
 
     def dismiss(self) -> None:
-        """Ask all to end, then make them; no process of ours is left behind."""
+        """Ask all ranks to end, then kill those that do not."""
         with contextlib.suppress(OSError, IndexError):
             self.pipes[0].send("stop")
         started = [c for c in self.children if c.pid is not None]
-        if any(c.exitcode not in (None, 0) for c in started):  # the others may be waiting for the one that is gone
+        if any(c.exitcode not in (None, 0) for c in started):  # the others may wait for the one that has ended
             for child in started:
                 child.terminate()
         until = time.monotonic() + GRACE
@@ -412,7 +411,7 @@ class _Crew:
             pipe.close()
 
 
-def _child(
+def _rank_main(
     rank: int,
     world: int,
     port: int,
@@ -424,11 +423,11 @@ def _child(
     threads: int,
     environment: Mapping[str, str],
 ) -> None:
-    """A rank, from its beginning to its end. environment: of the process that asked; the fork server's may be older."""
+    """What a rank does, from start to end. environment: that of the calling process; the fork server may have an older one."""
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides when to stop
     torch.set_num_threads(threads)
     if sys.platform.startswith("linux"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's name may lead to an interface that is not up
@@ -460,12 +459,12 @@ def _child(
 
 
 def _serve(trace: Generator[Event, None, Any], pipe: connection.Connection) -> None:
-    """Rank 0: one event for each `next`; its state when asked; the end at `stop` or when nobody asks any more."""
+    """Rank 0: sends one event for each `next`, the state for `state`, and ends at `stop` or when the parent has ended."""
     event: Event | None = None
     while True:
         try:
             word = pipe.recv()
-        except EOFError:  # the process that started us is gone
+        except EOFError:  # the parent process has ended
             word = "stop"
         if word == "stop":
             trace.close()
@@ -480,12 +479,12 @@ def _serve(trace: Generator[Event, None, Any], pipe: connection.Connection) -> N
         try:
             event = next(trace)
         except StopIteration as end:
-            _mail(pipe, ("done", end.value))
+            _send_by_value(pipe, ("done", end.value))
             return
-        _mail(pipe, ("event", (replace(event, state=None), event.state is not None)))
+        _send_by_value(pipe, ("event", (replace(event, state=None), event.state is not None)))
 
 
-def _mail(pipe: connection.Connection, what: Any) -> None:
+def _send_by_value(pipe: connection.Connection, what: Any) -> None:
     """Send by value: torch's own way would share memory with a process that may end before it is read."""
     pipe.send_bytes(pickle.dumps(what))
 

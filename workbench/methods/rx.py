@@ -6,7 +6,7 @@ The truth is looked at only after the score is final.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ from workbench.baselines import anomaly
 from workbench.baselines import local_rx as local
 from workbench.baselines.moments import Background, background_by_rows
 from workbench.config import Settings
-from workbench.data.readers import refuse_bands
+from workbench.data.checks import refuse_bands
 from workbench.engines import cluster
 from workbench.errors import InputError
-from workbench.event import Event, Outcome, Trace
+from workbench.event import Event, Map, Outcome, Trace
 from workbench.metrics.anomaly import add_metrics
 from workbench.scene import PROVENANCE, require
 
@@ -70,13 +70,22 @@ class Room:
     """
 
     NEEDS = ("hsi",)
+    HEADLINE = ("auc",)
+    SHOWS = (Map("score"),)
+    NOTEBOOK = "anomaly"
     VALIDATES = True  # unusable pixels are refused here, in the pass that reads all of them anyway
 
     def __init__(
-        self, name: str, about: str, config: type[Settings], scoring: Callable[[xr.DataArray, Any, bool], Scoring]
+        self,
+        name: str,
+        about: str,
+        config: type[Settings],
+        scoring: Callable[[xr.DataArray, Any, bool], Scoring],
+        smoke: Mapping[str, Any] | None = None,
     ) -> None:
         self.__doc__ = about
         self.name, self.Config, self._scoring = name, config, scoring
+        self.SMOKE = dict(smoke or {})
 
     def run(self, scene: xr.Dataset, config: Settings) -> Trace:
         """Events: `rows` done of all, and at the last step the map `score (y, x)` and, where there is truth, its `auc`.
@@ -182,14 +191,20 @@ ridge_rx = Room(
     "RX with regularised covariance: every principal variance raised by a fraction of the largest.",
     RidgeConfig,
     _whole("ridge_rx", anomaly.ridge_rx_against, "ridge"),
+    {"ridge": 1e-3},
 )
 pca_rx = Room(
-    "pca-rx", "RX on the leading principal components.", PcaConfig, _whole("pca_rx", anomaly.pca_rx_against, "components")
+    "pca-rx",
+    "RX on the leading principal components.",
+    PcaConfig,
+    _whole("pca_rx", anomaly.pca_rx_against, "components"),
+    {"components": 5},
 )
 rp_rx = Room(
     "rp-rx",
     "RX on a few random linear combinations of the bands.",
     ProjectionConfig,
     _whole("random_projection_rx", anomaly.random_projection_rx_against, "components", "seed"),
+    {"components": 7},
 )
 local_rx = Room("local-rx", "Dual-window local RX: mean and covariance of a ring around each pixel.", LocalConfig, _local)

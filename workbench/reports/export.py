@@ -16,7 +16,9 @@ from workbench.errors import InputError
 from workbench.reports.claims import provenance
 from workbench.reports.html import page
 from workbench.runs.collection import compared, curves, headline, labels
+from workbench.views.kinds import pictures
 from workbench.views.paper import base as figures
+from workbench.views.paper.declared import together
 
 NOTHING = {
     "about": "All are of one method on one scene, with the same code, packages and threads.",
@@ -61,11 +63,11 @@ def _page(folder: Path, about: dict[str, Any]) -> str:
         n += 1
         caption = f"<b>Figure {n}.</b> Everything that was logged more than once, against the step" + _left_out(drawn)
         parts.append(figures.captioned(figures.overlaid(drawn), caption, f"Curves of {', '.join(list(drawn)[:12])}").data)
-    pictures = figures.maps(runs.result(folder)) if (folder / "result.nc").exists() else None
-    if pictures is not None:
+    drawn_result = together(pictures(runs.result(folder))) if (folder / "result.nc").exists() else None
+    if drawn_result is not None:
         n += 1
-        caption = f"<b>Figure {n}.</b> Maps of the result, each on its own scale, which ends at the 99.5th percentile."
-        parts.append(figures.captioned(pictures, caption, f"Maps of the result of {title}").data)
+        caption = f"<b>Figure {n}.</b> Variables of the result, each on its own scale, which ends at the 99.5th percentile."
+        parts.append(figures.captioned(drawn_result, caption, f"Variables of the result of {title}").data)
     if numbers:
         parts.append(_table([(k, f"{v:.6g}") for k, v in numbers.items()], "<b>Table 3.</b> All numbers of the run."))
     parts.append("<h2>How this was made</h2>")
@@ -76,7 +78,7 @@ def _page(folder: Path, about: dict[str, Any]) -> str:
 def _outcome(about: dict[str, Any], numbers: dict[str, float]) -> str:
     if about["status"] != "finished":
         return f"<p><b>This run {escape(about['status'])}.</b> {escape(str(about.get('error') or ''))}</p>"
-    told = ", ".join(f"{name} {numbers[name]:.4f}" for name in headline(numbers)[:4])
+    told = ", ".join(f"{name} {numbers[name]:.4f}" for name in headline(numbers, about.get("headline") or ())[:4])
     return f"<p><b>Result.</b> {escape(told) or 'The run has finished; it leaves no numbers.'}</p>"
 
 

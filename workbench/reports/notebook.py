@@ -25,33 +25,13 @@ from workbench.errors import InputError, did_you_mean
 from workbench.event import Event, Outcome, Trace, drain
 from workbench.execution import RUNS, about_scene, start
 from workbench.methods import load
+from workbench.methods import notebook as notebook_of
 from workbench.reports.html import html
 from workbench.reports.progress import NotebookProgress
 from workbench.resources import folder as resource
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-
-# method -> stem of its notebook in notebooks/
-NOTEBOOKS = {
-    "rx": "anomaly",
-    "ridge-rx": "anomaly",
-    "pca-rx": "anomaly",
-    "rp-rx": "anomaly",
-    "local-rx": "anomaly",
-    "bsdm": "anomaly",
-    "tdds": "coresets",
-    "rsdgc": "gradients",
-    "arcdnet": "change",
-}
-
-# method -> settings that make it quick, for smoke runs and to see whether a scene can be used at all
-SMALL: dict[str, dict[str, Any]] = {
-    "bsdm": {"steps": 4, "passes": 2, "show_every": 2, "embed": 16, "inner": 16, "width": 12, "code": 8, "time_width": 16},
-    "tdds": {"epochs": 4, "J": 3, "batch": 64, "iterations": 12, "size": 16},
-    "rsdgc": {"steps": 6, "network": "cnn", "width": 4, "batch": 16, "eval_every": 3, "show_every": 3, "size": 8},
-    "arcdnet": {"steps": 6, "width": 4, "crop": 32, "batch": 4, "show_every": 3},
-}
 
 # For the notebook's process, unless the user says otherwise.
 ENVIRONMENT = {
@@ -90,9 +70,7 @@ def report(
     >>> report("rx", "sim-coast-town", folder="runs/first")      # doctest: +SKIP
     PosixPath('runs/first/report.html')
     """
-    if method not in NOTEBOOKS:
-        load(method)  # an unknown name is told with a did-you-mean
-        raise InputError(f"There is no report for {method!r}; there are reports for {', '.join(NOTEBOOKS)}.")
+    stem = notebook_of(method)
     folder = Path(folder) if folder is not None else runs.new_folder(RUNS, f"report-{method}", Path(scene).stem)
     runs.refuse_existing(folder)
     request = {
@@ -106,7 +84,7 @@ def report(
     if after is not None or resample:  # only the notebooks of pairs have these parameters
         request |= {"after": None if after is None else str(after), "resample": resample}
     about = _check(request)
-    notebook = resource("notebooks") / f"{NOTEBOOKS[method]}.ipynb"
+    notebook = resource("notebooks") / f"{stem}.ipynb"
     parameters = {**request, "truth": str(truth or "")}
     title = f"{method} on {about['scene'].get('title', scene)}"
     runs.create(folder, {**about, "notebook": about_notebook(notebook, parameters)})
@@ -186,13 +164,15 @@ def _examine(
     """
     from workbench.data.catalog import open_scene
 
-    config = override(load(method).Config(), overrides)
+    room = load(method)
+    config = override(room.Config(), overrides)
     opened = open_scene(scene, truth=truth, keys=keys, after=after, resample=resample)
-    trace = start(method, opened, {**SMALL.get(method, {}), **overrides})
+    trace = start(method, opened, {**room.SMOKE, **overrides})
     next(trace, None)
     trace.close()
     return {
         "method": f"report-{method}",
+        "headline": list(room.HEADLINE),
         "smoke": smoke,
         "config": config.model_dump(mode="json"),
         "scene": about_scene(opened, scene, truth, keys, after, resample),

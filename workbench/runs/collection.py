@@ -23,7 +23,8 @@ from workbench.runs.watch import Live
 
 STATUSES = ("running", "finished", "stopped", "failed", "killed")
 UNFINISHED = ("stopped", "failed", "killed")
-HEADLINE = ("auc", "auc_trained_mean", "accuracy", "accuracy_tdds", "overall_accuracy", "f1", "iou", "map50")
+# What comes first of runs that do not say it: those made before methods did, and sweeps.
+USUAL = ("auc", "auc_trained_mean", "accuracy", "accuracy_tdds", "overall_accuracy", "f1", "iou", "map50")
 CONDITION = re.compile(r"\s*(?P<name>[\w.@-]+?)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>\S+)\s*$")
 SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -67,6 +68,11 @@ class Entry:
     @cached_property
     def metrics(self) -> dict[str, float]:
         return runs.metrics(self.folder)
+
+    @property
+    def headline(self) -> list[str]:
+        """Names of the metrics, those in front that its method puts there."""
+        return headline(self.metrics, self.about.get("headline") or ())
 
 
 def entries(root: str | Path, *, inside: bool = False) -> list[Entry]:
@@ -121,9 +127,14 @@ def _meeting(found: list[Entry], text: str) -> list[Entry]:
     return [e for e in found if name in e.metrics and sign(e.metrics[name], value)]
 
 
-def headline(metrics: Iterable[str]) -> list[str]:
-    """The metrics with those in front that one asks for first."""
-    return sorted(metrics, key=lambda name: HEADLINE.index(name) if name in HEADLINE else len(HEADLINE))
+def headline(metrics: Iterable[str], first: Sequence[str] = ()) -> list[str]:
+    """The metrics with `first` in front, then the usual ones; the mean over seeds of a report counts as the metric itself.
+
+    >>> headline(["rank", "auc", "f1"], ["f1"])
+    ['f1', 'auc', 'rank']
+    """
+    order = list(dict.fromkeys([*first, *(f"{name}_mean" for name in first), *USUAL]))
+    return sorted(metrics, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def find(root: str | Path, name: str) -> Path:

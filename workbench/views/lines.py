@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import panel as pn
 from bokeh.core.properties import field
-from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, MultiLine, Range1d, Scatter, VSpan
+from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, HSpan, MultiLine, Range1d, Scatter, VSpan
 
 from workbench.views.card import html, say
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, plot
 
 Drawn = tuple[str, str, Sequence[float], Sequence[float]]  # name, colour, x, y
+Level = tuple[str, str, float]  # name, colour, y
 
 
 class Lines:
@@ -22,6 +23,7 @@ class Lines:
     def __init__(self, x: str, y: str, *, height: int = 260, log: str = "", dots: bool = False, legend: bool = True) -> None:
         self.lines = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
         self.points = ColumnDataSource({"x": [], "y": [], "color": [], "name": []})
+        self.levels = ColumnDataSource({"y": [], "color": []})
         self._cursor = ColumnDataSource({"x": []})
         self._log = log
         types = {f"{axis}_axis_type": "log" if axis in log else "linear" for axis in "xy"}
@@ -30,14 +32,18 @@ class Lines:
         if dots:
             look = {"size": 6, "fill_color": field("color"), "line_color": field("color")}
             drawn = draw(self.figure, self.points, Scatter(x="x", y="y", **look))
+        draw(self.figure, self.levels, HSpan(y="y", line_color=field("color"), line_width=2, line_dash="dashed"))
         draw(self.figure, self._cursor, VSpan(x="x", line_color=GREY, line_width=1.5))
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("", "@name"), (x, "$x{0.[000]}"), (y, "$y{0.0000}")]))
         self.legend = html("", margin=(2, 4, 0, 8), visible=legend)
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
         self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
 
-    def show(self, lines: Iterable[Drawn]) -> None:
-        """Draw these lines instead of what was drawn; points that are not finite, or not positive on a log axis, are left out."""
+    def show(self, lines: Iterable[Drawn], levels: Iterable[Level] = ()) -> None:
+        """Draw these lines, and dashed horizontal levels, instead of what was drawn.
+
+        What is not finite, or not positive on a log axis, is left out.
+        """
         kept = []
         for name, colour, x, y in lines:
             x, y = np.asarray(x, float), np.asarray(y, float)
@@ -59,9 +65,13 @@ class Lines:
             "color": [c for _, c, x, _ in kept for _ in x],
             "name": [n for n, _, x, _ in kept for _ in x],
         }
-        self.legend.object = " ".join(_swatch(n, c) for n, c, _, _ in kept)
-        for axis, values, range_ in (("x", 2, self.figure.x_range), ("y", 3, self.figure.y_range)):
-            start, end = _bounds([line[values] for line in kept], axis in self._log)
+        across = [(n, c, y) for n, c, y in levels if np.isfinite(y) and (y > 0 or "y" not in self._log)]
+        self.levels.data = {"y": [y for _, _, y in across], "color": [c for _, c, _ in across]}
+        dashed = [_swatch(n, c, "dashed") for n, c, _ in across]
+        self.legend.object = " ".join([*(_swatch(n, c) for n, c, _, _ in kept), *dashed])
+        extent = {"x": [x for _, _, x, _ in kept], "y": [*(y for _, _, _, y in kept), np.array([y for _, _, y in across])]}
+        for axis, range_ in (("x", self.figure.x_range), ("y", self.figure.y_range)):
+            start, end = _bounds([values for values in extent[axis] if len(values)], axis in self._log)
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
 
     def name_ticks(self, names: dict[float, str]) -> None:
@@ -86,6 +96,6 @@ def _bounds(values: list[np.ndarray], log: bool) -> tuple[float, float]:
     return low - air, high + air
 
 
-def _swatch(name: str, colour: str) -> str:
-    style = f"display:inline-block;width:18px;border-top:3px solid {colour};vertical-align:middle"
+def _swatch(name: str, colour: str, dash: str = "solid") -> str:
+    style = f"display:inline-block;width:18px;border-top:3px {dash} {colour};vertical-align:middle"
     return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {say(name)}</span>'

@@ -11,7 +11,7 @@ that colour-blind readers tell them apart.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ORANGE, BLUE, GREEN, YELLOW = "#D9541E", "#3FA0E0", "#00A878", "#E69F00"
@@ -169,6 +169,26 @@ def look(name: str, *groups: Group) -> Look:
                 return known
     place = zlib.crc32(name.encode())
     return Look(name, PICKS[place % len(PICKS)], [*DASHES][place // 8 % 4], MARKERS[place // 32 % len(MARKERS)])
+
+
+def look_in_curves(name: str, place: int, among: Sequence[str] = ()) -> Look:
+    """The look of a scalar `quantity/who` in a plot: that of who, where it has one, else a colour by its place.
+
+    among: quantities of the plot. A reference such as `auc_rx` in a plot of `auc` is RX's.
+
+    >>> look_in_curves("accuracy/topk", 0).title, look_in_curves("auc_ridge_rx", 0, ["auc"]).title
+    ('Top-k', 'ridge-RX')
+    >>> look_in_curves("loss/my method", 1).colour == PICKS[1]
+    True
+    """
+    quantity, _, who = name.partition("/")
+    prefix = next((f"{a}_" for a in among if name.startswith(f"{a}_")), "")
+    key = who or (name.removeprefix(prefix).replace("_", "-") if prefix else name)
+    known = (ANOMALY, CHANGE, SELECTORS, COMPRESSORS, REFERENCES)
+    if key != "ours" and any(key in group for group in known):  # "ours" is another method in every group
+        return look(key, *known)
+    text = quantity.replace("_", " ")
+    return Look(who if who and len(among) == 1 else f"{text}, {who}" if who else text, PICKS[place % len(PICKS)])
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

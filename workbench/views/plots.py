@@ -57,6 +57,22 @@ def held(then: Callable[..., Any]) -> Callable[..., None]:
     return called
 
 
+def theme_later(place: pn.Column) -> None:
+    """Have the browser give its theme to figures that were put into `place` after the page had loaded.
+
+    The page's theme reaches the models of a change that are in the document already; those that come with a change are not
+    yet. So the place is changed once more, by a spacer without height.
+    """
+
+    def again() -> None:
+        with pn.io.hold():
+            place.objects = [*(o for o in place.objects if not isinstance(o, pn.Spacer)), pn.Spacer(height=0, margin=0)]
+
+    doc = pn.state.curdoc
+    if doc is not None and doc.session_context:
+        doc.add_timeout_callback(again, 60)
+
+
 def draw(made: figure, source: ColumnDataSource, glyph: Glyph) -> GlyphRenderer:
     """Draw a glyph alone; `figure.line` and its like would make four unused copies of it, which cost a page a second."""
     return made.add_glyph(source, glyph)

@@ -9,20 +9,16 @@ import numpy as np
 import pytest
 import scipy.io
 import xarray as xr
-import yaml
 from PIL import Image
 
 from tests.unit.data.conftest import paint
 from workbench.data import chips
 from workbench.data.chips import (
-    Chips,
     digits,
     open_chips,
-    open_entry,
     open_pixels,
 )
 from workbench.errors import InputError
-from workbench.resources import folder
 
 
 def pack(root: Path, to: Path) -> Path:
@@ -52,8 +48,8 @@ def test_folder(collection):
 
 def test_reading_waits_until_asked(collection, monkeypatch):
     read = []
-    decode = chips._decode
-    monkeypatch.setattr(chips, "_decode", lambda name, *rest: read.append(name) or decode(name, *rest))
+    decode = chips.decode
+    monkeypatch.setattr(chips, "decode", lambda name, *rest: read.append(name) or decode(name, *rest))
     monkeypatch.setattr(chips, "CHUNK", 2)
     scene = open_chips(collection)
     assert read == ["test/forest/0.png"]  # for the size
@@ -257,90 +253,3 @@ def test_digits_are_real_and_the_same_everywhere():
     # the counts of the classes that scikit-learn's documentation gives as about 180 each
     assert np.bincount(scene["label"]).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert not scene.attrs["simulated"]
-
-
-# --- the catalogue ----------------------------------------------------------------------------------------------------
-
-
-def chip_entries() -> list[Chips]:
-    found = []
-    for path in sorted(folder("data_catalog").rglob("*.yml")):
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found += [
-            Chips.model_validate({**held.get("defaults", {}), **e}) for e in held["entries"] if e.get("kind") == "chips"
-        ]
-    return found
-
-
-def test_entries_are_there():
-    assert {e.id for e in chip_entries()} == {
-        "digits",
-        "eurosat-rgb-200",
-        "nwpu-resisc-12",
-        "mstar-10",
-        "cifar10-6000",
-        "houston2013-pixels",
-        "houston2013-lidar",
-        "houston2013-lidar-test",
-        "houston2013-lidar-windows",
-        "ucmerced-9",
-    }
-
-
-@pytest.mark.parametrize("entry", [e for e in chip_entries() if e.layout != "digits"], ids=lambda e: e.id)
-def test_real_collections(entry, real_data):
-    scene = open_entry(entry)  # verifies the SHA-256 of the listing
-    name = entry.variable if entry.layout == "pixels" else "image"
-    assert scene.sizes["sample"] == entry.samples
-    assert scene["label"].attrs["names"] == entry.classes
-    assert np.isin(np.arange(len(entry.classes)), scene["label"]).all()
-    some = scene[name][:: max(1, entry.samples // 8)].values
-    assert np.isfinite(some).all()
-    assert 0 <= some.min() < some.max() <= 1
-    assert scene.attrs["citation"]
-    if entry.id == "nwpu-resisc-12":
-        assert (scene["split"] == "train").sum() == 720
-    for part in entry.files:
-        path = real_data / part.path
-        size = path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-        assert size == part.bytes
-
-
-def test_the_middle_of_a_lidar_window_is_its_pixel(real_data):
-    found = {e.id: e for e in chip_entries()}
-    window = open_entry(found["houston2013-lidar-windows"])["lidar"]
-    assert window.dims == ("sample", "lidar_band", "y", "x")
-    np.testing.assert_array_equal(
-        window[:, :, 3, 3].values, open_entry(found["houston2013-lidar"])["lidar"][:, :, 0, 0].values
-    )
-
-
-def test_absent_collection_says_where_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
-    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
-    entry = next(e for e in chip_entries() if e.id == "eurosat-rgb-200")
-    with pytest.raises(InputError, match=r"zenodo.*WORKBENCH_DATA"):
-        open_entry(entry)
-
-
-def test_embedded_entry_needs_no_files(monkeypatch):
-    monkeypatch.delenv("WORKBENCH_DATA", raising=False)
-    scene = open_entry(next(e for e in chip_entries() if e.id == "digits"))
-    assert scene.attrs["licence"] == "CC BY 4.0"
-    assert scene.sizes["sample"] == 1797
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"layout": "zip"},
-        {"listing_sha256": "0" * 64},
-        {"folders": ["x"]},
-        {"files": [{"path": "../x", "bytes": 1}]},
-        {"colour": 1},
-    ],
-)
-def test_entries_that_cannot_be(change):
-    good = next(e for e in chip_entries() if e.id == "digits").model_dump()
-    with pytest.raises(ValueError, match="validation error"):
-        Chips.model_validate({**good, **change})

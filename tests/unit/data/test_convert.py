@@ -14,7 +14,7 @@ import xarray as xr
 from tests.unit.data import products
 from workbench.data import convert as converting
 from workbench.data.convert import convert, windows
-from workbench.data.readers import open_file
+from workbench.data.formats import open_file
 from workbench.errors import InputError
 
 

@@ -9,9 +9,9 @@ import xarray as xr
 from affine import Affine
 from PIL import Image
 
-from workbench.data import catalog, pairs
 from workbench.data.catalog import open_scene
-from workbench.data.pairs import as_change, as_pair, check_pair, open_pair, open_pairs, valid
+from workbench.data.checks import check_pair
+from workbench.data.pairs import as_pair, open_pair, open_pairs, valid
 from workbench.data.readers.raster import CHUNK, iso, open_raster
 from workbench.errors import InputError
 from workbench.scene import describe, fingerprint
@@ -328,46 +328,6 @@ def test_checks_of_scenes_made_in_memory():
         check_pair(scene.assign(truth=truth * 0 - 1), who="arcdnet")
 
 
-# --- labels -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("values", "truth", "says"),
-    [
-        ([[0, 1]], [[0, 1]], "1 of 2"),
-        ([[0, 255]], [[0, 1]], "1 of 2"),
-        ([[0, 65535]], [[0, 1]], "1 of 2"),
-        (
-            [[0, 3, 100, 127, 128, 255]],
-            [[0, 1, 1, 1, 1, 1]],
-            "5 classes above 0",
-        ),  # few levels, not black and white: classes
-        ([[0, 3, 250, 255]], [[0, 0, 1, 1]], "lossy"),
-        ([list(range(0, 256, 5))], [[0] * 26 + [1] * 26], "lossy"),  # many levels: grey noise, above 127 is changed
-        ([[0, 1, 4, 6]], [[0, 1, 1, 1]], "3 classes above 0 were merged"),
-        ([[0, 1, 255]], [[0, 1, -1]], "255 is taken as not labelled"),
-        ([[0, -1, 1]], [[0, -1, 1]], "1 of 2"),
-        ([[0.0, np.nan, 1.0]], [[0, -1, 1]], "1 of 2"),
-        ([[False, True]], [[0, 1]], "1 of 2"),
-        ([[[0, 9]], [[0, 200]], [[0, 30]]], [[0, 1]], "colours"),
-        ([[[0, 255]], [[2, 250]], [[1, 253]]], [[0, 1]], "1 of 2"),  # grey in three bands
-        ([[0, 0]], [[0, 0]], "0 of 2"),
-    ],
-)
-def test_labels(values, truth, says):
-    found, note = as_change(np.array(values), "m")
-    assert found.tolist() == truth
-    assert found.dtype == np.int16
-    assert says in note
-
-
-def test_values_that_are_no_labels():
-    with pytest.raises(InputError, match="fractions"):
-        as_change(np.array([[0.2, 0.8]]), "m")
-    with pytest.raises(InputError, match="numbers"):
-        as_change(np.array([["a"]]), "m")
-
-
 def test_a_jpeg_mask_loses_nothing_but_its_noise(tmp_path, pictures):
     """Lossy compression makes grey rims: ceil(v / 255) would mark them, above 127 does not."""
     grow = np.ones((9, 9), np.uint8)
@@ -497,58 +457,3 @@ def test_the_command_line_describes_a_pair(pictures, capsys):
     assert said.exit_code == 0
     assert "after: taken 2020-05-01" in said.output
     assert "12 marked pixels of 120" in said.output
-
-
-ENTRIES = [e for e in catalog.entries() if isinstance(e, pairs.Pairs)]
-
-
-def test_the_six_real_entries():
-    assert [e.id for e in ENTRIES] == [
-        "dsifn-256", "landsat-taizhou", "levir-cd-256", "levir-cd-512-sample", "sar-ottawa", "sar-san-francisco"
-    ]  # fmt: skip
-    for e in ENTRIES:
-        card = catalog.describe_entry(e.id)
-        assert str(e.changed_pixels) in card
-        assert e.citation in card
-
-
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.id)
-def test_real_pairs_are_what_the_catalogue_says(entry, real_data):
-    scene = open_scene(entry.id)
-    truth = scene["truth"].values
-    assert int((truth == 1).sum()) == entry.changed_pixels
-    assert int((truth >= 0).sum()) == entry.labelled_pixels
-    assert scene.attrs["modality"] == entry.modality
-    assert float(scene["before"].min()) >= 0
-    assert float(scene["after"].max()) <= 1
-    check_pair(scene)
-    for key in ("title", "source", "citation", "licence", "sha256"):
-        assert scene.attrs[key], key
-    if entry.test:
-        assert sorted(scene["sample"].values[scene["split"].values == "test"]) == sorted(entry.test)
-
-
-def test_taizhou_has_dates_map_and_partial_truth(real_data):
-    scene = open_scene("landsat-taizhou")
-    assert scene["before"].attrs["time"] == "2000-03-17"
-    assert scene["after"].attrs["time"] == "2003-02-06"
-    assert scene.rio.crs.to_epsg() == 32651
-    assert float(scene["x"][1] - scene["x"][0]) == 30
-    assert set(np.unique(scene["truth"])) == {-1, 0, 1}
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"test": ["nobody"]}, "samples that are not there"),
-        ({"files": []}, "one before, one after"),
-        ({"times": {"before": "long ago"}}, "times"),
-        ({"modality": "radar"}, "modality"),
-        ({"changed_pixels": 0}, "changed_pixels"),
-    ],
-)
-def test_entries_that_are_refused(changes, says):
-    good = next(e for e in ENTRIES if e.id == "sar-ottawa").model_dump()
-    pairs.Pairs.model_validate(good)
-    with pytest.raises(ValueError, match=says):
-        pairs.Pairs.model_validate({**good, **changes})

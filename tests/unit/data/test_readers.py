@@ -11,7 +11,8 @@ import xarray as xr
 from PIL import Image
 from scipy.io import savemat
 
-from workbench.data.readers import open_file, validate
+from workbench.data.checks import check_cube
+from workbench.data.formats import open_file
 from workbench.data.readers.cube import Cube, as_scene, nanometres, strips
 from workbench.errors import InputError
 
@@ -142,7 +143,7 @@ def scene_of(values, **more):
 def test_validate_accepts_scattered_gaps():
     values = np.arange(24.0).reshape(2, 3, 4)
     values[0, 1, 1] = np.nan
-    validate(scene_of(values))
+    check_cube(scene_of(values))
 
 
 def test_validate_refuses():
@@ -150,22 +151,22 @@ def test_validate_refuses():
     empty = values.copy()
     empty[[1, 3]] = np.nan
     with pytest.raises(InputError, match=r"No valid value in bands 1, 3 \(counted from 0\)"):
-        validate(scene_of(empty))
+        check_cube(scene_of(empty))
     good = np.array([True, False, True, False, True])
-    validate(scene_of(empty, good=good))
+    check_cube(scene_of(empty, good=good))
     with pytest.raises(InputError, match=r"No valid value in band 3"):
-        validate(scene_of(empty, good=np.array([True, False, True, True, True])))
+        check_cube(scene_of(empty, good=np.array([True, False, True, True, True])))
     with pytest.raises(InputError, match="Every band of this scene is marked bad"):
-        validate(scene_of(values, good=np.zeros(5, bool)))
+        check_cube(scene_of(values, good=np.zeros(5, bool)))
     with pytest.raises(InputError, match="constant: every value is 7"):
-        validate(scene_of(np.full((5, 3, 4), 7)))
+        check_cube(scene_of(np.full((5, 3, 4), 7)))
     holed = np.full((5, 3, 4), 7.0)
     holed[0, 0, 0] = np.nan
     with pytest.raises(InputError, match="constant"):
-        validate(scene_of(holed))
+        check_cube(scene_of(holed))
     infinite = values.copy()
     infinite[2, 0, 0] = np.inf
     with pytest.raises(InputError, match="Infinite values in band 2"):
-        validate(scene_of(infinite))
+        check_cube(scene_of(infinite))
     with pytest.raises(InputError, match="No valid value"):
-        validate(scene_of(np.full((5, 3, 4), np.nan)))
+        check_cube(scene_of(np.full((5, 3, 4), np.nan)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.data.readers import open_file, validate
+from workbench.data.checks import check_cube
+from workbench.data.formats import open_file
 from workbench.data.readers.envi import parse
 from workbench.errors import InputError
 
@@ -78,7 +79,7 @@ def test_pixels_are_read_when_asked_for(tmp_path):
     assert float(scene["hsi"][0, 0, 0]) == 77
     (tmp_path / "flight").write_bytes(b"short")
     with pytest.raises(InputError, match="shorter"):
-        validate(scene)
+        check_cube(scene)
 
 
 def test_scale_ignore_value_and_bad_bands(tmp_path):
@@ -95,7 +96,7 @@ def test_scale_ignore_value_and_bad_bands(tmp_path):
     assert list(scene["good"].values) == [True, True, False, True]
     assert "scale factor 1000" in scene.attrs["notes"]
     assert "1 of 4 bands are marked bad" in scene.attrs["notes"]
-    validate(scene)  # the empty band is marked bad
+    check_cube(scene)  # the empty band is marked bad
 
 
 def test_ignore_value_that_the_dtype_cannot_hold(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
-from workbench.data.readers import open_file, validate
+from workbench.data.checks import check_cube
+from workbench.data.formats import open_file
 from workbench.errors import InputError
 
 CUBE = np.fromfunction(lambda b, y, x: 100 * b + 10 * y + x, (4, 3, 5))
@@ -63,7 +64,7 @@ def test_tags_nodata_scale_and_map(tmp_path):
     # 30 m pixels from the corner (500000, 4000000): first centre 15 m in
     assert (float(scene["x"][0]), float(scene["y"][0])) == (500015, 3999985)
     assert scene.rio.crs.to_epsg() == 32633
-    validate(scene)  # the empty band is marked bad
+    check_cube(scene)  # the empty band is marked bad
 
 
 def test_imagery_domain(tmp_path):

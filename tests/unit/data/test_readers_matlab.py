@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from workbench.data.readers import open_file
+from workbench.data.formats import open_file
 from workbench.errors import InputError
 
 # (rows, columns, bands) as MATLAB users have it; value = 100 band + 10 row + column

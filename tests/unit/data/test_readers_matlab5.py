@@ -10,8 +10,19 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from workbench.data.readers import matlab5, open_file
+from workbench.data.formats import open_file
+from workbench.data.readers import matlab5
 from workbench.errors import InputError
+
+
+def variables(path):
+    with path.open("rb") as file:
+        return matlab5.variables(file)
+
+
+def load(path, variable):
+    with path.open("rb") as file:
+        return matlab5.load(file, variable)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -22,11 +33,11 @@ def test_same_as_scipy(tmp_path, compressed, dtype):
     savemat(
         path, {"a_name_longer_than_4": values, "x": values[0], "text": "hello", "box": {"a": 1}}, do_compression=compressed
     )
-    found = matlab5.variables(path)
+    found = variables(path)
     assert {n: v.kind for n, v in found.items()} == {"a_name_longer_than_4": "", "x": "", "text": "text", "box": "struct"}
     peer = loadmat(path)
     for name in ("a_name_longer_than_4", "x"):
-        ours = matlab5.load(path, found[name])
+        ours = load(path, found[name])
         np.testing.assert_array_equal(ours, peer[name])
         assert ours.dtype == peer[name].dtype
         assert found[name].is_complex == (dtype == "c16")
@@ -38,8 +49,8 @@ def test_same_as_scipy_on_real_files(real_data):
         if path.read_bytes()[:10] == b"MATLAB 7.3":
             continue
         peer = loadmat(path)
-        for name, variable in matlab5.variables(path).items():
-            ours = matlab5.load(path, variable)
+        for name, variable in variables(path).items():
+            ours = load(path, variable)
             np.testing.assert_array_equal(ours, peer[name])
             assert ours.dtype == peer[name].dtype
 
@@ -62,7 +73,7 @@ def by_hand(order: str, kind: int = 4, values: bytes | None = None, dims: bytes 
 def test_both_byte_orders(tmp_path, order):
     path = tmp_path / "a.mat"
     path.write_bytes(by_hand(order))
-    ours = matlab5.load(path, matlab5.variables(path)["ab"])
+    ours = load(path, variables(path)["ab"])
     assert ours.tolist() == [[1, 3, 5], [2, 4, 6]]
     assert ours.tolist() == loadmat(path)["ab"].tolist()
 
@@ -84,8 +95,8 @@ def test_damaged(tmp_path, file, says):
     path.write_bytes(file)
 
     def read():
-        for variable in matlab5.variables(path).values():
-            matlab5.load(path, variable)
+        for variable in variables(path).values():
+            load(path, variable)
 
     with pytest.raises(matlab5.Damaged, match=says):
         read()
@@ -122,10 +133,10 @@ def test_compressed_element_is_proved_to_its_end(tmp_path):
         path.write_bytes(head + struct.pack("<II", 15, len(packed)) + packed)
 
     write(zlib.compress(matrix))
-    assert matlab5.load(path, matlab5.variables(path)["ab"]).tolist() == [[1, 3, 5], [2, 4, 6]]
+    assert load(path, variables(path)["ab"]).tolist() == [[1, 3, 5], [2, 4, 6]]
     write(zlib.compress(matrix)[:-4] + b"\0\0\0\0")  # the Adler-32 at the end
     with pytest.raises(zlib.error, match="incorrect data check"):
-        matlab5.load(path, matlab5.variables(path)["ab"])
+        load(path, variables(path)["ab"])
     write(zlib.compress(matrix + b"more"))
     with pytest.raises(matlab5.Damaged, match="does not end where it should"):
-        matlab5.load(path, matlab5.variables(path)["ab"])
+        load(path, variables(path)["ab"])

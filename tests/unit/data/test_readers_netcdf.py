@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from workbench.data.catalog import open_scene
-from workbench.data.readers import open_file
+from workbench.data.formats import open_file
 from workbench.errors import InputError
 
 CUBE = np.fromfunction(lambda b, y, x: 100 * b + 10 * y + x, (4, 3, 5)).astype(np.float32)

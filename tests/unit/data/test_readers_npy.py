@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.data.readers import open_file
+from workbench.data.formats import open_file
 from workbench.errors import InputError
 
 CUBE = np.fromfunction(lambda y, x, b: 100 * b + 10 * y + x, (3, 5, 4))
@@ -47,5 +47,5 @@ def test_a_cut_file_is_refused(tmp_path):
     (tmp_path / "a.npy").write_bytes(whole)
     scene = open_file(tmp_path / "a.npy")
     (tmp_path / "a.npy").write_bytes(whole[:-8])
-    with pytest.raises(InputError, match="truncated or damaged"):
+    with pytest.raises(InputError, match="damaged or has gone"):
         scene["hsi"].load()

@@ -9,7 +9,7 @@ import rasterio
 import xarray as xr
 
 from tests.unit.data import products
-from workbench.data.readers import cube_file, open_file
+from workbench.data.formats import cube_file, open_file
 from workbench.errors import InputError
 
 

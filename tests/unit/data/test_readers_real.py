@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.data.readers import open_file, validate
+from workbench.data.checks import check_cube
+from workbench.data.formats import open_file
 
 
 def test_enmap_tile(real_data):
     scene = open_file(real_data / "hsi_cubes/enmap-potsdam-tiles/images/enmap_potsdam_tile_128_0.tif")
-    validate(scene)
+    check_cube(scene)
     assert dict(scene["hsi"].sizes) == {"band": 224, "y": 32, "x": 32}
     # the tags say 418.24 nm for the first band, and bbl = 0 for bands 130 to 135 counted from 1
     assert float(scene["wavelength"][0]) == 418.24

@@ -7,7 +7,8 @@ import pytest
 import rasterio
 
 from workbench.data.catalog import open_scene
-from workbench.data.readers.sar import open_sar, opener
+from workbench.data.readers.files import Look
+from workbench.data.readers.sar import open_sar, sees
 from workbench.errors import InputError
 from workbench.scene import describe
 
@@ -119,11 +120,14 @@ def test_what_is_refused(tmp_path):
 
 
 def test_cubes_and_masks_of_cubes_are_left_to_the_other_readers(tmp_path):
-    assert opener(write(tmp_path / "cube.tif", intensity(9))) is None
-    assert opener(write(tmp_path / "rgb.tif", intensity(3), descriptions=["R", "G", "B"])) is None
-    assert opener(tmp_path / "nothing.tif") is None
+    write(tmp_path / "cube.tif", intensity(9))
+    write(tmp_path / "rgb.tif", intensity(3), descriptions=["R", "G", "B"])
     (tmp_path / "text.tif").write_text("no image")
-    assert opener(tmp_path / "text.tif") is None
+    for name in ("cube.tif", "rgb.tif", "nothing.tif", "text.tif"):
+        with Look(tmp_path / name) as look:
+            assert not sees(look, {})
+    with Look(write(tmp_path / "one.tif", intensity(1))) as look:
+        assert sees(look, {})
 
 
 def test_the_real_geocoded_image(real_data):

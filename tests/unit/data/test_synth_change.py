@@ -9,7 +9,7 @@ import xarray as xr
 from workbench.baselines.change import detect
 from workbench.data import synth_change
 from workbench.data.catalog import describe_entry, open_scene
-from workbench.data.pairs import check_pair
+from workbench.data.checks import check_pair
 from workbench.errors import InputError
 from workbench.metrics.change import Confusion, confusion
 

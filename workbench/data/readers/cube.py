@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -70,6 +69,8 @@ class Physical:
             raise InputError(f"{name} gives a scale or an offset that is no finite number; correct it in the file.")
 
     def __getitem__(self, key: Any) -> np.ndarray:
+        from workbench.data.readers.lazy import forward
+
         key = key if isinstance(key, tuple) else (key,)
         key = (*key, *[slice(None)] * (3 - len(key)))
         window, after = zip(*map(forward, key, self.shape), strict=True)
@@ -97,18 +98,6 @@ class Physical:
             if offset.any():
                 out += offset
         return out[after]
-
-
-def forward(part: Any, n: int) -> tuple[slice, Any]:
-    """A slice with positive step that holds what `part` of an axis of length n asks for, and what to take of the result."""
-    if not isinstance(part, slice):
-        at = range(n)[operator.index(part)]  # raises IndexError outside, as NumPy does
-        return slice(at, at + 1, 1), 0
-    found = range(*part.indices(n))
-    if found.step > 0:
-        return slice(found.start, found.stop, found.step), slice(None)
-    found = found[::-1]
-    return slice(found.start, found.stop, found.step), slice(None, None, -1)
 
 
 def as_scene(cube: Cube, name: str, chunks: Mapping[str, int] | str | None = "auto") -> xr.Dataset:

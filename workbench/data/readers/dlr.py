@@ -17,6 +17,7 @@ import numpy as np
 
 from workbench.data import safexml
 from workbench.data.readers.cube import Cube, nanometres
+from workbench.data.readers.files import Look
 from workbench.data.readers.hdf5 import no_keys
 from workbench.errors import InputError
 
@@ -29,9 +30,12 @@ _NAMES = {  # product -> names of one band, its centre, width, gain and offset
 _LISTED = ("vnirProductQuality", "swirProductQuality")  # EnMAP: which bands were expected to be there
 
 
-def parts(path: Path) -> tuple[Path, Path] | None:
+def parts(look: Look) -> tuple[Path, Path] | None:
     """(image, metadata) of the product named by its folder, its image or its metadata; None where it is no such product."""
-    if path.is_dir():
+    path = look.path
+    if not path.exists():
+        return None
+    if look.is_dir:
         found = sorted(p for p in path.iterdir() if p.is_file() and _is_meta(p))
         metas = [p for p in found if _image_of(p) is not None]
         if len(metas) > 1:
@@ -65,9 +69,13 @@ def _image_of(meta: Path) -> Path | None:
     return images[0] if images else None
 
 
-def read(image: Path, meta: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The reflectance (or radiance) cube of a product: map and pixels from the image, spectra and scale from the metadata."""
     no_keys(keys, truth, "a product folder")
+    found = look.once(parts)
+    if found is None:
+        raise InputError(f"{look.path} is no EnMAP or DESIS product.")
+    image, meta = found
     root = safexml.parse(meta)
     characterised = next(root.iter("bandCharacterisation"), None)
     if characterised is None:
@@ -81,7 +89,8 @@ def read(image: Path, meta: Path, keys: Mapping[str, str], truth: str | None) ->
         from workbench.data.readers.geotiff import read as read_image
     else:
         from workbench.data.readers.envi import read as read_image
-    cube = read_image(image, {}, "none")
+    with Look(image) as pixels:
+        cube = read_image(pixels, {}, "none")
     bands = cube.shape[0]
     if len(table) != bands:
         raise InputError(

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from workbench.data.readers import hdf5
 from workbench.data.readers.cube import Cube, nanometres, require_cube, size
-from workbench.data.readers.hdf5 import Array, Hdf5Pixels, Hdf5Plane, inspect, number, opened, text, values
+from workbench.data.readers.files import Look
+from workbench.data.readers.hdf5 import Array, Hdf5Pixels, Hdf5Plane, number, shared, text, values
 from workbench.errors import InputError
 
 _CUBES = ("reflectance", "radiance", "reflectance_uncertainty")
@@ -62,13 +64,14 @@ class OrthoPixels:
         return out
 
 
-def read(path: Path, keys: Mapping[str, str], truth: str | None, ortho: bool = False) -> Cube:
+def read(look: Look, keys: Mapping[str, str], truth: str | None, ortho: bool = False) -> Cube:
     """The cube of an EMIT file; as it was flown, with `latitude` and `longitude (y, x)`, or with `ortho` on its map."""
+    path = look.path
     if truth not in (None, "none") or set(keys) - {"cube"}:
         raise InputError(f"{path.name} is an EMIT product without truth; only the key cube= can be given.")
     notes: list[str] = []
-    with opened(path, "an EMIT file") as file:
-        arrays = inspect(file, path)
+    with shared(look, "an EMIT file") as file:
+        arrays = hdf5.arrays(look)
         here = [n for n in _CUBES if n in arrays and len(arrays[n].shape) == 3]
         name = keys.get("cube", here[0])
         if name not in here:

@@ -12,7 +12,7 @@ from xarray.backends import BackendEntrypoint
 
 
 class Engine(BackendEntrypoint):
-    """Opens whatever `workbench.data.readers.open_file` opens. Without `chunks` the pixels are xarray's own lazy arrays; `chunks={}`
+    """Opens whatever `workbench.data.formats` knows. Without `chunks` the pixels are xarray's own lazy arrays; `chunks={}`
     gives dask blocks that follow the file's own layout."""
 
     description = (
@@ -29,35 +29,23 @@ class Engine(BackendEntrypoint):
         keys: Mapping[str, str] | None = None,
         ortho: bool = False,
     ) -> xr.Dataset:
-        from workbench.data.readers import open_file, sar
+        from workbench.data.formats import Asked, open_path
+        from workbench.data.readers.files import Look
 
-        path = Path(filename_or_obj).expanduser()
-        radar = sar.opener(path, keys)
-        if radar is not None:
-            scene = radar(path, truth=truth, keys=keys, chunks=None)
-        else:
-            scene = open_file(path, truth=truth, keys=keys, ortho=ortho, chunks=None)
+        with Look(filename_or_obj) as look:
+            _, scene = open_path(look, Asked(truth, keys or {}, None, ortho))
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
         return scene.drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Only what no other engine opens: ENVI, MATLAB 5, product folders. Name the engine for GeoTIFF, NetCDF, HDF5, Zarr."""
-        from workbench.data.readers import dlr, envi, sentinel1
-        from workbench.data.readers.files import first_bytes
+        from workbench.data.formats import only_here
+        from workbench.data.readers.files import Look
 
         if not isinstance(filename_or_obj, (str, os.PathLike)):
             return False
         try:
-            path = Path(filename_or_obj).expanduser()
-            if path.is_dir():
-                return dlr.parts(path) is not None or sentinel1.is_safe(path)
-            if not path.is_file():
-                return False
-            if path.suffix.lower() == ".hdr":
-                return first_bytes(path, 16).lstrip().startswith(b"ENVI")
-            head = first_bytes(path, 16)
-            return head.startswith(b"MATLAB 5") or (
-                path.suffix.lower() in envi.SUFFIXES and envi.header_of(path) is not None
-            )
+            with Look(os.fspath(filename_or_obj)) as look:
+                return only_here(look)
         except (OSError, ValueError):
             return False

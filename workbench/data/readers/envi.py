@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from workbench.data.readers.cube import Cube, nanometres, require_cube, widths
-from workbench.data.readers.files import first_bytes
+from workbench.data.readers.files import Look, first_bytes
 from workbench.errors import InputError
 
 _DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
@@ -111,13 +111,22 @@ def _fill(file: BinaryIO, piece: np.ndarray) -> None:
         left = left[got:]
 
 
-def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+@dataclass(frozen=True)
+class Pair:
+    """Header and data file of an ENVI cube, and the fields of the header."""
+
+    header: Path
+    data: Path
+    fields: Mapping[str, str]
+
+
+def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of an ENVI pair, given by its header or its data file."""
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
         raise InputError(f"The key {role}={name} was given, but ENVI files hold one unnamed cube; leave the key out.")
-    header, data = pair(path)
-    fields = parse(header)
-    pixels = _pixels(fields, header, data)
+    found = look.once(pair)
+    header, data, fields = found.header, found.data, found.fields
+    pixels = _pixels(found)
     require_cube(pixels.shape, pixels.dtype, data.name)
     bands, rows, columns = pixels.shape
     notes: list[str] = []
@@ -156,26 +165,29 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
 
 def read_mask(path: Path) -> np.ndarray:
     """(y, x) values of the first band of an ENVI pair."""
-    header, data = pair(path)
-    pixels = _pixels(parse(header), header, data)
+    with Look(path) as look:
+        pixels = _pixels(look.once(pair))
     return pixels[slice(0, 1), slice(None), slice(None)][0]
 
 
 def whole(path: Path) -> Path:
     """The data file of an ENVI pair named by either, once its header was found to fit it."""
-    header, data = pair(path)
-    _pixels(parse(header), header, data)
-    return data
+    with Look(path) as look:
+        found = look.once(pair)
+    _pixels(found)
+    return found.data
 
 
-def pair(path: Path) -> tuple[Path, Path]:
-    """(header, data file) of an ENVI cube named by either. InputError where its partner is missing."""
-    if path.suffix.lower() != ".hdr":
+def pair(look: Look) -> Pair:
+    """The ENVI cube named by its header or its data file. InputError where the partner is missing, or the header is none."""
+    path = look.path
+    if look.suffix != ".hdr":
         header = header_of(path)
         if header is None:
             raise InputError(f"{path} has no ENVI header; put {path.name}.hdr beside it.")
-        return header, path
-    named = parse(path).get("data file")
+        return Pair(header, path, parse(header))
+    fields = _fields(look.begin(_HEADER_LIMIT + 1), path)
+    named = fields.get("data file")
     if named is not None:
         if Path(named).name != named or "\\" in named or named in ("", ".", ".."):
             raise InputError(
@@ -188,7 +200,7 @@ def pair(path: Path) -> tuple[Path, Path]:
         tries = [base.with_name(base.name + s) for suffix in SUFFIXES for s in dict.fromkeys((suffix, suffix.upper()))]
     for data in tries:
         if data.is_file():
-            return path, data
+            return Pair(path, data, fields)
     raise InputError(
         f"{path} is an ENVI header without its data: there is no {tries[0].name} beside it, with or without a suffix like "
         ".dat or .img. Put the data file there."
@@ -206,7 +218,11 @@ def header_of(data: Path) -> Path | None:
 
 def parse(header: Path) -> dict[str, str]:
     """The fields of an ENVI header, names in lower case, braces taken off."""
-    text = first_bytes(header, _HEADER_LIMIT + 1).decode("latin-1")
+    return _fields(first_bytes(header, _HEADER_LIMIT + 1), header)
+
+
+def _fields(content: bytes, header: Path) -> dict[str, str]:
+    text = content.decode("latin-1")
     if len(text) > _HEADER_LIMIT:
         raise InputError(f"{header} is no ENVI header: it is larger than {_HEADER_LIMIT // 2**20} MB of text.")
     if not text.lstrip().startswith("ENVI"):
@@ -234,8 +250,9 @@ def parse(header: Path) -> dict[str, str]:
     return fields
 
 
-def _pixels(fields: Mapping[str, str], header: Path, data: Path) -> EnviPixels:
+def _pixels(pair: Pair) -> EnviPixels:
     """The window on the data file, after every number in the header was checked against the size of the file."""
+    fields, header, data = pair.fields, pair.header, pair.data
     kind = fields.get("file type", "").lower()
     if "spectral library" in kind:
         raise InputError(f"{header.name} describes a spectral library, not an image; give an image cube.")

@@ -1,8 +1,14 @@
-"""The file itself, before any format: whether it can be opened, how it begins, its SHA-256."""
+"""The file itself, before any format: whether it can be opened, how it begins, its SHA-256; opened once for all who look at it."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from workbench.errors import InputError
 from workbench.scene import digest
@@ -11,34 +17,112 @@ FORMATS = (
     "MATLAB (.mat), ENVI (header .hdr or its data file), GeoTIFF (.tif, .tiff), NetCDF (.nc), HDF5 (.h5, .he5), Zarr (.zarr), "
     "NumPy (.npy), EnMAP or DESIS (folder with METADATA.XML)"
 )
+HEAD = 4096  # bytes in which a format shows itself
+
+T = TypeVar("T")
 
 
-def first_bytes(path: Path, count: int = 4096) -> bytes:
-    """The beginning of a file; InputError where there is none, where it is a folder, empty, or may not be read."""
-    try:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; give one file: {FORMATS}.")
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is not an ordinary file; give one file: {FORMATS}.")
-        with path.open("rb") as file:
+class Look:
+    """A path that is looked at once: its file is opened once, and what one format learns of it the next need not read again.
+
+    with Look(path) as look:      # what was opened meanwhile is closed at the end
+        look.head                 # the first 4096 bytes
+        look.once(parse)          # parse(look), computed once
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        self._made: dict[Callable[..., Any], Any] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Look:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    @cached_property
+    def is_dir(self) -> bool:
+        """Whether the path is a folder."""
+        return self.path.is_dir()
+
+    @cached_property
+    def is_file(self) -> bool:
+        """Whether the path is an ordinary file."""
+        return self.path.is_file()
+
+    @property
+    def suffix(self) -> str:
+        """The suffix in small letters."""
+        return self.path.suffix.lower()
+
+    @cached_property
+    def file(self) -> BufferedReader:
+        """The open file; InputError where there is none, where it is a folder, or may not be read."""
+        try:
+            if self.is_dir:
+                raise InputError(f"{self.path} is a folder; give one file: {FORMATS}.")
+            if not self.is_file and self.path.exists():
+                raise InputError(f"{self.path} is not an ordinary file; give one file: {FORMATS}.")
+            return self.keep(self.path.open("rb"))
+        except FileNotFoundError:
+            raise InputError(f"There is no file {self.path}. Check the path, or see `workbench list` for scenes.") from None
+        except PermissionError:
+            raise InputError(f"{self.path} may not be read by this user; change its permissions or copy it.") from None
+        except InputError:
+            raise
+        except (OSError, ValueError) as error:  # a name too long, a null character, a broken disk
+            raise InputError(f"{self.path} cannot be opened ({error}).") from None
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first bytes of the file; InputError as for `file`, and where it is empty."""
+        return self.begin(HEAD)
+
+    def begin(self, count: int) -> bytes:
+        """The first `count` bytes; InputError as for `head`."""
+        file = self.file
+        try:
+            file.seek(0)
             head = file.read(count)
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}. Check the path, or see `workbench list` for scenes.") from None
-    except PermissionError:
-        raise InputError(f"{path} may not be read by this user; change its permissions or copy it.") from None
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:  # a name too long, a null character, a broken disk
-        raise InputError(f"{path} cannot be opened ({error}).") from None
-    if not head:
-        raise InputError(f"{path} is empty; get the file again.")
-    return head
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be opened ({error}).") from None
+        if not head:
+            raise InputError(f"{self.path} is empty; get the file again.")
+        return head
+
+    def begins(self, *magic: bytes) -> bool:
+        """Whether it is a file that begins with one of these; InputError for a file that cannot be read."""
+        return self.is_file and self.head.startswith(magic)
+
+    def once(self, make: Callable[[Look], T]) -> T:
+        """What `make(self)` gives, made at the first call and kept."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return cast(T, self._made[make])
+
+    def keep(self, opened: AbstractContextManager[T]) -> T:
+        """Enter a context that ends with this look."""
+        return self._open.enter_context(opened)
+
+    def sha256(self) -> str:
+        """SHA-256 of the file, read through the handle that is open; of a folder, of the names and contents of its files."""
+        if self.is_dir:
+            return digest(self.path)
+        self.begin(1)
+        self.file.seek(0)
+        return hashlib.file_digest(self.file, "sha256").hexdigest()
+
+
+def first_bytes(path: Path, count: int = HEAD) -> bytes:
+    """The beginning of a file; InputError where there is none, where it is a folder, empty, or may not be read."""
+    with Look(path) as look:
+        return look.begin(count)
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, or of a folder (names and contents of its files), as 64 hexadecimal digits, read in pieces; InputError
     where it cannot be read.
     """
-    if not path.is_dir():
-        first_bytes(path, 1)
-    return digest(path)
+    with Look(path) as look:
+        return look.sha256()

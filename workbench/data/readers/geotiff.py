@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from workbench.data.readers.cube import STRIP, Cube, nanometres, require_cube, widths
-from workbench.data.readers.tiff import opened, require_whole
+from workbench.data.readers.files import Look
+from workbench.data.readers.tiff import opened, require_whole, shared
 from workbench.errors import InputError
 
 
@@ -40,7 +41,7 @@ class TiffPixels:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a GeoTIFF.
 
     Tags read per band: `wavelength`, `wavelength_units`, `fwhm`, `bbl` (as GDAL keeps them from ENVI and the EnMAP-Box
@@ -49,7 +50,8 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
         raise InputError(f"The key {role}={name} was given, but a GeoTIFF holds one unnamed cube; leave the key out.")
     notes: list[str] = []
-    with opened(path) as file:
+    path = look.path
+    with shared(look) as file:
         bands, missing = file.count, file.nodata
         located = file.crs is not None and file.transform.is_rectilinear
         require_cube((bands, file.height, file.width), np.dtype(file.dtypes[0]), path.name)

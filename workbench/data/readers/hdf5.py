@@ -1,7 +1,7 @@
 """HDF5, whatever the product: what is in a file, checked before anything is read, and pixels by windows.
 
 A file from elsewhere may name other files (external links, external storage, virtual datasets) and may promise sizes that it
-does not have. `inspect` refuses both before a value is read.
+does not have. `arrays` refuses both before a value is read.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from workbench.data.readers.files import Look
 from workbench.errors import InputError
 
 _OBJECTS = 20_000  # in one file; products have some hundreds
 _DEFLATE = 1100  # no filter that comes with HDF5 packs more than 1032 bytes into one
 _DEFLATED, _SHUFFLED = 1, 2  # how HDF5 numbers its filters
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HEAP = b"GCOL\x01\0\0\0"
 _LOOK = 32 * 2**20  # bytes from either end of a file in which heaps are judged
 _CHUNK = 256 * 2**20  # bytes of one chunk that is larger than its dataset
@@ -102,14 +104,17 @@ class Hdf5Plane:
         return indexed(Guarded(self, f"{self.path.name} ({self.name})"))
 
 
-@contextmanager
-def opened(path: Path, kind: str = "an HDF5 file") -> Iterator[Any]:
-    """The open file; whatever h5py finds wrong becomes one InputError."""
-    import h5py
+def is_hdf5(look: Look) -> bool:
+    """Whether it is an HDF5 file: the signature at the beginning, or behind a user block."""
+    return look.is_file and any(look.head[at : at + 8] == _SIGNATURE for at in (0, 512, 1024, 2048))
 
+
+@contextmanager
+def shared(look: Look, kind: str = "an HDF5 file") -> Iterator[Any]:
+    """The file in h5py, opened once for all who look at it; whatever h5py finds wrong within becomes one InputError."""
+    path = look.path
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        yield look.once(_opened)
     except InputError:
         raise
     except MemoryError:
@@ -120,14 +125,26 @@ def opened(path: Path, kind: str = "an HDF5 file") -> Iterator[Any]:
         ) from None
 
 
-def inspect(file: Any, path: Path) -> dict[str, Array]:
-    """Name ("group/name") -> array, of all datasets below an open file or group.
+def _opened(look: Look) -> Any:
+    import h5py
+
+    return look.keep(h5py.File(look.path, "r"))
+
+
+def arrays(look: Look, kind: str = "an HDF5 file") -> dict[str, Array]:
+    """Name ("group/name") -> array, of all datasets of a file; looked up once.
 
     Raises InputError for links into other files, for datasets kept in other files, and for sizes that the file cannot hold.
     """
+    with shared(look, kind):
+        return look.once(_inspected)
+
+
+def _inspected(look: Look) -> dict[str, Array]:
     import h5py
 
-    _judge_heaps(path)
+    path, file = look.path, look.once(_opened)
+    _judge_heaps(look.file, path)
     found: dict[str, Array] = {}
     seen: set[Any] = set()
     todo: list[tuple[str, Any]] = [("", file)]
@@ -159,25 +176,22 @@ def inspect(file: Any, path: Path) -> dict[str, Array]:
     return found
 
 
-def _judge_heaps(path: Path) -> None:
+def _judge_heaps(file: BinaryIO, path: Path) -> None:
     """InputError for a heap of strings and references whose objects do not lead to its end: the library would follow them for
     ever. Of a large file the beginning and the end are looked at, where such heaps are.
 
     The layout is that of the HDF5 File Format Specification, "Global Heap".
     """
     end = path.stat().st_size
-    with path.open("rb") as file:
-        for start in {0, max(0, end - _LOOK)}:
-            file.seek(start)
-            data = file.read(_LOOK)
-            at = data.find(_HEAP)
-            while at >= 0:
-                size = int.from_bytes(data[at + 8 : at + 16], "little")
-                if at + size <= len(data) and not _leads_to_its_end(data[at : at + size]):
-                    raise InputError(
-                        f"{path.name} is damaged at byte {start + at} (a heap that does not end). Get it again."
-                    )
-                at = data.find(_HEAP, at + 1)
+    for start in {0, max(0, end - _LOOK)}:
+        file.seek(start)
+        data = file.read(_LOOK)
+        at = data.find(_HEAP)
+        while at >= 0:
+            size = int.from_bytes(data[at + 8 : at + 16], "little")
+            if at + size <= len(data) and not _leads_to_its_end(data[at : at + size]):
+                raise InputError(f"{path.name} is damaged at byte {start + at} (a heap that does not end). Get it again.")
+            at = data.find(_HEAP, at + 1)
 
 
 def _leads_to_its_end(heap: bytes) -> bool:

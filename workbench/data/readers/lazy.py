@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from workbench.data.readers.cube import forward
 from workbench.errors import InputError
+
+
+def forward(part: Any, n: int) -> tuple[slice, Any]:
+    """A slice with positive step that holds what `part` of an axis of length n asks for, and what to take of the result."""
+    if not isinstance(part, slice):
+        at = range(n)[operator.index(part)]  # raises IndexError outside, as NumPy does
+        return slice(at, at + 1, 1), 0
+    found = range(*part.indices(n))
+    if found.step > 0:
+        return slice(found.start, found.stop, found.step), slice(None)
+    found = found[::-1]
+    return slice(found.start, found.stop, found.step), slice(None, None, -1)
 
 
 class Windows(BackendArray):

@@ -16,58 +16,60 @@ import numpy as np
 
 from workbench.data.readers import matlab5
 from workbench.data.readers.cube import Cube, nanometres, require_cube, size
-from workbench.data.readers.hdf5 import Hdf5Pixels, inspect, opened, values
+from workbench.data.readers.files import Look
+from workbench.data.readers.hdf5 import Hdf5Pixels, arrays, is_hdf5, shared, values
 from workbench.data.readers.truth import as_truth, pick
 from workbench.errors import InputError, did_you_mean
 
 _WAVE = re.compile(r"(?i)(wave|lambda|^wl)")
 
 
-def read_v5(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+def read_v5(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a MATLAB 5 file (5 to 7); its pixels are read at once, as the format allows nothing else."""
+    path = look.path
     with _one_error(path):
-        found = matlab5.variables(path)
+        found = matlab5.variables(look.file)
     shapes = {n: v.shape for n, v in found.items() if not v.kind}
     others = {n: v.kind for n, v in found.items() if v.kind}
 
     def load(name: str) -> np.ndarray:
         with _one_error(path):
-            return matlab5.load(path, found[name])
+            return matlab5.load(look.file, found[name])
 
     return _cube(path, shapes, others, keys, truth, load, lazy=None)
 
 
-def read_v73(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+def read_v73(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a MATLAB 7.3 file; pixels stay in the file."""
-    with opened(path, "a MATLAB file") as file:
-        listed = inspect(file, path)
-        arrays = {n: listed[n] for n, d in _datasets(file) if n in listed}
-        shapes = {n: a.shape[::-1] for n, a in arrays.items()}
-        others = {n: "struct or cell" for n in file if n not in arrays and not n.startswith("#")}
+    path = look.path
+    with shared(look, "a MATLAB file") as file:
+        listed = arrays(look)
+        numeric = {n: listed[n] for n, d in _datasets(file) if n in listed}
+        shapes = {n: a.shape[::-1] for n, a in numeric.items()}
+        others = {n: "struct or cell" for n in file if n not in numeric and not n.startswith("#")}
 
     def load(name: str) -> np.ndarray:
-        with opened(path, "a MATLAB file") as file:
+        with shared(look, "a MATLAB file") as file:
             return values(file[name]).transpose()
 
     def lazy(name: str, order: tuple[int, int, int]) -> Hdf5Pixels:
         a, b, c = (2 - axis for axis in order)  # HDF5 has MATLAB's axes from last to first
-        return Hdf5Pixels(path.resolve(), name, arrays[name], (a, b, c))
+        return Hdf5Pixels(path.resolve(), name, numeric[name], (a, b, c))
 
     return _cube(path, shapes, others, keys, truth, load, lazy)
 
 
 def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
     """(y, x) values of the truth array in a MATLAB file, and its name."""
-    import h5py
-
-    if h5py.is_hdf5(path):
-        with opened(path, "a MATLAB file") as file:
-            listed = inspect(file, path)
-            found = {n: values(d).transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
-    else:
-        with _one_error(path):
-            flat = {n: v for n, v in matlab5.variables(path).items() if not v.kind and len(v.shape) == 2}
-            found = {n: matlab5.load(path, v) for n, v in flat.items()}
+    with Look(path) as look:
+        if is_hdf5(look):
+            with shared(look, "a MATLAB file") as file:
+                listed = arrays(look)
+                found = {n: values(d).transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
+        else:
+            with _one_error(path):
+                flat = {n: v for n, v in matlab5.variables(look.file).items() if not v.kind and len(v.shape) == 2}
+                found = {n: matlab5.load(look.file, v) for n, v in flat.items()}
     if key is not None:
         _require_key("truth", key, {n: v.shape for n, v in found.items()}, path)
         return found[key], f"{key!r} in {path.name}"

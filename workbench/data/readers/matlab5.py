@@ -12,7 +12,6 @@ import math
 import os
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -45,34 +44,35 @@ class Variable:
     order: str
 
 
-def variables(path: Path) -> dict[str, Variable]:
-    """Name -> array, in the order of the file. Raises Damaged where an element does not fit into the file."""
+def variables(file: BinaryIO) -> dict[str, Variable]:
+    """Name -> array, in the order of the open file. Raises Damaged where an element does not fit into the file."""
     found: dict[str, Variable] = {}
-    with path.open("rb") as file:
-        header = file.read(_HEADER)
-        order = {b"IM": "<", b"MI": ">"}.get(header[126:128], "")
-        if not order:
-            raise Damaged("it has no MATLAB 5 header")
-        end = os.fstat(file.fileno()).st_size
-        at = _HEADER
-        while at < end:
-            file.seek(at)
-            kind, length, at = *_tag(file.read(8), order), at + 8
-            if at + length > end:
-                raise Damaged(f"an array of {length} bytes begins at byte {at}, but the file ends at {end}")
-            if kind in (_MATRIX, _COMPRESSED):
-                variable = _front(file, at, length, kind == _COMPRESSED, order)
-                if variable.name:
-                    found[variable.name] = variable
-            at += length
+    file.seek(0)
+    header = file.read(_HEADER)
+    order = {b"IM": "<", b"MI": ">"}.get(header[126:128], "")
+    if not order:
+        raise Damaged("it has no MATLAB 5 header")
+    end = os.fstat(file.fileno()).st_size
+    at = _HEADER
+    while at < end:
+        file.seek(at)
+        kind, length, at = *_tag(file.read(8), order), at + 8
+        if at + length > end:
+            raise Damaged(f"an array of {length} bytes begins at byte {at}, but the file ends at {end}")
+        if kind in (_MATRIX, _COMPRESSED):
+            variable = _front(file, at, length, kind == _COMPRESSED, order)
+            if variable.name:
+                found[variable.name] = variable
+        at += length
     return found
 
 
-def load(path: Path, variable: Variable) -> np.ndarray:
-    """The numbers of a numeric array in MATLAB's axis order, in the dtype they are stored in (often smaller than double)."""
-    with path.open("rb") as file:
-        file.seek(variable.begin)
-        data = file.read(variable.length)
+def load(file: BinaryIO, variable: Variable) -> np.ndarray:
+    """The numbers of a numeric array of an open file in MATLAB's axis order, in the dtype they are stored in (often smaller than
+    double).
+    """
+    file.seek(variable.begin)
+    data = file.read(variable.length)
     if variable.compressed:
         unpack = zlib.decompressobj()
         _, promised = _tag(unpack.decompress(data, 8), variable.order)

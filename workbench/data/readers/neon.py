@@ -8,12 +8,13 @@ Reflectance_Data` with `Scale_Factor` and `Data_Ignore_Value`, spectra in `Metad
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
+from workbench.data.readers import hdf5
 from workbench.data.readers.cube import Cube, nanometres, require_cube
-from workbench.data.readers.hdf5 import Array, Hdf5Pixels, inspect, no_keys, number, opened, text, values
+from workbench.data.readers.files import Look
+from workbench.data.readers.hdf5 import Array, Hdf5Pixels, no_keys, number, shared, text, values
 from workbench.errors import InputError
 
 _DATA = "/Reflectance/Reflectance_Data"
@@ -23,12 +24,13 @@ def sees(arrays: Mapping[str, Array]) -> bool:
     return any(n.endswith(_DATA) and n.count("/") == 2 for n in arrays)
 
 
-def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The reflectance cube of a NEON file: 0 to about 1, map coordinates, water-vapour windows marked as not good."""
+    path = look.path
     no_keys(keys, truth, "a NEON file")
     notes: list[str] = []
-    with opened(path, "a NEON file") as file:
-        arrays = inspect(file, path)
+    with shared(look, "a NEON file") as file:
+        arrays = hdf5.arrays(look)
         name = next(n for n in arrays if n.endswith(_DATA) and n.count("/") == 2)
         require_cube(arrays[name].shape, arrays[name].dtype, path.name)
         pixels = Hdf5Pixels(path.resolve(), name, arrays[name], (2, 0, 1))

@@ -11,11 +11,13 @@ import numpy as np
 
 from workbench.data.readers import hdf5
 from workbench.data.readers.cube import Cube, nanometres, require_cube, size
+from workbench.data.readers.files import Look
 from workbench.data.readers.truth import as_truth, pick
 from workbench.errors import InputError, did_you_mean
 from workbench.scene import PROVENANCE
 
 _BAND = {"band", "bands", "wavelength", "wavelengths", "wl", "lambda", "channel", "channels", "spectral"}
+CLASSIC = b"CDF"  # how files of NetCDF 3 begin
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 _Y = {"y", "lat", "latitude", "row", "rows", "line", "lines", "northing", "downtrack"}
 _X = {"x", "lon", "longitude", "col", "cols", "column", "columns", "sample", "samples", "easting", "crosstrack"}
@@ -63,16 +65,15 @@ class DecodedPixels:
         return np.array(decoded.values, self.dtype)
 
 
-def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a NetCDF or HDF5 file: the variable `hsi`, or the only 3-D one; packed values and fill values are decoded.
 
     Where the cube lies in a group, `keys={"cube": "group/name"}` names it; the only 3-D array of a file is found anywhere.
     """
-    with path.open("rb") as begin:
-        if begin.read(3) == b"CDF":
-            return from_dataset(path, _open(path), keys, truth)
-    with hdf5.opened(path, "NetCDF") as file:
-        found = hdf5.inspect(file, path)
+    path = look.path
+    if look.begins(CLASSIC):
+        return from_dataset(path, _open(look), keys, truth)
+    found = hdf5.arrays(look, "NetCDF")
     group, keys = _group(path, keys, found)
 
     def packed(variable: Any, dims: tuple[str, ...]) -> DecodedPixels:
@@ -82,7 +83,7 @@ def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
         pixels = hdf5.Hdf5Pixels(path.resolve(), name, found[name], (a, b, c))
         return DecodedPixels(pixels, np.dtype(variable.dtype), about)
 
-    return from_dataset(path, _open(path, group), keys, truth, packed)
+    return from_dataset(path, _open(look, group), keys, truth, packed)
 
 
 def _group(path: Path, keys: Mapping[str, str], found: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
@@ -173,7 +174,7 @@ def _turned(native: Any, stored: Any, dims: Any) -> tuple[int, int, int]:
 
 def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
     """(y, x) values of the truth variable in a NetCDF file, and its name."""
-    with _open(path) as file:
+    with Look(path) as look, _open(look) as file:
         shapes = {str(n): tuple(v.shape) for n, v in file.data_vars.items()}
         if key is not None:
             _require(key, shapes, path, "truth")
@@ -186,12 +187,11 @@ def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.n
         return file[name].values, f"{name!r} in {path.name}"
 
 
-def _open(path: Path, group: str = "") -> Any:
+def _open(look: Look, group: str = "") -> Any:
     import xarray as xr
 
-    with path.open("rb") as begin:
-        classic = begin.read(3) == b"CDF"
-    options: dict[str, Any] = {"engine": "scipy"} if classic else {"engine": "h5netcdf", "phony_dims": "access"}
+    path = look.path
+    options: dict[str, Any] = {"engine": "scipy"} if look.begins(CLASSIC) else {"engine": "h5netcdf", "phony_dims": "access"}
     if group:
         options["group"] = group
     try:

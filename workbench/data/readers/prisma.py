@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from workbench.data.readers import hdf5
 from workbench.data.readers.cube import Cube, require_cube, size
-from workbench.data.readers.hdf5 import Array, Hdf5Pixels, Hdf5Plane, inspect, no_keys, number, opened
+from workbench.data.readers.files import Look
+from workbench.data.readers.hdf5 import Array, Hdf5Pixels, Hdf5Plane, no_keys, number, shared
 from workbench.errors import InputError
 
 _SWATH = "HDFEOS/SWATHS/PRS_L2D_HCO/"
@@ -62,12 +64,13 @@ class JoinedPixels:
         return out
 
 
-def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The reflectance cube of a PRISMA L2D file, bands ascending, on its UTM grid."""
+    path = look.path
     no_keys(keys, truth, "a PRISMA file")
     notes: list[str] = []
-    with opened(path, "a PRISMA file") as file:
-        arrays, attrs = inspect(file, path), dict(file.attrs)
+    with shared(look, "a PRISMA file") as file:
+        arrays, attrs = hdf5.arrays(look), dict(file.attrs)
         cubes: list[Hdf5Pixels] = []
         bands: list[tuple[float, float, int, int, float, float]] = []  # wavelength, fwhm, cube, band in it, factor, offset
         for word in _WORDS:

@@ -1,7 +1,6 @@
-"""SAR from a path: which reader a path needs, and intensity in a GeoTIFF, in dB, linear, or as amplitude.
+"""SAR images in a GeoTIFF: intensity in dB, linear, or as amplitude.
 
-    reader = opener(path)                     # None where the path is no SAR and no chips with boxes
-    scene = reader(path, truth="flood.tif", keys={"scale": "db"}, chunks="auto")
+    scene = open_sar("s1_vv.tif", truth="flood.tif", keys={"scale": "db"}, chunks="auto")
 
 gives `sar (sar_band, y, x)` float32, linear intensity, NaN where missing, `polarization (sar_band)`, and the map.
 """
@@ -13,13 +12,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data.readers import sentinel1
-from workbench.data.readers.tiff import Stack, Tiff, lazily, opened
-from workbench.data.readers.truth import read_truth
+from workbench.data.readers.files import Look
+from workbench.data.readers.mask_files import read_truth
+from workbench.data.readers.tiff import Stack, Tiff, is_tiff, lazily, shared
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,53 +26,22 @@ if TYPE_CHECKING:
 
 SCALES = ("auto", "db", "linear", "amplitude")
 KEYS = ("scale", "polarization")
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _POLARIZATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
 _DECIBEL = re.compile(r"(?<![A-Za-z])db(?![A-Za-z])", re.IGNORECASE)
 _AMPLITUDE = re.compile(r"(?<![A-Za-z])amp(litude)?(?![A-Za-z])", re.IGNORECASE)
 
 
-class Opener(Protocol):
-    """What opens a path: the truth file, the keys and the chunks of `workbench.data.catalog.open_scene`."""
-
-    def __call__(
-        self, path: Path, *, truth: str | Path | None = None, keys: Mapping[str, str] | None = None, chunks: Any = "auto"
-    ) -> xr.Dataset: ...
-
-
-def opener(path: Path, keys: Mapping[str, str] | None = None) -> Opener | None:
-    """What opens this path as SAR or as chips with boxes; None for any other path.
-
-    A SAFE folder or its manifest; a folder of chips with boxes; a TIFF whose bands are named after polarizations, or of one
-    band (no cube has one), or with the key `scale`. Never raises for a path that is something else.
+def sees(look: Look, keys: Mapping[str, str]) -> bool:
+    """Whether a path is a SAR image: a TIFF whose bands are named after polarizations, or of one band (no cube has one), or any TIFF
+    with the key `scale`. Never raises for a TIFF that is damaged.
     """
-    if sentinel1.is_safe(path):
-        return _safe
-    if path.is_dir():
-        from workbench.data import boxes
-
-        return boxes.open_folder if boxes.sees(path) else None
-    if not _is_tiff(path):
-        return None
+    if not is_tiff(look):
+        return False
     try:
-        with opened(path) as file:
+        with shared(look) as file:
             named = file.count <= 4 and all(_POLARIZATION.search(d or "") for d in file.descriptions)
-            return open_sar if file.count == 1 or named or "scale" in (keys or {}) else None
+            return file.count == 1 or named or "scale" in keys
     except InputError:
-        return None
-
-
-def _safe(path: Path, *, truth: Any = None, keys: Mapping[str, str] | None = None, chunks: Any = "auto") -> xr.Dataset:
-    if truth is not None:
-        raise InputError("A Sentinel-1 product is in radar geometry and takes no truth file; leave truth out.")
-    return sentinel1.open_keys(path, keys or {}, chunks)
-
-
-def _is_tiff(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(4) in _TIFF
-    except (OSError, ValueError):
         return False
 
 
@@ -119,22 +87,32 @@ def open_sar(
 
     Raises InputError for a damaged file, a scale that the values contradict, complex pixels, an unknown key.
     """
+    with Look(path) as look:
+        return read(look, truth=truth, keys={"scale": scale, **(keys or {})}, chunks=chunks)
+
+
+def read(
+    look: Look, *, truth: str | Path | None = None, keys: Mapping[str, str] | None = None, chunks: Any = "auto"
+) -> xr.Dataset:
+    """`open_sar` of a path that is looked at already."""
     import xarray as xr
 
-    path, keys = Path(path).expanduser(), dict(keys or {})
+    path, keys = look.path, dict(keys or {})
     for key in keys:
         if key not in KEYS:
             raise InputError(f"A SAR image has no key {key!r}; use {', '.join(KEYS)}.{did_you_mean(key, KEYS)}")
-    scale = keys.get("scale", scale)
+    scale = keys.get("scale", "auto")
     if scale not in SCALES:
         raise InputError(f"There is no scale {scale!r}; use {', '.join(SCALES)}.{did_you_mean(scale, SCALES)}")
     notes: list[str] = []
-    first = Tiff.open(path)
+    look.begin(1)
+    with shared(look) as file:
+        first = Tiff.of(file, path)
     if first.dtype.kind not in "iuf":
         raise InputError(
             f"{path.name} holds {first.dtype}; SAR images are read as intensity or amplitude, which are real numbers."
         )
-    with opened(path) as file:
+    with shared(look) as file:
         bands = int(file.count)
         described = [str(d or "") for d in file.descriptions]
         units = [str(u or "") for u in file.units]
@@ -148,9 +126,9 @@ def open_sar(
     polarization = _polarizations(path, keys.get("polarization"), described, tags, bands)
     if scale == "auto":
         words = " ".join([*described, *units, tags])
-        scale = _told(words, path.stem, notes) or _seen(tiffs[0], missing, path, bool(any(polarization)), notes)
+        scale = _told(words, path.stem, notes) or _seen(look, tiffs[0], missing, bool(any(polarization)), notes)
     if scale != "db":
-        _never_negative(tiffs[0], missing, path, scale)
+        _never_negative(look, tiffs[0], missing, scale)
     readers = [Intensity(t, scale, missing, float(f), float(o)) for t, f, o in zip(tiffs, factors, offsets, strict=True)]
     about = {"long_name": "backscatter", "units": "linear intensity", "scale_in_file": scale}
     data = lazily(Stack(readers, first.shape, np.float32), chunks, first.block)
@@ -214,17 +192,17 @@ def _told(words: str, stem: str, notes: list[str]) -> str | None:
 _WORDS = {"db": "dB", "linear": "linear intensity", "amplitude": "amplitude, and squared"}
 
 
-def _seen(tiff: Tiff, missing: float | None, path: Path, is_sar: bool, notes: list[str]) -> str:
+def _seen(look: Look, tiff: Tiff, missing: float | None, is_sar: bool, notes: list[str]) -> str:
     """The scale that the values allow; only for files that say that they are SAR."""
     if not is_sar:
         raise InputError(
-            f"{path.name} has one band and does not say what it is. If it is SAR, say how its values are kept: --key scale=db, "
+            f"{look.path.name} has one band and does not say what it is. If it is SAR, say how its values are kept: --key scale=db, "
             "--key scale=linear or --key scale=amplitude. A mask is given as truth beside its scene. A cube needs several bands."
         )
-    low, high = _range(tiff, missing)
+    low, high = _range(look, tiff, missing)
     if not low <= high:
         raise InputError(
-            f"{path.name} has no valid value where it was looked at; say how values are kept: --key scale=db or linear."
+            f"{look.path.name} has no valid value where it was looked at; say how values are kept: --key scale=db or linear."
         )
     scale = "db" if low < 0 else "linear"
     why = "some are negative, which no intensity is" if low < 0 else "none is negative"
@@ -232,21 +210,22 @@ def _seen(tiff: Tiff, missing: float | None, path: Path, is_sar: bool, notes: li
     return scale
 
 
-def _never_negative(tiff: Tiff, missing: float | None, path: Path, scale: str) -> None:
-    low, _ = _range(tiff, missing)
+def _never_negative(look: Look, tiff: Tiff, missing: float | None, scale: str) -> None:
+    low, _ = _range(look, tiff, missing)
     if low < 0:
         raise InputError(
-            f"{path.name} has values down to {low:.4g}; {_WORDS[scale]} is never negative. Is it in dB (scale=db)?"
+            f"{look.path.name} has values down to {low:.4g}; {_WORDS[scale]} is never negative. Is it in dB (scale=db)?"
         )
 
 
-def _range(tiff: Tiff, missing: float | None, looks: int = 12) -> tuple[float, float]:
+def _range(look: Look, tiff: Tiff, missing: float | None, looks: int = 12) -> tuple[float, float]:
     """Smallest and largest valid value in a dozen strips spread over the image; (inf, -inf) where all is missing."""
     high, wide = tiff.shape
     low, top = sys.float_info.max, -sys.float_info.max
     size = max(1, min(tiff.block[0], 2**22 // max(1, wide)))
     for start in sorted({int(s) for s in np.linspace(0, max(0, high - size), looks)}):
-        values = tiff.read(range(start, min(high, start + size)), range(wide))
+        with shared(look) as file:
+            values = tiff.window(file, range(start, min(high, start + size)), range(wide))
         valid = values[np.isfinite(values)] if values.dtype.kind == "f" else values
         if missing is not None:
             valid = valid[valid != missing]

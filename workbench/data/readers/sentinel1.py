@@ -139,8 +139,10 @@ def open_safe(
     return scene
 
 
-def open_keys(path: Path, keys: Mapping[str, str], chunks: Any = "auto") -> xr.Dataset:
-    """`open_safe` with its choices as text, as `--key quantity=gamma0` brings them."""
+def open_keys(path: Path, keys: Mapping[str, str], chunks: Any = "auto", truth: str | Path | None = None) -> xr.Dataset:
+    """`open_safe` with its choices as text, as `--key quantity=gamma0` brings them. A truth is refused."""
+    if truth is not None:
+        raise InputError("A Sentinel-1 product is in radar geometry and takes no truth file; leave truth out.")
     for key in keys:
         if key not in KEYS:
             raise InputError(f"A Sentinel-1 product has no key {key!r}; use {', '.join(KEYS)}.{did_you_mean(key, KEYS)}")

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from workbench.data.readers import files
+from workbench.data.readers.files import Look
 from workbench.errors import InputError
 
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 CHUNK = 16 * 2**20  # bytes in one dask chunk
 MAX_BLOCK = 2**30  # bytes of one block of the file; nothing real comes near
 PACKED = 50_000  # bytes that one byte of a TIFF can at most stand for; a Sentinel-1 image blanked in zstd has 10 600
@@ -40,35 +41,41 @@ class Tiff:
     @classmethod
     def open(cls, path: Path, band: int = 1, bands: int | None = None) -> Tiff:
         """Look at the header. bands: how many there must be. Raises InputError for a file that is damaged or truncated."""
-        files.first_bytes(path, 1)
-        with opened(path) as file:
-            if bands is not None and file.count != bands:
-                raise InputError(f"{path.name} has {file.count} bands; expected is {bands}.")
-            require_whole(file, path)
-            kind = file.dtypes[band - 1]
-            dtype = np.dtype(np.complex64 if kind.startswith("complex") else kind)
-            block = tuple(map(int, file.block_shapes[band - 1]))
-            if block[0] * block[1] * dtype.itemsize > MAX_BLOCK:
-                raise InputError(
-                    f"{path.name} has blocks of {block[0]} x {block[1]} pixels, too large to read; it is damaged."
-                )
-            return cls(path, (int(file.height), int(file.width)), dtype, (block[0], block[1]), band)
+        with Look(path) as look:
+            look.begin(1)
+            with shared(look) as file:
+                if bands is not None and file.count != bands:
+                    raise InputError(f"{path.name} has {file.count} bands; expected is {bands}.")
+                return cls.of(file, path, band)
+
+    @classmethod
+    def of(cls, file: Any, path: Path, band: int = 1) -> Tiff:
+        """The same of a file that is open in rasterio."""
+        require_whole(file, path)
+        kind = file.dtypes[band - 1]
+        dtype = np.dtype(np.complex64 if kind.startswith("complex") else kind)
+        block = tuple(map(int, file.block_shapes[band - 1]))
+        if block[0] * block[1] * dtype.itemsize > MAX_BLOCK:
+            raise InputError(f"{path.name} has blocks of {block[0]} x {block[1]} pixels, too large to read; it is damaged.")
+        return cls(path, (int(file.height), int(file.width)), dtype, (block[0], block[1]), band)
 
     def read(self, rows: range, columns: range) -> np.ndarray:
         """The pixels of these rows and columns (ranges with positive steps); only blocks that hold some of them are read."""
-        from rasterio.windows import Window
-
         if not len(rows) or not len(columns):
             return np.empty((len(rows), len(columns)), self.dtype)
+        with opened(self.path) as file:
+            return self.window(file, rows, columns)
+
+    def window(self, file: Any, rows: range, columns: range) -> np.ndarray:
+        """The same from a file that is open in rasterio; rows and columns are not empty."""
+        from rasterio.windows import Window
+
         wide = Window(columns.start, rows.start, columns[-1] - columns.start + 1, rows[-1] - rows.start + 1)
         try:
-            with opened(self.path) as file:
-                if rows.step <= max(self.block[0], 4):
-                    return file.read(self.band, window=wide)[:: rows.step, :: columns.step].astype(self.dtype, copy=False)
-                lines = [
-                    file.read(self.band, window=Window(wide.col_off, y, wide.width, 1))[0, :: columns.step] for y in rows
-                ]
-                return np.stack(lines).astype(self.dtype, copy=False)
+            if rows.step <= max(self.block[0], 4):
+                return file.read(self.band, window=wide)[:: rows.step, :: columns.step].astype(self.dtype, copy=False)
+            lines = [file.read(self.band, window=Window(wide.col_off, y, wide.width, 1))[0, :: columns.step] for y in rows]
+            return np.stack(lines).astype(self.dtype, copy=False)
         except MemoryError:
             raise InputError(
                 f"A window of {len(rows)} x {len(columns)} pixels of {self.path.name} does not fit into memory."
@@ -127,15 +134,32 @@ def lazily(stack: Stack, chunks: Any, block: tuple[int, int], dims: Sequence[str
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """The file open in rasterio, by GDAL's TIFF driver and no other; one InputError for whatever it finds wrong."""
+    with Look(path) as look, shared(look) as file:
+        yield file
+
+
+def is_tiff(look: Look) -> bool:
+    """Whether it is a file that begins like a TIFF."""
+    return look.begins(*MAGIC)
+
+
+def _opened(look: Look) -> Any:
     import rasterio
 
+    with _QUIET, warnings.catch_warnings():  # filters are of the whole process; dask opens from many threads
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        return look.keep(rasterio.open(look.path, driver="GTiff"))
+
+
+@contextmanager
+def shared(look: Look) -> Iterator[Any]:
+    """The file in rasterio, opened once for all who look at it; one InputError for whatever is found wrong within."""
+    import rasterio
+
+    path = look.path
     try:
-        with _QUIET, warnings.catch_warnings():  # filters are of the whole process; dask opens from many threads
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            warnings.simplefilter("ignore", PendingDeprecationWarning)
-            file = rasterio.open(path, driver="GTiff")
-        with file:
-            yield file
+        yield look.once(_opened)
     except (
         rasterio.errors.RasterioError,
         rasterio.errors.CRSError,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.data.readers.cube import Cube, pixels_of
+from workbench.data.readers.files import Look
 from workbench.data.readers.lazy import Guarded, indexed
 from workbench.data.readers.netcdf import VariablePixels, from_dataset
 from workbench.errors import InputError
@@ -35,12 +36,14 @@ _BLOCK = 2**30  # bytes of one chunk
 _LINE = 10_000_000  # values of a 1-D array: such are coordinates, and are read at once
 
 
-def sees(path: Path) -> bool:
-    return path.is_dir() and any((path / name).is_file() for name in _DOCUMENTS)
+def sees(look: Look) -> bool:
+    """Whether it is a Zarr folder."""
+    return look.is_dir and any((look.path / name).is_file() for name in _DOCUMENTS)
 
 
-def read(path: Path, keys: Mapping[str, str], truth: str | None) -> Cube:
+def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a Zarr group: `hsi`, or its only 3-D array."""
+    path = look.path
     _judge(path)
     return from_dataset(path, _open(path), keys, truth)
 

@@ -20,12 +20,16 @@ Where we differ from the authors' code, and why: docs/methods/arcdnet.md.
 
 from workbench.methods.arcdnet.network import ARCDNet, Output, from_conv3d, load_encoder, reach
 from workbench.methods.arcdnet.running import NEEDS, run
-from workbench.methods.arcdnet.settings import PAPER, Config
+from workbench.methods.arcdnet.settings import HEADLINE, NOTEBOOK, PAPER, SHOWS, SMOKE, Config
 from workbench.methods.arcdnet.tiles import Trained, exchange_gap, inspect, load_network, predict, predict_to_cog
 
 __all__ = [
+    "HEADLINE",
     "NEEDS",
+    "NOTEBOOK",
     "PAPER",
+    "SHOWS",
+    "SMOKE",
     "ARCDNet",
     "Config",
     "Output",

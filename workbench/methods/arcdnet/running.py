@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from workbench.data.pairs import check_pair
+from workbench.data.checks import check_pair
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.methods.arcdnet.judging import Watched, applied, judged, seen, watched

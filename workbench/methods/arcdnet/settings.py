@@ -7,6 +7,17 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from workbench.config import Settings
+from workbench.event import Curves, Film
+
+SMOKE = {"steps": 6, "width": 4, "crop": 32, "batch": 4, "show_every": 3}
+HEADLINE = ("f1", "error_auroc", "iou")
+SHOWS = (
+    Curves("loss", ("loss",), references=("floor",)),
+    Curves("F1 on validation pixels", ("val_f1",)),
+    Curves("uncertainty against error, AUROC", ("val_error_auroc", "val_error_auroc_entropy")),
+    Film(("before", "after", "truth", "change", "uncertainty", "target"), "One validation pair"),
+)
+NOTEBOOK = "change"
 
 RIVALS = ("fc-ef", "fc-siam-conc", "fc-siam-diff")
 MEASURES = ("mc-dropout", "ensemble")

@@ -13,14 +13,18 @@ A cube travels through this room as `spectra (P, C)`: its P valid pixels, C used
 
 from workbench.methods.bsdm.network import Denoiser, Offset, TimeEmbedding, lattice, moments, tanh
 from workbench.methods.bsdm.running import run
-from workbench.methods.bsdm.settings import NEEDS, Config, mix
+from workbench.methods.bsdm.settings import HEADLINE, NEEDS, NOTEBOOK, SHOWS, SMOKE, Config, mix
 from workbench.methods.bsdm.spectra import Frame, detected, scaled, spectra_of
 from workbench.methods.bsdm.suppression import affine_oracle, predictor, suppress, suppressed
 from workbench.methods.bsdm.training import Training, learning_rate, pseudo_background, squared_error
 from workbench.methods.bsdm.transfer import apply, channel_align, restore
 
 __all__ = [
+    "HEADLINE",
     "NEEDS",
+    "NOTEBOOK",
+    "SHOWS",
+    "SMOKE",
     "Config",
     "Denoiser",
     "Frame",

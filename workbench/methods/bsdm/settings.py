@@ -7,9 +7,19 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from workbench.config import Settings
+from workbench.event import Curves, Film
 from workbench.parts.diffusion import Mixing, linear_betas, mixing
 
 NEEDS = ("hsi",)
+SMOKE = {"steps": 4, "passes": 2, "show_every": 2, "embed": 16, "inner": 16, "width": 12, "code": 8, "time_width": 16}
+HEADLINE = ("auc", "auc_untrained", "auc_rx")
+SHOWS = (
+    Curves("loss", ("loss",), references=("sigma2", "sigma2_code"), log=True),
+    Curves("AUC after all passes", ("auc",), references=("auc_untrained", "auc_rx", "auc_ridge_rx", "auc_pca_rx")),
+    Curves("AUC after each pass", ("auc_pass",), references=("auc_rx",)),
+    Film(("quiet", "background", "score"), "Suppressed cube, what is subtracted next, and the score"),
+)
+NOTEBOOK = "anomaly"
 
 
 class Config(Settings):

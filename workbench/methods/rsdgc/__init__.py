@@ -13,14 +13,18 @@ Everything a DDP script of one's own needs is in `workbench.parts.gradients`; th
 
 from workbench.methods.rsdgc.chips import batch_of, chips_of
 from workbench.methods.rsdgc.running import run
-from workbench.methods.rsdgc.settings import NEEDS, RATIOS, RECONSTRUCTION, Config
+from workbench.methods.rsdgc.settings import HEADLINE, NEEDS, NOTEBOOK, RATIOS, RECONSTRUCTION, SHOWS, SMOKE, Config
 from workbench.methods.rsdgc.showing import importance
 from workbench.methods.rsdgc.training import Training, learning_rate, network
 
 __all__ = [
+    "HEADLINE",
     "NEEDS",
+    "NOTEBOOK",
     "RATIOS",
     "RECONSTRUCTION",
+    "SHOWS",
+    "SMOKE",
     "Config",
     "Training",
     "batch_of",

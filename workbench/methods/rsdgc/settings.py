@@ -9,8 +9,22 @@ from pydantic import Field, field_validator
 from workbench.baselines.compression import RIVALS
 from workbench.config import Settings
 from workbench.errors import did_you_mean
+from workbench.event import Bars, Curves, Film, Matrix
 
 NEEDS = ("image", "label")
+SMOKE = {"steps": 6, "network": "cnn", "width": 4, "batch": 16, "eval_every": 3, "show_every": 3, "size": 8}
+HEADLINE = ("accuracy_rsdgc", "ratio_wire_rsdgc")
+SHOWS = (
+    Curves("test accuracy", ("accuracy",), own_steps=True),
+    Curves("loss", ("loss",), own_steps=True),
+    Curves("sent by all ranks, counted", ("megabytes",), units="MB", own_steps=True),
+    Film(("importance",), "Gradient, neighbourhood mean and spread, score, and what is sent"),
+    Bars("budget", "Entries that a layer may send", "entries"),
+    Bars("signal", "Importance of a layer against its first steps"),
+    Matrix("age", "Share of a layer's entries by steps since they were sent"),
+)
+NOTEBOOK = "gradients"
+
 RECONSTRUCTION = "The NSI formula is a reconstruction from the paper's abstract, not the paper's own equation."
 RATIOS = {
     "ratio_entries": "entries of the gradient against entries sent; what papers often print",

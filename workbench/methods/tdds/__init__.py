@@ -15,13 +15,17 @@ from workbench.methods.tdds.choosing import length_of
 from workbench.methods.tdds.running import run
 from workbench.methods.tdds.samples import samples_of
 from workbench.methods.tdds.scoring import TDDS, PLabel, change, ema_weights, spread, trajectory_length, window_of
-from workbench.methods.tdds.settings import NEEDS, PAPER, RIVALS, Config
+from workbench.methods.tdds.settings import HEADLINE, NEEDS, NOTEBOOK, PAPER, RIVALS, SHOWS, SMOKE, Config
 from workbench.methods.tdds.training import Training, crop_flip, official_weight, train_on
 
 __all__ = [
+    "HEADLINE",
     "NEEDS",
+    "NOTEBOOK",
     "PAPER",
     "RIVALS",
+    "SHOWS",
+    "SMOKE",
     "TDDS",
     "Config",
     "PLabel",

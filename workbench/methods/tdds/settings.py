@@ -8,12 +8,20 @@ from pydantic import Field, field_validator
 
 from workbench.config import Settings
 from workbench.errors import did_you_mean
+from workbench.event import Curves, Film
 
 NEEDS = (("image", "hsi", "sar"), ("label", "truth"))
-
+SMOKE = {"epochs": 4, "J": 3, "batch": 64, "iterations": 12, "size": 16}
+HEADLINE = ("accuracy_tdds", "accuracy_full", "accuracy_random")
+SHOWS = (
+    Curves("test accuracy", ("test_accuracy",), own_steps=True),
+    Curves("loss", ("loss",), own_steps=True),
+    Film(("score",), "Score of the training samples, from the epochs so far"),
+    Film(("p_label",), "Probability of the label"),
+)
+NOTEBOOK = "coresets"
 
 RIVALS = ("random", "random_balanced", "el2n", "grand", "forgetting", "aum", "ccs", "dyn_unc", "dual", "entropy", "margin")
-
 
 # What the authors train with; give it as overrides, and time: it is 200 epochs of a ResNet-18.
 PAPER: dict[str, Any] = {

@@ -27,7 +27,7 @@ from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.session import FOLD, WIDE, pairs
-from workbench.scene import require
+from workbench.scene import Needs, require
 from workbench.views.card import card, explain, heading, html, say
 from workbench.views.glimpse import Glimpse
 from workbench.views.looks import PICKS
@@ -61,9 +61,14 @@ class Explorer(AnomalyState):
     LOOKS = True
 
     @classmethod
+    def needs(cls) -> Needs:
+        """A cube."""
+        return ("hsi",)
+
+    @classmethod
     def offers(cls, entry: Any) -> bool:
         """Cubes, and no chips."""
-        return entry.kind in ("simulated", "hyperspectral")
+        return super().offers(entry) and not entry.many
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:

@@ -19,7 +19,7 @@ import xarray as xr
 from safetensors import SafetensorError, safe_open
 
 from workbench import runs
-from workbench.data.pairs import check_pair
+from workbench.data.checks import check_pair
 from workbench.errors import InputError
 from workbench.pages.change.export import Export
 from workbench.pages.change.findings import Findings
@@ -32,7 +32,7 @@ from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
-from workbench.scene import require
+from workbench.scene import Needs, require
 from workbench.views.card import heading, html, say
 from workbench.views.change import OURS, pair_card
 from workbench.views.plots import held
@@ -64,9 +64,9 @@ class Changes(ChangeState):
     SCENES: ClassVar = SharedResults(4)
 
     @classmethod
-    def offers(cls, entry: Any) -> bool:
+    def needs(cls) -> Needs:
         """Pairs."""
-        return entry.kind in ("pairs", "simulated-pairs")
+        return ("before", "after")
 
     @classmethod
     def first_choice(cls) -> str:

@@ -24,7 +24,7 @@ from workbench.pages.coresets.state import CoresetState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
-from workbench.scene import require
+from workbench.scene import Needs, require
 from workbench.views.card import heading, samples_card
 from workbench.views.plots import held
 
@@ -53,9 +53,9 @@ class Coresets(CoresetState):
     SCENES: ClassVar = SharedResults(4)
 
     @classmethod
-    def offers(cls, entry: Any) -> bool:
+    def needs(cls) -> Needs:
         """What has labels."""
-        return entry.kind in ("chips", "simulated") or bool(getattr(entry, "anomalous_pixels", None))
+        return load("tdds").NEEDS
 
     @classmethod
     def first_choice(cls) -> str:

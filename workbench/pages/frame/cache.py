@@ -30,10 +30,3 @@ class SharedResults:
             while len(self._made) > self.keep:
                 self._made.popitem(last=False)
             return future
-
-
-def ready(value: Any) -> Future:
-    """A future that is done already."""
-    future: Future = Future()
-    future.set_result(value)
-    return future

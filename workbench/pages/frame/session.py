@@ -23,8 +23,8 @@ from workbench import execution
 from workbench.data.catalog import entries, open_scene
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
-from workbench.pages.frame.cache import SharedResults, ready
-from workbench.scene import fingerprint
+from workbench.pages.frame.cache import SharedResults
+from workbench.scene import Needs, fingerprint, fits
 from workbench.views.card import badge, explain, html, problem, say
 
 PAINT = 60  # ms that a browser is given to paint what was sent before the rest follows
@@ -42,7 +42,7 @@ THEME = {
 class Session(Addressed):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    A page of its own says what stands in the texts below, what its tabs hold (`build`), what scenes it can show (`offers`,
+    A page of its own says what stands in the texts below, what its tabs hold (`build`), what scenes it can show (`needs`,
     `checked`), what happens when one has arrived (`arrived`), and what a tick of its timer takes in (`take_in`).
 
     scene: a catalogue name, a path, or an opened scene; None for the one in the address, or the page's first choice.
@@ -88,7 +88,7 @@ class Session(Addressed):
             pn.state.on_session_destroyed(lambda _: self.close())
         if isinstance(scene, xr.Dataset):
             self._given = scene
-            self._arrived(ready(scene), first=True)
+            self._arrived(self._accepted(scene), first=True)
         else:
             wanted = str(scene) if scene is not None else self.scene or self.first_choice()
             self.open(wanted, self.truth, self.keys, first=True, **{n: getattr(self, n) for n in self.MORE})
@@ -96,9 +96,14 @@ class Session(Addressed):
     # --- what a page of its own says --------------------------------------------------------------------------------
 
     @classmethod
-    def offers(cls, entry: Any) -> bool:
-        """Whether an entry of the catalogue stands in the list."""
+    def needs(cls) -> Needs:
+        """Names of variables that a scene must have to be shown."""
         raise NotImplementedError
+
+    @classmethod
+    def offers(cls, entry: Any) -> bool:
+        """Whether an entry of the catalogue stands in the list: where it provides what the page needs."""
+        return fits(cls.needs(), entry.provides)
 
     @classmethod
     def first_choice(cls) -> str:
@@ -107,7 +112,7 @@ class Session(Addressed):
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
-        """Raise InputError unless the page can show the scene."""
+        """Raise InputError unless the page can show the scene. May read its pixels: never called on a server's event loop."""
         raise NotImplementedError
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
@@ -239,6 +244,17 @@ class Session(Addressed):
         return paths
 
     @classmethod
+    def _accepted(cls, data: xr.Dataset) -> Future:
+        """A done future of a scene that was given in memory, or of why the page cannot show it."""
+        future: Future = Future()
+        try:
+            cls.checked(data)
+            future.set_result(data)
+        except InputError as error:
+            future.set_exception(error)
+        return future
+
+    @classmethod
     def _opened(cls, ref: str, truth: str, keys: dict[str, str], more: Mapping[str, Any]) -> xr.Dataset:
         """The scene of a name or path, in memory where it fits."""
         data = open_scene(ref, truth=truth or None, keys=keys or None, **{n: v for n, v in more.items() if v})
@@ -260,7 +276,6 @@ class Session(Addressed):
         self.tabs.loading = False
         try:
             data = future.result()
-            self.checked(data)
         except InputError as error:
             self.complain(str(error))
             self.choice.value = self.scene if self.scene in self.choice.options.values() else ""

@@ -23,7 +23,7 @@ from workbench.pages.gradients.importance import Importance
 from workbench.pages.gradients.state import GradientState
 from workbench.pages.gradients.traffic import Budget, Traffic
 from workbench.runs.watch import Live
-from workbench.scene import require
+from workbench.scene import Needs, require
 from workbench.views.card import heading, samples_card
 
 FIRST = ("rivals", "steps", "density", "indicator", "p", "network", "width", "seed")
@@ -50,9 +50,9 @@ class Gradients(GradientState):
     SCENES: ClassVar = SharedResults(4)
 
     @classmethod
-    def offers(cls, entry: Any) -> bool:
+    def needs(cls) -> Needs:
         """Chips by class."""
-        return entry.kind == "chips"
+        return load("rsdgc").NEEDS
 
     @classmethod
     def first_choice(cls) -> str:

@@ -22,7 +22,7 @@ from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.session import THEME, WIDE, forget, has_loop
 from workbench.pages.runs.replay import Replay
-from workbench.runs.collection import STATUSES, Entry, compared, entries, headline, select
+from workbench.runs.collection import STATUSES, Entry, compared, entries, select
 from workbench.views.card import explain, html, problem, say
 from workbench.views.lines import Lines
 from workbench.views.looks import PICKS
@@ -222,7 +222,7 @@ class Runs(Addressed):
         """Columns asked for; else the first metrics that the runs on show have."""
         if self.columns:
             return self.columns.split(",")
-        return list(dict.fromkeys(m for e in self.shown for m in headline(e.metrics)[:2]))[:4]
+        return list(dict.fromkeys(m for e in self.shown for m in e.headline[:2]))[:4]
 
     def _fill_table(self) -> None:
         """Fill the table, when it can be seen: in the browser it cannot be drawn while it is hidden."""

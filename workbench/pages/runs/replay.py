@@ -1,4 +1,4 @@
-"""One run among those ticked, step by step: how it stands, what it logged, and every picture it left, old or just now."""
+"""One run among those ticked, step by step: how it stands, what it logged, every picture it left, and its result."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import panel as pn
 import panel_material_ui as pmui
-import xarray as xr
 
 from workbench import runs
 from workbench.errors import InputError
 from workbench.runs.watch import Live
 from workbench.views.card import explain, html, say
-from workbench.views.image import ImageView, coloured, composite
-from workbench.views.lines import Lines
-from workbench.views.looks import PICKS
+from workbench.views.kinds import Picture, picture, pictures
+from workbench.views.picture import PictureView
 from workbench.views.player import Player
-from workbench.views.plots import Frame, held
+from workbench.views.plots import held
 from workbench.views.stepper import Stepper
 
 NO_FRAMES = "This run logs numbers only. Its curves are on the tab <b>Compare</b>."
-MOST = 12  # lines of an array that is drawn as lines
+OF_RESULT = "result: "  # stands in front of the name of a variable of the result, in the list of pictures
 
 
 class Replay:
@@ -36,12 +33,10 @@ class Replay:
         self.player = Player()
         self.run = pmui.Select(label="Run", options={}, width=420, size="small", margin=(8, 8))
         self.array = pmui.Select(label="Picture", options=[], width=240, size="small", margin=(8, 8))
+        self._result: tuple[Path | None, dict[str, Picture]] = (None, {})
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(2, 8))
-        self.frame = Frame()
-        self.image = ImageView(self.frame, "", width=520, height=440)
-        self.picture = pn.Column(self.image.panel, margin=0)  # a Bokeh pane that is hidden and shown at once stays hidden
-        self.lines = Lines("position", "value", height=360)
+        self.picture = PictureView(width=600, height=460)
         self._empty = explain("No pictures", NO_FRAMES, height=240)
         self.scalars = html(margin=(6, 8), width=330)
         for button in (self.player.start, self.player.resume):
@@ -53,7 +48,7 @@ class Replay:
             self.text,
             pn.Row(
                 self.scalars,
-                pn.Column(self.picture, self.lines.panel, self._empty, sizing_mode="stretch_width", margin=0),
+                pn.Column(self.picture.panel, self._empty, sizing_mode="stretch_width", margin=0),
                 sizing_mode="stretch_width",
                 margin=0,
             ),
@@ -121,6 +116,7 @@ class Replay:
     def _show(self) -> None:
         self._stand()
         names = list(self.live.frames) if self.live is not None else []
+        names += [OF_RESULT + name for name in self._of_result()]
         if list(self.array.options) != names:
             value = self.array.value if self.array.value in names else (names[0] if names else None)
             self.array.param.update(options=names, value=value)
@@ -138,10 +134,10 @@ class Replay:
 
     def _draw(self) -> None:
         live, steps = self.live, self._steps()
-        self._empty.visible = live is not None and not live.frames
+        self._empty.visible = live is not None and not self.array.options
         if live is None or not steps:
             self.text.object = self.scalars.object = ""
-            self.picture.visible = self.lines.panel.visible = False
+            self.picture.show(None)
             return
         step = steps[min(self.stepper.at, len(steps) - 1)]
         self.text.object = f"<b>Step {step:,}</b> &ensp; {self.stepper.at + 1} of {len(steps)}"
@@ -150,33 +146,25 @@ class Replay:
         if wanted == self._drawn:
             return
         self._drawn = wanted
-        array = live.frame(self.array.value, step) if self.array.value else None
-        self.picture.visible, self.lines.panel.visible = False, False
-        if array is not None:
-            self._picture(array)
+        name = str(self.array.value or "")
+        if name.startswith(OF_RESULT):
+            self.picture.show(self._of_result().get(name.removeprefix(OF_RESULT)))
+            return
+        array = live.frame(name, step) if name else None
+        self.picture.show(None if array is None else picture(name, array))
 
-    def _picture(self, array: xr.DataArray) -> None:
-        """An image where the array has rows and columns, else lines."""
-        values = np.asarray(array.values, float) if array.dtype.kind in "biuf" else None
-        if values is None or values.size == 0:
-            return
-        name = str(self.array.value)
-        if values.ndim >= 2 and array.dims[-2:] == ("y", "x") and min(values.shape[-2:]) > 1:
-            planes = values.reshape(-1, *values.shape[-2:])
-            rgb = composite(planes) if len(planes) == 3 else coloured(planes[0], "Viridis")
-            if self.frame.shape != rgb.shape[:2]:
-                self.frame.fit(*rgb.shape[:2])
-            self.image.show(rgb, f"{name}, between its 2nd and 98th percentile")
-            self.picture.visible = True
-            return
-        rows = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
-        self.lines.figure.xaxis.axis_label = str(array.dims[-1]) if array.dims else "position"
-        self.lines.figure.yaxis.axis_label = name
-        self.lines.show(
-            (f"{name} {n}" if len(rows) > 1 else name, PICKS[n % len(PICKS)], np.arange(len(row)), row)
-            for n, row in enumerate(rows[:MOST])
-        )
-        self.lines.panel.visible = True
+    def _of_result(self) -> dict[str, Picture]:
+        """Pictures of the result of the run on show, by name; read once, when the run has finished."""
+        live = self.live
+        if live is None or live.status != "finished":
+            return {}
+        if self._result[0] != live.folder:
+            try:
+                found = pictures(runs.result(live.folder, chunks=None))
+            except (InputError, OSError):
+                found = []
+            self._result = (live.folder, {p.name: p for p in found})
+        return self._result[1]
 
 
 def _scalars(live: Live, step: int) -> str:

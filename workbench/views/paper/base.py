@@ -24,7 +24,6 @@ from matplotlib.ticker import MaxNLocator
 from workbench.views.looks import INK, PICKS, TRUTH, look
 
 if TYPE_CHECKING:
-    import xarray as xr
     from IPython.display import HTML
 
 WIDTH = 9.2  # inches across a page
@@ -125,29 +124,6 @@ def overlaid(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[f
             for n, r in enumerate(runs)
         ]
         figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
-    return figure
-
-
-def maps(result: xr.Dataset, most: int = 6) -> Figure | None:
-    """The maps (y, x) of a result, each on its own scale, with their names and units; None where it has none."""
-    named = {str(n): v for n, v in result.data_vars.items() if v.dims == ("y", "x") and v.dtype.kind in "biuf"}
-    shown = dict(list(named.items())[:most])
-    if not shown:
-        return None
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(WIDTH, 0.3 + rows * WIDTH / columns), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (name, values) in zip(grid, shown.items(), strict=False):
-        seen = np.asarray(values.values, float)
-        low, high = np.nanpercentile(seen, (0, 99.5))
-        drawn = image(axes, seen, None, cmap="viridis", vmin=low, vmax=max(high, low + 1e-12))
-        axes.set_title(
-            f"{name}" + (f" ({values.attrs['units']})" if values.attrs.get("units") not in (None, "1") else ""), fontsize=9
-        )
-        figure.colorbar(drawn, ax=axes, shrink=0.75, extend="max")
-    for axes in grid[len(shown) :]:
-        axes.set_visible(False)
     return figure
 
 

@@ -1,20 +1,19 @@
 """Catalogue entries of one place seen by several sensors: a hyperspectral cube with a height raster beside it.
 
-The fields are explained in data_catalog/README.md. Files are found, downloaded and verified as those of every other entry.
+The fields are explained in data_catalog/README.md.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
-from workbench.data.chips import Part
-from workbench.data.entries import verified
+from workbench.data.entries.kind import Kind
+from workbench.data.entries.located import Part, locate
 from workbench.data.records import Sourced, file_lines, signed
 from workbench.errors import InputError
 
@@ -28,9 +27,10 @@ class SensorPart(Part):
     """A file of a multimodal entry. `hsi` and `lidar` are opened; the others belong to the place and are fetched with it."""
 
     role: Literal["hsi", "lidar", "rgb", "cloud", "crowns", "field"]
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class Multimodal(Sourced):
+class Multimodal(Sourced, Kind):
     """One place with files of several sensors on one grid: `hsi (band, y, x)` and `lidar (lidar_band, y, x)` in metres."""
 
     kind: Literal["multimodal"]
@@ -55,27 +55,50 @@ class Multimodal(Sourced):
 
     @model_validator(mode="after")
     def _opens(self) -> Multimodal:
-        roles = [f.role for f in self.files]
+        roles: list[str] = [f.role for f in self.files]
         if any(roles.count(role) != 1 for role in OPENED):
             raise ValueError("needs exactly one hsi and one lidar file")
         return self
 
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The cube and the heights."""
+        return OPENED
 
-def open_entry(
-    entry: Multimodal, truth: str | Path | None = None, keys: Mapping[str, str] | None = None, chunks: Any = "auto"
-) -> xr.Dataset:
-    """The scene of an entry, its two opened files verified; InputError where these do not lie on one grid."""
-    from workbench.data.readers import open_file
+    def pixel_files(self) -> Sequence[SensorPart]:
+        """The cube's file."""
+        return [f for f in self.files if f.role == "hsi"]
 
-    opened = entry.model_copy(update={"files": [f for f in entry.files if f.role in OPENED]})
-    places = dict(zip([f.role for f in opened.files], verified(opened), strict=True))
-    scene = open_file(places["hsi"], truth=truth, keys=keys, chunks=chunks)
-    if scene["hsi"].shape != entry.shape:
-        raise InputError(f"{entry.id} should have a cube of {entry.shape}; {scene['hsi'].shape} was found.")
-    scene = with_height(scene, places["lidar"])
-    digests = "\n".join(str(f.sha256) for f in opened.files)
-    scene.attrs.update(sha256=hashlib.sha256(digests.encode()).hexdigest(), site=entry.site, simulated="")
-    return signed(scene, entry)
+    def open(
+        self,
+        truth: str | Path | None = None,
+        keys: Mapping[str, str] | None = None,
+        chunks: Mapping[str, int] | str | None = "auto",
+        ortho: bool = False,
+    ) -> xr.Dataset:
+        """`hsi (band, y, x)` and `lidar (lidar_band, y, x)`; InputError where the two files do not lie on one grid."""
+        from workbench.data.formats import open_file
+
+        opened = [f for f in self.files if f.role in OPENED]
+        places = dict(zip([f.role for f in opened], locate(self, opened), strict=True))
+        scene = open_file(places["hsi"], truth=truth, keys=keys, chunks=chunks, ortho=ortho)
+        if scene["hsi"].shape != self.shape:
+            raise InputError(f"{self.id} should have a cube of {self.shape}; {scene['hsi'].shape} was found.")
+        scene = with_height(scene, places["lidar"])
+        digests = "\n".join(f.sha256 for f in opened)
+        scene.attrs.update(sha256=hashlib.sha256(digests.encode()).hexdigest(), site=self.site, simulated="")
+        return signed(scene, self)
+
+    def place(self) -> Path:
+        """The file of the cube; every file of the entry is verified, and downloaded if need be."""
+        return dict(zip([f.role for f in self.files], locate(self, self.files), strict=True))["hsi"]
+
+    def card(self) -> list[str]:
+        """Size, site and the files."""
+        bands, rows, columns = self.shape
+        lines = [f"  hsi: {rows} x {columns} pixels, {bands} bands; lidar: heights on the same pixels; {self.sensor}"]
+        lines += [f"  site: {self.site}", f"  publisher: {self.publisher}"]
+        return lines + file_lines(self.files, self.obtain)
 
 
 def with_height(scene: xr.Dataset, path: Path) -> xr.Dataset:
@@ -83,6 +106,8 @@ def with_height(scene: xr.Dataset, path: Path) -> xr.Dataset:
 
     Raises InputError where the raster does not lie on the grid of the scene: it is not resampled silently.
     """
+    import numpy as np
+
     from workbench.data.readers.raster import open_raster
 
     raster = open_raster(path)
@@ -98,16 +123,3 @@ def with_height(scene: xr.Dataset, path: Path) -> xr.Dataset:
         raise InputError(f"{path.name} does not lie on the grid of the cube; resample it to that grid.")
     about = {"long_name": "height above ground", "units": "m"}
     return scene.assign(lidar=(("lidar_band", "y", "x"), raster.lazy(), about))
-
-
-def card(entry: Multimodal) -> list[str]:
-    """Lines that describe an entry, without opening or downloading anything."""
-    bands, rows, columns = entry.shape
-    lines = [f"  hsi: {rows} x {columns} pixels, {bands} bands; lidar: heights on the same pixels; {entry.sensor}"]
-    lines += [f"  site: {entry.site}", f"  publisher: {entry.publisher}"]
-    return lines + file_lines(entry.files, entry.obtain)
-
-
-def place(entry: Multimodal) -> Path:
-    """The file of the cube; every file of the entry is verified, and downloaded if need be."""
-    return dict(zip([f.role for f in entry.files], verified(entry), strict=True))["hsi"]

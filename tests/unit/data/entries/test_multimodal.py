@@ -1,0 +1,63 @@
+"""The entries of places seen by several sensors."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.data.test_catalog import PART, SHA, write
+from workbench.data.catalog import describe_entry, entries, fetch, open_scene, read_folder
+from workbench.errors import InputError
+
+PLOT = {
+    "kind": "multimodal",
+    "site": "X",
+    "shape": [369, 20, 20],
+    "mirrors": {"one": "https://example.org"},
+    "shared": [{**PART, "path": "crowns/x.shp", "role": "crowns"}],
+    "files": [{**PART, "role": "hsi", "url": None}, {"role": "lidar", "path": "one/b.tif", "bytes": 9, "sha256": SHA}],
+}
+
+
+def test_mirrors_and_shared_files_of_a_place_are_written_out(tmp_path):
+    write(tmp_path, **{**PLOT, "files": [{**PLOT["files"][1], "role": "hsi"}, PLOT["files"][1]]})
+    assert [(f.role, f.url) for f in read_folder(tmp_path)["one"].files] == [
+        ("hsi", "https://example.org/b.tif"),
+        ("lidar", "https://example.org/b.tif"),
+        ("crowns", "https://example.org/a.tif"),
+    ]
+    write(tmp_path, **{**PLOT, "files": PLOT["files"][:1]})
+    with pytest.raises(ValueError, match="one hsi and one lidar"):
+        read_folder(tmp_path)
+
+
+def test_a_plot_opens_as_its_cube_with_its_heights(real_data):
+    """61 plots; the numbers of one of each site as rasterio reads them."""
+    plots = [e for e in entries() if e.kind == "multimodal"]
+    assert [sum(e.id.startswith(f"idtrees-{site}-") for e in plots) for site in ("mlbs", "osbs")] == [34, 27]
+    assert {e.site[:4] for e in plots} == {"MLBS", "OSBS"}
+    for entry in plots:
+        scene = open_scene(entry.id)
+        assert scene["hsi"].sizes == {"band": 369, "y": 20, "x": 20}
+        assert scene["lidar"].sizes == {"lidar_band": 1, "y": 20, "x": 20}
+        assert scene["lidar"].attrs["units"] == "m"
+        assert 1 < float(scene["lidar"].max()) < 45, entry.id
+    for name, height, corner in (("mlbs-12", 25.669, (538559.5, 4142318.5)), ("osbs-3", 16.859, (404363.5, 3284701.5))):
+        scene = open_scene(f"idtrees-{name}")
+        assert float(scene["lidar"].max()) == pytest.approx(height, abs=1e-3)
+        assert (float(scene["x"][0]), float(scene["y"][0])) == corner
+        assert scene.rio.crs.to_epsg() == 32617
+        assert scene.attrs["site"].startswith(name[:4].upper())
+    assert fetch("idtrees-mlbs-12").name == "MLBS_12.tif"
+    card = describe_entry("idtrees-mlbs-12")
+    assert "LAS/MLBS_12.las" in card
+    assert "site: MLBS" in card
+
+
+def test_heights_on_another_grid_are_refused(real_data):
+    from workbench.data.entries import multimodal
+
+    scene = open_scene("idtrees-mlbs-12")
+    with pytest.raises(InputError, match="MLBS_13.tif does not lie on the grid"):
+        multimodal.with_height(scene, real_data / "multimodal/idtrees-2020/CHM/MLBS_13.tif")
+    with pytest.raises(InputError, match="does not lie on the grid"):
+        multimodal.with_height(scene.isel(y=slice(0, 19)), real_data / "multimodal/idtrees-2020/CHM/MLBS_12.tif")

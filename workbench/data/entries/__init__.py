@@ -1,0 +1,18 @@
+"""Kinds of catalogue entries, one file each. A new kind joins the union here; nothing else asks what kind an entry is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from workbench.data.entries.boxes import Boxes
+from workbench.data.entries.chips import Chips
+from workbench.data.entries.hyperspectral import Hyperspectral
+from workbench.data.entries.multimodal import Multimodal
+from workbench.data.entries.pairs import Pairs
+from workbench.data.entries.sar import Sar
+from workbench.data.entries.simulated import Simulated, SimulatedPairs
+
+Entry = Hyperspectral | Multimodal | Simulated | SimulatedPairs | Chips | Pairs | Boxes | Sar
+ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

@@ -1,0 +1,93 @@
+"""Catalogue entries of images with boxes, or without; the fields are explained in data_catalog/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from workbench.data.entries.kind import Kind
+from workbench.data.entries.located import Kept, Part, locate
+from workbench.data.records import file_lines, signed
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Boxes(Kept, Kind):
+    """Images with boxes, or without: the layouts of `workbench.data.boxes`."""
+
+    kind: Literal["boxes"]
+    folder: str = Field(description="folder of the images and annotations, below WORKBENCH_DATA or the cache")
+    files: list[Part] = Field(min_length=1, description="every file, or the folder itself")
+    listing_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of the sorted listing of all its files")
+    samples: int = Field(ge=1)
+    boxes: int | None = Field(None, ge=0, description="how many; absent for images without boxes")
+    parts: dict[str, int] = Field({}, description="endings of the files of one sample, and bands to take of each")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Boxes:
+        alone = [f.path for f in self.files] == [self.folder]
+        if alone != (self.listing_sha256 is not None):
+            raise ValueError("a folder without a list of its files needs listing_sha256, and only that does")
+        if not alone and not all(PurePosixPath(f.path).is_relative_to(self.folder) and f.sha256 for f in self.files):
+            raise ValueError("files must lie in the folder and have a sha256")
+        return self
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """Images, and boxes where there are annotations."""
+        return ("image",) if self.boxes is None else ("image", "box", "box_sample", "box_label")
+
+    @property
+    def many(self) -> bool:
+        """Many samples."""
+        return True
+
+    def open(
+        self,
+        truth: str | Path | None = None,
+        keys: Mapping[str, str] | None = None,
+        chunks: Mapping[str, int] | str | None = "auto",
+        ortho: bool = False,
+    ) -> xr.Dataset:
+        """`image (sample, band, y, x)` and the table of boxes; see `workbench.data.boxes`."""
+        from workbench.data import boxes
+
+        if self.boxes is None:
+            self.refuse(truth, keys, "has images only")
+        folder = self.place()
+        if self.boxes is None:
+            scene = boxes.open_images(folder, self.parts or None, chunks)
+        else:
+            scene = boxes.open_folder(folder, truth=truth, keys={**self.keys, **(keys or {})}, chunks=chunks)
+        if not keys and (scene.sizes["sample"], scene.sizes.get("object")) != (self.samples, self.boxes):
+            raise InputError(
+                f"{self.id} should have {self.samples} images and {self.boxes} boxes; {scene.sizes['sample']} and "
+                f"{scene.sizes.get('object')} were found. Are there other files in {folder}?"
+            )
+        return signed(scene, self)
+
+    def place(self) -> Path:
+        """The folder, whose files are verified; of a folder without a list, the listing is."""
+        from workbench.data.chips import listing_sha256
+
+        first = locate(self, self.files)[0]
+        if self.listing_sha256 is None:
+            return first.parents[len(PurePosixPath(self.files[0].path).relative_to(self.folder).parts) - 1]
+        found = listing_sha256({p.relative_to(first).as_posix(): (p, None) for p in first.rglob("*") if p.is_file()})
+        if found != self.listing_sha256:
+            raise InputError(
+                f"{first} is not the collection of the catalogue: the SHA-256 of its listing is {found}, not "
+                f"{self.listing_sha256}. Remove or replace it, or open it by its path to use it as it is."
+            )
+        return first
+
+    def card(self) -> list[str]:
+        """How many images and boxes, the folder, the files."""
+        what = "no boxes" if self.boxes is None else f"{self.boxes} boxes"
+        lines = [f"  chips: {self.samples} images, {what}, {self.sensor}", f"  folder: {self.folder}"]
+        return [*lines, f"  publisher: {self.publisher}", *file_lines(self.files, self.obtain)]

@@ -1,0 +1,101 @@
+"""Catalogue entries of simulated scenes and pairs, which are made when they are opened."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from workbench.data import records
+from workbench.data.entries.kind import Kind
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Made(records.Entry, Kind):
+    """A scene that is made and not read."""
+
+    @abstractmethod
+    def make(self) -> xr.Dataset:
+        """The scene, without the entry's provenance."""
+
+    def open(
+        self,
+        truth: str | Path | None = None,
+        keys: Mapping[str, str] | None = None,
+        chunks: Mapping[str, int] | str | None = "auto",
+        ortho: bool = False,
+    ) -> xr.Dataset:
+        """The scene, made now. It brings its own truth; chunks and ortho do not apply."""
+        self.refuse(truth, keys, "is simulated and brings its own truth")
+        scene = self.make()
+        about = {"source": "simulated by workbench", "citation": self.citation, "licence": self.licence}
+        scene.attrs = {**about, **scene.attrs}
+        return scene
+
+    def place(self) -> Path:
+        """InputError: there is no file."""
+        raise InputError(f"{self.id} is simulated: it is made when it is opened, and there is nothing to fetch.")
+
+    def card(self) -> list[str]:
+        """That it is simulated."""
+        return ["  SIMULATED data, made when it is opened"]
+
+
+class Simulated(Made):
+    """A simulated hyperspectral scene."""
+
+    ORDER: ClassVar[int] = 0
+    kind: Literal["simulated"]
+    generator: str = Field(description="name that `workbench.data.synth.make` takes")
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """A cube with anomalies."""
+        return ("hsi", "truth")
+
+    def make(self) -> xr.Dataset:
+        """The scene, with the number of its anomalous pixels."""
+        from workbench.data import synth
+
+        scene = synth.make(self.generator)
+        scene.attrs["anomalous_pixels"] = int((scene["truth"] > 0).sum())
+        return scene
+
+    def content(self) -> bytes:
+        """The entry and the embedded reflectance spectra that the scene is made of."""
+        from workbench.resources import folder
+
+        spectra = sorted((folder("data_catalog") / "spectra").glob("*.csv"))
+        return super().content() + b"".join(path.read_bytes() for path in spectra)
+
+
+class SimulatedPairs(Made):
+    """A simulated pair or set of pairs."""
+
+    ORDER: ClassVar[int] = 1
+    kind: Literal["simulated-pairs"]
+    generator: str = Field(description="name that `workbench.data.synth_change.make` takes")
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """Two dates and what changed."""
+        return ("before", "after", "truth")
+
+    @property
+    def many(self) -> bool:
+        """Whether it is a set."""
+        from workbench.data.synth_change import SETS
+
+        return self.generator in SETS
+
+    def make(self) -> xr.Dataset:
+        """The pair or the set."""
+        from workbench.data import synth_change
+
+        return synth_change.make(self.generator)

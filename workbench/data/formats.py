@@ -1,0 +1,298 @@
+"""Formats: the one ordered table that says what a path is, and what opens it.
+
+    scene = open_path("flight.hdr", Asked(truth="targets.png"))     # any format
+    scene = open_file("flight.hdr", truth="targets.png")            # hyperspectral cubes only
+
+Each row of `FORMATS` looks at a path (`sees`) and, if it is the first that knows it, opens it. A path is looked at once (`Look`):
+its file is opened once, and header, handle and list of arrays that a row found are there for the reader as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.data import boxes, chips, coresets, pairs
+from workbench.data.readers import (
+    dlr,
+    emit,
+    envi,
+    geotiff,
+    hdf5,
+    matlab,
+    neon,
+    netcdf,
+    npy,
+    prisma,
+    sar,
+    sentinel1,
+    tiff,
+    zarr,
+)
+from workbench.data.readers.cube import Cube, as_scene
+from workbench.data.readers.files import FORMATS as CUBES
+from workbench.data.readers.files import Look
+from workbench.data.readers.mask_files import read_truth
+from workbench.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+ROLES = ("cube", "truth", "wavelength")
+NO_TRUTH = "none"  # keys={"truth": "none"}: the file has no truth, whatever it looks like
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a path; the fields are the arguments of `workbench.data.catalog.open_scene`.
+
+    by_name: what opens the scene that a coreset file names.
+    """
+
+    truth: str | Path | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    chunks: Mapping[str, int] | str | None = "auto"
+    ortho: bool = False
+    by_name: coresets.Opener | None = None
+
+
+Read = Callable[[Look, dict[str, str], "str | None"], Cube]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row: its name, whether it knows a path (told the keys), and what opens it.
+
+    read: the reader of a hyperspectral cube; such rows need no `open`. hashed: whether the scene gets the SHA-256 of its file; else
+    it carries one of its own. only_here: whether xarray has no other engine for a path that `sees` knows.
+    """
+
+    name: str
+    sees: Callable[[Look, Mapping[str, str]], bool]
+    open: Callable[[Look, Asked], xr.Dataset] | None = None
+    read: Read | None = None
+    hashed: bool = True
+    only_here: Callable[[Look], bool] = lambda look: False
+
+
+# --- what the rows see ------------------------------------------------------------------------------------------------
+
+
+def _matlab(look: Look) -> bool:
+    return look.is_file and (look.suffix == ".mat" or look.begins(b"MATLAB"))
+
+
+def _product(sees: Callable[[Mapping[str, hdf5.Array]], bool]) -> Callable[[Look, Any], bool]:
+    """Whether it is an HDF5 file whose arrays are those of a product."""
+    return lambda look, _: hdf5.is_hdf5(look) and sees(hdf5.arrays(look, _kind(look)))
+
+
+def _kind(look: Look) -> str:
+    return "NetCDF" if look.suffix == ".nc" else "an HDF5 file"
+
+
+def _envi_header(look: Look) -> bool:
+    return look.is_file and look.suffix == ".hdr"
+
+
+def _envi_data(look: Look) -> bool:
+    return look.begins(b"ENVI") or (look.is_file and envi.header_of(look.path) is not None)
+
+
+# --- what the rows open -----------------------------------------------------------------------------------------------
+
+
+def _safe(look: Look, asked: Asked) -> xr.Dataset:
+    return sentinel1.open_keys(look.path, asked.keys, asked.chunks, asked.truth)
+
+
+def _sar(look: Look, asked: Asked) -> xr.Dataset:
+    return sar.read(look, truth=asked.truth, keys=asked.keys, chunks=asked.chunks)
+
+
+def _boxes(look: Look, asked: Asked) -> xr.Dataset:
+    return boxes.open_folder(look.path, truth=asked.truth, keys=asked.keys, chunks=asked.chunks)
+
+
+def _own_labels(look: Look, asked: Asked) -> None:
+    if asked.truth is not None or asked.keys:
+        raise InputError(f"{look.path.name} holds samples with labels of their own; leave truth and key out.")
+
+
+def _pairs(look: Look, asked: Asked) -> xr.Dataset:
+    _own_labels(look, asked)
+    return pairs.open_pairs(look.path)
+
+
+def _coreset(look: Look, asked: Asked) -> xr.Dataset:
+    _own_labels(look, asked)
+    if asked.by_name is None:
+        raise InputError(f"{look.path} names another scene; open it with workbench.open_scene.")
+    return coresets.open_coreset(look.path, asked.by_name)
+
+
+def _chips(look: Look, asked: Asked) -> xr.Dataset:
+    _own_labels(look, asked)
+    return chips.open_chips(look.path)
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+FORMATS = (
+    Format(
+        "Sentinel-1 SAFE", lambda look, _: sentinel1.is_safe(look.path), _safe, hashed=False, only_here=lambda look: True
+    ),
+    Format("Zarr", lambda look, _: zarr.sees(look), read=zarr.read),
+    Format(
+        "EnMAP or DESIS product",
+        lambda look, _: look.once(dlr.parts) is not None,
+        read=dlr.read,
+        only_here=lambda look: True,
+    ),
+    Format("chips with boxes", lambda look, _: boxes.sees(look.path), _boxes, hashed=False),
+    Format("set of pairs", lambda look, _: bool(pairs.sets_in(look.path)), _pairs, hashed=False),
+    Format("coreset", lambda look, _: look.is_file and look.suffix in (".yml", ".yaml"), _coreset, hashed=False),
+    Format("chips by class", lambda look, _: look.is_dir or (look.is_file and look.suffix == ".zip"), _chips, hashed=False),
+    Format("SAR GeoTIFF", sar.sees, _sar),
+    Format("MATLAB 7.3", lambda look, _: _matlab(look) and hdf5.is_hdf5(look), read=matlab.read_v73),
+    Format("NEON", _product(neon.sees), read=neon.read),
+    Format("PRISMA", _product(prisma.sees), read=prisma.read),
+    Format("EMIT", _product(emit.sees), read=emit.read),
+    Format("NetCDF 4 or HDF5", lambda look, _: hdf5.is_hdf5(look), read=netcdf.read),
+    Format(
+        "ENVI header",
+        lambda look, _: _envi_header(look),
+        read=envi.read,
+        only_here=lambda look: look.head.lstrip().startswith(b"ENVI"),
+    ),
+    Format(
+        "MATLAB 5",
+        lambda look, _: _matlab(look),
+        read=matlab.read_v5,
+        only_here=lambda look: look.begins(b"MATLAB 5"),
+    ),
+    Format("NetCDF 3", lambda look, _: look.begins(netcdf.CLASSIC), read=netcdf.read),
+    Format("GeoTIFF", lambda look, _: tiff.is_tiff(look), read=geotiff.read),
+    Format("NPY", lambda look, _: look.begins(npy.MAGIC), read=npy.read),
+    Format(
+        "ENVI data",
+        lambda look, _: _envi_data(look),
+        read=envi.read,
+        only_here=lambda look: look.suffix in envi.SUFFIXES and envi.header_of(look.path) is not None,
+    ),
+)
+_READERS = tuple(row for row in FORMATS if row.read is not None)
+
+
+def recognise(look: Look, keys: Mapping[str, str] | None = None, rows: tuple[Format, ...] = FORMATS) -> Format:
+    """The first row that knows the path; InputError where there is nothing, or nothing that a row knows."""
+    found = next((row for row in rows if row.sees(look, keys or {})), None)
+    if found is None:
+        look.begin(1)  # says what is wrong with a path that is absent, empty, a folder or may not be read
+        raise InputError(
+            f"{look.path} is in no format that can be read: {CUBES}. An ENVI data file needs its header ({look.path.name}.hdr) "
+            "beside it."
+        )
+    return found
+
+
+def open_path(look: Look, asked: Asked) -> tuple[Format, xr.Dataset]:
+    """The row that knows a path, and the scene it opens. Raises InputError for everything that cannot be opened."""
+    try:
+        row = recognise(look, asked.keys)
+        return row, row.open(look, asked) if row.open is not None else _cube(look, row, asked)
+    except OSError as error:
+        raise InputError(f"{look.path} cannot be opened ({error}).") from None
+
+
+def open_file(
+    path: str | Path,
+    *,
+    truth: str | Path | None = None,
+    keys: Mapping[str, str] | None = None,
+    chunks: Mapping[str, int] | str | None = "auto",
+    ortho: bool = False,
+) -> xr.Dataset:
+    """The hyperspectral scene in a file: `hsi (band, y, x)` float32, lazy, NaN where missing, and `truth (y, x)` where known.
+
+    path: a MATLAB, ENVI (header or data file), GeoTIFF, NetCDF, HDF5, NPY (rows, columns, bands), EMIT, PRISMA or NEON file, a
+        Zarr folder, or the folder (image, METADATA.XML) of an EnMAP or DESIS product; the format is told from the content.
+    truth: a mask of the same rows and columns in a file of its own (any of these formats, BMP, PNG or NPY).
+    keys: names of the arrays where they cannot be guessed: "cube", "truth", "wavelength". `{"truth": "none"}` takes no
+        truth. With `truth=FILE`, "truth" is a name in that file.
+    chunks: "auto" gives dask blocks of all bands that follow the file's own layout, `{"y": 100}` dask blocks of that size,
+        None no dask: `scene.hsi[45, ::20, ::5].values` then reads just that window. (Of a dask array it does as well.)
+    ortho: put EMIT's swath on its map by the lookup table of the file. Other formats refuse it.
+
+    Coordinates: `wavelength(band)` in nm, `fwhm(band)` in nm and `good(band)` where the file gives them; `x`, `y` count
+    pixels from 0, or are map coordinates with `spatial_ref`. Pixels of MATLAB 5 files are read at once (the format has
+    no windows); all others when they are asked for, and then raise InputError if the file turns out to be damaged. Whatever had to
+    be guessed (which array is the cube, which the truth, the unit of the wavelengths) is a line in `attrs["notes"]`.
+
+    Raises InputError, saying what was found and what to do, for anything that cannot be read as a scene.
+    """
+    asked = Asked(truth, keys or {}, chunks, ortho)
+    with Look(path) as look:
+        _check_roles(asked)
+        try:
+            return _cube(look, recognise(look, asked.keys, _READERS), asked)
+        except OSError as error:
+            raise InputError(f"{look.path} cannot be opened ({error}).") from None
+
+
+def _check_roles(asked: Asked) -> None:
+    for role in asked.keys:
+        if role not in ROLES:
+            raise InputError(f"There is no key role {role!r}; use {', '.join(ROLES)}.{did_you_mean(role, ROLES)}")
+    if asked.truth is not None and asked.keys.get("truth") == NO_TRUTH:
+        raise InputError(f"The truth file {asked.truth} was given together with the key truth=none; give one of the two.")
+
+
+def _cube(look: Look, row: Format, asked: Asked) -> xr.Dataset:
+    """The scene of a hyperspectral cube, with the truth of a file of its own."""
+    _check_roles(asked)
+    keys = dict(asked.keys)
+    wanted = keys.pop("truth", None)
+    own = NO_TRUTH if asked.truth is not None else wanted  # name of the truth array within the cube's own file
+    if row.read is zarr.read and asked == Asked(chunks=asked.chunks, by_name=asked.by_name):
+        scene = zarr.saved(look.path, asked.chunks)
+        if scene is not None:
+            return scene
+    read = row.read
+    assert read is not None
+    if asked.ortho:
+        if read is not emit.read:
+            raise InputError(
+                f"{look.path.name} is not an EMIT file; only these are put on a map by a lookup table. Leave ortho out."
+            )
+        read = partial(emit.read, ortho=True)
+    cube = read(look, keys, own)
+    if asked.truth is not None:
+        mask, note = read_truth(Path(asked.truth).expanduser(), wanted, cube.shape[1:])
+        cube = replace(cube, truth=mask, notes=(*cube.notes, note))
+    return as_scene(cube, name=look.path.name, chunks=asked.chunks)
+
+
+def cube_file(path: str | Path) -> Path:
+    """The file that holds the pixels: `path` itself, the data file of an ENVI header, or the image of a product folder."""
+    with Look(path) as look:
+        return pixels(look)
+
+
+def pixels(look: Look) -> Path:
+    """`cube_file` of a path that is looked at already."""
+    if look.suffix == ".hdr":
+        return look.once(envi.pair).data
+    product = look.once(dlr.parts)
+    return look.path if product is None else product[0]
+
+
+def only_here(look: Look) -> bool:
+    """Whether xarray has no other engine that opens this path: what `engine="workbench"` may be guessed for."""
+    if look.begins(*tiff.MAGIC, netcdf.CLASSIC) or hdf5.is_hdf5(look):
+        return False
+    row = next((row for row in FORMATS if row.sees(look, {})), None)
+    return row is not None and row.only_here(look)

@@ -1,0 +1,233 @@
+"""Any method on any scene that it can use: start it, watch it, look at its result, and go through earlier runs.
+
+    watch("bsdm", "sim-coast-town")             # in a notebook: the page in the cell
+    Watch().page().servable()                   # in dashboards/watch.py: the served page
+
+Nothing here knows a method. What is drawn is what the method declares in `SHOWS`; its result is drawn by the names and dims of
+`workbench.scene.RESULT`. A method that is new in the table of methods is on this page at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any, ClassVar
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+import xarray as xr
+
+from workbench.config import Settings
+from workbench.data.catalog import entries
+from workbench.errors import InputError
+from workbench.methods import METHODS, load, summary
+from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.runner import Runner
+from workbench.pages.frame.session import WIDE, Session
+from workbench.runs.watch import Live
+from workbench.scene import VOCABULARY, Needs, fits, require
+from workbench.views.card import explain, explanation, heading, html, say
+from workbench.views.declared import Declared
+from workbench.views.outcome import OutcomeView
+from workbench.views.plots import held, theme_later
+from workbench.views.scene_card import scene_card
+
+FIRST = 6  # settings that are not folded away, beside the seed
+
+
+class Watch(Session):
+    """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
+
+    scene: a catalogue name, a path, or None for the one in the address, or the first that the method can use. root: folder
+    of the runs. method: a name of `workbench list`.
+    """
+
+    TITLE = "Watch"
+    UNNAMED = "No scene was named. Choose one of the list, or give the path of a file."
+    FILES = "a file or a folder"
+    EMPTY = ("No scene is open", "Choose a scene of the list at the left, or open your own.")
+    ADDRESS = ("method", "scene", "truth", "keys", "run", "tab")
+    SCENES: ClassVar = SharedResults(4)
+
+    method = param.String("", doc="name of the method")
+
+    def __init__(self, scene: str | Path | xr.Dataset | None = None, **params: Any) -> None:
+        super().__init__(scene, **params)
+        if self._unknown:
+            self.complain(f"There is no method {self._unknown!r}; the methods are {', '.join(METHODS)}.")
+
+    # --- which method -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def needs(cls) -> Needs:
+        """Anything that a scene can have; the list is cut to the scenes that the chosen method can use."""
+        return (tuple(VOCABULARY),)
+
+    @classmethod
+    def checked(cls, data: xr.Dataset) -> None:
+        """Raise InputError for what is no scene; whether the method can use it is said on the page."""
+        require(data, *cls.needs(), who="the watch page")
+
+    def first_choice(self) -> str:
+        """The first scene of the catalogue that the method can use."""
+        return next(iter(self._scenes().values()), "")
+
+    def _scenes(self) -> dict[str, str]:
+        """Scenes of the catalogue that the method can use, those without files first: what stands in the list -> name."""
+        needs = load(self.method).NEEDS
+        found = sorted((e for e in entries() if fits(needs, e.provides)), key=lambda e: bool(getattr(e, "files", ())))
+        return {f"{e.id}: {e.title}": e.id for e in found}
+
+    def _lay_out(self) -> None:
+        self._unknown = self.method if self.method not in ("", *METHODS) else ""
+        if self.method not in METHODS:
+            self.method = next(iter(METHODS))
+        options = {f"{name}: {summary(name)}": name for name in METHODS}
+        self.methods = pmui.Select(label="Method", options=options, value=self.method, margin=(8, 0), **WIDE)
+        super()._lay_out()
+        self.side.insert(0, self.methods)
+        self._take_method()
+        self.methods.param.watch(held(lambda e: e.new != self.method and self.choose(e.new)), "value")
+
+    def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
+        """The three tabs, and the place of the controls, which are made anew for each method."""
+        stretch = {"sizing_mode": "stretch_width", "margin": 0}
+        self.live_place, self.controls = pn.Column(**stretch), pn.Column(**stretch)
+        self.outcome = OutcomeView()
+        self.numbers = html(margin=(2, 8))
+        self.invitation = explain("", "", height=300)
+        nothing = explain("No result yet", "It is drawn here when a run has finished.", height=300)
+        # Panel fails in the browser where an HTML pane is hidden before it was drawn; a column can be.
+        self.no_result, self.invite = pn.Column(nothing, **stretch), pn.Column(self.invitation, **stretch)
+        self.about = html(margin=(8, 8))
+        self.quick = pmui.Button(
+            label="Small settings, for a quick try", icon="bolt", variant="text", size="small", margin=0
+        )
+        self.quick.on_click(held(lambda _: self.runner.form.set(load(self.method).SMOKE)))
+        tabs = [
+            ("Live", pn.Column(self.invite, self.numbers, self.live_place, sizing_mode="stretch_width", margin=(8, 4))),
+            ("Result", pn.Column(self.no_result, self.outcome.panel, sizing_mode="stretch_width", margin=(8, 4))),
+            ("Method", self.about),
+        ]
+        return tabs, [heading("Run"), self.controls, self.link]
+
+    def choose(self, method: str) -> None:
+        """Turn to another method; the scene stays if that can use it."""
+        self.param.update(method=method, run="")
+        self._take_method()
+        if self.data is None or self.problem():
+            self.open(self.first_choice())
+        else:
+            self.arrived(False)
+
+    def _take_method(self) -> None:
+        room = load(self.method)
+        own = [name for name in room.Config.model_fields if name not in Settings.model_fields]
+        self.runner = Runner(self, self.method, self, first=[*own[:FIRST], *Settings.model_fields])
+        self.runner.form.reset.label = "Defaults"
+        self.declared = Declared(room.SHOWS)
+        self.controls.objects = [*self.runner.controls, *([self.quick] if room.SMOKE else [])]
+        self.live_place.objects = [self.declared.panel]
+        theme_later(self.live_place)
+        self.about.object = _about(self.method, room)
+        self.choice.options = {self.OWN: "", **self._scenes()}
+        self._stage(False)
+
+    def problem(self) -> str:
+        """Why the method cannot use the scene that is open; empty where it can."""
+        try:
+            require(self.data, *load(self.method).NEEDS, who=self.method)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    # --- the scene --------------------------------------------------------------------------------------------------
+
+    def describe(self, data: xr.Dataset) -> str:
+        """HTML card of the scene."""
+        return scene_card(data)
+
+    def arrived(self, first: bool) -> None:
+        """A scene is open: offer to run the method, and show the run that the address asked for."""
+        self.declared.scene = self.data
+        self.runner.take(self.run if first else "")
+        problem = self.problem()
+        self.runner.player.start.disabled = bool(problem)
+        self.invitation.object = (
+            explanation(f"{self.method} cannot use this scene", say(problem))
+            if problem
+            else explanation(f"Watch {self.method}", _invitation(self.method))
+        )
+
+    # --- what the runner tells --------------------------------------------------------------------------------------
+
+    def summary(self, config: Mapping[str, Any]) -> str:
+        """The settings of a run that differ from their defaults."""
+        defaults = load(self.method).Config().model_dump(mode="json")
+        changed = [f"{name} {value}" for name, value in config.items() if value != defaults.get(name)]
+        return ", ".join(changed[:3]) + (" …" if len(changed) > 3 else "") if changed else "defaults"
+
+    def cleared(self) -> None:
+        """No run is followed."""
+        self.declared.clear()
+        self.outcome.show(None)
+        self.numbers.object = ""
+        self._stage(False)
+
+    def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
+        """A run is followed."""
+        self._stage(True)
+
+    def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
+        """The run has yielded more."""
+        self.declared.take(live)
+
+    def ended(self, live: Live, result: xr.Dataset | None) -> None:
+        """The run is over: draw its result."""
+        if result is not None:
+            self.declared.end(result)
+            first = load(self.method).HEADLINE
+            self.outcome.show(result, first, self.data)
+            self.numbers.object = "&emsp;".join(f"{say(n)} <b>{float(result[n]):.5g}</b>" for n in first if n in result)
+            self.no_result.visible, self.outcome.panel.visible = False, True
+
+    def take_in(self) -> bool:
+        """Take in what the run has added; True while it goes on."""
+        return self.runner.poll()
+
+    def _stage(self, watched: bool) -> None:
+        """Show the run, or what to do to get one."""
+        self.live_place.visible, self.invite.visible = watched, not watched
+        self.no_result.visible, self.outcome.panel.visible = True, False
+
+
+def _invitation(method: str) -> str:
+    return (
+        f"{say(summary(method))}<br><br>Press <b>Start</b> at the left. The run is a process of its own: it goes on when this "
+        "page is closed, and is found again under <b>Earlier runs</b>."
+    )
+
+
+def _about(method: str, room: Any) -> str:
+    """HTML: what the method says of itself, what it needs, and all its settings."""
+    needs = ", ".join(n if isinstance(n, str) else " or ".join(n) for n in room.NEEDS)
+    cell = "padding:3px 16px 3px 0;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.2)"
+    rows = "".join(
+        f'<tr><td style="{cell}"><code>{say(name)}</code></td><td style="{cell}">{say(str(field.default))}</td>'
+        f'<td style="{cell}">{say(str(field.description))}</td></tr>'
+        for name, field in room.Config.model_fields.items()
+    )
+    head = "".join(f'<th style="{cell};text-align:left">{title}</th>' for title in ("setting", "default", "meaning"))
+    text = say(cleandoc(room.__doc__ or ""))
+    return (
+        f'<h3 style="margin:4px 0 8px">{say(method)}</h3><div style="white-space:pre-wrap;max-width:900px">{text}</div>'
+        f"<p>Needs of a scene: <b>{say(needs)}</b>. Shown first of its numbers: {say(', '.join(room.HEADLINE))}.</p>"
+        f'<table style="border-collapse:collapse"><tr>{head}</tr>{rows}</table>'
+    )
+
+
+def watch(method: str = "", scene: str | Path | xr.Dataset | None = None) -> Watch:
+    """The page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
+    return Watch(scene, method=method)

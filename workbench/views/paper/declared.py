@@ -1,0 +1,246 @@
+"""Figures of any method, drawn from what it declares and from what its result holds; kinds as in `workbench.views.kinds`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from workbench.event import Curves, Film, standing_for
+from workbench.views.image import composite, presets
+from workbench.views.kinds import Picture, picture
+from workbench.views.looks import PICKS, STATES, look, look_in_curves
+from workbench.views.paper.base import LEGEND, WIDTH, finish
+
+History = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+FILMED = 5  # steps of a film that are printed
+SHOWN = 9  # pictures in one figure
+NAMES = 24  # names along an axis
+
+
+def curves(groups: Sequence[Curves], histories: Mapping[str, History]) -> Figure | None:
+    """A panel for each group: a line for each series and run, references dashed. None where nothing was logged.
+
+    histories: name of a run -> its scalars. Runs of one series have one colour; the first is drawn strongest.
+    """
+    names = list(dict.fromkeys(n for history in histories.values() for n in history))
+    groups = [g for g in groups if any(standing_for(s, names) for s in g.series)]
+    if not groups:
+        return None
+    columns = min(2, len(groups))
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(WIDTH if columns > 1 else 0.62 * WIDTH, 0.2 + 3.3 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, group in zip(grid, groups, strict=False):
+        series = [n for s in group.series for n in standing_for(s, names)]
+        levels = [n for r in group.references for n in standing_for(r, names)]
+        quantities = sorted({n.partition("/")[0] for n in series})
+        looks = {n: look_in_curves(n, i, quantities) for i, n in enumerate([*series, *levels])}
+        for name in series:
+            for n, history in enumerate(h for h in histories.values() if name in h):
+                steps, values = history[name]
+                steps = [s - steps[0] + 1 for s in steps] if group.own_steps else steps
+                how: dict[str, Any] = {"color": looks[name].colour, "alpha": 1 if n == 0 else 0.45}
+                how |= {"marker": "o" if len(steps) < 4 else None, "markersize": 3.5, "linewidth": 1.5}
+                axes.plot(steps, values, label=looks[name].title if n == 0 else None, **how)
+        for name in levels:
+            value = next(h[name][1][-1] for h in histories.values() if name in h)
+            axes.axhline(value, color=looks[name].colour, linewidth=1.3, linestyle="--", label=looks[name].title)
+        if group.log:
+            axes.set_yscale("log")
+        axes.set(xlabel="step", ylabel=f"{group.group} ({group.units})" if group.units not in ("", "1") else group.group)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if len(series) + len(group.references) > 1:
+            axes.legend(**LEGEND, fontsize=8, ncols=2)
+        finish(axes)
+    for axes in grid[len(groups) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def film(show: Film, steps: Mapping[str, Sequence[int]], frame: Callable[[str, int], xr.DataArray | None]) -> Figure | None:
+    """A row for each array, a column for each of a few steps from the first to the last. None where there are no frames.
+
+    steps: array -> steps at which it was yielded. frame: `(name, step) -> array`.
+    """
+    names = [n for s in show.arrays for n in standing_for(s, steps)]
+    every = sorted({step for n in names for step in steps[n]})
+    if not every:
+        return None
+    chosen = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(FILMED, len(every))).round().astype(int))]
+    side = min(WIDTH / len(chosen), 2.6)
+    figure = Figure(figsize=(max(side * len(chosen), 5), side * 0.95 * len(names) + 0.5), layout="constrained")
+    grid = figure.subplots(len(names), len(chosen), squeeze=False)
+    for row, name in zip(grid, names, strict=True):
+        for axes, step in zip(row, chosen, strict=True):
+            there = [s for s in steps[name] if s <= step]
+            array = frame(name, there[-1]) if there else None
+            made = None if array is None else picture(name, array)
+            if made is None:
+                axes.set_axis_off()
+                continue
+            draw(axes, made, small=True)
+            axes.set_title(f"step {there[-1]}", fontsize=8)
+        row[0].set_ylabel(name.replace("_", " "), fontsize=8.5)
+    return figure
+
+
+def together(made: Sequence[Picture]) -> Figure | None:
+    """Up to SHOWN pictures, each with its title, unit and scale. None where there are none."""
+    shown = list(made)[:SHOWN]
+    if not shown:
+        return None
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(WIDTH if columns > 1 else 0.6 * WIDTH, 0.2 + rows * 0.95 * WIDTH / 3), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, one in zip(grid, shown, strict=False):
+        draw(axes, one)
+        where = f", {one.positions[0]}" if len(one.positions) > 1 else ""
+        axes.set_title(_wrapped(one.title + where), fontsize=8.5)
+    for axes in grid[len(shown) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def declared(
+    show: Any, array: xr.DataArray, name: str, image: xr.DataArray | None, beside: Mapping[str, Any]
+) -> Picture | None:
+    """The picture of a declared Map, Boxes, Bars or Matrix, with its title and units."""
+    made = picture(name, array, beside, image)
+    if made is None:
+        return None
+    kind = {"Bars": "bars", "Matrix": "matrix"}.get(type(show).__name__, made.kind)
+    units = getattr(show, "units", "") or made.units
+    return replace(made, kind=kind, title=show.title or made.title, units=units)  # type: ignore[arg-type]
+
+
+def draw(axes: Axes, made: Picture, *, small: bool = False) -> None:
+    """Draw a picture's first position into axes. small: without colour bar, legend and ticks."""
+    array = made.at(0)
+    if made.kind in ("map", "matrix"):
+        values = np.asarray(array.values, float)
+        finite = values[np.isfinite(values)]
+        low, high = (finite.min(), np.percentile(finite, 99.5)) if finite.size else (0.0, 1.0)
+        aspect = "equal" if made.kind == "map" else "auto"
+        colours = "viridis" if made.kind == "map" else "cividis"
+        scale = {"vmin": low, "vmax": max(high, low + 1e-12)}
+        drawn = axes.imshow(values, cmap=colours, interpolation="nearest", aspect=aspect, **scale)
+        if not small:
+            bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.8, extend="max")
+            bar.ax.tick_params(labelsize=7.5)
+            bar.set_label(made.units, fontsize=8)
+        if made.kind == "matrix" and not small:
+            _names(axes.yaxis, array, str(array.dims[0]))
+            _names(axes.xaxis, array, str(array.dims[-1]))
+            axes.set(xlabel=str(array.dims[-1]), ylabel=str(array.dims[0]))
+    elif made.kind == "classes":
+        _classes(axes, made, array, small)
+    elif made.kind in ("composite", "boxes"):
+        _image(axes, made, array)
+    elif made.kind == "kept":
+        kept = array.values.astype(bool)
+        axes.imshow(
+            kept[None],
+            aspect="auto",
+            interpolation="nearest",
+            cmap=ListedColormap([look(n, STATES).colour for n in ("dropped", "kept")]),
+            vmin=0,
+            vmax=1,
+        )
+        axes.set_yticks([])
+        axes.set_xlabel(f"sample; {int(kept.sum()):,} of {kept.size:,} kept (orange)", fontsize=8)
+    elif made.kind == "lines":
+        values = np.atleast_2d(array.values)
+        dim = str(array.dims[-1])
+        x = array[dim].values if dim in array.coords else np.arange(values.shape[1])
+        labels = array[array.dims[0]].values if array.ndim > 1 and array.dims[0] in array.coords else range(len(values))
+        for n, row in enumerate(values):
+            axes.plot(x, row, color=PICKS[n % len(PICKS)], label=str(labels[n]), marker="o", markersize=2.5, linewidth=1.3)
+        if array.ndim > 1 and not small:
+            axes.legend(**LEGEND, fontsize=7)
+        axes.set(xlabel=dim, ylabel=made.units)
+        finish(axes)
+    else:
+        _bars(axes, made, array)
+    if made.kind in ("map", "classes", "composite", "boxes") or small:
+        axes.set(xticks=[], yticks=[])
+    axes.tick_params(labelsize=7.5)
+
+
+def _image(axes: Axes, made: Picture, array: xr.DataArray) -> None:
+    """A colour composite; or an image and the boxes on it."""
+    ground = array if made.kind == "composite" else made.image
+    if ground is not None:
+        values = np.atleast_3d(ground.values) if ground.ndim == 2 else ground.values
+        values = np.moveaxis(values, -1, 0) if ground.ndim == 2 else values
+        bands = next(iter(presets(ground).values())) if ground.dims[0] == "band" and len(values) > 3 else (0, 1, 2)
+        if len(values) < 3:
+            bands = (0, 0, 0)
+        axes.imshow(composite(values, bands), interpolation="nearest")
+    if made.kind != "boxes":
+        return
+    label = np.zeros(len(array), int) if made.label is None else made.label.values.astype(int)
+    for n, (x0, y0, x1, y1) in enumerate(array.values):
+        colour = PICKS[label[n] % len(PICKS)]
+        axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.2))
+        if made.score is not None:
+            axes.annotate(f"{float(made.score[n]):.2f}", (x0 - 0.5, y0 - 0.5), color=colour, fontsize=6, va="bottom")
+    if ground is None:
+        axes.autoscale_view()
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+
+
+def _classes(axes: Axes, made: Picture, array: xr.DataArray, small: bool) -> None:
+    """A class map with the names of the classes that are in it."""
+    values = np.asarray(array.values, float)
+    there = np.unique(values[values >= 0]).astype(int)
+    names = made.classes
+    count = max(len(names), int(there.max()) + 1 if there.size else 1)
+    colours = [PICKS[n % len(PICKS)] for n in range(count)]
+    shown = np.ma.masked_less(values, 0)
+    axes.imshow(shown, cmap=ListedColormap(colours), vmin=-0.5, vmax=count - 0.5, interpolation="nearest")
+    if not small and there.size <= 16:
+        entries = [Patch(color=colours[n], label=names[n] if n < len(names) else str(n)) for n in there]
+        axes.legend(handles=entries, **LEGEND, fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=3)
+
+
+def _bars(axes: Axes, made: Picture, array: xr.DataArray) -> None:
+    """Bars by name, counts of classes, or a histogram of samples."""
+    values = np.asarray(array.values, float)
+    if made.kind == "histogram":
+        axes.hist(values[np.isfinite(values)], bins=30, color=PICKS[1])
+        axes.set(xlabel=made.units or "value", ylabel="samples")
+    else:
+        dim = str(array.dims[-1])
+        if made.kind == "counts":
+            names = made.classes
+            values = np.bincount(values[values >= 0].astype(int), minlength=len(names)).astype(float)
+        else:
+            names = [str(v) for v in array[dim].values] if dim in array.coords else [str(n) for n in range(len(values))]
+        axes.bar(range(len(values)), values, color=PICKS[1])
+        axes.set_xticks(range(len(names)), labels=names, rotation=0 if sum(map(len, names)) < 24 else 60)
+        axes.set(ylabel="samples" if made.kind == "counts" else made.units, xlabel="" if made.kind == "counts" else dim)
+    finish(axes, grid="y")
+
+
+def _names(axis: Any, array: xr.DataArray, dim: str) -> None:
+    """Names of a dim as ticks, where there are few."""
+    if dim in array.coords and array.sizes[dim] <= NAMES:
+        rotation = 60 if axis.axis_name == "x" and array[dim].dtype.kind in "US" else 0
+        axis.set_ticks(range(array.sizes[dim]), labels=[str(v) for v in array[dim].values], rotation=rotation)
+
+
+def _wrapped(text: str, width: int = 44) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width)[:3])
