@@ -116,9 +116,11 @@ def _window(weight: np.ndarray, side: int) -> slice:
 
 def maps_of(learner: Learner, pairs: Pairs, n: int, at: tuple[slice, slice] = (slice(None), slice(None))) -> np.ndarray:
     """(K, y, x) of one pair or a window of it, in tiles where it is large; NaN where a date is missing."""
-    images = (xr.DataArray(x[(n, slice(None), *at)].numpy(), dims=("band", "y", "x")) for x in (pairs.before, pairs.after))
-    found = strips(learner.maps, *images, *layout(learner.config), stride=32)
-    return np.concatenate(list(found), axis=1)
+    before, after = (
+        xr.DataArray(x[(n, slice(None), *at)].numpy(), dims=("band", "y", "x")) for x in (pairs.before, pairs.after)
+    )
+    tile, margin, fade = layout(learner.config)
+    return np.concatenate(list(strips(learner.maps, before, after, tile, margin, fade, stride=32)), axis=1)
 
 
 def applied(trained: Trained, pair: xr.Dataset, config: Config) -> xr.Dataset:

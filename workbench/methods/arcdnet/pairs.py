@@ -182,15 +182,15 @@ class Crops:
 
     def _one(self, flat: int) -> Batch:
         c, pairs = self.config, self.pairs
-        n, row, column = np.unravel_index(flat, self.shape)
+        n, row, column = (int(at) for at in np.unravel_index(flat, self.shape))
         place = [
             min(max(int(at) - int(torch.randint(side, ())), 0), size - side)
             for at, side, size in zip((row, column), self.side, self.shape[1:], strict=True)
         ]
-        window = tuple(slice(a, a + side) for a, side in zip(place, self.side, strict=True))
-        a, b = pairs.before[(n, slice(None), *window)], pairs.after[(n, slice(None), *window)]
-        y = torch.from_numpy((pairs.truth[(n, *window)] == 1).astype(np.float32))[None]
-        valid = torch.from_numpy((pairs.part[(n, *window)] == TRAIN).astype(np.float32))[None]
+        rows, columns = (slice(a, a + side) for a, side in zip(place, self.side, strict=True))
+        a, b = pairs.before[n, :, rows, columns], pairs.after[n, :, rows, columns]
+        y = torch.from_numpy((pairs.truth[n, rows, columns] == 1).astype(np.float32))[None]
+        valid = torch.from_numpy((pairs.part[n, rows, columns] == TRAIN).astype(np.float32))[None]
         lot = torch.rand(4).tolist()
         if "crop" in c.augment and lot[0] < 0.5:
             most = max(1, round(60 / 512 * min(self.side)))  # up to 60 of 512 pixels, as in the code

@@ -84,7 +84,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         learner.put(finished[name])
         trained[name] = learner.evaluating()
     result = judged(scene, pairs, config, trained, view)
-    return Outcome(result, packed(first.network, config, pairs.log) | _rivals(finished))
+    return Outcome(result, packed(first.trained.network, config, pairs.log) | _rivals(finished))
 
 
 def _rivals(finished: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -29,7 +29,10 @@ from workbench.parts.training import Checkpoint, weights
 
 
 class Standardised(nn.Module):
-    """A rival behind the same door: bands with mean 0 and spread 1, missing values 0; (B, bands, H, W) twice -> logits."""
+    """A rival that takes raw bands: they get mean 0 and spread 1, missing values 0; (B, bands, H, W) twice -> logits."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, network: nn.Module, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -38,6 +41,7 @@ class Standardised(nn.Module):
         self.register_buffer("std", std[:, None, None].clone())
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Both dates `(B, bands, H, W)` -> logits `(B, 1, H, W)`."""
         scaled = ((x - self.mean) / self.std for x in (before, after))
         return self.network(*(torch.where(torch.isfinite(x), x, 0.0) for x in scaled))
 
@@ -84,9 +88,10 @@ class Learner:
         self.controls: Controls | None = None
         with self.random:
             self.network = _network(name, pairs.bands, config, mean, std).to(device())
-        if name == "arcdnet" and config.controls and config.oue:
+        arcdnet = self.network if isinstance(self.network, ARCDNet) else None
+        if arcdnet is not None and name == "arcdnet" and config.controls and config.oue:
             with self.lots:
-                self.controls = Controls(self.network, config.swap_second and not config.compat).to(device())
+                self.controls = Controls(arcdnet, config.swap_second and not config.compat).to(device())
             self.control_optimiser = self._optimiser(self.controls.shuffled)
         self.optimiser = self._optimiser(self.network)
         self.networks: dict[str, nn.Module] = {"network": self.network}

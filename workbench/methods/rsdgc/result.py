@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def outcome(scene: xr.Dataset, chips: Samples, config: Config, results: Mapping[
         "byte",
     )
     for ratio, what in RATIOS.items():
-        by_rival(ratio, lambda r, ratio=ratio: r.get(ratio, np.nan), what)
+        by_rival(ratio, partial(_number, name=ratio), what)
     by_rival("skipped", lambda r: r["skipped"], "steps that were not finite")
     found["overall_accuracy"] = ((), lead["accuracy"][-1], {"long_name": f"test accuracy of {rivals[0]}"})
     at = lead["at"]
@@ -59,3 +60,8 @@ def outcome(scene: xr.Dataset, chips: Samples, config: Config, results: Mapping[
     notes = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n]
     found.attrs["notes"] = "\n".join([*notes, RECONSTRUCTION])
     return Outcome(found, {rivals[0]: lead["weights"]} if "weights" in lead else {})
+
+
+def _number(result: Mapping[str, Any], name: str) -> float:
+    """A number of a rival's results, NaN where it has none of that name."""
+    return result.get(name, np.nan)
