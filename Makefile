@@ -11,7 +11,7 @@ export WORKBENCH_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test quick fuzz slow check format notebooks results results-check lab serve browser bench docs-numbers constraints clean
+.PHONY: help install demo test quick fuzz slow lint check format notebooks results results-check lab serve browser bench docs-numbers constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,9 +44,10 @@ fuzz: $(STAMP)  ## 2000 spoiled files of each format; `make test` has a sample o
 slow: $(STAMP)  ## the papers' claims on real scenes, several seeds (tens of minutes)
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
 
-check: $(STAMP)  ## format, lint, types, import contracts, quick tests
+lint: $(STAMP)  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
-	@$(MAKE) --no-print-directory quick
+
+check: lint quick  ## lint, then the quick tests
 
 format: $(STAMP)  ## format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
