@@ -181,7 +181,7 @@ def test_argv_gives_back_the_source(source: Source, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Source, "open", lambda self, **how: opened.append(self) or xr.Dataset())
     pair = Source("a.tif", "t.png", {"modality": "sar"}, {"after": "b.tif"}, True)
     for one in (source, pair, Source("digits")):
-        assert CliRunner().invoke(app, ["describe", *one.argv()]).exit_code == 0
+        assert CliRunner().invoke(app, ["describe", *one.argv(), "--open"]).exit_code == 0
     assert opened == [source, pair, Source("digits")]
     assert CliRunner().invoke(app, ["describe", "a.tif", "--beside", "after=b.tif"]).exit_code == 0
     assert opened[-1] == Source("a.tif", beside={"after": "b.tif"})
