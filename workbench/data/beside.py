@@ -69,10 +69,14 @@ def _raster(scene: xr.Dataset, role: str, path: str | Path, keys: Mapping[str, s
 
 
 def _sar(scene: xr.Dataset, path: Path, keys: Mapping[str, str], chunks: Any) -> xr.Dataset:
-    from workbench.data.readers import sentinel1
-    from workbench.data.readers.sar import open_sar
+    from workbench.data.readers import sar, sentinel1
+    from workbench.data.readers.files import Look
 
-    found = sentinel1.open_keys(path, keys, chunks) if sentinel1.is_safe(path) else open_sar(path, keys=keys, chunks=chunks)
+    with Look(path) as look:
+        if sentinel1.is_safe(path):
+            found = sentinel1.open_keys(path, keys, chunks, None)
+        else:
+            found = sar.read(look, truth=None, keys=keys, chunks=chunks)
     if "sar" not in found:
         raise InputError(f"{path} holds {', '.join(map(str, found.data_vars)) or 'nothing'} and no SAR image.")
     crs = found.rio.crs.to_wkt() if "spatial_ref" in found.coords and found.rio.crs is not None else None
