@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-
 from tests.dashboards.chromium import LENGTHS, browser, chromium, visit
 from tests.dashboards.serving import served
+
 from workbench import execution, runs
 from workbench.event import drain
 from workbench.pages.watch import Watch
