@@ -12,6 +12,7 @@ import pytest
 from workbench.engines import cluster
 from workbench.parts import device
 
+pytestmark = pytest.mark.process
 SLOW = {"torch", "xarray", "pandas", "dask", "distributed", "matplotlib", "scipy", "sklearn", "numba", "panel", "rasterio"}
 NOT_FOR_RX = {"torch", "distributed", "matplotlib", "sklearn", "panel", "scipy.stats", "scipy.optimize"}
 QUICK = (  # verbs, each with its exit code
