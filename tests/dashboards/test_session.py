@@ -13,6 +13,7 @@ from workbench.pages.anomaly.page import Explorer
 from workbench.pages.change.page import Changes
 from workbench.pages.coresets.page import Coresets
 from workbench.pages.gradients.page import Gradients
+from workbench.pages.watch import Watch
 
 
 def links() -> list:
@@ -20,7 +21,9 @@ def links() -> list:
     return list(pn.state.param.watchers.get("busy", {}).get("value", []))
 
 
-@pytest.mark.parametrize(("kind", "scene"), [(Explorer, "sim-coast-town"), (Coresets, "digits"), (Gradients, "digits")])
+@pytest.mark.parametrize(
+    ("kind", "scene"), [(Explorer, "sim-coast-town"), (Coresets, "digits"), (Gradients, "digits"), (Watch, "sim-coast-town")]
+)
 def test_a_closed_page_is_not_held_by_the_server(kind, scene, tmp_path):
     """Panel links every Page to its global state and never unlinks it: a server would keep every page it ever showed."""
     before = links()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from workbench import execution
 from workbench.event import drain
@@ -45,6 +47,18 @@ def test_a_scene_that_does_not_fit_is_told_and_cannot_be_started(page: Watch) ->
     assert "rx needs &#x27;hsi&#x27; (band, y, x)" in page.invitation.object
     page.open("sim-coast-town")
     assert not page.runner.player.start.disabled
+
+
+def test_a_pair_is_opened_from_two_files(page: Watch, tmp_path: Path) -> None:
+    for n, date in enumerate(("before", "after")):
+        image = np.random.default_rng(n).integers(0, 255, (40, 50, 3), np.uint8)
+        Image.fromarray(image).save(tmp_path / f"{date}.png")
+    page.methods.value = "arcdnet"
+    page.path.value, page.after_path.value = str(tmp_path / "before.png"), str(tmp_path / "after.png")
+    page.opener.clicks += 1
+    assert page.alert.object == ""
+    assert set(page.data.data_vars) >= {"before", "after"}
+    assert page.after == str(tmp_path / "after.png")
 
 
 def test_small_settings_are_those_of_the_method(page: Watch) -> None:

@@ -64,6 +64,7 @@ def test_it_is_listed_and_described() -> None:
     assert "how often the brightness is sharpened" in printed("describe", "toy")
 
 
+@pytest.mark.process
 def test_its_headline_comes_first(folder: Path) -> None:
     assert runs.read(folder)["headline"] == ["contrast", "error"]
     (entry,) = entries(folder.parent)
@@ -72,6 +73,7 @@ def test_its_headline_comes_first(folder: Path) -> None:
     assert row.index("contrast") < row.index("error")
 
 
+@pytest.mark.process
 def test_it_is_resumed_to_the_same_numbers(folder: Path, tmp_path: Path) -> None:
     trace = execution.start("toy", "sim-coast-town", {"steps": 5}, tmp_path / "half")
     for _ in range(2):
@@ -84,6 +86,7 @@ def test_it_is_resumed_to_the_same_numbers(folder: Path, tmp_path: Path) -> None
     xr.testing.assert_equal(runs.result(tmp_path / "half"), runs.result(folder))
 
 
+@pytest.mark.process
 def test_it_is_replayed_from_its_folder(folder: Path) -> None:
     events = []
     trace = runs.replay(folder)
@@ -93,6 +96,7 @@ def test_it_is_replayed_from_its_folder(folder: Path) -> None:
     assert set(events[0].arrays) >= {"score", "labels", "box", "bits", "confusion"}
 
 
+@pytest.mark.process
 def test_its_exported_page_draws_the_result(folder: Path, tmp_path: Path) -> None:
     page = Page(write_page(folder, tmp_path / "page.html"))
     assert len(page.alts) == 2

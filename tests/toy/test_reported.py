@@ -11,7 +11,7 @@ from workbench import runs
 from workbench.reports.notebook import report
 from workbench.reports.sweep import sweep
 
-pytestmark = pytest.mark.xdist_group("notebooks")
+pytestmark = pytest.mark.notebook
 
 
 @pytest.fixture(scope="module")

@@ -48,10 +48,13 @@ class Watch(Session):
     UNNAMED = "No scene was named. Choose one of the list, or give the path of a file."
     FILES = "a file or a folder"
     EMPTY = ("No scene is open", "Choose a scene of the list at the left, or open your own.")
-    ADDRESS = ("method", "scene", "truth", "keys", "run", "tab")
+    ADDRESS = ("method", "scene", "truth", "keys", "after", "resample", "run", "tab")
+    MORE = ("after", "resample")
     SCENES: ClassVar = SharedResults(4)
 
     method = param.String("", doc="name of the method")
+    after = param.String("", doc="path of the second date's image, where `scene` is the first's")
+    resample = param.Boolean(False, doc="put the second date onto the pixels of the first")
 
     def __init__(self, scene: str | Path | xr.Dataset | None = None, **params: Any) -> None:
         super().__init__(scene, **params)
@@ -144,6 +147,22 @@ class Watch(Session):
         return ""
 
     # --- the scene --------------------------------------------------------------------------------------------------
+
+    def fields(self) -> list[Any]:
+        """The files of a scene, and the second date of a pair."""
+        self.after_path = pmui.TextInput(label="Path of the second date (pairs only)", margin=(8, 0, 4, 0), **WIDE)
+        self.resampling = pmui.Switch(label="Resample the second onto the first", value=False, size="small", margin=(4, 0))
+        return [self.path, self.truth_path, self.key_text, self.after_path, self.resampling]
+
+    def open_named(self) -> None:
+        """Open what the fields of the side bar name."""
+        self.open(
+            self.path.value.strip(),
+            self.truth_path.value.strip(),
+            self.key_text.value,
+            after=self.after_path.value.strip(),
+            resample=self.resampling.value,
+        )
 
     def describe(self, data: xr.Dataset) -> str:
         """HTML card of the scene."""
