@@ -34,7 +34,7 @@ def page() -> str:
         columns = {
             "name": [f"`{e.id}`" for e in members],
             "title": [_cell(e.title) for e in members],
-            "provides": [", ".join(f"`{name}`" for name in getattr(e, "provides", ())) for e in members],
+            "provides": [", ".join(f"`{name}`" for name in e.provides) for e in members],
             "bands, rows, columns": [_shape(e) for e in members],
             "samples": [str(getattr(e, "samples", None) or "") for e in members],
             "terms": [f"[{n}](#{kind}-{n})" for n in (terms.index((e.licence, e.citation)) + 1 for e in members)],
