@@ -68,7 +68,7 @@ class Export:
             self._there, self._invite, heading("The same as code"), self.code, sizing_mode="stretch_width", margin=(8, 4)
         )
         self.count.on_click(held(lambda _: self.tell()))
-        state.param.watch(held(lambda _: self.take()), ["tab", "detector", "sample"])
+        state.param.watch(held(lambda *_: self.take()), ["tab", "detector", "sample"])
 
     def take(self) -> None:
         """Offer what there is."""

@@ -110,8 +110,8 @@ class Changes(ChangeState):
         self.networks.param.watch(held(lambda _: self._network_chosen()), "value")
         self.maps, self.learning = Maps(self), Learning(self, INVITATION)
         self.trust, self.inside, self.export = Trust(self), Inside(self), Export(self)
-        self.param.watch(held(lambda _: self.draw()), ["sample", "detector", "overlay"])
-        self.param.watch(held(lambda _: self.trust.draw()), ["answered", "rival"])
+        self.param.watch(held(lambda *_: self.draw()), ["sample", "detector", "overlay"])
+        self.param.watch(held(lambda *_: self.trust.draw()), ["answered", "rival"])
         tabs = [
             ("Pair and maps", self.maps.panel),
             ("Training", self.learning.panel),

@@ -65,7 +65,7 @@ class Importance:
         self._invite = explain("See which gradient entries matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
         self.layers.param.watch(held(lambda e: self._moving or state.param.update(layer=e.new)), "value")
-        state.param.watch(held(lambda _: self.draw()), ["layer", "indicator", "p"])
+        state.param.watch(held(lambda *_: self.draw()), ["layer", "indicator", "p"])
 
     def invite(self, inviting: bool) -> None:
         """Say how to begin, or show what there is."""
