@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ def _of_example(code: str) -> Iterator[str]:
                     yield f"an example imports {alias.name} from {node.module}, which has no such name"
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "wb" and node.attr not in workbench.__all__:
             yield f"an example uses wb.{node.attr}, which `import workbench as wb` does not give"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "wb":
+            known = _arguments(node.func.attr)
+            unknown = [k.arg for k in node.keywords if k.arg and known and k.arg not in known]
+            yield from (f"an example gives {name}= to wb.{node.func.attr}, which does not take it" for name in unknown)
+
+
+def _arguments(name: str) -> set[str]:
+    """The arguments of wb.NAME; empty where it does not exist or takes any."""
+    parameters = signature(getattr(workbench, name)).parameters if name in workbench.__all__ else {}
+    return set() if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else set(parameters)
 
 
 def main() -> int:

@@ -179,6 +179,7 @@ def test_an_empty_site_is_a_fault(tmp_path):
     [
         ("```python\nfrom workbench.scene import nothing\n```", "imports nothing from workbench.scene"),
         ("```python\nimport workbench as wb\n\nwb.nothing()\n```", "uses wb.nothing"),
+        ("```python\nimport workbench as wb\n\nwb.open_scene('x', nothing=1)\n```", "gives nothing= to wb.open_scene"),
         ("```python\nx = (\n```", "not valid Python"),
         ("call `workbench.scene.nothing`", "workbench.scene.nothing does not exist"),
         ("look into `workbench/nothing.py`", "workbench/nothing.py does not exist"),
@@ -191,5 +192,5 @@ def test_a_name_that_does_not_exist_is_found(text, fault):
 
 def test_names_that_exist_are_no_faults():
     text = "`workbench.scene.describe(x)`, `workbench/scene.py`, `recipes/NAME.yml`, `docs/methods/<name>.md`, `tests/*`"
-    example = "```python\nimport workbench as wb\nfrom workbench.scene import describe\n\nwb.open_scene('x')\n```"
+    example = "```python\nimport workbench as wb\nfrom workbench.scene import describe\n\nwb.open_scene('x', truth='y')\n```"
     assert names.faults(text + "\n\n" + example) == []
