@@ -184,7 +184,10 @@ def describe(scene: xr.Dataset) -> str:
         truth = scene["truth"].values
         labelled = int((truth >= 0).sum())
         rest = "" if labelled == truth.size else f", {labelled} labelled"
-        lines.append(f"  truth: {int((truth > 0).sum())} marked pixels of {truth.size}{rest}")
+        if len(scene["truth"].attrs.get("names", ())) > 2:
+            lines.append(f"  truth: {len(np.unique(truth[truth >= 0]))} classes on {truth.size} pixels{rest}")
+        else:
+            lines.append(f"  truth: {int((truth > 0).sum())} marked pixels of {truth.size}{rest}")
     crs = scene.rio.crs if hasattr(scene, "rio") and "spatial_ref" in scene.coords else None
     if crs:
         lines.append(f"  crs: {crs}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser import chromium
 from tests.browser.serving import Served, served
+
+TESTS = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,8 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("served")) as running:
-        yield running
+    """The server; the toy of tests/toy is in its table of methods, and in that of the runs that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        places = [str(TESTS / "toy" / "site"), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+        with served(tmp_path_factory.mktemp("served")) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")

@@ -51,13 +51,22 @@ def test_the_code_hash_follows_what_computes_and_not_what_draws(tmp_path: Path, 
     for name in ("methods/a.py", "views/b.py"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("1")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "runs" / "provenance.py"))
     compute = provenance.code_hash.__wrapped__
     first = compute()
     (tmp_path / "views/b.py").write_text("2")
     assert compute() == first
     (tmp_path / "methods/a.py").write_text("2")
     assert compute() != first
+
+
+def test_the_code_hash_is_of_the_whole_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self.as_posix()) or b"")
+    provenance.code_hash.__wrapped__()
+    ends = {"/".join(Path(p).parts[-2:]) for p in read}
+    assert {"workbench/execution.py", "methods/rx.py", "runs/provenance.py", "data/source.py"} <= ends
+    assert not any("/workbench/views/" in p or "/workbench/pages/" in p for p in read)
 
 
 @pytest.mark.process

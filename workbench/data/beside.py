@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BASE = ("hsi", "image", "sar", "slc")  # what a further sensor can lie on
 SAME = 1e-3  # of a pixel: centres that are no farther apart are the same
 ABOUT = {
-    "lidar": {"long_name": "height", "units": "m"},
+    "lidar": {"long_name": "height above ground", "units": "m"},
     "infrared": {"long_name": "infrared"},
 }
 
@@ -69,9 +69,10 @@ def _raster(scene: xr.Dataset, role: str, path: str | Path, keys: Mapping[str, s
 
 
 def _sar(scene: xr.Dataset, path: Path, keys: Mapping[str, str], chunks: Any) -> xr.Dataset:
-    from workbench.data.readers.sar import open_sar, opener
+    from workbench.data.readers import sentinel1
+    from workbench.data.readers.sar import open_sar
 
-    found = (opener(path, keys) or open_sar)(path, keys=keys, chunks=chunks)
+    found = sentinel1.open_keys(path, keys, chunks) if sentinel1.is_safe(path) else open_sar(path, keys=keys, chunks=chunks)
     if "sar" not in found:
         raise InputError(f"{path} holds {', '.join(map(str, found.data_vars)) or 'nothing'} and no SAR image.")
     crs = found.rio.crs.to_wkt() if "spatial_ref" in found.coords and found.rio.crs is not None else None

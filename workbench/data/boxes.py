@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data import chips, safexml
+from workbench.data import chips
+from workbench.data.readers import safexml
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ def open_scene(
         others = {role: path for role, path in beside.items() if role != "after"}
         if others:
             dates = {role: path for role, path in beside.items() if role == "after"}
-            how = {"truth": truth, "chunks": chunks, "ortho": ortho, "resample": resample, "beside": dates}
+            how: dict[str, Any] = {"truth": truth, "chunks": chunks, "ortho": ortho, "resample": resample, "beside": dates}
             own = {k: v for k, v in (keys or {}).items() if k.partition(".")[0] not in others}
             return put_beside(open_scene(name, keys=own, **how), others, keys, chunks)
     after = (beside or {}).get("after")

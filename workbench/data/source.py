@@ -203,10 +203,12 @@ def _add(digest: Any, name: str | Path) -> None:
 
 def _with_companions(path: Path) -> list[Path]:
     """A file and those that are read with it: the header of an ENVI image, its data, `a.tif.aux.xml`, a product's metadata."""
-    from workbench.data.readers import cube_file, dlr
+    from workbench.data.formats import pixels
+    from workbench.data.readers import dlr
+    from workbench.data.readers.files import Look
 
     same = [p for p in path.parent.iterdir() if path.stem in (p.stem, p.name) or p.name.startswith(f"{path.name}.")]
     belong = {p for p in same if p.is_file() and p.suffix.lower() in COMPANIONS}
-    with contextlib.suppress(InputError):  # a header without data, a damaged product: opening it says so
-        belong |= {cube_file(path), *(dlr.parts(path) or ())}
+    with contextlib.suppress(InputError), Look(path) as look:  # a header without data, a damaged product: opening it says so
+        belong |= {pixels(look), *(look.once(dlr.parts) or ())}
     return sorted({path, *belong})

@@ -293,9 +293,9 @@ def _spawned(
 
 
 def _context() -> Any:
-    """How processes are started: forked from a server that has imported torch once, where the system can; else spawned.
+    """How ranks are started: on Linux forked from a server process that has imported torch once, elsewhere spawned.
 
-    Importing takes every spawned rank 3 s of computing. The server ends with this process.
+    A spawned rank computes 3 s only to import torch. The server ends with this process.
     """
     if not sys.platform.startswith("linux"):
         return mp.get_context("spawn")
@@ -423,7 +423,7 @@ def _rank_main(
     threads: int,
     environment: Mapping[str, str],
 ) -> None:
-    """What a rank does, from start to end. environment: of the process that asked; that of the fork server may be older."""
+    """What a rank does, from start to end. environment: that of the calling process; the fork server may have an older one."""
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)

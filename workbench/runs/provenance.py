@@ -29,7 +29,7 @@ COMMAND = "WORKBENCH_COMMAND"  # what the user typed, handed on to the processes
 @cache
 def code_hash() -> str:
     """SHA-256 over names and contents of the package's modules, those that only draw left out."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package)

@@ -240,7 +240,7 @@ def test_the_engine_is_registered_and_opens_without_dask(tmp_path, rng):
 
 
 def test_the_engine_claims_only_what_no_other_opens(tmp_path, rng):
-    from workbench.data.readers.engine import Engine
+    from workbench.data.engine import Engine
 
     products.neon(tmp_path / "tile.h5", rng)
     products.enmap(tmp_path / "L2A", rng)

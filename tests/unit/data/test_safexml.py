@@ -2,7 +2,7 @@
 
 import pytest
 
-from workbench.data import safexml
+from workbench.data.readers import safexml
 from workbench.errors import InputError
 
 BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><a>&b;</a>"""

@@ -180,9 +180,9 @@ def test_argv_gives_back_the_source(source: Source, monkeypatch: pytest.MonkeyPa
     opened: list[Source] = []
     monkeypatch.setattr(Source, "open", lambda self, **how: opened.append(self) or xr.Dataset())
     pair = Source("a.tif", "t.png", {"modality": "sar"}, {"after": "b.tif"}, True)
-    for one in (source, pair, Source("digits")):
+    for one in (source, pair, Source("digits", keys={"cube": "image"})):
         assert CliRunner().invoke(app, ["describe", *one.argv()]).exit_code == 0
-    assert opened == [source, pair, Source("digits")]
+    assert opened == [source, pair, Source("digits", keys={"cube": "image"})]
     assert CliRunner().invoke(app, ["describe", "a.tif", "--beside", "after=b.tif"]).exit_code == 0
     assert opened[-1] == Source("a.tif", beside={"after": "b.tif"})
     twice = CliRunner().invoke(app, ["describe", "a.tif", "--beside", "after=b.tif", "--after", "c.tif"])

@@ -19,6 +19,7 @@ import xarray as xr
 
 from workbench import execution, runs
 from workbench.config import override
+from workbench.data.source import Source
 from workbench.engines.processes import RankLost
 from workbench.errors import InputError
 from workbench.event import drain
@@ -149,7 +150,7 @@ def test_same_seed_same_numbers(run, digits):
 def by_name(monkeypatch, digits):
     """The scene under a name, as a resumable run needs it, and a checkpoint at every event."""
     monkeypatch.setitem(METHODS, "rsdgc", ("workbench.methods.rsdgc", ""))
-    monkeypatch.setattr(execution, "_opened", lambda scene: (None, digits))
+    monkeypatch.setattr(Source, "open", lambda self, **how: digits)
     monkeypatch.setattr("workbench.runs.recorder.CHECKPOINT_SECONDS", -1.0)
 
 
@@ -214,7 +215,8 @@ from workbench import execution
 from workbench.methods import METHODS
 METHODS.setdefault("rsdgc", ("workbench.methods.rsdgc", ""))
 from workbench.data.chips import digits
-execution._opened = lambda scene: (None, digits().isel(sample=slice(0, 400)))
+from workbench.data.source import Source
+Source.open = lambda self, **how: digits().isel(sample=slice(0, 400))
 from workbench.runs import recorder
 recorder.CHECKPOINT_SECONDS = -1.0
 from workbench.methods.rsdgc import Training

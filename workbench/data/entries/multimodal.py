@@ -77,6 +77,7 @@ class Multimodal(Sourced, Kind):
         ortho: bool = False,
     ) -> xr.Dataset:
         """`hsi (band, y, x)` and `lidar (lidar_band, y, x)`; InputError where the two files do not lie on one grid."""
+        from workbench.data.beside import put_beside
         from workbench.data.formats import open_file
 
         opened = [f for f in self.files if f.role in OPENED]
@@ -84,7 +85,8 @@ class Multimodal(Sourced, Kind):
         scene = open_file(places["hsi"], truth=truth, keys=keys, chunks=chunks, ortho=ortho)
         if scene["hsi"].shape != self.shape:
             raise InputError(f"{self.id} should have a cube of {self.shape}; {scene['hsi'].shape} was found.")
-        scene = with_height(scene, places["lidar"])
+        scene = put_beside(scene, {"lidar": places["lidar"]})
+        scene["lidar"].attrs["long_name"] = "height above ground"
         digests = "\n".join(f.sha256 for f in opened)
         scene.attrs.update(sha256=hashlib.sha256(digests.encode()).hexdigest(), site=self.site, simulated="")
         return signed(scene, self)
@@ -99,27 +101,3 @@ class Multimodal(Sourced, Kind):
         lines = [f"  hsi: {rows} x {columns} pixels, {bands} bands; lidar: heights on the same pixels; {self.sensor}"]
         lines += [f"  site: {self.site}", f"  publisher: {self.publisher}"]
         return lines + file_lines(self.files, self.obtain)
-
-
-def with_height(scene: xr.Dataset, path: Path) -> xr.Dataset:
-    """The scene with the raster of heights in `path` as `lidar (lidar_band, y, x)` float32, lazy, NaN where missing.
-
-    Raises InputError where the raster does not lie on the grid of the scene: it is not resampled silently.
-    """
-    import numpy as np
-
-    from workbench.data.readers.raster import open_raster
-
-    raster = open_raster(path)
-    same = raster.grid is not None and raster.shape[1:] == scene["hsi"].shape[1:]
-    if raster.grid is not None and same:
-        step = abs(float(scene["x"][1] - scene["x"][0]))
-        same = all(
-            np.allclose(scene[dim], centres, rtol=0, atol=1e-3 * step)
-            for dim, centres in zip(("y", "x"), raster.grid.centres(), strict=True)
-        )
-        same = same and scene.rio.crs == raster.grid.crs
-    if not same:
-        raise InputError(f"{path.name} does not lie on the grid of the cube; resample it to that grid.")
-    about = {"long_name": "height above ground", "units": "m"}
-    return scene.assign(lidar=(("lidar_band", "y", "x"), raster.lazy(), about))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.data import safexml
+from workbench.data.readers import safexml
 from workbench.data.readers.cube import Cube, nanometres
 from workbench.data.readers.files import Look
 from workbench.data.readers.hdf5 import no_keys

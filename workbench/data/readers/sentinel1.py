@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data import safexml
-from workbench.data.readers import files
+from workbench.data.readers import files, safexml
 from workbench.data.readers.tiff import Stack, Tiff, lazily
 from workbench.errors import InputError, did_you_mean
 

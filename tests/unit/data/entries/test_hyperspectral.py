@@ -8,6 +8,7 @@ import pytest
 from tests.unit.data.test_catalog import write
 from workbench.data.catalog import describe_entry, open_scene, read_folder
 from workbench.errors import InputError
+from workbench.scene import describe
 
 
 def test_indian_pines_has_its_classes(real_data):
@@ -24,6 +25,7 @@ def test_indian_pines_has_its_classes(real_data):
     raw = np.load(real_data / "hsi_cubes/indian-pines/Indian_pines_corrected.npy")
     np.testing.assert_array_equal(scene["hsi"].transpose("y", "x", "band"), raw)
     assert "16 classes, 10249 labelled pixels" in describe_entry("indian-pines")
+    assert "truth: 16 classes on 21025 pixels, 10249 labelled" in describe(scene)
     assert "truth" not in open_scene("indian-pines", keys={"truth": "none"})
     own = open_scene("indian-pines", truth=real_data / "hsi_cubes/indian-pines/Indian_pines_gt.npy")
     assert own.attrs["anomalous_pixels"] == 10249  # a mask of the user's is read as a mask

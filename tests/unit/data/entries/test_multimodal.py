@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.data.test_catalog import PART, SHA, write
+from workbench.data.beside import put_beside
 from workbench.data.catalog import describe_entry, entries, fetch, open_scene, read_folder
 from workbench.errors import InputError
 
@@ -54,10 +55,14 @@ def test_a_plot_opens_as_its_cube_with_its_heights(real_data):
 
 
 def test_heights_on_another_grid_are_refused(real_data):
-    from workbench.data.entries import multimodal
-
-    scene = open_scene("idtrees-mlbs-12")
+    """Plot 12 with the heights of plot 13, as an entry could say by mistake."""
+    twelve, thirteen = (next(e for e in entries() if e.id == f"idtrees-mlbs-{n}") for n in (12, 13))
+    other = next(f for f in thirteen.files if f.role == "lidar")
+    wrong = twelve.model_copy(update={"files": [f for f in twelve.files if f.role != "lidar"] + [other]})
     with pytest.raises(InputError, match="MLBS_13.tif does not lie on the grid"):
-        multimodal.with_height(scene, real_data / "multimodal/idtrees-2020/CHM/MLBS_13.tif")
-    with pytest.raises(InputError, match="does not lie on the grid"):
-        multimodal.with_height(scene.isel(y=slice(0, 19)), real_data / "multimodal/idtrees-2020/CHM/MLBS_12.tif")
+        wrong.open()
+    scene = open_scene("idtrees-mlbs-12").drop_vars("lidar")
+    with pytest.raises(InputError, match="MLBS_13.tif does not lie on the grid"):
+        put_beside(scene, {"lidar": real_data / "multimodal/idtrees-2020/CHM/MLBS_13.tif"})
+    with pytest.raises(InputError, match="20 x 20 pixels, the scene 19 x 20"):
+        put_beside(scene.isel(y=slice(0, 19)), {"lidar": real_data / "multimodal/idtrees-2020/CHM/MLBS_12.tif"})
