@@ -60,17 +60,28 @@ class Room(Protocol):
     """
 
     @property
-    def Config(self) -> type[Settings]: ...
+    def Config(self) -> type[Settings]:
+        """The class of the settings."""
+
     @property
-    def NEEDS(self) -> tuple[str | tuple[str, ...], ...]: ...
+    def NEEDS(self) -> tuple[str | tuple[str, ...], ...]:
+        """The scene variables the method uses; a tuple inside it names alternatives."""
+
     @property
-    def SMOKE(self) -> Mapping[str, Any]: ...
+    def SMOKE(self) -> Mapping[str, Any]:
+        """Settings of a quick run, by name."""
+
     @property
-    def HEADLINE(self) -> tuple[str, ...]: ...
+    def HEADLINE(self) -> tuple[str, ...]:
+        """Names of metrics, the most important first."""
+
     @property
-    def SHOWS(self) -> tuple[Shows, ...]: ...
+    def SHOWS(self) -> tuple[Shows, ...]:
+        """How a run is drawn."""
+
     @property
-    def run(self) -> _Run: ...
+    def run(self) -> _Run:
+        """The function `(scene, config) -> trace`."""
 
 
 class _Run(Protocol):

@@ -37,20 +37,28 @@ class RxConfig(Settings):
 
 
 class RidgeConfig(Settings):
+    """Settings of ridge RX."""
+
     ridge: float = Field(
         1e-4, gt=0, le=1e6, description="added to every principal variance, as a fraction of the largest one"
     )
 
 
 class PcaConfig(Settings):
+    """Settings of PCA-RX."""
+
     components: int = Field(30, ge=1, le=10_000, description="leading principal components to keep")
 
 
 class ProjectionConfig(Settings):
+    """Settings of random-projection RX."""
+
     components: int = Field(61, ge=1, le=10_000, description="random linear combinations of the bands")
 
 
 class LocalConfig(Settings):
+    """Settings of local RX."""
+
     inner: int = Field(
         5, ge=1, le=999, description="width in pixels of the guard window, odd; at least the size of a target"
     )

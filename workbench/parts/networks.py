@@ -72,6 +72,7 @@ class Classifier(nn.Module):
     head: nn.Linear
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(N, bands, h, w)` -> logits `(N, classes)`."""
         return self.head(self.features(x))
 
 
@@ -137,6 +138,7 @@ class Residual(nn.Module):
         self.short = nn.Identity() if i == o and stride == 1 else nn.Sequential(*short)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(N, i, h, w)` -> `(N, o, h / stride, w / stride)`."""
         h = self.norm_2(self.second(F.relu(self.norm_1(self.first(x)))))
         return F.relu(h + self.short(x))
 
@@ -182,6 +184,7 @@ class BareResidual(nn.Module):
         self.short = nn.Identity() if same else nn.Conv2d(channels, wide, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(N, channels, h, w)` -> `(N, wide, h / stride, w / stride)`."""
         y = self.norm2(self.second(F.relu(self.norm(self.first(x)))))
         return F.relu(y + self.short(x))
 

@@ -51,6 +51,7 @@ class Watched:
     scored: tuple[int, ...]
 
     def window(self, pairs: Pairs, n: int) -> tuple[slice, slice]:
+        """Rows and columns to score in pair `n`: the window of a single large pair, else the whole pair."""
         return (self.rows, self.columns) if pairs.single else (slice(None), slice(None))
 
     def validation(self, learner: Learner, pairs: Pairs) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -82,6 +83,7 @@ class Watched:
         return both | {"truth": self.labelled(truth, "truth: 1 changed, 0 not, -1 not labelled", pairs)}
 
     def labelled(self, values: np.ndarray, text: str, pairs: Pairs) -> xr.DataArray:
+        """`values ([band,] y, x)` of the window as a DataArray on pixel coordinates, with `text` as its long name."""
         coords = {
             "y": np.arange(*self.rows.indices(pairs.truth.shape[1])),
             "x": np.arange(*self.columns.indices(pairs.truth.shape[2])),

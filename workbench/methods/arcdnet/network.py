@@ -106,6 +106,7 @@ class ARCDNet(nn.Module):
         self.head = head(w)
 
     def forward(self, before: Tensor, after: Tensor) -> Output:
+        """Both dates `(B, bands, H, W)` -> `Output`, with logits `(B, 1, H, W)`."""
         x1, x2 = self.standardised(before), self.standardised(after)
         if self.compat:
             x1, x2 = x2, x1  # its loader reverses all six channels at once, and with them the dates
@@ -138,9 +139,11 @@ class ARCDNet(nn.Module):
         return [p[0] for p in both], [p[1] for p in both]
 
     def resize(self, x: Tensor, like: Tensor) -> Tensor:
+        """`x` resized to the height and width of `like`."""
         return resize(x, like.shape[-2:], self.wide)
 
     def enlarged(self, x: Tensor) -> Tensor:
+        """`(B, C, H/4, W/4)` -> `(B, C, H, W)`."""
         return resize(x, (4 * x.shape[-2], 4 * x.shape[-1]), self.wide)
 
 
@@ -189,6 +192,7 @@ class ResNetD(nn.Module):
             i = width
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Images `(B, bands, H, W)` -> one map per stage, `(B, stage width, H / stride, W / stride)`."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         maps = []
         for n in range(1, self.levels + 1):
@@ -198,6 +202,8 @@ class ResNetD(nn.Module):
 
 
 class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions with batch normalisation and a shortcut: (B, i, h, w) -> (B, o, h / stride, w / stride)."""
+
     def __init__(self, i: int, o: int, stride: int) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
@@ -208,6 +214,7 @@ class BasicBlock(nn.Module):
             self.downsample = nn.Sequential(pool, nn.Conv2d(i, o, 1, bias=False), nn.BatchNorm2d(o))
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(B, i, h, w)` -> `(B, o, h / stride, w / stride)`."""
         h = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(h + self.downsample(x))
 
@@ -223,6 +230,7 @@ class Pyramid(nn.Module):
         self.down = nn.ModuleList(Aggregation(w, wide) for _ in shape.stages[:-1])
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps of the stages, finest first -> as many maps `(B, width, h, w)` of the same sizes."""
         p = [self.context(maps[-1])]
         for lateral, down, c in zip(reversed(self.lateral), reversed(self.down), reversed(maps[:-1]), strict=True):
             p.insert(0, down(p[0], lateral(c)))
@@ -239,6 +247,7 @@ class Context(nn.Module):
         self.out = nn.Sequential(*conv(i + len(self.sides) * w, w))
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(B, i, h, w)` -> `(B, w, h, w)` with the averages of the surroundings mixed in."""
         seen = [x]
         for side, squeeze in zip(self.sides, self.squeeze, strict=True):
             if self.wide:
@@ -264,6 +273,7 @@ class Aggregation(nn.Module):
         self.out = nn.Sequential(*conv(2 * w, w))
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
+        """Coarse `high (B, w, h, w')` and fine `low (B, w, 2h, 2w')` -> `(B, w, 2h, 2w')`."""
         high = resize(high, low.shape[-2:], self.wide)
         a = torch.sigmoid(self.attention(high))
         return self.out(torch.cat([high, self.low(low * a + low)], 1))
@@ -286,6 +296,7 @@ class TDE(nn.Module):
         self.forth, self.back = nn.Sequential(*conv(2 * w, w)), nn.Sequential(*conv(2 * w, w))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Features of both dates `(B, w, h, w')` -> their difference, same shape."""
         second = torch.cat([b, a] if self.swap else [a, b], 1)
         return self.forth(torch.cat([a, b], 1)) + self.back(second)
 
@@ -302,6 +313,7 @@ class AbsoluteDifference(nn.Module):
         super().__init__()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Features of both dates -> `|a - b|`, same shape."""
         return (a - b).abs()
 
 
@@ -317,6 +329,7 @@ class Uncertainty(nn.Module):
         self.difference, self.merge, self.head = TDE(w, swap), Aggregation(w, wide), head(w)
 
     def forward(self, x1: Tensor, x2: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
+        """Both dates `(B, bands, H, W)` and d_2 `(B, w, H/4, W/4)` -> features b and logits of U, both at stride 4."""
         b = self.merge(d2, self.difference(self.stem(x1), self.stem(x2)))
         return b, self.head(b)
 
@@ -347,6 +360,7 @@ class Review(nn.Module):
         self.out = nn.Sequential(*conv(w + 1, w))
 
     def forward(self, d2: Tensor, dk: Tensor, m2: Tensor, mk: Tensor) -> Tensor:
+        """d_2, d_k `(B, w, h, w')` and their masks `(B, 1, h, w')` -> reviewed features `(B, w, h, w')`."""
         f = torch.cat([d2, dk], 1)
         r = self.plain(f) + self.reverse(f, reverse_attention(mk)) + self.doubt(f, disagreement(m2, mk))
         return self.out(torch.cat([r, m2], 1))
@@ -364,6 +378,7 @@ class Enhancement(nn.Module):
         self.out = nn.Sequential(*conv(i, o))
 
     def forward(self, f: Tensor, attention: Tensor | None = None) -> Tensor:
+        """`f (B, i, h, w)` and an optional attention map `(B, 1, h, w)` -> `(B, o, h, w)`."""
         g = self.mix(f)
         if attention is not None:
             g = g * attention + g

@@ -40,6 +40,7 @@ class Pairs:
 
     @property
     def bands(self) -> int:
+        """Number of bands of each date."""
         return self.before.shape[1]
 
     def of(self, part: int) -> np.ndarray:

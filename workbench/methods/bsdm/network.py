@@ -63,6 +63,7 @@ class Denoiser(nn.Module):
         self.out = nn.Linear(c.embed, bands)
 
     def forward(self, x: Tensor, t: Tensor, moments: Tensor) -> Tensor:
+        """Spectra `(P, C)`, time `(1,)`, moments `(P, 2)` -> predicted noise `(P, C)`."""
         when = tanh(self.time(t))  # (1, time_width)
         h = self.embed(x)
         if self.offset is not None:
@@ -84,6 +85,7 @@ class TimeEmbedding(nn.Module):
         self.first, self.second = nn.Linear(sinusoids, width), nn.Linear(width, width)
 
     def forward(self, t: Tensor) -> Tensor:
+        """Times `(B,)` -> embeddings `(B, width)`."""
         angles = t[:, None] * self.frequencies
         return self.second(tanh(self.first(torch.cat([angles.sin(), angles.cos()], -1))))
 
@@ -104,6 +106,7 @@ class Offset(nn.Module):
         self.wide, self.narrow = nn.Linear(2 * bands, width), nn.Linear(width, embed)
 
     def forward(self, moments: Tensor) -> Tensor:
+        """Moments `(P, 2)` -> offsets `(P, embed)`."""
         columns = self.wide.weight.unflatten(1, (2, -1)).sum(-1)  # (width, 2)
         columns = torch.cat([columns, self.wide.bias[:, None]], 1)  # the bias as a third input that is always 1
         between = lattice(moments, columns[:, :2].detach())
@@ -153,6 +156,7 @@ class Block(nn.Module):
         self.skip = nn.Identity() if i == o else nn.Linear(i, o)
 
     def forward(self, x: Tensor, when: Tensor) -> Tensor:
+        """Features `(P, i)` and the time embedding `(1, time_width)` -> `(P, o)`."""
         h = tanh(self.first(tanh(self.norm_in(x))))
         h = F.linear(h, self.second.weight, self.second.bias + self.time(when)[0])  # one time for all pixels: a bias
         return self.last(tanh(self.norm_out(h))) + self.skip(x)

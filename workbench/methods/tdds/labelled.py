@@ -39,6 +39,7 @@ def provenance(scene: xr.Dataset, config: Config, samples: Samples) -> dict[str,
 
 
 def on_samples(values: Tensor, coords: Mapping[str, Any], text: str) -> xr.DataArray:
+    """`values (N,)` as float64 on `sample`, with `text` as its long name."""
     return xr.DataArray(values.double().cpu().numpy().copy(), coords, "sample", attrs={"long_name": text})
 
 

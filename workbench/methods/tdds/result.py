@@ -27,6 +27,7 @@ def result_of(
     kept_at: Mapping[float, xr.Dataset],
     finished: Mapping[str, Mapping[str, Any]],
 ) -> xr.Dataset:
+    """The result of a run as one Dataset; docs/methods/tdds.md lists its variables."""
     train, label = samples.train, samples.label.numpy()[samples.train]
     kept, T = kept_at[config.keep], length_of(config.keep, config)
     epochs, names = scoring.recorder.epochs, list(map(str, kept.data_vars))

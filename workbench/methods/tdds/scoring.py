@@ -80,21 +80,25 @@ class TDDS:
             raise InputError(f"difference is abs, kl or loss, not {self.difference!r}.")
 
     def start(self, n: int) -> Memory:
+        """Zeros for n samples: `ring (J - 1, n)`, `spread (n,)`, `score (n,)`."""
         one = torch.zeros(n, dtype=torch.float64)
         return {"ring": torch.zeros(self.J - 1, n, dtype=torch.float64), "spread": one.clone(), "score": one}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
+        """Write the change of these rows into the ring."""
         if batch.previous is not None and not self._past(batch.epoch):
             d = change(batch.p, batch.previous, self.difference, batch.label)
             memory["ring"][(batch.epoch - 1) % (self.J - 1), rows] = d
 
     def end(self, memory: Memory, epoch: int) -> None:
+        """Update the spread of the window and the moving average."""
         if epoch + 1 >= self.J and not self._past(epoch):
             for ring, out in zip(memory["ring"].split(SPREAD_BLOCK, 1), memory["spread"].split(SPREAD_BLOCK), strict=True):
                 out.copy_(spread(ring))
             memory["score"].mul_(1 - self.beta).add_(memory["spread"], alpha=self.beta)
 
     def score(self, memory: Memory, epochs: int) -> Tensor:
+        """S `(n,)`; InputError for fewer epochs than T or J."""
         needed = self.J if self.T is None else self.T
         if epochs < needed:
             raise InputError(
@@ -130,13 +134,17 @@ class PLabel:
     """The label's probability: of the last epoch, and as a score its mean over epochs, how easy a sample is."""
 
     def start(self, n: int) -> Memory:
+        """Zeros for n samples: `last (n,)` and `sum (n,)`."""
         return {"last": torch.zeros(n, dtype=torch.float64), "sum": torch.zeros(n, dtype=torch.float64)}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
+        """Keep the label's probability and add it to the sum."""
         memory["last"][rows] = batch.p_label
         memory["sum"][rows] += batch.p_label
 
-    def end(self, memory: Memory, epoch: int) -> None: ...
+    def end(self, memory: Memory, epoch: int) -> None:
+        """Nothing is left to do after an epoch."""
 
     def score(self, memory: Memory, epochs: int) -> Tensor:
+        """The mean probability of the label, `(n,)`."""
         return memory["sum"] / max(epochs, 1)

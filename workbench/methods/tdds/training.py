@@ -195,12 +195,14 @@ def train_on(
 
 
 def train_phase(training: Training, steps: int, accuracies: list[float]) -> dict[str, float]:
+    """Train `steps` steps, append the test accuracy to `accuracies`, and give the finite numbers of the phase."""
     told = training.advance(steps)
     accuracies.append(training.test_accuracy())
     return _finite({**told, "test_accuracy": accuracies[-1], "loss_factor": training.factor})
 
 
 def iterations_of(samples: Samples, config: Config) -> int:
+    """Optimiser steps of a coreset's training: `config.iterations`, else those of the scoring run."""
     return config.iterations or config.epochs * math.ceil(len(samples.train) / config.batch)
 
 
@@ -298,6 +300,7 @@ class Scoring:
         return found.assign(tdds=("sample", self.by_T[T - self.config.J].double().numpy().copy()))
 
     def state(self) -> dict[str, Any]:
+        """Everything to continue after the last whole epoch."""
         written: dict[str, list[Any]] = {
             "accuracy": self.accuracy,
             "by_T": self.by_T,
@@ -311,6 +314,7 @@ class Scoring:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state()`."""
         self.recorder.load(state["recorder"])
         self.training.load(state["training"])
         self.accuracy, self.by_T, self.p_label, self.changes = (
