@@ -1,6 +1,6 @@
-"""Rivals in change detection: three that learn nothing, and three small networks.
+"""Rivals in change detection: three methods without training, and three small networks.
 
-Without learning, `(before, after) -> Dataset` with `score (y, x)` (higher = more changed) and `change (y, x)`, 0 or 1:
+Without training, `(before, after) -> Dataset` with `score (y, x)` (higher = more changed) and `change (y, x)`, 0 or 1:
 
     cva_otsu        length of the spectral difference, split by Otsu's threshold
     pca_kmeans      differences of blocks, their leading components, two clusters (Celik 2009)
@@ -11,7 +11,8 @@ As networks, `network(before, after)`, (B, C, H, W) twice -> logits (B, 1, H, W)
     FCEF, FCSiamConc, FCSiamDiff    R. C. Daudt, B. Le Saux, A. Boulch, "Fully convolutional siamese networks for change
                                     detection", IEEE ICIP 2018, doi 10.1109/ICIP.2018.8451652
 
-None of them gives an uncertainty. Missing pixels are NaN in, NaN out. docs/methods/change_rivals.md has their numbers.
+None of them gives an uncertainty. A pixel that is NaN in the input is NaN in the output. Measured results:
+docs/methods/change_rivals.md.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
 
 LEVELS = 256  # of Otsu's histogram
 
-# --- without learning -------------------------------------------------------------------------------------------------
+# --- without training -------------------------------------------------------------------------------------------------
 
 
 def cva(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     """Change vector analysis: the length of the difference of the two spectra, `(y, x)`, NaN where a band is missing.
 
-    Every band of either date is first brought to mean 0 and standard deviation 1 over the pixels known on both dates, which
-    takes a uniform difference of light away; the score is in these standard deviations.
+    Every band of each date is first scaled to mean 0 and standard deviation 1 over the pixels valid on both dates, which
+    removes a uniform difference in illumination; the score is in these standard deviations.
 
     W. A. Malila, "Change vector analysis: an approach for detecting forest changes with Landsat", LARS Symposia, 1980.
     """
@@ -56,9 +57,9 @@ def cva_otsu(before: xr.DataArray, after: xr.DataArray) -> xr.Dataset:
 def log_ratio(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
     """|log(after / before)| of SAR intensities, `(y, x)`, the mean over polarisations.
 
-    Speckle multiplies, so its logarithm has the same spread in bright and dark places. Values are raised by the step of
-    their numbers (`attrs["step"]`, 1/255 of 8-bit pictures; without one by a thousandth of the median) so that zero has a
-    logarithm. Raises InputError for negative values: those are decibels.
+    Speckle is multiplicative, so its logarithm has the same spread in bright and dark areas. The quantisation step of the
+    values is added first (`attrs["step"]`, 1/255 for 8-bit images; without it a thousandth of the median), because zero has
+    no logarithm. Raises InputError for negative values: those are decibels.
 
     R. J. Dekker, "Speckle filtering in satellite SAR change detection imagery", Int. J. Remote Sens. 19(6), 1998.
     """
@@ -74,7 +75,7 @@ def log_ratio(before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
 
 
 def log_ratio_otsu(before: xr.DataArray, after: xr.DataArray) -> xr.Dataset:
-    """Log-ratio, averaged over 3 x 3 pixels against speckle, changed where above Otsu's threshold."""
+    """Log-ratio, averaged over 3 x 3 pixels to reduce speckle, changed where above Otsu's threshold."""
     from scipy.ndimage import uniform_filter
 
     score = log_ratio(before, after)
@@ -87,16 +88,16 @@ def log_ratio_otsu(before: xr.DataArray, after: xr.DataArray) -> xr.Dataset:
 def pca_kmeans(before: xr.DataArray, after: xr.DataArray, block: int = 4, components: int = 3, seed: int = 0) -> xr.Dataset:
     """Principal components of difference blocks and two clusters: `score`, `change`.
 
-    block: side of the blocks, h. The components are found on the absolute difference cut into blocks that do not overlap;
-    then the block around every pixel is projected on the leading `components` of them, and 2-means splits the pixels. The
-    cluster with the larger mean difference is the changed one; the score is by how much a pixel is nearer to it.
-    For SAR take the log-ratio as difference: pass `attrs["kind"] = "sar"`.
+    block: side of the blocks, h. The principal components are those of the absolute difference, cut into blocks that do not
+    overlap; then the block around every pixel is projected on the leading `components`, and 2-means splits the pixels. The
+    cluster with the larger mean difference is the changed one; the score is the distance to the unchanged cluster minus
+    that to the changed one. With `attrs["kind"] = "sar"` the difference is the log-ratio.
 
     T. Celik, "Unsupervised change detection in satellite images using principal component analysis and k-means clustering",
     IEEE Geosci. Remote Sens. Lett. 6(4), 2009, doi 10.1109/LGRS.2009.2025059. The difference here is that of `cva` (or
-    `log_ratio`), so that any number of bands and any light can be used.
+    `log_ratio`), so that any number of bands and any illumination can be used.
 
-    Raises InputError when the image holds fewer blocks than components, or the sizes make no sense.
+    Raises InputError when the image has fewer blocks than components, or the sizes are out of range.
     """
     from sklearn.cluster import KMeans
 
@@ -111,8 +112,8 @@ def pca_kmeans(before: xr.DataArray, after: xr.DataArray, block: int = 4, compon
     rows, columns = height // block, width // block
     if rows * columns <= components:
         raise InputError(
-            f"pca_kmeans cuts blocks of {block} x {block} pixels; this image of {height} x {width} has {rows * columns} of "
-            f"them, and {components} components need more. Use a smaller block."
+            f"pca_kmeans needs more blocks than its {components} components; this image of {height} x {width} pixels has "
+            f"{rows * columns} blocks of {block} x {block}. Use a smaller block."
         )
     cut = filled[: rows * block, : columns * block].reshape(rows, block, columns, block)
     tiles = cut.transpose(0, 2, 1, 3).reshape(rows * columns, block * block)
@@ -128,19 +129,19 @@ def pca_kmeans(before: xr.DataArray, after: xr.DataArray, block: int = 4, compon
     changed = int(np.argmax(means))
     apart = np.linalg.norm(features[:, :, None] - clusters.cluster_centers_, axis=-1)
     score = apart[..., 1 - changed] - apart[..., changed]
-    result = _map(before, score, known, "distance to the unchanged cluster less that to the changed one")
+    result = _map(before, score, known, "distance to the unchanged cluster minus that to the changed one")
     return _decided(result, 0.0)
 
 
 def otsu(score: np.ndarray | xr.DataArray) -> float:
-    """The threshold that makes the two classes of finite values differ most (between-class variance), of 256 levels.
+    """The threshold with the largest between-class variance of the finite values, from a histogram of 256 levels.
 
     N. Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. Syst. Man Cybern. 9(1), 1979.
 
     >>> 1.0 < otsu(np.array([1.0, 1.0, 1.0, 3.0])) < 3.0
     True
 
-    Raises InputError when there is no finite value; gives the value itself where all are the same.
+    Raises InputError when there is no finite value; returns the value itself when all are the same.
     """
     values = np.asarray(score)
     values = values[np.isfinite(values)]
@@ -153,7 +154,7 @@ def otsu(score: np.ndarray | xr.DataArray) -> float:
     sums = np.cumsum(count * centre)
     gap = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
     between = below * above * gap**2
-    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))  # several, where levels between are empty: their middle
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))  # several when levels between are empty: take the middle
     return float((edges[best[0] + 1] + edges[best[-1] + 1]) / 2) if values.max() > values.min() else float(values[0])
 
 
@@ -163,7 +164,7 @@ RIVALS: dict[str, Rival] = {"cva": cva_otsu, "pca_kmeans": pca_kmeans, "log_rati
 
 
 def detect(name: str, scene: xr.Dataset) -> xr.Dataset:
-    """The rival `name` of `RIVALS` on a pair, or on every pair of a set by itself: `score`, `change ([sample,] y, x)`."""
+    """The rival `name` of `RIVALS` on one pair, or on each pair of a set separately: `score`, `change ([sample,] y, x)`."""
     import xarray as xr
 
     if name not in RIVALS:
@@ -176,13 +177,13 @@ def detect(name: str, scene: xr.Dataset) -> xr.Dataset:
 
 
 def _dates(before: xr.DataArray, after: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both dates (band, y, x) float64 with 0 for missing, and which pixels are known on both."""
+    """Both dates (band, y, x) float64 with 0 for missing, and which pixels are valid on both."""
     a, b = (np.asarray(date.values, np.float64) for date in (before, after))
     if a.ndim != 3 or a.shape != b.shape:
         raise InputError(f"A rival takes two images (band, y, x) of one size; got {a.shape} and {b.shape}.")
     known = np.asarray(np.isfinite(a).all(0) & np.isfinite(b).all(0))
     if not known.any():
-        raise InputError("No pixel of this pair is known on both dates; check that they overlap, and their nodata values.")
+        raise InputError("No pixel of this pair is valid on both dates; check that they overlap, and their nodata values.")
     return np.where(known, a, 0.0), np.where(known, b, 0.0), known
 
 
@@ -217,7 +218,7 @@ DROPOUT = 0.2  # of whole feature maps, after every convolution but the last, as
 
 
 class _Encoder(nn.Module):
-    """Four levels of two or three 3 x 3 convolutions (width, 2, 4, 8 times it), each halved by max pooling."""
+    """Four levels of two or three 3 x 3 convolutions of width, 2, 4 and 8 times width channels; max pooling halves each."""
 
     def __init__(self, bands: int, width: int) -> None:
         super().__init__()
@@ -228,7 +229,7 @@ class _Encoder(nn.Module):
             bands = size
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Features of the four levels before pooling, and what is left after the last pooling."""
+        """Features of the four levels before pooling, and the output of the last pooling."""
         features = []
         for level in self.levels:
             image = level(image)  # (B, width 2^k, H / 2^k, W / 2^k)
@@ -238,7 +239,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """Back up through four levels, each beside the features that skip over from the encoder; `skips` times as many."""
+    """Four levels of upsampling; each gets the encoder's features of its level, from `skips` encoders."""
 
     def __init__(self, width: int, skips: int) -> None:
         super().__init__()
@@ -260,7 +261,7 @@ class _Decoder(nn.Module):
         for up, level, skip in zip(self.ups, self.levels, reversed(features), strict=True):
             deepest = up(deepest)
             missing = (skip.shape[-1] - deepest.shape[-1], skip.shape[-2] - deepest.shape[-2])
-            deepest = F.pad(deepest, (0, missing[0], 0, missing[1]), mode="replicate")  # where a side was odd
+            deepest = F.pad(deepest, (0, missing[0], 0, missing[1]), mode="replicate")  # when a side was odd
             deepest = level(torch.cat([deepest, skip], 1))
         return deepest
 
@@ -283,7 +284,7 @@ class FCEF(nn.Module):
 
 
 class FCSiamConc(nn.Module):
-    """One encoder for both dates; the features of both skip over: (B, C, H, W) twice -> logits (B, 1, H, W)."""
+    """One encoder for both dates; the features of both go to the decoder: (B, C, H, W) twice -> logits (B, 1, H, W)."""
 
     def __init__(self, bands: int, width: int = 16) -> None:
         super().__init__()
@@ -297,7 +298,7 @@ class FCSiamConc(nn.Module):
 
 
 class FCSiamDiff(nn.Module):
-    """One encoder for both dates; the distance of their features skips over: (B, C, H, W) twice -> logits (B, 1, H, W)."""
+    """One encoder for both dates; the decoder gets |a - b| of their features: (B, C, H, W) twice -> logits (B, 1, H, W)."""
 
     def __init__(self, bands: int, width: int = 16) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Gradient compressors that RS-DGC is measured against, each as a DDP model with its hook and an exact byte count.
+"""Gradient compressors that RS-DGC is compared with, each as a DDP model with its hook and an exact byte count.
 
     ddp, rival = wrap("topk", model, density=0.01, momentum=0.9)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=rival.optimiser_momentum)
@@ -11,12 +11,12 @@
     topk          largest entries with error feedback: S. U. Stich et al., NeurIPS 2018, arXiv 1809.07599
     randomk       random entries with error feedback (same source); one draw for all ranks, so no positions are sent
     dgc           Y. Lin et al., ICLR 2018, arXiv 1712.01887: momentum correction, factor masking, sampled threshold
-    no-feedback   RS-DGC's entries, but what is not sent is forgotten: an ablation
+    no-feedback   RS-DGC without error feedback, which discards entries that are not sent: an ablation
     rsdgc         the method itself, with a reconstructed indicator
 
-A compressor that could be split into compress and decompress would leave communication to its caller; PowerSGD talks
-between two halves of its work, so what all share is a hook. PowerSGD starts collectives in callbacks, where ranks with
-several buckets may disagree on the order and gloo aborts: it gets one bucket, larger than the model.
+The common interface is a hook, not a pair of compress and decompress, because PowerSGD communicates twice, between its own
+steps. PowerSGD starts collectives in callbacks; with several buckets the ranks may call them in different orders and gloo
+aborts, so it gets one bucket, larger than the model.
 """
 
 # no `from __future__ import annotations`: DDP checks the hooks' annotations themselves, not their names
@@ -38,10 +38,10 @@ from workbench.parts.wire import broadcast_bytes as broadcast
 
 
 class Rival(Protocol):
-    """What every compressor shows. `sent`: bytes of this rank's messages; `counted`: sent by all ranks, since the start.
+    """Interface of every compressor. `sent`: bytes of this rank's messages since the start; `counted`: bytes sent by all ranks.
 
-    optimiser_momentum: what the optimiser is to have. skipped: whether the last backward pass was not finite on some
-    rank; the same on all ranks, and its step must not be taken.
+    optimiser_momentum: momentum that the optimiser must use. skipped: whether the last backward pass was not finite on
+    some rank; equal on all ranks, and the optimiser must then not step.
     """
 
     sent: int
@@ -53,10 +53,10 @@ class Rival(Protocol):
         """Whether the step of the last backward pass must be left out."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is needed to continue, as tensors and plain values."""
+        """The state needed to continue, as tensors and plain values."""
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from a result of `state_dict`."""
 
 
 def wrap(
@@ -69,11 +69,12 @@ def wrap(
     powersgd_start: int = 10,
     **settings: Any,
 ) -> tuple[DistributedDataParallel, Rival]:
-    """`model` in DDP with the compressor `name` of RIVALS, and its counts; the process group must be there.
+    """`model` in DDP with the compressor `name` of RIVALS, and its byte counts; the process group must be initialised.
 
-    density: of the sparse ones. momentum: in the hook where the method wants it there, else for the optimiser.
-    rank, powersgd_start: of PowerSGD, rank of the factors and steps of all-reduce before (at least 2). settings: more
-    keywords of `RSDGC`, for "rsdgc" and "no-feedback"; the other sparse ones use `warmup`, `values`, `index` of them.
+    density: for the sparse compressors. momentum: in the hook for "rsdgc" and "dgc", else in the optimiser.
+    rank, powersgd_start: for PowerSGD, rank of the factors and number of all-reduce steps before it (at least 2). settings:
+    further keywords of `RSDGC`, for "rsdgc" and "no-feedback"; the other sparse compressors use only `warmup`,
+    `warmup_steps`, `values`, `index`, `seed` and `scaler` of them.
 
     Raises InputError for an unknown name, with a did-you-mean.
     """
@@ -110,7 +111,7 @@ def wrap(
 
 
 def buffer_bytes(ddp: DistributedDataParallel) -> int:
-    """Bytes by which DDP sends rank 0's buffers (norms' statistics) to all others before a training forward pass."""
+    """Bytes that DDP sends before a training forward pass to copy rank 0's buffers (norm statistics) to all others."""
     if not ddp.broadcast_buffers:
         return 0
     size = sum(b.numel() * b.element_size() for b in ddp.module.buffers())
@@ -118,13 +119,13 @@ def buffer_bytes(ddp: DistributedDataParallel) -> int:
 
 
 class Sparse(RSDGC):
-    """RSDGC that also says what momentum the optimiser is to have."""
+    """RSDGC that also gives the momentum of the optimiser."""
 
     optimiser_momentum = 0.0
 
 
 class Reduced:
-    """Counts of an all-reduce of `width` bytes an entry."""
+    """Byte counts of an all-reduce of `width` bytes per entry."""
 
     def __init__(self, width: int, momentum: float) -> None:
         self.width, self.optimiser_momentum = width, momentum
@@ -145,12 +146,12 @@ class Reduced:
         self.counted += all_reduce_bytes(size, dist.get_world_size())
 
     def check(self, averaged: Tensor) -> Tensor:
-        """Note whether what all ranks now have is finite."""
+        """Record whether the averaged gradient is finite; returns it unchanged."""
         self._bad.append(~torch.isfinite(averaged.sum(dtype=torch.float32)))
         return averaged
 
     def state_dict(self) -> dict[str, Any]:
-        """The counted bytes; a reduction has no other memory."""
+        """The byte counts; an all-reduce has no other state."""
         return {"bytes": [self.sent, self.counted]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -182,7 +183,8 @@ def _checked(state: Any, future: torch.futures.Future) -> torch.futures.Future[t
 class PowerSGD(Reduced):
     """torch's PowerSGD with its bytes counted and a checkpoint that `torch.load(weights_only=True)` reads.
 
-    Its memory goes by place in the bucket, which DDP regroups after the first backward pass: load a checkpoint after one.
+    Its state is indexed by position in the bucket, and DDP regroups buckets after the first backward pass: load a checkpoint
+    after one backward pass.
     """
 
     def __init__(self, rank: int, start: int, momentum: float) -> None:
@@ -190,8 +192,8 @@ class PowerSGD(Reduced):
         self.inner = PowerSGDState(None, matrix_approximation_rank=rank, start_powerSGD_iter=start)
 
     def note(self, bucket: dist.GradBucket) -> None:
-        """Count as `_powersgd` will send: all of it before the start, then vectors, P and Q."""
-        if self.skipped:  # what is not finite would stay in its memory for ever
+        """Count what `_powersgd` will send: the whole gradient before the start, then vectors, P and Q."""
+        if self.skipped:  # values that are not finite would stay in its error memory
             for memory in (self.inner.error_dict, self.inner.p_memory_dict, self.inner.q_memory_dict):
                 memory.clear()
         if self.inner.iter < self.inner.start_powerSGD_iter:
@@ -209,10 +211,10 @@ class PowerSGD(Reduced):
         self.counted += all_reduce_bytes(size, dist.get_world_size())
 
     def state_dict(self) -> dict[str, Any]:
-        """Random numbers are drawn once, when compression starts, from a seed of its own: they need no state."""
+        """Byte counts, iteration and memories. Its random numbers are drawn once, from a fixed seed, so they need no state."""
         memories = {"error": self.inner.error_dict, "p": self.inner.p_memory_dict, "q": self.inner.q_memory_dict}
-        kept = {what: {str(i): t.detach().cpu().clone() for i, t in memory.items()} for what, memory in memories.items()}
-        return {**super().state_dict(), "iter": self.inner.iter, **kept}
+        copies = {what: {str(i): t.detach().cpu().clone() for i, t in memory.items()} for what, memory in memories.items()}
+        return {**super().state_dict(), "iter": self.inner.iter, **copies}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` gave."""

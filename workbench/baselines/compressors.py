@@ -1,3 +1,3 @@
-"""Names of the gradient compressors that `workbench.baselines.compression` builds; a form asks for them without torch."""
+"""Names of the gradient compressors that `workbench.baselines.compression` builds; importing them does not import torch."""
 
 RIVALS = ("rsdgc", "dense", "fp16", "powersgd", "topk", "randomk", "dgc", "no-feedback")

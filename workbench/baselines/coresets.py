@@ -1,12 +1,12 @@
-"""Rivals of a coreset method: what else could say which samples to keep, from the same recorded dynamics.
+"""Rivals of a coreset method: other scores that choose samples from the same recorded training dynamics.
 
 A sample scorer turns dynamics into `score (sample)`, higher = keep first; most are `Scorer`s of `workbench.parts.dynamics`,
-so that one training run feeds them all, live or from a log:
+so that one training run gives all scores, live or from a log:
 
     recorder = Recorder(labels, 10, scorers())         # all of them at once
     score(open_log("dynamics.zarr"), AUM())            # one of them, from a log
 
-`select(score, keep)` is the one way from a score to a budget. CCS is the exception: it is a way of choosing, not a score.
+`select(score, keep)` turns a score into a coreset of a given budget. CCS is the exception: it selects, and has no score.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ INFINITE = float("inf")
 
 
 def budget(n: int, keep: float) -> int:
-    """How many of n samples a share `keep` in (0, 1] is: round(keep n), at least one. budget(100, 0.29) = 29."""
+    """Number of samples kept of n at the share `keep` in (0, 1]: round(keep n), at least one. budget(100, 0.29) = 29."""
     if not 0 < keep <= 1:
         raise InputError(
-            f"keep is the share of samples kept, above 0 and at most 1; {keep} was given. (The share pruned is 1 - keep.)"
+            f"keep is the share of samples kept, above 0 and at most 1; got {keep}. (The share pruned is 1 - keep.)"
         )
     return max(1, round(keep * n))
 
@@ -45,11 +45,11 @@ def ranking(
     balance: Literal["class"] | None = None,
     ties: int | None = None,
 ) -> np.ndarray:
-    """Positions (N,), best first; the coreset of any budget is its beginning, so coresets of one score are nested.
+    """Positions (N,), best first; the first k form the coreset of k samples, so coresets of one score are nested.
 
-    ties: None breaks them by position; a seed breaks them at random, which is fairer where many scores are equal and samples
-    are sorted by class. balance="class": every class in turn, in proportion to its size and with at least one sample of each
-    as long as the budget has room (Adams' divisor: the r-th best, from 0, of a class with n samples has priority r / n).
+    ties: None breaks ties by position; a seed breaks them at random, which avoids bias when many scores are equal and the
+    samples are sorted by class. balance="class": each class in proportion to its size, with at least one sample of each if
+    the budget allows it (Adams' divisor: the r-th best, from 0, of a class with n samples has priority r / n).
     """
     values = np.asarray(score, np.float64).reshape(-1)
     if len(values) == 0 or np.isnan(values).any():
@@ -65,8 +65,8 @@ def ranking(
     ranked = np.asarray(labels).reshape(-1)[order]
     priority = np.empty(len(values))
     for c in np.unique(ranked):
-        mine = np.flatnonzero(ranked == c)
-        priority[mine] = np.arange(len(mine)) / len(mine)
+        members = np.flatnonzero(ranked == c)
+        priority[members] = np.arange(len(members)) / len(members)
     return order[np.argsort(priority, kind="stable")]
 
 
@@ -93,15 +93,15 @@ def ccs(aum: xr.DataArray, keep: float, *, cutoff: float | None = None, strata: 
     """`kept (sample)` by coverage-centric selection: H. Zheng et al., "Coverage-centric Coreset Selection for High Pruning
     Rates", ICLR 2023, arXiv 2210.15809.
 
-    aum: hardness score, higher = harder, as `AUM` gives. The hardest share `cutoff` is dropped as mislabelled (None: from
-    0.4 at keep 0.1 to 0 at keep 0.7), the range that is left is cut in `strata` of equal width, and the budget is spread
-    evenly over them, smallest first, so that what a small one cannot use goes to the others; within a stratum at random.
+    aum: hardness score, higher = harder, as from `AUM`. The hardest share `cutoff` is dropped as mislabelled (None: from
+    0.4 at keep 0.1 to 0 at keep 0.7), the remaining range is cut into `strata` of equal width, and the budget is divided
+    evenly among them, smallest first; what a small stratum cannot use goes to the others. Within a stratum at random.
     """
     count = budget(aum.size, keep)
     hard = ranking(aum)
     drop = ccs_cutoff(keep) if cutoff is None else cutoff
     if not 0 <= drop < 1:
-        raise InputError(f"cutoff is the share of hardest samples dropped, from 0 to below 1; {cutoff} was given.")
+        raise InputError(f"cutoff is the share of hardest samples dropped, from 0 to below 1; got {cutoff}.")
     left = hard[min(round(drop * aum.size), aum.size - count) :]
     values = np.asarray(aum.values, np.float64)[left]
     edges = np.linspace(values.min(), values.max(), strata + 1)
@@ -130,7 +130,7 @@ def _kept(score: xr.DataArray, kept: np.ndarray) -> xr.DataArray:
 
 
 def random(sample: xr.DataArray, seed: int = 0) -> xr.DataArray:
-    """`score (sample)` uniform in [0, 1): the rival that counts, since at heavy pruning most scores are worse than this."""
+    """`score (sample)` uniform in [0, 1): the most important rival, because at heavy pruning most scores are worse."""
     values = np.random.default_rng(seed).random(sample.size)
     return xr.DataArray(values, {"sample": sample.values}, "sample", "random", {"long_name": "random score"})
 
@@ -157,7 +157,7 @@ class _Mean:
         return {"sum": torch.zeros(n, dtype=torch.float64)}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
-        """Add the numbers of this epoch, where it is one of the epochs averaged."""
+        """Add the numbers of this epoch if it is one of the epochs averaged."""
         if self.first <= batch.epoch < self.until:
             memory["sum"][rows] += self.of(batch)
 
@@ -173,7 +173,7 @@ class _Mean:
 @dataclass(frozen=True)
 class EL2N(_Mean):
     """||p - onehot(label)||_2, mean over early epochs: M. Paul, S. Ganguli, G. K. Dziugaite, "Deep Learning on a Data Diet:
-    Finding Important Examples Early in Training", NeurIPS 2021, arXiv 2107.07075. There it is the mean over short runs."""
+    Finding Important Examples Early in Training", NeurIPS 2021, arXiv 2107.07075. The paper averages over short runs."""
 
     def of(self, batch: Batch) -> Tensor:
         """The error of every sample of a batch, `(B,)`."""
@@ -183,7 +183,7 @@ class EL2N(_Mean):
 @dataclass(frozen=True)
 class GraNd(_Mean):
     """Norm of the last layer's gradient, ||p - onehot(label)||_2 sqrt(1 + ||h||^2) with h the features before it, mean over
-    early epochs; Paul et al. 2021, see EL2N. The outer product is never built. Needs features; `grand` is the whole norm."""
+    early epochs; Paul et al. 2021, see EL2N. The outer product is not computed. Needs features; `grand` is the norm over all parameters."""
 
     def of(self, batch: Batch) -> Tensor:
         """The norm of the last layer's gradient of every sample of a batch, `(B,)`."""
@@ -197,8 +197,8 @@ class GraNd(_Mean):
 def grand(network: nn.Module, images: Tensor, labels: Tensor, chunk: int = 32) -> Tensor:
     """GraNd with all parameters: (N,) norm of the gradient of every sample's cross-entropy, by vmap over torch.func.grad.
 
-    images (N, ...), labels (N,), on the network's device. Batch normalisation uses its running statistics, since a sample
-    alone has none. Memory: `chunk` times the parameters. The network is left as it was.
+    images (N, ...), labels (N,), on the network's device. Batch normalisation uses its running statistics, since a single
+    sample has none. Memory: `chunk` times the parameters. The network's mode is restored.
     """
     from torch.func import functional_call, grad, vmap
 
@@ -230,7 +230,7 @@ class _Last:
         return {"score": torch.zeros(n, dtype=torch.float64)}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
-        """Keep the numbers of this epoch in place of the last one's."""
+        """Replace the numbers of the epoch before by those of this epoch."""
         memory["score"][rows] = self.of(batch)
 
     def end(self, memory: Memory, epoch: int) -> None:
@@ -275,7 +275,7 @@ class LeastConfidence(_Last):
 
 @dataclass(frozen=True)
 class Forgetting:
-    """How often a sample went from right to wrong; infinite for one that was never right. M. Toneva et al., "An Empirical
+    """Number of times a sample changed from right to wrong; infinite for one that was never right. M. Toneva et al., "An Empirical
     Study of Example Forgetting during Deep Neural Network Learning", ICLR 2019, arXiv 1812.05159."""
 
     def start(self, n: int) -> Memory:
@@ -340,11 +340,11 @@ class DynUnc:
             raise InputError(f"A window of {type(self).__name__} needs at least 2 epochs; J={self.J}.")
 
     def start(self, n: int) -> Memory:
-        """The newest J probabilities of n samples, and a sum over windows."""
+        """A ring buffer of the newest J probabilities of n samples, and a sum over windows."""
         return {"ring": torch.zeros(self.J, n, dtype=torch.float64), "sum": torch.zeros(n, dtype=torch.float64)}
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
-        """Put the label's probability into the ring."""
+        """Write the label's probability into the ring buffer."""
         memory["ring"][batch.epoch % self.J, rows] = batch.p_label
 
     def end(self, memory: Memory, epoch: int) -> None:
@@ -364,8 +364,8 @@ class DynUnc:
 
 @dataclass(frozen=True)
 class DUAL(DynUnc):
-    """The same times 1 minus the window's mean: uncertain and difficult. Y. Cho et al., "Lightweight Dataset Pruning without
-    Full Training via Example Difficulty and Prediction Uncertainty", ICML 2025, arXiv 2502.06905; no Beta sampling here."""
+    """`DynUnc` times 1 minus the window's mean: uncertain and difficult. Y. Cho et al., "Lightweight Dataset Pruning without
+    Full Training via Example Difficulty and Prediction Uncertainty", ICML 2025, arXiv 2502.06905; without the paper's Beta sampling."""
 
     def of(self, window: Tensor) -> Tensor:
         """Of a window `(J, n)` the standard deviation times 1 minus the mean, `(n,)`."""
@@ -393,18 +393,18 @@ Selector = Callable[[xr.Dataset, float, np.ndarray, int], xr.DataArray]  # score
 
 
 def selectors(names: tuple[str, ...] | list[str]) -> dict[str, Selector]:
-    """name -> selector, for "random", "ccs" (on aum), the name of any score, and any of these but ccs with "_balanced" after
-    it for the same by class.
+    """name -> selector, for "random", "ccs" (on aum), the name of any score, and any of these except ccs with the suffix
+    "_balanced", which balances the classes.
 
-    Ties are broken at random by the seed, the same for all.
+    The seed breaks ties at random, in the same way for all.
     """
 
     def top(name: str) -> Selector:
-        plain = name.removesuffix("_balanced")
-        balance: Literal["class"] | None = "class" if name != plain else None
+        base = name.removesuffix("_balanced")
+        balance: Literal["class"] | None = "class" if name != base else None
 
         def choose(scores: xr.Dataset, keep: float, labels: np.ndarray, seed: int) -> xr.DataArray:
-            score = random(scores["sample"], seed) if plain == "random" else _one(scores, plain)
+            score = random(scores["sample"], seed) if base == "random" else _one(scores, base)
             return select(score, keep, labels, balance=balance, ties=seed)
 
         return choose

@@ -1,17 +1,17 @@
 """Dual-window local RX, fast: mean and covariance of a ring of neighbours around every pixel.
 
-What costs is the covariance of a few hundred neighbours and its inverse, anew for every pixel. Four facts make it cheap,
-and none of them is an approximation:
+The cost is the covariance of a few hundred neighbours and its inverse, for every pixel. Four facts reduce it; none of
+them is an approximation:
 
 1. RX does not change under an invertible affine map of the spectra, so the cube is whitened by its global covariance
-   first. The local problems are then well conditioned, and dead or duplicate bands are gone.
+   first. The local problems are then well conditioned, and constant or duplicate bands are removed.
 2. With a leading 1 on every spectrum (`[1, x]`), one Gram matrix M holds count, mean and covariance of a ring, and
    `[1, x]^T M^-1 [1, x] = 1/n + (x - mean)^T covariance^-1 (x - mean) / (n - 1)`. A missing pixel is a row of zeros.
 3. The rings of a 3 x 2 group of pixels share most of their pixels. The Gram matrix of that common *core* is factored
-   once, and the few *extra* pixels of each ring come in by the identity of Sherman, Morrison and Woodbury. They are only
-   ever added, so nothing cancels.
+   once, and the few *extra* pixels of each ring are added by the identity of Sherman, Morrison and Woodbury. They are never
+   subtracted, so there is no cancellation.
 4. From one group to the next the core gains and loses two columns of pixels: its Gram matrix is updated, not summed
-   anew. It is restarted at every segment, so rounding cannot build up.
+   again. It is summed again at every segment, so rounding errors do not accumulate.
 
 Groups whose core is singular or nearly so are scored pixel by pixel with a Moore-Penrose inverse, and counted.
 On a GPU (`workbench.parts.device.device()`) the rings of many pixels are gathered and factored in one batch instead.
@@ -35,11 +35,11 @@ from workbench.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-GROUP = (3, 2)  # pixels that share one factorisation; larger cores fall below the number of bands too soon
-SLAB = 2**23  # whitened values held at once: 64 MiB
+GROUP = (3, 2)  # pixels that share one factorisation; with larger groups the core has fewer pixels than bands too early
+SLAB = 2**23  # whitened values in memory at once: 64 MiB
 STRIP = 18  # rows scored between two reports of progress, at least; a multiple of GROUP[0]
 SEGMENT = 50  # columns between two restarts of the running Gram matrix, a multiple of GROUP[1]
-SINGULAR = 1e-10  # on a GPU; ring_kernel has the same
+SINGULAR = 1e-10  # on a GPU; ring_kernel uses the same value
 BATCH = 512  # pixels per batch on a GPU
 
 
@@ -55,13 +55,13 @@ class Window(NamedTuple):
     cols: int
 
     def squares(self, pixels: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows (or columns) of an image of that `length`: they, and where their outer and their inner square begin."""
+        """For rows (or columns) of an image of that `length`: the pixels, and where their outer and inner squares begin."""
         outer, inner = (np.clip(pixels - size // 2, 0, length - size) for size in (self.outer, self.inner))
         return pixels, outer, inner
 
 
 class Shared(NamedTuple):
-    """What is the same for all blocks of a cube: used bands, global mean, whitening matrix `(band, r)`, window."""
+    """Values common to all blocks of a cube: used bands, global mean, whitening matrix `(band, r)`, window."""
 
     bands: np.ndarray
     mean: np.ndarray
@@ -79,8 +79,8 @@ def local_rx(cube: xr.DataArray, inner: int = 5, outer: int = 19) -> xr.DataArra
 
     With a Dask cube the score is lazy and is computed block by block, each with a margin of `outer` pixels.
 
-    Raises InputError for windows that are even, that do not contain one another, that do not fit the image, or whose ring
-    has not more pixels than the cube has independent bands.
+    Raises InputError when a window is even, the outer window is not larger than the inner one, it does not fit the image, or
+    the ring does not have more pixels than the cube has independent bands.
 
     Dual window: H. Kwon, S. Z. Der and N. M. Nasrabadi, "Adaptive anomaly detection using subspace separation for
     hyperspectral imagery", Opt. Eng. 42(11), 2003, doi 10.1117/1.1614265.
@@ -97,37 +97,37 @@ def local_rx(cube: xr.DataArray, inner: int = 5, outer: int = 19) -> xr.DataArra
 
 
 def by_rows(cube: xr.DataArray, inner: int = 5, outer: int = 19) -> Generator[int, None, xr.DataArray]:
-    """`local_rx`, computed at once in strips of rows: yields the number of rows done, beginning with 0; returns the map.
+    """`local_rx`, computed immediately in strips of rows: yields the number of rows done, beginning with 0; returns the map.
 
-    Of a Dask cube, only the tile at work and its margin are in memory, or, on a cluster, those at work there.
+    Of a Dask cube, only the current tile and its margin are in memory; on a cluster, the tiles that its workers compute.
     """
-    found = _shared(cube, inner, outer)
+    shared = _shared(cube, inner, outer)
     yield 0
-    return (yield from rows_against(cube, found))
+    return (yield from rows_against(cube, shared))
 
 
-def rows_against(cube: xr.DataArray, found: Shared) -> Generator[int, None, xr.DataArray]:
-    """`by_rows` of a cube whose background is known, without the 0."""
-    window = found.window
+def rows_against(cube: xr.DataArray, shared: Shared) -> Generator[int, None, xr.DataArray]:
+    """`by_rows` with a background that is already computed; does not yield the first 0."""
+    window = shared.window
     out = np.empty((window.rows, window.cols))
     singular = 0
-    tiles = _tiles(found)
+    tiles = _tiles(shared)
     work = _on_cluster if cube.chunks is not None and cluster.active() is not None else _here
-    with contextlib.closing(work(cube, found, tiles)) as parts:
+    with contextlib.closing(work(cube, shared, tiles)) as parts:
         for (rows, cols), (part, bad) in zip(tiles, parts, strict=True):
             out[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] = part
             singular += bad
             if cols[-1] == window.cols - 1:
                 yield int(rows[-1]) + 1
-    return _labelled(cube, out, found, singular)
+    return _labelled(cube, out, shared, singular)
 
 
 Tile = tuple[np.ndarray, np.ndarray]  # consecutive rows and columns
 
 
-def _tiles(found: Shared) -> list[Tile]:
-    """Tiles that cover the image, row by row. With its margin a tile is about as large as SLAB, or twice the margin."""
-    window, depth = found.window, found.matrix.shape[1] + 1
+def _tiles(shared: Shared) -> list[Tile]:
+    """Tiles that cover the image, row by row. A tile with its margin has about SLAB values, or twice the margin as its side."""
+    window, depth = shared.window, shared.matrix.shape[1] + 1
     room = SLAB // (window.cols * depth) - window.outer  # rows that fit beside their margin
     high = max(STRIP, room // GROUP[0] * GROUP[0])
     across = max(SLAB // (depth * (min(high, window.rows) + window.outer)) - window.outer, window.outer, SEGMENT)
@@ -140,43 +140,43 @@ def _tiles(found: Shared) -> list[Tile]:
 
 
 def _slab(window: Window, rows: np.ndarray, cols: np.ndarray) -> tuple[slice, slice]:
-    """All pixels that the windows of a tile touch."""
+    """The rows and columns that the windows of a tile cover."""
     return slice(*_reach(rows, window.outer, window.rows)), slice(*_reach(cols, window.outer, window.cols))
 
 
-def _here(cube: xr.DataArray, found: Shared, tiles: list[Tile]) -> Generator[tuple[np.ndarray, int], None, None]:
+def _here(cube: xr.DataArray, shared: Shared, tiles: list[Tile]) -> Generator[tuple[np.ndarray, int], None, None]:
     """Scores and singular rings of the tiles, each on all cores of this machine."""
     threads = blas.threads()
     with ThreadPoolExecutor(threads) as pool:
         run = map if threads == 1 else pool.map
         for rows, cols in tiles:
-            y, x = _slab(found.window, rows, cols)
-            yield _block(np.asarray(cube.data[:, y, x]), found, rows, cols, (y.start, x.start), run)
+            y, x = _slab(shared.window, rows, cols)
+            yield _block(np.asarray(cube.data[:, y, x]), shared, rows, cols, (y.start, x.start), run)
 
 
-def _on_cluster(cube: xr.DataArray, found: Shared, tiles: list[Tile]) -> Generator[tuple[np.ndarray, int], None, None]:
-    """The same, tile by tile on the workers."""
+def _on_cluster(cube: xr.DataArray, shared: Shared, tiles: list[Tile]) -> Generator[tuple[np.ndarray, int], None, None]:
+    """As `_here`, tile by tile on the workers of a cluster."""
     import dask
 
-    constant = dask.delayed(found, pure=True)
+    constant = dask.delayed(shared, pure=True)
     tasks = []
     for rows, cols in tiles:
-        y, x = _slab(found.window, rows, cols)
+        y, x = _slab(shared.window, rows, cols)
         part = cube.data[:, y, x]
         slab = part.rechunk(part.shape).to_delayed().item()
         tasks.append(dask.delayed(_block, pure=False)(slab, constant, rows, cols, (y.start, x.start), map))
     yield from cluster.results(tasks)
 
 
-def lazy_against(cube: xr.DataArray, found: Shared) -> xr.DataArray:
+def lazy_against(cube: xr.DataArray, shared: Shared) -> xr.DataArray:
     """`local_rx` of a Dask cube, still lazy, given its background."""
     import dask
     import dask.array as da
 
-    window = found.window
+    window = shared.window
     data = cube.data
-    constant = dask.delayed(found, pure=True)
-    high, wide = map(len, _tiles(found)[0])
+    constant = dask.delayed(shared, pure=True)
+    high, wide = map(len, _tiles(shared)[0])
     grid = []
     for rows in _lines(data.chunks[1], high):
         line = []
@@ -187,27 +187,27 @@ def lazy_against(cube: xr.DataArray, found: Shared) -> xr.DataArray:
             block = dask.delayed(_scores)(slab, constant, rows, cols, (y.start, x.start))
             line.append(da.from_delayed(block, (len(rows), len(cols)), dtype=np.float64))
         grid.append(line)
-    return _labelled(cube, da.block(grid), found, None)
+    return _labelled(cube, da.block(grid), shared, None)
 
 
 def _lines(chunks: tuple[int, ...], longest: int) -> list[np.ndarray]:
-    """The pixels of each chunk along one axis, in parts of at most `longest`."""
+    """The pixel positions of each chunk along one axis, split into parts of at most `longest`."""
     edges = np.cumsum((0, *chunks))
     return [
         np.arange(start, min(start + longest, b)) for a, b in itertools.pairwise(edges) for start in range(a, b, longest)
     ]
 
 
-def _scores(slab: np.ndarray, found: Shared, rows: np.ndarray, cols: np.ndarray, at: tuple[int, int]) -> np.ndarray:
-    return _block(slab, found, rows, cols, at, map)[0]
+def _scores(slab: np.ndarray, shared: Shared, rows: np.ndarray, cols: np.ndarray, at: tuple[int, int]) -> np.ndarray:
+    return _block(slab, shared, rows, cols, at, map)[0]
 
 
-def _labelled(cube: xr.DataArray, data: Any, found: Shared, singular: int | None) -> xr.DataArray:
-    w = found.window
-    attrs = {"bands_used": len(found.bands), "rank": found.matrix.shape[1], "inner": w.inner, "outer": w.outer}
+def _labelled(cube: xr.DataArray, data: Any, shared: Shared, singular: int | None) -> xr.DataArray:
+    w = shared.window
+    attrs = {"bands_used": len(shared.bands), "rank": shared.matrix.shape[1], "inner": w.inner, "outer": w.outer}
     notes = []
-    if found.matrix.shape[1] < len(found.bands):
-        notes.append(f"The cube has {found.matrix.shape[1]} independent bands of {len(found.bands)}.")
+    if shared.matrix.shape[1] < len(shared.bands):
+        notes.append(f"The cube has {shared.matrix.shape[1]} independent bands of {len(shared.bands)}.")
     if singular is not None:
         attrs["singular_rings"] = singular
         if singular:
@@ -221,33 +221,34 @@ def _shared(cube: xr.DataArray, inner: int, outer: int) -> Shared:
 
 
 def check(cube: xr.DataArray, inner: int, outer: int) -> None:
-    """Raise InputError unless the windows contain one another and fit the image."""
+    """Raise InputError unless both windows are odd, the outer one is larger, and it fits the image."""
     m.check_cube(cube, "local_rx")
     _, rows, cols = cube.shape
-    asked = f"local_rx was asked for windows inner={inner}, outer={outer}"
+    requested = f"local_rx got windows inner={inner}, outer={outer}"
     if inner < 1 or inner % 2 == 0 or outer % 2 == 0 or outer <= inner:
-        raise InputError(f"{asked}; both must be odd and the outer larger than the inner, as in inner=5, outer=19.")
+        raise InputError(f"{requested}; both must be odd and the outer larger than the inner, as in inner=5, outer=19.")
     if outer > min(rows, cols):
         fits = (min(rows, cols) - 1) // 2 * 2 + 1
-        raise InputError(f"{asked}; the image has {rows} x {cols} pixels. Set outer to an odd number up to {fits}.")
+        raise InputError(f"{requested}; the image has {rows} x {cols} pixels. Set outer to an odd number up to {fits}.")
 
 
-def shared_of(cube: xr.DataArray, found: m.Background, inner: int, outer: int) -> Shared:
-    """Raises InputError when the ring has not more pixels than the background has independent bands."""
+def shared_of(cube: xr.DataArray, stats: m.Background, inner: int, outer: int) -> Shared:
+    """The values common to all blocks. Raises InputError unless the ring has more pixels than the background has independent
+    bands."""
     ring = outer**2 - inner**2
-    if ring <= found.rank:
-        needed = int(np.sqrt(inner**2 + found.rank)) + 1
+    if ring <= stats.rank:
+        needed = int(np.sqrt(inner**2 + stats.rank)) + 1
         needed += 1 - needed % 2
         raise InputError(
-            f"local_rx was asked for windows inner={inner}, outer={outer}, a ring of {ring} pixels; a covariance of "
-            f"{found.rank} independent bands needs more pixels than that. Set outer to {needed} or more, or reduce the bands first."
+            f"local_rx got windows inner={inner}, outer={outer}, a ring of {ring} pixels; a covariance of "
+            f"{stats.rank} independent bands needs more pixels than that. Set outer to {needed} or more, or reduce the bands first."
         )
-    matrix = found.axes[:, -found.rank :] / np.sqrt(found.variances[-found.rank :])
-    return Shared(found.bands, found.mean, matrix, Window(inner, outer, *cube.shape[1:]))
+    matrix = stats.axes[:, -stats.rank :] / np.sqrt(stats.variances[-stats.rank :])
+    return Shared(stats.bands, stats.mean, matrix, Window(inner, outer, *cube.shape[1:]))
 
 
 def _reach(pixels: np.ndarray, size: int, length: int) -> tuple[int, int]:
-    """First and one past the last row (or column) that the windows of consecutive `pixels` touch."""
+    """First row (or column) that the windows of consecutive `pixels` cover, and one past the last."""
     first, last = np.clip(pixels[[0, -1]] - size // 2, 0, length - size)
     return int(first), int(last) + size
 
@@ -257,7 +258,7 @@ def _reach(pixels: np.ndarray, size: int, length: int) -> tuple[int, int]:
 
 def _block(
     slab: np.ndarray,
-    found: Shared,
+    shared: Shared,
     rows: np.ndarray,
     cols: np.ndarray,
     at: tuple[int, int],
@@ -265,17 +266,17 @@ def _block(
 ) -> tuple[np.ndarray, int]:
     """Scores `(len(rows), len(cols))` of consecutive rows and columns, and how many rings were singular.
 
-    slab: `(band, y, x)`, all pixels that the windows touch; `at` is the image position of its first pixel. `run` is a
-    `map`, possibly that of a thread pool.
+    slab: `(band, y, x)`, all pixels that the windows cover; `at` is the image position of its first pixel. `run` is `map`
+    or the `map` of a thread pool.
     """
-    values, valid, _ = m.spectra(slab, found.bands)
-    white = np.zeros((len(valid), found.matrix.shape[1] + 1))
+    values, valid, _ = m.spectra(slab, shared.bands)
+    white = np.zeros((len(valid), shared.matrix.shape[1] + 1))
     white[valid, 0] = 1
-    white[valid, 1:] = (values - found.mean[:, None]).T @ found.matrix
+    white[valid, 1:] = (values - shared.mean[:, None]).T @ shared.matrix
     gpu = m._gpu()
     width = slab.shape[2]
     if gpu is not None:
-        out = _batched(white, found.window, rows, cols, at, width, gpu)
+        out = _batched(white, shared.window, rows, cols, at, width, gpu)
     else:
         tasks = [
             (rows[i : i + GROUP[0]], cols[j : j + SEGMENT])
@@ -284,29 +285,29 @@ def _block(
         ]
         out = np.empty((len(rows), len(cols)))
         with blas.one_thread():
-            scored = run(lambda task: _segment(white, found.window, task[0], task[1], at, width), tasks)
+            scored = run(lambda task: _segment(white, shared.window, task[0], task[1], at, width), tasks)
             for (r, c), part in zip(tasks, scored, strict=True):
                 out[r[0] - rows[0] : r[-1] + 1 - rows[0], c[0] - cols[0] : c[-1] + 1 - cols[0]] = part
     here = valid.reshape(slab.shape[1:])[np.ix_(rows - at[0], cols - at[1])]
     singular = 0
     for i, j in np.argwhere(np.isnan(out) & here):
-        out[i, j], full = _exact(slab, found, int(rows[i]), int(cols[j]), at)
+        out[i, j], full = _exact(slab, shared, int(rows[i]), int(cols[j]), at)
         singular += not full
     out[~here] = np.nan
     return out, singular
 
 
-def _exact(slab: np.ndarray, found: Shared, row: int, col: int, at: tuple[int, int]) -> tuple[float, bool]:
+def _exact(slab: np.ndarray, shared: Shared, row: int, col: int, at: tuple[int, int]) -> tuple[float, bool]:
     """The score of one pixel from its ring, by eigenvalues and Moore-Penrose, and whether the ring spans all dimensions.
 
     NaN with fewer than two valid neighbours, or when they are all equal.
     """
-    w = found.window
+    w = shared.window
     (y, top, up), (x, left, over) = w.squares(np.array(row), w.rows), w.squares(np.array(col), w.cols)
     ring = np.ones((w.outer, w.outer), bool)
     ring[up - top : up - top + w.inner, over - left : over - left + w.inner] = False
     top, left = top - at[0], left - at[1]
-    square = slab[found.bands, top : top + w.outer, left : left + w.outer].astype(np.float64)
+    square = slab[shared.bands, top : top + w.outer, left : left + w.outer].astype(np.float64)
     near = square[:, ring]
     near = near[:, np.isfinite(near).all(axis=0)]
     if near.shape[1] < 2:
@@ -316,15 +317,15 @@ def _exact(slab: np.ndarray, found: Shared, row: int, col: int, at: tuple[int, i
     kept = variances > max(variances[-1], 0) * len(variances) * np.finfo(float).eps
     if not kept.any():
         return np.nan, False
-    off = axes[:, kept].T @ (slab[found.bands, y - at[0], x - at[1]] - mean)
-    return float((off**2 / variances[kept]).sum()), bool(kept.sum() >= found.matrix.shape[1])
+    off = axes[:, kept].T @ (slab[shared.bands, y - at[0], x - at[1]] - mean)
+    return float((off**2 / variances[kept]).sum()), bool(kept.sum() >= shared.matrix.shape[1])
 
 
 # --- CPU: groups of pixels with a common core -------------------------------------------------------------------------
 
 
 class Plan(NamedTuple):
-    """Which pixels a segment uses, group by group, as `ring_kernel.score` wants them."""
+    """Which pixels a segment uses, group by group, in the form that `ring_kernel.score` takes."""
 
     changes: tuple[np.ndarray, np.ndarray]
     vectors: tuple[np.ndarray, np.ndarray]
@@ -336,7 +337,8 @@ class Plan(NamedTuple):
 Offsets = tuple[int, ...]  # of pixels, or of the squares around them, from the segment's first pixel, along one axis
 
 
-def _end_to_end(lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _concatenated(lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """All lists in one array, and the position where each begins."""
     return np.concatenate(lists), np.cumsum([0, *map(len, lists)])
 
 
@@ -345,9 +347,9 @@ def _plan(
     up: Offsets, outer_up: Offsets, inner_up: Offsets, over: Offsets, outer_over: Offsets, inner_over: Offsets,
     inner: int, outer: int, width: int,
 ) -> Plan:  # fmt: skip
-    """The plan of a segment whose pixels have rows `up` and columns `over` and whose squares begin at the others.
+    """The plan of a segment: rows `up` and columns `over` of its pixels, and where their outer and inner squares begin.
 
-    width: of the slab. Away from the image's edges all segments are alike, so this is computed a few times per image.
+    width: columns of the slab. Away from the image's edges all segments have equal plans, so the cache is almost always hit.
     """
     top, left = min(outer_up), min(outer_over)
     box = (max(outer_up) - top + outer, max(outer_over) - left + outer)
@@ -357,7 +359,7 @@ def _plan(
         return (y + top) * width + x + left
 
     changes, vectors, members, uses, places = [], [], [], [], []
-    was = np.zeros(box, bool)
+    previous = np.zeros(box, bool)
     for j in range(0, len(over), GROUP[1]):
         here = slice(j, min(j + GROUP[1], len(over)))
         rings = []
@@ -372,20 +374,20 @@ def _plan(
         number = np.full(box, -1)
         number[extra] = np.arange(extra.sum())
         own = (np.array(up)[:, None] * width + np.array(over[here])).ravel()
-        changes += [indices(core & ~was), indices(was & ~core)]
+        changes += [indices(core & ~previous), indices(previous & ~core)]
         vectors.append(np.concatenate([indices(extra), own]))
         uses += [number[ring & ~core] for ring in rings]
         members.append(len(own))
         places.append(np.indices((len(up), len(over)))[:, :, here].reshape(2, -1))
-        was = core
+        previous = core
     y, x = np.concatenate(places, axis=1)
-    return Plan(_end_to_end(changes), _end_to_end(vectors), np.array(members), _end_to_end(uses), (y, x))
+    return Plan(_concatenated(changes), _concatenated(vectors), np.array(members), _concatenated(uses), (y, x))
 
 
 def _segment(
     white: np.ndarray, window: Window, rows: np.ndarray, cols: np.ndarray, at: tuple[int, int], width: int
 ) -> np.ndarray:
-    """Scores `(len(rows), len(cols))` of one row of groups; NaN for a group that needs more care.
+    """Scores `(len(rows), len(cols))` of one row of groups; NaN for a group that is singular or nearly so.
 
     white: `(pixel, 1 + r)`, whitened spectra of the slab with a leading 1, zeros for missing pixels.
     """
@@ -410,7 +412,7 @@ def _segment(
 def _batched(
     white: np.ndarray, window: Window, rows: np.ndarray, cols: np.ndarray, at: tuple[int, int], width: int, where: Any
 ) -> np.ndarray:
-    """The same as all segments of a block, with torch on the device `where`: every ring summed and factored by itself."""
+    """The scores of a block as `_segment` gives them, with torch on the device `where`: each ring is summed and factored."""
     import torch
 
     grid = np.meshgrid(rows, cols, indexing="ij")

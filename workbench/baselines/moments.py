@@ -1,13 +1,13 @@
 """Mean and covariance of a cube's spectra in one pass, and any per-pixel score computed block by block.
 
-A cube is a DataArray `(band, y, x)`, backed by NumPy or by Dask. A pixel counts as missing when any used band of it is
-not finite; a band is used unless its coordinate `good` says no or it has no finite value at all.
+A cube is a DataArray `(band, y, x)`, backed by NumPy or by Dask. A pixel is missing when any of its used bands is not
+finite; a band is used unless its coordinate `good` is false or it has no finite value.
 
 Blocks of a Dask cube (all bands of a block together) are computed by `workbench.engines.cluster`, a few at a time; within a
-block, and within a NumPy cube, pixels are taken in pieces that fit the processor's cache, so that no more than a piece
-per thread is ever held in float64. Means and scatters of pieces are merged, in the order of the pixels, by the pairwise update
+block, and within a NumPy cube, pixels are processed in pieces that fit the processor's cache, so that at most one piece
+per thread is in float64. Means and scatters of pieces are merged, in the order of the pixels, by the pairwise update
 of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", COMPSTAT 1982.
-Where `workbench.parts.device.device()` is a GPU, the products are computed there.
+If `workbench.parts.device.device()` is a GPU, the products are computed on it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from workbench.parts.device import gpu as _gpu
 if TYPE_CHECKING:
     import xarray as xr
 
-PIECE = 2**19  # values taken at a time: 4 MiB in float64, which a core's cache holds together with what is made of them
-STRIP = 2**24  # values of a NumPy cube between two reports of progress
-PANELS = 5  # of a triangular matrix: the product costs three fifths of the whole
+PIECE = 2**19  # values processed at a time: 4 MiB in float64, which fit a core's cache together with their temporaries
+STRIP = 2**24  # values of a NumPy cube between two progress reports
+PANELS = 5  # of a triangular matrix: the product then costs three fifths of a full one
 
 
 class Moments(NamedTuple):
@@ -47,8 +47,8 @@ def check_cube(cube: xr.DataArray, who: str) -> None:
     """Raise InputError unless `cube` is a real-valued DataArray `(band, y, x)` that is not empty."""
     dims = getattr(cube, "dims", None)
     if dims != ("band", "y", "x"):
-        found = f"dims {dims}" if dims is not None else f"a {type(cube).__name__}"
-        raise InputError(f"{who} needs a DataArray with dims ('band', 'y', 'x'); found {found}. Transpose or rename.")
+        actual = f"dims {dims}" if dims is not None else f"a {type(cube).__name__}"
+        raise InputError(f"{who} needs a DataArray with dims ('band', 'y', 'x'); found {actual}. Transpose or rename.")
     if cube.dtype.kind not in "fiu":
         raise InputError(
             f"{who} needs a cube of real numbers; found {cube.dtype}. Take the magnitude or the real part first."
@@ -60,7 +60,7 @@ def check_cube(cube: xr.DataArray, who: str) -> None:
 class Background(NamedTuple):
     """Second-order statistics of a cube: `n` pixels, used `bands`, `mean`, and the covariance (n - 1) as
     `variances` (ascending eigenvalues) and `axes` (eigenvectors in columns); `rank` of them are not numerically zero.
-    `empty`, `infinite`: bands, not marked bad, without a value and with infinite ones.
+    `empty`, `infinite`: bands not marked bad that have no finite value, and those that have infinite values.
     """
 
     n: int
@@ -76,7 +76,7 @@ class Background(NamedTuple):
 def background(cube: xr.DataArray, who: str) -> Background:
     """Mean and covariance of all valid pixels, the covariance diagonalised.
 
-    Reads the cube. Raises InputError when fewer than two valid pixels are there or all of them are equal.
+    Reads the cube. Raises InputError when there are fewer than two valid pixels or all of them are equal.
     """
     return drain(background_by_rows(cube, who))
 
@@ -84,25 +84,25 @@ def background(cube: xr.DataArray, who: str) -> Background:
 def background_by_rows(cube: xr.DataArray, who: str) -> Generator[int, None, Background]:
     """`background`, yielding the number of rows read so far."""
     check_cube(cube, who)
-    bands, found, empty, infinite = yield from _moments_by_rows(cube)
-    if found.n < 2:
+    bands, stats, empty, infinite = yield from _moments_by_rows(cube)
+    if stats.n < 2:
         raise InputError(
-            f"{who} needs at least two pixels without missing values; found {found.n} in {len(bands)} bands. "
+            f"{who} needs at least two pixels without missing values; found {stats.n} in {len(bands)} bands. "
             "Mark the bands that have gaps as bad (coordinate 'good')."
         )
-    variances, axes = np.linalg.eigh(found.scatter / (found.n - 1))
-    # The same cut as numpy.linalg.matrix_rank: below it an eigenvalue is rounding error.
+    variances, axes = np.linalg.eigh(stats.scatter / (stats.n - 1))
+    # The same threshold as numpy.linalg.matrix_rank: below it an eigenvalue is rounding error.
     rank = int((variances > variances[-1] * len(bands) * np.finfo(float).eps).sum()) if variances[-1] > 0 else 0
     if rank == 0:
         raise InputError(
-            f"{who} needs spectra that differ; this cube is constant: all {found.n} valid pixels of it are equal. "
+            f"{who} needs spectra that differ; this cube is constant: all its {stats.n} valid pixels are equal. "
             "Check that the right variable of the file was read."
         )
-    return Background(found.n, bands, found.mean, variances, axes, rank, empty, infinite)
+    return Background(stats.n, bands, stats.mean, variances, axes, rank, empty, infinite)
 
 
 def drain(steps: Generator[Any, None, Any]) -> Any:
-    """What a generator returns in the end."""
+    """Run a generator to its end and return its return value."""
     while True:
         try:
             next(steps)
@@ -113,7 +113,7 @@ def drain(steps: Generator[Any, None, Any]) -> Any:
 def moments(cube: xr.DataArray) -> tuple[np.ndarray, Moments]:
     """The indices of the used bands, and the moments of all valid pixels over them.
 
-    Reads the cube once, or twice if some band turns out to have no data.
+    Reads the cube once, or twice if a band has no data.
     """
     return drain(_moments_by_rows(cube))[:2]
 
@@ -125,18 +125,18 @@ def _moments_by_rows(
     bands = np.arange(cube.sizes["band"])
     if "good" in cube.coords:
         bands = np.flatnonzero(cube["good"].values)
-    found = yield from _moments(cube, bands)
-    empty, infinite = bands[~found.seen], bands[found.infinite]
+    stats = yield from _moments(cube, bands)
+    empty, infinite = bands[~stats.seen], bands[stats.infinite]
     if len(empty):
-        bands = bands[found.seen]
-        found = yield from _moments(cube, bands, count=False)
-    return bands, found, empty, infinite
+        bands = bands[stats.seen]
+        stats = yield from _moments(cube, bands, count=False)
+    return bands, stats, empty, infinite
 
 
 def _moments(cube: xr.DataArray, bands: np.ndarray, count: bool = True) -> Generator[int, None, Moments]:
-    """Yields the rows read so far, where they are counted."""
+    """The moments over `bands`; yields the rows read so far if `count`."""
     if not len(bands):
-        raise InputError("No band is left: every band is marked bad or has no finite value. Check the bad-band list.")
+        raise InputError("No usable band: every band is marked bad or has no finite value. Check the bad-band list.")
     total = nothing(len(bands))
     for rows, part in _by_block(cube, block_moments, bands):
         total = merge(total, part)
@@ -146,7 +146,7 @@ def _moments(cube: xr.DataArray, bands: np.ndarray, count: bool = True) -> Gener
 
 
 def _by_block(cube: xr.DataArray, work: Callable[..., Any], *args: Any) -> Iterator[tuple[int, Any]]:
-    """`work(block, *args)` of every block, from top to bottom, and how many rows are through (0 within a row of blocks)."""
+    """The number of finished rows (0 within a row of blocks) and `work(block, *args)`, for every block from top to bottom."""
     if cube.chunks is None:
         end = 0
         for rows in _strips(cube.shape):
@@ -166,9 +166,9 @@ def _by_block(cube: xr.DataArray, work: Callable[..., Any], *args: Any) -> Itera
 
 
 def nothing(bands: int) -> Moments:
-    """The moments of no pixel; `merge` adds to them."""
-    no = np.zeros(bands, bool)
-    return Moments(0, np.zeros(bands), np.zeros((bands, bands)), no, no)
+    """The moments of zero pixels, the start value of `merge`."""
+    none = np.zeros(bands, bool)
+    return Moments(0, np.zeros(bands), np.zeros((bands, bands)), none, none)
 
 
 def block_moments(block: np.ndarray, bands: np.ndarray) -> Moments:
@@ -196,18 +196,18 @@ def block_moments(block: np.ndarray, bands: np.ndarray) -> Moments:
 
 
 def merge(total: Moments, part: Moments) -> Moments:
-    """Moments of the union of disjoint parts. The scatter of `total` is given up: the sum is made in its place."""
+    """Moments of the union of disjoint parts. Overwrites the scatter of `total` with the sum."""
     seen, infinite = total.seen | part.seen, total.infinite | part.infinite
     if part.n == 0:
         return total._replace(seen=seen, infinite=infinite)
     if total.n == 0:
         return part._replace(seen=seen, infinite=infinite, scatter=part.scatter.copy())
     n = total.n + part.n
-    step = part.mean - total.mean
+    gap = part.mean - total.mean
     scatter = total.scatter
     scatter += part.scatter
-    scatter += np.outer(step * (total.n * part.n / n), step)
-    return Moments(n, total.mean + step * (part.n / n), scatter, seen, infinite)
+    scatter += np.outer(gap * (total.n * part.n / n), gap)
+    return Moments(n, total.mean + gap * (part.n / n), scatter, seen, infinite)
 
 
 def pieces(shape: tuple[int, ...], gpu: Any = None) -> Iterator[tuple[slice, slice]]:
@@ -242,7 +242,7 @@ def spectra(block: np.ndarray, bands: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 @dataclass(frozen=True)
 class Whitening:
-    """Squared length of `matrix^T (value - mean)`, `matrix (band, component)`; lower triangular where `triangular` says so."""
+    """Squared length of `matrix^T (value - mean)`, `matrix (band, component)`; lower triangular if `triangular`."""
 
     mean: np.ndarray
     matrix: np.ndarray
@@ -256,7 +256,7 @@ class Whitening:
             return (_to(self.matrix, gpu).T @ _to(values, gpu)).square().sum(0).cpu().numpy()
         if not self.triangular:
             return _squares(self.matrix.T @ values)
-        # half of a triangle times a matrix is nothing: leave most of it out, panel by panel
+        # half of a triangular matrix is zero: most of that half is left out, panel by panel
         edges = np.linspace(0, len(values), PANELS + 1).astype(int)
         total = np.zeros(values.shape[1])
         for a, b in itertools.pairwise(edges):
@@ -265,7 +265,7 @@ class Whitening:
 
 
 def whitening(mean: np.ndarray, matrix: np.ndarray) -> Whitening:
-    """The whitening by `matrix (band, component)`; a square one is turned, which changes no length, until it is triangular."""
+    """The whitening by `matrix (band, component)`; a square matrix is rotated to triangular form, which changes no length."""
     square = matrix.shape[0] == matrix.shape[1]
     return Whitening(mean, np.asarray(np.linalg.qr(matrix.T, mode="r")).T if square else matrix, square)
 
@@ -275,9 +275,9 @@ def _squares(white: np.ndarray) -> np.ndarray:
 
 
 def map_pixels(cube: xr.DataArray, bands: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """`score` of every valid pixel, NaN elsewhere: `(y, x)` float64, a Dask array where the cube is one.
+    """`score` of every valid pixel, NaN elsewhere: `(y, x)` float64, a Dask array if the cube is one.
 
-    score: takes spectra `(used band, n)` float64, which it may overwrite, and gives `(n)`; each column on its own.
+    score: takes spectra `(used band, n)` float64, which it may overwrite, and gives `(n)`; each column independently.
     """
     if cube.chunks is None:
         out = np.empty(cube.shape[1:])
@@ -303,12 +303,12 @@ def _score_block(block: np.ndarray, bands: np.ndarray, score: Callable[[np.ndarr
     out = np.empty(block.shape[1:])
     for piece in pieces(block.shape, _gpu()):
         values = in_float64(block, piece, bands)
-        # a pixel that is not finite spoils no other, and its own score: most pieces need not be searched for one
+        # a value that is not finite affects only the score of its own pixel: other pieces need no search for such values
         with np.errstate(invalid="ignore", over="ignore"):
-            found = score(values)
-        if not np.isfinite(found).all():
-            found[~np.isfinite(in_float64(block, piece, bands)).all(axis=0)] = np.nan
-        out[piece] = found.reshape(out[piece].shape)
+            scores = score(values)
+        if not np.isfinite(scores).all():
+            scores[~np.isfinite(in_float64(block, piece, bands)).all(axis=0)] = np.nan
+        out[piece] = scores.reshape(out[piece].shape)
     return out
 
 

@@ -1,11 +1,11 @@
-"""The inner loop of `local_rx` on a CPU: one row of pixel groups, compiled by Numba so that it runs without Python's lock.
+"""The inner loop of `local_rx` on a CPU: one row of pixel groups, compiled by Numba so that it runs without the GIL.
 
-A group costs some forty calls of BLAS and LAPACK of ten microseconds each. Called one by one from Python, two threads spend
-more time handing the lock to one another than computing. Inside a compiled function they are plain calls, to the same
-routines: those of SciPy, by the addresses that it publishes for compiled code (`scipy.linalg.cython_blas`).
+A group needs about forty calls of BLAS and LAPACK of ten microseconds each. If Python made each call, two threads would
+spend more time passing the GIL to each other than computing. The compiled function calls the same routines directly:
+those of SciPy, by the addresses that it publishes for compiled code (`scipy.linalg.cython_blas`).
 
-Matrices are C-contiguous float64 and square ones symmetric; of those only the lower triangle, row by row, is read and
-written. To the Fortran routines that is the upper triangle of the transpose. Compiled once per machine, then cached.
+Matrices are C-contiguous float64. Square ones are symmetric, and only their lower triangle is read and written; for the
+Fortran routines that is the upper triangle of the transpose. Compiled once per machine, then cached.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROUTINES = np.array(
         address_of(_LAPACK, "dtrtri"),
     ]
 )
-# What the routines take by reference and is always the same: letters, and the numbers one, zero and minus one.
+# Constant arguments, which the routines take by reference: letters, and the numbers one, zero and minus one.
 LETTERS = np.frombuffer(b"ULNT", np.uint8)
 U, L, N, T = range(4)
 NUMBERS = np.array([1.0, 0.0, -1.0])
@@ -43,7 +43,7 @@ ONE, ZERO, MINUS = 0, 8, 16
 
 @intrinsic
 def _call(_typing: Any, routine: Any, arguments: Any) -> Any:
-    """Call the C function at an address with a tuple of addresses: what BLAS takes, everything by reference."""
+    """Call the C function at an address with a tuple of addresses, since BLAS takes every argument by reference."""
 
     def code(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
@@ -55,15 +55,15 @@ def _call(_typing: Any, routine: Any, arguments: Any) -> Any:
     return types.void(routine, arguments), code
 
 
-# Numba frees an array after its last use *as an array*, be its address still in use. So the functions below allocate nothing
-# whose address they take: all of that belongs to their caller, and integers are passed in `sizes`.
+# Numba frees an array after its last use *as an array*, even if its address is still in use. So the functions below take no
+# address of an array that they allocate: the caller owns such arrays, and integers are passed in `sizes`.
 R, K, BLOCK_AT, LEFT, SIDE, INFO = range(0, 48, 8)  # bytes into `sizes`
 
 
 @compiled
 def _factor(matrix, inverses, sizes, routines, letters, numbers):
-    """matrix (r, r) -> L in place, matrix = L L^T, and inverses (blocks, BLOCK, BLOCK) of L's diagonal blocks; whether it is
-    definite. In blocks with inverses, since OpenBLAS multiplies by a small triangle much faster than it solves with one."""
+    """matrix (r, r) -> L in place, matrix = L L^T, and inverses (blocks, BLOCK, BLOCK) of L's diagonal blocks; returns whether
+    it is definite. OpenBLAS multiplies by a small triangular matrix much faster than it solves with one, hence the inverses."""
     r = len(matrix)
     at, z, c, one = matrix.ctypes.data, sizes.ctypes.data, letters.ctypes.data, numbers.ctypes.data
     for i in range(len(inverses)):
@@ -86,7 +86,7 @@ def _factor(matrix, inverses, sizes, routines, letters, numbers):
 
 @compiled
 def _solve(factor, inverses, rows, sizes, routines, letters, numbers):
-    """rows (k, r) -> (L^-1 rows^T)^T in place, with what `_factor` made. `sizes` holds k."""
+    """rows (k, r) -> (L^-1 rows^T)^T in place, with the results of `_factor`. `sizes` contains k."""
     r = len(factor)
     z, c, one = sizes.ctypes.data, letters.ctypes.data, numbers.ctypes.data
     for i in range(len(inverses)):
@@ -104,7 +104,7 @@ def _solve(factor, inverses, rows, sizes, routines, letters, numbers):
 
 @compiled
 def _score(white, first, changes, vectors, members, uses, out, work, sizes, routines, letters, numbers):
-    """What `score` says, with memory to work in."""
+    """`score` with preallocated work arrays."""
     gram, factor, inverses, all_rows, all_products, small = work
     r = len(gram)
     z, c, one = sizes.ctypes.data, letters.ctypes.data, numbers.ctypes.data
@@ -122,11 +122,11 @@ def _score(white, first, changes, vectors, members, uses, out, work, sizes, rout
                 _call(routines[SYRK], (c + U, c + N, z + R, z + K, sign, rank, z + R, one, sums, z + R))
         for i in range(r):
             factor[i, : i + 1] = gram[i, : i + 1]
-        sound = _factor(factor, inverses, sizes, routines, letters, numbers)
-        if sound:
+        definite = _factor(factor, inverses, sizes, routines, letters, numbers)
+        if definite:
             for i in range(r):
-                sound = sound and factor[i, i] ** 2 > SINGULAR * gram[i, i]
-        if not sound:
+                definite = definite and factor[i, i] ** 2 > SINGULAR * gram[i, i]
+        if not definite:
             out[done : done + members[group]] = np.nan
             done += members[group]
             continue
@@ -143,8 +143,8 @@ def _score(white, first, changes, vectors, members, uses, out, work, sizes, rout
         source, target = rows.ctypes.data, products.ctypes.data
         _call(routines[SYRK], (c + U, c + T, z + K, z + R, one, source, z + R, one + ZERO, target, z + K))
 
-        # Woodbury: with S = 1 + the products of a ring's extras, and b their products with the pixel, the wanted form is
-        # (the pixel's own product) - b^T S^-1 b. It is the last pivot of the matrix that borders S with b.
+        # Woodbury: with S = 1 + the products of a ring's extras, and b their products with the pixel, the quadratic form
+        # is (the pixel's own product) - b^T S^-1 b. It is the last pivot of the matrix S bordered by b.
         for own in range(extras, size):
             use = uses[0][uses[1][done] : uses[1][done + 1]]
             side = len(use) + 1
@@ -168,12 +168,12 @@ Lists = tuple[np.ndarray, np.ndarray]  # indices and starts: list number i is in
 
 
 def score(white: np.ndarray, first: int, changes: Lists, vectors: Lists, members: np.ndarray, uses: Lists) -> np.ndarray:
-    """Scores of the pixels of a row of groups, group by group; NaN for a group that needs more care.
+    """Scores of the pixels of a row of groups, group by group; NaN for a group that is singular or nearly so.
 
     white: `(pixel, 1 + r)`, whitened spectra of the slab with a leading 1, zeros for missing pixels; `first` is the segment's
-    first pixel, from which indices count.
-    changes: for each group, the pixels that enter the core and those that leave it. vectors: the pixels that are in some of
-    the group's rings only (extras), then the group's own pixels, `members` many. uses: for each pixel, which extras its ring
+    first pixel; indices are relative to it.
+    changes: for each group, the pixels that enter the core and those that leave it. vectors: the pixels that are in some but
+    not all of the group's rings (extras), then the group's own pixels, `members` many. uses: for each pixel, which extras its ring
     has, ascending.
     """
     r = white.shape[1]
