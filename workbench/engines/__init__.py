@@ -1,4 +1,4 @@
-"""The only places where work leaves the process, each a thin layer on an existing engine."""
+"""The only modules that run work in other threads, processes or machines, each a thin layer on an existing engine."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def under_torchrun() -> bool:
 
 
 def is_follower() -> bool:
-    """Whether this process is a rank other than 0 of torchrun: it computes, and leaves folders and words to rank 0."""
+    """Whether this process is a rank other than 0 of torchrun: it computes, but only rank 0 writes folders and prints."""
     return under_torchrun() and int(os.environ["RANK"]) > 0

@@ -1,4 +1,4 @@
-"""How many threads BLAS may use, and one only where we run a block of pixels on every core ourselves."""
+"""Number of BLAS threads, and a limit of one thread for code that already runs a block of pixels on every core."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _limit: Any = None
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """One BLAS thread for the whole process while any caller is inside."""
+    """Limit BLAS to one thread in the whole process while any caller is inside the block."""
     global _users, _limit
     from threadpoolctl import threadpool_limits
 
@@ -32,8 +32,8 @@ def one_thread() -> Iterator[None]:
 
 
 def threads() -> int:
-    """How many threads BLAS would use here: what the user allows us (OMP_NUM_THREADS and its like), else the cores."""
-    import scipy.linalg.cython_blas  # noqa: F401  (loaded, so that it is counted)
+    """Number of threads that BLAS uses: the user's limit (OMP_NUM_THREADS and similar variables), else the number of cores."""
+    import scipy.linalg.cython_blas  # noqa: F401  (loads SciPy's BLAS, so that it is counted)
     from threadpoolctl import threadpool_info
 
     return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)

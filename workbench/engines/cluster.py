@@ -1,14 +1,14 @@
-"""Dask: tasks and blocks of lazy arrays, computed in order and a few ahead, by threads of this process or by a cluster.
+"""Dask: tasks and blocks of lazy arrays, computed in order and a few ahead, by threads of this process or on a cluster.
 
     for where, block in blocks(score.data):       # (slice, slice), ndarray; never more than a few blocks in memory
         out[where] = block
 
-A `dask.distributed.Client` that is active is used as it is; `connected("tcp://host:8786")` makes one. Otherwise threads of this
-process do the work, one more than BLAS may use, so that one can wait for the disk. Results come in the order of the
-tasks, whoever finished first: sums over them round alike on one thread and on a hundred workers. What is asked for one
-at a time is also the progress: nobody has to look at a scheduler.
+An active `dask.distributed.Client` is used; `connected("tcp://host:8786")` creates one. Otherwise threads of this process
+compute, one more than BLAS may use, so that one can wait for the disk. Results come in the order of the tasks, in whatever
+order they finish: sums over them round equally on one thread and on a hundred workers. Because results come one at a time,
+their number is also the progress; the scheduler is not queried.
 
-A worker that dies is Dask's affair: its tasks are given to another. Nothing is left behind when an iterator is closed early.
+When a worker dies, Dask gives its tasks to another. Closing an iterator early cancels all waiting tasks.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from dask.delayed import Delayed
     from distributed import Client
 
-AHEAD = 2  # tasks of each thread of the cluster that may wait to be taken
-PATIENCE = 30.0  # seconds for a scheduler to answer and for its first worker
+AHEAD = 2  # submitted tasks per thread of the cluster
+PATIENCE = 30.0  # seconds to wait for a scheduler and for its first worker
 
 
 def active() -> Client | None:
-    """The client of `dask.distributed` that is at work in this process, or None. Imports nothing."""
+    """The active client of `dask.distributed` in this process, or None. Imports nothing."""
     distributed = sys.modules.get("distributed")
     if distributed is None:
         return None
@@ -49,7 +49,7 @@ def active() -> Client | None:
 def connected(address: str) -> Iterator[Client]:
     """A client of the scheduler at `address` (`tcp://host:8786`), active until the block is left.
 
-    Raises InputError when distributed is not installed, nobody answers, or no worker is there within half a minute.
+    Raises InputError when distributed is not installed, the scheduler does not answer, or it has no worker within 30 s.
     """
     try:
         from distributed import Client
@@ -58,7 +58,7 @@ def connected(address: str) -> Iterator[Client]:
             "Working on a cluster needs dask.distributed: pip install 'workbench[cluster]', here and on its workers."
         ) from None
     try:
-        # a client that fails to connect leaves itself behind as Dask's default scheduler; one that is not to be it does not
+        # a client that fails to connect would otherwise remain Dask's default scheduler
         Client(address, timeout=PATIENCE, set_as_default=False).close()
     except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
         raise InputError(
@@ -77,10 +77,10 @@ def connected(address: str) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def own_threads() -> Iterator[None]:
-    """Until the block is left, Dask computes with threads of this process.
+    """Inside the block, Dask computes with threads of this process.
 
-    Dask, and xarray when it writes a file, import dask.distributed only to see that there is no cluster. That takes longer
-    than a small run, so that it seems not to be installed meanwhile, unless it is imported already.
+    Dask, and xarray when it writes a file, import dask.distributed only to check for a cluster. That takes longer than a
+    small run, so the import is blocked inside the block, unless it is imported already.
     """
     import dask
     from dask import threaded
@@ -97,14 +97,14 @@ def own_threads() -> Iterator[None]:
 
 
 def blocks(array: da.Array) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-    """Where each block of a Dask array lies and what is in it, in the order of the array."""
+    """(position of the block as slices, its values) of each block of a Dask array, in the order of the array."""
     edges = [np.cumsum((0, *sizes)).tolist() for sizes in array.chunks]
     places = product(*([slice(a, b) for a, b in pairwise(e)] for e in edges))
     yield from zip(places, results(array.to_delayed().ravel().tolist()), strict=True)
 
 
 def results(tasks: Sequence[Delayed]) -> Iterator[Any]:
-    """What each of the tasks gives, in their order. Of what is done before its turn, only a few results are held.
+    """The result of each task, in order. Only a few results that finish before their turn are kept in memory.
 
     An exception of a task is raised at its turn.
     """
@@ -112,15 +112,15 @@ def results(tasks: Sequence[Delayed]) -> Iterator[Any]:
 
     if not tasks:
         return
-    made = dask.optimize(*tasks)  # once for all: tasks that are asked for one at a time would each search the whole graph
-    graph = dict(made[0].__dask_graph__())
-    keys = [task.key for task in made]
+    optimised = dask.optimize(*tasks)  # once for all tasks: separately, each would search the whole graph
+    graph = dict(optimised[0].__dask_graph__())
+    keys = [task.key for task in optimised]
     client = active()
     yield from _on_cluster(client, graph, keys) if client is not None else _on_threads(graph, keys)
 
 
 def workers() -> int:
-    """How many tasks run side by side in this process."""
+    """Number of tasks that run in parallel in this process; 0 with Dask's synchronous scheduler."""
     import dask
 
     if dask.config.get("scheduler", None) in ("sync", "synchronous", "single-threaded"):
@@ -131,15 +131,17 @@ def workers() -> int:
 def _on_threads(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Iterator[Any]:
     from concurrent.futures import ThreadPoolExecutor
 
-    side_by_side = workers()
-    if side_by_side == 0:
+    threads = workers()
+    if threads == 0:
         yield from (_compute(graph, key) for key in keys)
         return
     left, waiting = iter(keys), deque[Any]()
-    with ThreadPoolExecutor(side_by_side, "workbench-block") as pool:
+    with ThreadPoolExecutor(threads, "workbench-block") as pool:
         try:
             while True:
-                waiting.extend(pool.submit(_alone, graph, key) for key in islice(left, side_by_side + 1 - len(waiting)))
+                waiting.extend(
+                    pool.submit(_with_one_blas_thread, graph, key) for key in islice(left, threads + 1 - len(waiting))
+                )
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -148,13 +150,13 @@ def _on_threads(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Iterator[Any]:
                 future.cancel()
 
 
-def _alone(graph: Mapping[Any, Any], key: Any) -> Any:
+def _with_one_blas_thread(graph: Mapping[Any, Any], key: Any) -> Any:
     with blas.one_thread():
         return _compute(graph, key)
 
 
 def _compute(graph: Mapping[Any, Any], key: Any) -> Any:
-    """One task with all it needs, in this thread."""
+    """The result of one task and its dependencies, computed in this thread."""
     import dask
     from dask.optimization import cull
 
@@ -177,10 +179,12 @@ def _on_cluster(client: Client, graph: Mapping[Any, Any], keys: Sequence[Any]) -
             if not waiting:
                 return
             yield waiting.popleft().result()
-    except (CancelledError, OSError) as error:  # a scheduler that is gone takes back what it had promised
+    except (CancelledError, OSError) as error:  # a lost scheduler cancels its futures
         if client.status == "running" and not isinstance(error, CancelledError):
             raise
-        raise InputError(f"The cluster at {_address(client)} is lost ({error}); start it again, and the run anew.") from None
+        raise InputError(
+            f"The connection to the cluster at {_address(client)} is lost ({error}); restart the cluster and the run."
+        ) from None
     finally:
         if waiting and client.status == "running":
             client.cancel(list(waiting))

@@ -1,4 +1,4 @@
-"""A child process under supervision: bounded memory, ended with its supervisor, nothing left behind."""
+"""A supervised child process: its memory is limited, and it ends when its supervisor ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from workbench import runs
 from workbench.errors import InputError
 
-MARK = "WORKBENCH_CELL"  # in the environment of every process of a cell: its folder
+MARK = "WORKBENCH_CELL"  # environment variable of every process of a cell: the cell's folder
 
 
 MEMORY_GB = 8.0
@@ -27,10 +27,10 @@ WATCH_SECONDS = 0.2
 
 
 def supervise(work: Mapping[str, Any], stop: threading.Event | None = None) -> dict[str, Any]:
-    """Make a cell in a process of its own and give `{"status": one of STATUSES, "error": text or None}`.
+    """Compute a cell of a sweep in its own process; returns `{"status": one of STATUSES, "error": text or None}`.
 
-    The process and all that it starts are ended when together they hold more resident memory than allowed, or when `stop`
-    is set. What an earlier supervisor, itself killed, has left of this cell is ended before.
+    The process and its children are killed when their resident memory together exceeds the limit, or when `stop` is set.
+    Processes of this cell that remain from an earlier, killed supervisor are killed first.
     """
     import psutil
 
@@ -39,18 +39,18 @@ def supervise(work: Mapping[str, Any], stop: threading.Event | None = None) -> d
     threads = {name: str(work["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
     environment = {**os.environ, **threads, MARK: str(folder)}
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "stderr.txt", "ab") as said:
+    with open(folder / "stderr.txt", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "workbench.reports.sweep"],
             stdin=subprocess.PIPE,
-            stdout=said,
-            stderr=said,
+            stdout=log,
+            stderr=log,
             env=environment,
         )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin:
         process.stdin.write(json.dumps({**work, "supervisor": os.getpid()}).encode())
-    most = 0.0
+    peak = 0.0
     limit = float(work["memory_gb"])
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -59,23 +59,23 @@ def supervise(work: Mapping[str, Any], stop: threading.Event | None = None) -> d
         with contextlib.suppress(psutil.Error):
             family = [psutil.Process(process.pid)]
             family += family[0].children(recursive=True)
-            most = max(most, _resident_gb(family))
-        if most > limit or (stop is not None and stop.is_set()):
+            peak = max(peak, _resident_gb(family))
+        if peak > limit or (stop is not None and stop.is_set()):
             _end_family(process.pid)
             process.wait()
             break
     end_leftovers(folder)
-    if most > limit:
-        error = f"ended at {most:.2f} GB of memory; a cell of this sweep may have {limit:g} GB (memory_gb, --memory)"
+    if peak > limit:
+        error = f"stopped at {peak:.2f} GB of memory; the limit of a cell is {limit:g} GB (memory_gb, --memory)"
         return {"status": "out of memory", "error": error}
     if process.returncode == 0:
         return {"status": "finished", "error": None}
     if process.returncode < 0:
         return {"status": "killed", "error": f"its process was killed by {signal.Signals(-process.returncode).name}"}
     with contextlib.suppress(InputError):
-        return {"status": "failed", "error": runs.read(folder)["error"] or "without a word; see stderr.txt"}
+        return {"status": "failed", "error": runs.read(folder)["error"] or "no error message; see stderr.txt"}
     last = (folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
-    return {"status": "failed", "error": last[-1].removeprefix("workbench: ") if last else "without a word"}
+    return {"status": "failed", "error": last[-1].removeprefix("workbench: ") if last else "it printed no error message"}
 
 
 def _resident_gb(family: Sequence[Any]) -> float:
@@ -99,7 +99,7 @@ def _end_family(pid: int) -> None:
 
 
 def end_leftovers(folder: Path) -> None:
-    """End what still works on a cell though its supervisor is gone: processes of this user marked with its folder."""
+    """Kill processes that still compute a cell after its supervisor has ended: those of this user with its folder in MARK."""
     import psutil
 
     ended = []
@@ -112,7 +112,7 @@ def end_leftovers(folder: Path) -> None:
 
 
 def die_with(parent: int) -> None:
-    """End this process and all it has started as soon as that parent is gone, whatever killed it."""
+    """Kill this process and its children as soon as the parent has ended, for whatever reason."""
 
     def watch() -> None:
         while os.getppid() == parent:
