@@ -1,1 +1,1 @@
-"""What makes a result good: labelled numbers with a definition and a citation."""
+"""Metrics of results: labelled numbers, each with a definition and a citation."""

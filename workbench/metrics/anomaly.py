@@ -1,12 +1,12 @@
 """How well a score map finds the anomalies: exact ROC, areas under it, and detection at a given false-alarm rate.
 
 Scores are real numbers, higher = more anomalous. Truth is > 0 for an anomaly, 0 for background, < 0 for not labelled.
-Unlabelled pixels and pixels without a finite score do not count. A pixel is detected at a threshold when its score is at
-or above it: PD is the detected share of the anomalies, PF the detected share of the background.
+Unlabelled pixels and pixels without a finite score do not count. A pixel is detected when its score is at or above the
+threshold: PD is the detected share of the anomalies, PF the detected share of the background.
 
-The areas, with tau the threshold on scores scaled to [0, 1] over the pixels that count:
+The areas, with tau the threshold on scores, scaled to [0, 1] over the pixels that count:
 
-    auc        AUC(D,F) = P(anomaly scores higher than background) + P(equal) / 2; by ranks, exact
+    auc        AUC(D,F) = P(anomaly scores higher than background) + P(equal) / 2; computed by ranks, exact
     auc_d_tau  AUC(D,tau), area under PD against tau = the anomalies' mean scaled score; higher is better
     auc_f_tau  AUC(F,tau), area under PF against tau = the background's mean scaled score; lower is better
     auc_td     AUC(D,F) + AUC(D,tau), target detectability, in [0, 2]
@@ -17,7 +17,7 @@ The areas, with tau the threshold on scores scaled to [0, 1] over the pixels tha
 
 C.-I. Chang, "An effective evaluation tool for hyperspectral target detection: 3D receiver operating characteristic curve
 analysis", IEEE Trans. Geosci. Remote Sens. 59(6), 2021, doi 10.1109/TGRS.2020.3021671. All but `auc` depend on the scale
-of the scores, and a few very high scores can dominate them: compare them only between maps that are scaled alike.
+of the scores, and a few very high scores can dominate them: compare them only between maps with the same scaling.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Roc(NamedTuple):
 
 
 def auc(score: Any, truth: Any) -> float:
-    """AUC(D,F): the chance that an anomaly scores higher than a background pixel, ties counting one half.
+    """AUC(D,F): the probability that an anomaly scores higher than a background pixel; ties count one half.
 
     Raises InputError when truth has another shape or does not have both classes.
 
-    >>> auc([1, 2, 3, 3], [0, 0, 0, 1])  # above two of three, level with one
+    >>> auc([1, 2, 3, 3], [0, 0, 0, 1])  # above two of three, equal to one
     0.8333333333333334
     """
     anomalies, others = _both(score, truth)
@@ -70,7 +70,7 @@ def auc_f_tau(score: Any, truth: Any) -> float:
 
 
 def roc(score: Any, truth: Any) -> Roc:
-    """The exact ROC curve; with thresholds from the scores themselves no point of it is missed.
+    """The exact ROC curve; every distinct score is a threshold.
 
     Raises InputError when truth has another shape or does not have both classes.
     """
@@ -93,7 +93,7 @@ def pd_at_pf(score: Any, truth: Any, pf: float) -> float:
 
 
 def at_threshold(score: Any, truth: Any, threshold: float) -> dict[str, float | int]:
-    """`pd`, `pf`, and the counts `tp`, `fp`, `fn`, `tn` when pixels at or above `threshold` are called anomalous."""
+    """`pd`, `pf`, and the counts `tp`, `fp`, `fn`, `tn` when pixels at or above `threshold` are detected."""
     anomalies, others = _both(score, truth)
     tp, fp = int((anomalies >= threshold).sum()), int((others >= threshold).sum())
     return {
@@ -155,8 +155,8 @@ def _both(score: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """1, 2, ... in ascending order; equal values share the mean of their ranks. As scipy.stats.rankdata, whose import takes
-    longer than many runs.
+    """1, 2, ... in ascending order; equal values get the mean of their ranks. As scipy.stats.rankdata, whose import
+    takes longer than many runs.
 
     >>> _ranks(np.array([0.5, 0.1, 0.5])).tolist()
     [2.5, 1.0, 2.5]

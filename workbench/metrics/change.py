@@ -1,10 +1,10 @@
-"""How well a change map finds what changed: precision, recall, F1, IoU and kappa from one pooled confusion matrix.
+"""How well a change map matches the truth: precision, recall, F1, IoU and kappa from one pooled confusion matrix.
 
-A change map holds probabilities or decisions in [0, 1]; a pixel is called changed where the map is above the threshold. Truth
+A change map holds probabilities or decisions in [0, 1]; a pixel is classified as changed when the map is above the threshold. Truth
 is > 0 for changed, 0 for not, < 0 for not labelled. Unlabelled pixels and pixels without a finite value do not count.
 
-Scores of a set of images are those of the one matrix summed over all of them: the mean of scores per image is another
-number, undefined for images without change, and lets small changes weigh as much as large ones.
+Scores of a set of images come from one matrix, summed over all images. The mean of the scores per image is different: it
+is undefined for images without change, and small changes weigh as much as large ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of pixels, changed = positive. `a + b` pools two; a score without anything to divide by is NaN.
+    """Counts of pixels, changed = positive. `a + b` pools two matrices; a score with denominator 0 is NaN.
 
     >>> c = Confusion(tp=50, fp=10, fn=20, tn=920)
     >>> round(c.precision, 4), round(c.recall, 4), round(c.f1, 4), c.iou
@@ -44,12 +44,12 @@ class Confusion:
 
     @property
     def precision(self) -> float:
-        """TP / (TP + FP); NaN where nothing was called changed."""
+        """TP / (TP + FP); NaN when no pixel was classified as changed."""
         return _ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
-        """TP / (TP + FN); NaN where nothing changed."""
+        """TP / (TP + FN); NaN when no pixel changed."""
         return _ratio(self.tp, self.tp + self.fn)
 
     @property
@@ -64,12 +64,12 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        """Share of pixels that are right."""
+        """Share of pixels classified correctly."""
         return _ratio(self.tp + self.tn, self.total)
 
     @property
     def error_rate(self) -> float:
-        """Share of pixels that are wrong."""
+        """Share of pixels classified wrongly."""
         return _ratio(self.fp + self.fn, self.total)
 
     @property
@@ -84,12 +84,12 @@ class Confusion:
 
 
 def confusion(change: Any, truth: Any, threshold: float = 0.5) -> Confusion:
-    """The matrix of a map against its truth, both of any one shape: all their pixels are pooled.
+    """The matrix of a map and its truth, which have the same shape; all pixels are pooled.
 
     >>> confusion([0.9, 0.2, 0.6, 0.5], [1, 0, 0, 1])
     Confusion(tp=1, fp=1, fn=1, tn=1)
 
-    Raises InputError when the two have other shapes.
+    Raises InputError when the shapes differ.
     """
     called, positive = decisions(change, truth, threshold)
     tp = int((called & positive).sum())
@@ -98,7 +98,7 @@ def confusion(change: Any, truth: Any, threshold: float = 0.5) -> Confusion:
 
 
 def decisions(change: Any, truth: Any, threshold: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """Of all pixels that count, flat: which are called changed, and which are."""
+    """(classified as changed, truly changed) of all pixels that count, flat bool."""
     change, truth = np.asarray(change), np.asarray(truth)
     if change.shape != truth.shape:
         raise InputError(
@@ -123,8 +123,8 @@ def add_metrics(result: xr.Dataset, truth: xr.DataArray | None, threshold: float
         "f1": (matrix.f1, "F1 of changed pixels"),
         "iou": (matrix.iou, "IoU of changed pixels"),
         "kappa": (matrix.kappa, "Cohen's kappa"),
-        "precision": (matrix.precision, "share of the pixels called changed that are"),
-        "recall": (matrix.recall, "share of the changed pixels that are called so"),
+        "precision": (matrix.precision, "share of the pixels classified as changed that did change"),
+        "recall": (matrix.recall, "share of the changed pixels that were found"),
         "error_rate": (matrix.error_rate, "share of wrong pixels, lower is better"),
     }
     return result.assign({name: ((), value, {"long_name": text}) for name, (value, text) in numbers.items()})

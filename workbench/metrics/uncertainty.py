@@ -1,14 +1,14 @@
-"""How far an uncertainty map can be trusted: does it point at the errors, and is it as large as they are?
+"""How reliable an uncertainty map is: whether it is high where the errors are, and as large as the errors.
 
-Three questions, three kinds of numbers. All take flat or shaped arrays of uncertainty U, change probability P and truth y
+There are three kinds of metrics. All take flat or shaped arrays of uncertainty U, change probability P and truth y
 (> 0 changed, 0 not, < 0 not labelled); pixels without a label or without a finite U or P do not count.
 
     error_auroc         P(U of a wrong pixel > U of a right one) + P(equal) / 2: ranking only, 0.5 = chance
-    risk_coverage       error rate of the share of pixels one is surest of, for every share; its mean is the AURC
+    risk_coverage       error rate of the most certain share of the pixels, for every share; its mean is the AURC
     reliability         mean |y - P| beside mean U, in bins of U; their mean distance is the calibration error
 
-Of a change map with calibrated P, no uncertainty can rank or measure errors better than 2 P (1 - P) does (`variance`): always
-show it, or `entropy`, which ranks alike, beside a learnt one.
+For a change map with calibrated P, no uncertainty ranks or estimates errors better than 2 P (1 - P) (`variance`): always
+show it, or `entropy`, which gives the same ranking, beside a learnt uncertainty.
 
 Y. Geifman and R. El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017 (risk and coverage);
 C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017 (calibration error,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class RiskCoverage(NamedTuple):
-    """Points of the curve, from the surest pixels to all of them, at most 1000; ties are taken in whole.
+    """Points of the curve, from the most certain pixels to all pixels, at most 1000; pixels with equal U are added together.
 
     coverage: share of pixels kept, in (0, 1]. risk: error rate of the kept. threshold: the largest U among the kept.
     precision, recall: of the kept pixels, recall being out of the changed pixels that were kept; NaN where undefined.
@@ -46,7 +46,7 @@ class RiskCoverage(NamedTuple):
 
 @dataclass(frozen=True)
 class Reliability:
-    """One entry per bin of U: edges (bins + 1), count, mean U and mean |y - P| of its pixels (NaN where it is empty)."""
+    """One entry per bin of U: edges (bins + 1), count, mean U and mean |y - P| of its pixels (NaN in an empty bin)."""
 
     edges: np.ndarray
     count: np.ndarray
@@ -56,13 +56,13 @@ class Reliability:
     @property
     def calibration_error(self) -> float:
         """Mean over all pixels of the distance between mean U and mean |y - P| of their bin."""
-        some = self.count > 0
-        gap = np.abs(self.uncertainty[some] - self.error[some])
-        return float((gap * self.count[some]).sum() / self.count.sum())
+        filled = self.count > 0
+        gap = np.abs(self.uncertainty[filled] - self.error[filled])
+        return float((gap * self.count[filled]).sum() / self.count.sum())
 
 
 def error_auroc(uncertainty: Any, change: Any, truth: Any, threshold: float = 0.5) -> float:
-    """Area under the ROC curve of U as a detector of wrong pixels, by ranks, exact; NaN where none or all are wrong.
+    """Area under the ROC curve of U as a detector of wrong pixels, by ranks, exact; NaN when none or all are wrong.
 
     >>> error_auroc([0.9, 0.1, 0.2, 0.1], [0.4, 0.9, 0.1, 0.2], [1, 1, 0, 0])  # only the first is wrong
     1.0
@@ -75,7 +75,7 @@ def error_auroc(uncertainty: Any, change: Any, truth: Any, threshold: float = 0.
 
 
 def risk_coverage(uncertainty: Any, change: Any, truth: Any, threshold: float = 0.5) -> RiskCoverage:
-    """The risk-coverage curve: answer only where U is lowest, and see how often that is wrong.
+    """The risk-coverage curve: error rate when only the pixels with the lowest U are classified.
 
     Raises InputError when no pixel counts.
     """
@@ -89,7 +89,7 @@ def risk_coverage(uncertainty: Any, change: Any, truth: Any, threshold: float = 
     with np.errstate(invalid="ignore"):
         precision, recall = found / np.cumsum(called)[last], found / np.cumsum(positive)[last]
     risk = wrong / kept
-    # within a tie the order is arbitrary: the expected number of errors grows linearly
+    # within a tie the order is arbitrary; the expected number of errors grows linearly
     count = np.arange(1, len(u) + 1)
     area = (np.interp(count, np.r_[0, kept], np.r_[0, wrong]) / count).mean()
     at = np.arange(len(kept)) if len(kept) <= 1000 else np.unique(np.linspace(0, len(kept) - 1, 1000).astype(int))
@@ -106,7 +106,7 @@ def aurc(uncertainty: Any, change: Any, truth: Any, threshold: float = 0.5) -> f
 
 
 def least_aurc(error_rate: float) -> float:
-    """What a U that ranks every wrong pixel above every right one reaches, for many pixels: e + (1 - e) ln(1 - e).
+    """The AURC of a U that ranks every wrong pixel above every right one, for many pixels: e + (1 - e) ln(1 - e).
 
     >>> round(least_aurc(0.1), 5)
     0.00518
@@ -115,7 +115,7 @@ def least_aurc(error_rate: float) -> float:
 
 
 def risk_at(uncertainty: Any, change: Any, truth: Any, coverage: float = 0.8, threshold: float = 0.5) -> float:
-    """Error rate of the share `coverage` of pixels with the lowest U; ties at the border count with their mean.
+    """Error rate of the share `coverage` of pixels with the lowest U; ties at the limit count with their mean.
 
     Raises InputError when coverage is not in (0, 1].
     """
@@ -125,13 +125,13 @@ def risk_at(uncertainty: Any, change: Any, truth: Any, coverage: float = 0.8, th
     wrong = (p > threshold) != y
     wanted = max(1, round(coverage * len(u)))
     limit = np.partition(u, wanted - 1)[wanted - 1]
-    below, level = u < limit, u == limit
+    below, equal = u < limit, u == limit
     missing = wanted - int(below.sum())
-    return float((wrong[below].sum() + missing * wrong[level].mean()) / wanted)
+    return float((wrong[below].sum() + missing * wrong[equal].mean()) / wanted)
 
 
 def reliability(uncertainty: Any, change: Any, truth: Any, bins: int = 10, top: float | None = None) -> Reliability:
-    """U against the residual |y - P| that it estimates, in `bins` bins of equal width from 0 to `top` (None: to 1).
+    """Mean U and the mean residual |y - P| that it estimates, in `bins` bins of equal width from 0 to `top` (None: to 1).
 
     Values of U above `top` fall into the last bin. Raises InputError when no pixel counts or bins < 1.
     """
@@ -153,7 +153,7 @@ def calibration_error(uncertainty: Any, change: Any, truth: Any, bins: int = 10)
 
 
 def mean_gap(uncertainty: Any, change: Any, truth: Any) -> tuple[float, float]:
-    """mean(U) and mean(|y - P|) over the pixels that count: equal where U is right on average."""
+    """mean(U) and mean(|y - P|) over the pixels that count: equal when U is correct on average."""
     u, p, y = _counted(uncertainty, change, truth)
     return float(u.mean()), float(np.abs(y - p).mean())
 
@@ -171,13 +171,13 @@ def entropy(probability: Any) -> np.ndarray:
 
 
 def max_probability(probability: Any) -> np.ndarray:
-    """1 - max(P, 1 - P), in [0, 0.5]: how often the decision is expected to be wrong."""
+    """1 - max(P, 1 - P), in [0, 0.5]: the expected error rate of the decision."""
     p = np.asarray(probability, np.float64)
     return np.minimum(p, 1 - p)
 
 
 def variance(probability: Any) -> np.ndarray:
-    """2 P (1 - P), in [0, 0.5]: the expected |y - P| of a calibrated P. It ranks as entropy does."""
+    """2 P (1 - P), in [0, 0.5]: the expected |y - P| of a calibrated P. It gives the same ranking as entropy."""
     p = np.asarray(probability, np.float64)
     return 2 * p * (1 - p)
 
@@ -185,7 +185,7 @@ def variance(probability: Any) -> np.ndarray:
 def fit_temperature(logits: Any, truth: Any) -> float:
     """The temperature T > 0 for which sigmoid(logits / T) has the least cross-entropy on these pixels.
 
-    Fit it on pixels that were neither trained nor are tested on. Above 1 the network was too sure. T is searched from 0.01
+    Fit it on pixels used neither for training nor for testing. Above 1 the network was overconfident. T is searched from 0.01
     to 100; the loss has one minimum in 1 / T.
 
     Raises InputError when no labelled pixel has a finite logit.
@@ -203,8 +203,8 @@ def fit_temperature(logits: Any, truth: Any) -> float:
         scaled = z * np.exp(log_inverse)
         return float((np.logaddexp(0, scaled) - y * scaled).mean())
 
-    found = minimize_scalar(loss, bounds=(-np.log(100), np.log(100)), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(-found.x))
+    optimum = minimize_scalar(loss, bounds=(-np.log(100), np.log(100)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(-optimum.x))
 
 
 def add_metrics(result: xr.Dataset, truth: xr.DataArray | None, threshold: float = 0.5) -> xr.Dataset:
@@ -235,7 +235,7 @@ def _counted(uncertainty: Any, change: Any, truth: Any) -> tuple[np.ndarray, np.
     _same(p, y, "Change map")
     counts = np.isfinite(u) & np.isfinite(p) & (y >= 0)
     if not counts.any():
-        raise InputError("No pixel has a label, an uncertainty and a change probability; there is nothing to judge.")
+        raise InputError("No pixel has a label, an uncertainty and a change probability; there is nothing to evaluate.")
     return u[counts].astype(np.float64), p[counts].astype(np.float64), y[counts] > 0
 
 
