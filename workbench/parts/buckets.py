@@ -1,7 +1,7 @@
-"""A parameter and its place in a DDP bucket: what it has not sent yet, and how its gradient lies in the flat buffer.
+"""A parameter and its place in a DDP bucket: its unsent gradient, and the layout of its gradient in the flat buffer.
 
-DDP lays a parameter's gradient out as the parameter lies in memory (channels last, transposed), but `GradBucket.gradients()`
-shows it as if it were contiguous. Compression wants the order of the dims, so both ways are here.
+DDP stores a gradient in the memory order of its parameter (channels last, transposed), but `GradBucket.gradients()` returns
+it as if it were contiguous. Compression needs the order of the dims, so this module converts in both directions.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from torch import Tensor
 
 @dataclass
 class Layer:
-    """A parameter, what it has not sent yet, and how its importance changes."""
+    """A parameter, its unsent gradient, and how its importance changes."""
 
     name: str
     parameter: Tensor
     number: int
-    compressed: bool  # matrices are, vectors go whole
+    compressed: bool  # True for matrices; vectors are sent whole
     n: int
     rows: int
-    u: Tensor | None = None  # momentum; None: none, or all zero still
+    u: Tensor | None = None  # momentum; None: no momentum, or still zero
     v: Tensor | None = None  # accumulated and unsent
     u_next: Tensor | None = None
     v_next: Tensor | None = None
-    reference: tuple[float, int] = (0.0, 0)  # sum and number of the first signals
+    reference: tuple[float, int] = (0.0, 0)  # sum and count of the first signals
     signal: float = 1.0
-    k: int = 0  # entries it may send in this step
-    units: int = 0  # positions that takes: as many, or k / p^2 tiles
+    k: int = 0  # entries to send in this step
+    units: int = 0  # positions to send: k entries, or k / p^2 tiles
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of its matrix."""
+        """(rows, columns) of the parameter as a matrix."""
         return self.rows, self.n // self.rows
 
 
 def kept_as(dtype: torch.dtype) -> torch.dtype:
-    """float32, or float64 for a model in float64."""
+    """The dtype of residuals: float32, or float64 for a model in float64."""
     return dtype if dtype == torch.float64 else torch.float32
 
 
 def in_memory_order(layer: Layer, part: Tensor) -> Tensor:
-    """A flat part of a DDP buffer as the parameter's shape: DDP lays it out as the parameter lies in memory."""
+    """A flat part of a DDP buffer in the parameter's shape; DDP stores it in the parameter's memory order."""
     p = layer.parameter
     if p.is_contiguous() or not dense_strides(p):
         return part.view(p.shape)
@@ -66,7 +66,7 @@ def gradient_of(layer: Layer, buffer: Tensor, start: int) -> Tensor:
 
 
 def flat(gradient: Tensor, layer: Layer) -> Tensor:
-    """A gradient flat in the order of DDP's buffer."""
+    """A gradient as a flat tensor in the order of DDP's buffer."""
     part = torch.empty(layer.n, dtype=gradient.dtype, device=gradient.device)
     in_memory_order(layer, part).copy_(gradient)
     return part

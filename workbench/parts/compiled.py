@@ -1,4 +1,4 @@
-"""Functions compiled by Numba: without Python's lock, kept on disk where there is a place for it."""
+"""Functions compiled by Numba: they release the GIL and are cached on disk if a cache folder is writable."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled when it is first called; sums keep the order they are written in."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # nowhere to keep it: compiled anew in every process
+    except RuntimeError:  # no writable cache folder: compiled again in every process
         return numba.njit(nogil=True)(function)

@@ -1,4 +1,4 @@
-"""Where torch computes: decided once, here, and nowhere else."""
+"""The device on which torch computes; no other module chooses one."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ GPU_FILES = ("nvidia*", "nvhost*", "dxg", "kfd")  # in /dev: NVIDIA, Jetson, Win
 
 
 def device() -> torch.device:
-    """The device of this process: `WORKBENCH_DEVICE` (`cpu`, `cuda`, `cuda:1`) if set, else CUDA where there is one.
+    """The device of this process: `WORKBENCH_DEVICE` (`cpu`, `cuda`, `cuda:1`) if set, else CUDA if available.
 
-    Raises InputError when a device is asked for that this machine does not have.
+    Raises InputError when this machine does not have the requested device.
     """
     import torch
 
-    asked = os.environ.get("WORKBENCH_DEVICE", "auto")
-    if asked == "auto":
+    requested = os.environ.get("WORKBENCH_DEVICE", "auto")
+    if requested == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(asked)
+        chosen = torch.device(requested)
     except RuntimeError:
-        raise InputError(f"Device {asked!r} is not a torch device; use cpu, cuda or cuda:N.") from None
+        raise InputError(f"Device {requested!r} is not a torch device; use cpu, cuda or cuda:N.") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"Device {asked!r} was asked for, but torch sees no CUDA device here; use cpu.")
+        raise InputError(f"Device {requested!r} was requested, but torch finds no CUDA device here; use cpu.")
     return chosen
 
 
 def gpu() -> torch.device | None:
-    """The GPU to compute on, or None. Imports torch only where there may be one: that takes longer than a small run."""
+    """The GPU to compute on, or None. Imports torch only if there may be a GPU: the import takes longer than a small run."""
     if _cpu_only():
         return None
     chosen = device()
@@ -44,13 +44,13 @@ def gpu() -> torch.device | None:
 
 
 def name() -> str:
-    """`device()` as run.json keeps it, such as "cpu" or "cuda". Imports torch only where there may be a GPU."""
+    """`device()` as run.json stores it, such as "cpu" or "cuda". Imports torch only if there may be a GPU."""
     return "cpu" if _cpu_only() else str(device())
 
 
 def _cpu_only() -> bool:
-    """Whether the device is the CPU for certain, seen without torch."""
-    asked = os.environ.get("WORKBENCH_DEVICE", "auto")
-    if asked != "auto":
-        return asked == "cpu"
+    """Whether the device is certainly the CPU, decided without importing torch."""
+    requested = os.environ.get("WORKBENCH_DEVICE", "auto")
+    if requested != "auto":
+        return requested == "cpu"
     return "torch" not in sys.modules and sys.platform == "linux" and not any(any(DEV.glob(f)) for f in GPU_FILES)

@@ -1,7 +1,7 @@
-"""Diffusion arithmetic: noise schedules, mixing, the way back to x_0, the posterior step. Knows no network.
+"""Diffusion arithmetic: noise schedules, mixing, prediction of x_0, the posterior step. Independent of any network.
 
-Time counts noising steps. At time t a sample has been through t of them, so every table here has T+1 entries and entry 0
-is "nothing has happened yet". Tables are float64 on the CPU; what is computed with them keeps the samples' dtype and device.
+Time counts noising steps. At time t a sample has had t of them, so every table has T+1 entries and entry 0 is the
+clean sample. Tables are float64 on the CPU; results computed from samples keep the samples' dtype and device.
 
     betas = linear_betas(1000)
     signal, noise = mixing(betas, 500)          # x_500 = signal * x_0 + noise * eps
@@ -66,10 +66,10 @@ def abar(betas: Tensor) -> Tensor:
 
 
 def shared_noise_weights(betas: Tensor, t: int, flavour: Flavour = "paper") -> Tensor:
-    """How much of the one noise each of the first t steps leaves in x_t: (t,), in the order of the steps.
+    """Weight in x_t of the shared noise from each of the first t steps: (t,), in the order of the steps.
 
-    Step i mixes in sqrt(beta_i) eps, and what follows it shrinks that: sqrt(beta_i abar_t / abar_i) ("paper"). The official
-    code of BSDM lets step i shrink its own noise too: sqrt(beta_i abar_t / abar_{i-1}) ("official"). The squares of the
+    Step i adds sqrt(beta_i) eps, and the later steps shrink it: sqrt(beta_i abar_t / abar_i) ("paper"). In the official
+    code of BSDM step i also shrinks its own noise: sqrt(beta_i abar_t / abar_{i-1}) ("official"). The squares of the
     paper's weights add up to 1 - abar_t, the usual DDPM variance.
     """
     products = abar(betas)
@@ -78,10 +78,10 @@ def shared_noise_weights(betas: Tensor, t: int, flavour: Flavour = "paper") -> T
 
 
 def gamma(betas: Tensor, flavour: Flavour = "paper") -> Tensor:
-    """gamma_t, t = 0..T: the factor of eps in x_t when *the same* eps is used at every step, so that amplitudes add up.
+    """gamma_t, t = 0..T: the factor of eps in x_t when *the same* eps is used at every step, so that amplitudes add.
 
-    Ma et al., "BSDM: Background Suppression Diffusion Model", 2023, arXiv 2307.09861. (T+1,). The sums of
-    `shared_noise_weights`, all at once.
+    Ma et al., "BSDM: Background Suppression Diffusion Model", 2023, arXiv 2307.09861. (T+1,). The sum of
+    `shared_noise_weights` for every t.
 
     >>> gamma(torch.tensor([0.1, 0.2], dtype=torch.float64)).round(decimals=6).tolist()
     [0.0, 0.316228, 0.730056]
@@ -96,8 +96,8 @@ def mixing(betas: Tensor, t: int, kind: Literal["gamma", "alpha"] = "gamma", fla
     """(signal, noise) of x_t = signal x_0 + noise eps, t = 0..T.
 
     kind: "gamma", one shared eps; "alpha", the usual independent ones, noise = sqrt(1 - abar_t).
-    flavour: "paper" takes abar over t steps. "official" takes it over t+1, as an array indexed from 0 does when asked for
-    entry t; there t = T does not exist. Raises ValueError for a t the schedule does not have.
+    flavour: "paper" takes abar over t steps. "official" takes it over t+1, because its array is indexed
+    from 0 and entry t is read; t = T does not exist there. Raises ValueError for a t the schedule does not have.
 
     >>> [round(c, 6) for c in mixing(linear_betas(1000), 500, flavour="official")]
     [0.278921, 17.495017]
@@ -119,7 +119,7 @@ def noised(x0: Tensor, eps: Tensor, signal: float, noise: float) -> Tensor:
 
 
 def predict_x0(x_t: Tensor, eps: Tensor, signal: float, noise: float) -> Tensor:
-    """x_0 from x_t and (what is believed to be) its noise: the inverse of `noised`."""
+    """x_0 from x_t and its (predicted) noise: the inverse of `noised`."""
     return torch.sub(x_t, eps, alpha=noise).div_(signal)  # one new tensor, not three: cubes are large
 
 
@@ -141,7 +141,7 @@ def posterior(betas: Tensor, t: int) -> tuple[float, float, float]:
 
 
 def posterior_step(x_t: Tensor, x0: Tensor, betas: Tensor, t: int, draw: Tensor | None = None) -> Tensor:
-    """x_{t-1}: the posterior's mean, plus its standard deviation times `draw` (standard normal) where one is given."""
+    """x_{t-1}: the posterior's mean, plus its standard deviation times `draw` (standard normal) if given."""
     of_x0, of_xt, variance = posterior(betas, t)
     mean = of_x0 * x0 + of_xt * x_t
     return mean if draw is None else mean + variance**0.5 * draw

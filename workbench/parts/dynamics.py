@@ -1,6 +1,6 @@
-"""What training does to every sample: its logits, epoch by epoch, folded into scores while they come.
+"""Training dynamics: the logits of every sample, recorded epoch by epoch and turned into scores.
 
-Two lines in anybody's own loop are enough:
+Two lines in a training loop are enough:
 
     recorder = Recorder(labels, classes=10, scorers={"aum": AUM(), "el2n": EL2N()})
     for epoch in range(30):
@@ -16,13 +16,13 @@ or, in a Lightning callback whose module returns {"loss": ..., "logits": ...} fr
     def on_train_batch_end(self, trainer, module, outputs, batch, i): recorder(batch["index"], outputs["logits"])
     def on_train_epoch_end(self, trainer, module): recorder.end_epoch()
 
-Memory is that of one epoch's logits, one epoch's probabilities, and what the scorers remember: O(N (C + J)), never
-O(T N C). With `log=` the logits go to a Zarr store as well, which may be larger than memory: `open_log` gives it back as
-*dynamics*, an `xr.Dataset` with `logits (epoch, sample, class)`, `loss (epoch, sample)` and `label (sample)`, and `scores`
-reads it once, block by block, for any number of scorers.
+Memory: one epoch's logits, one epoch's probabilities, and the memory of the scorers, O(N (C + J)), not O(T N C). With
+`log=` the logits are also written to a Zarr store, which may be larger than memory: `open_log` opens it as *dynamics*, an
+`xr.Dataset` with `logits (epoch, sample, class)`, `loss (epoch, sample)` and `label (sample)`, and `scores` reads it once,
+block by block, for any number of scorers.
 
-A *scorer* is a frozen dataclass of settings with four functions (`Scorer`); what it remembers is a dict of tensors which
-the recorder owns. Scores say what to keep: higher goes first.
+A *scorer* is a frozen dataclass of settings with four functions (`Scorer`); its memory is a dict of tensors which the
+recorder owns. Samples with higher scores are kept first.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from workbench.data.samples import identity
 from workbench.errors import InputError, did_you_mean
 
 Memory = dict[str, Tensor]
-BLOCK = 2**15  # probabilities handled at once, 256 KiB in float64: temporaries stay in the processor's cache
+BLOCK = 2**15  # probabilities processed at once, 256 KiB in float64: temporaries stay in the processor's cache
 
 CHUNK = 2**18  # logits in a chunk of the log, 1 MiB in float32
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one epoch, as a scorer sees them; float64, on the device of the logits.
+    """Some samples of one epoch, the input of a scorer; float64, on the device of the logits.
 
     epoch: from 0. logits, p, previous: (B, C); `previous` is p one epoch earlier, None in epoch 0. label, loss: (B,), None
-    where labels are not known. feature_norm: (B,), Euclidean norm of the features before the last layer, where recorded.
+    if labels are not known. feature_norm: (B,), Euclidean norm of the features before the last layer, if recorded.
     """
 
     epoch: int
@@ -65,7 +65,7 @@ class Batch:
 
     @property
     def known_label(self) -> Tensor:
-        """`label`; raises InputError where labels are not known."""
+        """`label`; raises InputError if labels are not known."""
         if self.label is None:
             raise InputError("This score compares predictions with labels, but none were given; use Recorder(labels, ...).")
         return self.label
@@ -88,30 +88,30 @@ class Batch:
 
 
 class Scorer(Protocol):
-    """A score that grows epoch by epoch, in memory of a few numbers a sample."""
+    """A score computed epoch by epoch, with a memory of a few numbers per sample."""
 
     def start(self, n: int) -> Memory:
-        """What is remembered about n samples before the first epoch; the sample axis comes last."""
+        """The memory of n samples before the first epoch; the sample axis comes last."""
 
     def see(self, memory: Memory, rows: slice, batch: Batch) -> None:
-        """Take in these rows of the current epoch."""
+        """Update the memory with these rows of the current epoch."""
 
     def end(self, memory: Memory, epoch: int) -> None:
-        """The epoch (from 0) is over, every row was seen."""
+        """Called after an epoch (from 0), when every row was seen."""
 
     def score(self, memory: Memory, epochs: int) -> Tensor:
-        """(n,) float64, higher = keep first. Raises InputError when so few epochs do not make a score."""
+        """(n,) float64, higher = keep first. Raises InputError when there are too few epochs for a score."""
 
 
 class Recorder:
-    """Records every sample's logits, epoch by epoch, into scorers and, where asked for, into a Zarr log.
+    """Records every sample's logits, epoch by epoch, into scorers and, with `log`, into a Zarr log.
 
     labels: (N,) classes 0..classes-1; or N alone, for scorers that need no labels.
     scorers: name -> Scorer. log: folder of a Zarr store, not yet existing. sample: N stable identifiers (text or numbers;
-    positions when left out). fingerprint: a hash of the data, if you have one; labels and identifiers are hashed here.
+    positions when left out). fingerprint: a hash of the data, if you have one; labels and identifiers are hashed by the recorder.
 
-    Raises InputError for one class only, for labels out of range, and from `end_epoch` for a sample seen twice or never
-    and for logits that are not finite; nothing is taken from such an epoch.
+    Raises InputError for fewer than two classes, for labels out of range, and from `end_epoch` for a sample seen twice or
+    never and for logits that are not finite; such an epoch changes nothing.
     """
 
     def __init__(
@@ -139,10 +139,10 @@ class Recorder:
         self._memory = {name: scorer.start(self.n) for name, scorer in self.scorers.items()}
         self._previous: Tensor | None = None  # (N, C) float32, p of the epoch before
         self._begin_epoch()
-        self._logits: Tensor | None = None  # (N, C) float32, of the epoch that is going on
+        self._logits: Tensor | None = None  # (N, C) float32, of the current epoch
 
     def __call__(self, index: Tensor, logits: Tensor, loss: Tensor | None = None, features: Tensor | None = None) -> None:
-        """Note the logits (B, C) of the samples at positions index (B,).
+        """Record the logits (B, C) of the samples at positions index (B,).
 
         loss: (B,), cross-entropy of the logits when left out. features: (B, D) before the last layer, for GraNd.
         """
@@ -150,21 +150,21 @@ class Recorder:
         index = torch.as_tensor(index).cpu().long()
         if logits.ndim != 2 or logits.shape[1] != self.classes or index.shape != logits.shape[:1]:
             raise InputError(
-                f"The recorder expects index (B,) and logits (B, {self.classes}); it was given index "
+                f"The recorder expects index (B,) and logits (B, {self.classes}); it got index "
                 f"{tuple(index.shape)} and logits {tuple(logits.shape)}."
             )
         if self._logits is None or self._logits.device != logits.device:
-            self._settle(logits.device)
+            self._move_to(logits.device)
         assert self._logits is not None
         try:
             self._seen.index_add_(0, index, torch.ones(len(index), dtype=torch.int32))
         except (IndexError, RuntimeError):
             raise InputError(
-                f"The recorder was made for {self.n} samples, positions 0 to {self.n - 1}; it was given positions "
+                f"The recorder was made for {self.n} samples, positions 0 to {self.n - 1}; it got positions "
                 f"{int(index.min())} to {int(index.max())}."
             ) from None
-        there = index.to(logits.device)
-        self._logits.index_copy_(0, there, logits.float())
+        index = index.to(logits.device)
+        self._logits.index_copy_(0, index, logits.float())
         for name, values in (
             ("loss", loss),
             ("feature_norm", None if features is None else features.detach().float().norm(dim=1)),
@@ -172,10 +172,10 @@ class Recorder:
             if values is not None:
                 if name not in self._extra:
                     self._extra[name] = torch.full((self.n,), float("nan"), device=logits.device)
-                self._extra[name].index_copy_(0, there, values.detach().float())
+                self._extra[name].index_copy_(0, index, values.detach().float())
 
     def end_epoch(self) -> None:
-        """Close the epoch: check that it is whole, then let every scorer see it."""
+        """Close the epoch: check that it is complete, then pass it to every scorer."""
         try:
             self._check()
         except InputError:
@@ -225,11 +225,11 @@ class Recorder:
         return xr.Dataset({name: self.score(name) for name in self.scorers})
 
     def memory(self, name: str) -> Memory:
-        """What a scorer remembers, to look at: name -> tensor, sample axis last. Not a copy."""
+        """The memory of a scorer, read only: name -> tensor, sample axis last. Not a copy."""
         return self._memory[name]
 
     def state(self) -> dict[str, Any]:
-        """Everything after the last whole epoch, fit for a checkpoint; an epoch that is going on is not in it."""
+        """The state after the last complete epoch, for a checkpoint; the current epoch is not included."""
         return {
             "about": self._about(),
             "epochs": self.epochs,
@@ -238,18 +238,18 @@ class Recorder:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` gave, to the same scores as without the interruption.
+        """Continue from a result of `state`, to the same scores as without the interruption.
 
-        Raises InputError when samples, labels, data or scorers are not those of the state.
+        Raises InputError when samples, labels, data or scorers differ from those of the state.
         """
-        theirs, ours = state["about"], self._about()
-        if theirs != ours:
-            words = {"fingerprint": "the data (identifiers, labels or values) changed between the runs"}
-            told = "; ".join(
-                words.get(k, "") + f" {k}: {theirs.get(k)} then, {v} now" for k, v in ours.items() if theirs.get(k) != v
+        then, now = state["about"], self._about()
+        if then != now:
+            reasons = {"fingerprint": "the data (identifiers, labels or values) changed between the runs"}
+            differences = "; ".join(
+                reasons.get(k, "") + f" {k}: {then.get(k)} then, {v} now" for k, v in now.items() if then.get(k) != v
             )
             raise InputError(
-                f"These recorded dynamics cannot be continued: {told.strip()}. Put the old data back or start anew."
+                f"These recorded dynamics cannot be continued: {differences.strip()}. Restore the old data or start a new run."
             )
         self.epochs = int(state["epochs"])
         self._previous = None if state["previous"] is None else state["previous"].clone()
@@ -265,14 +265,14 @@ class Recorder:
         self._seen = torch.zeros(self.n, dtype=torch.int32)
         self._extra: dict[str, Tensor] = {}
 
-    def _settle(self, there: torch.device) -> None:
-        """Move to the device where the logits are."""
-        begun = self._logits
-        self._logits = torch.zeros(self.n, self.classes, device=there) if begun is None else begun.to(there)
-        self._previous = None if self._previous is None else self._previous.to(there)
-        self.label = None if self.label is None else self.label.to(there)
-        self._memory = {s: {k: v.to(there) for k, v in m.items()} for s, m in self._memory.items()}
-        self._extra = {k: v.to(there) for k, v in self._extra.items()}
+    def _move_to(self, device: torch.device) -> None:
+        """Move all tensors to the device of the logits."""
+        current = self._logits
+        self._logits = torch.zeros(self.n, self.classes, device=device) if current is None else current.to(device)
+        self._previous = None if self._previous is None else self._previous.to(device)
+        self.label = None if self.label is None else self.label.to(device)
+        self._memory = {s: {k: v.to(device) for k, v in m.items()} for s, m in self._memory.items()}
+        self._extra = {k: v.to(device) for k, v in self._extra.items()}
 
     def _check(self) -> None:
         for wrong, word in ((self._seen > 1, "more than once"), (self._seen == 0, "never")):
@@ -306,7 +306,7 @@ def make_batch(
     loss: Tensor | None = None,
     feature_norm: Tensor | None = None,
 ) -> Batch:
-    """A Batch from logits (B, C): softmax in float64, cross-entropy where no loss is given."""
+    """A Batch from logits (B, C): softmax in float64, cross-entropy if no loss is given."""
     logits = logits.double()
     log_p = torch.log_softmax(logits, 1)
     if loss is None and label is not None:
@@ -353,26 +353,26 @@ def _blocks(n: int, width: int, least: int = 1) -> Iterator[slice]:
 
 @dataclass
 class Log:
-    """A Zarr store that grows by an epoch at a time; a process killed while writing leaves the whole epochs readable.
+    """A Zarr store that grows by one epoch at a time; if the process is killed while it writes, all complete epochs are readable.
 
     Arrays `logits (epoch, sample, class)` and `loss`, `feature_norm (epoch, sample)` float32, `label (sample)`;
-    identifiers as UTF-8 bytes, one a line, in `sample_utf8`. Attribute `epochs` counts the whole ones.
+    identifiers as UTF-8 bytes, one a line, in `sample_utf8`. Attribute `epochs`: number of complete epochs.
     """
 
     path: str | Path
     _group: Any = field(default=None, repr=False)
 
     def append(self, recorder: Recorder, logits: np.ndarray, extra: Mapping[str, np.ndarray]) -> None:
-        """Write the epoch `recorder.epochs`; surplus epochs of an interrupted run are overwritten."""
+        """Write the epoch `recorder.epochs`; later epochs of an interrupted run are overwritten."""
         epoch = recorder.epochs
         try:
             group = self._open(recorder) if self._group is None else self._group
             self._group = group
             given = {"logits": logits, **extra}
-            held = {name for name in ("logits", "loss", "feature_norm") if name in group}
-            if epoch and held != set(given):
+            stored = {name for name in ("logits", "loss", "feature_norm") if name in group}
+            if epoch and stored != set(given):
                 raise InputError(
-                    f"Every epoch of a log needs the same things; so far {', '.join(sorted(held))}, now "
+                    f"Every epoch of a log needs the same arrays; so far {', '.join(sorted(stored))}, now "
                     f"{', '.join(sorted(given))}. Give the recorder losses or features always or never."
                 )
             for name, values in given.items():
@@ -405,7 +405,7 @@ class Log:
         if recorder.epochs == 0:
             if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
                 raise InputError(
-                    f"{path} exists already and nothing is overwritten; give the log another folder, or continue the "
+                    f"{path} exists already and is not overwritten; give the log another folder, or continue the "
                     "recorder that wrote it with load(state)."
                 )
             group = zarr.create_group(str(path))
@@ -418,12 +418,12 @@ class Log:
         group = _open_group(path, "r+")
         if group.attrs.get("fingerprint") != recorder.fingerprint:
             raise InputError(
-                f"The log {path} is of other data than this recorder (hash {str(group.attrs.get('fingerprint'))[:12]}, "
-                f"here {recorder.fingerprint[:12]}); put the old data back or start a new log."
+                f"The log {path} belongs to other data than this recorder (hash {str(group.attrs.get('fingerprint'))[:12]}, "
+                f"here {recorder.fingerprint[:12]}); restore the old data or start a new log."
             )
         if group.attrs.get("epochs", 0) < recorder.epochs:
             raise InputError(
-                f"The log {path} holds {group.attrs.get('epochs', 0)} whole epochs, but the recorder is at "
+                f"The log {path} has {group.attrs.get('epochs', 0)} complete epochs, but the recorder is at "
                 f"{recorder.epochs}; continue from an older state or start a new log."
             )
         return group
@@ -444,7 +444,7 @@ def _open_group(path: Path, mode: str) -> Any:
 def open_log(path: str | Path) -> xr.Dataset:
     """The dynamics of a log, lazily: `logits (epoch, sample, class)`, `loss (epoch, sample)`, `label (sample)`, ...
 
-    Only whole epochs are shown. Raises InputError for a folder that is no such log.
+    Only complete epochs are read. Raises InputError for a folder that is not such a log.
     """
     group = _open_group(Path(path), "r")
     if "logits" not in group or "epochs" not in group.attrs:
@@ -456,7 +456,7 @@ def open_log(path: str | Path) -> xr.Dataset:
     epochs = int(group.attrs["epochs"])
     data = xr.Dataset(coords={"sample": bytes(group["sample_utf8"][:]).decode().split("\n")})
     for name in ("logits", "loss", "feature_norm"):
-        if name in group:  # an epoch half written by a killed process is cut off
+        if name in group:  # an epoch that a killed process wrote partly is left out
             data[name] = (("epoch", "sample", "class")[: group[name].ndim], da.from_zarr(group[name])[:epochs])
     if "label" in group:
         data["label"] = ("sample", group["label"][:])
@@ -464,7 +464,7 @@ def open_log(path: str | Path) -> xr.Dataset:
 
 
 def dynamics(logits: Any, label: Any = None, sample: Any = None, **extra: Any) -> xr.Dataset:
-    """Dynamics from arrays you have: logits (T, N, C) of NumPy, torch or Dask, label (N,); extra: loss, feature_norm."""
+    """Dynamics from arrays in memory: logits (T, N, C) of NumPy, torch or Dask, label (N,); extra: loss, feature_norm."""
     array = logits.numpy() if isinstance(logits, Tensor) else logits
     if array.ndim != 3:
         raise InputError(f"Dynamics need logits (epoch, sample, class); these have shape {tuple(array.shape)}.")
@@ -480,8 +480,8 @@ def dynamics(logits: Any, label: Any = None, sample: Any = None, **extra: Any) -
 def scores(dynamics: xr.Dataset, scorers: Mapping[str, Scorer], at: Sequence[int] | None = None) -> xr.Dataset:
     """Every scorer's `score (sample)` from recorded dynamics, read once and block by block.
 
-    at: numbers of epochs T; then the scores are `(T, sample)`, each as if training had ended after so many epochs.
-    Raises InputError for one class, logits that are not finite, and more epochs asked for than there are.
+    at: numbers of epochs T; the scores are then `(T, sample)`, each as if training had ended after T epochs.
+    Raises InputError for one class, logits that are not finite, and T above the number of recorded epochs.
     """
     if "logits" not in dynamics or dynamics["logits"].dims != ("epoch", "sample", "class"):
         raise InputError("Dynamics need 'logits' (epoch, sample, class); make them with dynamics(...) or open_log(path).")
@@ -489,8 +489,8 @@ def scores(dynamics: xr.Dataset, scorers: Mapping[str, Scorer], at: Sequence[int
     label, _ = _labels(dynamics["label"].values if "label" in dynamics else n, classes)
     wanted = [total] if at is None else [int(t) for t in at]
     if not wanted or min(wanted) < 1 or max(wanted) > total:
-        raise InputError(f"Scores were asked for after {wanted} epochs; {total} are recorded.")
-    found = {name: np.empty((len(wanted), n)) for name in scorers}
+        raise InputError(f"Scores were requested after {wanted} epochs; {total} are recorded.")
+    results = {name: np.empty((len(wanted), n)) for name in scorers}
     extra = [name for name in ("loss", "feature_norm") if name in dynamics]
     rows_in_file = dynamics["logits"].chunks[1][0] if dynamics["logits"].chunks else 1
     for rows in _blocks(n, classes, rows_in_file):
@@ -505,17 +505,17 @@ def scores(dynamics: xr.Dataset, scorers: Mapping[str, Scorer], at: Sequence[int
                 )
             more = {name: torch.from_numpy(np.array(block[name][epoch].values, np.float32)) for name in extra}
             batch = make_batch(epoch, logits, previous, None if label is None else label[rows], **more)
-            previous = batch.p.float()  # as a recorder keeps it
+            previous = batch.p.float()  # as in a recorder
             for name, scorer in scorers.items():
                 scorer.see(memory[name], slice(0, b), batch)
                 scorer.end(memory[name], epoch)
                 for i, T in enumerate(wanted):
                     if epoch + 1 == T:
-                        found[name][i, rows] = scorer.score(memory[name], T).numpy()
+                        results[name][i, rows] = scorer.score(memory[name], T).numpy()
     coords = {"sample": dynamics["sample"].values} | ({} if at is None else {"T": wanted})
     dims = ("sample",) if at is None else ("T", "sample")
     return xr.Dataset(
-        {k: (dims, v[0] if at is None else v, {"long_name": f"{k} score"}) for k, v in found.items()}, coords=coords
+        {k: (dims, v[0] if at is None else v, {"long_name": f"{k} score"}) for k, v in results.items()}, coords=coords
     )
 
 

@@ -1,21 +1,21 @@
-"""RS-DGC as a communication hook for anybody's DistributedDataParallel: each rank sends only the entries that matter.
+"""RS-DGC as a communication hook for any DistributedDataParallel model: each rank sends only the important entries.
 
     ddp = DistributedDataParallel(model)
     state = RSDGC(model, density=0.01)
     ddp.register_comm_hook(state, rsdgc_hook)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)       # momentum 0: the hook has it
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)       # momentum 0: the hook applies it
 
 Per worker and compressed layer, with gradient g: u = m u + g; v = v + u; the k_l entries of v with the highest score are
 sent, v and u are zeroed there (error feedback with momentum correction and factor masking: Y. Lin et al., "Deep Gradient
-Compression", ICLR 2018, arXiv 1712.01887). Scores and layer shares: `workbench.parts.indicators`, where it also says that
-the neighbourhood statistical indicator is a reconstruction. Bytes: `workbench.parts.wire`. Biases and norms go whole.
+Compression", ICLR 2018, arXiv 1712.01887). Scores and layer shares: `workbench.parts.indicators`, which also explains why
+the neighbourhood statistical indicator is a reconstruction. Bytes: `workbench.parts.wire`. Biases and norms are sent whole.
 
-What holds, and is tested: one collective per bucket and none in callbacks; state by parameter name, so that DDP may
-regroup its buckets; all ranks know every message's size beforehand; where a sparse message would cost more than
-all-reduce, the bucket goes dense; a gradient that is not finite on one rank makes the step a no-op on all.
+Tested properties: one collective per bucket and none in callbacks; state by parameter name, so that DDP may regroup its
+buckets; all ranks know every message's size in advance; a bucket whose sparse message would cost more than all-reduce is
+sent dense; a gradient that is not finite on one rank makes the step a no-op on all.
 
-Four float32 copies of the compressed parameters are held (u, v and their next values, so that a skipped step leaves no
-trace); two without momentum.
+Memory: four float32 copies of the compressed parameters (u, v and their next values, so that a skipped step changes
+nothing); two without momentum.
 """
 
 # no `from __future__ import annotations`: DDP checks the hook's annotations themselves, not their names
@@ -44,32 +44,32 @@ from workbench.parts.indicators import (
 )
 from workbench.parts.wire import CODINGS, VALUES, Layout, all_gather_bytes, all_reduce_bytes, cheapest, pack, unpack
 
-REFERENCE_STEPS = 10  # a layer's signal is measured against its mean over so many first steps
+REFERENCE_STEPS = 10  # a layer's signal is relative to its mean over this number of first steps
 SMOOTHING = 0.9  # of the signal's running mean
-GREETING = 1024  # bytes in which the ranks compare their settings before the first step
+GREETING = 1024  # bytes of the message with which ranks compare their settings before the first step
 
 _gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # renamed in torch 2.13
 
 
 def warmup_densities(density: float, stages: int) -> list[float]:
-    """density^(i / (stages + 1)), i = 1..stages, as DGC's code has it: 0.001, 5 -> .316, .1, .0316, .01, .00316."""
+    """density^(i / (stages + 1)), i = 1..stages, as in DGC's code: 0.001, 5 -> .316, .1, .0316, .01, .00316."""
     return [density ** (i / (stages + 1)) for i in range(1, stages + 1)]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One bucket under way: its layers, where they begin in the buffer, and what is being sent."""
+    """One bucket being sent: its layers, where they begin in the buffer, and the message."""
 
     layers: list[Layer]
     starts: list[int]
-    layout: Layout | None  # None: this bucket goes dense
+    layout: Layout | None  # None: this bucket is sent dense
     message: Tensor
-    chosen: Tensor | None = None  # own positions, for codings that imply them
+    chosen: Tensor | None = None  # this rank's positions, for codings that do not send them
 
 
 @dataclass
 class Report:
-    """What the last step did. `sent`: bytes of this rank's messages; `counted`: bytes sent by all ranks together."""
+    """Report of the last step. `sent`: bytes of this rank's messages; `counted`: bytes sent by all ranks together."""
 
     step: int
     density: float
@@ -79,23 +79,25 @@ class Report:
     counted: int = 0
     buckets: int = 0
     dense_buckets: int = 0
-    overlap: list[float] = field(default_factory=list)  # Jaccard of what ranks 0 and 1 chose, per bucket, while watching
+    overlap: list[float] = field(
+        default_factory=list
+    )  # Jaccard index of the entries of ranks 0 and 1, per bucket, while watching
 
 
 class RSDGC:
     """State of the hook on one rank: unsent gradient and momentum by parameter name, layer signals, byte counts.
 
     model: the module, wrapped in DDP or not. density: share of the entries of compressed layers (two dims and more) sent
-    per step. momentum: of the gradient, before sending; the optimiser's must then be 0. indicator: a name of `INDICATORS`
-    or a function (matrix, p) -> score. p: odd window. dynamic: 0 shares the budget by size, 1 by importance alone.
-    feedback: keep what is not sent (False needs momentum 0). masking: forget the momentum of what is sent.
-    values: "f32" or "f16" on the wire; what rounding takes away stays behind for later. index: "auto" or a coding.
-    warmup: densities used first, each for `warmup_steps` steps. select: "exact", or "sampled" as DGC.
-    fallback: dense all-reduce where it costs less. scaler: the GradScaler of a mixed-precision loop, whose scale is taken
-    out before anything is kept. seed: of the indicator "random".
+    per step. momentum: applied to the gradient before sending; the optimiser's must then be 0. indicator: a name of `INDICATORS`
+    or a function (matrix, p) -> score. p: odd window. dynamic: 0 divides the budget by size, 1 by importance.
+    feedback: keep unsent entries for later steps (False needs momentum 0). masking: reset the momentum of sent entries.
+    values: "f32" or "f16" in messages; rounding errors are added to the unsent gradient. index: "auto" or a coding.
+    warmup: densities used first, each for `warmup_steps` steps. select: "exact", or "sampled" as in DGC.
+    fallback: use dense all-reduce when it costs less. scaler: the GradScaler of a mixed-precision loop, whose scale is
+    removed before anything is stored. seed: of the indicator "random".
 
     Raises InputError for settings out of range; at the first step when ranks disagree on them; at the optimiser's step
-    when its momentum would be the second one.
+    when it has momentum too.
     """
 
     def __init__(
@@ -130,7 +132,9 @@ class RSDGC:
         if not 0 <= dynamic <= 1:
             raise InputError(f"dynamic must be between 0 and 1, got {dynamic}.")
         if not feedback and momentum > 0:
-            raise InputError("No error feedback, no momentum to correct: give momentum=0 and let the optimiser have it.")
+            raise InputError(
+                "Without error feedback there is no momentum correction: give momentum=0 and use the optimiser's momentum."
+            )
         if values not in VALUES or index not in ("auto", *CODINGS) or select not in ("exact", "sampled"):
             raise InputError(
                 f"values is one of {', '.join(VALUES)}; index auto or one of {', '.join(CODINGS)}; select exact or sampled; "
@@ -156,12 +160,12 @@ class RSDGC:
         self.step = 0
         self.sent = self.counted = 0  # bytes since the start: of this rank's messages, and sent by all ranks
         self.report = Report(0, density)
-        self.watch: set[str] = set()  # layers whose matrix and choice are kept in `seen`
-        self.seen: dict[str, tuple[Tensor, Tensor]] = {}  # name -> (matrix before sending, bool matrix of what was sent)
-        self._greeted = False
-        self._open = False  # a step whose next values are not yet taken over
+        self.watch: set[str] = set()  # layers whose matrix and sent entries are recorded in `seen`
+        self.seen: dict[str, tuple[Tensor, Tensor]] = {}  # name -> (matrix before sending, bool matrix of sent entries)
+        self._settings_agree = False
+        self._pending = False  # whether a step's next values are not yet applied
         self._bad: list[Tensor] = []
-        self._heard: list[tuple[list[Layer], Tensor]] = []  # layers, (ranks, layers) signals
+        self._signals: list[tuple[list[Layer], Tensor]] = []  # layers, (ranks, layers) signals
         self._scale, self._world = 1.0, 1
         self._scratch: Tensor | None = None  # scores of one layer
         _watch_optimisers(self)
@@ -179,9 +183,9 @@ class RSDGC:
         return any(bool(b) for b in self._bad)
 
     def begin(self, world: int) -> None:
-        """Take over the step before (unless skipped) and give every layer its share of the budget for this one."""
+        """Apply the previous step (unless skipped) and give every layer its share of the budget for this one."""
         self.settle()
-        self._bad, self._heard, self._open = [], [], True
+        self._bad, self._signals, self._pending = [], [], True
         self._world = world
         self._scale = float(self.scaler.get_scale()) if self.scaler is not None else 1.0
         density = self.density_at(self.step)
@@ -199,10 +203,10 @@ class RSDGC:
         self.seen = {}
 
     def settle(self) -> None:
-        """Take over what the last step left to be: residuals, momenta, signals. Nothing, if that step was skipped."""
-        if not self._open:
+        """Apply the results of the last step: residuals, momenta, signals. Nothing if that step was skipped."""
+        if not self._pending:
             return
-        self._open = False
+        self._pending = False
         if self.skipped:
             return
         for layer in self.layers.values():
@@ -210,8 +214,8 @@ class RSDGC:
                 layer.u, layer.u_next = layer.u_next, layer.u
             if layer.v_next is not None:
                 layer.v, layer.v_next = layer.v_next, layer.v
-        for layers, heard in self._heard:
-            means = heard.double().mean(0).tolist()
+        for layers, signals in self._signals:
+            means = signals.double().mean(0).tolist()
             for layer, mean in zip(layers, means, strict=True):
                 total, count = layer.reference
                 if count < REFERENCE_STEPS:
@@ -222,7 +226,7 @@ class RSDGC:
         self.step += 1
 
     def compress(self, layers: list[Layer], starts: list[int], buffer: Tensor) -> _Job:
-        """One flat buffer of these layers' gradients -> what goes on the wire. The buffer may be overwritten."""
+        """One flat buffer of these layers' gradients -> the message to send. The buffer may be overwritten."""
         if self._scale != 1.0:
             buffer.div_(self._scale)
         layout = self._layout(layers, buffer)
@@ -243,7 +247,7 @@ class RSDGC:
             else:
                 entries, inside = chosen, None
                 value = v[entries]
-            self._see(layer, v, entries if inside is None else entries[inside])
+            self._record(layer, v, entries if inside is None else entries[inside])
             wire = value.to(VALUES[self.values])
             if self.values == "f16":
                 wire = wire.clamp(-65504, 65504)
@@ -277,7 +281,7 @@ class RSDGC:
         total.zero_()
         statuses, signals, overlap = [], [], []
         share = 1 / len(messages)
-        for message in messages:  # in rank order, so that every rank rounds alike
+        for message in messages:  # in rank order, so that rounding is equal on every rank
             status, signal, whole, values, positions = unpack(job.layout, message)
             statuses.append(status)
             signals.append(signal)
@@ -295,24 +299,24 @@ class RSDGC:
         if self._scale != 1.0:
             total.mul_(self._scale)
         for layer, start in zip(job.layers, job.starts, strict=True):
-            if not layer.parameter.is_contiguous():  # written in the order of its dims; DDP wants that of its memory
+            if not layer.parameter.is_contiguous():  # from the order of its dims to the memory order that DDP expects
                 part = total[start : start + layer.n]
                 in_memory_order(layer, part).copy_(part.clone().view(layer.parameter.shape))
         if total is not buffer:
             buffer.copy_(total)
-        self.hear(job, torch.stack(statuses), torch.stack(signals))
+        self.note(job, torch.stack(statuses), torch.stack(signals))
         if self.watch and len(overlap) > 1 and job.layout.coding != "implied":
             both = torch.isin(overlap[0], overlap[1]).sum().item()
             self.report.overlap.append(both / max(1, 2 * job.layout.k - both))
         bad = self._bad[-1]
         if buffer.is_cuda:
-            return buffer.masked_fill_(bad, torch.nan)  # without waiting for the device
+            return buffer.masked_fill_(bad, torch.nan)  # without synchronising with the device
         return buffer.fill_(torch.nan) if bad else buffer
 
-    def hear(self, job: _Job, statuses: Tensor, signals: Tensor) -> None:
-        """Note which ranks had a gradient that is not finite, and their layer signals (ranks, layers)."""
+    def note(self, job: _Job, statuses: Tensor, signals: Tensor) -> None:
+        """Record whether any rank had a gradient that is not finite, and the layer signals (ranks, layers)."""
         self._bad.append(statuses.sum() > 0)
-        self._heard.append(([la for la in job.layers if la.compressed], signals))
+        self._signals.append(([la for la in job.layers if la.compressed], signals))
 
     def count(self, job: _Job) -> None:
         """Add a job to the byte counts."""
@@ -329,14 +333,14 @@ class RSDGC:
     # --- inside a step -----------------------------------------------------------------------------------------------
 
     def _places(self, layer: Layer) -> int:
-        """How many positions a layer has: entries, or tiles."""
+        """Number of positions of a layer: entries, or tiles."""
         if self.indicator != "tile":
             return layer.n
         down, across = tile_grid(*layer.shape, self.p)
         return down * across
 
     def _layout(self, layers: list[Layer], buffer: Tensor) -> Layout | None:
-        """What the message of these layers will hold, or None where dense all-reduce is cheaper."""
+        """The layout of the message of these layers, or None if dense all-reduce is cheaper."""
         sparse = [la for la in layers if la.compressed]
         k, n = sum(la.units for la in sparse), sum(self._places(la) for la in sparse)
         coding = "implied" if self.indicator == "random" else cheapest(n, k) if self.index == "auto" else self.index
@@ -354,7 +358,7 @@ class RSDGC:
         return None if self.fallback and all_gather_bytes(layout.size, world) >= dense else layout
 
     def _accumulate(self, layer: Layer, g: Tensor) -> tuple[Tensor, Tensor]:
-        """(u, v) after this gradient, in the layer's next values."""
+        """(u, v) after this gradient, stored as the layer's next values."""
         u = g
         if self.momentum > 0:
             if layer.u is None:
@@ -382,7 +386,7 @@ class RSDGC:
         return choose(S, layer.units), S.mean().to(torch.float32)
 
     def _targets(self, job: _Job, positions: Tensor) -> Tensor:
-        """Positions of a message -> where its values belong in the buffer."""
+        """Positions in a message -> positions in the buffer."""
         targets, begin, before = [], 0, 0
         for layer, start in zip(job.layers, job.starts, strict=True):
             if not layer.compressed:
@@ -394,7 +398,8 @@ class RSDGC:
             begin, before = begin + layer.units, before + self._places(layer)
         return torch.cat(targets) if targets else positions
 
-    def _see(self, layer: Layer, v: Tensor, entries: Tensor) -> None:
+    def _record(self, layer: Layer, v: Tensor, entries: Tensor) -> None:
+        """Store a watched layer's matrix and its sent entries in `seen`."""
         if layer.name in self.watch:
             A = v.view(layer.shape)
             kept = torch.zeros(layer.n, dtype=torch.bool, device=v.device)
@@ -402,7 +407,7 @@ class RSDGC:
             self.seen[layer.name] = (A.clone(), kept.view(A.shape))
 
     def _compress_dense(self, layers: list[Layer], starts: list[int], buffer: Tensor) -> _Job:
-        """Everything unsent goes out; the momentum stays, as in plain training."""
+        """Send the whole unsent gradient; the momentum stays, as in plain training."""
         for layer, start in zip(layers, starts, strict=True):
             g = gradient_of(layer, buffer, start)
             _, v = self._accumulate(layer, g)
@@ -410,25 +415,25 @@ class RSDGC:
             in_memory_order(layer, part).copy_(v.view(layer.parameter.shape))
             if layer.compressed:
                 entries = torch.arange(layer.n, device=v.device) if layer.name in self.watch else v.new_empty(0).long()
-                self._see(layer, v, entries)
-                v.sub_(in_memory_order(layer, part).reshape(-1))  # 0, or what a half-precision buffer cannot hold
+                self._record(layer, v, entries)
+                v.sub_(in_memory_order(layer, part).reshape(-1))  # 0, or the rounding error of a half-precision buffer
         buffer.mul_(1 / self._world)
         return _Job(layers, starts, None, buffer)
 
     def decompress_dense(self, job: _Job, buffer: Tensor) -> Tensor:
-        """After the all-reduce: note whether all is finite, put the loss scale back."""
+        """After the all-reduce: record whether all values are finite, restore the loss scale."""
         self._bad.append(~torch.isfinite(buffer.sum(dtype=kept_as(buffer.dtype))))
         return buffer.mul_(self._scale) if self._scale != 1.0 else buffer
 
     # --- around a run ------------------------------------------------------------------------------------------------
 
     def residual_norms(self) -> dict[str, float]:
-        """||v|| of every compressed layer after the last step: gradient that waits to be sent."""
+        """||v|| of every compressed layer after the last step: the norm of its unsent gradient."""
         self.settle()
         return {la.name: float(la.v.norm()) if la.v is not None else 0.0 for la in self.layers.values() if la.compressed}
 
     def settings(self) -> dict[str, Any]:
-        """What all ranks must agree on."""
+        """The settings that must be equal on all ranks."""
         indicator = (
             self.indicator if isinstance(self.indicator, str) else getattr(self.indicator, "__qualname__", "function")
         )
@@ -453,47 +458,47 @@ class RSDGC:
         }
 
     def greet(self) -> None:
-        """Compare settings with the other ranks, once: a message of another size would hang or damage the collective.
+        """Compare settings with the other ranks, once: a message of another size would hang or corrupt the collective.
 
-        Raises InputError, on all ranks, when they differ. These bytes are in no count.
+        Raises InputError, on all ranks, when they differ. These bytes are not counted.
         """
-        if self._greeted:
+        if self._settings_agree:
             return
-        mine = json.dumps(self.settings()).encode().ljust(GREETING)
+        message = json.dumps(self.settings()).encode().ljust(GREETING)
         device = next(iter(self.layers.values())).parameter.device
-        sent = torch.frombuffer(bytearray(mine), dtype=torch.uint8).to(device)
-        heard = torch.empty(self._world * GREETING, dtype=torch.uint8, device=device)
-        _gather(heard, sent, group=self.group)
-        said = [json.loads(bytes(m.tolist())) for m in heard.cpu().view(self._world, GREETING)]
-        for name in said[0]:
-            told = [s[name] for s in said]
-            if any(t != told[0] for t in told):
+        sent = torch.frombuffer(bytearray(message), dtype=torch.uint8).to(device)
+        received = torch.empty(self._world * GREETING, dtype=torch.uint8, device=device)
+        _gather(received, sent, group=self.group)
+        settings = [json.loads(bytes(m.tolist())) for m in received.cpu().view(self._world, GREETING)]
+        for name in settings[0]:
+            values = [s[name] for s in settings]
+            if any(v != values[0] for v in values):
                 raise InputError(
                     f"The ranks disagree on {name}: "
-                    + ", ".join(f"rank {r} has {t}" for r, t in enumerate(told))
+                    + ", ".join(f"rank {r} has {v}" for r, v in enumerate(values))
                     + ". Give every rank the same settings, model and checkpoint step."
                 )
-        self._greeted = True
+        self._settings_agree = True
 
     def before_optimiser(self, optimiser: torch.optim.Optimizer) -> None:
         """Refuse a second momentum; make the step of a skipped gradient a no-op. Called before every optimiser step."""
-        ours = [g for g in optimiser.param_groups if any(id(p) in self._by_id for p in g["params"])]
-        for group in ours if self.momentum > 0 else ():
+        groups = [g for g in optimiser.param_groups if any(id(p) in self._by_id for p in g["params"])]
+        for group in groups if self.momentum > 0 else ():
             second = group.get("momentum") or (group.get("betas") or (0,))[0]
             if second:
                 raise InputError(
                     f"The hook has momentum {self.momentum} and {type(optimiser).__name__} has {second}: applied twice, the "
                     f"learning rate would grow by 1 / (1 - {second}). Give the optimiser momentum 0, or RSDGC(momentum=0)."
                 )
-        if ours and self.skipped:
+        if groups and self.skipped:
             for layer in self.layers.values():
                 layer.parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to continue on this rank, by parameter name; `torch.load(weights_only=True)` reads it."""
+        """The state needed to continue on this rank, by parameter name; `torch.load(weights_only=True)` reads it."""
         self.settle()
 
-        def kept(t: Tensor | None) -> Tensor | None:
+        def copied(t: Tensor | None) -> Tensor | None:
             return None if t is None else t.detach().cpu().clone()
 
         return {
@@ -501,8 +506,8 @@ class RSDGC:
             "bytes": [self.sent, self.counted],
             "layers": {
                 la.name: {
-                    "momentum": kept(la.u),
-                    "residual": kept(la.v),
+                    "momentum": copied(la.u),
+                    "residual": copied(la.v),
                     "reference": list(la.reference),
                     "signal": la.signal,
                 }
@@ -511,32 +516,34 @@ class RSDGC:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave. Raises InputError when it is of another model."""
-        theirs = state["layers"]
-        if set(theirs) != set(self.layers):
-            odd = sorted(set(theirs) ^ set(self.layers))
-            raise InputError(f"This state is of another model: {', '.join(odd[:3])} are not in both.")
-        for name, saved in theirs.items():
+        """Continue from a result of `state_dict`. Raises InputError when it belongs to another model."""
+        layers = state["layers"]
+        if set(layers) != set(self.layers):
+            different = sorted(set(layers) ^ set(self.layers))
+            raise InputError(f"This state belongs to another model: {', '.join(different[:3])} are not in both.")
+        for name, saved in layers.items():
             layer = self.layers[name]
             for what in ("momentum", "residual"):
                 if saved[what] is not None and saved[what].numel() != layer.n:
                     raise InputError(
-                        f"This state is of another model: {name} had {saved[what].numel()} entries, now {layer.n}."
+                        f"This state belongs to another model: {name} had {saved[what].numel()} entries, now {layer.n}."
                     )
-        for name, saved in theirs.items():
+        for name, saved in layers.items():
             layer = self.layers[name]
             layer.u, layer.v = (_put(saved[what], layer) for what in ("momentum", "residual"))
             layer.u_next, layer.v_next = (None if t is None else torch.empty_like(t) for t in (layer.u, layer.v))
             layer.reference, layer.signal = (saved["reference"][0], int(saved["reference"][1])), saved["signal"]
         self.step, (self.sent, self.counted) = state["step"], state["bytes"]
-        self._open, self._bad, self._heard, self._greeted = False, [], [], False
+        self._pending, self._bad, self._signals, self._settings_agree = False, [], [], False
 
 
 def rsdgc_hook(state: RSDGC, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """The communication hook: one all-gather of packed entries per bucket, or one all-reduce where that costs less."""
+    """The communication hook: one all-gather of packed entries per bucket, or one all-reduce if that costs less."""
     buffer = bucket.buffer()
     if buffer.is_sparse:
-        raise InputError("A layer has sparse gradients (sparse=True); RS-DGC makes its own: switch the layer to dense ones.")
+        raise InputError(
+            "A layer has sparse gradients (sparse=True); RS-DGC needs dense ones: create the layer with sparse=False."
+        )
     if bucket.index() == 0:
         state.begin(dist.get_world_size(state.group))
         state.greet()
@@ -545,8 +552,8 @@ def rsdgc_hook(state: RSDGC, bucket: dist.GradBucket) -> torch.futures.Future[to
         layer = state._by_id.get(id(parameter))
         if layer is None:
             raise InputError(
-                "The model has a parameter that RSDGC(model) has not seen: make the state from the very model that is "
-                "wrapped, after its last layer was added or unfrozen."
+                "The model has a parameter that RSDGC(model) does not know: make the state from the wrapped model itself, "
+                "after its last layer was added or unfrozen."
             )
         layers.append(layer)
         starts.append(begin)
@@ -557,28 +564,28 @@ def rsdgc_hook(state: RSDGC, bucket: dist.GradBucket) -> torch.futures.Future[to
         work = dist.all_reduce(buffer, group=state.group, async_op=True)
 
         def reduced(future: torch.futures.Future) -> Tensor:
-            future.value()  # raises what the collective raised
+            future.value()  # raises the exception of the collective
             return state.decompress_dense(job, buffer)
 
         return work.get_future().then(reduced)
     world, size = state._world, job.layout.size
-    heard = torch.empty(world * size, dtype=torch.uint8, device=buffer.device)
-    work = _gather(heard, job.message, group=state.group, async_op=True)
+    received = torch.empty(world * size, dtype=torch.uint8, device=buffer.device)
+    work = _gather(received, job.message, group=state.group, async_op=True)
 
     def gathered(future: torch.futures.Future) -> Tensor:
         future.value()
-        if heard.is_cuda:  # the callback has a stream of its own
-            for tensor in (heard, job.message, buffer):
-                tensor.record_stream(torch.cuda.current_stream(heard.device))
-        return state.decompress(job, list(heard.view(world, size)), buffer)
+        if received.is_cuda:  # the callback runs on its own stream
+            for tensor in (received, job.message, buffer):
+                tensor.record_stream(torch.cuda.current_stream(received.device))
+        return state.decompress(job, list(received.view(world, size)), buffer)
 
     return work.get_future().then(gathered)
 
 
 def exchange(states: Sequence[RSDGC], gradients: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """One step of several simulated workers in this process, by the code of the hook: the averaged gradient by name.
+    """One step of several simulated workers in this process, with the hook's code: the averaged gradient by name.
 
-    states: one for each worker, each made from a model of the same parameter names; gradients: what each worker has.
+    states: one for each worker, each made from a model of the same parameter names; gradients: each worker's gradient by name.
     """
     jobs, world = [], len(states)
     for state, gradient in zip(states, gradients, strict=True):
@@ -603,7 +610,7 @@ def exchange(states: Sequence[RSDGC], gradients: Sequence[Mapping[str, Tensor]])
     }
 
 
-# --- small things ----------------------------------------------------------------------------------------------------
+# --- helpers ---------------------------------------------------------------------------------------------------------
 
 
 def _put(saved: Tensor | None, layer: Layer) -> Tensor | None:
@@ -611,7 +618,7 @@ def _put(saved: Tensor | None, layer: Layer) -> Tensor | None:
 
 
 def _watch_optimisers(state: RSDGC) -> None:
-    """Have `state.before_optimiser` called before every step of any optimiser, as long as the state lives."""
+    """Call `state.before_optimiser` before every step of any optimiser, as long as the state exists."""
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     reference = weakref.ref(state)

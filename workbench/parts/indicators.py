@@ -1,16 +1,16 @@
-"""Which gradient entries matter: neighbourhood statistics, scores, the k largest, and each layer's share of the budget.
+"""Which gradient entries are important: neighbourhood statistics, scores, the k largest, and each layer's share of the budget.
 
-    mu, sigma = neighbourhood(A, p=3)       # of every entry's p x p surroundings, borders counted by valid cells
+    mu, sigma = neighbourhood(A, p=3)       # of every entry's p x p neighbourhood; at borders only valid cells
     S = score(A, "mix", p=3)
     chosen = largest(S, k)                  # exact, sorted
     shares = budget([900, 100], K=10, signal=[1.0, 9.0], rate=0.01)         # [7, 3]
 
 W. Xie, Z. Wang, J. Ma, D. Li, Y. Li, "RS-DGC: Exploring Neighborhood Statistics for Dynamic Gradient Compression on
-Remote Sensing Image Interpretation", IEEE TGRS 2024, arXiv 2312.17530. Only its abstract and a summary were open to us.
+Remote Sensing Image Interpretation", IEEE TGRS 2024, arXiv 2312.17530. Only its abstract and a summary were available to us.
 They say that the neighbourhood statistical indicator (NSI) uses mean and standard deviation of a p x p neighbourhood and
 that layers share the budget by their changing importance. The formulas here are a *reconstruction*, not the paper's NSI.
 
-A gradient of a convolution (O, I, kh, kw) is seen as the matrix A (O, I kh kw), any other by its first dim.
+The gradient of a convolution (O, I, kh, kw) is reshaped to the matrix A (O, I kh kw), any other to (first dim, rest).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def check_indicator(indicator: Indicator) -> None:
 
 
 def matrix(gradient: Tensor) -> Tensor:
-    """A (O, ...) as A (O, rest); a scalar or vector as one row."""
+    """A gradient (O, ...) as a matrix (O, rest); a scalar or vector as one row."""
     return gradient.reshape(gradient.shape[0], -1) if gradient.dim() > 1 else gradient.reshape(1, -1)
 
 
@@ -87,10 +87,10 @@ def _statistics(A: Tensor, top: int, end: int, p: int) -> tuple[Tensor, Tensor]:
 
 def _box_mean(X: Tensor, top: int, rows: int, p: int) -> Tensor:
     """Mean over the valid cells of the p x p window. X: rows top - h to end + h of a matrix of `rows` rows, h = p // 2,
-    with zeros for those that are outside; the mean is of rows top to end.
+    with zeros for rows outside the matrix; the result has rows top to end.
 
-    Shifted sums over whole stretches of memory, which cross the ends of rows; the columns near both ends, spoilt by that,
-    are then made good. Some twenty times faster on a CPU than avg_pool2d.
+    Shifted sums over contiguous memory, which cross the ends of rows and make the columns near both ends wrong; those are
+    then computed again. About twenty times faster on a CPU than avg_pool2d.
     """
     h = p // 2
     height, width = len(X) - 2 * h, X.shape[1]
@@ -115,7 +115,7 @@ def _box_mean(X: Tensor, top: int, rows: int, p: int) -> Tensor:
 
 
 def _near_ends(length: int, h: int) -> list[int]:
-    """Places with fewer than h neighbours on one side: 0, 3 of 4 for h = 1."""
+    """Positions with fewer than h neighbours on one side: 0, 3 of 4 for h = 1."""
     return [*range(min(h, length)), *range(max(h, length - h), length)]
 
 
@@ -125,10 +125,10 @@ def _near_ends(length: int, h: int) -> list[int]:
 def score(A: Tensor, indicator: Indicator = "mix", p: int = 3, *, out: Tensor | None = None) -> Tensor:
     """The score of every entry of A (rows, columns); larger is sent first. For "tile": (tiles,), see `tile_entries`.
 
-    out: memory like A that may be used for it; claiming it anew takes a fifth of the time.
+    out: a preallocated tensor like A for the result; allocating it takes a fifth of the time.
 
     Matrix 1..9 as above, p = 3, "mix": centre 37.909944, corner 4.581139. p = 1 gives A^2 for "mix".
-    Raises InputError for an unknown indicator or a function that gives another shape.
+    Raises InputError for an unknown indicator or a function whose result has another shape.
     """
     check_indicator(indicator)
     _odd(p)
@@ -143,11 +143,11 @@ def score(A: Tensor, indicator: Indicator = "mix", p: int = 3, *, out: Tensor | 
     if indicator == "magnitude":
         return torch.abs(A, out=torch.empty_like(A) if out is None else out)
     if p == 1 and indicator in ("contrast", "zscore"):
-        raise InputError(f"A window of one entry has no surroundings to stand out from: give {indicator} p = 3 or more.")
+        raise InputError(f"A window of one entry has no surroundings to compare with: give {indicator} p = 3 or more.")
     if indicator == "tile":
         return _tile_energy(A, p)
     if indicator == "random":
-        raise InputError("The indicator 'random' needs a generator and is drawn by the compressor itself.")
+        raise InputError("The indicator 'random' needs a random generator; only the compressor itself computes it.")
     S = torch.empty_like(A) if out is None else out
     rows = max(p, BLOCK // max(1, A.shape[1]))
     for top in range(0, A.shape[0], rows):
@@ -165,7 +165,7 @@ def score(A: Tensor, indicator: Indicator = "mix", p: int = 3, *, out: Tensor | 
 
 
 def tile_grid(rows: int, columns: int, p: int) -> tuple[int, int]:
-    """How many p x p tiles cover a matrix, down and across; the last ones may stick out."""
+    """Number of p x p tiles that cover a matrix, down and across; the last ones may extend beyond it."""
     return -(-rows // p), -(-columns // p)
 
 
@@ -184,7 +184,7 @@ def _tile_energy(A: Tensor, p: int) -> Tensor:
 
 
 def tile_entries(chosen: Tensor, rows: int, columns: int, p: int) -> tuple[Tensor, Tensor]:
-    """(flat positions (tiles, p * p), whether each lies in the matrix) of the chosen tiles; outside points at entry 0."""
+    """(flat positions (tiles, p * p), whether each lies in the matrix) of the chosen tiles; 0 for positions outside."""
     across = tile_grid(rows, columns, p)[1]
     inner = torch.arange(p, device=chosen.device)
     row = (chosen // across * p)[:, None, None] + inner[:, None]
@@ -199,8 +199,8 @@ def tile_entries(chosen: Tensor, rows: int, columns: int, p: int) -> tuple[Tenso
 def largest(S: Tensor, k: int) -> Tensor:
     """Positions (k,) of the k largest of S (n,), increasing; always exact.
 
-    Large inputs: a sample gives a threshold a little too low, the few entries above it are sorted out exactly; should
-    there be fewer than k, all are. On a CPU this takes a tenth of a plain top-k over a million entries.
+    Large inputs: a sample gives a threshold that is slightly too low, and top-k runs only on the entries above it; if these
+    are fewer than k, it runs on all. On a CPU this takes a tenth of the time of a plain top-k over a million entries.
     """
     n = S.numel()
     S = S.reshape(-1)
@@ -217,11 +217,11 @@ def largest(S: Tensor, k: int) -> Tensor:
 def sampled_threshold(S: Tensor, k: int, *, margin: float = 1.0, share: float | None = None) -> Tensor:
     """The value that about margin * k entries of S (n,) reach, estimated from every m-th entry.
 
-    share: part of the entries looked at; None: as many as make some 400 of the k wanted ones appear.
+    share: part of the entries sampled; None: as many as contain about 400 of the k largest.
     """
     n = len(S)
     stride = max(1, int(1 / share) if share else k // 400)
-    while stride > 1 and math.gcd(stride, 9) > 1:  # never in step with the 3 x 3 kernels
+    while stride > 1 and math.gcd(stride, 9) > 1:  # no common factor with the 3 x 3 kernels
         stride -= 1
     sample = S[::stride]
     want = max(1, min(len(sample), round(margin * k * len(sample) / n)))
@@ -229,10 +229,10 @@ def sampled_threshold(S: Tensor, k: int, *, margin: float = 1.0, share: float | 
 
 
 def sampled(S: Tensor, k: int, *, share: float = 0.01, tries: int = 10) -> Tensor:
-    """k positions near the largest of S (n,), increasing, as DGC finds them: a threshold from a 1 % sample.
+    """k positions near the largest of S (n,), increasing, as in DGC: a threshold from a 1 % sample.
 
-    The threshold is moved by 0.8 or 1.3 until between 0.8 k and 1.3 k entries reach it, at most `tries` times. Too many
-    are cut by score (the published code cuts by position), too few are filled with the first that remain.
+    The threshold is multiplied by 0.8 or 1.3 until between 0.8 k and 1.3 k entries reach it, at most `tries` times. Too many
+    are reduced by score (the published code reduces by position); too few are filled with the first remaining positions.
     Y. Lin et al., "Deep Gradient Compression", ICLR 2018, arXiv 1712.01887.
     """
     S = S.reshape(-1)
@@ -254,11 +254,11 @@ def sampled(S: Tensor, k: int, *, share: float = 0.01, tries: int = 10) -> Tenso
 
 
 def budget(sizes: Sequence[int], K: int, signal: Sequence[float], rate: float, *, blend: float = 0.5) -> list[int]:
-    """How many entries each layer may send; they sum to K, or to the number of layers if that is more.
+    """Number of entries that each layer may send; they sum to K, or to the number of layers if that is more.
 
     sizes: n_l. signal: I_l, how the layer's importance has changed since the start (1: not at all). rate: K / sum n_l.
-    Weights (1 - blend) n_l / n + blend n_l I_l / sum n_j I_j, scaled so that K w_l, held between rate n_l / 8 and
-    min(n_l, 8 rate n_l) and never below 1, sums to K; then whole numbers by largest remainder. Plain Python floats, so
+    Weights (1 - blend) n_l / n + blend n_l I_l / sum n_j I_j, scaled so that K w_l, limited to at least rate n_l / 8
+    and 1 and at most min(n_l, 8 rate n_l), sums to K; then whole numbers by largest remainder. Plain Python floats, so
     that every rank gets the same numbers. blend = 0 is the uniform scheme. This rule is ours, not the paper's.
 
     sizes (900, 100), K = 10, rate 0.01: signal (1, 1) gives [9, 1], signal (1, 9) gives weights (0.7, 0.3), so [7, 3].
@@ -277,16 +277,16 @@ def budget(sizes: Sequence[int], K: int, signal: Sequence[float], rate: float, *
     if sum(high) < K:
         high = [float(s) for s in sizes]
 
-    def held(scale: float) -> list[float]:
+    def limited(scale: float) -> list[float]:
         return [min(max(scale * w, lo), hi) for w, lo, hi in zip(shares, low, high, strict=True)]
 
     below, above = 0.0, 1.0
-    while sum(held(above)) < K and above < 1e30:
+    while sum(limited(above)) < K and above < 1e30:
         above *= 2
     for _ in range(100):
         middle = (below + above) / 2
-        below, above = (middle, above) if sum(held(middle)) < K else (below, middle)
-    wanted = held(above)
+        below, above = (middle, above) if sum(limited(middle)) < K else (below, middle)
+    wanted = limited(above)
     given = [math.floor(w + 1e-9) for w in wanted]
     order = sorted(range(len(sizes)), key=lambda i: (given[i] - wanted[i], i))
     while sum(given) < K:

@@ -2,7 +2,7 @@
 
     network = classifier("auto", (144, 1, 1), 15)
 
-Weights are drawn from torch's random state; enter a `Seeded` for weights of one's own.
+Weights are drawn from torch's random state; call it inside a `Seeded` block for reproducible weights.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def classifier(kind: ByWidth, shape: Sequence[int], classes: int, width: int = 1
 
 
 def classifier(kind: str, shape: Sequence[int], classes: int, width: int = 16) -> nn.Module:
-    """A network of a kind for samples of shape (bands, h, w).
+    """A network of the given kind for samples of shape (bands, h, w).
 
-    auto       mlp where no side has 4 pixels, else cnn
+    auto       mlp if no side has 4 pixels, else cnn
     mlp        `MLP`; for spectra
     cnn        `CNN`
     resnet18   `ResNet18`
-    vgg        `VGG` of eight layers, of `width` channels in its first stage, as those below
+    vgg        `VGG` of eight layers; this and the kinds below have `width` channels in the first stage
     vgg19      `VGG` with the depth of VGG-19; as published with width 64
     resnet10   `ResNet10`
-    plain      `Plain`; without norms
+    plain      `Plain`; without normalisation
 
     Raises InputError for another kind.
     """
@@ -62,11 +62,11 @@ def classifier(kind: str, shape: Sequence[int], classes: int, width: int = 16) -
     return VGG(bands, classes, width, depth, min(height, across))
 
 
-# --- with `features` beside the last layer ----------------------------------------------------------------------------
+# --- with `features` before the last layer ----------------------------------------------------------------------------
 
 
 class Classifier(nn.Module):
-    """(N, bands, h, w) -> logits (N, classes); `features` gives what the last layer, `head`, sees."""
+    """(N, bands, h, w) -> logits (N, classes); `features` gives the input of the last layer, `head`."""
 
     features: nn.Module
     head: nn.Linear
@@ -86,10 +86,10 @@ class MLP(Classifier):
 
 
 class CNN(Classifier):
-    """For chips: 3 x 3 convolutions of 12, 24, 48, 96, 96... channels, halved in between down to 4 x 4; 48 hidden.
+    """For chips: 3 x 3 convolutions of 12, 24, 48, 96, 96... channels, halved in between down to 4 x 4; 48 hidden units.
 
-    From three convolutions on (sides above 8) each is batch-normalised, else they hardly learn. For 8 x 8 digits: 12 and 24
-    channels, 48 hidden, 21,706 parameters.
+    With three or more convolutions (sides above 8) each is batch-normalised; without it they hardly learn. For 8 x 8 digits:
+    12 and 24 channels, 48 hidden units, 21,706 parameters.
     """
 
     def __init__(self, bands: int, classes: int, side: int) -> None:
@@ -147,7 +147,7 @@ class Residual(nn.Module):
 
 
 class VGG(nn.Sequential):
-    """Stages of 3 x 3 convolutions with batch norm, width doubling up to 8 times, halved in between while there is room.
+    """Stages of 3 x 3 convolutions with batch norm, width doubling up to 8 times, images halved in between while they have 4 pixels.
 
     (N, bands, y, x) -> (N, classes). depth (2, 2, 4, 4, 4), width 64 are the convolutions of VGG-19: 20 million weights.
     """
@@ -169,9 +169,9 @@ class VGG(nn.Sequential):
 
 
 class BareResidual(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut without a norm.
+    """Two 3 x 3 convolutions and a shortcut without normalisation.
 
-    Its parts keep the names that they have in weights of finished runs, other than those of `Residual`.
+    Its layers keep the names used in saved weights, which differ from those of `Residual`.
     """
 
     def __init__(self, channels: int, wide: int, stride: int) -> None:
@@ -209,7 +209,7 @@ class ResNet10(nn.Sequential):
 
 
 class Plain(nn.Sequential):
-    """Two convolutions and two linear layers, no norms: small, and less forgiving of a wrong gradient than the others."""
+    """Two convolutions and two linear layers, no normalisation: small, and more sensitive to a wrong gradient than the others."""
 
     def __init__(self, bands: int, classes: int, width: int = 16) -> None:
         super().__init__(

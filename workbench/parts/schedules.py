@@ -1,4 +1,4 @@
-"""Learning rates over a training."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def cosine(done: int, total: int, high: float, low: float = 0.0, warmup: int = 0
 
     warmup: first steps, over which the rate rises from high/warmup to `high`; the cosine begins after them.
     pi_first: multiply by pi before dividing by the number of steps, not after; the two differ in the last bit, and the
-        committed results of RS-DGC were made with the former.
+        published results of RS-DGC use the first.
 
     high = 1: 1 at the beginning, 0.5 halfway, 0 at the end. With warmup = 5: 0.2, 0.4, 0.6, 0.8, 1, then 1 and falling.
     """

@@ -1,9 +1,9 @@
-"""Seeded: a private random state, swapped in around a step and out again.
+"""Seeded: a private random state, active only inside a `with` block.
 
 random = Seeded(0)
 with random:
     loss = step()      # draws from the private state
-yield Event(...)       # the listener draws from its own
+yield Event(...)       # the caller draws from the global state
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 class Seeded:
     """Context manager holding its own Python, NumPy and torch random states (CPU, and CUDA where it is used).
 
-    Same seed, same draws, whatever anybody else draws between two `with` blocks. Not re-entrant, and not to be held
-    open across a `yield`.
+    The same seed gives the same draws, whatever other code draws between two `with` blocks. Not re-entrant; do not `yield`
+    inside a block.
     """
 
     def __init__(self, seed: int) -> None:
@@ -45,11 +45,11 @@ class Seeded:
         self._inside = None
 
     def state(self) -> dict[str, Any]:
-        """The private state as tensors and plain values, fit for a checkpoint."""
+        """The private state as tensors and plain values, for a checkpoint."""
         return {**self._own, "torch": self._own["torch"].clone()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Continue from what `state()` gave."""
+        """Continue from a result of `state()`."""
         self._own = state
 
 

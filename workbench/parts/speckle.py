@@ -4,13 +4,13 @@
     coarse = multilook(scene["sar"], y=2, x=2)
     looks = equivalent_looks(scene["sar"])             # of the image, from its homogeneous parts
 
-Every function takes linear intensity as an `xr.DataArray` with the dims y and x and any others, and gives one back; complex
-amplitudes are turned into intensity first. Dask arrays stay lazy and are worked on block by block with overlap; the result is
-bit for bit that of the array in memory, for any chunks. Missing pixels (NaN) stay missing and take no part in their
-neighbourhood's statistics; neither do pixels beyond the border.
+Every function takes linear intensity as an `xr.DataArray` with the dims y and x and any others, and returns one; complex
+amplitudes are converted to intensity first. Dask arrays stay lazy and are computed block by block with overlap; the result is
+bit for bit that of the array in memory, for any chunks. Missing pixels (NaN) stay missing. Missing pixels and pixels beyond
+the border do not enter the statistics of a neighbourhood.
 
 Model: z = x v, intensity z, reflectivity x, speckle v of mean 1 and variance 1 / L for L looks, gamma distributed where it is
-simulated here.
+simulated.
 
 J.-S. Lee: Digital image enhancement and noise filtering by use of local statistics. IEEE Transactions on Pattern Analysis and
 Machine Intelligence 2(2), 165-168, 1980. J.-S. Lee: Refined filtering of image noise using local statistics. Computer Graphics
@@ -31,30 +31,30 @@ from workbench.parts.compiled import compiled
 
 SIZE = 7  # window of the refined filter, as published
 REACH = SIZE // 2
-FLAT = 1.5  # a window whose variance is below this multiple of the speckle's is taken whole: there is no edge in it
+FLAT = 1.5  # a window whose variance is below this multiple of the speckle's has no edge and is used whole
 
 
 def intensity(sar: xr.DataArray) -> xr.DataArray:
-    """|z|^2 of complex amplitudes; real arrays as they are."""
+    """|z|^2 of complex amplitudes; real arrays unchanged."""
     if np.issubdtype(sar.dtype, np.complexfloating):
         return (sar.real**2 + sar.imag**2).astype(np.float32).assign_attrs(sar.attrs)
     return sar
 
 
 def equivalent_looks(sar: xr.DataArray, window: int = 11) -> xr.DataArray:
-    """The equivalent number of looks of the image, estimated without a marked area; one number for each other dim, lazy.
+    """The equivalent number of looks of the image, estimated without a marked area; one number per index of the other dims, lazy.
 
-    Mean^2 / variance is taken in windows side by side; where the scene has texture or an edge it is too low, so the looks are
+    Mean^2 / variance is computed in adjacent windows; it is too low where the scene has texture or an edge, so the estimate is
     not their mean but their mode (S. N. Anfinsen, A. P. Doulgeris, T. Eltoft: Estimation of the equivalent number of looks in
     polarimetric SAR imagery. IEEE Transactions on Geoscience and Remote Sensing 47(11), 3795-3809, 2009). At least 20 windows. A
-    scene without homogeneous windows gives too low a number. Small windows find more homogeneous places and are a few per cent too
-    high (single-look speckle: 7 % at 9, 3 % at 15 pixels); large ones fall on edges.
+    scene without homogeneous windows gives too low a number. With small windows more are homogeneous, but the estimate is a few per
+    cent too high (single-look speckle: 7 % at 9, 3 % at 15 pixels); large windows contain edges.
     """
     local = _tiles(_checked(sar), window)
     if local.sizes["y"] * local.sizes["x"] < 20:
         raise InputError(
             f"An image of {sar.sizes['y']} x {sar.sizes['x']} has {local.sizes['y'] * local.sizes['x']} windows of {window} x "
-            f"{window}; the number of looks needs at least 20. Take a smaller window, or looks_within(area)."
+            f"{window}; the number of looks needs at least 20. Use a smaller window, or looks_within(area)."
         )
     return xr.apply_ufunc(
         _mode,
@@ -68,7 +68,7 @@ def equivalent_looks(sar: xr.DataArray, window: int = 11) -> xr.DataArray:
 
 
 def looks_within(area: xr.DataArray) -> xr.DataArray:
-    """Mean^2 / variance over all pixels of an area that is homogeneous, as water or a field; one number for each other dim.
+    """Mean^2 / variance over all pixels of a homogeneous area such as water or a field; one number per index of the other dims.
 
     >>> float(looks_within(xr.DataArray([[1.0, 3.0]], dims=("y", "x"))))  # mean 2, variance 2 (n - 1)
     2.0
@@ -80,9 +80,9 @@ def looks_within(area: xr.DataArray) -> xr.DataArray:
 
 
 def multilook(sar: xr.DataArray, *, y: int = 1, x: int = 1) -> xr.DataArray:
-    """Means of y x x pixels side by side: less speckle, coarser pixels; an incomplete row or column at the end is left out.
+    """Means of adjacent blocks of y x x pixels: less speckle, coarser pixels; an incomplete last row or column is left out.
 
-    Missing pixels are left out of the means. The coordinates are the centres, and a map (`spatial_ref`) keeps its corner.
+    Missing pixels are left out of the means. The coordinates are block centres; a georeferenced array (`spatial_ref`) keeps its corner.
     """
     sar = _checked(sar)
     for dim, n in (("y", y), ("x", x)):
@@ -100,7 +100,7 @@ def multilook(sar: xr.DataArray, *, y: int = 1, x: int = 1) -> xr.DataArray:
 
 
 def boxcar(sar: xr.DataArray, size: int = SIZE) -> xr.DataArray:
-    """The mean of a size x size window around each pixel: the plain rival."""
+    """The mean of a size x size window around each pixel: the simplest rival."""
     return _filtered(sar, _odd(size), lambda z: np.where(np.isnan(z), np.nan, _window_mean(z, size // 2)))
 
 
@@ -113,13 +113,13 @@ def lee(sar: xr.DataArray, looks: float, size: int = SIZE) -> xr.DataArray:
 def refined_lee(sar: xr.DataArray, looks: float) -> xr.DataArray:
     """Refined Lee filter (1981): as `lee`, but m and s^2 of the half of the 7 x 7 window that lies on the pixel's side of an edge.
 
-    The edge runs along one of four directions, found as the largest gradient between the means of 3 x 3 boxes two pixels from
-    the centre; the half is the side whose box mean is nearer to that of the centre. Halves contain the line through the pixel. A
-    window whose variance is below `FLAT` times that of speckle has no edge and is taken whole (the paper sets a threshold too).
+    The edge has one of four directions: that of the largest gradient between the means of 3 x 3 boxes two pixels from the
+    centre; the half is the side whose box mean is nearer to that of the centre. Halves contain the line through the pixel. A
+    window whose variance is below `FLAT` times that of speckle has no edge and is used whole (the paper has a threshold too).
 
-    Measured: the mean of homogeneous speckle stays within 0.2 %; of scenes with strong echoes it falls, by 2 and 9 % on two
-    Sentinel-1 images (Lee: 1 and 2 %), because an echo keeps at most L / (L + 1) of its height and its neighbours look away from
-    it. Take `boxcar` or `multilook` where radiometry counts more than edges.
+    Measured: the mean of homogeneous speckle stays within 0.2 %; of scenes with strong echoes it decreases, by 2 and 9 % on
+    two Sentinel-1 images (Lee: 1 and 2 %), because an echo keeps at most L / (L + 1) of its height and its neighbours use the
+    half window without it. Use `boxcar` or `multilook` when radiometry is more important than edges.
     """
     _require_looks(looks)
     return _filtered(sar, REACH, lambda z: _window_lee(z, REACH, looks, _boxes(z), _SIDES, _NORMALS))
@@ -142,7 +142,7 @@ _NORMALS = np.array([[0, 1], [1, 1], [1, 0], [-1, 1]])
 
 @compiled
 def _window_mean(z: np.ndarray, half: int) -> np.ndarray:
-    """(y, x) mean of the valid pixels in the window; NaN where there is none."""
+    """(y, x) mean of the valid pixels in the window; NaN if there is none."""
     high, wide = z.shape
     out = np.empty((high, wide))
     for y in range(high):
@@ -161,7 +161,7 @@ def _window_mean(z: np.ndarray, half: int) -> np.ndarray:
 def _moments(z: np.ndarray, y: int, x: int, half: int, ny: int, nx: int) -> tuple[float, float]:
     """Mean and variance (n - 1; 0 of one pixel) of the valid pixels in the window around (y, x) on the side ny * row + nx * column >= 0.
 
-    Sums run in the same order at every pixel, over deviations from the pixel itself, so that nothing is lost to a large mean.
+    Sums run in the same order at every pixel, over deviations from the pixel itself, so that a large mean costs no precision.
     """
     high, wide = z.shape
     count, total, squares = 0, 0.0, 0.0
@@ -179,8 +179,8 @@ def _moments(z: np.ndarray, y: int, x: int, half: int, ny: int, nx: int) -> tupl
 def _window_lee(
     z: np.ndarray, half: int, looks: float, box: np.ndarray, sides: np.ndarray, normals: np.ndarray
 ) -> np.ndarray:
-    """(y, x) Lee's estimate from the window, or where `box` (means of 3 x 3) is given and the window is not flat from the half on
-    the pixel's side of an edge."""
+    """(y, x) Lee's estimate from the window; if `box` (means of 3 x 3) is given and the window is not flat, from the half on the
+    pixel's side of an edge."""
     high, wide = z.shape
     out = np.empty((high, wide))
     for y in range(high):
@@ -196,8 +196,8 @@ def _window_lee(
                     for side in range(2):
                         for n in range(3):
                             v, u = y + sides[d, side, n, 0], x + sides[d, side, n, 1]
-                            known = 0 <= v < high and 0 <= u < wide and not np.isnan(box[v, u])
-                            mean[side] += box[v, u] if known else box[y, x]  # nothing there: no gradient from there
+                            valid = 0 <= v < high and 0 <= u < wide and not np.isnan(box[v, u])
+                            mean[side] += box[v, u] if valid else box[y, x]  # missing box: no gradient on this side
                     if abs(mean[0] - mean[1]) > strongest:
                         strongest = abs(mean[0] - mean[1])
                         near = 1 if abs(mean[0] / 3 - box[y, x]) <= abs(mean[1] / 3 - box[y, x]) else -1
@@ -210,7 +210,7 @@ def _window_lee(
 
 
 def _boxes(z: np.ndarray) -> np.ndarray:
-    """Means of 3 x 3, for the gradients; missing where the pixel in the middle is, as if it lay beyond the border."""
+    """Means of 3 x 3, for the gradients; missing where the centre pixel is, like a box beyond the border."""
     return np.where(np.isnan(z), np.nan, _window_mean(z, 1))
 
 
@@ -218,8 +218,8 @@ _NONE = np.empty((0, 0))
 
 
 def _mode(values: np.ndarray) -> float:
-    """Where the density of the logarithms of the finite values is highest (Gaussian kernel, Silverman's rule); NaN where there
-    are fewer than 20. Logarithms, because the spread of an estimate of the looks grows with them.
+    """Where the density of the logarithms of the finite values is highest (Gaussian kernel, Silverman's rule); NaN if there
+    are fewer than 20. Logarithms, because the spread of the estimates grows with the number of looks.
     """
     v = np.log(values[np.isfinite(values)].ravel())
     if v.size < 20:
@@ -254,7 +254,7 @@ def _filtered(sar: xr.DataArray, reach: int, block: Callable[[np.ndarray], np.nd
         import dask.array as da
 
         high, wide = planes.ndim - 2, planes.ndim - 1
-        short = {axis: -1 for axis in (high, wide) if planes.shape[axis] <= reach}  # one chunk holds all there is
+        short = {axis: -1 for axis in (high, wide) if planes.shape[axis] <= reach}  # one chunk contains the whole axis
         depth = {**dict.fromkeys(range(high), 0), high: reach, wide: reach, **dict.fromkeys(short, 0)}
         empty = np.empty((0,) * planes.ndim, planes.dtype)
         data = da.map_overlap(
@@ -265,7 +265,7 @@ def _filtered(sar: xr.DataArray, reach: int, block: Callable[[np.ndarray], np.nd
 
 
 def _tiles(sar: xr.DataArray, window: int) -> xr.DataArray:
-    """Mean^2 / variance in windows side by side; NaN where a pixel is missing or all are equal."""
+    """Mean^2 / variance in adjacent windows; NaN where a pixel is missing or all are equal."""
     if not 3 <= window <= min(sar.sizes["y"], sar.sizes["x"]):
         raise InputError(
             f"A window of {window} does not fit an image of {sar.sizes['y']} x {sar.sizes['x']}; give 3 or more."
@@ -278,12 +278,12 @@ def _tiles(sar: xr.DataArray, window: int) -> xr.DataArray:
 
 def _checked(sar: xr.DataArray) -> xr.DataArray:
     if not {"y", "x"} <= set(sar.dims):
-        raise InputError(f"Speckle is looked at along y and x; this array has the dims {tuple(sar.dims)}.")
+        raise InputError(f"Speckle functions need the dims y and x; this array has the dims {tuple(sar.dims)}.")
     if min(sar.sizes["y"], sar.sizes["x"]) < 1:
         raise InputError("This image has no pixels.")
     sar = intensity(sar)
     if not np.issubdtype(sar.dtype, np.floating):
-        raise InputError(f"Speckle is looked at in linear intensity, in floats; this array holds {sar.dtype}.")
+        raise InputError(f"Speckle functions need linear intensity as floats; this array has {sar.dtype}.")
     return sar
 
 

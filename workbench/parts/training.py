@@ -1,4 +1,4 @@
-"""What every training needs besides its steps: checkpoints that continue to the same numbers, and only with the same run.
+"""Checkpoints of a training: they continue to the same numbers, and only for the same run.
 
 checkpoint = Checkpoint(network=network, optimiser=optimiser, random=random)
 state = {"about": about("my method", fingerprint, config), "done": done, **checkpoint.state()}
@@ -27,10 +27,10 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 class Checkpoint:
-    """The parts of a training that a step changes, each under a key of its own.
+    """The parts of a training that a step changes, each with its own key.
 
     A part is a network, an optimiser, a `Seeded`, anything else with `state_dict` and `load_state_dict`, or a mapping or
-    sequence of such parts. Plain numbers, such as the steps done, are saved by the training itself beside them.
+    sequence of such parts. Plain numbers, such as the steps done, are saved by the training itself.
     """
 
     def __init__(self, **parts: Any) -> None:
@@ -41,7 +41,7 @@ class Checkpoint:
         return _saved(self.parts)
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state()`; keys of other things are left alone."""
+        """Continue from `state()`; other keys are ignored."""
         _loaded(self.parts, state)
 
 
@@ -60,35 +60,35 @@ def _loaded(part: Any, state: Any) -> None:
         for name, one in part.items():
             _loaded(one, state[name])
     elif isinstance(part, Sequence):
-        for one, its in zip(part, state, strict=True):
-            _loaded(one, its)
+        for one, saved in zip(part, state, strict=True):
+            _loaded(one, saved)
     elif isinstance(part, Seeded):
         part.load(state)
     else:
-        part.load_state_dict(copy.deepcopy(state))  # an optimiser would go on with the very tensors of the state
+        part.load_state_dict(copy.deepcopy(state))  # an optimiser would share, and change, the tensors of the state
 
 
 def about(data: str, config: Settings, without: Collection[str] = ("show_every",)) -> str:
-    """What a checkpoint belongs to, as JSON: a fingerprint of the data, and the settings that the numbers depend on."""
+    """Identity of a run, as JSON: a fingerprint of the data, and the settings that its numbers depend on."""
     return json.dumps({"data": data, **config.model_dump(mode="json", exclude=set(without))}, sort_keys=True)
 
 
-def same_run(who: str, theirs: str, ours: str, without: Collection[str] = ()) -> None:
-    """Raise InputError unless a checkpoint made with `theirs` continues a run with `ours`, both JSON as `about` gives it.
+def same_run(who: str, saved: str, current: str, without: Collection[str] = ()) -> None:
+    """Raise InputError unless `about` of the checkpoint, `saved`, equals that of this run, `current`; both are JSON.
 
-    without: names that may differ. A nested `config` counts as part of the whole.
+    without: names that may differ. A nested `config` is merged into the top level.
     """
-    then, now = _flat(theirs), _flat(ours)
-    other = [name for name in now if then.get(name) != now[name] and name not in without]
-    if "data" in other:
+    then, now = _flat(saved), _flat(current)
+    different = [name for name in now if then.get(name) != now[name] and name not in without]
+    if "data" in different:
         raise InputError(
             f"This checkpoint of {who} belongs to other data: pixels or labels changed between the runs (hash "
-            f"{now['data'][:12]}, then {str(then.get('data'))[:12]}). Put the old data back, or start anew."
+            f"{now['data'][:12]}, then {str(then.get('data'))[:12]}). Restore the old data, or start a new run."
         )
-    if other:
-        message = ", ".join(f"{name}={then.get(name)} there and {now[name]} here" for name in other)
+    if different:
+        message = ", ".join(f"{name}={then.get(name)} there and {now[name]} here" for name in different)
         raise InputError(
-            f"This checkpoint of {who} belongs to another scene or other settings: {message}. Continue with its own."
+            f"This checkpoint of {who} belongs to another scene or other settings: {message}. Continue with those of the checkpoint."
         )
 
 

@@ -1,16 +1,16 @@
-"""What a gradient looks like on the wire: index codings, the packed message of a bucket, and bytes counted exactly.
+"""How a gradient is transmitted: index codings, the packed message of a bucket, and exact byte counts.
 
-    coding = cheapest(1_000_000, 10_000)         # "elias-fano": 10 703 bytes where int32 takes 40 000
-    code = encode(positions, 1_000_000, coding)  # uint8, its length known from (n, k) alone
+    coding = cheapest(1_000_000, 10_000)         # "elias-fano": 10 703 bytes; int32 takes 40 000
+    code = encode(positions, 1_000_000, coding)  # uint8; its length depends on (n, k) only
     decode(code, 1_000_000, 10_000, coding)      # the positions again
 
 Every rank of a collective must send equally many bytes, and a size exchange would be a second collective. So the length
 of each coding depends on n (entries) and k (sent) only, never on which positions were chosen.
 
     int32       4 k bytes
-    varint      gaps between positions, 7 bits a byte; padded to the most that k gaps below n can take
+    varint      gaps between positions, 7 bits a byte; padded to the largest size of k gaps below n
     bitmap      n bits
-    elias-fano  k (l + 1) + n / 2**l bits: the low l bits as they are, the high bits in unary
+    elias-fano  k (l + 1) + n / 2**l bits: the low l bits in binary, the high bits in unary
 
 The last is P. Elias, "Efficient Storage and Retrieval by Content and Address of Static Files", J. ACM 21(2), 1974, and
 R. Fano, MIT Project MAC memorandum 61, 1971.
@@ -39,7 +39,7 @@ def pack_bits(bits: Tensor) -> Tensor:
 
 
 def unpack_bits(code: Tensor, m: int) -> Tensor:
-    """The first `m` bits of what `pack_bits` gave, uint8."""
+    """The first `m` bits of a result of `pack_bits`, uint8."""
     shifts = torch.arange(8, dtype=torch.uint8, device=code.device)
     return ((code[:, None] >> shifts) & 1).view(-1)[:m]
 
@@ -57,21 +57,21 @@ def _low_bits(n: int, k: int) -> int:
 
 
 def index_bytes(n: int, k: int, coding: str) -> int:
-    """Bytes that k positions below n take. For n = 100, k = 10: int32 40, varint 10, bitmap 13, elias-fano 7."""
+    """Bytes of k encoded positions below n. For n = 100, k = 10: int32 40, varint 10, bitmap 13, elias-fano 7."""
     if k == 0 or coding == "implied":
         return 0
     if coding == "int32":
         return 4 * k
     if coding == "bitmap":
         return _bytes(n)
-    if coding == "varint":  # gaps sum to n - k at most, so only so many of them can need a second, third, ... byte
+    if coding == "varint":  # gaps sum to at most n - k, which limits how many need a second, third, ... byte
         return k + sum(min(k, (n - k) >> (7 * j)) for j in range(1, 5))
     low = _low_bits(n, k)
     return _bytes(k * low) + _bytes(k + (n >> low) + 1)
 
 
 def cheapest(n: int, k: int) -> str:
-    """The coding with the fewest bytes; the same on every rank, because it looks at n and k only."""
+    """The coding with the fewest bytes; equal on every rank, because it depends on n and k only."""
     return min(CODINGS, key=lambda coding: index_bytes(n, k, coding))
 
 
@@ -97,12 +97,12 @@ def encode(positions: Tensor, n: int, coding: str) -> Tensor:
 
 
 def decode(code: Tensor, n: int, k: int, coding: str) -> Tensor:
-    """The positions (k,) int64 that `encode` was given."""
+    """The positions (k,) int64 from a code of `encode`."""
     device = code.device
     if k == 0:
         return torch.empty(0, dtype=torch.int64, device=device)
     if coding == "int32":
-        return code.clone().view(torch.int32).long()  # a slice of a message need not be aligned to four bytes
+        return code.clone().view(torch.int32).long()  # clone: a slice of a message may not be aligned to four bytes
     if coding == "bitmap":
         return unpack_bits(code, n).nonzero().flatten()
     if coding == "varint":
@@ -117,7 +117,7 @@ def decode(code: Tensor, n: int, k: int, coding: str) -> Tensor:
 
 
 def _varint(positions: Tensor, size: int) -> Tensor:
-    """Gaps minus one, seven bits a byte, lowest first, the top bit saying that more follow; zeros up to `size`."""
+    """Gaps minus one, seven bits a byte, lowest first, the top bit set if more follow; zeros up to `size`."""
     gaps = torch.diff(positions, prepend=positions.new_full((1,), -1)) - 1
     lengths = torch.ones_like(gaps)
     for j in range(1, 5):
@@ -147,10 +147,10 @@ def _unvarint(code: Tensor, k: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a message holds, in order: status, layer signals, dense values (f32 each), sent values, positions.
+    """The parts of a message, in order: status, layer signals, dense values (f32 each), sent values, positions.
 
-    layers: layer signals. dense: entries sent whole. sent: values. k, n: positions and where they lie; a position may
-    stand for several values (tiles). The float32 parts come first, so that all parts are aligned.
+    layers: number of layer signals. dense: number of values sent whole. sent: number of values at positions. k, n: number of
+    positions and their upper bound; a position may mean several values (tiles). float32 parts come first for alignment.
     """
 
     layers: int
@@ -163,7 +163,7 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Bytes of one rank's message: 4 (1 + layers + dense) + 4 or 2 a value + positions, rounded up to 4."""
+        """Bytes of one rank's message: 4 (1 + layers + dense) + 4 or 2 per value + positions, rounded up to 4."""
         body = VALUES[self.values].itemsize * self.sent + index_bytes(self.n, self.k, self.coding)
         return 4 * (1 + self.layers + self.dense) + -(-body // 4) * 4
 
@@ -198,26 +198,26 @@ def unpack(layout: Layout, message: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
 
 
 def all_reduce_bytes(size: int, world: int) -> int:
-    """Sent by all ranks of a ring all-reduce of `size` bytes: 2 (W - 1) size."""
+    """Bytes sent by all ranks in a ring all-reduce of `size` bytes: 2 (W - 1) size."""
     return 2 * (world - 1) * size
 
 
 def all_gather_bytes(size: int, world: int) -> int:
-    """Sent by all ranks of an all-gather of `size` bytes each: W (W - 1) size."""
+    """Bytes sent by all ranks in an all-gather of `size` bytes each: W (W - 1) size."""
     return world * (world - 1) * size
 
 
 def broadcast_bytes(size: int, world: int) -> int:
-    """Sent by all ranks of a broadcast of `size` bytes: (W - 1) size."""
+    """Bytes sent by all ranks in a broadcast of `size` bytes: (W - 1) size."""
     return (world - 1) * size
 
 
-# --- past this machine: predicted bytes and step time ----------------------------------------------------------------
+# --- predicted bytes and step time of more ranks ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Measured constants of a training step. Rates are of one rank, in both directions at once.
+    """Measured constants of a training step. Rates are per rank, in both directions at once.
 
     bandwidth: bytes per second of the slow link. latency: seconds per message. local: bytes per second inside a node.
     compute: seconds of forward, backward and optimiser. encode: seconds of compression. decode: seconds per received
@@ -247,10 +247,10 @@ SCHEMES = ("dense", "fp16", "all-gather", "hierarchical")
 def predict(
     scheme: str, world: int, n: int, density: float, costs: Costs, *, group: int = 8, values: str = "f32"
 ) -> Prediction:
-    """What a step of `scheme` costs with `world` ranks, nothing overlapped with the backward pass.
+    """Predicted cost of a step of `scheme` with `world` ranks, without overlap with the backward pass.
 
-    dense, fp16: ring all-reduce. all-gather: every rank receives every other rank's message. hierarchical: `group` ranks
-    of a node exchange their messages inside, one of them sends the union (as if chosen independently: n (1 - (1 -
+    dense, fp16: ring all-reduce. all-gather: every rank receives every other rank's message. hierarchical: the `group` ranks
+    of a node exchange their messages, then one of them sends the union (as if chosen independently: n (1 - (1 -
     density)**group) entries, never more than dense) to the other nodes.
 
     n = 10**6, density 0.01, W = 2, 10**6 bytes a second: dense sends 4 000 000 bytes in 4.0 s, all-gather 50 707 bytes.
@@ -274,22 +274,24 @@ def predict(
     if nodes > 1:
         seconds += nodes * union * costs.decode
     if inside > 1:
-        local = (inside - 1) * message + (nodes - 1) * outside  # exchange before, hand round what came from outside
+        local = (inside - 1) * message + (
+            nodes - 1
+        ) * outside  # exchange inside the node, then distribute the messages of other nodes
         seconds += local / costs.local + inside * k * costs.decode
     return Prediction(sent, costs.compute + compress + seconds)
 
 
-# compressor -> the scheme by which its messages travel
-TRAVELS = {"dense": "dense", "fp16": "fp16", "rsdgc": "all-gather", "topk": "all-gather", "dgc": "all-gather"}
+# compressor -> the scheme that sends its messages
+SCHEME_OF = {"dense": "dense", "fp16": "fp16", "rsdgc": "all-gather", "topk": "all-gather", "dgc": "all-gather"}
 
 
 def foretell(rival: str, measured: Mapping[str, float], world: int, bandwidth: float, density: float) -> float | None:
-    """Seconds of a step of a compressor over a link of `bandwidth` bytes per second, from what one rank measured without it.
+    """Seconds of a step of a compressor over a link of `bandwidth` bytes per second, from the times that one rank measured without it.
 
     measured: `entries` of the gradient, and the seconds of a step `compute_seconds`, `encode_seconds`, `decode_seconds` (of
-    all `world` messages), `cast_seconds`. None for a compressor that travels by no scheme of `predict`.
+    all `world` messages), `cast_seconds`. None for a compressor that no scheme of `predict` describes.
     """
-    if rival not in TRAVELS:
+    if rival not in SCHEME_OF:
         return None
     n = int(measured["entries"])
     decode = measured["decode_seconds"] / (world * max(1, round(density * n)))
@@ -300,7 +302,7 @@ def foretell(rival: str, measured: Mapping[str, float], world: int, bandwidth: f
         decode=decode,
         cast=measured["cast_seconds"],
     )
-    return predict(TRAVELS[rival], world, n, density, costs).seconds
+    return predict(SCHEME_OF[rival], world, n, density, costs).seconds
 
 
 def _message(n: int, k: int, values: str) -> int:
@@ -312,7 +314,7 @@ def stops_paying(
 ) -> int | None:
     """The smallest number of ranks at which `scheme` is not faster than `against`; None if none of `worlds` is."""
     for world in worlds or range(2, 4097):
-        ours = predict(scheme, world, n, density, costs, group=group).seconds
-        if ours >= predict(against, world, n, density, costs, group=group).seconds:
+        seconds = predict(scheme, world, n, density, costs, group=group).seconds
+        if seconds >= predict(against, world, n, density, costs, group=group).seconds:
             return world
     return None

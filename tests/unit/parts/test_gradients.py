@@ -227,7 +227,7 @@ def test_a_second_momentum_is_refused_with_the_reason(two_ranks):
     said = two_ranks["refused"]
     assert "The hook has momentum 0.9 and SGD has 0.9: applied twice" in said["SGD"]
     assert "Adam has 0.9" in said["Adam"]
-    assert "not seen" in said["stranger"]
+    assert "does not know" in said["stranger"]
 
 
 @pytest.mark.parametrize(

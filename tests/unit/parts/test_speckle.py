@@ -161,8 +161,8 @@ def test_what_is_refused():
         (lambda: multilook(scene, y=0), "do not fit"),
         (lambda: equivalent_looks(scene, 60), "does not fit"),
         (lambda: equivalent_looks(scene, 15), "at least 20"),
-        (lambda: boxcar(scene.rename(y="row")), "along y and x"),
-        (lambda: boxcar(scene.astype(int)), "in floats"),
+        (lambda: boxcar(scene.rename(y="row")), "dims y and x"),
+        (lambda: boxcar(scene.astype(int)), "as floats"),
     ):
         with pytest.raises(InputError, match=why):
             call()
