@@ -1,8 +1,8 @@
-"""The table of methods. A room is imported only when it is asked for.
+"""The table of methods. A room (the module of a method) is imported only when it is loaded.
 
 A room declares: `Config`, a model of its settings; `NEEDS`, the scene variables it uses; `run(scene, config)`, a trace;
 `SMOKE`, settings that make it quick; `HEADLINE`, the metrics that lists show first; and `SHOWS`, how a run is drawn (see
-`workbench.event`). With that it is listed, run, resumed, swept, drawn while it runs, replayed and reported.
+`workbench.event`). With these it can be listed, run, resumed, swept, drawn while it runs, replayed and reported.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ METHODS: dict[str, tuple[str, str]] = {
     "bsdm": ("workbench.methods.bsdm", "BSDM: suppress the background of a hyperspectral cube with a diffusion model."),
     "tdds": (
         "workbench.methods.tdds",
-        "TDDS: train once, see how much every sample moves the training, keep those that matter.",
+        "TDDS: train once, score how much every sample changes the training, keep the important ones.",
     ),
     "rsdgc": (
         "workbench.methods.rsdgc",
-        "RS-DGC: train on several workers while each sends only the gradient entries that matter, and see which they are.",
+        "RS-DGC: train on several workers that send only the important gradient entries, and show which these are.",
     ),
     "arcdnet": (
         "workbench.methods.arcdnet",
-        "AR-CDNet: a map of what changed between two dates, and of how far each of its pixels may be wrong.",
+        "AR-CDNet: a change map of two dates, and the uncertainty of each pixel.",
     ),
 }
 
 
 class Room(Protocol):
-    """What a method declares; a module is one as well as an object.
+    """What a method declares; a room is a module or an object.
 
-    run: `(scene, config) -> trace`; a room that can be resumed also takes `state=`, what an event's `state()` gave.
-    SMOKE: settings with which every event and every variable of the result comes within seconds; used by the contract test,
-    by smoke reports, and to see whether a scene can be used at all. HEADLINE: metrics, the most important first.
+    run: `(scene, config) -> trace`; a room that can be resumed also takes `state=`, the result of an event's
+    `state()`. SMOKE: settings with which a run gives every event and every variable of the result within seconds; used by
+    the contract test, by smoke reports, and to check whether a scene can be used. HEADLINE: metrics, the most important first.
 
-    A room with a notebook of its own also has `NOTEBOOK`, its stem in notebooks/; others are reported by `method.ipynb`.
+    A room with its own notebook also has `NOTEBOOK`, its stem in notebooks/; `method.ipynb` reports the others.
     """
 
     @property
@@ -100,14 +100,14 @@ def load(name: str) -> Any:
     """The room called `name` (see `Room`). Raises InputError, with a did-you-mean, for a name that is not in the table."""
     check_name(name)
     module, _, attribute = METHODS[name][0].partition(":")
-    found = import_module(module)
-    return getattr(found, attribute) if attribute else found
+    room = import_module(module)
+    return getattr(room, attribute) if attribute else room
 
 
 def lazily(package: str, *modules: str) -> Callable[[str], Any]:
-    """`__getattr__` of a room that is a folder: a name of its `__all__` comes from the first of `modules` that has it.
+    """`__getattr__` of a room that is a folder: a name of its `__all__` is imported from the first of `modules` that has it.
 
-    So the settings of a room are known without what it computes with, such as torch.
+    So the settings of a room can be imported without torch and the other libraries that it computes with.
     """
 
     def find(name: str) -> Any:
@@ -123,20 +123,20 @@ def lazily(package: str, *modules: str) -> Callable[[str], Any]:
 
 
 def summary(name: str) -> str:
-    """What the method does, in one line. Imports no room."""
+    """One-line description of the method. Imports no room."""
     check_name(name)
     return METHODS[name][1]
 
 
 def notebook(name: str) -> str:
-    """Stem of the notebook that reports the method: its own, or the one that reports any."""
+    """Stem of the notebook that reports the method: its own, or the general one."""
     return getattr(load(name), "NOTEBOOK", "method")
 
 
 def undeclared(room: Any) -> list[str]:
-    """What a room lacks or declares wrongly, one sentence each; empty when it is complete.
+    """Missing and wrong declarations of a room, one sentence each; empty when it is complete.
 
-    What `SHOWS` names is compared with a run by `workbench.event.never_yielded`.
+    `workbench.event.never_yielded` compares the names in `SHOWS` with a run.
     """
     from workbench.config import Settings, override
     from workbench.event import Bars, Boxes, Curves, Film, Map, Matrix

@@ -1,7 +1,7 @@
 """RX and its relatives as rooms: settings, events while they run, and a score map with metrics at the end.
 
-The mathematics is in `workbench.baselines.anomaly`; what the settings do and what we measured is in docs/methods/rx.md.
-The truth is looked at only after the score is final.
+The mathematics is in `workbench.baselines.anomaly`; settings and measured results are in docs/methods/rx.md.
+The truth is used only after the score is final.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from workbench.scene import PROVENANCE, require
 if TYPE_CHECKING:
     import xarray as xr
 
-# A running score: yields `("read", rows)` for the statistics, `("rows", rows)` that are scored, and `("blocks", rows)`
-# where these depend on how a cube is chunked, which is not told of a small one; returns the map.
+# A running score: yields `("read", rows)` read for the statistics, `("rows", rows)` scored, and `("blocks", rows)` scored
+# if the steps depend on the chunks of the cube (not reported for a small cube); returns the map.
 Scoring = Generator[tuple[str, int], None, "xr.DataArray"]
-BIG = 2**28  # bytes of a cube above which the reading for its statistics is reported, and of a map above which it stays lazy
+BIG = 2**28  # bytes: larger cubes report the pass for the statistics, larger maps stay lazy
 
 
 class RxConfig(Settings):
@@ -75,15 +75,15 @@ class LocalConfig(Settings):
 
 
 class Room:
-    """One detector as a method. `scoring(cube, config, hold)` computes the map and says how far it is; it stays lazy unless
-    it is to be held in memory.
+    """One detector as a method. `scoring(cube, config, hold)` computes the map and reports its progress; the map stays
+    lazy unless `hold`.
     """
 
     NEEDS = ("hsi",)
     HEADLINE = ("auc",)
     SHOWS = (Map("score"),)
     NOTEBOOK = "anomaly"
-    VALIDATES = True  # unusable pixels are refused here, in the pass that reads all of them anyway
+    VALIDATES = True  # unusable pixels are refused in `run`, in the pass that reads all pixels
 
     def __init__(
         self,
@@ -98,12 +98,12 @@ class Room:
         self.SMOKE = dict(smoke or {})
 
     def run(self, scene: xr.Dataset, config: Settings) -> Trace:
-        """Events: `rows` done of all, and at the last step the map `score (y, x)` and, where there is truth, its `auc`.
+        """Events: `rows` finished, and at the last step the map `score (y, x)` and, with truth, its `auc`.
 
-        Of a large cube also `read`, the rows read for the statistics, in a first pass of as many steps. A map that is itself
-        too large to hold, without a truth to compare it with, is returned lazy: it is computed as it is written.
+        For a large cube also `read`, the rows read for the statistics, in a first pass of as many steps. If the map itself is
+        too large for memory and there is no truth, it is returned lazy and computed while it is written.
 
-        Raises InputError for a scene without `hsi (band, y, x)` or one that the detector cannot work on.
+        Raises InputError for a scene without `hsi (band, y, x)` or one that the detector cannot use.
         """
         import xarray as xr
 
@@ -125,7 +125,7 @@ class Room:
                 score = end.value
                 break
             except OSError as error:
-                raise InputError(f"The pixels cannot be read ({error}); the file is damaged or has gone.") from None
+                raise InputError(f"The pixels cannot be read ({error}); the file is damaged or was removed.") from None
             if rows < height and (big or kind == "rows"):
                 before, kind = (0, kind) if kind == "read" else (first, "rows")
                 yield Event(before + rows, {kind: float(rows)}, of=first + height)
@@ -142,21 +142,21 @@ class Room:
 
 
 def _background(cube: xr.DataArray, who: str) -> Generator[tuple[str, int], None, Background]:
-    """Statistics of a cube without empty bands and infinite values, which are refused."""
+    """Statistics of a cube; refuses empty bands and infinite values."""
     steps = background_by_rows(cube, who)
     while True:
         try:
             rows = next(steps)
         except StopIteration as end:
-            found = end.value
+            stats = end.value
             break
         yield "read", rows
-    refuse_bands(found.empty, found.infinite)
-    return found
+    refuse_bands(stats.empty, stats.infinite)
+    return stats
 
 
-def _held(score: xr.DataArray) -> Scoring:
-    """A lazy map, computed block by block."""
+def _in_memory(score: xr.DataArray) -> Scoring:
+    """The map in memory; a lazy one is computed block by block."""
     if score.chunks is None:
         return score
     out = np.empty(score.shape)
@@ -168,21 +168,21 @@ def _held(score: xr.DataArray) -> Scoring:
 
 
 def _whole(who: str, detector: Callable[..., xr.DataArray], *settings: str) -> Callable[[xr.DataArray, Any, bool], Scoring]:
-    """The running score of a detector with one background for all, given these settings of its config by name."""
+    """The running score of a detector with one background; `settings` names the config values that it takes."""
 
     def scoring(cube: xr.DataArray, config: Settings, hold: bool) -> Scoring:
-        found = yield from _background(cube, who)
-        score = detector(cube, found, **{name: getattr(config, name) for name in settings})
+        stats = yield from _background(cube, who)
+        score = detector(cube, stats, **{name: getattr(config, name) for name in settings})
         yield "rows", 0
-        return (yield from _held(score)) if hold else score
+        return (yield from _in_memory(score)) if hold else score
 
     return scoring
 
 
 def _local(cube: xr.DataArray, config: LocalConfig, hold: bool) -> Scoring:
     local.check(cube, config.inner, config.outer)
-    found = yield from _background(cube, "local_rx")
-    shared = local.shared_of(cube, found, config.inner, config.outer)
+    stats = yield from _background(cube, "local_rx")
+    shared = local.shared_of(cube, stats, config.inner, config.outer)
     yield "rows", 0
     if not hold:
         return local.lazy_against(cube, shared)

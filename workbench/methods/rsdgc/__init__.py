@@ -1,14 +1,14 @@
-"""RS-DGC: train on several workers while each sends only the gradient entries that matter, and see which they are.
+"""RS-DGC: train on several workers that send only the important gradient entries, and show which these are.
 
 W. Xie, Z. Wang, J. Ma, D. Li, Y. Li, "RS-DGC: Exploring Neighborhood Statistics for Dynamic Gradient Compression on
 Remote Sensing Image Interpretation", IEEE TGRS 2024, doi 10.1109/TGRS.2024.3394501, arXiv 2312.17530. What you get: a
 scene classifier trained by real torch.distributed ranks, once per compressor, with accuracy against bytes for each; and,
-for RS-DGC, gradient, neighbourhood mean and spread, score and sent entries of some layers while they change.
+for RS-DGC, gradient, neighbourhood mean and spread, score and sent entries of some layers during training.
 
-The paper's text was not open to us: the neighbourhood statistical indicator (NSI) is a labelled *reconstruction* from its
+The paper's text was not available to us: the neighbourhood statistical indicator (NSI) is a labelled *reconstruction* from its
 abstract, and the layer-wise dynamic budget is ours. What is known and what is not: docs/methods/rsdgc.md.
 
-Everything a DDP script of one's own needs is in `workbench.parts.gradients`; this room only trains with it.
+`workbench.parts.gradients` has everything that another DDP script needs; this room only trains with it.
 """
 
 from typing import TYPE_CHECKING

@@ -15,7 +15,7 @@ from workbench.scene import require
 def chips_of(scene: xr.Dataset, config: Config) -> Samples:
     """The labelled chips of a scene. Split: its own `split` (test, else val), or by class at random from the seed.
 
-    Raises InputError for a single image, for complex or missing values, and where a class or the split is too small.
+    Raises InputError for a single image, for complex or missing values, and when a class or the split is too small.
     """
     require(scene, *NEEDS, who="rsdgc")
     if scene["image"].dims != ("sample", "band", "y", "x"):
@@ -41,13 +41,13 @@ def chips_of(scene: xr.Dataset, config: Config) -> Samples:
 
 
 def batch_of(chips: Samples, config: Config, rank: int, step: int) -> tuple[Tensor, Tensor]:
-    """Rank's share of the batch of a step: epochs are permutations drawn from the seed, shared out in turn."""
-    together = config.workers * config.batch
-    per_epoch = len(chips.train) // together
+    """A rank's share of the batch of a step: each epoch is a permutation from the seed, divided among the ranks."""
+    total = config.workers * config.batch
+    per_epoch = len(chips.train) // total
     epoch, place = divmod(step, per_epoch)
     draw = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     order = torch.randperm(len(chips.train), generator=draw)
-    begin = place * together + rank * config.batch
+    begin = place * total + rank * config.batch
     chosen = torch.from_numpy(chips.train)[order[begin : begin + config.batch]]
     x = chips.only[chosen]
     if config.augment:

@@ -19,49 +19,49 @@ def outcome(scene: xr.Dataset, chips: Samples, config: Config, results: Mapping[
     """The results of all compressors as one Dataset on the scene's samples, and the first one's weights."""
     rivals = list(config.rivals)
     lead = results[rivals[0]]
-    found = xr.Dataset(coords={n: c.variable for n, c in scene.coords.items() if c.dims == ("sample",)})
+    result = xr.Dataset(coords={n: c.variable for n, c in scene.coords.items() if c.dims == ("sample",)})
     used = np.flatnonzero(scene["label"].values >= 0)
     classes = np.unique(scene["label"].values[used])
     labels = np.full(scene.sizes["sample"], -1, np.int64)
     labels[used[chips.test]] = classes[np.asarray(lead["predicted"])]
-    found["labels"] = ("sample", labels, {"long_name": f"class given by {rivals[0]}; -1 for training chips"})
+    result["labels"] = ("sample", labels, {"long_name": f"class given by {rivals[0]}; -1 for training chips"})
 
     def by_rival(name: str, key: Callable[[Mapping[str, Any]], float], what: str, units: str = "1") -> None:
         values = np.array([key(results[r]) for r in rivals], np.float64)
-        found[name] = ("rival", values, {"long_name": what, "units": units})
+        result[name] = ("rival", values, {"long_name": what, "units": units})
         if name in ("accuracy", "bytes_sent", "ratio_wire"):
             for rival, value in zip(rivals, values, strict=True):
-                found[f"{name}_{rival}"] = ((), value, {"long_name": f"{what}, {rival}", "units": units})
+                result[f"{name}_{rival}"] = ((), value, {"long_name": f"{what}, {rival}", "units": units})
 
     by_rival("accuracy", lambda r: r["accuracy"][-1], "test accuracy after the last step")
     by_rival("bytes_sent", lambda r: r["counted"], "bytes sent by all ranks, counted", "byte")
     by_rival(
         "bytes_measured",
         lambda r: np.nan if r["measured"] is None else r["measured"],
-        "bytes this machine sent to itself meanwhile, whoever sent them",
+        "bytes sent over this machine's loopback meanwhile, by all processes",
         "byte",
     )
     for ratio, what in RATIOS.items():
         by_rival(ratio, partial(_number, name=ratio), what)
     by_rival("skipped", lambda r: r["skipped"], "steps that were not finite")
-    found["overall_accuracy"] = ((), lead["accuracy"][-1], {"long_name": f"test accuracy of {rivals[0]}"})
+    result["overall_accuracy"] = ((), lead["accuracy"][-1], {"long_name": f"test accuracy of {rivals[0]}"})
     at = lead["at"]
-    found = found.assign_coords(rival=rivals, at=("at", at, {"long_name": "optimiser step"}))
+    result = result.assign_coords(rival=rivals, at=("at", at, {"long_name": "optimiser step"}))
     curves = {"accuracy_at": ("accuracy", "test accuracy"), "bytes_at": ("bytes", "bytes sent by all ranks so far")}
     for name, (key, what) in curves.items():
-        found[name] = (("rival", "at"), np.array([results[r][key] for r in rivals]), {"long_name": what})
-    ours = results.get("rsdgc")
-    if ours is not None:
-        found = found.assign_coords(layer=ours["layers"], step=np.arange(1, config.steps + 1))
-        found["entries"] = ("layer", np.array(ours["sizes"]), {"long_name": "entries of the layer"})
-        found["budget"] = (("step", "layer"), np.array(ours["budget"]), {"long_name": "entries sent by each rank"})
-        found["signal"] = (("step", "layer"), np.array(ours["signal"]), {"long_name": "change of importance (ours)"})
-    found.attrs = {k: scene.attrs[k] for k in PROVENANCE if scene.attrs.get(k)}
+        result[name] = (("rival", "at"), np.array([results[r][key] for r in rivals]), {"long_name": what})
+    rsdgc = results.get("rsdgc")
+    if rsdgc is not None:
+        result = result.assign_coords(layer=rsdgc["layers"], step=np.arange(1, config.steps + 1))
+        result["entries"] = ("layer", np.array(rsdgc["sizes"]), {"long_name": "entries of the layer"})
+        result["budget"] = (("step", "layer"), np.array(rsdgc["budget"]), {"long_name": "entries sent by each rank"})
+        result["signal"] = (("step", "layer"), np.array(rsdgc["signal"]), {"long_name": "change of importance (ours)"})
+    result.attrs = {k: scene.attrs[k] for k in PROVENANCE if scene.attrs.get(k)}
     notes = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n]
-    found.attrs["notes"] = "\n".join([*notes, RECONSTRUCTION])
-    return Outcome(found, {rivals[0]: lead["weights"]} if "weights" in lead else {})
+    result.attrs["notes"] = "\n".join([*notes, RECONSTRUCTION])
+    return Outcome(result, {rivals[0]: lead["weights"]} if "weights" in lead else {})
 
 
-def _number(result: Mapping[str, Any], name: str) -> float:
-    """A number of a rival's results, NaN where it has none of that name."""
-    return result.get(name, np.nan)
+def _number(rival: Mapping[str, Any], name: str) -> float:
+    """A number of a rival's results; NaN if it has none of that name."""
+    return rival.get(name, np.nan)

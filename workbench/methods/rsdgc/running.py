@@ -23,15 +23,15 @@ from workbench.parts.training import about, same_run, weights
 
 
 def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any] | None = None) -> Trace:
-    """Train every compressor on the scene's chips, with `config.workers` ranks; the result is described in the docs page.
+    """Train every compressor on the scene's chips, with `config.workers` ranks; docs/methods/rsdgc.md describes the result.
 
-    state: what an event of an interrupted run gave. Raises InputError for a scene that cannot be used; `RankLost` (from
+    state: from an event of an interrupted run. Raises InputError for a scene that cannot be used; `RankLost` (from
     `workbench.engines.processes`) when a rank dies.
     """
     config = config or Config()
     chips = chips_of(scene, config)
     belongs_to = about(chips.fingerprint, config, ("show_every", "timeout"))
-    if state is not None and "about" in state["ranks"][0]:  # older checkpoints do not say what they belong to
+    if state is not None and "about" in state["ranks"][0]:  # older checkpoints have no identity of their run
         same_run("rsdgc", state["ranks"][0]["about"], belongs_to)
     results = yield from ranks(
         worker,
@@ -54,7 +54,7 @@ def worker(
     belongs_to: str,
     state: Mapping[str, Any] | None = None,
 ) -> Generator[Event, None, dict[str, Any]]:
-    """All compressors in turn on one rank; rank 0's events carry numbers and views. Returns what each came to."""
+    """All compressors in turn on one rank; rank 0's events have numbers and views. Returns the results of each."""
     config = Config.model_validate(settings)
     results: dict[str, dict[str, Any]] = {} if state is None else {k: dict(v) for k, v in state["results"].items()}
     last = len(config.rivals) * config.steps
@@ -66,7 +66,7 @@ def worker(
         if state is not None and number == first_rival:
             training.load(state["training"])
             begin = first_step
-        found = results.setdefault(rival, {"at": [], "accuracy": [], "bytes": [], "budget": [], "signal": []})
+        result = results.setdefault(rival, {"at": [], "accuracy": [], "bytes": [], "budget": [], "signal": []})
         for step in range(begin, config.steps):
             loss = training.step(step)
             event_step = number * config.steps + step + 1
@@ -78,22 +78,22 @@ def worker(
             if training.measured is not None:
                 scalars[f"measured_megabytes/{rival}"] = training.measured / 1e6
             if (step + 1) % config.eval_every == 0 or step + 1 == config.steps:
-                guess = training.predicted()
-                accuracy = float((guess == chips.label[chips.test]).double().mean())
+                predicted = training.predicted()
+                accuracy = float((predicted == chips.label[chips.test]).double().mean())
                 scalars[f"accuracy/{rival}"] = accuracy
                 scalars |= {f"{ratio}/{rival}": value for ratio, value in ratios(training, step + 1).items()}
-                found["at"].append(step + 1)
-                found["accuracy"].append(accuracy)
-                found["bytes"].append(float(training.counted))
+                result["at"].append(step + 1)
+                result["accuracy"].append(accuracy)
+                result["bytes"].append(float(training.counted))
                 if step + 1 == config.steps:
-                    found |= conclusion(training, guess)
+                    result |= conclusion(training, predicted)
             arrays = {}
             if isinstance(training.compressor, Sparse):
                 report = training.compressor.report
                 scalars[f"density/{rival}"] = report.density
                 if rival == "rsdgc":
-                    found["budget"].append(list(report.k.values()))
-                    found["signal"].append(list(report.signal.values()))
+                    result["budget"].append(list(report.k.values()))
+                    result["signal"].append(list(report.signal.values()))
                     if report.overlap:
                         scalars["overlap/ranks"] = float(np.mean(report.overlap))
                     if rank == 0 and (step % config.show_every == 0 or step + 1 == config.steps):
@@ -114,10 +114,10 @@ def _saved(
     return lambda: {"about": belongs_to, "rival": number, "step": step, "training": training.state(), "results": results}
 
 
-def conclusion(training: Training, guess: Tensor) -> dict[str, Any]:
-    """What one compressor came to; plain values and tensors."""
-    ended: dict[str, Any] = {
-        "predicted": guess,
+def conclusion(training: Training, predicted: Tensor) -> dict[str, Any]:
+    """The final results of one compressor; plain values and tensors."""
+    final: dict[str, Any] = {
+        "predicted": predicted,
         "counted": float(training.counted),
         "sent": float(training.compressor.sent),
         "measured": None if training.measured is None else float(training.measured),
@@ -125,9 +125,9 @@ def conclusion(training: Training, guess: Tensor) -> dict[str, Any]:
         **ratios(training, training.config.steps),
     }
     if training.rival == training.config.rivals[0]:
-        ended["weights"] = weights(training.network)
+        final["weights"] = weights(training.network)
     if isinstance(training.compressor, Sparse):
         layers = [la for la in training.compressor.layers.values() if la.compressed]
-        ended["layers"] = [la.name for la in layers]
-        ended["sizes"] = [la.n for la in layers]
-    return ended
+        final["layers"] = [la.name for la in layers]
+        final["sizes"] = [la.n for la in layers]
+    return final

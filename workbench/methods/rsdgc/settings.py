@@ -1,4 +1,4 @@
-"""Settings of RS-DGC, and what is said of its numbers wherever they are shown."""
+"""Settings of RS-DGC, and the texts that explain its numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWS = (
     Curves("test accuracy", ("accuracy",), own_steps=True),
     Curves("loss", ("loss",), own_steps=True),
     Curves("sent by all ranks, counted", ("megabytes",), units="MB", own_steps=True),
-    Film(("importance",), "Gradient, neighbourhood mean and spread, score, and what is sent"),
+    Film(("importance",), "Gradient, neighbourhood mean and spread, score, and sent entries"),
     Bars("budget", "Entries that a layer may send", "entries"),
     Bars("signal", "Importance of a layer against its first steps"),
     Matrix("age", "Share of a layer's entries by steps since they were sent"),
@@ -27,9 +27,9 @@ NOTEBOOK = "gradients"
 
 RECONSTRUCTION = "The NSI formula is a reconstruction from the paper's abstract, not the paper's own equation."
 RATIOS = {
-    "ratio_entries": "entries of the gradient against entries sent; what papers often print",
-    "ratio_upload": "bytes of a float32 gradient against bytes of one rank's message, positions included",
-    "ratio_wire": "bytes of dense ring all-reduce against all bytes sent, by all ranks together: the one that counts",
+    "ratio_entries": "entries of the gradient divided by entries sent; the ratio that papers often print",
+    "ratio_upload": "bytes of a float32 gradient divided by bytes of one rank's message, positions included",
+    "ratio_wire": "bytes of dense ring all-reduce divided by bytes sent, by all ranks together: the relevant ratio",
 }
 
 
@@ -37,7 +37,7 @@ class Config(Settings):
     """The paper's settings are not known beyond VGG-19 and a compression above 50; these follow DGC's public code."""
 
     network: Literal["vgg", "vgg19", "resnet", "cnn"] = Field(
-        "vgg", description="eight-layer VGG, VGG-19 with one head, ResNet-10, or four layers without norms"
+        "vgg", description="eight-layer VGG, VGG-19 with one head, ResNet-10, or four layers without normalisation"
     )
     width: int = Field(16, ge=1, le=256, description="channels of the first stage; VGG-19 as published has 64")
     rivals: tuple[str, ...] = Field(
@@ -47,28 +47,34 @@ class Config(Settings):
     steps: int = Field(300, ge=1, description="optimiser steps of each compressor")
     batch: int = Field(16, ge=1, description="chips per worker and step")
     lr: float = Field(0.05, gt=0, le=10, description="largest learning rate; cosine to 0")
-    lr_warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises to it")
+    lr_warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps during which the learning rate rises to lr")
     momentum: float = Field(0.9, ge=0, lt=1, description="in the hook (rsdgc, dgc) or in the optimiser, never in both")
     weight_decay: float = Field(1e-4, ge=0, le=1, description="of the optimiser")
     density: float = Field(0.01, gt=0, le=1, description="share of the gradient entries sent per step")
-    warmup_stages: int = Field(0, ge=0, le=20, description="larger densities used first, a geometric row down to density")
-    warmup_steps: int = Field(10, ge=1, description="steps of each of them")
+    warmup_stages: int = Field(
+        0, ge=0, le=20, description="number of larger densities used first, a geometric sequence down to density"
+    )
+    warmup_steps: int = Field(10, ge=1, description="steps at each of these densities")
     indicator: Literal["mix", "contrast", "zscore", "energy", "tile", "magnitude"] = Field(
-        "mix", description="what makes an entry matter: a reconstruction of the NSI, or magnitude"
+        "mix", description="importance of an entry: a reconstruction of the NSI, or magnitude"
     )
     p: int = Field(3, ge=1, le=15, description="side of the neighbourhood, odd")
-    dynamic: float = Field(0.5, ge=0, le=1, description="how far a layer's share follows its importance; 0: by size alone")
-    values: Literal["f32", "f16"] = Field("f32", description="sent values")
+    dynamic: float = Field(
+        0.5, ge=0, le=1, description="how much a layer's share depends on its importance; 0: on its size only"
+    )
+    values: Literal["f32", "f16"] = Field("f32", description="data type of sent values")
     index: Literal["auto", "elias-fano", "bitmap", "varint", "int32"] = Field("auto", description="coding of positions")
     powersgd_rank: int = Field(2, ge=1, le=32, description="rank of PowerSGD's factors")
     powersgd_start: int = Field(10, ge=2, description="steps of all-reduce before PowerSGD begins")
-    train_fraction: float = Field(0.7, gt=0, lt=1, description="share for training, where the scene has no split of its own")
+    train_fraction: float = Field(0.7, gt=0, lt=1, description="share for training, if the scene has no split")
     size: int = Field(64, ge=4, le=512, description="longest side of a chip; larger ones are averaged down")
-    augment: bool = Field(False, description="flips and quarter turns; right for images from above, wrong for digits")
+    augment: bool = Field(
+        False, description="flips and rotations by 90 degrees; suitable for overhead images, not for digits"
+    )
     eval_every: int = Field(25, ge=1, description="steps between two test accuracies")
-    show_every: int = Field(10, ge=1, description="steps between two views of the gradient")
+    show_every: int = Field(10, ge=1, description="steps between two recorded views of the gradient")
     watch: int = Field(3, ge=0, le=10, description="layers whose gradient is shown, from first to last")
-    timeout: float = Field(60.0, gt=0, le=3600, description="seconds after which a silent rank counts as lost")
+    timeout: float = Field(60.0, gt=0, le=3600, description="seconds without an answer after which a rank counts as lost")
     threads: int = Field(1, ge=1, le=64, description="threads of each rank")
 
     @field_validator("rivals")

@@ -1,4 +1,4 @@
-"""What RS-DGC sees in a step, as labelled arrays."""
+"""Gradient, scores and budget of an RS-DGC step, as labelled arrays."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from workbench.methods.rsdgc.settings import RECONSTRUCTION
 from workbench.methods.rsdgc.training import Training
 from workbench.parts.indicators import INDICATORS, neighbourhood, score
 
-SHOWN = (128, 512)  # rows and columns of a gradient matrix that are shown; larger ones are cut
+SHOWN = (128, 512)  # largest numbers of rows and columns shown of a gradient matrix
 AGES = (0, 1, 2, 4, 8, 16, 32, 64, 128)  # steps since an entry was sent; the last bin is open
 
 
 def views(training: Training) -> dict[str, xr.DataArray]:
-    """What RS-DGC sees in this step: the watched layers' matrices, all layers' budget, signal and residual."""
+    """Arrays of this step: the watched layers' matrices, all layers' budget, signal and residual."""
     compressor, config = training.compressor, training.config
     assert isinstance(compressor, Sparse)
     arrays = {}
@@ -34,8 +34,8 @@ def views(training: Training) -> dict[str, xr.DataArray]:
         return xr.DataArray(np.asarray(values, np.float64), coords, ("layer",), attrs={"long_name": what})
 
     arrays["budget"] = by_layer(list(report.k.values()), "entries a layer may send in this step")
-    arrays["signal"] = by_layer(list(report.signal.values()), "mean score against its first steps, smoothed (ours)")
-    arrays["residual"] = by_layer([norms[n] for n in report.k], "norm of the gradient that waits to be sent")
+    arrays["signal"] = by_layer(list(report.signal.values()), "mean score relative to the first steps, smoothed (ours)")
+    arrays["residual"] = by_layer([norms[n] for n in report.k], "norm of the unsent gradient")
     if training.age:
         ages = np.stack([np.histogram(a.numpy(), [*AGES, np.inf])[0] / a.numel() for a in training.age.values()])
         arrays["age"] = xr.DataArray(

@@ -39,7 +39,7 @@ def learning_rate(step: int, config: Config) -> float:
 
 
 class Training:
-    """One compressor on one rank: network, optimiser, compressor, and what has been seen so far."""
+    """One compressor on one rank: network, optimiser, compressor, and counts so far."""
 
     def __init__(self, rival: str, rank: int, chips: Samples, config: Config) -> None:
         self.rival, self.rank, self.chips, self.config = rival, rank, chips, config
@@ -69,7 +69,7 @@ class Training:
             weight_decay=config.weight_decay,
         )
         self.checkpoint = Checkpoint(network=self.network, optimiser=self.optimiser, compressor=self.compressor)
-        self.buffers = 0  # bytes of norms' statistics, counted like the gradient
+        self.buffers = 0  # bytes of normalisation statistics, counted like the gradient
         self.measured: int | None = 0
         self.skipped = 0
         self.age: dict[str, Tensor] = {}
@@ -77,7 +77,7 @@ class Training:
         if rival == "rsdgc" and isinstance(self.compressor, Sparse) and config.watch:
             names = [la.name for la in self.compressor.layers.values() if la.compressed]
             self.watched = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, config.watch).round().astype(int))]
-        dist.barrier()  # the first weights are on their way until now, and are not to be measured
+        dist.barrier()  # wait for DDP's broadcast of the weights; it is not counted
 
     def step(self, step: int) -> float | None:
         """One optimiser step; the loss of this rank's share, or None when the step was skipped on all ranks."""
@@ -106,13 +106,13 @@ class Training:
 
     @property
     def counted(self) -> int:
-        """Bytes sent by all ranks together since the start, norms' statistics included."""
+        """Bytes sent by all ranks together since the start, normalisation statistics included."""
         return self.compressor.counted + self.buffers
 
     def predicted(self) -> Tensor:
         """Classes (test,) of the test chips; every rank computes its share."""
         own = torch.from_numpy(self.chips.test)[self.rank :: self.config.workers]
-        for buffer in self.network.buffers():  # every rank has statistics of its own since DDP last sent those of rank 0
+        for buffer in self.network.buffers():  # statistics differ between ranks since DDP last sent those of rank 0
             dist.broadcast(buffer, 0)
         self.network.eval()
         with torch.no_grad():
@@ -124,7 +124,7 @@ class Training:
         return labels.cpu()
 
     def state(self) -> dict[str, Any]:
-        """Everything this rank needs to continue."""
+        """The state this rank needs to continue."""
         return {
             **self.checkpoint.state(),
             "numbers": [self.buffers, self.measured, self.skipped],
@@ -132,7 +132,7 @@ class Training:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state()`, after a backward pass in which DDP groups its buckets as it had them."""
+        """Continue from `state()`, after a backward pass that makes DDP regroup its buckets as before."""
         self.ddp(torch.zeros_like(self.chips.only[: self.config.batch]).to(self.device)).sum().backward()
         self.checkpoint.load(state)
         self.buffers, self.measured, self.skipped = state["numbers"]
@@ -140,12 +140,12 @@ class Training:
 
 
 def ratios(training: Training, steps: int) -> dict[str, float]:
-    """How much less is sent than by dense training, after so many steps; the last two for sparse compressors only."""
+    """Compression ratios against dense training after `steps` steps; the last two for sparse compressors only."""
     compressor = training.compressor
     entries = sum(p.numel() for p in training.network.parameters())
     dense = 2 * (training.config.workers - 1) * 4 * entries * steps
-    found = {"ratio_wire": dense / max(1, training.counted)}
+    result = {"ratio_wire": dense / max(1, training.counted)}
     if isinstance(compressor, Sparse):
-        found["ratio_entries"] = entries / sum(la.k for la in compressor.layers.values() if la.compressed)
-        found["ratio_upload"] = 4 * entries / compressor.report.sent
-    return found
+        result["ratio_entries"] = entries / sum(la.k for la in compressor.layers.values() if la.compressed)
+        result["ratio_upload"] = 4 * entries / compressor.report.sent
+    return result
