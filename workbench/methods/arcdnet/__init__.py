@@ -1,21 +1,21 @@
-"""AR-CDNet: a map of what changed between two dates, and of how far each of its pixels may be wrong.
+"""AR-CDNet: a change map of two dates, and the uncertainty of each pixel.
 
 Z. Li, C. Tang, X. Li, W. Xie, K. Sun, X. Zhu, "Towards Accurate and Reliable Change Detection of Remote Sensing Images via
-Knowledge Review and Online Uncertainty Estimation", 2023, arXiv 2305.19513 version 1 (version 2, of 2024, carries another
-title and another method). What you get: a probability of change P and an uncertainty U, learnt while P is: a branch is shown
-its error |y - P| and predicts it. Beside it rivals, classical and learnt; plain entropy of the same P, which costs nothing;
-MC dropout and ensembles; and controls that could not know.
+Knowledge Review and Online Uncertainty Estimation", 2023, arXiv 2305.19513 version 1 (version 2, of 2024, has another
+title and another method). What you get: a probability of change P and an uncertainty U, learnt together with P: a branch
+learns to predict the error |y - P|. For comparison: classical and learnt rivals; the entropy of the same P, which needs no
+training; MC dropout and ensembles; and controls without information about the error.
 
-    settings.py   Config; PAPER, what the authors' code trains with
-    network.py    the network, steps 1 to 6, and how far its outputs look
+    settings.py   Config; PAPER, the settings of the authors' code
+    network.py    the network, steps 1 to 6, and the reach of its outputs
     loss.py       step 7: losses, the target of U and its entropy floor, the learning rate
-    pairs.py      a scene as pairs: what trains and what tests, and the crops
+    pairs.py      a scene as pairs: the split into training and test, and the crops
     training.py   one step of the network, its controls and its rivals
-    tiles.py      any image size, tile by tile; weights of a finished run; the inspector of knowledge review
-    running.py    run: train, watch one pair, judge on what was held out
+    tiles.py      inference at any image size, tile by tile; loading weights; the inspector of knowledge review
+    running.py    run: train, watch one pair, evaluate on the held-out part
     judging.py    maps, scores, uncertainty against error: the result
 
-Where we differ from the authors' code, and why: docs/methods/arcdnet.md.
+Differences from the authors' code and their reasons: docs/methods/arcdnet.md.
 """
 
 from typing import TYPE_CHECKING

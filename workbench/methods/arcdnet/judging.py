@@ -1,4 +1,4 @@
-"""What came out: the watched pair, maps of everybody on the held-out pixels, scores, and uncertainty against error."""
+"""Results: maps of the watched pair, maps and scores of all networks on held-out pixels, uncertainty against error."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ WATCHED_PAIRS = 16  # validation pairs scored while training
 
 @dataclass(frozen=True)
 class Watched:
-    """A window of one validation pair, the same throughout, and the pairs scored with it.
+    """A window of one validation pair, fixed for the run, and the validation pairs scored during training.
 
-    pair: its position; rows, columns: the window. scored: positions of validation pairs; of one large pair the window alone.
+    pair: its position; rows, columns: the window. scored: positions of validation pairs; of a single large pair only the
+    window is scored.
     """
 
     pair: int
@@ -55,32 +56,32 @@ class Watched:
         return (self.rows, self.columns) if pairs.single else (slice(None), slice(None))
 
     def validation(self, learner: Learner, pairs: Pairs) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """(truth, name -> map), each one row of the validation pixels scored."""
-        truth, found = [], []
+        """(truth, name -> map), each flat over the scored validation pixels."""
+        truth, maps = [], []
         for n in self.scored:
             at = self.window(pairs, n)
             chosen = pairs.part[(n, *at)] == VAL
             truth.append(pairs.truth[(n, *at)][chosen])
-            found.append(maps_of(learner, pairs, n, at)[:, chosen])
-        rows = np.concatenate(found, 1)
+            maps.append(maps_of(learner, pairs, n, at)[:, chosen])
+        rows = np.concatenate(maps, 1)
         return np.concatenate(truth), dict(zip(learner.names, rows, strict=True))
 
     def maps(self, learner: Learner, pairs: Pairs) -> dict[str, xr.DataArray]:
-        """`change`, `uncertainty`, and `target`, what U should be, |y - P|; (y, x) of the window."""
+        """`change`, `uncertainty`, and `target`, the ideal U, |y - P|; (y, x) of the window."""
         at = (self.rows, self.columns)
-        found = dict(zip(learner.names, maps_of(learner, pairs, self.pair, at), strict=True))
+        maps = dict(zip(learner.names, maps_of(learner, pairs, self.pair, at), strict=True))
         truth = pairs.truth[(self.pair, *at)]
-        target = np.where(truth < 0, np.nan, np.abs((truth == 1) - found["change"])).astype(np.float32)
-        shown = {"change": found["change"], "uncertainty": found.get("uncertainty"), "target": target}
+        target = np.where(truth < 0, np.nan, np.abs((truth == 1) - maps["change"])).astype(np.float32)
+        shown = {"change": maps["change"], "uncertainty": maps.get("uncertainty"), "target": target}
         texts = {"change": "probability of change P", "uncertainty": "uncertainty U", "target": "error |y - P|"}
         return {k: self.labelled(v, texts[k], pairs) for k, v in shown.items() if v is not None}
 
     def images(self, pairs: Pairs) -> dict[str, xr.DataArray]:
-        """`before`, `after` (band, y, x) as they are trained on, and `truth (y, x)`."""
+        """`before`, `after` (band, y, x) as used in training, and `truth (y, x)`."""
         at = (self.pair, slice(None), self.rows, self.columns)
         truth = pairs.truth[(self.pair, self.rows, self.columns)].astype(np.float32)
-        both = {name: self.labelled(getattr(pairs, name)[at].numpy(), name, pairs) for name in ("before", "after")}
-        return both | {"truth": self.labelled(truth, "truth: 1 changed, 0 not, -1 not labelled", pairs)}
+        dates = {name: self.labelled(getattr(pairs, name)[at].numpy(), name, pairs) for name in ("before", "after")}
+        return dates | {"truth": self.labelled(truth, "truth: 1 changed, 0 not, -1 not labelled", pairs)}
 
     def labelled(self, values: np.ndarray, text: str, pairs: Pairs) -> xr.DataArray:
         """`values ([band,] y, x)` of the window as a DataArray on pixel coordinates, with `text` as its long name."""
@@ -93,7 +94,7 @@ class Watched:
 
 
 def watched(pairs: Pairs) -> Watched:
-    """The validation pair with most change, and the window of it that has most."""
+    """The window with most change of the validation pair with most change."""
     changed = ((pairs.truth == 1) & (pairs.part == VAL)).sum((1, 2))
     n = int(changed.argmax())
     here = (pairs.part[n] == VAL) * (1.0 + 1000.0 * (pairs.truth[n] == 1))
@@ -105,7 +106,7 @@ def watched(pairs: Pairs) -> Watched:
 
 
 def _window(weight: np.ndarray, side: int) -> slice:
-    """The `side` neighbouring entries with the largest sum; starts on a whole 32."""
+    """The `side` consecutive entries with the largest sum; starts at a multiple of 32."""
     side = min(side, len(weight))
     total = np.concatenate([[0.0], np.cumsum(weight)])
     starts = np.arange(0, len(weight) - side + 1, 32)
@@ -117,7 +118,7 @@ def _window(weight: np.ndarray, side: int) -> slice:
 
 
 def maps_of(learner: Learner, pairs: Pairs, n: int, at: tuple[slice, slice] = (slice(None), slice(None))) -> np.ndarray:
-    """(K, y, x) of one pair or a window of it, in tiles where it is large; NaN where a date is missing."""
+    """Maps (K, y, x) of one pair or a window of it, in tiles if it is large; NaN where a date is missing."""
     before, after = (
         xr.DataArray(x[(n, slice(None), *at)].numpy(), dims=("band", "y", "x")) for x in (pairs.before, pairs.after)
     )
@@ -133,8 +134,8 @@ def applied(trained: Trained, pair: xr.Dataset, config: Config) -> xr.Dataset:
 
 def seen(scene: xr.Dataset, maps: Sequence[xr.Dataset], config: Config, single: bool) -> xr.Dataset:
     """The result of applying weights: maps on the scene's coordinates and, with truth, all scores."""
-    found = maps[0] if single else xr.concat([m.drop_vars("split", errors="ignore") for m in maps], scene["sample"])
-    result = found.assign_attrs(_about(scene, config))
+    joined = maps[0] if single else xr.concat([m.drop_vars("split", errors="ignore") for m in maps], scene["sample"])
+    result = joined.assign_attrs(_about(scene, config))
     if "truth" not in scene:
         return result
     truth = scene["truth"]
@@ -147,18 +148,18 @@ def seen(scene: xr.Dataset, maps: Sequence[xr.Dataset], config: Config, single: 
 
 
 def judged(scene: xr.Dataset, pairs: Pairs, config: Config, trained: Mapping[str, Learner], view: Watched) -> xr.Dataset:
-    """The result of a training run: maps of the test pairs, or of the one pair as a whole; scores on test pixels only."""
+    """The result of a training run: maps of the test pairs, or of a single pair as a whole; scores on test pixels only."""
     positions = [0] if pairs.single else list(map(int, pairs.of(TEST)))
-    y = np.where(pairs.part[positions] == TEST, pairs.truth[positions], -1)  # (M, H, W); all else does not count
+    y = np.where(pairs.part[positions] == TEST, pairs.truth[positions], -1)  # (M, H, W); other pixels do not count
     maps: dict[str, np.ndarray] = {}  # name -> (M, H, W)
     for name, learner in trained.items():
-        found = np.stack([maps_of(learner, pairs, n) for n in positions], 1)
-        for kind, values in zip(learner.names, found, strict=True):
+        stacked = np.stack([maps_of(learner, pairs, n) for n in positions], 1)
+        for kind, values in zip(learner.names, stacked, strict=True):
             maps[kind if name == "arcdnet" else f"{kind}_{name}"] = values
     p = maps["change"]
     temperature = _temperature(trained["arcdnet"], pairs)
     calibrated = 1 / (1 + np.exp(-_logit(p) / temperature))
-    # measure -> (uncertainty, the change map whose errors it should tell)
+    # measure -> (uncertainty, the change map whose errors it should predict)
     measures = {"uncertainty": (maps["uncertainty"], p)} if "uncertainty" in maps else {}
     measures |= {
         "max_probability": (max_probability(p), p),
@@ -188,7 +189,7 @@ def judged(scene: xr.Dataset, pairs: Pairs, config: Config, trained: Mapping[str
         result[name] = (
             dims,
             _fit(values, pairs),
-            {"long_name": text or f"change as seen by {name.removeprefix('change_')}"},
+            {"long_name": text or f"change by {name.removeprefix('change_')}"},
         )
     for name, (values, _) in measures.items():
         if name != "uncertainty":
@@ -200,7 +201,7 @@ def judged(scene: xr.Dataset, pairs: Pairs, config: Config, trained: Mapping[str
     )
     if pairs.single:
         result["part"] = (dims, pairs.part[0], {"long_name": "0 training, 1 validation, 2 test, -1 none"})
-    for name in ("chance", "ambiguity"):  # what the simulation knows
+    for name in ("chance", "ambiguity"):  # known only for simulated scenes
         if name in used:
             result[name] = (
                 dims,
@@ -213,7 +214,7 @@ def judged(scene: xr.Dataset, pairs: Pairs, config: Config, trained: Mapping[str
     result["temperature"] = (
         (),
         temperature,
-        {"long_name": "temperature fitted on validation pixels; above 1: P was too sure"},
+        {"long_name": "temperature fitted on validation pixels; above 1: P was overconfident"},
     )
     for name in trained:
         count = sum(w.numel() for w in trained[name].network.parameters())
@@ -223,20 +224,20 @@ def judged(scene: xr.Dataset, pairs: Pairs, config: Config, trained: Mapping[str
 
 
 def classical(scene: xr.Dataset) -> list[str]:
-    """Rivals that learn nothing and suit the scene: the log-ratio is for SAR, the change vector for the rest."""
+    """Rivals without training that suit the scene: the log-ratio for SAR, the change vector for other images."""
     sar = scene["before"].attrs.get("kind") == "sar"
     return [name for name in RIVALS if name not in (("cva",) if sar else ("log_ratio",))]
 
 
 def _dropped(learner: Learner, pairs: Pairs, n: int, config: Config) -> np.ndarray:
-    """Mean P (y, x) of so many passes with dropout on, all else as in evaluation; its draws are the learner's own."""
+    """Mean P (y, x) of `config.passes` passes in evaluation mode with dropout on, drawn from the learner's random state."""
     for module in learner.evaluating().network.modules():
         if isinstance(module, torch.nn.Dropout2d):
             module.train()
     with learner.random:
-        found = np.mean([maps_of(learner, pairs, n)[0] for _ in range(config.passes)], 0)
+        mean = np.mean([maps_of(learner, pairs, n)[0] for _ in range(config.passes)], 0)
     learner.evaluating()
-    return found
+    return mean
 
 
 def _temperature(learner: Learner, pairs: Pairs) -> float:
@@ -255,29 +256,29 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 
 def _scores(change: Mapping[str, np.ndarray], y: np.ndarray) -> xr.Dataset:
-    """`scores (rival, metric)` from one pooled matrix each, and the same as 0-d variables."""
+    """`scores (rival, metric)`, each rival from one pooled matrix, and the same as 0-d variables."""
     metrics = ("precision", "recall", "f1", "iou", "kappa")
     table = {name: confusion(p, y) for name, p in change.items()}
     values = np.array([[getattr(matrix, m) for m in metrics] for matrix in table.values()])
-    found = xr.Dataset(
+    result = xr.Dataset(
         {"scores": (("rival", "metric"), values, {"long_name": "scores on test pixels, pooled"})},
         {"rival": list(table), "metric": list(metrics)},
     )
     for name, matrix in table.items():
         for m in metrics if name == "arcdnet" else ("f1",):
-            found[m if name == "arcdnet" else f"{m}_{name}"] = (
+            result[m if name == "arcdnet" else f"{m}_{name}"] = (
                 (),
                 getattr(matrix, m),
                 {"long_name": f"{m} of {name} on test pixels"},
             )
-    return _finite(found)
+    return _finite(result)
 
 
 def _uncertainty_scores(measures: Mapping[str, tuple[np.ndarray, np.ndarray]], y: np.ndarray) -> xr.Dataset:
     """`uncertainty_scores (measure, quantity)`, and the most important as 0-d variables."""
     rows = {name: _against_error(u, p, y) for name, (u, p) in measures.items()}
     quantities = list(next(iter(rows.values())))
-    found = xr.Dataset(
+    result = xr.Dataset(
         {
             "uncertainty_scores": (
                 ("measure", "quantity"),
@@ -289,12 +290,12 @@ def _uncertainty_scores(measures: Mapping[str, tuple[np.ndarray, np.ndarray]], y
     )
     own = "uncertainty" if "uncertainty" in rows else "entropy"
     for q in quantities:
-        found[q] = ((), rows[own][q], {"long_name": f"{q} of {own} on test pixels"})
+        result[q] = ((), rows[own][q], {"long_name": f"{q} of {own} on test pixels"})
     for name in rows:
         for q in ("error_auroc", "aurc"):
             if name != "uncertainty":
-                found[f"{q}_{name}"] = ((), rows[name][q], {"long_name": f"{q} of {name} on test pixels"})
-    return _finite(found)
+                result[f"{q}_{name}"] = ((), rows[name][q], {"long_name": f"{q} of {name} on test pixels"})
+    return _finite(result)
 
 
 def _against_error(u: np.ndarray, p: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -316,40 +317,40 @@ def _against_error(u: np.ndarray, p: np.ndarray, y: np.ndarray) -> dict[str, flo
 
 
 def _training_scores(learner: Learner, pairs: Pairs) -> xr.Dataset:
-    """F1 and the calibration of U on the training part: what was there to be learnt."""
+    """F1 and the calibration of U on the training part."""
     rows = [
         (maps_of(learner, pairs, n)[:, pairs.part[n] == TRAIN], pairs.truth[n][pairs.part[n] == TRAIN])
         for n in pairs.of(TRAIN)
     ]
     truth = np.concatenate([t for _, t in rows])
-    found = dict(zip(learner.names, np.concatenate([m for m, _ in rows], 1), strict=True))
-    numbers = {"train_f1": (confusion(found["change"], truth).f1, "F1 on training pixels")}
-    if "uncertainty" in found:
-        u, e = mean_gap(found["uncertainty"], found["change"], truth)
+    maps = dict(zip(learner.names, np.concatenate([m for m, _ in rows], 1), strict=True))
+    numbers = {"train_f1": (confusion(maps["change"], truth).f1, "F1 on training pixels")}
+    if "uncertainty" in maps:
+        u, e = mean_gap(maps["uncertainty"], maps["change"], truth)
         numbers["train_mean_uncertainty"] = (u, "mean U on training pixels")
         numbers["train_mean_error"] = (e, "mean |y - P| on training pixels")
         numbers["train_error_auroc"] = (
-            error_auroc(found["uncertainty"], found["change"], truth),
+            error_auroc(maps["uncertainty"], maps["change"], truth),
             "AUROC of U against error, training pixels",
         )
     return _finite(xr.Dataset({name: ((), float(v), {"long_name": text}) for name, (v, text) in numbers.items()}))
 
 
 def _inspected(learner: Learner, pairs: Pairs, view: Watched) -> xr.Dataset:
-    """The inspector's maps of the watched window, on (view_y, view_x), beside its images and truth."""
+    """The inspector's maps of the watched window, on (view_y, view_x), with its images and truth."""
     at = (slice(view.pair, view.pair + 1), slice(None), view.rows, view.columns)
     maps = knowledge(learner.trained, pairs.before[at], pairs.after[at])
     shown = view.maps(learner, pairs) | view.images(pairs)
     names = {n: f"krm_{n}" for n in maps.data_vars}
-    found = maps.rename(names).assign(
+    result = maps.rename(names).assign(
         {f"view_{n}": v.rename({"band": "view_band"}) if "band" in v.dims else v for n, v in shown.items()}
     )
-    return found.rename({"y": "view_y", "x": "view_x"}).drop_vars("view_band", errors="ignore")
+    return result.rename({"y": "view_y", "x": "view_x"}).drop_vars("view_band", errors="ignore")
 
 
-def _finite(found: xr.Dataset) -> xr.Dataset:
-    """Without 0-d numbers that do not exist, such as precision where nothing was found."""
-    return found.drop_vars([str(n) for n, v in found.data_vars.items() if v.ndim == 0 and not np.isfinite(v)])
+def _finite(scores: xr.Dataset) -> xr.Dataset:
+    """Without undefined 0-d numbers, such as precision when no pixel was classified as changed."""
+    return scores.drop_vars([str(n) for n, v in scores.data_vars.items() if v.ndim == 0 and not np.isfinite(v)])
 
 
 # --- on the scene's coordinates ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What is minimised, and the learning rate. Every mean and sum is over valid pixels only."""
+"""The losses and the learning rate. Every mean and sum is over valid pixels only."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SMOOTH = 1e-5  # of Dice; on a batch without change it decides: the term is near 1 whatever P is
+SMOOTH = 1e-5  # of Dice; on a batch without change it makes the loss term near 1 for any P
 
 
 def bce(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean cross-entropy of logits with targets in [0, 1], soft or not; 0 where no pixel is valid."""
+    """Mean cross-entropy of logits with targets in [0, 1], soft or not; 0 if no pixel is valid."""
     terms = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (terms * valid).sum() / valid.sum().clamp(min=1)
 
@@ -34,19 +34,19 @@ def uncertainty_target(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def entropy_floor(target: Tensor, valid: Tensor) -> Tensor:
-    """BCE(T, T), the least that BCE(U, T) can be, reached at U = T. Of .1 .2 .6 .5: .547911, not 0."""
+    """BCE(T, T), the minimum of BCE(U, T), at U = T. Of .1 .2 .6 .5: .547911, not 0."""
     t = target.clamp(1e-7, 1 - 1e-7)
     terms = -t * t.log() - (1 - t) * (1 - t).log()
     return (terms * valid).sum() / valid.sum().clamp(min=1)
 
 
 def shuffled(target: Tensor, valid: Tensor) -> Tensor:
-    """The targets of valid pixels, dealt out anew among them: the right values in the wrong places. Draws from torch's state."""
+    """The targets of valid pixels in random order: correct values at wrong pixels. Draws from torch's state."""
     chosen = valid > 0
     values = target[chosen]
-    mixed = target.clone()
-    mixed[chosen] = values[torch.randperm(len(values)).to(values.device)]
-    return mixed
+    permuted = target.clone()
+    permuted[chosen] = values[torch.randperm(len(values)).to(values.device)]
+    return permuted
 
 
 def learning_rate(step: int, total: int, lr: float, power: float = 0.9, warmup: int = 200) -> float:

@@ -5,8 +5,8 @@ features of the uncertainty branch, m_k the side masks (logits), P the change ma
 
 Two geometries. `context="global"` is the published one: average pools over the whole image and corners aligned when
 resizing, so that every output depends on every input pixel and on the image's size. `context="window"` pools over fixed
-windows and resizes by whole factors: an output depends on what lies within `reach(config)` pixels and on nothing else, which
-is what lets an image of any size be computed tile by tile to the same numbers.
+windows and resizes by whole factors: an output depends only on pixels within `reach(config)`, so an image of any size can be
+computed tile by tile to the same numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from workbench.methods.arcdnet.settings import Config
 
 PPM = (1, 2, 3, 5)  # sides of the global pools at the coarsest level
-WINDOWS = (3, 5)  # sides, in cells of the coarsest level, of the pools that stand for them
+WINDOWS = (3, 5)  # sides, in cells of the coarsest level, of the pools that replace them
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def shape_of(config: Config) -> Shape:
 
 @dataclass(frozen=True)
 class Output:
-    """Logits (B, 1, H, W) of one forward pass, and what the inspector looks at.
+    """Logits (B, 1, H, W) of one forward pass, and the intermediate results for the inspector.
 
     sides: m_2 .. m_k at full size; uncertainty: None without the branch; masks: m_2 .. m_k at stride 4; difference: d_2,
-    the features the branch is fed.
+    the input of the branch.
     """
 
     change: Tensor
@@ -76,9 +76,9 @@ class Output:
 class ARCDNet(nn.Module):
     """Change and its uncertainty from two dates: (B, bands, H, W) twice -> Output; H and W multiples of the stride.
 
-    Images come in as they are (the scene's values); mean and spread of each band are part of the state. 14,342,446
-    parameters with 3 bands in the full network. `config.compat` does as the authors' code: both orders of the difference are
-    the same one, the dates are exchanged, and each passes the encoder by itself.
+    The input has the scene's values; mean and spread of each band are part of the state. 14,342,446
+    parameters with 3 bands in the full network. `config.compat` follows the authors' code: both branches of the
+    difference get the same order, the dates are exchanged, and each date is encoded separately.
     """
 
     mean: Tensor
@@ -109,7 +109,7 @@ class ARCDNet(nn.Module):
         """Both dates `(B, bands, H, W)` -> `Output`, with logits `(B, 1, H, W)`."""
         x1, x2 = self.standardised(before), self.standardised(after)
         if self.compat:
-            x1, x2 = x2, x1  # its loader reverses all six channels at once, and with them the dates
+            x1, x2 = x2, x1  # its loader reverses all six channels, and so exchanges the dates
         p1, p2 = self.encoded(x1, x2)
         d = [difference(a, b) for difference, a, b in zip(self.difference, p1, p2, strict=True)]
         d2 = d[0]  # (B, w, H/4, W/4)
@@ -132,7 +132,7 @@ class ARCDNet(nn.Module):
         return torch.where(torch.isfinite(x), x, 0.0)
 
     def encoded(self, x1: Tensor, x2: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Both pyramids. As one batch, where the code takes one date after the other: other batch statistics, half the calls."""
+        """Both pyramids. In one batch; the code encodes one date after the other: other batch statistics, twice the calls."""
         if self.compat:
             return self.pyramid(self.backbone(x1)), self.pyramid(self.backbone(x2))
         both = [p.chunk(2) for p in self.pyramid(self.backbone(torch.cat([x1, x2])))]
@@ -153,7 +153,7 @@ def resize(x: Tensor, size: Any, wide: bool) -> Tensor:
 
 
 def conv(i: int, o: int, side: int = 3, stride: int = 1) -> list[nn.Module]:
-    """Convolution with bias, batch normalisation, ReLU; the published network keeps the bias although it does nothing."""
+    """Convolution with bias, batch normalisation, ReLU; the published network has this bias although it has no effect."""
     return [nn.Conv2d(i, o, side, stride, side // 2), nn.BatchNorm2d(o), nn.ReLU()]
 
 
@@ -220,7 +220,7 @@ class BasicBlock(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Maps of the stages -> as many of `width` channels, each told what the coarser ones saw."""
+    """Maps of the stages -> as many maps of `width` channels, each combined with the coarser ones."""
 
     def __init__(self, shape: Shape, wide: bool) -> None:
         super().__init__()
@@ -248,22 +248,22 @@ class Context(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, i, h, w)` -> `(B, w, h, w)` with the averages of the surroundings mixed in."""
-        seen = [x]
+        pooled = [x]
         for side, squeeze in zip(self.sides, self.squeeze, strict=True):
             if self.wide:
-                seen.append(resize(squeeze(F.adaptive_avg_pool2d(x, side)), x.shape[-2:], True))
+                pooled.append(resize(squeeze(F.adaptive_avg_pool2d(x, side)), x.shape[-2:], True))
             else:
-                seen.append(squeeze(windowed_mean(x, side)))
-        return self.out(torch.cat(seen, 1))
+                pooled.append(squeeze(windowed_mean(x, side)))
+        return self.out(torch.cat(pooled, 1))
 
 
 def windowed_mean(x: Tensor, side: int) -> Tensor:
-    """Mean over a window of `side` cells around every cell; at the border over what there is of it."""
+    """Mean over a window of `side` cells around every cell; at the border over the part inside."""
     return F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
 
 
 class Aggregation(nn.Module):
-    """FAM: the coarse features say where to look at the fine ones; there is no ReLU after `low`, as in the code."""
+    """FAM: the coarse features give the attention for the fine ones; there is no ReLU after `low`, as in the code."""
 
     def __init__(self, w: int, wide: bool) -> None:
         super().__init__()
@@ -286,8 +286,8 @@ class TDE(nn.Module):
     """Learnt difference of two dates, in both orders: (B, w, h, w') twice -> same.
 
     Published as a 3-D convolution with kernel (2, 3, 3) over the two dates stacked in depth, without padding there. That is
-    a 2-D convolution of their 2w channels (`from_conv3d`), which is what we compute. The authors' code feeds the same order
-    to both branches; `swap` gives the second the reverse, which its names promise.
+    a 2-D convolution of their 2w channels (`from_conv3d`), which is what we compute. The authors' code gives both
+    branches the same order; with `swap` the second gets the reverse order, as the names in the code suggest.
     """
 
     def __init__(self, w: int, swap: bool) -> None:
@@ -302,12 +302,12 @@ class TDE(nn.Module):
 
 
 def from_conv3d(weight: Tensor) -> Tensor:
-    """The 2-D weights (o, 2i, 3, 3) that do what 3-D weights (o, i, 2, 3, 3) do to two dates."""
+    """The 2-D weights (o, 2i, 3, 3) equivalent to 3-D weights (o, i, 2, 3, 3) on two dates."""
     return weight.transpose(1, 2).flatten(1, 2)
 
 
 class AbsoluteDifference(nn.Module):
-    """|a - b|, which the second version of the paper has in the place of TDE; the ablation `difference="abs"`."""
+    """|a - b|, which replaces TDE in the second version of the paper; the ablation `difference="abs"`."""
 
     def __init__(self, w: int, swap: bool) -> None:
         super().__init__()
@@ -338,7 +338,7 @@ class Uncertainty(nn.Module):
 
 
 def reverse_attention(mk: Tensor) -> Tensor:
-    """A_r = 1 - s(m_k): where the side mask saw no change. Logits in; of s = .9, .5, .1: .1, .5, .9."""
+    """A_r = 1 - s(m_k): high where the side mask has no change. Logits in; of s = .9, .5, .1: .1, .5, .9."""
     return torch.sigmoid(-mk)
 
 
@@ -349,7 +349,7 @@ def disagreement(m2: Tensor, mk: Tensor) -> Tensor:
 
 
 class Review(nn.Module):
-    """KRM: d_2 and d_k read three times - as they are, where m_k saw nothing, and where m_2 and m_k disagree -> (B, w, h, w').
+    """KRM: d_2 and d_k with three attentions: none, where m_k has no change, and where m_2 and m_k disagree -> (B, w, h, w').
 
     The masks are not detached, and m_2 enters the last convolution as a logit, both as in the code.
     """
@@ -367,7 +367,7 @@ class Review(nn.Module):
 
 
 class Enhancement(nn.Module):
-    """FEU: features, strengthened where `attention` says, their channels weighed by what is seen around."""
+    """FEU: features amplified by `attention`, with channel weights from the surroundings."""
 
     def __init__(self, i: int, o: int, shape: Shape, wide: bool) -> None:
         super().__init__()
@@ -388,14 +388,14 @@ class Enhancement(nn.Module):
         return self.out(g * F.interpolate(self.weigh(around), scale_factor=float(self.coarse), mode="nearest"))
 
 
-# --- how far an output looks ------------------------------------------------------------------------------------------
+# --- reach of an output -----------------------------------------------------------------------------------------------
 
 
 def reach(config: Config) -> int | None:
-    """How many pixels around it an output depends on, at most, rounded up to whole strides; None: on all of the image.
+    """Largest distance in pixels that an output depends on, rounded up to whole strides; None: the whole image.
 
-    The sum along the longest way through the small network, `context="window"`; tests/unit/methods/test_arcdnet.py finds
-    by trial that nothing farther matters.
+    The sum along the longest path through the network with `context="window"`; tests/unit/methods/test_arcdnet.py checks
+    that farther pixels have no effect.
     """
     if config.geometry == "global":
         return None
@@ -415,16 +415,16 @@ def reach(config: Config) -> int | None:
     return -(-pixels // shape.stride) * shape.stride
 
 
-# --- weights of others ------------------------------------------------------------------------------------------------
+# --- pretrained weights -----------------------------------------------------------------------------------------------
 
 
 def load_encoder(network: ARCDNet, path: str | Path) -> list[str]:
-    """Fill the backbone with weights named as in timm's `resnet18d`; gives the names that were left as they are.
+    """Fill the backbone with weights named as in timm's `resnet18d`; returns the names in the file that were not used.
 
     path: .safetensors, or a state dict written by torch.save, read with `weights_only=True`. A first layer for another
-    number of bands is averaged over its bands and scaled, so that equal bands give what they gave before.
+    number of bands is averaged over its bands and scaled, so that equal bands give the same output as before.
 
-    Raises InputError for a file that is neither, and for weights that do not fit.
+    Raises InputError for another kind of file, and for weights that do not fit.
     """
     path = Path(path).expanduser()
     state = dict(read_state(path))
@@ -441,13 +441,13 @@ def load_encoder(network: ARCDNet, path: str | Path) -> list[str]:
     ]
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
     if wrong or missing:
-        told = (
+        problem = (
             f"{len(wrong)} of another shape ({', '.join(wrong[:2])})"
             if wrong
             else f"{len(missing)} missing ({', '.join(missing[:3])})"
         )
         raise InputError(
-            f"The weights in {path} do not fit the encoder: {told}. It is timm's resnet18d, for network='full'; the small network has none."
+            f"The weights in {path} do not fit the encoder: {problem}. It needs weights of timm's resnet18d, and network='full'."
         )
     network.backbone.load_state_dict({n: state[n] for n in wanted if n in state}, strict=False)
     return [n for n in state if n not in wanted]
@@ -460,13 +460,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"There is no file {path}; give weights as .safetensors or as a state dict of torch.") from None
     except Exception as error:
         raise InputError(f"{path} is neither a .safetensors file nor a plain state dict ({type(error).__name__}).") from None
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise InputError(f"{path} holds no state dict: a mapping of names to tensors is needed.")
-    return found
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"{path} has no state dict: a mapping of names to tensors is needed.")
+    return state

@@ -1,7 +1,7 @@
-"""Scenes as pairs ready to train on: which pixels train, validate and test, and crops cut from them.
+"""Scenes as pairs for training: the split of the pixels into training, validation and test, and crops of them.
 
 A scene is a set of pairs with a leading `sample` dim, split by pair, or one large pair, split by squares of `block` pixels.
-In the second case crops may show the network pixels of other parts, as in any inference, but never their truth.
+In the second case crops may contain pixels of other parts, as in any inference, but never their truth.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class Pairs:
     """before, after (N, bands, H, W) float32, NaN where missing; truth (N, H, W) 1, 0, -1; part (N, H, W) of TRAIN, ....
 
-    ids (N,): identifiers. single: one pair without a `sample` dim. log: what is added before the logarithm; None: none taken.
+    ids (N,): identifiers. single: one pair without a `sample` dim. log: offset added before the logarithm; None: no logarithm.
     """
 
     before: Tensor
@@ -48,7 +48,7 @@ class Pairs:
         return np.flatnonzero((self.part == part).any((1, 2)))
 
     def moments(self, config: Config) -> tuple[Tensor, Tensor]:
-        """Mean and spread of every band (bands,) over the valid training pixels of both dates; ImageNet's where asked."""
+        """Mean and spread of every band (bands,) over the valid training pixels of both dates, or ImageNet's."""
         if config.scaling == "imagenet":
             if self.bands != 3:
                 raise InputError(f"scaling='imagenet' is for 3 bands; this scene has {self.bands}. Use scaling='data'.")
@@ -62,7 +62,7 @@ class Pairs:
 def pairs_of(scene: xr.Dataset, config: Config) -> Pairs:
     """The pairs of a scene with truth, split into training, validation and test.
 
-    Raises InputError for a truth of one kind only, for too few pairs to split, and for no valid pixel.
+    Raises InputError for a truth with one class only, for too few pairs to split, and for no valid pixel.
     """
     require(scene, "before", "after", "truth", who="arcdnet")
     single = "sample" not in scene["before"].dims
@@ -78,7 +78,7 @@ def pairs_of(scene: xr.Dataset, config: Config) -> Pairs:
     if not 0 < changed < usable.sum():
         raise InputError(
             f"arcdnet learns from pixels that changed and pixels that did not; of {int(usable.sum())} labelled, valid pixels "
-            f"{changed} changed. Check that truth marks change with values above 0, and -1 is what is not labelled."
+            f"{changed} changed. Check that truth is above 0 for change, and -1 where it is not labelled."
         )
     ids = scene["sample"].values.astype(str) if "sample" in scene.coords else np.arange(len(truth)).astype(str)
     given_split = (
@@ -98,20 +98,20 @@ def pairs_of(scene: xr.Dataset, config: Config) -> Pairs:
 
 
 def as_tensor(images: xr.DataArray, log: float | None) -> Tensor:
-    """(..., band, y, x) float32 in memory; the logarithm of value + `log` where one is given, NaN below it."""
+    """(..., band, y, x) float32 in memory; with `log` the logarithm of value + `log`, NaN for negative values."""
     array = images.transpose(..., "band", "y", "x")
     x = torch.from_numpy(np.array(array.values, dtype=np.float32))
     return x if log is None else torch.where(x >= 0, torch.log(x + log), torch.nan)
 
 
 def log_offset(images: xr.DataArray, config: Config) -> float | None:
-    """What is added before the logarithm: a step of the values where it is known, else a thousandth; None: none is taken."""
+    """Offset added before the logarithm: the quantisation step of the values if known, else 0.001; None: no logarithm."""
     wanted = config.transform == "log" or (config.transform == "auto" and images.attrs.get("kind") == "sar")
     return float(images.attrs.get("step", 1e-3)) if wanted else None
 
 
 def _by_pair(usable: np.ndarray, truth: np.ndarray, given: np.ndarray | None, config: Config) -> np.ndarray:
-    """(N, 1, 1): the scene's own split where it has one, else by the seed, pairs with most change dealt out evenly."""
+    """(N, 1, 1): the scene's own split if it has one, else from the seed, stratified by the amount of change."""
     n = len(usable)
     random = np.random.default_rng(config.seed)
     part = np.full(n, TRAIN)
@@ -126,7 +126,7 @@ def _by_pair(usable: np.ndarray, truth: np.ndarray, given: np.ndarray | None, co
         if count >= len(rest):
             break
         order = rest[np.argsort(-amount[rest], kind="stable")]
-        groups = np.array_split(order, count)  # one of each group of like change
+        groups = np.array_split(order, count)  # one from each group with similar change
         drawn = np.array([random.choice(g) for g in groups])
         part[drawn] = p
         rest = np.setdiff1d(rest, drawn)
@@ -134,7 +134,7 @@ def _by_pair(usable: np.ndarray, truth: np.ndarray, given: np.ndarray | None, co
 
 
 def _by_blocks(usable: np.ndarray, truth: np.ndarray, config: Config) -> np.ndarray:
-    """(1, H, W): squares of `block` pixels, those with change and those without dealt out in turn."""
+    """(1, H, W): squares of `block` pixels; those with change and those without are split separately."""
     height, width = usable.shape[1:]
     rows, columns = math.ceil(height / config.block), math.ceil(width / config.block)
     number = (np.arange(height)[:, None] // config.block) * columns + np.arange(width)[None] // config.block
@@ -143,12 +143,12 @@ def _by_blocks(usable: np.ndarray, truth: np.ndarray, config: Config) -> np.ndar
     changed = np.bincount(number[usable[0] & (truth[0] == 1)], minlength=rows * columns)
     part = np.full(rows * columns, TRAIN)
     for group in (np.flatnonzero(changed), np.flatnonzero((changed == 0) & (labelled > 0))):
-        mixed = random.permutation(group)
-        if len(mixed) < 3:
+        order = random.permutation(group)
+        if len(order) < 3:
             continue
-        tests = max(1, round(config.test_share * len(mixed)))
-        vals = max(1, round(config.val_share * len(mixed)))
-        part[mixed[:tests]], part[mixed[tests : tests + vals]] = TEST, VAL
+        tests = max(1, round(config.test_share * len(order)))
+        vals = max(1, round(config.val_share * len(order)))
+        part[order[:tests]], part[order[tests : tests + vals]] = TEST, VAL
     return part[number][None]
 
 
@@ -166,16 +166,16 @@ class Batch:
 
 
 class Crops:
-    """Random crops of the training part, drawn around its pixels. Draws from torch's random state."""
+    """Random crops around pixels of the training part. Draws from torch's random state."""
 
     def __init__(self, pairs: Pairs, config: Config) -> None:
         self.pairs, self.config = pairs, config
-        self.at = torch.from_numpy(np.flatnonzero(pairs.part == TRAIN))  # training pixels, in one row
+        self.at = torch.from_numpy(np.flatnonzero(pairs.part == TRAIN))  # flat positions of training pixels
         self.shape = pairs.truth.shape
         self.side = tuple(min(config.crop, n) for n in self.shape[1:])
 
     def draw(self) -> Batch:
-        """A batch; each crop holds at least one training pixel."""
+        """A batch; each crop contains at least one training pixel."""
         c = self.config
         chosen = self.at[torch.randint(len(self.at), (c.batch,))]
         parts = [self._one(int(flat)) for flat in chosen]
@@ -192,33 +192,33 @@ class Crops:
         a, b = pairs.before[n, :, rows, columns], pairs.after[n, :, rows, columns]
         y = torch.from_numpy((pairs.truth[n, rows, columns] == 1).astype(np.float32))[None]
         valid = torch.from_numpy((pairs.part[n, rows, columns] == TRAIN).astype(np.float32))[None]
-        lot = torch.rand(4).tolist()
-        if "crop" in c.augment and lot[0] < 0.5:
+        chance = torch.rand(4).tolist()
+        if "crop" in c.augment and chance[0] < 0.5:
             most = max(1, round(60 / 512 * min(self.side)))  # up to 60 of 512 pixels, as in the code
             a, b, y, valid = enlarged(a, b, y, valid, int(torch.randint(1, most + 1, ())))
         if "flip" in c.augment:
-            dims = [d for d, u in ((-1, lot[1]), (-2, lot[2])) if u < 0.5]
+            dims = [d for d, u in ((-1, chance[1]), (-2, chance[2])) if u < 0.5]
             a, b, y, valid = (torch.flip(x, dims) for x in (a, b, y, valid))
-        if "exchange" in c.augment and lot[3] < 0.5:
+        if "exchange" in c.augment and chance[3] < 0.5:
             a, b = b, a
         return Batch(a, b, y, valid)
 
 
 def enlarged(a: Tensor, b: Tensor, y: Tensor, valid: Tensor, border: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Without `border` pixels on each side, resized to what it was; images bilinear, labels by the nearest."""
+    """Cut `border` pixels on each side and resize to the old size; images bilinear, labels nearest."""
     inner = (..., slice(border, -border), slice(border, -border))
     size = tuple(y.shape[-2:])
     grown = [F.interpolate(x[inner][None], size=size, mode="bilinear", align_corners=False)[0] for x in (a, b)]
     labels = [F.interpolate(x[inner][None], size=size, mode="nearest")[0] for x in (y, valid)]
-    finite = torch.isfinite(grown[0]).all(0) & torch.isfinite(grown[1]).all(0)  # a missing pixel spreads
+    finite = torch.isfinite(grown[0]).all(0) & torch.isfinite(grown[1]).all(0)  # interpolation spreads a missing pixel
     return grown[0], grown[1], labels[0], labels[1] * finite
 
 
 def padded(batch: Batch, stride: int = 32) -> Batch:
-    """Sides made whole multiples of `stride`; what is added is missing, and not valid."""
+    """Pad the sides to multiples of `stride`; added pixels are missing and not valid."""
     down, right = (-n % stride for n in batch.y.shape[-2:])
     if not down and not right:
         return batch
-    by = (0, right, 0, down)
-    images = (F.pad(x, by, value=torch.nan) for x in (batch.before, batch.after))
-    return Batch(*images, *(F.pad(x, by) for x in (batch.y, batch.valid)))
+    amounts = (0, right, 0, down)
+    images = (F.pad(x, amounts, value=torch.nan) for x in (batch.before, batch.after))
+    return Batch(*images, *(F.pad(x, amounts) for x in (batch.y, batch.valid)))

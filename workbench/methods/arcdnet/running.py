@@ -1,4 +1,4 @@
-"""The run: train AR-CDNet while one validation pair is watched, then its rivals, then judge all on what was held out."""
+"""The run: train AR-CDNet while watching one validation pair, then train its rivals, then evaluate all on held-out pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workbench.scene import fingerprint, require
 
 
 def learners(config: Config) -> list[str]:
-    """Who is trained, in order: arcdnet first; each has `config.steps` steps."""
+    """Names of the networks trained, in order: arcdnet first; each has `config.steps` steps."""
     names = ["arcdnet", *(r.replace("-", "_") for r in config.rivals)]
     if "mc-dropout" in config.measures:
         names.append("mc_dropout")
@@ -34,7 +34,7 @@ def learners(config: Config) -> list[str]:
 
 
 def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = None) -> Trace:
-    """Train on the scene's training part and judge on its test part; with `config.weights` only apply and judge.
+    """Train on the scene's training part and evaluate on its test part; with `config.weights` only apply and evaluate.
 
     Event 0 shows the watched validation pair before training; then one event for each step of AR-CDNet: `loss`, `loss_change`,
     `loss_side_K`, `loss_uncertainty` with its `floor`, `lr`; every `show_every` steps the scores `val_...` and the maps `change`,
@@ -92,7 +92,7 @@ def _rivals(finished: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str,
 
 
 def apply_weights(scene: xr.Dataset, config: Config) -> Trace:
-    """The maps of an already trained network on this scene, and its scores where there is truth; one event for each pair."""
+    """The maps of a trained network on this scene and, with truth, its scores; one event for each pair."""
     assert config.weights is not None
     trained = load_network(config.weights)
     single = "sample" not in scene["before"].dims
@@ -107,17 +107,17 @@ def apply_weights(scene: xr.Dataset, config: Config) -> Trace:
 def _seen(
     learner: Learner, pairs: Pairs, view: Watched, start: bool = False
 ) -> tuple[dict[str, float], dict[str, xr.DataArray]]:
-    """Scores over the validation part and, of AR-CDNet, the maps of the watched pair."""
-    truth, found = view.validation(learner.evaluating(), pairs)
-    matrix = confusion(found["change"], truth)
+    """Scores on the validation part and, for AR-CDNet, the maps of the watched pair."""
+    truth, maps = view.validation(learner.evaluating(), pairs)
+    matrix = confusion(maps["change"], truth)
     scores = {"val_f1": matrix.f1, "val_iou": matrix.iou}
     arrays: dict[str, xr.DataArray] = {}
     if learner.name == "arcdnet":
-        p = found["change"]
+        p = maps["change"]
         scores["val_error_auroc_entropy"] = error_auroc(entropy(p), p, truth)
-        if "uncertainty" in found:
-            scores["val_error_auroc"] = error_auroc(found["uncertainty"], p, truth)
-            scores["val_mean_uncertainty"], scores["val_mean_error"] = mean_gap(found["uncertainty"], p, truth)
+        if "uncertainty" in maps:
+            scores["val_error_auroc"] = error_auroc(maps["uncertainty"], p, truth)
+            scores["val_mean_uncertainty"], scores["val_mean_error"] = mean_gap(maps["uncertainty"], p, truth)
         arrays = view.maps(learner, pairs)
         if start:
             arrays |= view.images(pairs)
@@ -128,11 +128,11 @@ def _check(scene: xr.Dataset, config: Config) -> None:
     if "truth" not in scene:
         raise InputError(
             "arcdnet learns from truth (y, x): above 0 changed, 0 not, -1 not labelled; this scene has none. Give truth=, or "
-            "apply a network trained elsewhere with weights=RUN_FOLDER."
+            "apply a trained network with weights=RUN_FOLDER."
         )
     if config.encoder is not None and config.network != "full":
         raise InputError(
-            "encoder= holds weights of resnet18d, which only network='full' has; choose that, or leave encoder out."
+            "encoder= needs the resnet18d encoder, which only network='full' has; set network='full', or leave encoder out."
         )
     if config.crop % shape_of(config).stride:
-        raise InputError(f"crop={config.crop} is no multiple of the network's stride, {shape_of(config).stride}.")
+        raise InputError(f"crop={config.crop} is not a multiple of the network's stride, {shape_of(config).stride}.")

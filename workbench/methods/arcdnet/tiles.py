@@ -1,8 +1,9 @@
-"""Inference on pairs of any size: tile by tile, read when their turn comes, joined without a seam, strip by strip.
+"""Inference on pairs of any size: tiles are read one at a time and joined without seams into strips.
 
-Every tile loses a `margin` on the sides where it has neighbours, and fades linearly into them over a band behind it. With
-`context="window"` and a margin of at least `reach(config)` neighbours agree there, and the result is the whole image's. With
-`context="global"` every tile is a context of its own, of the size that was trained with; the fading hides that they differ.
+A `margin` is cut from every tile on the sides with neighbours, and the next band is blended linearly with the neighbour. With
+`context="window"` and a margin of at least `reach(config)` neighbours have equal values there, and the result equals that of
+the whole image. With `context="global"` every tile has its own context, of the training size, so neighbours differ and are
+blended.
 """
 
 from __future__ import annotations
@@ -35,26 +36,26 @@ Maps = Callable[[Tensor, Tensor], Tensor]  # (1, bands, h, w) twice -> (K, h, w)
 
 @dataclass(frozen=True)
 class Trained:
-    """A network ready to be applied: with the settings it was made with, and what is added before a logarithm, if one is taken."""
+    """A trained network, its settings, and the offset before the logarithm (None: no logarithm)."""
 
     network: ARCDNet
     config: Config
     log: float | None = None
 
     def maps(self, before: Tensor, after: Tensor) -> Tensor:
-        """(K, h, w) in [0, 1] of one pair: P, and U where the network has the branch."""
+        """(K, h, w) in [0, 1] of one pair: P, and U if the network has the branch."""
         out = self.network(before, after)
-        found = [out.change] if out.uncertainty is None else [out.change, out.uncertainty]
-        return torch.sigmoid(torch.cat(found)[:, 0])
+        logits = [out.change] if out.uncertainty is None else [out.change, out.uncertainty]
+        return torch.sigmoid(torch.cat(logits)[:, 0])
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `maps` gives: change, uncertainty."""
+        """Names of the maps that `maps` gives: change, uncertainty."""
         return ("change", "uncertainty") if self.network.branch is not None else ("change",)
 
 
 def packed(network: ARCDNet, config: Config, log: float | None) -> dict[str, dict[str, Tensor]]:
-    """`weights` of an Outcome: the network, and beside it as bytes of JSON all that is needed to rebuild it."""
+    """`weights` of an Outcome: the network, and as JSON bytes everything needed to rebuild it."""
     about = json.dumps({"bands": network.bands, "log": log, "config": config.model_dump(mode="json")}, sort_keys=True)
     return {"arcdnet": weights(network), "settings": {"json": torch.tensor(list(about.encode()), dtype=torch.uint8)}}
 
@@ -62,13 +63,13 @@ def packed(network: ARCDNet, config: Config, log: float | None) -> dict[str, dic
 def load_network(source: str | PathLike[str]) -> Trained:
     """A trained network from a run folder, or from the weights.safetensors of one.
 
-    Raises InputError for a folder that has none, and for weights of something else.
+    Raises InputError for a folder without weights, and for weights of another method.
     """
     path = Path(source).expanduser()
     if path.is_dir():
         path = path / "weights.safetensors"
         if not path.exists():
-            raise InputError(f"{source} holds no weights.safetensors: its run has not finished, or its method keeps none.")
+            raise InputError(f"{source} holds no weights.safetensors: its run has not finished, or its method saves none.")
     flat = read_state(path)
     if "settings/json" not in flat:
         raise InputError(
@@ -85,7 +86,7 @@ def load_network(source: str | PathLike[str]) -> Trained:
 
 
 def layout(config: Config, tile: int | None = None, margin: int | None = None) -> tuple[int, int, int]:
-    """(tile, margin, fade) in pixels: those given, else the settings', else 1024 with all that an output sees, or the crop."""
+    """(tile, margin, fade) in pixels: the arguments, else the settings, else 1024 (global context: the crop) and the reach of an output."""
     known = reach(config)
     tile = tile or config.tile or (max(1024, 4 * known) if known is not None else max(config.crop, 64))
     margin = margin if margin is not None else config.margin
@@ -106,7 +107,7 @@ def strips(
 ) -> Iterator[np.ndarray]:
     """Rows of the finished maps from the top: (K, rows, x) float32, NaN where a band of either date is missing.
 
-    before, after: (band, y, x), lazy or not; a tile is read when its turn comes, and no more than a row of tiles is kept.
+    before, after: (band, y, x), lazy or not; tiles are read one at a time, and at most one row of tiles is in memory.
     """
     down, across = (line(before.sizes[d], tile, margin, fade, stride) for d in ("y", "x"))
     return blended(lambda rows, columns: _tile(maps, before, after, rows, columns, log), down, across)
@@ -115,35 +116,35 @@ def strips(
 def _tile(
     maps: Maps, before: xr.DataArray, after: xr.DataArray, rows: slice, columns: slice, log: float | None
 ) -> np.ndarray:
-    """(K, h, w) of one tile; past the image's edge its last row and column are repeated."""
+    """(K, h, w) of one tile; beyond the image's edge the last row and column are repeated."""
     a, b = (as_tensor(image.isel(y=rows, x=columns), log)[None] for image in (before, after))
-    lost = ~(torch.isfinite(a).all(1) & torch.isfinite(b).all(1))[0]
+    missing = ~(torch.isfinite(a).all(1) & torch.isfinite(b).all(1))[0]
     h, w = a.shape[-2:]
-    by = (0, columns.stop - columns.start - w, 0, rows.stop - rows.start - h)
-    if any(by):
-        a, b = (F.pad(x, by, mode="replicate") for x in (a, b))
+    padding = (0, columns.stop - columns.start - w, 0, rows.stop - rows.start - h)
+    if any(padding):
+        a, b = (F.pad(x, padding, mode="replicate") for x in (a, b))
     with torch.inference_mode():
-        found = maps(a.to(device()), b.to(device())).float().cpu()
-    found = found.clone()
-    found[:, :h, :w][:, lost] = torch.nan
-    return found.numpy()
+        values = maps(a.to(device()), b.to(device())).float().cpu()
+    values = values.clone()
+    values[:, :h, :w][:, missing] = torch.nan
+    return values.numpy()
 
 
 # --- applying a trained network ---------------------------------------------------------------------------------------
 
 
 def check_fits(trained: Trained, before: xr.DataArray) -> None:
-    """Raises InputError where the images have other bands, or are of another kind, than the network was trained with."""
+    """Raises InputError when the images have other bands or another kind (SAR, optical) than the network's training images."""
     if before.sizes["band"] != trained.network.bands:
         raise InputError(
             f"This network was trained with {trained.network.bands} bands; the pair has {before.sizes['band']}. Choose the "
-            "same bands in the same order, or train one on pairs like this."
+            "same bands in the same order, or train a network on such pairs."
         )
     sar = before.attrs.get("kind") == "sar"
     if trained.config.transform == "auto" and "kind" in before.attrs and sar != (trained.log is not None):
         kinds = ("SAR", "optical") if sar else ("optical", "SAR")
         raise InputError(
-            f"This pair is {kinds[0]}, the network was trained on {kinds[1]} pairs. Train one on pairs like this."
+            f"This pair is {kinds[0]}, the network was trained on {kinds[1]} pairs. Train a network on such pairs."
         )
 
 
@@ -162,7 +163,7 @@ def predict(
 ) -> xr.Dataset:
     """`change` and, with the branch, `uncertainty (y, x)` float32 in [0, 1] of one pair (band, y, x) of any size.
 
-    The images may be lazy; the maps are held in memory. tile, margin: see `layout`.
+    The images may be lazy; the maps are in memory. tile, margin: see `layout`.
     """
     maps = np.concatenate(list(_strips(trained, before, after, tile, margin)), axis=1)
     return as_maps(maps, trained.names, before)
@@ -172,8 +173,8 @@ def as_maps(maps: np.ndarray, names: tuple[str, ...], like: xr.DataArray) -> xr.
     """(K, y, x) as named variables on the coordinates of an image."""
     texts = {"change": "probability of change", "uncertainty": "expected error of the change map"}
     coords = {n: c.variable for n, c in like.coords.items() if set(c.dims) <= {"y", "x"}}
-    found = {n: (("y", "x"), m, {"long_name": texts.get(n, n)}) for n, m in zip(names, maps, strict=True)}
-    return xr.Dataset(found, coords)
+    variables = {n: (("y", "x"), m, {"long_name": texts.get(n, n)}) for n, m in zip(names, maps, strict=True)}
+    return xr.Dataset(variables, coords)
 
 
 def predict_to_cog(
@@ -185,21 +186,21 @@ def predict_to_cog(
     tile: int | None = None,
     margin: int | None = None,
 ) -> list[Path]:
-    """The same, straight into cloud-optimised GeoTIFFs, which never lie in memory as a whole; gives their paths.
+    """`predict`, written strip by strip to cloud-optimised GeoTIFFs, so that no map is in memory as a whole; returns the paths.
 
-    Georeferenced as `before` is. Raises InputError when a map is asked for that the network does not make.
+    Georeferenced like `before`. Raises InputError for `uncertainty` when the network has no uncertainty branch.
     """
     from workbench.data.export import write_cogs
 
     if uncertainty is not None and trained.network.branch is None:
         raise InputError("This network was trained with oue=false and has no uncertainty; leave its path out.")
     paths = [Path(change)] if uncertainty is None else [Path(change), Path(uncertainty)]
-    found = _strips(trained, before, after, tile, margin)
-    return write_cogs((strip[: len(paths)] for strip in found), paths, like=before)
+    rows = _strips(trained, before, after, tile, margin)
+    return write_cogs((strip[: len(paths)] for strip in rows), paths, like=before)
 
 
 def inspect(trained: Trained, before: xr.DataArray, after: xr.DataArray) -> xr.Dataset:
-    """What knowledge review looks at in one pair (band, y, x), at the size of the image and without tiles.
+    """Masks and attention maps of knowledge review for one pair (band, y, x), at image size and without tiles.
 
     mask (level, y, x): s(m_k) for k = 2, 3, ...; reverse, disagreement (review, y, x): A_r and A_u for k = 3, ....
     """
@@ -236,6 +237,6 @@ def knowledge(trained: Trained, before: Tensor, after: Tensor) -> xr.Dataset:
 
 
 def exchange_gap(trained: Trained, before: xr.DataArray, after: xr.DataArray) -> xr.DataArray:
-    """|P(A, B) - P(B, A)| (y, x): how much the answer depends on which date comes first."""
-    forth, back = (predict(trained, *dates)["change"] for dates in ((before, after), (after, before)))
-    return abs(forth - back).assign_attrs(long_name="|P(A, B) - P(B, A)|").rename("exchange_gap")
+    """|P(A, B) - P(B, A)| (y, x): how much the result depends on the order of the dates."""
+    forward, backward = (predict(trained, *dates)["change"] for dates in ((before, after), (after, before)))
+    return abs(forward - backward).assign_attrs(long_name="|P(A, B) - P(B, A)|").rename("exchange_gap")

@@ -1,4 +1,4 @@
-"""Networks on their way: AR-CDNet, its controls and its rivals, each stepped by the same hand over crops of its own drawing."""
+"""Training of AR-CDNet, its controls and its rivals. All are trained by the same code on random crops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from workbench.parts.training import Checkpoint, weights
 
 
 class Standardised(nn.Module):
-    """A rival that takes raw bands: they get mean 0 and spread 1, missing values 0; (B, bands, H, W) twice -> logits."""
+    """A rival with raw bands as input: scales them to mean 0 and spread 1, missing values to 0; (B, bands, H, W) twice -> logits."""
 
     mean: Tensor
     std: Tensor
@@ -47,9 +47,9 @@ class Standardised(nn.Module):
 
 
 class Controls(nn.Module):
-    """Two uncertainty branches that read the same features and hand nothing back: one learns shuffled targets, one never learns.
+    """Two uncertainty branches with the same features and without gradients to them: one trained on shuffled targets, one untrained.
 
-    What they reach is what a branch gets from its place in the network alone.
+    Their scores show what a branch gains only from its position in the network.
     """
 
     def __init__(self, network: ARCDNet, swap: bool) -> None:
@@ -63,17 +63,17 @@ class Controls(nn.Module):
         x1, x2 = network.standardised(before), network.standardised(after)
         if network.compat:
             x1, x2 = x2, x1
-        _, one = self.shuffled(x1, x2, d2.detach())
-        with torch.no_grad():  # its batch statistics follow, its weights do not
-            _, other = self.untrained(x1, x2, d2.detach())
-        return network.enlarged(one), network.enlarged(other)
+        _, shuffled = self.shuffled(x1, x2, d2.detach())
+        with torch.no_grad():  # its batch statistics are updated, its weights are not
+            _, untrained = self.untrained(x1, x2, d2.detach())
+        return network.enlarged(shuffled), network.enlarged(untrained)
 
 
 class Learner:
-    """A network being trained, and everything a step changes.
+    """A network being trained, and all state that a step changes.
 
-    name: arcdnet, mc_dropout, ensemble_2, ensemble_3, or a rival of `baselines.change.NETWORKS`. The seed gives initial
-    weights, crops and augmentation; all but the ensemble's members share it.
+    name: arcdnet, mc_dropout, ensemble_2, ensemble_3, or a rival of `baselines.change.NETWORKS`. The seed determines
+    initial weights, crops and augmentation; all except the ensemble's members share it.
     """
 
     def __init__(self, name: str, pairs: Pairs, config: Config) -> None:
@@ -83,14 +83,14 @@ class Learner:
         if name == "mc_dropout":
             config = config.model_copy(update={"dropout": config.mc_rate})
         self.config = config
-        self.random, self.lots = Seeded(seed), Seeded((seed + 77) % 2**32)  # controls draw from their own
+        self.random, self.control_random = Seeded(seed), Seeded((seed + 77) % 2**32)
         mean, std = pairs.moments(config)
         self.controls: Controls | None = None
         with self.random:
             self.network = _network(name, pairs.bands, config, mean, std).to(device())
         arcdnet = self.network if isinstance(self.network, ARCDNet) else None
         if arcdnet is not None and name == "arcdnet" and config.controls and config.oue:
-            with self.lots:
+            with self.control_random:
                 self.controls = Controls(arcdnet, config.swap_second and not config.compat).to(device())
             self.control_optimiser = self._optimiser(self.controls.shuffled)
         self.optimiser = self._optimiser(self.network)
@@ -99,25 +99,26 @@ class Learner:
         if self.controls is not None:
             self.networks["controls"] = self.controls
             optimisers.append(self.control_optimiser)
-        self.checkpoint = Checkpoint(weights=self.networks, optimisers=optimisers, random=self.random, lots=self.lots)
+        parts = {"weights": self.networks, "optimisers": optimisers, "random": self.random, "lots": self.control_random}
+        self.checkpoint = Checkpoint(**parts)  # the keys of saved checkpoints
         self.crops = Crops(pairs, config)
 
     def _optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(network.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
 
     def step(self) -> dict[str, float]:
-        """One optimiser step; gives its losses, and the learning rate it was made with."""
+        """One optimiser step; returns its losses and its learning rate."""
         c = self.config
         lr = learning_rate(self.done, c.steps, c.lr, c.power, min(c.warmup, c.steps // 2))
         with self.random:
-            drawn = self.crops.draw()
-            batch = Batch(*(x.to(device()) for x in (drawn.before, drawn.after, drawn.y, drawn.valid)))
+            crops = self.crops.draw()
+            batch = Batch(*(x.to(device()) for x in (crops.before, crops.after, crops.y, crops.valid)))
             self.network.train()
-            told = self._step(batch, lr)
+            losses = self._step(batch, lr)
         self.done += 1
-        if not math.isfinite(told["loss"]):
+        if not math.isfinite(losses["loss"]):
             raise InputError(f"The training of {self.name} diverged at step {self.done}; lower lr={c.lr:g}.")
-        return told | {"lr": lr}
+        return losses | {"lr": lr}
 
     def _step(self, batch: Batch, lr: float) -> dict[str, float]:
         out = self.network(batch.before, batch.after)
@@ -128,46 +129,46 @@ class Learner:
         parts = {"loss_change": change_loss(out.change, batch.y, batch.valid)}
         parts |= {f"loss_side_{k}": change_loss(m, batch.y, batch.valid) for k, m in enumerate(out.sides, start=2)}
         loss = torch.stack(list(parts.values())).sum()
-        told = {}
+        floor = {}
         if out.uncertainty is not None:
             target = uncertainty_target(out.change, batch.y)
             parts["loss_uncertainty"] = bce(out.uncertainty, target, batch.valid)
             loss = loss + self.config.uncertainty_weight * parts["loss_uncertainty"]
-            told["floor"] = float(entropy_floor(target, batch.valid))
+            floor["floor"] = float(entropy_floor(target, batch.valid))
         _descend(self.optimiser, loss, lr)
         if self.controls is not None:
             self._step_controls(batch, out.difference, uncertainty_target(out.change, batch.y), lr)
-        return {"loss": float(loss.detach())} | {name: float(part.detach()) for name, part in parts.items()} | told
+        return {"loss": float(loss.detach())} | {name: float(part.detach()) for name, part in parts.items()} | floor
 
     def _step_controls(self, batch: Batch, d2: Tensor, target: Tensor, lr: float) -> None:
         assert self.controls is not None
         self.controls.train()
-        with self.lots:  # the network's own draws are the same with and without controls
+        with self.control_random:  # so that the network's draws are the same with and without controls
             logits, _ = self.controls(self.network, batch.before, batch.after, d2)
-            wrong = shuffled(target, batch.valid)
-            _descend(self.control_optimiser, bce(logits, wrong, batch.valid), lr)
+            permuted = shuffled(target, batch.valid)
+            _descend(self.control_optimiser, bce(logits, permuted, batch.valid), lr)
 
-    # --- looking at it
+    # --- evaluation
 
     def maps(self, before: Tensor, after: Tensor) -> Tensor:
-        """(K, h, w) in [0, 1] of one pair, in evaluation mode: P; U of AR-CDNet; then those of both controls, where it has them."""
+        """(K, h, w) in [0, 1] of one pair, in evaluation mode: P; U of AR-CDNet; then U of both controls, if it has them."""
         if not isinstance(self.network, ARCDNet):
             return torch.sigmoid(self.network(before, after)[:, 0])
         out = self.network(before, after)
-        found = [out.change] if out.uncertainty is None else [out.change, out.uncertainty]
+        logits = [out.change] if out.uncertainty is None else [out.change, out.uncertainty]
         if self.controls is not None:
-            found += self.controls(self.network, before, after, out.difference)
-        return torch.sigmoid(torch.cat(found)[:, 0])
+            logits += self.controls(self.network, before, after, out.difference)
+        return torch.sigmoid(torch.cat(logits)[:, 0])
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `maps` gives."""
+        """Names of the maps that `maps` gives."""
         if not isinstance(self.network, ARCDNet) or not self.config.oue:
             return ("change",)
         return ("change", "uncertainty", *(("shuffled", "untrained") if self.controls is not None else ()))
 
     def evaluating(self) -> Learner:
-        """Itself, in evaluation mode."""
+        """This learner, set to evaluation mode."""
         self.network.eval()
         if self.controls is not None:
             self.controls.eval()
@@ -175,27 +176,27 @@ class Learner:
 
     @property
     def trained(self) -> Trained:
-        """AR-CDNet as it is now, ready to be applied."""
+        """The current AR-CDNet as a `Trained`."""
         assert isinstance(self.network, ARCDNet)
         return Trained(self.network, self.config, self.pairs.log)
 
     # --- checkpoints
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
-        """A copy on the CPU: `network`, and `controls` where it has them."""
+        """A copy on the CPU: `network`, and `controls` if it has them."""
         return {part: weights(network) for part, network in self.networks.items()}
 
     def put(self, trained: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take over what `weights()` gave."""
+        """Load a result of `weights()`."""
         for part, network in self.networks.items():
             network.load_state_dict(trained[part])
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint; `load` continues from it to the same numbers as without the interruption."""
+        """State for a checkpoint; after `load` the numbers are the same as without the interruption."""
         return {"done": self.done, **self.checkpoint.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Continue from a result of `state`."""
         self.done = state["done"]
         self.checkpoint.load(state)
 

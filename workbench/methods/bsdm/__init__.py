@@ -2,13 +2,13 @@
 
 J. Ma, W. Xie, Y. Li, L. Fang, "BSDM: Background Suppression Diffusion Model for Hyperspectral Anomaly Detection", 2023,
 arXiv 2307.09861. What you get: the cube after each of K passes through a denoiser trained on that cube alone, for any
-detector; here global RX scores it, beside the controls that say how much of the gain is the training's.
+detector; here global RX scores it, together with controls that show how much of the gain comes from training.
 
 The symbols are the paper's: H the cube, x_0 the cube scaled to [0, 1], eps the pseudo background noise, t the diffusion
-time, gamma_t the factor of a noise that is the same at every step, K the number of passes. The paper prints no equation
-for the network; we follow the published description of its layers. Where we differ, and why: docs/methods/bsdm.md.
+time, gamma_t the factor of a noise that is equal at every step, K the number of passes. The paper prints no equation
+for the network; we follow the published description of its layers. Differences and their reasons: docs/methods/bsdm.md.
 
-A cube travels through this room as `spectra (P, C)`: its P valid pixels, C used bands. No operation looks at a neighbour.
+In this room a cube is `spectra (P, C)`: its P valid pixels, C used bands. No operation uses neighbouring pixels.
 """
 
 from typing import TYPE_CHECKING

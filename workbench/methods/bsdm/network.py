@@ -28,9 +28,9 @@ class _Tanh(torch.autograd.Function):
 
 
 def tanh(x: Tensor) -> Tensor:
-    """tanh; on CPUs by way of the sigmoid, which torch computes several times faster (1e-7 apart in float32).
+    """tanh; on CPUs from the sigmoid, which torch computes several times faster (1e-7 apart in float32).
 
-    This network asks for 2600 of them per pixel and step, which was a sixth of a training step.
+    This network computes 2600 of them per pixel and step; with torch.tanh that was a sixth of a training step.
     """
     return torch.tanh(x) if x.is_cuda else _Tanh.apply(x)
 
@@ -38,8 +38,8 @@ def tanh(x: Tensor) -> Tensor:
 class Denoiser(nn.Module):
     """Predicts the noise of each spectrum: (P, C), time t, moments (P, 2) -> (P, C).
 
-    A network per pixel. There are no skips around the bottleneck: everything passes `code` numbers. Because the last thing
-    before the last layer is a tanh, the output is bounded whatever comes in: |e_c| <= |b_c| + sum_j |W_cj|.
+    The network works on each pixel. No skip connection bypasses the bottleneck of `code` numbers. Because a tanh precedes
+    the last layer, the output is bounded for any input: |e_c| <= |b_c| + sum_j |W_cj|.
     1,137,261 parameters at C = 189 and default widths, 1281 per band.
     """
 
@@ -91,14 +91,14 @@ class TimeEmbedding(nn.Module):
 
 
 class Offset(nn.Module):
-    """The statistical offset: a pixel's mean m and spread s move its embedding, (P, 2) -> (P, embed).
+    """The statistical offset: a pixel's mean m and spread s shift its embedding, (P, 2) -> (P, embed).
 
-    As published, m and s are each repeated C times and sent through Linear(2C, width). Equal inputs only ever meet the sum
-    of their columns, so we keep those 2C columns as the parameters and add them up first: the same function and the same
-    gradient for 1/C of the work, which was over a third of a training step.
+    As published, m and s are each repeated C times and passed through Linear(2C, width). Equal inputs are multiplied by the
+    sum of their columns, so we keep these 2C columns as parameters and sum them first: the same function and gradient for
+    1/C of the work, which was over a third of a training step.
 
-    What is left is a smooth function of two numbers. On CPUs and in float32 it is evaluated on a lattice of (m, s) and
-    interpolated between, where that errs less than float32 rounds and is less work than evaluating it for every pixel.
+    The result is a smooth function of two numbers. On CPUs and in float32 it is evaluated on a lattice of (m, s) and
+    interpolated, when the interpolation error is below float32 rounding and this is less work than evaluating every pixel.
     """
 
     def __init__(self, bands: int, width: int, embed: int) -> None:
@@ -109,8 +109,8 @@ class Offset(nn.Module):
         """Moments `(P, 2)` -> offsets `(P, embed)`."""
         columns = self.wide.weight.unflatten(1, (2, -1)).sum(-1)  # (width, 2)
         columns = torch.cat([columns, self.wide.bias[:, None]], 1)  # the bias as a third input that is always 1
-        between = lattice(moments, columns[:, :2].detach())
-        points, shares = (moments, None) if between is None else between
+        grid = lattice(moments, columns[:, :2].detach())
+        points, shares = (moments, None) if grid is None else grid
         values = self.narrow(tanh(F.pad(points, (0, 1), value=1.0) @ columns.T))
         return values if shares is None else shares @ values
 
@@ -118,10 +118,10 @@ class Offset(nn.Module):
 def lattice(moments: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor] | None:
     """Points (n, 2) and shares (P, n), so that f(moments) = shares @ f(points) for all f = tanh(slope . moments + bias).
 
-    Chebyshev points, as many as hold the error below 2^-25 whatever the bias: tanh(a z + b) on -1 <= z <= 1 is analytic but
-    for poles pi / (2 a) off the axis, and with r the sum of the half-axes of an ellipse within nine tenths of that,
-    n points err by at most 4 M / (r - 1) / r^n, where |tanh| <= M = 6.4 inside (L. N. Trefethen, Approximation Theory and
-    Approximation Practice, theorem 8.2). slopes: (width, 2). None where it would not save work.
+    Chebyshev points, as many as keep the error below 2^-25 for any bias: tanh(a z + b) on -1 <= z <= 1 is analytic except
+    for poles pi / (2 a) off the axis, and with r the sum of the half-axes of an ellipse within nine tenths of that
+    distance, the error of n points is at most 4 M / (r - 1) / r^n, where |tanh| <= M = 6.4 inside (L. N. Trefethen,
+    Approximation Theory and Approximation Practice, theorem 8.2). slopes: (width, 2). None if it would not save work.
     """
     if moments.dtype != torch.float32 or moments.is_cuda or len(moments) < 1000:
         return None
@@ -158,7 +158,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, when: Tensor) -> Tensor:
         """Features `(P, i)` and the time embedding `(1, time_width)` -> `(P, o)`."""
         h = tanh(self.first(tanh(self.norm_in(x))))
-        h = F.linear(h, self.second.weight, self.second.bias + self.time(when)[0])  # one time for all pixels: a bias
+        h = F.linear(
+            h, self.second.weight, self.second.bias + self.time(when)[0]
+        )  # the time is equal for all pixels, so it is a bias
         return self.last(tanh(self.norm_out(h))) + self.skip(x)
 
 

@@ -15,7 +15,7 @@ from workbench.scene import PROVENANCE
 
 
 def by_pass(record: dict[str, list[Any]], untrained: list[Tensor], frame: Frame) -> xr.Dataset:
-    """The variables with dim k: maps, glimpses, range, and AUC curves where there is truth."""
+    """The variables with dim k: maps, three-band images, range, and, with truth, AUC curves."""
     k = xr.Variable("k", np.arange(len(untrained)), {"long_name": "passes through the network"})
     result = xr.Dataset(coords={"k": k})
     for name, text in (
@@ -34,12 +34,12 @@ def by_pass(record: dict[str, list[Any]], untrained: list[Tensor], frame: Frame)
 
 
 def provenance(scene: xr.Dataset) -> dict[str, Any]:
-    """Where the scene came from, for the result's attributes."""
+    """The scene's provenance, for the result's attributes."""
     return {name: scene.attrs[name] for name in PROVENANCE if name in scene.attrs}
 
 
 def with_metrics(result: xr.Dataset, scene: xr.Dataset, frame: Frame, **scores: Tensor) -> xr.Dataset:
-    """Adds all metrics of `score` and the AUC of every other score, where the scene has a usable truth."""
+    """Add all metrics of `score` and the AUC of every other score, if the scene has a usable truth."""
     if frame.truth is None:
         return result
     result = add_metrics(result, scene["truth"])

@@ -23,16 +23,16 @@ from workbench.parts.training import weights
 
 
 def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any] | None = None) -> Trace:
-    """Train on the scene, then suppress its background; RX before, after, and by every control. Needs `hsi`.
+    """Train on the scene, then suppress its background; RX before and after, and of every control. Needs `hsi`.
 
-    Events: step 0 the controls, steps 1..E training, steps E+1+k the passes k = 0..K. Truth, where the scene has it, only
-    turns scores into AUCs. `state`: what an event of an interrupted run gave; the run continues behind that event.
+    Events: step 0 the controls, steps 1..E training, steps E+1+k the passes k = 0..K. Truth, if the scene
+    has it, is used only for AUCs. `state`: from an event of an interrupted run; the run continues after that event.
     Names of all scalars, arrays and results: docs/methods/bsdm.md.
     """
     c = config or Config()
     values, bands, valid = spectra_of(scene)
     if c.pixels is not None and c.pixels > len(values):
-        raise InputError(f"bsdm was asked for {c.pixels} pixels a step; this scene has {len(values)}. Lower `pixels`.")
+        raise InputError(f"bsdm needs {c.pixels} pixels a step; this scene has {len(values)}. Lower `pixels`.")
     spectra = torch.from_numpy(values)
     x0 = scaled(spectra, c.scaling)
     training = Training(x0, c)
@@ -47,13 +47,15 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
         for y, e in suppress(predictor(training.network, c), x0, training.coefficients, c.passes, c.renorm):
             yield y, e, detected(rx, y)
 
-    def pictures(y: Tensor, e: Tensor) -> dict[str, xr.DataArray]:  # three bands of the cube, and of what is taken off it
+    def pictures(
+        y: Tensor, e: Tensor
+    ) -> dict[str, xr.DataArray]:  # three bands of the cube, and of the part subtracted next
         return {"quiet": frame.glimpse(y), "background": frame.glimpse(e, training.coefficients.noise)}
 
     untrained, before_training = [], {}
     for y, e, score in passes():
         untrained.append(score)
-        before_training = pictures(y, e)  # the last pass's stay
+        before_training = pictures(y, e)  # those of the last pass remain
     rivals = controls(spectra, x0, training)
     rivals["untrained"] = untrained[-1], f"RX after {c.passes} passes of the untrained network"
     begin = 0
@@ -114,7 +116,7 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
 
 
 def controls(spectra: Tensor, x0: Tensor, training: Training) -> dict[str, tuple[Tensor, str]]:
-    """What no training explains: name -> (scores (P,), long name). RX and its kin see the scene's own values."""
+    """Controls without training: name -> (scores (P,), long name). RX, ridge RX and PCA-RX use the scene's values."""
     oracle = affine_oracle(training.mean, training.coefficients)
     *_, (once, _) = suppress(oracle, x0, training.coefficients, 1)
     return {
@@ -126,7 +128,7 @@ def controls(spectra: Tensor, x0: Tensor, training: Training) -> dict[str, tuple
 
 
 def noise_floor(training: Training) -> dict[str, float]:
-    """The two reference lines of the loss: sigma^2, reached by knowing only the noise's mean, and sigma^2 (1 - code/C),
-    about the least that a linear code of this width leaves of white noise in C bands (0 where the code is no narrower)."""
+    """The two reference lines of the loss: sigma^2, reached by predicting the noise's mean, and sigma^2 (1 - code/C),
+    about the smallest error of a linear code of this width on white noise in C bands (0 if the code is not narrower)."""
     sigma2, bands = training.std**2, training.clean.shape[1]
     return {"sigma2": sigma2, "sigma2_code": sigma2 * max(0.0, 1 - training.config.code / bands)}

@@ -1,4 +1,4 @@
-"""Between a scene and the spectra that BSDM works on: usable bands, scaling, detectors, pictures."""
+"""Conversion between a scene and its spectra: usable bands, scaling, detectors, maps."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from workbench.scene import require
 def spectra_of(scene: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(spectra (P, C) float64, bands (C,) int, valid (y, x) bool): all pixels that have every band not marked bad.
 
-    Raises InputError for what cannot be suppressed: several chips, complex values, fewer than 3 bands, a band that is
-    empty, no complete pixel, a constant cube.
+    Raises InputError for several chips, complex values, fewer than 3 bands, an empty band, fewer than 2 complete pixels,
+    and a constant cube.
     """
     bands, _ = usable(scene)
     cube = scene["hsi"].values[bands]
@@ -39,7 +39,7 @@ def spectra_of(scene: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def usable(scene: xr.Dataset) -> tuple[np.ndarray, int]:
-    """The bands not marked bad, and the number of pixels; InputError for what can be seen to be unusable without reading it."""
+    """The bands not marked bad, and the number of pixels; raises the InputErrors that need no pixel values."""
     require(scene, *NEEDS, who="bsdm")
     hsi = scene["hsi"]
     if hsi.dims != ("band", "y", "x"):
@@ -63,18 +63,18 @@ def scaled(spectra: Tensor, kind: str) -> Tensor:
 
 
 def detected(detector: Callable[[xr.DataArray], xr.DataArray], spectra: Tensor) -> Tensor:
-    """What a detector that ignores position says of spectra (P, C): scores (P,) float64."""
+    """Scores (P,) float64 of spectra (P, C), from a detector that ignores position."""
     cube = xr.DataArray(spectra.double().cpu().numpy().T[:, :, None], dims=("band", "y", "x"))  # one pixel wide
     return torch.from_numpy(np.array(detector(cube).values, dtype=np.float64)[:, 0])
 
 
 class Frame:
-    """The way back from the table to the scene: its coordinates, its valid pixels, its truth where it has any."""
+    """Converts spectra back to arrays on the scene: its coordinates, valid pixels and truth, if any."""
 
     def __init__(self, scene: xr.Dataset, bands: np.ndarray, valid: np.ndarray) -> None:
         self.scene, self.bands, self.valid = scene, bands, valid
         truth = scene["truth"].values[valid] if "truth" in scene else np.zeros(0)
-        both = (truth > 0).any() and (truth == 0).any()  # else there is no ROC curve
+        both = (truth > 0).any() and (truth == 0).any()  # otherwise there is no ROC curve
         self.truth = truth if both else None
         self.shown = _shown_bands(scene, bands)
 
@@ -96,7 +96,7 @@ class Frame:
         return self._on_scene(grid, ("band", "y", "x"), text)
 
     def glimpse(self, spectra: Tensor, factor: float = 1.0) -> xr.DataArray:
-        """(P, C) -> (quiet_band, y, x) float32, times `factor`: red, green and blue where wavelengths are known."""
+        """(P, C) -> (quiet_band, y, x) float32, times `factor`: red, green and blue if wavelengths are known."""
         three = factor * spectra[:, self.shown].double()
         return self._on_scene(self.grid(three.float()), ("quiet_band", "y", "x"), "three bands")
 
@@ -105,7 +105,7 @@ class Frame:
         return auc(numbers.numpy(), self.truth)
 
     def aucs(self, **scores: Tensor) -> dict[str, float]:
-        """The AUC of each score by its name; nothing for a scene without truth."""
+        """The AUC of each score by its name; empty for a scene without truth."""
         return {name: self.auc(numbers) for name, numbers in scores.items()} if self.truth is not None else {}
 
     def _on_scene(self, values: np.ndarray, dims: tuple[str, ...], text: str) -> xr.DataArray:
@@ -120,11 +120,11 @@ class Frame:
 
 
 def _shown_bands(scene: xr.Dataset, bands: np.ndarray) -> np.ndarray:
-    """Three positions among the used bands: nearest 650, 550, 460 nm, or evenly spread where that says nothing."""
+    """Three positions among the used bands: nearest 650, 550, 460 nm, or evenly spread if these are not distinct."""
     n = len(bands)
     if "wavelength" in scene.coords:
         nm = scene["wavelength"].values[bands]
-        near = [int(np.abs(nm - want).argmin()) for want in (650, 550, 460)]
+        near = [int(np.abs(nm - target).argmin()) for target in (650, 550, 460)]
         if np.isfinite(nm).all() and len(set(near)) == 3:
             return np.array(near)
     return np.array([5 * n // 6, n // 2, n // 6])

@@ -1,4 +1,4 @@
-"""Suppression: the scene goes through the trained denoiser again and again."""
+"""Suppression: repeated passes of the scene through the trained denoiser."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Spread = tuple[float, float]  # mean and standard deviation of all numbers of a 
 
 
 def predictor(network: nn.Module, config: Config, dtype: torch.dtype = torch.float32) -> Predictor:
-    """The network as a function of spectra alone: t and the offset's moments filled in, chunked, without gradients.
+    """The network as a function of spectra only: with t and the offset's moments, in chunks, without gradients.
 
-    dtype: of the network. `whole`: moments of the cube that the spectra are a part of, where they are not all of it.
+    dtype: of the network. `whole`: moments of the whole cube, if the spectra are only a part of it.
     """
 
     @torch.no_grad()
@@ -40,9 +40,9 @@ def predictor(network: nn.Module, config: Config, dtype: torch.dtype = torch.flo
 
 
 def affine_oracle(mu: float, coefficients: Mixing) -> Predictor:
-    """The best denoiser there is if every band of the scene were N(mu, sigma^2): e = w x - (w (signal + noise) - 1) mu.
+    """The optimal denoiser if every band of the scene were N(mu, sigma^2): e = w x - (w (signal + noise) - 1) mu.
 
-    w = noise / (noise^2 + signal^2), 0.0571446 for the official gamma at t = 500. Being affine it cannot change RX.
+    w = noise / (noise^2 + signal^2), 0.0571446 for the official gamma at t = 500. It is affine, so it cannot change RX.
     """
     signal, noise = coefficients
     w = noise / (noise**2 + signal**2)
@@ -57,13 +57,13 @@ def suppress(
     renorm: bool = False,
     whole: Sequence[Spread] | None = None,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """The modified inference: put the cube in the place of x_t and predict x_0, K times over; yields (y_k, e_k), k = 0..K.
+    """The modified inference: use the cube as x_t and predict x_0, K times; yields (y_k, e_k), k = 0..K.
 
         y_0 = x_0;   e_k = net(y_k, t);   y_{k+1} = (y_k - gamma_t e_k) / sqrt(abar_t)
 
-    y is kept in float64, because values grow 3.6 times a pass while what is left of the scene shrinks as fast.
-    `renorm` brings y back to the mean and spread of y_0 after each pass, which RX does not notice but the network does.
-    `whole`: mean and spread of every y_k, before `renorm`, of the cube that y is a part of, where it is not all of it.
+    y is float64, because values grow 3.6 times per pass while the scene's part of them shrinks by the same factor.
+    `renorm` restores the mean and spread of y_0 after each pass, which does not change RX but changes the network's input.
+    `whole`: mean and spread of every y_k, before `renorm`, of the whole cube, if y is only a part of it.
     """
     mean, std = (y.mean(), y.std()) if whole is None else whole[0]
     for k in range(passes + 1):
@@ -79,9 +79,9 @@ def suppress(
 def suppressed(
     network: nn.Module, y: Tensor, config: Config, whole: Sequence[Spread] | None = None, passes: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(y_K, e_K): the end of `suppress`, or of fewer passes."""
+    """(y_K, e_K): the last results of `suppress`; `passes` overrides the config's K."""
     dtype = next(network.parameters()).dtype
     passes = config.passes if passes is None else passes
     for pair in suppress(predictor(network, config, dtype), y, mix(config), passes, config.renorm, whole):
-        last = pair  # not a list of all: each is as large as the cube
+        last = pair  # keep only the last: each is as large as the cube
     return last

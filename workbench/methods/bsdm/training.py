@@ -1,4 +1,4 @@
-"""Training of BSDM on one scene: predict the pseudo background that was added."""
+"""Training of BSDM on one scene: predict the added pseudo background."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def learning_rate(done: int, config: Config) -> float:
 def squared_error(network: nn.Module, x_t: Tensor, seen: Tensor, eps: Tensor, config: Config) -> float:
     """mean((e(x_t, t) - eps)^2) over all P x C numbers, with its gradient added to the parameters'; `seen`: moments of x_t.
 
-    Pixels do not see each other, so it is added up chunk by chunk: the same step in less memory.
+    Pixels are independent, so it is summed chunk by chunk: the same step in less memory.
     """
     t = torch.tensor([config.t], device=x_t.device)
     total = torch.zeros((), device=x_t.device)
@@ -73,12 +73,12 @@ class Training:
 
     @property
     def about(self) -> str:
-        """All that is needed to use the weights elsewhere, as JSON text."""
+        """Everything needed to use the weights elsewhere, as JSON text."""
         config = self.config.model_dump()
         return json.dumps({"bands": self.clean.shape[1], "mean": self.mean, "std": self.std, "config": config})
 
     def material(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(x_t, its moments, eps) for the next step: always the same with frozen noise and all pixels (official code)."""
+        """(x_t, its moments, eps) for the next step; with frozen noise and all pixels (official code) always equal."""
         c = self.config
         if c.frozen and c.pixels is None:
             return self.same
@@ -93,7 +93,7 @@ class Training:
         return x_t, moments(x_t, c.offset), eps
 
     def step(self) -> dict[str, float]:
-        """One AdamW step; gives the loss before it and its learning rate."""
+        """One AdamW step; returns the loss before it and its learning rate."""
         rate = learning_rate(self.done, self.config)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -108,7 +108,7 @@ class Training:
         return {"loss": loss, "lr": rate}
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint; `load` continues from it to the same numbers as without the interruption."""
+        """State for a checkpoint; after `load` the numbers are the same as without the interruption."""
         return {
             "about": self.about,
             "done": self.done,
@@ -117,7 +117,7 @@ class Training:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Raises InputError when the state is of another scene or another config."""
+        """Continue from `state()`; raises InputError when the state belongs to another scene or config."""
         same_run("bsdm", state["about"], self.about, without=("chunk", "show_every"))
         self.checkpoint.load(state)
         self.done, (self.first_loss, self.last_loss) = state["done"], state["losses"]

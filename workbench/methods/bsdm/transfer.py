@@ -1,4 +1,4 @@
-"""A trained denoiser on another scene, of any number of bands and any size."""
+"""Applies a trained denoiser to another scene, of any number of bands and any size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from workbench.parts.diffusion import predict_x0
 
 
 def channel_align(bands: int, wanted: int, seed: int = 0) -> np.ndarray:
-    """Which bands of a cube with `bands` bands a network made for `wanted` bands gets: (blocks, wanted) positions.
+    """The bands that a network for `wanted` bands gets from a cube with `bands` bands: (blocks, wanted) positions.
 
     Too few: padded by reflection at both ends. Fewer than twice as many: a random sorted subset. More: n = bands // wanted
     blocks, a random sorted subset of n * wanted bands cut into consecutive blocks. 30 for 15 gives two blocks, 30 for 50
@@ -48,7 +48,7 @@ def restore(weights: Mapping[str, Tensor], about: str) -> tuple[Denoiser, Config
         network.load_state_dict(weights)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InputError(
-            "These weights and this description do not make a denoiser of bsdm; take both from one run: "
+            "These weights and this description do not belong to one denoiser of bsdm; take both from one run: "
             f"weights['denoiser'] and result.attrs['denoiser']. ({str(error).splitlines()[0]})"
         ) from None
     return network.to(device()), config, bands
@@ -58,12 +58,12 @@ def apply(weights: Mapping[str, Tensor], about: str, scene: xr.Dataset, *, doubl
     """Suppress the background of another scene with a trained denoiser; no training.
 
     Gives `score` and `score_rx (y, x)` (RX of the same aligned bands after and before), `suppressed (aligned_band, y, x)`,
-    coordinate `source_band (aligned_band)`: which band of the scene each came from; and, where the scene has truth, the
+    coordinate `source_band (aligned_band)`, the band of the scene that each comes from; and, if the scene has truth, the
     AUCs. Bands are aligned by `channel_align` with the seed of the training run.
 
-    A Dask scene of any size is suppressed block by block (`workbench.methods.bsdm` needs one reading for the scaling, and one
-    for each score's background; with an offset of the image or with `renorm` one more a pass); the maps stay lazy unless
-    there is truth. double: evaluate the network in float64, so that the result does not depend on the blocks; by default in
+    A Dask scene of any size is suppressed block by block (it is read once for the scaling and once for each score's
+    background; with an offset of the image or with `renorm` once more per pass); the maps stay lazy unless there is
+    truth. double: evaluate the network in float64, so that the result does not depend on the blocks; by default in
     float32 for a scene in memory, as in the training run, and in float64 for a Dask scene.
     """
     network, config, wanted = restore(weights, about)
@@ -92,8 +92,8 @@ def apply(weights: Mapping[str, Tensor], about: str, scene: xr.Dataset, *, doubl
 
 
 class Part(NamedTuple):
-    """What a block of a scene needs to know of the whole: used bands, smallest value and span (1 or C), and for each aligned
-    block of bands the mean and spread of every y_k where the network or `renorm` asks for them."""
+    """Values of the whole scene that a block needs: used bands, smallest value and span (1 or C), and for each aligned block of
+    bands the mean and spread of every y_k, if the network or `renorm` uses them."""
 
     bands: np.ndarray
     low: np.ndarray
@@ -118,19 +118,19 @@ def _apply_by_block(network: nn.Module, config: Config, wanted: int, scene: xr.D
     part = Part(bands, low, np.where(high > low, high - low, 1.0), blocks, tuple(() for _ in blocks))
     if config.offset == "image" or config.renorm:
         for k in range(config.passes + 1):
-            found = _over(data, _block_spreads, _merge_spreads, network, config, part, k)
-            spreads = [(mean, math.sqrt(m2 / (n - 1))) for n, mean, m2 in found]
+            sums = _over(data, _block_spreads, _merge_spreads, network, config, part, k)
+            spreads = [(mean, math.sqrt(m2 / (n - 1))) for n, mean, m2 in sums]
             part = part._replace(whole=tuple((*known, s) for known, s in zip(part.whole, spreads, strict=True)))
 
     source = blocks.reshape(-1)
     chunks = ((len(source),), *data.chunks[1:])
 
     def cube(passes: int | None) -> xr.DataArray:
-        made = data.map_blocks(
+        quiet = data.map_blocks(
             _block_quiet, network, config, part, passes, chunks=chunks, dtype=np.float64, meta=np.empty((0, 0, 0))
         )
         coords = {n: c.variable for n, c in hsi.coords.items() if "band" not in c.dims}
-        return xr.DataArray(made, coords, ("band", "y", "x"))
+        return xr.DataArray(quiet, coords, ("band", "y", "x"))
 
     quiet = cube(None)
     text = f"RX after {config.passes} passes, network of another scene"
@@ -141,10 +141,10 @@ def _apply_by_block(network: nn.Module, config: Config, wanted: int, scene: xr.D
     if "truth" not in scene:
         return result
     for name in ("score", "score_rx"):
-        held = np.empty(result[name].shape)
+        values = np.empty(result[name].shape)
         for where, block in cluster.blocks(result[name].data):
-            held[where] = block
-        result[name] = result[name].copy(data=held)
+            values[where] = block
+        result[name] = result[name].copy(data=values)
     frame = Frame(scene, bands, np.isfinite(result["score"].values))
     scores = {name: torch.from_numpy(result[name].values[frame.valid]) for name in ("score", "score_rx")}
     return with_metrics(result, scene, frame, **scores)
@@ -157,9 +157,9 @@ def _over(data: Any, work: Callable[..., Any], merged: Callable[[Any, Any], Any]
     constant = [dask.delayed(a, pure=False, traverse=False) for a in args]
     tasks = [dask.delayed(work, pure=False)(block, *constant) for block in data.to_delayed().ravel()]
     total = None
-    for found in cluster.results(tasks):
-        if found is not None:
-            total = found if total is None else merged(total, found)
+    for part in cluster.results(tasks):
+        if part is not None:
+            total = part if total is None else merged(total, part)
     return (np.zeros(1), np.zeros(1), 0) if total is None else total
 
 
@@ -182,7 +182,7 @@ def _merge_ranges(a: tuple[Any, Any, int], b: tuple[Any, Any, int]) -> tuple[Any
 def _block_passed(
     block: np.ndarray, network: nn.Module, config: Config, part: Part, passes: int | None
 ) -> tuple[list[Tensor], np.ndarray]:
-    """y after so many passes (all: None) for each aligned block of bands, before the last `renorm`; which pixels are valid."""
+    """(y after `passes` passes (None: all) for each aligned block of bands, before the last `renorm`; valid pixels (y, x))."""
     values, valid = _valid(block, part.bands)
     here = next(network.parameters()).device
     x0 = (torch.from_numpy(values) - torch.from_numpy(part.low)) / torch.from_numpy(part.span)
@@ -200,7 +200,7 @@ def _block_spreads(
     """(count, mean, sum of squares about it) of all numbers of y_k before `renorm`, for each aligned block of bands."""
     if k == 0:
         passed, _ = _block_passed(block, network, config, part, 0)
-    else:  # from y_{k-1}, whose own spread is known, one more step
+    else:  # one more step from y_{k-1}, whose spread is known
         passed, _ = _block_passed(block, network, config, part, k - 1)
         dtype = next(network.parameters()).dtype
         predict, coefficients = predictor(network, config, dtype), mix(config)
@@ -220,7 +220,7 @@ def _merge_spreads(a: list[tuple[int, float, float]], b: list[tuple[int, float, 
 
 
 def _block_quiet(block: np.ndarray, network: nn.Module, config: Config, part: Part, passes: int | None) -> np.ndarray:
-    """(aligned band, y, x) float64 after so many passes, NaN where a pixel is missing."""
+    """(aligned band, y, x) float64 after `passes` passes, NaN where a pixel is missing."""
     passed, valid = _block_passed(block, network, config, part, passes)
     out = np.full((part.blocks.size, *valid.shape), np.nan)
     out[:, valid] = torch.cat(passed, 1).cpu().numpy().T

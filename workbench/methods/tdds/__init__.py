@@ -1,14 +1,14 @@
-"""TDDS: train once, see how much every sample moves the training, keep those that matter.
+"""TDDS: train once, score how much every sample changes the training, keep the important ones.
 
 X. Zhang, J. Du, Y. Li, W. Xie, J. T. Zhou, "Spanning Training Progress: Temporal Dual-Depth Scoring (TDDS) for Enhanced
 Dataset Pruning", CVPR 2024, pp. 26223-26232, arXiv 2311.13613. What you get: a score for every training sample, the coreset
-of any budget without scoring again, the rivals' choice from the same run, and how well each coreset trains.
+of any budget without scoring again, the rivals' coresets from the same run, and the accuracy after training on each.
 
-The symbols are the card's: p_t(n) the softmax of sample n in epoch t; d depth one, what an epoch changed; R depth two, how
-much d varies in a window of J snapshots; S the moving average of R. The formula is that of the authors' code, which differs
-from the paper's text; what we chose, and why: docs/methods/tdds.md.
+Symbols: p_t(n) the softmax of sample n in epoch t; d depth one, the change during an epoch; R depth two, the spread of d
+in a window of J snapshots; S the moving average of R. The formula is that of the authors' code, which differs
+from the paper's text; docs/methods/tdds.md explains our choices.
 
-A data set travels through this room as `workbench.data.samples.Samples`: chips, patches or pixels with labels.
+In this room a data set is a `workbench.data.samples.Samples`: chips, patches or pixels with labels.
 """
 
 from typing import TYPE_CHECKING

@@ -11,22 +11,22 @@ from workbench.methods.tdds.settings import RIVALS, Config
 
 
 def budgets_of(config: Config) -> list[float]:
-    """Every share kept at which coresets are trained on: `keep` first, then the further ones."""
+    """All shares kept at which coresets are trained: `keep` first, then `budgets`."""
     return [config.keep, *(keep for keep in config.budgets if keep != config.keep)]
 
 
 def length_of(keep: float, config: Config) -> int:
-    """T at a budget: the one given, else our rule."""
+    """T at a budget: `config.T`, else our rule."""
     return config.T or trajectory_length(keep, config.epochs, config.J)
 
 
 def coreset_name(selector: str, keep: float, config: Config) -> str:
-    """What a coreset is called in metrics: `tdds`, and `tdds_at_0.1` for a further budget."""
+    """Name of a coreset in metrics: `tdds`, and `tdds_at_0.1` for a further budget."""
     return selector if keep == config.keep else f"{selector}_at_{keep:g}"
 
 
 def series_name(selector: str, keep: float, config: Config) -> str:
-    """Who the curves of a coreset belong to: `tdds`, and `tdds@0.1` for a further budget."""
+    """Name of a coreset in curves: `tdds`, and `tdds@0.1` for a further budget."""
     return selector if keep == config.keep else f"{selector}@{keep:g}"
 
 

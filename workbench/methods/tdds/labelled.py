@@ -1,4 +1,4 @@
-"""Numbers of samples as labelled arrays and as maps of the scene."""
+"""Values per sample as labelled arrays and as maps of the scene."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.scene import PROVENANCE, fingerprint
 
 
 def painted(scene: xr.Dataset, samples: Samples, values: xr.DataArray) -> xr.DataArray:
-    """`(y, x)` float32 on the scene: a number of every training pixel, NaN elsewhere."""
+    """`(y, x)` float32 on the scene: the value of every training pixel, NaN elsewhere."""
     assert samples.position is not None
     truth = scene["truth"]
     grid = np.full(truth.shape, np.nan, np.float32)
@@ -27,7 +27,7 @@ def painted(scene: xr.Dataset, samples: Samples, values: xr.DataArray) -> xr.Dat
 
 
 def provenance(scene: xr.Dataset, config: Config, samples: Samples) -> dict[str, Any]:
-    """Where the data come from and what the selection was made with: needed to use it elsewhere."""
+    """Source of the data and settings of the selection, which are needed to use it elsewhere."""
     about = {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs}
     return {
         **about,
@@ -44,7 +44,7 @@ def on_samples(values: Tensor, coords: Mapping[str, Any], text: str) -> xr.DataA
 
 
 def accuracy_of(name: str, values: Sequence[float]) -> dict[str, xr.Variable]:
-    """0-d `accuracy_NAME` (last) and `accuracy_best_NAME`; nothing without a test set."""
+    """0-d `accuracy_NAME` (last) and `accuracy_best_NAME`; empty without a test set."""
     if not values or not math.isfinite(values[-1]):
         return {}
     return {
@@ -52,6 +52,6 @@ def accuracy_of(name: str, values: Sequence[float]) -> dict[str, xr.Variable]:
             (), values[-1], {"long_name": f"test accuracy after training on {name}, last epoch"}
         ),
         f"accuracy_best_{name}": xr.Variable(
-            (), max(values), {"long_name": f"the same, best epoch on the test set: flatters ({name})"}
+            (), max(values), {"long_name": f"the same, best epoch on the test set: optimistic ({name})"}
         ),
     }

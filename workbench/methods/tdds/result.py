@@ -59,7 +59,7 @@ def result_of(
         if name in scores:
             result[f"score_{name}"] = scores[name].assign_attrs(long_name=f"{name} score")
     if samples.flipped.any():
-        result["flipped"] = ("sample", samples.flipped[train], {"long_name": "label made wrong on purpose"})
+        result["flipped"] = ("sample", samples.flipped[train], {"long_name": "label changed to a wrong one on purpose"})
     if config.trajectories:
         result["p_label"] = (
             ("epoch", "sample"),
@@ -74,8 +74,8 @@ def result_of(
         result["score_map"] = painted(scene, samples, result["score"])
         result["kept_map"] = painted(scene, samples, result["kept"]).assign_attrs(long_name="1 kept, 0 dropped")
     result = result.assign(accuracy_of("full", scoring.accuracy))
-    for name, ended in finished.items():
-        result = result.assign(accuracy_of(name, ended["accuracies"]))
+    for name, training in finished.items():
+        result = result.assign(accuracy_of(name, training["accuracies"]))
     result = result.assign(_by_budget(samples, config, kept_at, finished))
     numbers = {
         "keep": (config.keep, "share of training samples kept"),
@@ -88,10 +88,10 @@ def result_of(
             share = float(flipped[kept[name].values].mean())
             text = f"share of wrong labels in the coreset of {name}; {flipped.mean():.3g} by chance"
             numbers[f"noise_share_{name}"] = (share, text)
-    for name, ended in finished.items():
-        if math.isfinite(ended["factor"]):
+    for name, training in finished.items():
+        if math.isfinite(training["factor"]):
             text = f"mean factor on the loss in the last phase of {name}: scales the learning rate"
-            numbers[f"loss_factor_{name}"] = (ended["factor"], text)
+            numbers[f"loss_factor_{name}"] = (training["factor"], text)
     for name, (value, text) in numbers.items():
         result["trajectory_length" if name == "T" else name] = ((), float(value), {"long_name": text})
     return result
@@ -102,7 +102,7 @@ def _by_budget(
 ) -> xr.Dataset:
     """`budget_T (budget)`; `accuracy (budget, trained)` of coresets and, with wrong labels, `noise_share (budget, selector)`."""
     keeps = sorted(kept_at)
-    found = xr.Dataset(
+    result = xr.Dataset(
         {
             "budget_T": (
                 "budget",
@@ -115,14 +115,14 @@ def _by_budget(
     if config.compare and len(samples.test):
         last = [[finished[coreset_name(n, k, config)]["accuracies"][-1] for n in config.compare] for k in keeps]
         text = {"long_name": "test accuracy after training on the coreset, last epoch"}
-        found["accuracy"] = xr.DataArray(last, {"budget": keeps, "trained": list(config.compare)}, ("budget", "trained"))
-        found["accuracy"].attrs = text
+        result["accuracy"] = xr.DataArray(last, {"budget": keeps, "trained": list(config.compare)}, ("budget", "trained"))
+        result["accuracy"].attrs = text
     if samples.flipped.any():
         flipped = samples.flipped[samples.train]
         share = xr.concat([kept_at[k].to_array("selector") for k in keeps], "budget").transpose("budget", "selector", ...)
-        found["noise_share"] = (
+        result["noise_share"] = (
             ("budget", "selector"),
             (share.values & flipped).sum(-1) / share.values.sum(-1),
             {"long_name": "share of wrong labels in the coreset"},
         )
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""TDDS as a trace: train once, choose, and train on what was chosen."""
+"""TDDS as a trace: train once, choose, and train on the coresets."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     """Train once and score every sample; choose with TDDS and its rivals; train on the coresets of `config.compare`, at the
     budget `config.keep` and at each of `config.budgets`.
 
-    Events 1..epochs are the scoring run's: `loss`, `accuracy`, `test_accuracy`, `lr`; arrays `p_label (sample)`, from the
-    second epoch `contribution (sample, window)`, the changes d in the newest window, from epoch J on `score (sample)`, S for
-    a trajectory that ends here, and for pixels of a scene `score_map (y, x)`. After them at most `epochs` events for each
-    coreset: `loss/NAME`, `accuracy/NAME`, `test_accuracy/NAME`; NAME ends in `@0.1` for a further budget of 0.1. The result is
-    described in docs/methods/tdds.md.
+    Events 1..epochs belong to the scoring run: `loss`, `accuracy`, `test_accuracy`, `lr`; arrays `p_label (sample)`, from the
+    second epoch `contribution (sample, window)`, the changes d in the newest window, from epoch J on `score (sample)`, S of
+    the trajectory up to this epoch, and for pixels of a scene `score_map (y, x)`. After them at most `epochs` events for each
+    coreset: `loss/NAME`, `accuracy/NAME`, `test_accuracy/NAME`; NAME ends in `@0.1` for a further budget of 0.1.
+    docs/methods/tdds.md describes the result.
     """
     samples = samples_of(scene, config)
     belongs_to = about(samples.fingerprint, config)
@@ -39,7 +39,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     keeps = budgets_of(config)
     total = config.epochs + len(keeps) * len(config.compare) * len(phases)
 
-    # 1. one training on everything
+    # 1. one training on all samples
     def saved() -> dict[str, Any]:
         return {
             "about": belongs_to,
@@ -53,7 +53,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         shown = step % config.show_every == 0 or step == config.epochs
         yield Event(step, numbers, scoring.arrays(scene) if shown else {}, total, saved)
 
-    # 2. choose; 3. train on what was chosen, each from the same initial weights and for the same number of steps
+    # 2. choose; 3. train on each coreset, from the same initial weights and for the same number of steps
     scores = {keep: scoring.scores(length_of(keep, config)) for keep in keeps}
     kept = {keep: chosen(scores[keep], samples, config, keep) for keep in keeps}
     step = config.epochs + sum(len(v["accuracies"]) for v in finished.values())

@@ -1,4 +1,4 @@
-"""What of a scene TDDS trains on."""
+"""The training and test samples of a scene."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from workbench.scene import require
 def samples_of(scene: xr.Dataset, config: Config) -> Samples:
     """Chips with `label (sample)`, or every labelled pixel of `truth (y, x)` with its patch, of one modality.
 
-    Split: the scene's own `split` where it has one (test, else val); else by the seed, chips by class at random, pixels by
-    blocks, with a guard band in which patches of the two do not overlap.
+    Split: the scene's own `split` if it has one (test, else val); else from the seed, chips at random by class, pixels by
+    blocks, with a guard band so that training and test patches do not overlap.
 
     Raises InputError as `workbench.data.samples.take_samples` does.
     """
@@ -23,7 +23,7 @@ def samples_of(scene: xr.Dataset, config: Config) -> Samples:
     if not fitting:
         raise InputError(
             "tdds needs chips, image (sample, band, y, x) with label (sample), or a scene, hsi (band, y, x) with truth; "
-            "this one mixes the two."
+            "this one mixes both."
         )
     how = Sampling(
         (fitting[0],),

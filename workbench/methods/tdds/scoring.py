@@ -12,17 +12,17 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.parts.dynamics import Batch, Memory
 
-EPS = 1e-8  # of the authors' code; vanishes in half precision, so everything here is float64
+EPS = 1e-8  # as in the authors' code; it is 0 in half precision, so all computation is in float64
 
 
-SPREAD_BLOCK = 4096  # samples whose windows are handled at once
+SPREAD_BLOCK = 4096  # samples whose windows are processed at once
 
 
 def change(p: Tensor, previous: Tensor, difference: str = "abs", label: Tensor | None = None) -> Tensor:
-    """Depth one, what one epoch changed: (B, C), (B, C) -> (B,).
+    """Depth one, the change during one epoch: (B, C), (B, C) -> (B,).
 
         abs     d = sum_c | p_c (log(p_c + eps) - log(q_c + eps)) |        q: p one epoch earlier
-        kl      the same without the bars: classes cancel
+        kl      the same without absolute values: classes can cancel
         loss    d = log(q_y + eps) - log(p_y + eps), the change of the label's cross-entropy
 
     From (0.5, 0.5) to (0.8, 0.2), abs: 0.8 ln 1.6 + 0.2 |ln 0.4| = 0.559261; kl: 0.192745.
@@ -54,13 +54,13 @@ def ema_weights(T: int, J: int, beta: float = 0.9) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TDDS:
-    """The score as a `Scorer`: works in any training loop through `Recorder`, and on a log through `score`.
+    """The score as a `Scorer`, for any training loop (with `Recorder`) or a log (with `score`).
 
-    J: window in epochs. T: epochs 0..T-1 are read, later ones ignored; None reads on, and the score after each epoch is the
-    one for a trajectory that ends there. difference: see `change`.
+    J: window in epochs. T: epochs 0..T-1 are used, later ones ignored; None uses all, and the score after each epoch is that
+    of the trajectory up to it. difference: see `change`.
 
-    Remembers the J - 1 newest changes, `ring (J-1, n)` with change t (from 0) in row t mod J-1, their `spread (n)`, and S
-    itself, `score (n)`.
+    Memory: the J - 1 newest changes, `ring (J-1, n)` with change t (from 0) in row t mod J-1, their `spread (n)`, and S,
+    `score (n)`.
     Raises InputError for J < 3 (one change has no spread), J > T, and fewer epochs than T or J.
     """
 
@@ -75,7 +75,7 @@ class TDDS:
         if self.T is not None and self.T < self.J:
             raise InputError(f"A window of J={self.J} epochs does not fit in a trajectory of T={self.T}; choose J <= T.")
         if not 0 < self.beta <= 1:
-            raise InputError(f"beta weighs the newest window, above 0 and at most 1; {self.beta} was given.")
+            raise InputError(f"beta is the weight of the newest window, above 0 and at most 1; got {self.beta}.")
         if self.difference not in ("abs", "kl", "loss"):
             raise InputError(f"difference is abs, kl or loss, not {self.difference!r}.")
 
@@ -114,14 +114,14 @@ class TDDS:
 def window_of(memory: Memory, epochs: int) -> Tensor:
     """The changes in the newest window, oldest first: (J - 1 or fewer, n), from TDDS' memory after `epochs` epochs."""
     ring = memory["ring"]
-    held, changes = len(ring), epochs - 1
-    return ring[[t % held for t in range(max(0, changes - held), changes)]]
+    size, changes = len(ring), epochs - 1
+    return ring[[t % size for t in range(max(0, changes - size), changes)]]
 
 
 def trajectory_length(keep: float, epochs: int, J: int) -> int:
     """T for a budget, our rule: .45, .35, .3, .1, .05 of the run at keep .7, .5, .3, .2, .1, the nearest; at least 2 J.
 
-    Heavy pruning wants an early window, but not the very first epochs, in which every sample moves. Of 200 epochs with
+    Heavy pruning needs an early window, but not the first epochs, in which every sample changes. Of 200 epochs with
     J = 5: 90, 70, 60, 20, 10.
     """
     shares = {0.7: 0.45, 0.5: 0.35, 0.3: 0.3, 0.2: 0.1, 0.1: 0.05}
@@ -131,7 +131,7 @@ def trajectory_length(keep: float, epochs: int, J: int) -> int:
 
 @dataclass(frozen=True)
 class PLabel:
-    """The label's probability: of the last epoch, and as a score its mean over epochs, how easy a sample is."""
+    """The label's probability in the last epoch; the score is its mean over epochs, the easiness of a sample."""
 
     def start(self, n: int) -> Memory:
         """Zeros for n samples: `last (n,)` and `sum (n,)`."""

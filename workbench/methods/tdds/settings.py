@@ -23,7 +23,7 @@ NOTEBOOK = "coresets"
 
 RIVALS = ("random", "random_balanced", "el2n", "grand", "forgetting", "aum", "ccs", "dyn_unc", "dual", "entropy", "margin")
 
-# What the authors train with; give it as overrides, and time: it is 200 epochs of a ResNet-18.
+# The authors' training, as overrides: 200 epochs of a ResNet-18.
 PAPER: dict[str, Any] = {
     "network": "resnet18",
     "epochs": 200,
@@ -37,57 +37,60 @@ PAPER: dict[str, Any] = {
 
 
 class Config(Settings):
-    """Defaults suit a laptop and its 30 epochs; `PAPER` has the authors' training, whose score reads windows of J=10."""
+    """Defaults suit a laptop and 30 epochs; `PAPER` has the authors' training, whose score uses windows of J=10."""
 
     network: Literal["auto", "cnn", "resnet18", "mlp"] = Field(
         "auto", description="classifier; auto: mlp for pixels, else cnn"
     )
     epochs: int = Field(30, ge=3, le=10_000, description="epochs of the scoring run")
     batch: int = Field(32, ge=1, description="samples of an optimiser step")
-    lr: float = Field(0.02, gt=0, le=10, description="first learning rate of SGD; a cosine takes it to 0, step by step")
+    lr: float = Field(0.02, gt=0, le=10, description="first learning rate of SGD; decreases to 0 as a cosine over the steps")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="L2 penalty")
     augment: Literal["crop-flip"] | None = Field(
-        None, description="crop-flip: crop after padding by 4 and flip left-right, as the paper; none: neither"
+        None, description="crop-flip: crop after padding by 4 and flip left-right, as in the paper; none: no augmentation"
     )
     difference: Literal["abs", "kl", "loss"] = Field(
         "abs", description="depth one: class-wise absolute sum, KL, or loss of the label"
     )
-    J: int = Field(5, ge=3, description="window of depth two in epochs; it holds J - 1 changes")
+    J: int = Field(5, ge=3, description="window of depth two in epochs; it has J - 1 changes")
     T: int | None = Field(
-        None, ge=3, description="epochs the score reads; none: by keep, earlier for smaller coresets (our rule)"
+        None, ge=3, description="epochs that the score uses; none: depends on keep, fewer for smaller coresets (our rule)"
     )
     beta: float = Field(0.9, gt=0, le=1, description="weight of the newest window in the moving average")
     clean_pass: bool = Field(
         False, description="record an extra pass in evaluation mode each epoch, not the training passes"
     )
     keep: float = Field(0.3, gt=0, le=1, description="share of training samples kept; 1 - keep is pruned")
-    balance: Literal["class"] | None = Field(None, description="class: every class keeps its share, and none is lost")
+    balance: Literal["class"] | None = Field(None, description="class: every class keeps its share and at least one sample")
     loss_scale: Literal["official"] | None = Field(
-        None, description="official: coreset losses times the batch mean of the scores, as the authors' script does unsaid"
+        None,
+        description="official: coreset losses times the batch mean of the scores, which the authors' script does without documenting it",
     )
     compare: tuple[str, ...] = Field(
-        ("tdds", "random"), description="whose coresets to train on: tdds and rivals; [] for none"
+        ("tdds", "random"), description="selectors whose coresets are trained on: tdds and rivals; [] for none"
     )
     budgets: tuple[float, ...] = Field(
-        (), description="further shares kept at which to train on the coresets of compare, from the same scores"
+        (), description="further shares kept at which the coresets of compare are trained on, from the same scores"
     )
     iterations: int | None = Field(
         None, ge=1, description="steps of every coreset's training; none: as many as the scoring run"
     )
     label_noise: float = Field(
-        0.0, ge=0, lt=1, description="share of training labels made wrong on purpose, to see who is fooled"
+        0.0, ge=0, lt=1, description="share of training labels changed to wrong ones on purpose, to test the selectors"
     )
-    test_share: float = Field(
-        0.25, gt=0, lt=1, description="share held out for testing, where the scene has no split of its own"
-    )
+    test_share: float = Field(0.25, gt=0, lt=1, description="share held out for testing, if the scene has no split")
     size: int = Field(64, ge=4, le=1024, description="chips larger than this are reduced to it by area averaging")
     patch: int = Field(
         1, ge=1, le=65, description="side of the patch around each labelled pixel of a scene, odd; 1: the spectrum"
     )
-    block: int = Field(16, ge=2, description="side of the tiles by which labelled pixels are split, so that test lies apart")
+    block: int = Field(
+        16,
+        ge=2,
+        description="side of the tiles by which labelled pixels are split, so that test pixels are apart from training pixels",
+    )
     trajectories: bool = Field(
-        True, description="keep p_label and d of every epoch in the result: 8 bytes a sample and epoch"
+        True, description="keep p_label and d of every epoch in the result: 8 bytes per sample and epoch"
     )
     log: str | None = Field(None, description="folder for a Zarr log of all logits")
     show_every: int = Field(1, ge=1, description="epochs between two events with scores")
@@ -121,7 +124,7 @@ class Config(Settings):
     def _shares(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
         for keep in budgets:
             if not 0 < keep <= 1:
-                raise ValueError(f"are shares kept, above 0 and at most 1; {keep:g} is none")
+                raise ValueError(f"are shares kept, above 0 and at most 1; {keep:g} is not")
         if len({f"{keep:g}" for keep in budgets}) < len(budgets):
             raise ValueError("must differ")
         return budgets

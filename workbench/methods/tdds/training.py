@@ -29,10 +29,10 @@ from workbench.parts.training import Checkpoint, weights
 
 
 class Training:
-    """A network on its way over some of the samples: everything a step changes.
+    """The training of a network on some of the samples: all state that a step changes.
 
-    rows: positions in `samples` trained on. iterations: optimiser steps in all, over which the cosine falls. weight: (N,) of
-    all samples, for loss_scale="official". The seed gives initial weights, order and augmentation.
+    rows: positions in `samples` trained on. iterations: total optimiser steps, the length of the cosine. weight: (N,) of
+    all samples, for loss_scale="official". The seed determines initial weights, order and augmentation.
     """
 
     def __init__(
@@ -55,18 +55,18 @@ class Training:
         )
         self.checkpoint = Checkpoint(network=self.network, optimiser=self.optimiser, random=self.random)
         self.done = 0
-        self.queue = torch.empty(0, dtype=torch.int64)  # what is left of this pass over the rows
+        self.queue = torch.empty(0, dtype=torch.int64)  # remaining rows of this pass
         self.factor = math.nan
 
     @property
     def passes(self) -> int:
-        """Steps of one pass over the rows."""
+        """Number of steps of one pass over the rows."""
         return math.ceil(len(self.rows) / self.config.batch)
 
     def advance(self, steps: int, recorder: Recorder | None = None) -> dict[str, float]:
-        """So many steps more; gives mean loss and accuracy over them and the learning rate after them.
+        """Train `steps` more steps; returns their mean loss and accuracy and the learning rate after them.
 
-        recorder: is told the logits of every batch in training mode, before its step; positions are those in `rows`.
+        recorder: gets the logits of every batch in training mode, before its step, with positions in `rows`.
         """
         with self.random:
             return self._advance(steps, recorder)
@@ -110,7 +110,7 @@ class Training:
         return {"loss": mean, "accuracy": float(right) / seen, "lr": cosine(self.done, self.iterations, c.lr)}
 
     def record_clean(self, recorder: Recorder) -> None:
-        """Tell the recorder every training sample's logits in evaluation mode."""
+        """Pass every training sample's logits in evaluation mode to the recorder."""
         with torch.no_grad():
             self.network.eval()
             for index in torch.arange(len(self.rows)).split(512):
@@ -128,17 +128,17 @@ class Training:
         return float(right) / len(rows)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint; `load` continues from it to the same numbers as without the interruption."""
+        """State for a checkpoint; after `load` the numbers are the same as without the interruption."""
         return {"done": self.done, "queue": self.queue.clone(), **self.checkpoint.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Continue from a result of `state`."""
         self.done, self.queue = state["done"], state["queue"].clone()
         self.checkpoint.load(state)
 
 
 def crop_flip(x: Tensor, pad: int = 4) -> Tensor:
-    """Every image shifted by up to `pad` pixels, zeros moving in, and half of them mirrored: (B, C, h, w) -> same."""
+    """Every image shifted by up to `pad` pixels, filled with zeros, and half of them mirrored: (B, C, h, w) -> same."""
     b, _, height, width = x.shape
     dy, dx = torch.randint(0, 2 * pad + 1, (2, b))
     mirrored = torch.rand(b) < 0.5
@@ -162,10 +162,10 @@ def train_on(
     scores: xr.DataArray | None = None,
     name: str = "coreset",
 ) -> Trace:
-    """Train anew on the kept samples of a scene, for `config.iterations` steps whatever their number; a trace.
+    """Train a new network on the kept samples of a scene for `config.iterations` steps, whatever their number; a trace.
 
     kept: bool `(sample)` by identifier, as `select` gives it; None: all training samples. scores: needed for
-    loss_scale="official". Default of iterations: as many as `config.epochs` over all training samples of the scene.
+    loss_scale="official". Default of iterations: those of `config.epochs` epochs over all training samples.
     The outcome has `accuracy` of the last and `accuracy_best` of the best phase on the test samples, and the weights.
 
     Raises InputError when `kept` names samples that are not training samples of this scene, or keeps none.
@@ -196,9 +196,9 @@ def train_on(
 
 def train_phase(training: Training, steps: int, accuracies: list[float]) -> dict[str, float]:
     """Train `steps` steps, append the test accuracy to `accuracies`, and give the finite numbers of the phase."""
-    told = training.advance(steps)
+    numbers = training.advance(steps)
     accuracies.append(training.test_accuracy())
-    return _finite({**told, "test_accuracy": accuracies[-1], "loss_factor": training.factor})
+    return _finite({**numbers, "test_accuracy": accuracies[-1], "loss_factor": training.factor})
 
 
 def iterations_of(samples: Samples, config: Config) -> int:
@@ -207,23 +207,23 @@ def iterations_of(samples: Samples, config: Config) -> int:
 
 
 def _positions(names: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Where each name is among ids; raises InputError for one that is not there, or for none at all."""
+    """Positions of names in ids, sorted; raises InputError for a name that is not in ids, and for no names."""
     names = names.astype(str)
     if len(names) == 0:
         raise InputError("This selection keeps no sample; choose a larger keep.")
     order = np.argsort(ids)
-    found = order[np.searchsorted(ids, names, sorter=order).clip(max=len(ids) - 1)]
-    lost = names[ids[found] != names]
-    if len(lost):
+    positions = order[np.searchsorted(ids, names, sorter=order).clip(max=len(ids) - 1)]
+    unknown = names[ids[positions] != names]
+    if len(unknown):
         raise InputError(
-            f"{len(lost)} of the kept samples are not among the training samples of this scene ({', '.join(lost[:3])}): the "
-            "selection was made on other data, with another seed, or the data changed. Select anew."
+            f"{len(unknown)} of the kept samples are not among the training samples of this scene ({', '.join(unknown[:3])}): "
+            "the selection was made on other data, with another seed, or the data changed. Select again."
         )
-    return np.sort(found)
+    return np.sort(positions)
 
 
 def official_weight(scores: xr.DataArray, samples: Samples) -> Tensor:
-    """(N,) scores min-max-normalised over the training samples: the hidden factor of the authors' coreset script."""
+    """(N,) scores min-max-normalised over the training samples: the undocumented factor of the authors' coreset script."""
     values = scores.values.astype(np.float64)
     span = values.max() - values.min()
     weight = torch.zeros(len(samples.ids))
@@ -232,7 +232,7 @@ def official_weight(scores: xr.DataArray, samples: Samples) -> Tensor:
 
 
 class Scoring:
-    """The one training on everything, its recorder, and what is written down of it."""
+    """The scoring run: training on all samples, its recorder, and the recorded numbers."""
 
     def __init__(self, samples: Samples, config: Config) -> None:
         self.samples, self.config = samples, config
@@ -255,8 +255,8 @@ class Scoring:
         self.changes: list[Tensor] = []
 
     def epoch(self) -> dict[str, float]:
-        """Train, record and test one epoch; gives its numbers."""
-        told = self.training.advance(self.per_epoch, None if self.config.clean_pass else self.recorder)
+        """Train, record and test one epoch; returns its numbers."""
+        numbers = self.training.advance(self.per_epoch, None if self.config.clean_pass else self.recorder)
         if self.config.clean_pass:
             self.training.record_clean(self.recorder)
         self.recorder.end_epoch()
@@ -268,10 +268,10 @@ class Scoring:
             self.p_label.append(self.recorder.memory("easy")["last"].float().cpu())
             if epochs > 1:
                 self.changes.append(window_of(memory, epochs)[-1].float().cpu())
-        return _finite({**told, "test_accuracy": self.accuracy[-1]})
+        return _finite({**numbers, "test_accuracy": self.accuracy[-1]})
 
     def arrays(self, scene: xr.Dataset) -> dict[str, xr.DataArray]:
-        """What an event shows of the epoch just recorded, on `sample`."""
+        """The arrays of an event after the last recorded epoch, on `sample`."""
         epochs, memory = self.recorder.epochs, self.recorder.memory("tdds")
         coords: dict[str, Any] = {"sample": self.ids}
         if self.samples.position is not None:
@@ -296,8 +296,8 @@ class Scoring:
 
     def scores(self, T: int) -> xr.Dataset:
         """`tdds` for a trajectory of T epochs, and every rival's score, on `sample`."""
-        found = self.recorder.scores()
-        return found.assign(tdds=("sample", self.by_T[T - self.config.J].double().numpy().copy()))
+        rivals = self.recorder.scores()
+        return rivals.assign(tdds=("sample", self.by_T[T - self.config.J].double().numpy().copy()))
 
     def state(self) -> dict[str, Any]:
         """Everything to continue after the last whole epoch."""
