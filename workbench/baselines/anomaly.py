@@ -91,7 +91,7 @@ def pca_rx_against(cube: xr.DataArray, stats: Background, components: int = 30) 
     """`pca_rx` of the pixels of `cube`, given its background."""
     kept = _kept(stats, components, "pca_rx")
     matrix = stats.axes[:, -kept:] / np.sqrt(stats.variances[-kept:])
-    return _score(cube, stats, matrix, f"PCA-RX score ({kept} components)", asked=components)
+    return _score(cube, stats, matrix, f"PCA-RX score ({kept} components)", requested=components)
 
 
 def random_projection_rx(cube: xr.DataArray, components: int = 61, seed: int = 0) -> xr.DataArray:
@@ -114,11 +114,11 @@ def random_projection_rx_against(cube: xr.DataArray, stats: Background, componen
     root = stats.axes[:, -stats.rank :] * np.sqrt(stats.variances[-stats.rank :])
     _, spread, turned = np.linalg.svd(root.T @ project, full_matrices=False)
     matrix = project @ turned.T / spread
-    return _score(cube, stats, matrix, f"random-projection RX score ({kept} projections)", asked=components)
+    return _score(cube, stats, matrix, f"random-projection RX score ({kept} projections)", requested=components)
 
 
 def _score(
-    cube: xr.DataArray, stats: Background, matrix: np.ndarray, long_name: str, asked: int | None = None
+    cube: xr.DataArray, stats: Background, matrix: np.ndarray, long_name: str, requested: int | None = None
 ) -> xr.DataArray:
     """The squared length of every centred pixel after `matrix (band, component)`, as a labelled map."""
     data = map_pixels(cube, stats.bands, whitening(stats.mean, matrix))
@@ -128,8 +128,10 @@ def _score(
             f"The covariance has rank {stats.rank} with {len(stats.bands)} bands (dependent or constant bands, or too "
             "few pixels); directions without variance do not enter the score."
         )
-    if asked is not None and asked > matrix.shape[1]:
-        notes.append(f"{asked} components were requested; the scene has {stats.rank} independent bands, and all are used.")
+    if requested is not None and requested > matrix.shape[1]:
+        notes.append(
+            f"{requested} components were requested; the scene has {stats.rank} independent bands, and all are used."
+        )
     return score_map(cube, data, long_name, bands_used=len(stats.bands), pixels_used=stats.n, rank=stats.rank, notes=notes)
 
 

@@ -155,7 +155,7 @@ class Reduced:
         return {"bytes": [self.sent, self.counted]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from a result of `state_dict`."""
         self.sent, self.counted = state["bytes"]
         self._bad = []
 
@@ -217,7 +217,7 @@ class PowerSGD(Reduced):
         return {**super().state_dict(), "iter": self.inner.iter, **copies}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from a result of `state_dict`."""
         super().load_state_dict(state)
         self.inner.iter = state["iter"]
         for what, memory in {

@@ -85,9 +85,9 @@ def risk_coverage(uncertainty: Any, change: Any, truth: Any, threshold: float = 
     last = np.r_[u[1:] != u[:-1], True]  # the last pixel of every tie
     kept = np.flatnonzero(last) + 1
     wrong = np.cumsum(called != positive)[last]
-    found = np.cumsum(called & positive)[last]
+    hits = np.cumsum(called & positive)[last]
     with np.errstate(invalid="ignore"):
-        precision, recall = found / np.cumsum(called)[last], found / np.cumsum(positive)[last]
+        precision, recall = hits / np.cumsum(called)[last], hits / np.cumsum(positive)[last]
     risk = wrong / kept
     # within a tie the order is arbitrary; the expected number of errors grows linearly
     count = np.arange(1, len(u) + 1)

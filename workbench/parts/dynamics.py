@@ -291,11 +291,11 @@ class Recorder:
             )
 
     def _name(self, which: Tensor) -> str:
-        found = torch.nonzero(which.cpu())[:, 0]
-        names = ", ".join(str(s) for s in self.sample[found[:3].numpy()])
-        if len(found) == 1:
+        positions = torch.nonzero(which.cpu())[:, 0]
+        names = ", ".join(str(s) for s in self.sample[positions[:3].numpy()])
+        if len(positions) == 1:
             return f"sample {names} was"
-        return f"{len(found)} samples ({names}{', ...' if len(found) > 3 else ''}) were"
+        return f"{len(positions)} samples ({names}{', ...' if len(positions) > 3 else ''}) were"
 
 
 def make_batch(

@@ -27,12 +27,12 @@ Indicator = str | Callable[[Tensor, int], Tensor]
 
 INDICATORS = {
     "mix": "|A| (|mu| + sigma): own size, weighted by how active the neighbourhood is (default; reconstruction)",
-    "contrast": "|A - mu|: what stands out from its surroundings (reconstruction)",
+    "contrast": "|A - mu|: difference from the surroundings (reconstruction)",
     "zscore": "|A - mu| / sigma: scale-free, lets small gradients through (reconstruction)",
     "energy": "|mu| + sigma: the most literal reading of the published summary (reconstruction)",
     "tile": "energy of disjoint p x p tiles, sent whole (reconstruction)",
     "magnitude": "|A|: Top-k and DGC",
-    "random": "drawn anew each step, the same on all ranks: Random-k",
+    "random": "drawn again in each step, equal on all ranks: Random-k",
 }
 BLOCK = 2**18  # entries scored at once; their intermediate matrices stay in the cache
 
@@ -184,7 +184,7 @@ def _tile_energy(A: Tensor, p: int) -> Tensor:
 
 
 def tile_entries(chosen: Tensor, rows: int, columns: int, p: int) -> tuple[Tensor, Tensor]:
-    """(flat positions (tiles, p * p), whether each lies in the matrix) of the chosen tiles; 0 for positions outside."""
+    """(flat positions (tiles, p * p), whether each is in the matrix) of the chosen tiles; 0 for positions outside."""
     across = tile_grid(rows, columns, p)[1]
     inner = torch.arange(p, device=chosen.device)
     row = (chosen // across * p)[:, None, None] + inner[:, None]
@@ -224,8 +224,8 @@ def sampled_threshold(S: Tensor, k: int, *, margin: float = 1.0, share: float | 
     while stride > 1 and math.gcd(stride, 9) > 1:  # no common factor with the 3 x 3 kernels
         stride -= 1
     sample = S[::stride]
-    want = max(1, min(len(sample), round(margin * k * len(sample) / n)))
-    return torch.topk(sample, want, sorted=False).values.min()
+    count = max(1, min(len(sample), round(margin * k * len(sample) / n)))
+    return torch.topk(sample, count, sorted=False).values.min()
 
 
 def sampled(S: Tensor, k: int, *, share: float = 0.01, tries: int = 10) -> Tensor:

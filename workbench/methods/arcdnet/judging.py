@@ -132,7 +132,7 @@ def applied(trained: Trained, pair: xr.Dataset, config: Config) -> xr.Dataset:
     return predict(trained, pair["before"], pair["after"], config.tile, config.margin)
 
 
-def seen(scene: xr.Dataset, maps: Sequence[xr.Dataset], config: Config, single: bool) -> xr.Dataset:
+def applied_result(scene: xr.Dataset, maps: Sequence[xr.Dataset], config: Config, single: bool) -> xr.Dataset:
     """The result of applying weights: maps on the scene's coordinates and, with truth, all scores."""
     joined = maps[0] if single else xr.concat([m.drop_vars("split", errors="ignore") for m in maps], scene["sample"])
     result = joined.assign_attrs(_about(scene, config))
@@ -147,7 +147,9 @@ def seen(scene: xr.Dataset, maps: Sequence[xr.Dataset], config: Config, single: 
     return result.assign(_scores({"arcdnet": p}, y)).assign(_uncertainty_scores(measures, y))
 
 
-def judged(scene: xr.Dataset, pairs: Pairs, config: Config, trained: Mapping[str, Learner], view: Watched) -> xr.Dataset:
+def training_result(
+    scene: xr.Dataset, pairs: Pairs, config: Config, trained: Mapping[str, Learner], view: Watched
+) -> xr.Dataset:
     """The result of a training run: maps of the test pairs, or of a single pair as a whole; scores on test pixels only."""
     positions = [0] if pairs.single else list(map(int, pairs.of(TEST)))
     y = np.where(pairs.part[positions] == TEST, pairs.truth[positions], -1)  # (M, H, W); other pixels do not count

@@ -11,7 +11,7 @@ import xarray as xr
 from workbench.data.checks import check_pair
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
-from workbench.methods.arcdnet.judging import Watched, applied, judged, seen, watched
+from workbench.methods.arcdnet.judging import Watched, applied, applied_result, training_result, watched
 from workbench.methods.arcdnet.network import shape_of
 from workbench.methods.arcdnet.pairs import Pairs, pairs_of
 from workbench.methods.arcdnet.settings import NEEDS, Config
@@ -56,7 +56,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     total = config.steps * len(names)
     first = Learner("arcdnet", pairs, config)
     if state is None:
-        yield Event(0, *_seen(first, pairs, view, start=True), total)
+        yield Event(0, *_validated(first, pairs, view, start=True), total)
     for n, name in enumerate(names):
         if name in finished:
             continue
@@ -72,7 +72,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
             numbers = learner.step()
             arrays: Mapping[str, xr.DataArray] = {}
             if learner.done % config.show_every == 0 or learner.done == config.steps:
-                scores, arrays = _seen(learner, pairs, view)
+                scores, arrays = _validated(learner, pairs, view)
                 numbers |= scores
             if name != "arcdnet":
                 numbers = {f"{quantity}/{name}": value for quantity, value in numbers.items()}
@@ -83,7 +83,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         learner = first if name == "arcdnet" else Learner(name, pairs, config)
         learner.put(finished[name])
         trained[name] = learner.evaluating()
-    result = judged(scene, pairs, config, trained, view)
+    result = training_result(scene, pairs, config, trained, view)
     return Outcome(result, packed(first.trained.network, config, pairs.log) | _rivals(finished))
 
 
@@ -101,10 +101,10 @@ def apply_weights(scene: xr.Dataset, config: Config) -> Trace:
     for n in range(chips.sizes["sample"]):
         maps.append(applied(trained, chips.isel(sample=n), config))
         yield Event(n + 1, {"mean_change": float(np.nanmean(maps[-1]["change"]))}, {}, chips.sizes["sample"])
-    return Outcome(seen(scene, maps, config, single), packed(trained.network, trained.config, trained.log))
+    return Outcome(applied_result(scene, maps, config, single), packed(trained.network, trained.config, trained.log))
 
 
-def _seen(
+def _validated(
     learner: Learner, pairs: Pairs, view: Watched, start: bool = False
 ) -> tuple[dict[str, float], dict[str, xr.DataArray]]:
     """Scores on the validation part and, for AR-CDNet, the maps of the watched pair."""

@@ -100,8 +100,8 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
     result["suppressed_first"] = frame.cube(first, "cube after the first pass")
     result["suppressed"] = frame.cube(y, f"cube after pass {c.passes}")
     m = moments(x0)
-    result["offset_mean"] = frame.map(m[:, 0], "mean over bands, as the offset module sees it")
-    result["offset_std"] = frame.map(m[:, 1], "standard deviation over bands, as the offset module sees it")
+    result["offset_mean"] = frame.map(m[:, 0], "mean over bands, an input of the offset module")
+    result["offset_std"] = frame.map(m[:, 1], "standard deviation over bands, an input of the offset module")
     result = result.assign(by_pass(record, untrained, frame))
     for name, number, text in (
         *((name, number, "reference line of the loss") for name, number in noise_floor(training).items()),

@@ -34,14 +34,14 @@ def learning_rate(done: int, config: Config) -> float:
     return cosine(done, config.schedule_steps, config.lr, config.final_lr)
 
 
-def squared_error(network: nn.Module, x_t: Tensor, seen: Tensor, eps: Tensor, config: Config) -> float:
-    """mean((e(x_t, t) - eps)^2) over all P x C numbers, with its gradient added to the parameters'; `seen`: moments of x_t.
+def squared_error(network: nn.Module, x_t: Tensor, stats: Tensor, eps: Tensor, config: Config) -> float:
+    """mean((e(x_t, t) - eps)^2) over all P x C numbers, with its gradient added to the parameters'; `stats`: moments of x_t.
 
     Pixels are independent, so it is summed chunk by chunk: the same step in less memory.
     """
     t = torch.tensor([config.t], device=x_t.device)
     total = torch.zeros((), device=x_t.device)
-    for x, m, target in zip(x_t.split(config.chunk), seen.split(config.chunk), eps.split(config.chunk), strict=True):
+    for x, m, target in zip(x_t.split(config.chunk), stats.split(config.chunk), eps.split(config.chunk), strict=True):
         part = F.mse_loss(network(x, t, m), target, reduction="sum") / eps.numel()
         part.backward()
         total += part.detach()
@@ -51,7 +51,7 @@ def squared_error(network: nn.Module, x_t: Tensor, seen: Tensor, eps: Tensor, co
 class Training:
     """A network on its way: everything a step changes, and the scene it is fitted to.
 
-    x0: scaled spectra (P, C), float64 on the CPU. The initial weights and the frozen noise depend on `config.seed` alone.
+    x0: scaled spectra (P, C), float64 on the CPU. The initial weights and the frozen noise depend only on `config.seed`.
     """
 
     def __init__(self, x0: Tensor, config: Config) -> None:
@@ -86,8 +86,8 @@ class Training:
             rows = torch.arange(len(self.eps)) if c.pixels is None else torch.randperm(len(self.eps))[: c.pixels]
             rows = rows.to(self.eps.device)
             if c.frozen:
-                x_t, seen, eps = self.same
-                return x_t[rows], seen[rows], eps[rows]
+                x_t, stats, eps = self.same
+                return x_t[rows], stats[rows], eps[rows]
             eps = pseudo_background(self.mean, self.std, (len(rows), self.eps.shape[1])).to(self.eps.device)
         x_t = noised(self.clean[rows], eps, *self.coefficients)
         return x_t, moments(x_t, c.offset), eps

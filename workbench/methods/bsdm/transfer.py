@@ -204,8 +204,8 @@ def _block_spreads(
         passed, _ = _block_passed(block, network, config, part, k - 1)
         dtype = next(network.parameters()).dtype
         predict, coefficients = predictor(network, config, dtype), mix(config)
-        seen = [known[0 if config.renorm else k - 1] for known in part.whole]
-        passed = [predict_x0(y, predict(y, s), *coefficients) if len(y) else y for y, s in zip(passed, seen, strict=True)]
+        spreads = [known[0 if config.renorm else k - 1] for known in part.whole]
+        passed = [predict_x0(y, predict(y, s), *coefficients) if len(y) else y for y, s in zip(passed, spreads, strict=True)]
     if not len(passed[0]):
         return None
     return [(y.numel(), float(y.mean()), float((y - y.mean()).square().sum())) for y in passed]
