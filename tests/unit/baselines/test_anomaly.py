@@ -63,7 +63,7 @@ def test_all_components_are_rx(detector):
     np.testing.assert_allclose(detector(cube, components=7), rx(cube), rtol=1e-9)
     more = detector(cube, components=50)
     np.testing.assert_allclose(more, rx(cube), rtol=1e-9)
-    assert "50 components were asked for" in more.attrs["note"]
+    assert "50 components were requested" in more.attrs["note"]
 
 
 def test_random_projection_is_rx_of_the_projected_cube():
@@ -179,7 +179,7 @@ def test_pixel_coordinates_and_crs_are_kept():
         (random_cube().values, "found a ndarray"),
         (random_cube().astype(complex), "found complex128"),
         (random_cube()[:, :0], "at least one band and one pixel"),
-        (random_cube() * 0 + 3, "this cube is constant: all 99 valid pixels of it are equal"),
+        (random_cube() * 0 + 3, "this cube is constant: all its 99 valid pixels are equal"),
         (random_cube() * np.nan, "No usable band"),
         (random_cube().assign_coords(good=("band", [False] * 7)), "No usable band"),
         (random_cube().where(np.arange(99).reshape(9, 11) == 5), "found 1 in 7 bands"),
