@@ -38,7 +38,7 @@ from workbench.parts.wire import broadcast_bytes as broadcast
 
 
 class Rival(Protocol):
-    """Interface of every compressor. `sent`: bytes of this rank's messages since the start; `counted`: bytes sent by all ranks.
+    """Interface of a compressor. `sent`: bytes of this rank's messages since the start; `counted`: bytes of all ranks.
 
     optimiser_momentum: momentum that the optimiser must use. skipped: whether the last backward pass was not finite on
     some rank; equal on all ranks, and the optimiser must then not step.

@@ -135,7 +135,7 @@ def random(sample: xr.DataArray, seed: int = 0) -> xr.DataArray:
     return xr.DataArray(values, {"sample": sample.values}, "sample", "random", {"long_name": "random score"})
 
 
-# --- scores of one moment ---------------------------------------------------------------------------------------------
+# --- scores of single epochs ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class EL2N(_Mean):
 @dataclass(frozen=True)
 class GraNd(_Mean):
     """Norm of the last layer's gradient, ||p - onehot(label)||_2 sqrt(1 + ||h||^2) with h the features before it, mean over
-    early epochs; Paul et al. 2021, see EL2N. The outer product is not computed. Needs features; `grand` is the norm over all parameters."""
+    early epochs; Paul et al. 2021, see EL2N. Needs features; `grand` is the norm over all parameters."""
 
     def of(self, batch: Batch) -> Tensor:
         """The norm of the last layer's gradient of every sample of a batch, `(B,)`."""
@@ -270,7 +270,7 @@ class LeastConfidence(_Last):
         return 1 - batch.p.amax(1)
 
 
-# --- scores of the whole training -------------------------------------------------------------------------------------
+# --- scores of all epochs ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -365,7 +365,7 @@ class DynUnc:
 @dataclass(frozen=True)
 class DUAL(DynUnc):
     """`DynUnc` times 1 minus the window's mean: uncertain and difficult. Y. Cho et al., "Lightweight Dataset Pruning without
-    Full Training via Example Difficulty and Prediction Uncertainty", ICML 2025, arXiv 2502.06905; without the paper's Beta sampling."""
+    Full Training via Example Difficulty and Prediction Uncertainty", ICML 2025, arXiv 2502.06905; without Beta sampling."""
 
     def of(self, window: Tensor) -> Tensor:
         """Of a window `(J, n)` the standard deviation times 1 minus the mean, `(n,)`."""

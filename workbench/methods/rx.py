@@ -63,7 +63,7 @@ class LocalConfig(Settings):
         5, ge=1, le=999, description="width in pixels of the guard window, odd; at least the size of a target"
     )
     outer: int = Field(
-        19, ge=3, le=1001, description="width in pixels of the background window, odd; its ring must outnumber the bands"
+        19, ge=3, le=1001, description="width in pixels of the background window, odd; its ring needs more pixels than bands"
     )
 
     @field_validator("inner", "outer")

@@ -1,7 +1,7 @@
 """How well a change map matches the truth: precision, recall, F1, IoU and kappa from one pooled confusion matrix.
 
-A change map holds probabilities or decisions in [0, 1]; a pixel is classified as changed when the map is above the threshold. Truth
-is > 0 for changed, 0 for not, < 0 for not labelled. Unlabelled pixels and pixels without a finite value do not count.
+A change map holds probabilities or decisions in [0, 1]; a pixel is classified as changed when the map is above the threshold.
+Truth is > 0 for changed, 0 for not, < 0 for not labelled. Unlabelled pixels and pixels without a finite value do not count.
 
 Scores of a set of images come from one matrix, summed over all images. The mean of the scores per image is different: it
 is undefined for images without change, and small changes weigh as much as large ones.

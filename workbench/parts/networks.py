@@ -147,7 +147,7 @@ class Residual(nn.Module):
 
 
 class VGG(nn.Sequential):
-    """Stages of 3 x 3 convolutions with batch norm, width doubling up to 8 times, images halved in between while they have 4 pixels.
+    """Stages of 3 x 3 convolutions with batch norm, width doubling up to 8 times, halved in between down to 4 pixels.
 
     (N, bands, y, x) -> (N, classes). depth (2, 2, 4, 4, 4), width 64 are the convolutions of VGG-19: 20 million weights.
     """
@@ -209,7 +209,7 @@ class ResNet10(nn.Sequential):
 
 
 class Plain(nn.Sequential):
-    """Two convolutions and two linear layers, no normalisation: small, and more sensitive to a wrong gradient than the others."""
+    """Two convolutions and two linear layers, no normalisation: small, and sensitive to a wrong gradient."""
 
     def __init__(self, bands: int, classes: int, width: int = 16) -> None:
         super().__init__(

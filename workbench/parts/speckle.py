@@ -82,7 +82,7 @@ def looks_within(area: xr.DataArray) -> xr.DataArray:
 def multilook(sar: xr.DataArray, *, y: int = 1, x: int = 1) -> xr.DataArray:
     """Means of adjacent blocks of y x x pixels: less speckle, coarser pixels; an incomplete last row or column is left out.
 
-    Missing pixels are left out of the means. The coordinates are block centres; a georeferenced array (`spatial_ref`) keeps its corner.
+    Missing pixels are left out of the means. Coordinates are block centres; a georeferenced array (`spatial_ref`) keeps its corner.
     """
     sar = _checked(sar)
     for dim, n in (("y", y), ("x", x)):

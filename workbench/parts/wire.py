@@ -274,9 +274,8 @@ def predict(
     if nodes > 1:
         seconds += nodes * union * costs.decode
     if inside > 1:
-        local = (inside - 1) * message + (
-            nodes - 1
-        ) * outside  # exchange inside the node, then distribute the messages of other nodes
+        # exchange inside the node, then distribute the messages of other nodes
+        local = (inside - 1) * message + (nodes - 1) * outside
         seconds += local / costs.local + inside * k * costs.decode
     return Prediction(sent, costs.compute + compress + seconds)
 
@@ -286,7 +285,7 @@ SCHEME_OF = {"dense": "dense", "fp16": "fp16", "rsdgc": "all-gather", "topk": "a
 
 
 def foretell(rival: str, measured: Mapping[str, float], world: int, bandwidth: float, density: float) -> float | None:
-    """Seconds of a step of a compressor over a link of `bandwidth` bytes per second, from the times that one rank measured without it.
+    """Predicted seconds per step of a compressor over a link of `bandwidth` bytes per second, from times without it.
 
     measured: `entries` of the gradient, and the seconds of a step `compute_seconds`, `encode_seconds`, `decode_seconds` (of
     all `world` messages), `cast_seconds`. None for a compressor that no scheme of `predict` describes.

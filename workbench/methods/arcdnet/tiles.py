@@ -86,7 +86,7 @@ def load_network(source: str | PathLike[str]) -> Trained:
 
 
 def layout(config: Config, tile: int | None = None, margin: int | None = None) -> tuple[int, int, int]:
-    """(tile, margin, fade) in pixels: the arguments, else the settings, else 1024 (global context: the crop) and the reach of an output."""
+    """(tile, margin, fade) in pixels: arguments, else settings, else 1024 (global: the crop) and an output's reach."""
     known = reach(config)
     tile = tile or config.tile or (max(1024, 4 * known) if known is not None else max(config.crop, 64))
     margin = margin if margin is not None else config.margin

@@ -47,7 +47,7 @@ class Standardised(nn.Module):
 
 
 class Controls(nn.Module):
-    """Two uncertainty branches with the same features and without gradients to them: one trained on shuffled targets, one untrained.
+    """Two uncertainty branches on detached features of the network: one trained on shuffled targets, one untrained.
 
     Their scores show what a branch gains only from its position in the network.
     """

@@ -65,7 +65,7 @@ class Config(Settings):
     balance: Literal["class"] | None = Field(None, description="class: every class keeps its share and at least one sample")
     loss_scale: Literal["official"] | None = Field(
         None,
-        description="official: coreset losses times the batch mean of the scores, which the authors' script does without documenting it",
+        description="official: coreset losses times the batch mean of the scores, an undocumented step of the authors' script",
     )
     compare: tuple[str, ...] = Field(
         ("tdds", "random"), description="selectors whose coresets are trained on: tdds and rivals; [] for none"
