@@ -288,12 +288,12 @@ def _block(
             scored = run(lambda task: _segment(white, shared.window, task[0], task[1], at, width), tasks)
             for (r, c), part in zip(tasks, scored, strict=True):
                 out[r[0] - rows[0] : r[-1] + 1 - rows[0], c[0] - cols[0] : c[-1] + 1 - cols[0]] = part
-    here = valid.reshape(slab.shape[1:])[np.ix_(rows - at[0], cols - at[1])]
+    present = valid.reshape(slab.shape[1:])[np.ix_(rows - at[0], cols - at[1])]
     singular = 0
-    for i, j in np.argwhere(np.isnan(out) & here):
+    for i, j in np.argwhere(np.isnan(out) & present):
         out[i, j], full = _exact(slab, shared, int(rows[i]), int(cols[j]), at)
         singular += not full
-    out[~here] = np.nan
+    out[~present] = np.nan
     return out, singular
 
 
@@ -361,10 +361,10 @@ def _plan(
     changes, vectors, members, uses, places = [], [], [], [], []
     previous = np.zeros(box, bool)
     for j in range(0, len(over), GROUP[1]):
-        here = slice(j, min(j + GROUP[1], len(over)))
+        group = slice(j, min(j + GROUP[1], len(over)))
         rings = []
         for a, c in zip(outer_up, inner_up, strict=True):
-            for b, d in zip(outer_over[here], inner_over[here], strict=True):
+            for b, d in zip(outer_over[group], inner_over[group], strict=True):
                 ring = np.zeros(box, bool)
                 ring[a - top :, b - left :][:outer, :outer] = True
                 ring[c - top :, d - left :][:inner, :inner] = False
@@ -373,12 +373,12 @@ def _plan(
         extra = np.logical_or.reduce(rings) & ~core
         number = np.full(box, -1)
         number[extra] = np.arange(extra.sum())
-        own = (np.array(up)[:, None] * width + np.array(over[here])).ravel()
+        own = (np.array(up)[:, None] * width + np.array(over[group])).ravel()
         changes += [indices(core & ~previous), indices(previous & ~core)]
         vectors.append(np.concatenate([indices(extra), own]))
         uses += [number[ring & ~core] for ring in rings]
         members.append(len(own))
-        places.append(np.indices((len(up), len(over)))[:, :, here].reshape(2, -1))
+        places.append(np.indices((len(up), len(over)))[:, :, group].reshape(2, -1))
         previous = core
     y, x = np.concatenate(places, axis=1)
     return Plan(_concatenated(changes), _concatenated(vectors), np.array(members), _concatenated(uses), (y, x))

@@ -147,7 +147,7 @@ class Residual(nn.Module):
 
 
 class VGG(nn.Sequential):
-    """Stages of 3 x 3 convolutions with batch norm, width doubling up to 8 times, halved in between down to 4 pixels.
+    """Stages of 3 x 3 convolutions with batch norm, width doubling up to 8 times, halved in between while at least 4 pixels wide.
 
     (N, bands, y, x) -> (N, classes). depth (2, 2, 4, 4, 4), width 64 are the convolutions of VGG-19: 20 million weights.
     """

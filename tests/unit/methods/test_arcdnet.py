@@ -136,7 +136,7 @@ def test_disagreement_and_reverse_attention():
 
 def test_masks_are_not_detached():
     torch.manual_seed(0)
-    review = Review(4, shape_of(Config(width=4)), wide=False).eval()
+    review = Review(4, shape_of(Config(width=4)), whole_image=False).eval()
     d2, dk = torch.randn(1, 4, 16, 16), torch.randn(1, 4, 16, 16)
     m2, mk = (torch.randn(1, 1, 16, 16, requires_grad=True) for _ in range(2))
     review(d2, dk, m2, mk).square().sum().backward()
@@ -146,7 +146,7 @@ def test_masks_are_not_detached():
 
 def test_the_low_branch_of_aggregation_may_be_negative():
     torch.manual_seed(0)
-    assert (Aggregation(4, wide=True).eval().low(torch.randn(1, 4, 8, 8)) < 0).any()
+    assert (Aggregation(4, whole_image=True).eval().low(torch.randn(1, 4, 8, 8)) < 0).any()
 
 
 def tied(net: ARCDNet) -> ARCDNet:

@@ -97,8 +97,8 @@ def watched(pairs: Pairs) -> Watched:
     """The window with most change of the validation pair with most change."""
     changed = ((pairs.truth == 1) & (pairs.part == VAL)).sum((1, 2))
     n = int(changed.argmax())
-    here = (pairs.part[n] == VAL) * (1.0 + 1000.0 * (pairs.truth[n] == 1))
-    rows, columns = (_window(here.sum(axis), VIEW) for axis in (1, 0))
+    weight = (pairs.part[n] == VAL) * (1.0 + 1000.0 * (pairs.truth[n] == 1))
+    rows, columns = (_window(weight.sum(axis), VIEW) for axis in (1, 0))
     scored = pairs.of(VAL)
     keep = np.argsort(-changed[scored], kind="stable")[: WATCHED_PAIRS // 2]
     rest = np.setdiff1d(np.arange(len(scored)), keep)[: WATCHED_PAIRS - len(keep)]

@@ -88,19 +88,19 @@ class ARCDNet(nn.Module):
         super().__init__()
         shape = shape_of(config)
         self.bands, self.shape, self.compat, self.krm_on = bands, shape, config.compat, config.krm
-        self.wide = config.geometry == "global"
+        self.whole_image = config.geometry == "global"
         swap = config.swap_second and not config.compat
         w = shape.width
         self.register_buffer("mean", torch.zeros(bands))
         self.register_buffer("std", torch.ones(bands))
         self.backbone = ResNetD(bands, shape)
-        self.pyramid = Pyramid(shape, self.wide)
+        self.pyramid = Pyramid(shape, self.whole_image)
         differ = TDE if config.difference == "tde" else AbsoluteDifference
         self.difference = nn.ModuleList(differ(w, swap) for _ in range(shape.levels))
-        self.branch = Uncertainty(bands, w, swap, self.wide) if config.oue else None
+        self.branch = Uncertainty(bands, w, swap, self.whole_image) if config.oue else None
         self.sides = nn.ModuleList(head(w) for _ in range(shape.levels))
         reviews = shape.levels - 1 if config.krm else 0
-        self.review = nn.ModuleList(Review(w, shape, self.wide) for _ in range(reviews))
+        self.review = nn.ModuleList(Review(w, shape, self.whole_image) for _ in range(reviews))
         self.fuse = nn.Sequential(*conv((shape.levels + config.oue) * w, w, 1))
         self.dropout = nn.Dropout2d(config.dropout)
         self.head = head(w)
@@ -140,16 +140,16 @@ class ARCDNet(nn.Module):
 
     def resize(self, x: Tensor, like: Tensor) -> Tensor:
         """`x` resized to the height and width of `like`."""
-        return resize(x, like.shape[-2:], self.wide)
+        return resize(x, like.shape[-2:], self.whole_image)
 
     def enlarged(self, x: Tensor) -> Tensor:
         """`(B, C, H/4, W/4)` -> `(B, C, H, W)`."""
-        return resize(x, (4 * x.shape[-2], 4 * x.shape[-1]), self.wide)
+        return resize(x, (4 * x.shape[-2], 4 * x.shape[-1]), self.whole_image)
 
 
-def resize(x: Tensor, size: Any, wide: bool) -> Tensor:
+def resize(x: Tensor, size: Any, whole_image: bool) -> Tensor:
     """Bilinear; corners aligned in the published geometry, which makes the grid depend on the image's size."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=wide)
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=whole_image)
 
 
 def conv(i: int, o: int, side: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -222,12 +222,12 @@ class BasicBlock(nn.Module):
 class Pyramid(nn.Module):
     """Maps of the stages -> as many maps of `width` channels, each combined with the coarser ones."""
 
-    def __init__(self, shape: Shape, wide: bool) -> None:
+    def __init__(self, shape: Shape, whole_image: bool) -> None:
         super().__init__()
         w = shape.width
-        self.context = Context(shape.stages[-1], w, wide)
+        self.context = Context(shape.stages[-1], w, whole_image)
         self.lateral = nn.ModuleList(nn.Sequential(*conv(i, w, 1)) for i in shape.stages[:-1])
-        self.down = nn.ModuleList(Aggregation(w, wide) for _ in shape.stages[:-1])
+        self.down = nn.ModuleList(Aggregation(w, whole_image) for _ in shape.stages[:-1])
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps of the stages, finest first -> as many maps `(B, width, h, w)` of the same sizes."""
@@ -240,9 +240,9 @@ class Pyramid(nn.Module):
 class Context(nn.Module):
     """Pyramid pooling at the coarsest level: averages over the whole image, or over windows of fixed size around each cell."""
 
-    def __init__(self, i: int, w: int, wide: bool) -> None:
+    def __init__(self, i: int, w: int, whole_image: bool) -> None:
         super().__init__()
-        self.wide, self.sides = wide, PPM if wide else WINDOWS
+        self.whole_image, self.sides = whole_image, PPM if whole_image else WINDOWS
         self.squeeze = nn.ModuleList(nn.Sequential(*conv(i, w, 1)) for _ in self.sides)
         self.out = nn.Sequential(*conv(i + len(self.sides) * w, w))
 
@@ -250,7 +250,7 @@ class Context(nn.Module):
         """`(B, i, h, w)` -> `(B, w, h, w)` with the averages of the surroundings mixed in."""
         pooled = [x]
         for side, squeeze in zip(self.sides, self.squeeze, strict=True):
-            if self.wide:
+            if self.whole_image:
                 pooled.append(resize(squeeze(F.adaptive_avg_pool2d(x, side)), x.shape[-2:], True))
             else:
                 pooled.append(squeeze(windowed_mean(x, side)))
@@ -265,16 +265,16 @@ def windowed_mean(x: Tensor, side: int) -> Tensor:
 class Aggregation(nn.Module):
     """FAM: the coarse features give the attention for the fine ones; there is no ReLU after `low`, as in the code."""
 
-    def __init__(self, w: int, wide: bool) -> None:
+    def __init__(self, w: int, whole_image: bool) -> None:
         super().__init__()
-        self.wide = wide
+        self.whole_image = whole_image
         self.attention = nn.Sequential(*conv(w, w)[:2])
         self.low = nn.Sequential(*conv(w, w)[:2])
         self.out = nn.Sequential(*conv(2 * w, w))
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """Coarse `high (B, w, h, w')` and fine `low (B, w, 2h, 2w')` -> `(B, w, 2h, 2w')`."""
-        high = resize(high, low.shape[-2:], self.wide)
+        high = resize(high, low.shape[-2:], self.whole_image)
         a = torch.sigmoid(self.attention(high))
         return self.out(torch.cat([high, self.low(low * a + low)], 1))
 
@@ -323,10 +323,10 @@ class AbsoluteDifference(nn.Module):
 class Uncertainty(nn.Module):
     """OUE: textures of both dates, their difference, and d_2 -> features b (B, w, H/4, W/4) and logits of U (B, 1, H/4, W/4)."""
 
-    def __init__(self, bands: int, w: int, swap: bool, wide: bool) -> None:
+    def __init__(self, bands: int, w: int, swap: bool, whole_image: bool) -> None:
         super().__init__()
         self.stem = nn.Sequential(*conv(bands, w // 2, 3, 2), *conv(w // 2, w, 3, 2))
-        self.difference, self.merge, self.head = TDE(w, swap), Aggregation(w, wide), head(w)
+        self.difference, self.merge, self.head = TDE(w, swap), Aggregation(w, whole_image), head(w)
 
     def forward(self, x1: Tensor, x2: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
         """Both dates `(B, bands, H, W)` and d_2 `(B, w, H/4, W/4)` -> features b and logits of U, both at stride 4."""
@@ -354,9 +354,9 @@ class Review(nn.Module):
     The masks are not detached, and m_2 enters the last convolution as a logit, both as in the code.
     """
 
-    def __init__(self, w: int, shape: Shape, wide: bool) -> None:
+    def __init__(self, w: int, shape: Shape, whole_image: bool) -> None:
         super().__init__()
-        self.plain, self.reverse, self.doubt = (Enhancement(2 * w, w, shape, wide) for _ in range(3))
+        self.plain, self.reverse, self.doubt = (Enhancement(2 * w, w, shape, whole_image) for _ in range(3))
         self.out = nn.Sequential(*conv(w + 1, w))
 
     def forward(self, d2: Tensor, dk: Tensor, m2: Tensor, mk: Tensor) -> Tensor:
@@ -369,9 +369,9 @@ class Review(nn.Module):
 class Enhancement(nn.Module):
     """FEU: features amplified by `attention`, with channel weights from the surroundings."""
 
-    def __init__(self, i: int, o: int, shape: Shape, wide: bool) -> None:
+    def __init__(self, i: int, o: int, shape: Shape, whole_image: bool) -> None:
         super().__init__()
-        self.wide, self.coarse = wide, shape.stride // 4
+        self.whole_image, self.coarse = whole_image, shape.stride // 4
         hidden = shape.squeeze
         self.mix = nn.Sequential(*conv(i, i, 1))
         self.weigh = nn.Sequential(nn.Conv2d(i, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, i, 1), nn.Sigmoid())
@@ -382,7 +382,7 @@ class Enhancement(nn.Module):
         g = self.mix(f)
         if attention is not None:
             g = g * attention + g
-        if self.wide:
+        if self.whole_image:
             return self.out(g * self.weigh(F.adaptive_avg_pool2d(g, 1)))
         around = windowed_mean(F.avg_pool2d(g, self.coarse), WINDOWS[0])  # cells of the coarsest level, and their neighbours
         return self.out(g * F.interpolate(self.weigh(around), scale_factor=float(self.coarse), mode="nearest"))

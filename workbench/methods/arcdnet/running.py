@@ -48,11 +48,11 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     _check(scene, config)
     pairs = pairs_of(scene, config)
     view = watched(pairs)
-    belongs_to = about(fingerprint(scene), config)
-    names, finished, going = learners(config), {}, None
+    identity = about(fingerprint(scene), config)
+    names, finished, unfinished = learners(config), {}, None
     if state is not None:
-        same_run("arcdnet", state["about"], belongs_to)
-        finished, going = dict(state["finished"]), state["going"]
+        same_run("arcdnet", state["about"], identity)
+        finished, unfinished = dict(state["finished"]), state["going"]
     total = config.steps * len(names)
     first = Learner("arcdnet", pairs, config)
     if state is None:
@@ -61,12 +61,12 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         if name in finished:
             continue
         learner = first if name == "arcdnet" else Learner(name, pairs, config)
-        if going is not None:
-            learner.load(going)
-            going = None
+        if unfinished is not None:
+            learner.load(unfinished)
+            unfinished = None
 
         def saved(learner: Learner = learner) -> dict[str, Any]:
-            return {"about": belongs_to, "finished": dict(finished), "going": learner.state()}
+            return {"about": identity, "finished": dict(finished), "going": learner.state()}
 
         while learner.done < config.steps:
             numbers = learner.step()

@@ -55,8 +55,8 @@ class Controls(nn.Module):
     def __init__(self, network: ARCDNet, swap: bool) -> None:
         super().__init__()
         width = network.shape.width
-        self.shuffled = Uncertainty(network.bands, width, swap, network.wide)
-        self.untrained = Uncertainty(network.bands, width, swap, network.wide)
+        self.shuffled = Uncertainty(network.bands, width, swap, network.whole_image)
+        self.untrained = Uncertainty(network.bands, width, swap, network.whole_image)
 
     def forward(self, network: ARCDNet, before: Tensor, after: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
         """Logits at full size of both."""

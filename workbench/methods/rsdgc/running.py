@@ -30,14 +30,14 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
     """
     config = config or Config()
     chips = chips_of(scene, config)
-    belongs_to = about(chips.fingerprint, config, ("show_every", "timeout"))
+    identity = about(chips.fingerprint, config, ("show_every", "timeout"))
     if state is not None and "about" in state["ranks"][0]:  # older checkpoints have no identity of their run
-        same_run("rsdgc", state["ranks"][0]["about"], belongs_to)
+        same_run("rsdgc", state["ranks"][0]["about"], identity)
     results = yield from ranks(
         worker,
         chips,
         config.model_dump(),
-        belongs_to,
+        identity,
         world=config.workers,
         state=state,
         timeout=config.timeout,
@@ -51,7 +51,7 @@ def worker(
     world: int,
     chips: Samples,
     settings: dict[str, Any],
-    belongs_to: str,
+    identity: str,
     state: Mapping[str, Any] | None = None,
 ) -> Generator[Event, None, dict[str, Any]]:
     """All compressors in turn on one rank; rank 0's events have numbers and views. Returns the results of each."""
@@ -103,15 +103,15 @@ def worker(
                 scalars if rank == 0 else {},
                 arrays,
                 last,
-                _saved(belongs_to, number, step + 1, training, results),
+                _saved(identity, number, step + 1, training, results),
             )
     return results
 
 
 def _saved(
-    belongs_to: str, number: int, step: int, training: Training, results: dict[str, Any]
+    identity: str, number: int, step: int, training: Training, results: dict[str, Any]
 ) -> Callable[[], dict[str, Any]]:
-    return lambda: {"about": belongs_to, "rival": number, "step": step, "training": training.state(), "results": results}
+    return lambda: {"about": identity, "rival": number, "step": step, "training": training.state(), "results": results}
 
 
 def conclusion(training: Training, predicted: Tensor) -> dict[str, Any]:

@@ -28,13 +28,13 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     docs/methods/tdds.md describes the result.
     """
     samples = samples_of(scene, config)
-    belongs_to = about(samples.fingerprint, config)
-    scoring, going = Scoring(samples, config), None
+    identity = about(samples.fingerprint, config)
+    scoring, unfinished = Scoring(samples, config), None
     finished: dict[str, dict[str, Any]] = {}  # coreset -> accuracies, factor, weights
     if state is not None:
-        same_run("tdds", state["about"], belongs_to)
+        same_run("tdds", state["about"], identity)
         scoring.load(state["scoring"])
-        finished, going = dict(state["finished"]), state["going"]
+        finished, unfinished = dict(state["finished"]), state["going"]
     phases = phase_lengths(iterations_of(samples, config), config.epochs)
     keeps = budgets_of(config)
     total = config.epochs + len(keeps) * len(config.compare) * len(phases)
@@ -42,7 +42,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     # 1. one training on all samples
     def saved() -> dict[str, Any]:
         return {
-            "about": belongs_to,
+            "about": identity,
             "scoring": scoring.state(),
             "finished": dict(finished),
             "going": None,
@@ -65,9 +65,9 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         rows = samples.train[kept[keep][selector].values]
         training = Training(samples, rows, config, sum(phases), config.seed + 1, weight)
         accuracies: list[float] = []
-        if going is not None:
-            training.load(going["training"])
-            accuracies, going = list(going["accuracies"]), None
+        if unfinished is not None:
+            training.load(unfinished["training"])
+            accuracies, unfinished = list(unfinished["accuracies"]), None
             step += len(accuracies)
 
         def saved_here(training: Training = training, accuracies: list[float] = accuracies) -> dict[str, Any]:
