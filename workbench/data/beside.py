@@ -72,15 +72,15 @@ def _sar(scene: xr.Dataset, path: Path, keys: Mapping[str, str], chunks: Any) ->
     from workbench.data.readers import sentinel1
     from workbench.data.readers.sar import open_sar
 
-    found = sentinel1.open_keys(path, keys, chunks) if sentinel1.is_safe(path) else open_sar(path, keys=keys, chunks=chunks)
-    if "sar" not in found:
-        raise InputError(f"{path} holds {', '.join(map(str, found.data_vars)) or 'nothing'} and no SAR image.")
-    crs = found.rio.crs.to_wkt() if "spatial_ref" in found.coords and found.rio.crs is not None else None
-    centres = (found["y"].values, found["x"].values) if crs is not None else None
-    check_grid(scene, "sar", path.name, found["sar"].shape[1:], crs, centres)
-    placed = scene.assign(sar=(found["sar"].dims, found["sar"].data, found["sar"].attrs))
-    if "polarization" in found.coords:
-        placed = placed.assign_coords(polarization=("sar_band", found["polarization"].values))
+    radar = sentinel1.open_keys(path, keys, chunks) if sentinel1.is_safe(path) else open_sar(path, keys=keys, chunks=chunks)
+    if "sar" not in radar:
+        raise InputError(f"{path} holds {', '.join(map(str, radar.data_vars)) or 'nothing'} and no SAR image.")
+    crs = radar.rio.crs.to_wkt() if "spatial_ref" in radar.coords and radar.rio.crs is not None else None
+    centres = (radar["y"].values, radar["x"].values) if crs is not None else None
+    check_grid(scene, "sar", path.name, radar["sar"].shape[1:], crs, centres)
+    placed = scene.assign(sar=(radar["sar"].dims, radar["sar"].data, radar["sar"].attrs))
+    if "polarization" in radar.coords:
+        placed = placed.assign_coords(polarization=("sar_band", radar["polarization"].values))
     return placed
 
 
@@ -122,17 +122,17 @@ def check_grid(
     import pyproj
 
     differ = []
-    ours, theirs = pyproj.CRS.from_wkt(own.to_wkt()), pyproj.CRS.from_wkt(crs)
-    if ours != theirs:
-        differ.append(f"its CRS is {theirs.name}, that of the scene {ours.name}")
+    scene_crs, file_crs = pyproj.CRS.from_wkt(own.to_wkt()), pyproj.CRS.from_wkt(crs)
+    if scene_crs != file_crs:
+        differ.append(f"its CRS is {file_crs.name}, that of the scene {scene_crs.name}")
     else:
-        for dim, there in zip(("y", "x"), centres, strict=True):
-            here = scene[dim].values
-            step = abs(float(here[1] - here[0])) if len(here) > 1 else 1.0
-            if not np.allclose(here, there, rtol=0, atol=SAME * step):
+        for dim, file_centres in zip(("y", "x"), centres, strict=True):
+            scene_centres = scene[dim].values
+            step = abs(float(scene_centres[1] - scene_centres[0])) if len(scene_centres) > 1 else 1.0
+            if not np.allclose(scene_centres, file_centres, rtol=0, atol=SAME * step):
                 differ.append(
-                    f"its {dim} runs from {float(there[0]):.9g} to {float(there[-1]):.9g}, that of the scene from "
-                    f"{float(here[0]):.9g} to {float(here[-1]):.9g}"
+                    f"its {dim} runs from {float(file_centres[0]):.9g} to {float(file_centres[-1]):.9g}, that of the scene from "
+                    f"{float(scene_centres[0]):.9g} to {float(scene_centres[-1]):.9g}"
                 )
     if differ:
         raise InputError(f"{role}: {name} does not lie on the grid of the scene: {'; '.join(differ)}. {what_to_do}")

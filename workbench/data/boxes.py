@@ -77,21 +77,21 @@ def sees(folder: Path) -> bool:
 
 def layouts(folder: Path) -> dict[str, str]:
     """Path of the annotations below the folder -> format: voc, coco, merged, dota or masks; in this order of preference."""
-    found: dict[str, str] = {}
+    formats: dict[str, str] = {}
     for path in _within(folder):
         if path.is_dir():
             if path.name.lower() == "annotations" and _heads(path, ".xml", b"<annotation>"):
-                found[path.relative_to(folder).as_posix()] = "voc"
+                formats[path.relative_to(folder).as_posix()] = "voc"
             if path.name.lower() == "labeltxt" and any(path.glob("*.txt")):
-                found[path.relative_to(folder).as_posix()] = "dota"
+                formats[path.relative_to(folder).as_posix()] = "dota"
         elif path.suffix.lower() == ".json" and re.search(rb'"(images|annotations)"\s*:\s*\[', _head(path)):
-            found[path.relative_to(folder).as_posix()] = "coco"
+            formats[path.relative_to(folder).as_posix()] = "coco"
         elif path.suffix.lower() == ".xml" and b"<annotations>" in _head(path):
-            found[path.relative_to(folder).as_posix()] = "merged"
+            formats[path.relative_to(folder).as_posix()] = "merged"
         elif path.suffix.lower() == ".png" and MASK.search(path.stem):
-            found["."] = "masks"
+            formats["."] = "masks"
     order = ("voc", "coco", "merged", "dota", "masks")
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[1]), item[0].count("/"), item[0])))
+    return dict(sorted(formats.items(), key=lambda item: (order.index(item[1]), item[0].count("/"), item[0])))
 
 
 def open_folder(
@@ -113,8 +113,8 @@ def open_folder(
     convention = keys.get("convention")
     if convention is not None and convention not in CONVENTIONS:
         raise InputError(f"There is no convention {convention!r}; use {' or '.join(CONVENTIONS)}.")
-    found = layouts(path)
-    if not found:
+    formats = layouts(path)
+    if not formats:
         raise InputError(
             f"{path} has no annotations: expected is Annotations/*.xml (VOC), a .json (COCO), one .xml with <annotations>, "
             "labelTxt/*.txt (DOTA), or *_instance_id_RGB.png."
@@ -123,23 +123,24 @@ def open_folder(
     chosen = keys.get("annotations")
     if chosen is None:
         chosen = max(
-            found, key=lambda name: (-list(found.values()).index(found[name]), _covers(path / name, found[name], images))
+            formats,
+            key=lambda name: (-list(formats.values()).index(formats[name]), _covers(path / name, formats[name], images)),
         )
-    if chosen not in found:
+    if chosen not in formats:
         raise InputError(
-            f"{path.name} has no annotations {chosen!r}; it has {', '.join(found)}.{did_you_mean(chosen, found)}"
+            f"{path.name} has no annotations {chosen!r}; it has {', '.join(formats)}.{did_you_mean(chosen, formats)}"
         )
     notes: list[str] = []
-    others = [name for name in found if name != chosen]
+    others = [name for name in formats if name != chosen]
     if others:
         notes.append(f"boxes from {chosen}; there are also {', '.join(others)} (key annotations=)")
-    if found[chosen] == "voc":
+    if formats[chosen] == "voc":
         listed = _voc([(p.name, p) for p in sorted((path / chosen).glob("*.xml"))], convention, notes)
-    elif found[chosen] == "merged":
+    elif formats[chosen] == "merged":
         listed = _merged(path / chosen, convention, notes)
-    elif found[chosen] == "coco":
+    elif formats[chosen] == "coco":
         listed = _coco(path / chosen, notes)
-    elif found[chosen] == "dota":
+    elif formats[chosen] == "dota":
         listed = _dota(path / chosen, notes)
     else:
         listed = _instances(path, images, notes)
@@ -166,9 +167,9 @@ def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any 
         groups.setdefault((pure.parent / stem).as_posix(), {})[suffix] = file
     if not groups:
         raise InputError(f"{path} has no images ({', '.join(chips.SUFFIXES)}).")
-    for name, held in groups.items():
-        if set(held) != set(suffixes):
-            lacking = ", ".join(s or "plain" for s in suffixes if s not in held)
+    for name, endings in groups.items():
+        if set(endings) != set(suffixes):
+            lacking = ", ".join(s or "plain" for s in suffixes if s not in endings)
             raise InputError(f"The sample {name} of {path.name} lacks {lacking}; every sample needs {', '.join(suffixes)}.")
     return _assemble(
         path, {name: [groups[name][s] for s in suffixes] for name in sorted(groups)}, chunks, tuple((parts or {}).values())
@@ -212,9 +213,9 @@ def _scene(path: Path, listed: list[Annotated], images: dict[str, Path], notes: 
     }
     wrong = [n for n, a in kept.items() if a.size is not None and a.size != size[n]]
     if wrong:
-        told = kept[wrong[0]].size
+        annotated = kept[wrong[0]].size
         notes.append(
-            f"{len(wrong)} images have another size than their annotation says ({wrong[0]}: {size[wrong[0]]}, not {told})"
+            f"{len(wrong)} images have another size than their annotation says ({wrong[0]}: {size[wrong[0]]}, not {annotated})"
         )
     rows, clipped, empty = [], 0, 0
     for name in sorted(kept):
@@ -380,7 +381,7 @@ def _matched(listed: Sequence[Annotated], images: Mapping[str, Path]) -> list[st
         pure = PurePosixPath(identifier)
         for alias in {pure.name, pure.stem}:
             by_name.setdefault(alias, []).append(identifier)
-    found: list[str | None] = []
+    matches: list[str | None] = []
     for a in listed:
         name = a.name.replace("\\", "/")
         candidates = [name] if name in images else by_name.get(PurePosixPath(name).name, [])
@@ -388,8 +389,8 @@ def _matched(listed: Sequence[Annotated], images: Mapping[str, Path]) -> list[st
             raise InputError(
                 f"The annotation of {a.name!r} fits several images: {', '.join(candidates[:3])}. Keep one of them."
             )
-        found.append(candidates[0] if candidates else None)
-    return found
+        matches.append(candidates[0] if candidates else None)
+    return matches
 
 
 def _covers(path: Path, kind: str, images: Mapping[str, Path]) -> int:
@@ -404,16 +405,16 @@ def _covers(path: Path, kind: str, images: Mapping[str, Path]) -> int:
 
 def _within(folder: Path, depth: int = 2) -> list[Path]:
     """Files and folders down to `depth` levels, sorted; hidden ones left out."""
-    found: list[Path] = []
+    paths: list[Path] = []
     try:
         inside = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError:
         return []
     for p in inside:
-        found.append(p)
+        paths.append(p)
         if p.is_dir() and depth > 1:
-            found += _within(p, depth - 1)
-    return found
+            paths += _within(p, depth - 1)
+    return paths
 
 
 def _heads(folder: Path, suffix: str, word: bytes) -> bool:
@@ -485,10 +486,10 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
     if size > MAX_JSON:
         raise InputError(f"{path.name} has {size / 2**20:.0f} MiB; annotations have at most {MAX_JSON // 2**20}.")
     try:
-        held = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError, OSError) as error:
         raise InputError(f"{path.name} is no JSON that can be read ({error}); it is damaged.") from None
-    tables = [held.get(k) if isinstance(held, dict) else None for k in ("images", "annotations", "categories")]
+    tables = [content.get(k) if isinstance(content, dict) else None for k in ("images", "annotations", "categories")]
     if not all(isinstance(t, list) and all(isinstance(row, dict) for row in t) for t in tables):
         raise InputError(f"{path.name} is no COCO file: it needs the lists images, annotations and categories.")
     images, annotations, categories = tables
@@ -552,8 +553,8 @@ def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
                 continue
             try:
                 if words[0].startswith("gsd:"):
-                    told = words[0].removeprefix("gsd:")
-                    one.gsd = None if told in ("null", "None", "") else float(told)
+                    gsd = words[0].removeprefix("gsd:")
+                    one.gsd = None if gsd in ("null", "None", "") else float(gsd)
                     continue
                 values = [float(v) for v in words[:8]]
                 if len(values) < 8 or len(words) not in (9, 10) or not all(abs(v) < 1e9 for v in values):
@@ -580,14 +581,14 @@ def _instances(folder: Path, images: Mapping[str, Path], notes: list[str]) -> li
         values = chips.decode(path.name, chips.content((path, None)), None, None)
         codes = np.rint(values * 255).astype(np.int64)
         codes = codes[0] if len(codes) == 1 else codes[0] << 16 | codes[1] << 8 | codes[2]
-        found = []
+        objects = []
         used, count = np.unique(codes, return_counts=True)
         background = 0 if 0 in used else used[count.argmax()]
         for code in used[used != background]:
             rows, columns = np.nonzero(codes == code)
             edges = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
-            found.append(Object("object", edges))
-        listed.append(Annotated(MASK.sub("", path.stem), found, (codes.shape[1], codes.shape[0])))
+            objects.append(Object("object", edges))
+        listed.append(Annotated(MASK.sub("", path.stem), objects, (codes.shape[1], codes.shape[0])))
     total = sum(len(a.objects) for a in listed)
     notes.append(f"boxes are the extent of each colour in the instance masks ({total} instances); masks name no class")
     return listed

@@ -99,11 +99,11 @@ def open_scene(
     if entry is not None:
         return entry.open(truth=truth, keys=keys, chunks=chunks, ortho=ortho)
     check_name(name)
-    from workbench.data.formats import Asked, open_path
+    from workbench.data.formats import Request, open_path
     from workbench.data.readers.files import Look
 
     with Look(name) as look:
-        row, scene = open_path(look, Asked(truth, keys or {}, chunks, ortho, by_name=open_scene))
+        row, scene = open_path(look, Request(truth, keys or {}, chunks, ortho, by_name=open_scene))
         return _signed(scene, look, hashed=row.hashed)
 
 
@@ -225,7 +225,7 @@ def read_folder(folder: Path) -> dict[str, Entry]:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # LibYAML, where PyYAML was built with it, is ten times as fast
-    found: dict[str, Entry] = {}
+    by_id: dict[str, Entry] = {}
     for path in sorted(folder.rglob("*.yml")):
         try:
             collection = _Collection.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))  # noqa: S506
@@ -236,7 +236,7 @@ def read_folder(folder: Path) -> dict[str, Entry]:
                 entry = ENTRY.validate_python({**collection.defaults, **fields})
             except ValidationError as error:
                 raise ValueError(f"{path.name}, entry {fields.get('id', '?')}: {error}") from None
-            if entry.id in found:
+            if entry.id in by_id:
                 raise ValueError(f"{path.name}: the id {entry.id} is there twice")
-            found[entry.id] = entry
-    return found
+            by_id[entry.id] = entry
+    return by_id

@@ -32,8 +32,8 @@ def _once(check: Check) -> Check:
     @functools.wraps(check)
     def checked(scene: xr.Dataset, who: str = "this method") -> None:
         key, state = (check.__name__, id(scene)), tuple(id(v) for v in scene.variables.values())
-        known = _passed.get(key)
-        if known is not None and known[0]() is scene and known[1] == state:
+        passed = _passed.get(key)
+        if passed is not None and passed[0]() is scene and passed[1] == state:
             return
         check(scene, who)
         _passed[key] = (weakref.ref(scene, lambda _: _passed.pop(key, None)), state)
@@ -155,10 +155,10 @@ def _block_extremes(block: np.ndarray) -> np.ndarray:
     return np.stack([low, high, infinite]).astype(float)
 
 
-def _bands(found: np.ndarray) -> str:
+def _bands(numbers: np.ndarray) -> str:
     """`band 3`, or `bands 3, 4, 5, 6, 7 and 2 more`; counted from 0."""
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return f"band{'s' if len(found) > 1 else ''} {', '.join(map(str, found[:5]))}{more} (counted from 0)"
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return f"band{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:5]))}{more} (counted from 0)"
 
 
 CHECKS: dict[str, Check] = {"hsi": check_cube, "before": check_pair}  # name of a scene's variable -> what checks it

@@ -74,20 +74,20 @@ def open_chips(
     import xarray as xr
 
     paths = [Path(p).expanduser() for p in ([path] if isinstance(path, str | Path) else path)]
-    found: dict[str, Source] = {}
+    images: dict[str, Source] = {}
     for p in paths:
         members = _zip_members(p) if p.is_file() else _folder_members(p)
-        twice = next((m for m in members if m in found), None)
+        twice = next((m for m in members if m in images), None)
         if twice is not None:
             raise InputError(f"The image {twice} is in two of the given collections; give each only once.")
-        found.update(members)
+        images.update(members)
     where = ", ".join(p.name for p in paths)
-    ids = sorted(found)
+    ids = sorted(images)
     if not ids:
         raise InputError(
             f"{where} has no images ({', '.join(SUFFIXES)}); expected is CLASS/name.jpg or train/CLASS/name.jpg."
         )
-    sha256 = listing_sha256(found)
+    sha256 = listing_sha256(images)
     if verify is not None and sha256 != verify:
         raise InputError(
             f"{where} is not the collection of the catalogue: the SHA-256 of its listing is {sha256}, not {verify}. "
@@ -97,8 +97,8 @@ def open_chips(
     classes = sorted(set(folders))
     if len(classes) < 2:
         raise InputError(f"{where} has images of one class only ({classes[0]}); expected is one folder for each class.")
-    first = decode(ids[0], content(found[ids[0]]), None, None)
-    stack = _Stack([(i, found[i]) for i in ids], first.shape)
+    first = decode(ids[0], content(images[ids[0]]), None, None)
+    stack = _Stack([(i, images[i]) for i in ids], first.shape)
     image = da.from_array(
         stack,
         chunks=(CHUNK, *first.shape),
@@ -146,13 +146,15 @@ def open_pixels(
         raise InputError(
             f"{Path(values).name} has {table.shape[1]} values a pixel, which are no windows of {window} x {window}."
         )
-    found = np.unique(truth)
-    if found.min() < 1 or not np.array_equal(found, found.astype(int)):
-        raise InputError(f"Labels of pixels are whole numbers from 1; {Path(labels).name} has {found[0]} to {found[-1]}.")
-    known = [names[int(c) - 1] if int(c) <= len(names) else str(int(c)) for c in found]
+    numbers = np.unique(truth)
+    if numbers.min() < 1 or not np.array_equal(numbers, numbers.astype(int)):
+        raise InputError(
+            f"Labels of pixels are whole numbers from 1; {Path(labels).name} has {numbers[0]} to {numbers[-1]}."
+        )
+    known = [names[int(c) - 1] if int(c) <= len(names) else str(int(c)) for c in numbers]
     ids = [f"pixel-{i:05d}" for i in range(len(truth))]
     cubes = da.from_array(table.astype(np.float32).reshape(len(table), -1, window, window), chunks=(4096, -1, -1, -1))
-    scene = _scene(variable, cubes, np.searchsorted(found, truth), known, ids)
+    scene = _scene(variable, cubes, np.searchsorted(numbers, truth), known, ids)
     sha256 = listing_sha256({Path(p).name: (Path(p).expanduser(), None) for p in (values, labels)})
     scene.attrs = {
         "id": Path(values).stem,
@@ -345,14 +347,14 @@ def _mat(path: Path, key: str | None) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"There is no file {path}; check the path.")
     try:
-        held = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__") and isinstance(v, np.ndarray)}
+        arrays = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__") and isinstance(v, np.ndarray)}
     except Exception as error:  # the reader of this format raises anything on damaged input
         raise InputError(f"{path.name} cannot be read as MATLAB 5 ({type(error).__name__}: {error}).") from None
-    if key is None and len(held) != 1:
-        raise InputError(f"{path.name} holds {', '.join(held) or 'no array'}; name the one to use with keys=.")
-    if key is not None and key not in held:
-        raise InputError(f"{path.name} has no array {key!r}; it has {', '.join(held)}.")
-    values = held[key or next(iter(held))]
+    if key is None and len(arrays) != 1:
+        raise InputError(f"{path.name} holds {', '.join(arrays) or 'no array'}; name the one to use with keys=.")
+    if key is not None and key not in arrays:
+        raise InputError(f"{path.name} has no array {key!r}; it has {', '.join(arrays)}.")
+    values = arrays[key or next(iter(arrays))]
     if values.dtype.kind not in "buif":
         raise InputError(f"{path.name} must hold real numbers; it holds {values.dtype}.")
     return values

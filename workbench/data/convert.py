@@ -127,7 +127,7 @@ def _identity(source: str | Path, scene: xr.Dataset) -> dict[str, Any]:
     """What must be the same for blocks of an earlier attempt to be kept."""
     from workbench.data.formats import cube_file
 
-    told: dict[str, Any] = {
+    identity: dict[str, Any] = {
         "id": scene.attrs.get("id", ""),
         "sha256": scene.attrs.get("sha256", ""),
         "sizes": dict(scene.sizes),
@@ -135,8 +135,8 @@ def _identity(source: str | Path, scene: xr.Dataset) -> dict[str, Any]:
     path = Path(source).expanduser()
     if path.exists():
         state = cube_file(path).stat()
-        told |= {"bytes": state.st_size, "changed": state.st_mtime_ns}
-    return told
+        identity |= {"bytes": state.st_size, "changed": state.st_mtime_ns}
+    return identity
 
 
 def _resumed(log: TextIO, plan: dict[str, Any], partial: Path) -> set[tuple[str, int]] | None:
@@ -194,8 +194,8 @@ def _write(variable: xr.DataArray, folder: Path, window: Window) -> None:
     os.sync()  # once for all chunks of the block; one by one it takes longer than writing them
 
 
-def _line(log: TextIO, told: Any) -> None:
-    log.write(json.dumps(told) + "\n")
+def _line(log: TextIO, record: Any) -> None:
+    log.write(json.dumps(record) + "\n")
     log.flush()
     os.fsync(log.fileno())
 

@@ -204,11 +204,11 @@ def open_coreset(path: str | Path, opener: Opener) -> xr.Dataset:
     names = [*entry.kept, *entry.dropped]
     chosen = subset(scene, xr.DataArray(np.arange(len(names)) < len(entry.kept), {"sample": names}, "sample"), entry.test)
     note = f"coreset: {len(entry.kept)} of {len(names)} training samples of {entry.of}, chosen by {entry.selector}"
-    said = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n] + [note]
+    notes = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n] + [note]
     wrong = {name: entry.wrong[name] for name in entry.kept if name in entry.wrong}
     if wrong:
         chosen = _relabelled(chosen, wrong, _class_numbers(scene))
-        said.append(f"{len(wrong)} of the kept samples have a label made wrong on purpose")
+        notes.append(f"{len(wrong)} of the kept samples have a label made wrong on purpose")
     lines = [entry.fingerprint, *entry.kept, *(f"{name}: {value}" for name, value in sorted(wrong.items()))]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     chosen.attrs = {
@@ -216,7 +216,7 @@ def open_coreset(path: str | Path, opener: Opener) -> xr.Dataset:
         "id": Path(path).stem,
         "title": f"{scene.attrs.get('title', entry.of)} ({note})",
         "sha256": digest,
-        "notes": "\n".join(said),
+        "notes": "\n".join(notes),
     }
     return chosen
 
@@ -234,7 +234,7 @@ def _relabelled(scene: xr.Dataset, wrong: Mapping[str, str], numbers: Mapping[st
         where = (np.array([at[sample] for sample in wrong]),)
     else:
         where = _positions(list(wrong), values.shape)
-    values[where] = [numbers[called] for called in wrong.values()]
+    values[where] = [numbers[class_name] for class_name in wrong.values()]
     flag = np.zeros(values.shape, bool)
     flag[where] = True
     dims = scene[name].dims
@@ -246,12 +246,12 @@ def _class_numbers(scene: xr.Dataset) -> dict[str, int]:
     if "label" in scene:
         labels = scene["label"]
         names = [str(n) for n in labels.attrs.get("names", [])] or [str(c) for c in range(int(labels.max()) + 1)]
-        return {called: n for n, called in enumerate(names)}
+        return {name: n for n, name in enumerate(names)}
     present = np.unique(scene["truth"].values[scene["truth"].values >= 0]).astype(int)
     return dict(zip(class_names(scene["truth"], present), present.tolist(), strict=True))
 
 
 def class_names(truth: xr.DataArray, numbers: Sequence[int] | np.ndarray) -> list[str]:
     """Printed names of class numbers of a truth: its own, else background for 0 and "class N"."""
-    called = [str(n) for n in truth.attrs.get("names", [])]
-    return [called[c] if c < len(called) else ("background" if c == 0 else f"class {c}") for c in map(int, numbers)]
+    names = [str(n) for n in truth.attrs.get("names", [])]
+    return [names[c] if c < len(names) else ("background" if c == 0 else f"class {c}") for c in map(int, numbers)]

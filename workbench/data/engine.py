@@ -29,11 +29,11 @@ class Engine(BackendEntrypoint):
         keys: Mapping[str, str] | None = None,
         ortho: bool = False,
     ) -> xr.Dataset:
-        from workbench.data.formats import Asked, open_path
+        from workbench.data.formats import Request, open_path
         from workbench.data.readers.files import Look
 
         with Look(filename_or_obj) as look:
-            _, scene = open_path(look, Asked(truth, keys or {}, None, ortho))
+            _, scene = open_path(look, Request(truth, keys or {}, None, ortho))
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
         return scene.drop_vars(dropped, errors="ignore")
 

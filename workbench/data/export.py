@@ -148,11 +148,11 @@ def _geodesic(crs: Any) -> Any:
     """rings -> square metres on the ellipsoid; the first ring is the outer one, the others are holes."""
     from pyproj import CRS, Transformer
 
-    there = CRS.from_user_input(crs.to_wkt())
-    geodetic, ellipsoid = there.geodetic_crs, there.get_geod()
+    map_crs = CRS.from_user_input(crs.to_wkt())
+    geodetic, ellipsoid = map_crs.geodetic_crs, map_crs.get_geod()
     if geodetic is None or ellipsoid is None:
-        raise InputError(f"The map's CRS ({there.name}) lies on no ellipsoid; areas in square metres need one.")
-    to_degrees = Transformer.from_crs(there, geodetic, always_xy=True)
+        raise InputError(f"The map's CRS ({map_crs.name}) lies on no ellipsoid; areas in square metres need one.")
+    to_degrees = Transformer.from_crs(map_crs, geodetic, always_xy=True)
 
     def area(rings: Sequence[Any]) -> float:
         sizes = []
@@ -164,7 +164,7 @@ def _geodesic(crs: Any) -> Any:
     return area
 
 
-def write_polygons(found: dict[str, Any], path: str | PathLike[str]) -> Path:
+def write_polygons(collection: dict[str, Any], path: str | PathLike[str]) -> Path:
     """What `polygons` gave as a file: .geojson (longitude and latitude, as its standard demands) or .gpkg (the map's CRS).
 
     A map that lies nowhere on Earth keeps columns and rows. Raises InputError for another suffix, and for .gpkg without pyogrio.
@@ -172,9 +172,9 @@ def write_polygons(found: dict[str, Any], path: str | PathLike[str]) -> Path:
     path = Path(path)
     try:
         if path.suffix.lower() in (".geojson", ".json"):
-            path.write_text(json.dumps({"type": "FeatureCollection", "features": list(_in_degrees(found))}))
+            path.write_text(json.dumps({"type": "FeatureCollection", "features": list(_in_degrees(collection))}))
         elif path.suffix.lower() == ".gpkg":
-            _write_geopackage(found, path)
+            _write_geopackage(collection, path)
         else:
             raise InputError(f"Polygons are written as .geojson or .gpkg, not {path.suffix or 'without a suffix'}.")
     except OSError as error:
@@ -182,14 +182,14 @@ def write_polygons(found: dict[str, Any], path: str | PathLike[str]) -> Path:
     return path
 
 
-def _in_degrees(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if found["crs"] is None:
-        yield from found["features"]
+def _in_degrees(collection: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if collection["crs"] is None:
+        yield from collection["features"]
         return
     from pyproj import Transformer
 
-    transformer = Transformer.from_crs(found["crs"], "EPSG:4326", always_xy=True)
-    for feature in found["features"]:
+    transformer = Transformer.from_crs(collection["crs"], "EPSG:4326", always_xy=True)
+    for feature in collection["features"]:
         rings: list[Any] = []
         for ring in feature["geometry"]["coordinates"]:
             x, y = transformer.transform(*np.asarray(ring, np.float64).T)
@@ -199,24 +199,24 @@ def _in_degrees(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**feature, "geometry": {"type": "Polygon", "coordinates": rings}}
 
 
-def _write_geopackage(found: dict[str, Any], path: Path) -> None:
+def _write_geopackage(collection: dict[str, Any], path: Path) -> None:
     try:
         from pyogrio.raw import write
     except ImportError:
         raise InputError(
             "A GeoPackage needs pyogrio: pip install 'workbench[vector]'. GeoJSON needs nothing; give a path ending in .geojson."
         ) from None
-    rows = [f["properties"] for f in found["features"]]
+    rows = [f["properties"] for f in collection["features"]]
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["pixels", "area_m2", "mean_change"]
     columns = [
         np.array([np.nan if row.get(n) is None else row[n] for row in rows], np.int64 if n == "pixels" else np.float64)
         for n in names
     ]
-    geometry = np.array([_wkb(f["geometry"]["coordinates"]) for f in found["features"]], dtype=object)
+    geometry = np.array([_wkb(f["geometry"]["coordinates"]) for f in collection["features"]], dtype=object)
     path.unlink(missing_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*crs.*")  # a map that lies nowhere on Earth has none
-        write(path, geometry, columns, names, driver="GPKG", layer="change", geometry_type="Polygon", crs=found["crs"])
+        write(path, geometry, columns, names, driver="GPKG", layer="change", geometry_type="Polygon", crs=collection["crs"])
 
 
 def _wkb(rings: Sequence[Any]) -> bytes:

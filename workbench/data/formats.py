@@ -1,6 +1,6 @@
 """Formats: the one ordered table that says what a path is, and what opens it.
 
-    scene = open_path("flight.hdr", Asked(truth="targets.png"))     # any format
+    scene = open_path("flight.hdr", Request(truth="targets.png"))     # any format
     scene = open_file("flight.hdr", truth="targets.png")            # hyperspectral cubes only
 
 Each row of `FORMATS` looks at a path (`sees`) and, if it is the first that knows it, opens it. A path is looked at once (`Look`):
@@ -46,7 +46,7 @@ NO_TRUTH = "none"  # keys={"truth": "none"}: the file has no truth, whatever it 
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What is asked of a path; the fields are the arguments of `workbench.data.catalog.open_scene`.
 
     by_name: what opens the scene that a coreset file names.
@@ -72,7 +72,7 @@ class Format:
 
     name: str
     sees: Callable[[Look, Mapping[str, str]], bool]
-    open: Callable[[Look, Asked], xr.Dataset] | None = None
+    open: Callable[[Look, Request], xr.Dataset] | None = None
     read: Read | None = None
     hashed: bool = True
     only_here: Callable[[Look], bool] = lambda look: False
@@ -105,37 +105,37 @@ def _envi_data(look: Look) -> bool:
 # --- what the rows open -----------------------------------------------------------------------------------------------
 
 
-def _safe(look: Look, asked: Asked) -> xr.Dataset:
-    return sentinel1.open_keys(look.path, asked.keys, asked.chunks, asked.truth)
+def _safe(look: Look, request: Request) -> xr.Dataset:
+    return sentinel1.open_keys(look.path, request.keys, request.chunks, request.truth)
 
 
-def _sar(look: Look, asked: Asked) -> xr.Dataset:
-    return sar.read(look, truth=asked.truth, keys=asked.keys, chunks=asked.chunks)
+def _sar(look: Look, request: Request) -> xr.Dataset:
+    return sar.read(look, truth=request.truth, keys=request.keys, chunks=request.chunks)
 
 
-def _boxes(look: Look, asked: Asked) -> xr.Dataset:
-    return boxes.open_folder(look.path, truth=asked.truth, keys=asked.keys, chunks=asked.chunks)
+def _boxes(look: Look, request: Request) -> xr.Dataset:
+    return boxes.open_folder(look.path, truth=request.truth, keys=request.keys, chunks=request.chunks)
 
 
-def _own_labels(look: Look, asked: Asked) -> None:
-    if asked.truth is not None or asked.keys:
+def _own_labels(look: Look, request: Request) -> None:
+    if request.truth is not None or request.keys:
         raise InputError(f"{look.path.name} holds samples with labels of their own; leave truth and key out.")
 
 
-def _pairs(look: Look, asked: Asked) -> xr.Dataset:
-    _own_labels(look, asked)
+def _pairs(look: Look, request: Request) -> xr.Dataset:
+    _own_labels(look, request)
     return pairs.open_pairs(look.path)
 
 
-def _coreset(look: Look, asked: Asked) -> xr.Dataset:
-    _own_labels(look, asked)
-    if asked.by_name is None:
+def _coreset(look: Look, request: Request) -> xr.Dataset:
+    _own_labels(look, request)
+    if request.by_name is None:
         raise InputError(f"{look.path} names another scene; open it with workbench.open_scene.")
-    return coresets.open_coreset(look.path, asked.by_name)
+    return coresets.open_coreset(look.path, request.by_name)
 
 
-def _chips(look: Look, asked: Asked) -> xr.Dataset:
-    _own_labels(look, asked)
+def _chips(look: Look, request: Request) -> xr.Dataset:
+    _own_labels(look, request)
     return chips.open_chips(look.path)
 
 
@@ -189,21 +189,21 @@ _READERS = tuple(row for row in FORMATS if row.read is not None)
 
 def recognise(look: Look, keys: Mapping[str, str] | None = None, rows: tuple[Format, ...] = FORMATS) -> Format:
     """The first row that knows the path; InputError where there is nothing, or nothing that a row knows."""
-    found = next((row for row in rows if row.sees(look, keys or {})), None)
-    if found is None:
+    match = next((row for row in rows if row.sees(look, keys or {})), None)
+    if match is None:
         look.begin(1)  # says what is wrong with a path that is absent, empty, a folder or may not be read
         raise InputError(
             f"{look.path} is in no format that can be read: {CUBES}. An ENVI data file needs its header ({look.path.name}.hdr) "
             "beside it."
         )
-    return found
+    return match
 
 
-def open_path(look: Look, asked: Asked) -> tuple[Format, xr.Dataset]:
+def open_path(look: Look, request: Request) -> tuple[Format, xr.Dataset]:
     """The row that knows a path, and the scene it opens. Raises InputError for everything that cannot be opened."""
     try:
-        row = recognise(look, asked.keys)
-        return row, row.open(look, asked) if row.open is not None else _cube(look, row, asked)
+        row = recognise(look, request.keys)
+        return row, row.open(look, request) if row.open is not None else _cube(look, row, request)
     except OSError as error:
         raise InputError(f"{look.path} cannot be opened ({error}).") from None
 
@@ -234,46 +234,46 @@ def open_file(
 
     Raises InputError, saying what was found and what to do, for anything that cannot be read as a scene.
     """
-    asked = Asked(truth, keys or {}, chunks, ortho)
+    request = Request(truth, keys or {}, chunks, ortho)
     with Look(path) as look:
-        _check_roles(asked)
+        _check_roles(request)
         try:
-            return _cube(look, recognise(look, asked.keys, _READERS), asked)
+            return _cube(look, recognise(look, request.keys, _READERS), request)
         except OSError as error:
             raise InputError(f"{look.path} cannot be opened ({error}).") from None
 
 
-def _check_roles(asked: Asked) -> None:
-    for role in asked.keys:
+def _check_roles(request: Request) -> None:
+    for role in request.keys:
         if role not in ROLES:
             raise InputError(f"There is no key role {role!r}; use {', '.join(ROLES)}.{did_you_mean(role, ROLES)}")
-    if asked.truth is not None and asked.keys.get("truth") == NO_TRUTH:
-        raise InputError(f"The truth file {asked.truth} was given together with the key truth=none; give one of the two.")
+    if request.truth is not None and request.keys.get("truth") == NO_TRUTH:
+        raise InputError(f"The truth file {request.truth} was given together with the key truth=none; give one of the two.")
 
 
-def _cube(look: Look, row: Format, asked: Asked) -> xr.Dataset:
+def _cube(look: Look, row: Format, request: Request) -> xr.Dataset:
     """The scene of a hyperspectral cube, with the truth of a file of its own."""
-    _check_roles(asked)
-    keys = dict(asked.keys)
-    wanted = keys.pop("truth", None)
-    own = NO_TRUTH if asked.truth is not None else wanted  # name of the truth array within the cube's own file
-    if row.read is zarr.read and asked == Asked(chunks=asked.chunks, by_name=asked.by_name):
-        scene = zarr.saved(look.path, asked.chunks)
+    _check_roles(request)
+    keys = dict(request.keys)
+    truth_name = keys.pop("truth", None)
+    cube_truth = NO_TRUTH if request.truth is not None else truth_name  # name of the truth array within the cube's own file
+    if row.read is zarr.read and request == Request(chunks=request.chunks, by_name=request.by_name):
+        scene = zarr.saved(look.path, request.chunks)
         if scene is not None:
             return scene
     read = row.read
     assert read is not None
-    if asked.ortho:
+    if request.ortho:
         if read is not emit.read:
             raise InputError(
                 f"{look.path.name} is not an EMIT file; only these are put on a map by a lookup table. Leave ortho out."
             )
         read = partial(emit.read, ortho=True)
-    cube = read(look, keys, own)
-    if asked.truth is not None:
-        mask, note = read_truth(Path(asked.truth).expanduser(), wanted, cube.shape[1:])
+    cube = read(look, keys, cube_truth)
+    if request.truth is not None:
+        mask, note = read_truth(Path(request.truth).expanduser(), truth_name, cube.shape[1:])
         cube = replace(cube, truth=mask, notes=(*cube.notes, note))
-    return as_scene(cube, name=look.path.name, chunks=asked.chunks)
+    return as_scene(cube, name=look.path.name, chunks=request.chunks)
 
 
 def cube_file(path: str | Path) -> Path:

@@ -76,9 +76,9 @@ def open_pair(
     times = [given.get(f"time_{date}") or r.time for date, r in (("before", first), ("after", second))]
     labels = None
     if truth is not None:
-        values, told = read_labels(truth)
+        values, name = read_labels(truth)
         _same_place(Path(truth), values.shape[1:], first)
-        labels, note = as_change(values, told)
+        labels, note = as_change(values, name)
         digests.append(sha256(_file(truth)))
         notes.append(note)
     scene = _scene(first.lazy(), second.lazy(), labels, given.get("modality", "optical"), times)
@@ -114,26 +114,26 @@ def open_pairs(folder: str | Path) -> xr.Dataset:
         )
     names: list[str] = []
     splits: list[str] = []
-    found: dict[str, list[Path | None]] = {"before": [], "after": [], "truth": []}
+    paths: dict[str, list[Path | None]] = {"before": [], "after": [], "truth": []}
     for split, places in sorted(parts.items()):
         files = {role: _files(places[role]) if role in places else {} for role in FOLDERS}
         lost = sorted(set(files["before"]) ^ set(files["after"]))
         if lost:
-            there = "before" if lost[0] in files["before"] else "after"
+            only = "before" if lost[0] in files["before"] else "after"
             raise InputError(
-                f"The pair {lost[0]!r} in {folder.name} has an image only {there} ({len(lost)} such pairs); both dates "
+                f"The pair {lost[0]!r} in {folder.name} has an image only {only} ({len(lost)} such pairs); both dates "
                 "have files of the same name. Add or remove them."
             )
         for name in sorted(files["before"]):
             names.append(f"{split}/{name}" if split else name)
             splits.append(split)
             for role in FOLDERS:
-                found[role].append(files[role].get(name))
+                paths[role].append(files[role].get(name))
     if not names:
         raise InputError(f"{folder} has no images ({', '.join(SUFFIXES)}) of two dates.")
     if not any(splits):
         splits = _listed(folder, names)
-    scene = stacked(names, found["before"], found["after"], found["truth"], "optical")  # type: ignore[arg-type]
+    scene = stacked(names, paths["before"], paths["after"], paths["truth"], "optical")  # type: ignore[arg-type]
     if all(splits):
         scene = scene.assign_coords(split=("sample", np.array(splits)))
     scene.attrs.update(id=folder.name, title=f"{len(names)} pairs in {folder.name}", source=f"files in {folder.name}")
@@ -223,21 +223,21 @@ def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) 
         if a is not b:
             notes.append("only one of the two dates has a map; the pixels of the other were taken to lie on it")
         return second
-    ours, theirs = pyproj.CRS.from_wkt(a.crs), pyproj.CRS.from_wkt(b.crs)
-    reach = b.bounds()
-    if ours != theirs:
-        reach = pyproj.Transformer.from_crs(theirs, ours, always_xy=True).transform_bounds(*reach)
-    mine = a.bounds()
-    if not (reach[0] < mine[2] and mine[0] < reach[2] and reach[1] < mine[3] and mine[1] < reach[3]):
+    first_crs, second_crs = pyproj.CRS.from_wkt(a.crs), pyproj.CRS.from_wkt(b.crs)
+    other = b.bounds()
+    if first_crs != second_crs:
+        other = pyproj.Transformer.from_crs(second_crs, first_crs, always_xy=True).transform_bounds(*other)
+    extent = a.bounds()
+    if not (other[0] < extent[2] and extent[0] < other[2] and other[1] < extent[3] and extent[1] < other[3]):
         raise InputError(
-            f"{one} and {two} do not overlap: x {mine[0]:.6g} to {mine[2]:.6g} and {reach[0]:.6g} to "
-            f"{reach[2]:.6g}, y {mine[1]:.6g} to {mine[3]:.6g} and {reach[1]:.6g} to {reach[3]:.6g}. Give images of one place."
+            f"{one} and {two} do not overlap: x {extent[0]:.6g} to {extent[2]:.6g} and {other[0]:.6g} to "
+            f"{other[2]:.6g}, y {extent[1]:.6g} to {extent[3]:.6g} and {other[1]:.6g} to {other[3]:.6g}. Give images of one place."
         )
     differ = []
-    if ours != theirs:
-        differ.append(f"CRS ({_named(ours)} and {_named(theirs)})")
+    if first_crs != second_crs:
+        differ.append(f"CRS ({_named(first_crs)} and {_named(second_crs)})")
     elif not np.allclose(a.transform[0::4], b.transform[0::4], rtol=SAME / max(a.width, a.height), atol=0):
-        differ.append(f"resolution ({abs(a.transform[0]):g} and {abs(b.transform[0]):g} {ours.axis_info[0].unit_name})")
+        differ.append(f"resolution ({abs(a.transform[0]):g} and {abs(b.transform[0]):g} {first_crs.axis_info[0].unit_name})")
     elif not np.allclose(a.transform[2::3], b.transform[2::3], rtol=0, atol=SAME * abs(a.transform[0])):
         differ.append(f"corner ({a.transform[2]:.9g}, {a.transform[5]:.9g} and {b.transform[2]:.9g}, {b.transform[5]:.9g})")
     if first.shape != second.shape:
@@ -325,8 +325,8 @@ def stacked(
             if len(looked) >= 8 and any((v > 0).any() for v in looked):
                 break
         rule = label_rule(looked)
-        told = "where 1; 255 is taken as not labelled" if rule == "255 unlabelled" else f"where {rule}"
-        notes.append(f"truth: changed {told}")
+        rule_text = "where 1; 255 is taken as not labelled" if rule == "255 unlabelled" else f"where {rule}"
+        notes.append(f"truth: changed {rule_text}")
         lost = [n for n, p in zip(names, truth, strict=True) if p is None]
         if lost:
             notes.append(f"{len(lost)} pairs have no label ({', '.join(lost[:3])}); their truth is -1")
@@ -402,23 +402,23 @@ def _numbered(scene: xr.Dataset, first: Raster, second: Raster) -> None:
 
 def _roles(folder: Path) -> dict[str, Path]:
     # words in any case of letters; a single letter as it is, because chips have folders a and b, too
-    there = {p.name.lower() if len(p.name) > 1 else p.name: p for p in sorted(folder.iterdir()) if p.is_dir()}
+    folders = {p.name.lower() if len(p.name) > 1 else p.name: p for p in sorted(folder.iterdir()) if p.is_dir()}
     return {
-        role: next(there[w] for w in words if w in there)
+        role: next(folders[w] for w in words if w in folders)
         for role, words in FOLDERS.items()
-        if any(w in there for w in words)
+        if any(w in folders for w in words)
     }
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()):
-        if path.stem in found:
+        if path.stem in files:
             raise InputError(
-                f"{folder.name} has two images of the name {path.stem!r} ({found[path.stem].name}, {path.name}); keep one."
+                f"{folder.name} has two images of the name {path.stem!r} ({files[path.stem].name}, {path.name}); keep one."
             )
-        found[path.stem] = path
-    return found
+        files[path.stem] = path
+    return files
 
 
 def _listed(folder: Path, names: Sequence[str]) -> list[str]:

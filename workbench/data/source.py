@@ -145,9 +145,9 @@ class Source:
 
     def record(self) -> dict[str, Any]:
         """Plain JSON, paths absolute: `scene.open` of a run folder's `run.json`."""
-        there = self.absolute()
-        record: dict[str, Any] = {"scene": there.scene, "truth": there.truth, "keys": dict(there.keys)}
-        return {**record, "beside": dict(there.beside), "resample": there.resample} if there.beside else record
+        absolute = self.absolute()
+        record: dict[str, Any] = {"scene": absolute.scene, "truth": absolute.truth, "keys": dict(absolute.keys)}
+        return {**record, "beside": dict(absolute.beside), "resample": absolute.resample} if absolute.beside else record
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Source:

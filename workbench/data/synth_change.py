@@ -262,8 +262,8 @@ def _town(rng: np.random.Generator, n: int) -> Town:
     nature = [field(rng, n, 26) + 0.3 * field(rng, n, 4) + lift for lift in (0.5, 0.0, 0.15, 0.1)]
     kinds = np.array([_CODE[k] for k in ("grass", "trees", "field", "crop")])
     cover = kinds[np.argmax(np.stack(nature), axis=0)]
-    lots = rng.random((256, 256)) < 0.18
-    cover = np.where(lots[i.astype(int) % 256, j.astype(int) % 256], _CODE["lot"], cover)
+    unbuilt = rng.random((256, 256)) < 0.18
+    cover = np.where(unbuilt[i.astype(int) % 256, j.astype(int) % 256], _CODE["lot"], cover)
     cover[street] = _CODE["street"]
     trees = np.where((cover == _CODE["trees"]) | ((cover == _CODE["grass"]) & (field(rng, n, 2.5) > 1.5)), 5.0, 0.0)
     cover[(trees > 0) & (cover == _CODE["grass"])] = _CODE["trees"]

@@ -30,7 +30,7 @@ TILE = 512  # pixels a side of a chunk or tile in a file
 CACHE = 64  # MB that GDAL may keep; by default a twentieth of the machine's memory
 OVERVIEW = 1024  # pixels a side of an overview, at most
 
-_THERE = "{path} is there already and nothing is overwritten; choose another name."
+_EXISTS = "{path} is there already and nothing is overwritten; choose another name."
 Blocks = Callable[[Any], Iterator[tuple[tuple[slice, ...], np.ndarray]]]
 
 
@@ -40,7 +40,7 @@ def strips(array: Any, blocks: Blocks) -> Iterator[tuple[int, np.ndarray]]:
     if isinstance(array, np.ndarray):
         yield from ((start, array[start : start + TILE]) for start in range(0, height, TILE))
         return
-    held: list[np.ndarray] = []
+    pending: list[np.ndarray] = []
     start = 0
     line = np.empty((0, width), array.dtype)
     for (y, x), block in blocks(array):
@@ -48,13 +48,13 @@ def strips(array: Any, blocks: Blocks) -> Iterator[tuple[int, np.ndarray]]:
             line = np.empty((y.stop - y.start, width), array.dtype)
         line[:, x] = block
         if x.stop == width:
-            held.append(line)
-            ready = sum(map(len, held))
+            pending.append(line)
+            ready = sum(map(len, pending))
             ready -= 0 if y.stop == height else ready % TILE
             if ready:
-                rows = np.concatenate(held)
+                rows = np.concatenate(pending)
                 yield start, rows[:ready]
-                held, start = [rows[ready:]], start + ready
+                pending, start = [rows[ready:]], start + ready
 
 
 class Overview:
@@ -158,7 +158,7 @@ def check_map(path: Path) -> None:
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} to write {path.name} into; make it first.")
     if path.exists():
-        raise InputError(_THERE.format(path=path))
+        raise InputError(_EXISTS.format(path=path))
 
 
 def write_map(result: xr.Dataset, path: Path, blocks: Blocks) -> None:
@@ -204,7 +204,7 @@ def _opened(path: Path, mode: str, **about: Any) -> Iterator[Any]:
 def _partial(path: Path) -> Path:
     """The name that a file or folder has while it is written; what an interrupted writer left there is removed."""
     if path.exists():
-        raise InputError(_THERE.format(path=path))
+        raise InputError(_EXISTS.format(path=path))
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.unlink(missing_ok=True)

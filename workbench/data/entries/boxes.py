@@ -78,10 +78,10 @@ class Boxes(Kept, Kind):
         first = locate(self, self.files)[0]
         if self.listing_sha256 is None:
             return first.parents[len(PurePosixPath(self.files[0].path).relative_to(self.folder).parts) - 1]
-        found = listing_sha256({p.relative_to(first).as_posix(): (p, None) for p in first.rglob("*") if p.is_file()})
-        if found != self.listing_sha256:
+        sha256 = listing_sha256({p.relative_to(first).as_posix(): (p, None) for p in first.rglob("*") if p.is_file()})
+        if sha256 != self.listing_sha256:
             raise InputError(
-                f"{first} is not the collection of the catalogue: the SHA-256 of its listing is {found}, not "
+                f"{first} is not the collection of the catalogue: the SHA-256 of its listing is {sha256}, not "
                 f"{self.listing_sha256}. Remove or replace it, or open it by its path to use it as it is."
             )
         return first

@@ -109,13 +109,13 @@ class Hyperspectral(Entry, Kind):
 
         places = dict(zip([f.role for f in self.files], locate(self, self.files), strict=True))
         known = self.keys.model_dump(exclude_none=True)
-        ours = truth is None and (keys or {}).get("truth") is None
+        own_truth = truth is None and (keys or {}).get("truth") is None
         if truth is not None:
             known.pop("truth", None)  # a name in the cube's file, not in the one given
-        elif ours and not self.classes:
+        elif own_truth and not self.classes:
             truth = places.get("truth")
         scene = open_file(places["cube"], truth=truth, keys={**known, **(keys or {})}, chunks=chunks, ortho=ortho)
-        if ours and self.classes:
+        if own_truth and self.classes:
             classes = read_classes(places["truth"], (self.shape.y, self.shape.x), len(self.classes))
             scene["truth"] = (("y", "x"), classes, {"names": ["background", *self.classes]})
         if self.wavelengths and "wavelength" not in scene.coords:
@@ -150,8 +150,8 @@ class Hyperspectral(Entry, Kind):
         if self.reference is not None:
             lines.append(f"  global RX: AUC {self.reference.rx_auc:.6f} ({self.reference.source})")
         lines.append(f"  publisher: {self.publisher}")
-        here = fetch.find(self.files)
+        places = fetch.find(self.files)
         for i, f in enumerate(self.files):
             absent = f"not on this machine ({f.bytes / 1e6:.1f} MB at {f.url or self.obtain})"
-            lines += [f"  {f.role}: {here[i] if here else absent}", f"    sha256 {f.sha256}"]
+            lines += [f"  {f.role}: {places[i] if places else absent}", f"    sha256 {f.sha256}"]
         return lines

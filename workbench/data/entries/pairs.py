@@ -115,9 +115,9 @@ class Pairs(Sourced, Kind):
             scene = pairs.open_pair(places[None, "before"], places[None, "after"], places.get((None, "truth")), keys=given)
             if (None, "changed") in places:
                 scene = _referenced(scene, places[None, "changed"], places[None, "unchanged"])
-        found = tuple(scene["before"].sizes[d] for d in ("band", "y", "x"))
-        if found != (self.shape.band, self.shape.y, self.shape.x):
-            raise InputError(f"{self.id} should be {self.shape}; its files are {found}.")
+        size = tuple(scene["before"].sizes[d] for d in ("band", "y", "x"))
+        if size != (self.shape.band, self.shape.y, self.shape.x):
+            raise InputError(f"{self.id} should be {self.shape}; its files are {size}.")
         return signed(scene, self)
 
     def place(self) -> Path:

@@ -258,8 +258,8 @@ def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str])
     declared = _unit(unit)
     if declared != fits:
         word = {1.0: "nanometres", 1000.0: "micrometres"}[fits]
-        told = f"the unit {unit!r} was given" if unit.strip() else "no unit was given"
-        notes.append(f"wavelengths taken as {word}, because they run from {wave.min():g} to {wave.max():g} ({told})")
+        given = f"the unit {unit!r} was given" if unit.strip() else "no unit was given"
+        notes.append(f"wavelengths taken as {word}, because they run from {wave.min():g} to {wave.max():g} ({given})")
     return wave * fits
 
 

@@ -118,9 +118,9 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     )
 
 
-def _or_none(told: str | None) -> float | None:
+def _or_none(text: str | None) -> float | None:
     try:
-        return float(told or "")
+        return float(text or "")
     except ValueError:
         return None
 
@@ -129,10 +129,10 @@ def _expected(root: Any, bands: int, notes: list[str]) -> np.ndarray | None:
     """(band) whether EnMAP's quality part lists the band (counted from 1) among those expected to be there; None where it has no list."""
     listed: set[int] = set()
     for part in _LISTED:
-        told = next((e.text for e in root.iter(part) for e in e.iter("expectedChannelsList")), None)
-        if told is None:
+        channels = next((e.text for e in root.iter(part) for e in e.iter("expectedChannelsList")), None)
+        if channels is None:
             return None
-        listed |= {int(n) for n in told.replace(",", " ").split() if n.isdecimal() and len(n) < 6}
+        listed |= {int(n) for n in channels.replace(",", " ").split() if n.isdecimal() and len(n) < 6}
     good = np.isin(np.arange(1, bands + 1), list(listed))
     if good.all() or not good.any():
         return None

@@ -72,10 +72,10 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None, ortho: bool = F
     notes: list[str] = []
     with shared(look, "an EMIT file") as file:
         arrays = hdf5.arrays(look)
-        here = [n for n in _CUBES if n in arrays and len(arrays[n].shape) == 3]
-        name = keys.get("cube", here[0])
-        if name not in here:
-            raise InputError(f"{path.name} has no cube {name!r}; it has {', '.join(here)}.")
+        cubes = [n for n in _CUBES if n in arrays and len(arrays[n].shape) == 3]
+        name = keys.get("cube", cubes[0])
+        if name not in cubes:
+            raise InputError(f"{path.name} has no cube {name!r}; it has {', '.join(cubes)}.")
         require_cube(arrays[name].shape, arrays[name].dtype, path.name)
         swath = Hdf5Pixels(path.resolve(), name, arrays[name], (2, 0, 1))
         bands, rows, columns = swath.shape
@@ -126,13 +126,13 @@ def _row(file: Any, arrays: Mapping[str, Array], name: str) -> np.ndarray:
 
 
 def _plane(path: Path, arrays: Mapping[str, Array], name: str, shape: tuple[int, int] | None) -> Hdf5Plane:
-    found = arrays.get(name)
-    if found is None or len(found.shape) != 2 or found.dtype.kind not in "iuf" or shape not in (None, found.shape):
-        told = "nothing" if found is None else size(found.shape)
+    array = arrays.get(name)
+    if array is None or len(array.shape) != 2 or array.dtype.kind not in "iuf" or shape not in (None, array.shape):
+        state = "nothing" if array is None else size(array.shape)
         raise InputError(
-            f"{path.name}: {name} should be an array of {size(shape) if shape else 'rows and columns'}; found {told}."
+            f"{path.name}: {name} should be an array of {size(shape) if shape else 'rows and columns'}; found {state}."
         )
-    return Hdf5Plane(path.resolve(), name, found)
+    return Hdf5Plane(path.resolve(), name, array)
 
 
 def _grid(file: Any, path: Path, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray, str]:

@@ -82,9 +82,9 @@ class EnviPixels:
                 if len(c) * c.step * size < RUN and hasattr(mmap, "MADV_RANDOM"):
                     mapped.madvise(mmap.MADV_RANDOM)
                 window = np.ndarray(self.stored, self.dtype, mapped, self.offset)[at]
-                found = np.array(window)
+                values = np.array(window)
                 del window  # the map cannot be closed while anything looks at it
-        return found
+        return values
 
     def _lines(self, file: BinaryIO, a: range, b: range, c: range) -> np.ndarray:
         """Lines from their first to their last pixel that is wanted; neighbours that are mostly wanted all at once."""
@@ -275,10 +275,10 @@ def _pixels(pair: Pair) -> EnviPixels:
         stored[axis] = count
     a, b, c = stored
     pixels = EnviPixels(data.resolve(), np.dtype("<>"[int(order)] + _DTYPES[code]), (a, b, c), axes, offset)
-    found = data.stat().st_size
-    if found < pixels.bytes:
+    size = data.stat().st_size
+    if size < pixels.bytes:
         raise InputError(
-            f"{data} holds {found} bytes, but its header promises {pixels.bytes} ({bands} bands x {rows} lines x {columns} "
+            f"{data} holds {size} bytes, but its header promises {pixels.bytes} ({bands} bands x {rows} lines x {columns} "
             f"samples of {pixels.dtype.itemsize} bytes, from byte {offset} on). The file is truncated, or the header is not "
             "its own."
         )

@@ -83,8 +83,8 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     if good is not None and not good.all():
         notes.append(f"{int((~good).sum())} of {bands} bands are marked bad in the file (bbl)")
     if (factor != 1).any() or offset.any():
-        told = f"{factor[0]:g}" if (factor == factor[0]).all() else "one per band"
-        notes.append(f"values scaled as the file's bands say (scale {told})")
+        scale = f"{factor[0]:g}" if (factor == factor[0]).all() else "one per band"
+        notes.append(f"values scaled as the file's bands say (scale {scale})")
     x = west + (np.arange(pixels.shape[2]) + 0.5) * right if located else None
     y = north + (np.arange(pixels.shape[1]) + 0.5) * down if located else None
     return Cube(pixels, missing, factor, offset, wave, fwhm, good, x, y, crs, native=native, notes=tuple(notes))

@@ -145,7 +145,7 @@ def _inspected(look: Look) -> dict[str, Array]:
 
     path, file = look.path, look.once(_opened)
     _judge_heaps(look.file, path)
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     seen: set[Any] = set()
     todo: list[tuple[str, Any]] = [("", file)]
     while todo:
@@ -172,8 +172,8 @@ def _inspected(look: Look) -> dict[str, Array]:
             if isinstance(item, h5py.Group):
                 todo.append((where + "/", item))
             elif isinstance(item, h5py.Dataset) and item.shape is not None:
-                found[where] = _checked(item, where, path)
-    return found
+                arrays[where] = _checked(item, where, path)
+    return arrays
 
 
 def _judge_heaps(file: BinaryIO, path: Path) -> None:

@@ -17,11 +17,11 @@ def forward(part: Any, n: int) -> tuple[slice, Any]:
     if not isinstance(part, slice):
         at = range(n)[operator.index(part)]  # raises IndexError outside, as NumPy does
         return slice(at, at + 1, 1), 0
-    found = range(*part.indices(n))
-    if found.step > 0:
-        return slice(found.start, found.stop, found.step), slice(None)
-    found = found[::-1]
-    return slice(found.start, found.stop, found.step), slice(None, None, -1)
+    span = range(*part.indices(n))
+    if span.step > 0:
+        return slice(span.start, span.stop, span.step), slice(None)
+    span = span[::-1]
+    return slice(span.start, span.stop, span.step), slice(None, None, -1)
 
 
 class Windows(BackendArray):
@@ -51,10 +51,10 @@ class Windows(BackendArray):
                 around, then = forward(part, n)
                 window.append(around)
                 after.append(then)
-        found = self.pixels[tuple(window)]
+        values = self.pixels[tuple(window)]
         for axis, part in reversed(list(enumerate(after))):  # from behind, because a whole number takes its axis away
-            found = found[(slice(None),) * axis + (part,)]
-        return found
+            values = values[(slice(None),) * axis + (part,)]
+        return values
 
 
 class Guarded:

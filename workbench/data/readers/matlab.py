@@ -28,13 +28,13 @@ def read_v5(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a MATLAB 5 file (5 to 7); its pixels are read at once, as the format allows nothing else."""
     path = look.path
     with _one_error(path):
-        found = matlab5.variables(look.file)
-    shapes = {n: v.shape for n, v in found.items() if not v.kind}
-    others = {n: v.kind for n, v in found.items() if v.kind}
+        variables = matlab5.variables(look.file)
+    shapes = {n: v.shape for n, v in variables.items() if not v.kind}
+    others = {n: v.kind for n, v in variables.items() if v.kind}
 
     def load(name: str) -> np.ndarray:
         with _one_error(path):
-            return matlab5.load(look.file, found[name])
+            return matlab5.load(look.file, variables[name])
 
     return _cube(path, shapes, others, keys, truth, load, lazy=None)
 
@@ -65,23 +65,23 @@ def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.n
         if is_hdf5(look):
             with shared(look, "a MATLAB file") as file:
                 listed = arrays(look)
-                found = {n: values(d).transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
+                masks = {n: values(d).transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
         else:
             with _one_error(path):
                 flat = {n: v for n, v in matlab5.variables(look.file).items() if not v.kind and len(v.shape) == 2}
-                found = {n: matlab5.load(look.file, v) for n, v in flat.items()}
+                masks = {n: matlab5.load(look.file, v) for n, v in flat.items()}
     if key is not None:
-        _require_key("truth", key, {n: v.shape for n, v in found.items()}, path)
-        return found[key], f"{key!r} in {path.name}"
-    name, note = pick({n: v.shape for n, v in found.items()}, shape)
-    if name is None and len(found) == 1:
-        (name,) = found  # of another size: the caller says so
+        _require_key("truth", key, {n: v.shape for n, v in masks.items()}, path)
+        return masks[key], f"{key!r} in {path.name}"
+    name, note = pick({n: v.shape for n, v in masks.items()}, shape)
+    if name is None and len(masks) == 1:
+        (name,) = masks  # of another size: the caller says so
     if name is None:
         raise InputError(
             f"{path.name} has no array that is clearly the truth of a scene of {size(shape)} pixels: "
-            f"{_list({n: v.shape for n, v in found.items()})}. {note or 'Name it with the key truth=NAME'}."
+            f"{_list({n: v.shape for n, v in masks.items()})}. {note or 'Name it with the key truth=NAME'}."
         )
-    return found[name], f"{name!r} in {path.name}"
+    return masks[name], f"{name!r} in {path.name}"
 
 
 def _cube(
@@ -154,20 +154,20 @@ def _pick_cube(
                 f"Found: {_list(shapes)}."
             )
         return name
-    found = [n for n, s in shapes.items() if len(s) == 3 and min(s) > 1]
-    if not found:
+    cubes = [n for n, s in shapes.items() if len(s) == 3 and min(s) > 1]
+    if not cubes:
         boxed = f", and {', '.join(f'{n} ({k})' for n, k in others.items())}" if others else ""
         raise InputError(
             f"{path.name} has no 3-D array to take as the cube (rows, columns, bands); found {_list(shapes)}{boxed}. "
             "Save the cube as a plain 3-D array; a matrix of pixel spectra must be reshaped first."
         )
-    if len(found) > 1:
+    if len(cubes) > 1:
         raise InputError(
-            f"{path.name} has {len(found)} arrays that could be the cube: {_list({n: shapes[n] for n in found})}. "
-            f"Choose one with --key cube={found[0]} (in Python: keys={{'cube': {found[0]!r}}})."
+            f"{path.name} has {len(cubes)} arrays that could be the cube: {_list({n: shapes[n] for n in cubes})}. "
+            f"Choose one with --key cube={cubes[0]} (in Python: keys={{'cube': {cubes[0]!r}}})."
         )
-    notes.append(f"cube: array {found[0]!r} ({size(shapes[found[0]])}), the only 3-D array in the file")
-    return found[0]
+    notes.append(f"cube: array {cubes[0]!r} ({size(shapes[cubes[0]])}), the only 3-D array in the file")
+    return cubes[0]
 
 
 def _axes(shape: tuple[int, ...], flat: Mapping[str, tuple[int, ...]]) -> tuple[tuple[int, int, int], bool]:

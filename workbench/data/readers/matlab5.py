@@ -46,7 +46,7 @@ class Variable:
 
 def variables(file: BinaryIO) -> dict[str, Variable]:
     """Name -> array, in the order of the open file. Raises Damaged where an element does not fit into the file."""
-    found: dict[str, Variable] = {}
+    arrays: dict[str, Variable] = {}
     file.seek(0)
     header = file.read(_HEADER)
     order = {b"IM": "<", b"MI": ">"}.get(header[126:128], "")
@@ -62,9 +62,9 @@ def variables(file: BinaryIO) -> dict[str, Variable]:
         if kind in (_MATRIX, _COMPRESSED):
             variable = _front(file, at, length, kind == _COMPRESSED, order)
             if variable.name:
-                found[variable.name] = variable
+                arrays[variable.name] = variable
         at += length
-    return found
+    return arrays
 
 
 def load(file: BinaryIO, variable: Variable) -> np.ndarray:

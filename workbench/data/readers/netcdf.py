@@ -73,32 +73,32 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     path = look.path
     if look.begins(CLASSIC):
         return from_dataset(path, _open(look), keys, truth)
-    found = hdf5.arrays(look, "NetCDF")
-    group, keys = _group(path, keys, found)
+    arrays = hdf5.arrays(look, "NetCDF")
+    group, keys = _group(path, keys, arrays)
 
     def packed(variable: Any, dims: tuple[str, ...]) -> DecodedPixels:
         name = f"{group}/{variable.name}".lstrip("/")
         a, b, c = (list(map(str, variable.dims)).index(d) for d in dims)
         about = {k: v for k, v in variable.encoding.items() if k in _PACKING}
-        pixels = hdf5.Hdf5Pixels(path.resolve(), name, found[name], (a, b, c))
+        pixels = hdf5.Hdf5Pixels(path.resolve(), name, arrays[name], (a, b, c))
         return DecodedPixels(pixels, np.dtype(variable.dtype), about)
 
     return from_dataset(path, _open(look, group), keys, truth, packed)
 
 
-def _group(path: Path, keys: Mapping[str, str], found: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
+def _group(path: Path, keys: Mapping[str, str], arrays: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
     """The group that holds the cube, "" for the root of the file, and the keys as they are named within it."""
-    cubes = [n for n, a in found.items() if len(a.shape) == 3 and min(a.shape) > 1 and a.dtype.kind in "iufb"]
+    cubes = [n for n, a in arrays.items() if len(a.shape) == 3 and min(a.shape) > 1 and a.dtype.kind in "iufb"]
     named = keys.get("cube", "").strip("/")
     if "/" in named:
-        if named not in found:
-            _require(named, {n: found[n].shape for n in cubes}, path, "cube")
+        if named not in arrays:
+            _require(named, {n: arrays[n].shape for n in cubes}, path, "cube")
         chosen = named
     elif not named and len(cubes) == 1:
         (chosen,) = cubes
     elif not named and cubes and all("/" in n for n in cubes):
         raise InputError(
-            f"{path.name} has {len(cubes)} arrays that could be the cube: {_list({n: found[n].shape for n in cubes})}. "
+            f"{path.name} has {len(cubes)} arrays that could be the cube: {_list({n: arrays[n].shape for n in cubes})}. "
             f"Choose one with --key cube={cubes[0]} (in Python: keys={{'cube': {cubes[0]!r}}})."
         )
     else:
@@ -212,16 +212,16 @@ def _pick_cube(
         return name
     if "hsi" in file:
         return "hsi"
-    found = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iufbc"]
-    if not found:
+    cubes = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iufbc"]
+    if not cubes:
         raise InputError(f"{path.name} has no 3-D variable to take as the cube; found {_list(names)}.")
-    if len(found) > 1:
+    if len(cubes) > 1:
         raise InputError(
-            f"{path.name} has {len(found)} variables that could be the cube: {_list({n: names[n] for n in found})}. "
-            f"Choose one with --key cube={found[0]} (in Python: keys={{'cube': {found[0]!r}}})."
+            f"{path.name} has {len(cubes)} variables that could be the cube: {_list({n: names[n] for n in cubes})}. "
+            f"Choose one with --key cube={cubes[0]} (in Python: keys={{'cube': {cubes[0]!r}}})."
         )
-    notes.append(f"cube: variable {found[0]!r} ({size(names[found[0]])}), the only 3-D one in the file")
-    return found[0]
+    notes.append(f"cube: variable {cubes[0]!r} ({size(names[cubes[0]])}), the only 3-D one in the file")
+    return cubes[0]
 
 
 def _order(file: Any, name: str, notes: list[str]) -> list[str]:
@@ -252,14 +252,18 @@ def _is_wavelength(name: str, variable: Any) -> bool:
 def _crs(file: Any) -> str | None:
     import rioxarray  # noqa: F401  (gives file.rio)
 
-    found = file.rio.crs
-    return None if found is None else found.to_wkt()
+    crs = file.rio.crs
+    return None if crs is None else crs.to_wkt()
 
 
 def _axis(file: Any, dim: str) -> np.ndarray | None:
     """The file's own numbers along a dim; None where it has none, so that pixels are counted."""
-    found = file.coords.get(dim)
-    return found.values if found is not None and found.dims == (dim,) and found.dtype.kind in "iuf" else None
+    coordinate = file.coords.get(dim)
+    return (
+        coordinate.values
+        if coordinate is not None and coordinate.dims == (dim,) and coordinate.dtype.kind in "iuf"
+        else None
+    )
 
 
 def _require(name: str, names: Mapping[str, tuple[int, ...]], path: Path, role: str) -> None:

@@ -54,9 +54,9 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
         raise InputError(f"{path.name} holds an array of {len(stored)} axes; a cube has three (rows, columns, bands).")
     pixels = NpyPixels(path.resolve(), stored, dtype, order, offset)
     require_cube(pixels.shape, dtype, path.name)
-    found, promised = path.stat().st_size, offset + math.prod(stored) * dtype.itemsize
-    if found < promised:
-        raise InputError(f"{path} holds {found} bytes, but promises {promised}; it is truncated or damaged. Get it again.")
+    actual, promised = path.stat().st_size, offset + math.prod(stored) * dtype.itemsize
+    if actual < promised:
+        raise InputError(f"{path} holds {actual} bytes, but promises {promised}; it is truncated or damaged. Get it again.")
     return Cube(pixels, notes=(f"axes taken as rows, columns, bands: {' x '.join(map(str, stored))}",))
 
 

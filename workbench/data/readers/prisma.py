@@ -83,10 +83,10 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
             low, high = (number(attrs, f"L2Scale{word}{end}", path) for end in ("Min", "Max"))
             wave, fwhm = (_list(attrs, f"List_{kind}_{word}", cube.shape[0], path) for kind in ("Cw", "Fwhm"))
             flags = _list(attrs, f"List_Cw_{word}_Flags", cube.shape[0], path, default=1.0)
-            there = [b for b in range(cube.shape[0]) if wave[b] > 0 and flags[b] != 0]
-            bands += [(wave[b], fwhm[b], len(cubes), b, (high - low) / 65535, low) for b in there]
-            if len(there) < cube.shape[0]:
-                notes.append(f"{cube.shape[0] - len(there)} bands of the {word.upper()} cube are empty and left out")
+            present = [b for b in range(cube.shape[0]) if wave[b] > 0 and flags[b] != 0]
+            bands += [(wave[b], fwhm[b], len(cubes), b, (high - low) / 65535, low) for b in present]
+            if len(present) < cube.shape[0]:
+                notes.append(f"{cube.shape[0] - len(present)} bands of the {word.upper()} cube are empty and left out")
             cubes.append(cube)
         if len({c.shape[1:] for c in cubes}) > 1:
             raise InputError(f"{path.name}: its cubes differ in size ({', '.join(size(c.shape[1:]) for c in cubes)}).")

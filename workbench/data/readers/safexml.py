@@ -52,29 +52,29 @@ def parse(path: str | Path) -> Element:
 
 def text(parent: Element, where: str, name: str) -> str:
     """The text of the first element at `where`; InputError naming the file `name` where there is none."""
-    found = parent.find(where)
-    if found is None or not (found.text or "").strip():
+    element = parent.find(where)
+    if element is None or not (element.text or "").strip():
         raise InputError(f"{name} has no <{where}> in <{parent.tag}>; it is incomplete or of another format.")
-    return str(found.text).strip()
+    return str(element.text).strip()
 
 
 def number(parent: Element, where: str, name: str, kind: Callable[[str], Number]) -> Number:
     """The number at `where`, below 2^53 in size."""
-    told = text(parent, where, name)
+    content = text(parent, where, name)
     try:
-        value = kind(told)
+        value = kind(content)
         if not abs(value) < 2**53:  # nothing that is counted or measured; also refuses NaN
             raise ValueError
     except (ValueError, OverflowError):
-        raise InputError(f"<{where}> of {name} is {told[:40]!r}, which is not a number it can be.") from None
+        raise InputError(f"<{where}> of {name} is {content[:40]!r}, which is not a number it can be.") from None
     return value
 
 
 def numbers(parent: Element, where: str, name: str) -> np.ndarray:
     """The list of finite numbers, separated by spaces, at `where`; as long as its `count` says, where it says."""
-    told = text(parent, where, name)
+    content = text(parent, where, name)
     try:
-        values = np.array(told.split(), float)
+        values = np.array(content.split(), float)
     except ValueError:
         raise InputError(f"<{where}> of {name} holds something that is no number.") from None
     element = parent.find(where)

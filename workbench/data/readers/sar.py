@@ -126,7 +126,9 @@ def read(
     polarization = _polarizations(path, keys.get("polarization"), described, tags, bands)
     if scale == "auto":
         words = " ".join([*described, *units, tags])
-        scale = _told(words, path.stem, notes) or _seen(look, tiffs[0], missing, bool(any(polarization)), notes)
+        scale = _named_scale(words, path.stem, notes) or _measured_scale(
+            look, tiffs[0], missing, bool(any(polarization)), notes
+        )
     if scale != "db":
         _never_negative(look, tiffs[0], missing, scale)
     readers = [Intensity(t, scale, missing, float(f), float(o)) for t, f, o in zip(tiffs, factors, offsets, strict=True)]
@@ -161,12 +163,12 @@ def read(
 def _polarizations(path: Path, given: str | None, described: list[str], tags: str, bands: int) -> list[str]:
     """A polarization for each band; empty strings where nothing tells."""
     if given is not None:
-        found = [p.strip().upper() for p in given.split(",")]
-        if len(found) != bands or not all(_POLARIZATION.fullmatch(p) for p in found):
+        names = [p.strip().upper() for p in given.split(",")]
+        if len(names) != bands or not all(_POLARIZATION.fullmatch(p) for p in names):
             raise InputError(
                 f"polarization={given} must name VV, VH, HH or HV for each of the {bands} bands of {path.name}."
             )
-        return found
+        return names
     matches = [_POLARIZATION.search(d.replace("_", " ")) for d in described]
     if all(matches):
         return [m.group(1).upper() for m in matches if m]
@@ -178,12 +180,12 @@ def _polarizations(path: Path, given: str | None, described: list[str], tags: st
     return [""] * bands
 
 
-def _told(words: str, stem: str, notes: list[str]) -> str | None:
+def _named_scale(words: str, stem: str, notes: list[str]) -> str | None:
     """The scale that units, tags or band names say, else the one in the name of the file."""
-    for told, where in ((words, "the file says so"), (stem, "its name says so")):
-        told = told.replace("_", " ")
+    for text, where in ((words, "the file says so"), (stem, "its name says so")):
+        text = text.replace("_", " ")
         for name, pattern in (("db", _DECIBEL), ("amplitude", _AMPLITUDE)):
-            if pattern.search(told):
+            if pattern.search(text):
                 notes.append(f"values taken as {_WORDS[name]}: {where}")
                 return name
     return None
@@ -192,7 +194,7 @@ def _told(words: str, stem: str, notes: list[str]) -> str | None:
 _WORDS = {"db": "dB", "linear": "linear intensity", "amplitude": "amplitude, and squared"}
 
 
-def _seen(look: Look, tiff: Tiff, missing: float | None, is_sar: bool, notes: list[str]) -> str:
+def _measured_scale(look: Look, tiff: Tiff, missing: float | None, is_sar: bool, notes: list[str]) -> str:
     """The scale that the values allow; only for files that say that they are SAR."""
     if not is_sar:
         raise InputError(

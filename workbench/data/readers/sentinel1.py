@@ -108,9 +108,9 @@ def open_safe(
     stack = Stack([partial(s.read, what="intensity") for s in sources], shape, np.float32)
     scene["sar"] = (("sar_band", "y", "x"), lazily(stack, chunks, block), attrs)
     if first.kind == "SLC":
-        told = f"complex amplitude, |slc|^2 is {quantity}" + (" before noise removal" if noise else "")
+        label = f"complex amplitude, |slc|^2 is {quantity}" + (" before noise removal" if noise else "")
         amplitude = Stack([partial(s.read, what="complex") for s in sources], shape, np.complex64)
-        scene["slc"] = (("sar_band", "y", "x"), lazily(amplitude, chunks, block), {"long_name": told})
+        scene["slc"] = (("sar_band", "y", "x"), lazily(amplitude, chunks, block), {"long_name": label})
         if first.bursts:
             notes.append(
                 f"burst {burst} of {len(first.bursts)}"
@@ -327,16 +327,16 @@ def _choose(
     if swath.upper() not in swaths:
         raise InputError(f"{name} has no swath {swath!r}; it has {', '.join(swaths)}.")
     images = [i for i in images if i.swath == swath.upper()]
-    found = {
+    images_of = {
         i.polarization: i for i in sorted(images, key=lambda i: (i.polarization[0] != i.polarization[-1], i.polarization))
     }
     if polarization is None:
-        return list(found.values())
+        return list(images_of.values())
     wanted = [p.strip().upper() for p in ([polarization] if isinstance(polarization, str) else polarization)]
     for p in wanted:
-        if p not in found:
-            raise InputError(f"{name} has no polarization {p!r} with pixels in {swath}; it has {', '.join(found)}.")
-    return [found[p] for p in dict.fromkeys(wanted)]
+        if p not in images_of:
+            raise InputError(f"{name} has no polarization {p!r} with pixels in {swath}; it has {', '.join(images_of)}.")
+    return [images_of[p] for p in dict.fromkeys(wanted)]
 
 
 @dataclass
@@ -485,7 +485,7 @@ def _lut(path: Path, where: str, value: str, root: Element | None = None) -> Lut
     vectors = (safexml.parse(path) if root is None else root).findall(where)
     if not vectors:
         raise InputError(f"{path.name} has no {where}; it is incomplete or of another format.")
-    found: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+    rows: dict[float, tuple[np.ndarray, np.ndarray]] = {}
     for vector in vectors:
         line = safexml.number(vector, "line", path.name, float)
         samples, values = safexml.numbers(vector, "pixel", path.name), safexml.numbers(vector, value, path.name)
@@ -494,9 +494,9 @@ def _lut(path: Path, where: str, value: str, root: Element | None = None) -> Lut
                 f"The vector of line {line:g} in {path.name} has {samples.size} positions and {values.size} values; positions must "
                 "increase, one for each value."
             )
-        found[line] = samples, values
-    lines = sorted(found)
-    return Lut(np.array(lines), [found[n][0] for n in lines], [found[n][1] for n in lines])
+        rows[line] = samples, values
+    lines = sorted(rows)
+    return Lut(np.array(lines), [rows[n][0] for n in lines], [rows[n][1] for n in lines])
 
 
 def _noise(path: Path) -> Noise:
@@ -547,7 +547,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     root = safexml.parse(path)
     if not root.tag.endswith("XFDU"):
         raise InputError(f"{path} is no SAFE manifest: its root is <{root.tag}>.")
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
 
     def first(name: str) -> str | None:
         return next(
@@ -565,15 +565,15 @@ def _manifest(path: Path) -> dict[str, Any]:
         ("relative_orbit", first("relativeOrbitNumber")),
     ):
         if value is not None:
-            found[key] = value
-    return found
+            fields[key] = value
+    return fields
 
 
-def _time(told: str, name: str) -> np.datetime64:
+def _time(content: str, name: str) -> np.datetime64:
     try:
-        when = datetime.fromisoformat(told.removesuffix("Z"))
+        when = datetime.fromisoformat(content.removesuffix("Z"))
         if not 1970 < when.year < 2200:
             raise ValueError
     except ValueError:
-        raise InputError(f"{name} has a time that is none: {told[:40]!r}.") from None
+        raise InputError(f"{name} has a time that is none: {content[:40]!r}.") from None
     return np.datetime64(when.replace(tzinfo=None), "ns")

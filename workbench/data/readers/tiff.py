@@ -176,14 +176,14 @@ def _bytes(kind: str) -> int:
 
 def require_whole(file: Any, path: Path) -> None:
     """InputError for a size that the file cannot hold, or where the last block of the first or last band lies beyond its end."""
-    found = path.stat().st_size
+    size = path.stat().st_size
     high, wide = file.block_shapes[0]
     planes = 1 if str(file.profile.get("interleave", "")) == "pixel" else file.count
     count = -(-file.height // high) * -(-file.width // wide) * planes
     promised = file.count * file.height * file.width * _bytes(file.dtypes[0])
-    if count * PLACE > found or promised > found * (PACKED if file.compression else 1):
+    if count * PLACE > size or promised > size * (PACKED if file.compression else 1):
         raise InputError(
-            f"{path} holds {found} bytes, but promises {promised} ({file.count} bands x {file.height} x {file.width}); it is "
+            f"{path} holds {size} bytes, but promises {promised} ({file.count} bands x {file.height} x {file.width}); it is "
             "truncated or damaged. Get it again."
         )
     for band in {1, file.count}:
@@ -191,7 +191,7 @@ def require_whole(file: Any, path: Path) -> None:
         last = f"{(file.width - 1) // wide}_{(file.height - 1) // high}"
         begin = file.get_tag_item(f"BLOCK_OFFSET_{last}", "TIFF", bidx=band)
         length = file.get_tag_item(f"BLOCK_SIZE_{last}", "TIFF", bidx=band)
-        if begin and length and int(begin) + int(length) > found:
+        if begin and length and int(begin) + int(length) > size:
             raise InputError(
-                f"{path} holds {found} bytes, but its last block ends at {int(begin) + int(length)}; it is truncated. Get it again."
+                f"{path} holds {size} bytes, but its last block ends at {int(begin) + int(length)}; it is truncated. Get it again."
             )

@@ -127,51 +127,53 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _DOCUMENT:
             raise ValueError(f"it is larger than {_DOCUMENT // 2**20} MB")
-        found = json.loads(path.read_bytes())
-        if not isinstance(found, dict):
+        document = json.loads(path.read_bytes())
+        if not isinstance(document, dict):
             raise ValueError("it is no JSON object")
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no metadata of Zarr ({error}); the store is damaged.") from None
-    return found
+    return document
 
 
-def _judge_document(path: Path, told: dict[str, Any]) -> None:
-    if "shape" not in told:
+def _judge_document(path: Path, metadata: dict[str, Any]) -> None:
+    if "shape" not in metadata:
         return
-    grid = told.get("chunk_grid")
+    grid = metadata.get("chunk_grid")
     inner = grid.get("configuration") if isinstance(grid, dict) else None
     shape, chunks = (
-        _sizes(told["shape"]),
-        _sizes(told.get("chunks", inner.get("chunk_shape") if isinstance(inner, dict) else None)),
+        _sizes(metadata["shape"]),
+        _sizes(metadata.get("chunks", inner.get("chunk_shape") if isinstance(inner, dict) else None)),
     )
     if shape is None or chunks is None or len(shape) != len(chunks) or 0 in chunks:
         raise InputError(
-            f"{path}: shape {str(told['shape'])[:60]} and its blocks are no size of an array; the store is damaged."
+            f"{path}: shape {str(metadata['shape'])[:60]} and its blocks are no size of an array; the store is damaged."
         )
     if math.prod(chunks) * 8 > 2 * _BLOCK:
         raise InputError(f"{path}: blocks of {chunks} are too large to be read; write the array in smaller ones.")
     if len(shape) < 2 and math.prod(shape) > _LINE:
         raise InputError(f"{path}: a line of {shape[0]} values is no coordinate of a scene.")
-    codecs = [*_names(told.get("codecs")), *_names(told.get("filters")), *_names(told.get("compressor"))]
+    codecs = [*_names(metadata.get("codecs")), *_names(metadata.get("filters")), *_names(metadata.get("compressor"))]
     for codec in codecs:
         if codec.removeprefix("numcodecs.") not in _CODECS:
             raise InputError(f"{path}: the codec {codec!r} is not opened; harmless ones are {', '.join(sorted(_CODECS))}.")
-    if "object" in json.dumps(told.get("dtype", told.get("data_type", ""))) or "|O" in str(told.get("dtype", "")):
+    if "object" in json.dumps(metadata.get("dtype", metadata.get("data_type", ""))) or "|O" in str(
+        metadata.get("dtype", "")
+    ):
         raise InputError(f"{path}: arrays of Python objects are not opened.")
 
 
-def _sizes(told: Any) -> list[int] | None:
+def _sizes(value: Any) -> list[int] | None:
     """A list of lengths, None where it is something else."""
-    return told if isinstance(told, list) and all(type(n) is int and 0 <= n < 2**48 for n in told) else None
+    return value if isinstance(value, list) and all(type(n) is int and 0 <= n < 2**48 for n in value) else None
 
 
-def _names(told: Any) -> list[str]:
+def _names(metadata: Any) -> list[str]:
     """Names of codecs anywhere in a piece of metadata."""
-    if isinstance(told, list):
-        return [n for one in told for n in _names(one)]
-    if isinstance(told, dict):
-        own = [str(told[k]) for k in ("name", "id") if isinstance(told.get(k), str)]
-        inner = told.get("configuration")
+    if isinstance(metadata, list):
+        return [n for one in metadata for n in _names(one)]
+    if isinstance(metadata, dict):
+        own = [str(metadata[k]) for k in ("name", "id") if isinstance(metadata.get(k), str)]
+        inner = metadata.get("configuration")
         return own + [
             n for v in (inner.values() if isinstance(inner, dict) else ()) if isinstance(v, list) for n in _names(v)
         ]
