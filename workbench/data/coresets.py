@@ -121,7 +121,8 @@ class Coreset(Record):
 class Opener(Protocol):
     """What opens the scene that a coreset was chosen from; `workbench.data.catalog.open_scene` is one."""
 
-    def __call__(self, name: str, *, truth: str | None, keys: Mapping[str, str] | None) -> xr.Dataset: ...
+    def __call__(self, name: str, *, truth: str | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+        """The scene, lazy; arguments as of `open_scene`."""
 
 
 def write_coreset(

@@ -29,6 +29,7 @@ class Engine(BackendEntrypoint):
         keys: Mapping[str, str] | None = None,
         ortho: bool = False,
     ) -> xr.Dataset:
+        """The scene as a Dataset, lazy; truth, keys, ortho: see `workbench.data.formats.open_file`."""
         from workbench.data.formats import Request, open_path
         from workbench.data.readers.files import Look
 

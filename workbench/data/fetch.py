@@ -25,11 +25,16 @@ class Wanted(Protocol):
     """A file as the catalogue describes it: `path` below any of the folders, its checksum, and where to download it."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Relative path below WORKBENCH_DATA or the cache."""
+
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """64 hexadecimal digits."""
+
     @property
-    def url(self) -> str | None: ...
+    def url(self) -> str | None:
+        """Download address; None where there is none."""
 
 
 _hashes: dict[tuple[str, int, int], str] = {}

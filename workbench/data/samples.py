@@ -111,6 +111,7 @@ class Samples:
 
     @property
     def classes(self) -> int:
+        """Number of classes."""
         return len(self.names)
 
     @property

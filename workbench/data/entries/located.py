@@ -42,24 +42,36 @@ class Listed(Protocol):
     """What `locate` has to know of a file or folder."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Relative path below WORKBENCH_DATA or the cache."""
+
     @property
-    def sha256(self) -> str | None: ...
+    def sha256(self) -> str | None:
+        """64 hexadecimal digits; None for a folder."""
+
     @property
-    def bytes(self) -> int: ...
+    def bytes(self) -> int:
+        """Size in bytes."""
+
     @property
-    def url(self) -> str | None: ...
+    def url(self) -> str | None:
+        """Download address; None where there is none."""
 
 
 class Located(Protocol):
     """What `locate` has to know of an entry."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Name of the entry."""
+
     @property
-    def publisher(self) -> str: ...
+    def publisher(self) -> str:
+        """Who published the files."""
+
     @property
-    def obtain(self) -> str | None: ...
+    def obtain(self) -> str | None:
+        """Where a person gets the files by hand; None where the entry does not say."""
 
 
 def locate(entry: Located, files: Sequence[Listed]) -> list[Path]:

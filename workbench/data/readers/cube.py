@@ -47,6 +47,7 @@ class Cube:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Size (band, y, x)."""
         band, y, x = self.pixels.shape
         return int(band), int(y), int(x)
 

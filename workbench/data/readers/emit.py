@@ -27,6 +27,7 @@ _TILE = 128  # ortho pixels along one side that are looked up at once: a turned 
 
 
 def sees(arrays: Mapping[str, Array]) -> bool:
+    """Whether these arrays are those of an EMIT file."""
     return _BANDS + "wavelengths" in arrays and any(n in arrays and len(arrays[n].shape) == 3 for n in _CUBES)
 
 
@@ -43,6 +44,7 @@ class OrthoPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return (self.swath.shape[0], *self.glt_x.shape)
 
     def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:

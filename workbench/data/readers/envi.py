@@ -40,6 +40,7 @@ class EnviPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return tuple(self.stored[a] for a in self.order)
 
     @property

@@ -51,10 +51,12 @@ class Hdf5Pixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return tuple(self.array.shape[a] for a in self.order)
 
     @property
     def dtype(self) -> np.dtype:
+        """Dtype of the stored values."""
         return self.array.dtype
 
     @property
@@ -85,10 +87,12 @@ class Hdf5Plane:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (y, x)."""
         return self.array.shape
 
     @property
     def dtype(self) -> np.dtype:
+        """Dtype of the stored values."""
         return self.array.dtype
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:

@@ -21,6 +21,7 @@ _DATA = "/Reflectance/Reflectance_Data"
 
 
 def sees(arrays: Mapping[str, Array]) -> bool:
+    """Whether these arrays are those of a NEON reflectance file."""
     return any(n.endswith(_DATA) and n.count("/") == 2 for n in arrays)
 
 

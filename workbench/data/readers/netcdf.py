@@ -33,10 +33,12 @@ class VariablePixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return tuple(self.variable.shape)
 
     @property
     def dtype(self) -> np.dtype:
+        """Dtype of the decoded values."""
         return np.dtype(self.variable.dtype)
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
@@ -55,6 +57,7 @@ class DecodedPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return self.packed.shape
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:

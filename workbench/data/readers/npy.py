@@ -31,6 +31,7 @@ class NpyPixels:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Size (band, y, x)."""
         rows, columns, bands = self.stored
         return bands, rows, columns
 

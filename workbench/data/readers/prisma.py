@@ -27,6 +27,7 @@ _WORDS = ("Vnir", "Swir")
 
 
 def sees(arrays: Mapping[str, Array]) -> bool:
+    """Whether these arrays are those of a PRISMA L2D file."""
     return any(f"{_FIELDS}{w.upper()}_Cube" in arrays for w in _WORDS)
 
 
@@ -46,6 +47,7 @@ class JoinedPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return (len(self.place), *self.cubes[0].shape[1:])
 
     def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:

@@ -78,6 +78,7 @@ class Raster:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Size (band, y, x)."""
         count = len(self.palette[0]) if self.palette else len(self.bands)
         return count, self.height, self.width
 

@@ -56,6 +56,7 @@ class Intensity:
     offset: float = 0.0
 
     def __call__(self, rows: range, columns: range) -> np.ndarray:
+        """Float32 intensity of these rows and columns (y, x), NaN where missing."""
         raw = self.tiff.read(rows, columns)
         with np.errstate(over="ignore", invalid="ignore"):  # values of a damaged file: too large, or no proper numbers
             values = raw.astype(np.float64)

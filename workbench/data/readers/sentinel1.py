@@ -235,6 +235,7 @@ class Noise:
     along_azimuth: Sequence[tuple[int, int, int, int, np.ndarray, np.ndarray]] = ()
 
     def __call__(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Noise power (rows, columns), float64, in squared digital numbers."""
         noise = self.along_range(rows, columns)
         for first, last, left, right, nodes, factor in self.along_azimuth:
             r, c = np.flatnonzero((rows >= first) & (rows <= last)), np.flatnonzero((columns >= left) & (columns <= right))
