@@ -1,6 +1,6 @@
 """Chips with boxes: VOC, COCO, one XML for many images, DOTA's rotated boxes, masks of instances.
 
-    scene = open_folder(Path("SSDD"))                                     # the layout is told from what is in the folder
+    scene = open_folder(Path("SSDD"))                                     # the layout is recognised from the files
     scene = open_folder(Path("SSDD"), keys={"annotations": "coco/train.json"})
 
 gives `image (sample, band, y, x)` float32 in [0, 1], lazy, and a flat table of objects: `box (object, edge)` float32 with edges
@@ -8,13 +8,13 @@ x0 y0 x1 y1 in pixels, half-open, origin at the top left corner of the top left 
 its image; `box_label (object)` int64 with `attrs["names"]`; where the format has them `box_difficult (object)` bool and, for
 rotated boxes, `box_corners (object, corner, xy)` (then `box` is the upright box around the corners).
 
-Chips of different sizes share one array: they lie in the top left corner of the largest, NaN beyond their own `height (sample)`
+Chips of different sizes share one array: each is in the top left corner of an array of the largest size, NaN beyond its own `height (sample)`
 and `width (sample)`. An array of one chip without the padding is `chip(scene, identifier)`.
 
-What each format counts from, and how it is turned (the notes of a scene say which was done):
+Origin of the coordinates in each format, and the conversion (the notes of a scene say which was done):
 
     VOC, merged XML   corners of the first and last pixel, counted from 1 (VOC development kit), from 0 by some tools:
-                      x0 = xmin - 1, x1 = xmax from 1; x0 = xmin, x1 = xmax + 1 from 0. Told by the key `convention`, else from
+                      x0 = xmin - 1, x1 = xmax from 1; x0 = xmin, x1 = xmax + 1 from 0. Decided by the key `convention`, else by
                       the annotations: a corner at 0 means from 0, one at the full width from 1; else from 1.
     COCO              left, top, width, height, continuous from the top left corner: x1 = x + width
     DOTA              four corners, continuous; `difficult` kept
@@ -47,7 +47,7 @@ CONVENTIONS = ("one-based", "zero-based")
 MAX_JSON = 256 * 2**20  # bytes; COCO of a whole benchmark is about 20 MB
 MAX_OBJECTS = 5_000_000
 MASK = re.compile(r"_instance_(id|color)_RGB$")
-_HEAD = 4096  # bytes in which a format must show itself
+_HEAD = 4096  # bytes that are read to recognise a format
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Object:
 
 @dataclass
 class Annotated:
-    """The boxes of one image; `size` is width and height as the annotation has them."""
+    """The boxes of one image; `size` is (width, height) as the annotation states them."""
 
     name: str
     objects: list[Object] = field(default_factory=list)
@@ -100,13 +100,13 @@ def open_folder(
     """The scene of a folder of images with boxes; see the module.
 
     keys: `annotations`, a path of `layouts(path)` where there are several; `convention`, one-based or zero-based, for VOC.
-    chunks: "auto", one image in a dask chunk; a mapping with `sample`; None is not offered: compressed images have no windows.
+    chunks: "auto", one image in a dask chunk; or a mapping with `sample`. None is not supported: compressed images cannot be read in windows.
 
-    Raises InputError for annotations that are damaged or fit no image, and, when read, for a damaged image, named.
+    Raises InputError for annotations that are damaged or match no image; reading a damaged image raises one that names it.
     """
     path, keys = Path(path).expanduser(), dict(keys or {})
     if truth is not None:
-        raise InputError(f"{path.name} has boxes of its own; leave truth out.")
+        raise InputError(f"{path.name} contains its own boxes; leave truth out.")
     for key in keys:
         if key not in KEYS:
             raise InputError(f"Chips with boxes have no key {key!r}; use {', '.join(KEYS)}.{did_you_mean(key, KEYS)}")
@@ -151,7 +151,7 @@ def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any 
     """The scene of a folder of images without labels: `image (sample, band, y, x)`.
 
     parts: the endings of the files that make up one sample, and how many bands (1 or 3) to take from each, as {"_co": 3,
-        "_ir": 1}: they are put one after the other, and the sample is called by what comes before. None: one file, one sample.
+        "_ir": 1}: their bands are stacked in this order, and the sample is named by the file name without the ending. None: one file, one sample.
     """
     suffixes = list(parts or {"": 0})
     members = {
@@ -254,7 +254,7 @@ def _scene(path: Path, listed: list[Annotated], images: dict[str, Path], notes: 
 
 
 def _assemble(path: Path, members: dict[str, list[Path]], chunks: Any, bands_of: tuple[int, ...] = ()) -> xr.Dataset:
-    """`image` and the sizes of samples whose bands are the files of a list, `bands_of` of each; grey if all are, else RGB."""
+    """`image` and the sizes of samples whose bands come from a list of files, `bands_of` of each; grey if all files are grey, else RGB."""
     import dask.array as da
     import xarray as xr
 
@@ -305,7 +305,7 @@ def _assemble(path: Path, members: dict[str, list[Path]], chunks: Any, bands_of:
 
 
 class Padded:
-    """Images of several sizes as one array (sample, band, y, x), NaN beyond each; decoded when asked for."""
+    """Images of several sizes as one array (sample, band, y, x), NaN beyond each image; decoded when it is read."""
 
     ndim, dtype = 4, np.dtype(np.float32)
 
@@ -351,14 +351,14 @@ def _shape(path: Path) -> tuple[int, int, int]:
             grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"The image {path.name} cannot be read ({error}); it is damaged or no image. Remove or replace it."
+            f"The image {path.name} cannot be read ({error}); it is damaged or not an image. Remove or replace it."
         ) from None
     if wide * high > chips.MAX_PIXELS:
         raise InputError(f"The image {path.name} has {wide} x {high} pixels; chips have at most {chips.MAX_PIXELS} in all.")
     return (1 if grey else 3), high, wide
 
 
-# --- which image is meant ---------------------------------------------------------------------------------------------
+# --- matching annotations to images -----------------------------------------------------------------------------------
 
 
 def _images(folder: Path) -> dict[str, Path]:
@@ -374,7 +374,7 @@ def _images(folder: Path) -> dict[str, Path]:
 def _matched(listed: Sequence[Annotated], images: Mapping[str, Path]) -> list[str | None]:
     """For every annotation the image it names: by its path below the folder, else by its file name, else without suffix.
 
-    Names come from strangers; they are only looked up among the files that are there.
+    The names are untrusted input: they are only compared with existing files, never opened as paths.
     """
     by_name: dict[str, list[str]] = {}
     for identifier in images:
@@ -394,7 +394,7 @@ def _matched(listed: Sequence[Annotated], images: Mapping[str, Path]) -> list[st
 
 
 def _covers(path: Path, kind: str, images: Mapping[str, Path]) -> int:
-    """How many images of the folder a COCO file lists; decides between several of them."""
+    """How many images of the folder a COCO file lists; used to choose between several COCO files."""
     if kind != "coco":
         return 0
     try:
@@ -448,7 +448,7 @@ def _corners(trees: Sequence[tuple[str, Element]], convention: str | None, notes
     low, full = False, False  # whether a corner is at 0, or at the full width or height
     for name, tree in trees:
         if tree.tag != "annotation":
-            raise InputError(f"{name} is no VOC annotation: its root is <{tree.tag}>, not <annotation>.")
+            raise InputError(f"{name} is not a VOC annotation: its root is <{tree.tag}>, not <annotation>.")
         size = None
         if tree.find("size") is not None:
             size = (safexml.number(tree, "size/width", name, int), safexml.number(tree, "size/height", name, int))
@@ -481,17 +481,17 @@ def _corners(trees: Sequence[tuple[str, Element]], convention: str | None, notes
 
 
 def _coco(path: Path, notes: list[str]) -> list[Annotated]:
-    """COCO: boxes are left, top, width, height. Crowds are kept and said; polygons are not read."""
+    """COCO: boxes are left, top, width, height. Crowds are kept, with a note; polygons are not read."""
     size = path.stat().st_size
     if size > MAX_JSON:
         raise InputError(f"{path.name} has {size / 2**20:.0f} MiB; annotations have at most {MAX_JSON // 2**20}.")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError, OSError) as error:
-        raise InputError(f"{path.name} is no JSON that can be read ({error}); it is damaged.") from None
+        raise InputError(f"{path.name} is not valid JSON ({error}); it is damaged.") from None
     tables = [content.get(k) if isinstance(content, dict) else None for k in ("images", "annotations", "categories")]
     if not all(isinstance(t, list) and all(isinstance(row, dict) for row in t) for t in tables):
-        raise InputError(f"{path.name} is no COCO file: it needs the lists images, annotations and categories.")
+        raise InputError(f"{path.name} is not a COCO file: it needs the lists images, annotations and categories.")
     images, annotations, categories = tables
     assert images is not None
     assert annotations is not None
@@ -514,15 +514,15 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
             and len(box) == 4
             and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
         )
-        if not numeric or not all(abs(v) < 1e9 for v in box):  # also refuses NaN, and whole numbers no float can hold
+        if not numeric or not all(abs(v) < 1e9 for v in box):  # also refuses NaN, and integers too large for a float
             raise InputError(f"An annotation of {path.name} has no box of four numbers: {str(row)[:80]}.")
         if not isinstance(image, int | str) or image not in listed:
             raise InputError(
-                f"An annotation of {path.name} belongs to the image {str(image)[:40]!r}, which it does not list."
+                f"An annotation of {path.name} belongs to the image {str(image)[:40]!r}, which the file does not list."
             )
         if not isinstance(category, int | str) or category not in classes:
             raise InputError(
-                f"An annotation of {path.name} has the category {str(category)[:40]!r}, which it does not list."
+                f"An annotation of {path.name} has the category {str(category)[:40]!r}, which the file does not list."
             )
         left, top, wide, high = (float(v) for v in box)
         if wide < 0 or high < 0:
@@ -545,7 +545,7 @@ def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path.name} is no text that can be read ({error}).") from None
+            raise InputError(f"{path.name} is not readable text ({error}).") from None
         one = Annotated(path.stem)
         for line in lines:
             words = line.split()

@@ -12,7 +12,7 @@ from xarray.backends import BackendEntrypoint
 
 
 class Engine(BackendEntrypoint):
-    """Opens whatever `workbench.data.formats` knows. Without `chunks` the pixels are xarray's own lazy arrays; `chunks={}`
+    """Opens all formats of `workbench.data.formats`. Without `chunks` the pixels are xarray's own lazy arrays; `chunks={}`
     gives dask blocks that follow the file's own layout."""
 
     description = (
@@ -39,7 +39,7 @@ class Engine(BackendEntrypoint):
         return scene.drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Only what no other engine opens: ENVI, MATLAB 5, product folders. Name the engine for GeoTIFF, NetCDF, HDF5, Zarr."""
+        """True only for paths that no other engine opens: ENVI, MATLAB 5, product folders. Name the engine for GeoTIFF, NetCDF, HDF5, Zarr."""
         from workbench.data.formats import only_here
         from workbench.data.readers.files import Look
 

@@ -1,4 +1,4 @@
-"""Pairs: two co-registered images of one place at two times, alone or in sets, with what changed between them.
+"""Pairs: two co-registered images of one place at two times, alone or in sets, with the reference change.
 
     scene = open_pair("2000.tif", "2003.tif", truth="change.png")
     scene = open_pairs("LEVIR-CD")                # A/name.png, B/name.png, label/name.png; or train/A/..., test/A/...
@@ -6,10 +6,10 @@
 
 gives `before`, `after (band, y, x)` float32, lazily, NaN where missing, and `truth (y, x)` int16: 1 changed, 0 not, -1 not
 labelled. A set has a leading `sample` dim, the coordinate `sample` (the name of the files) and, where folders or lists
-say so, `split (sample)`. The acquisition time is in `attrs["time"]` of each date, where it is known.
+name it, `split (sample)`. The acquisition time is in `attrs["time"]` of each date, where it is known.
 
-Nothing is resampled, cropped, swapped or guessed silently: whatever was decided is a line in `attrs["notes"]`, and what
-cannot be decided is an InputError that says what to do.
+Nothing is resampled, cropped, swapped or guessed silently: every decision is a line in `attrs["notes"]`, and where none is
+possible an InputError says what to do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FOLDERS = {
     "truth": ("label", "labels", "out", "truth", "gt", "mask", "masks"),
 }
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-SAME = 1e-3  # of a pixel, or of its size: grids that differ by less are one
+SAME = 1e-3  # of a pixel, or of its size: grids that differ by less count as equal
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -55,12 +55,12 @@ def open_pair(
 ) -> xr.Dataset:
     """The scene of two image files of one place: GeoTIFF, ENVI, PNG, BMP or JPEG.
 
-    truth: a mask of the same rows and columns; also NPY. See `workbench.data.labels.as_change` for what counts as changed.
-    resample: put `after` onto the pixels of `before` (bilinear) where the two lie on different grids.
-    keys: `modality` (optical or sar), `time_before`, `time_after`, where the files do not say.
+    truth: a mask of the same rows and columns; also NPY. See `workbench.data.labels.as_change` for the values that count as changed.
+    resample: put `after` onto the pixels of `before` (bilinear) where the two grids differ.
+    keys: `modality` (optical or sar), `time_before`, `time_after`, where the files do not state them.
 
-    Raises InputError, saying what was found and what to do, where the two differ in size, bands, CRS or resolution, do not
-    overlap, are one and the same file, or `after` is older than `before`.
+    Raises InputError that says what is wrong and what to do, where the two differ in size, bands, CRS or resolution, do not
+    overlap, are the same file, or `after` is older than `before`.
     """
     given = _keys(keys)
     first, second = open_raster(before), open_raster(after)
@@ -100,16 +100,16 @@ def open_pair(
 def open_pairs(folder: str | Path) -> xr.Dataset:
     """The set of pairs in a folder: A/, B/ and label/ (or one of `FOLDERS`) with files of the same names.
 
-    Above these may be folders train, val and test, or beside them lists list/train.txt and so on; both give `split`. A pair
+    They may be inside folders train, val and test, or next to lists list/train.txt and so on; both give `split`. A pair
     without a label has truth -1. Without any label there is no `truth`.
 
-    Raises InputError where a date is missing, named, or the images differ in size or bands.
+    Raises InputError where a date is missing (the message names the pair), or the images differ in size or bands.
     """
     folder = Path(folder).expanduser()
     parts = sets_in(folder)
     if not parts:
         raise InputError(
-            f"{folder} is no set of pairs: expected are folders of the first dates ({', '.join(FOLDERS['before'])}), of the "
+            f"{folder} is not a set of pairs: expected are folders of the first dates ({', '.join(FOLDERS['before'])}), of the "
             f"second ({', '.join(FOLDERS['after'])}) and of the labels ({', '.join(FOLDERS['truth'])})."
         )
     names: list[str] = []
@@ -141,7 +141,7 @@ def open_pairs(folder: str | Path) -> xr.Dataset:
 
 
 def sets_in(folder: Path) -> dict[str, dict[str, Path]]:
-    """split ("" where there is none) -> role -> folder, of a folder that holds a set of pairs; empty for any other."""
+    """split ("" where there is none) -> role -> folder, of a folder with a set of pairs; empty for other folders."""
     if not folder.is_dir():
         return {}
     own = _roles(folder)
@@ -152,9 +152,9 @@ def sets_in(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | None = None) -> xr.Dataset:
-    """The scene of two arrays (band, y, x) in memory, on the pixels of `before`; for pairs that no file holds.
+    """The scene of two arrays (band, y, x) in memory, on the pixels of `before`; for pairs that are not in files.
 
-    Raises InputError where sizes or coordinates differ: xarray alone would join them, and fill with NaN.
+    Raises InputError where sizes or coordinates differ: xarray itself would align them and fill with NaN.
     """
     import xarray as xr
 
@@ -172,7 +172,7 @@ def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | Non
                 and not np.allclose(array[dim], before[dim], rtol=0, atol=SAME * _step(before[dim].values))
             ):
                 raise InputError(
-                    f"{name!r} lies on other {dim} coordinates than 'before' ({float(array[dim][0]):g}.. and "
+                    f"{name!r} has other {dim} coordinates than 'before' ({float(array[dim][0]):g}.. and "
                     f"{float(before[dim][0]):g}..); resample it onto the first: {name}.rio.reproject_match(before)."
                 )
     scene = xr.Dataset({"before": before})
@@ -187,7 +187,7 @@ def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | Non
 
 
 def check_times(scene: xr.Dataset) -> None:
-    """Raise InputError where both acquisition times are known and `after` is the older."""
+    """Raise InputError where both acquisition times are known and `after` is earlier."""
     first, second = (str(scene[date].attrs.get("time") or "") for date in ("before", "after"))
     if first and second and datetime.fromisoformat(second) < datetime.fromisoformat(first):
         raise InputError(
@@ -203,7 +203,7 @@ def valid(scene: xr.Dataset) -> xr.DataArray:
 
 
 def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) -> Raster:
-    """`second`, resampled where that was asked for and is needed; InputError where it is needed and was not."""
+    """`second`, resampled where the grids differ and `resample` is True; InputError where they differ and it is False."""
     import pyproj
 
     one, two = _names(first, second)
@@ -217,8 +217,8 @@ def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) 
     if a is None or b is None:
         if first.shape != second.shape:
             raise InputError(
-                f"{sizes} (rows x columns), and {'neither has a map' if a is b else 'one of them has no map'}, so it is not "
-                "known how they lie on each other. Crop or resample them to one size, or give georeferenced files."
+                f"{sizes} (rows x columns), and {'neither has a map' if a is b else 'one of them has no map'}, so their "
+                "relative position is not known. Crop or resample them to one size, or give georeferenced files."
             )
         if a is not b:
             notes.append("only one of the two dates has a map; the pixels of the other were taken to lie on it")
@@ -247,7 +247,7 @@ def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) 
     if not resample:
         raise InputError(
             f"The two dates differ in {' and '.join(differ)}: {sizes}. To put {two} onto the pixels of "
-            f"{one} (bilinear), say --resample (in Python resample=True)."
+            f"{one} (bilinear), use --resample (in Python resample=True)."
         )
     notes.append(f"{two} was resampled (bilinear) onto the pixels of {one}: they differ in {' and '.join(differ)}")
     return onto(second, a)
@@ -258,14 +258,14 @@ def _same_place(path: Path, shape: tuple[int, ...], first: Raster) -> None:
         turned = " It is turned; transpose it." if tuple(shape) == first.shape[:0:-1] else ""
         raise InputError(
             f"The truth {path.name} has {shape[0]} x {shape[1]} pixels, {first.path.name} {first.height} x {first.width} (rows x "
-            f"columns); give the mask of this very pair.{turned}"
+            f"columns); give the mask of this pair.{turned}"
         )
     if first.grid is None or path.suffix.lower() == ".npy":
         return
     grid = open_raster(path).grid
     if grid is not None and not np.allclose(grid.transform, first.grid.transform, rtol=SAME / max(shape), atol=0):
         raise InputError(
-            f"The truth {path.name} lies elsewhere on the map than {first.path.name}; give the mask of this very pair."
+            f"The truth {path.name} is at another place on the map than {first.path.name}; give the mask of this pair."
         )
 
 
@@ -273,7 +273,7 @@ def _same_place(path: Path, shape: tuple[int, ...], first: Raster) -> None:
 
 
 class _Stack:
-    """Many files as one array (sample, ..., y, x); a file is read when it is asked for."""
+    """Many files as one array (sample, ..., y, x); a file is read when its values are computed."""
 
     def __init__(self, read: Any, names: Sequence[str], shape: tuple[int, ...], dtype: Any) -> None:
         self.read, self.names, self.shape, self.dtype = read, list(names), (len(names), *shape), np.dtype(dtype)
@@ -299,7 +299,7 @@ def stacked(
     truth: Sequence[Path | None],
     modality: str,
 ) -> xr.Dataset:
-    """The set of pairs in these files; labels are all read by one rule, found from the first that hold any change."""
+    """The set of pairs in these files; all labels are read by one rule, chosen from the first labels that contain change."""
     first = open_raster(before[0])
     shape = first.shape
 
@@ -358,7 +358,7 @@ def _scene(
     times: Sequence[str | None],
     names: Sequence[str] | None = None,
 ) -> xr.Dataset:
-    """A scene of these arrays; `names` are those of the samples of a set."""
+    """A scene of these arrays; `names` are the sample names of a set."""
     import xarray as xr
 
     lead = () if names is None else ("sample",)
@@ -378,7 +378,7 @@ def _scene(
 
 
 def _located(scene: xr.Dataset, first: Raster, second: Raster) -> xr.Dataset:
-    """Map coordinates, CRS, wavelengths, and what the numbers are."""
+    """The scene with map coordinates, CRS, wavelengths, and the units of the values."""
     grid = first.grid or second.grid
     if grid is not None:
         y, x = grid.centres()
@@ -394,14 +394,14 @@ def _located(scene: xr.Dataset, first: Raster, second: Raster) -> xr.Dataset:
 
 
 def _numbered(scene: xr.Dataset, first: Raster, second: Raster) -> None:
-    """Say of each date what full scale was divided by, and the step that the numbers therefore have."""
+    """Set `units` and `step` of each date: the full scale of the stored numbers, and the resolution of the values."""
     for date, raster in (("before", first), ("after", second)):
         if raster.full is not None:
             scene[date].attrs |= {"step": 1 / raster.full, "units": f"stored number / {raster.full:.0f}"}
 
 
 def _roles(folder: Path) -> dict[str, Path]:
-    # words in any case of letters; a single letter as it is, because chips have folders a and b, too
+    # names are case-insensitive, except single letters: class folders may be named a and b
     folders = {p.name.lower() if len(p.name) > 1 else p.name: p for p in sorted(folder.iterdir()) if p.is_dir()}
     return {
         role: next(folders[w] for w in words if w in folders)
@@ -422,7 +422,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _listed(folder: Path, names: Sequence[str]) -> list[str]:
-    """The split of each name from list/train.txt, list/val.txt, list/test.txt; all empty where they do not cover the set."""
+    """The split of each name from list/train.txt, list/val.txt, list/test.txt; "" for a name in no list."""
     split: dict[str, str] = {}
     for path in sorted((folder / "list").glob("*.txt")) if (folder / "list").is_dir() else []:
         if path.stem.lower() in SPLITS:

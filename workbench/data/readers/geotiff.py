@@ -16,7 +16,7 @@ from workbench.errors import InputError
 
 @dataclass(frozen=True)
 class TiffPixels:
-    """Pixels of a TIFF as (band, y, x), opened anew for each window."""
+    """Pixels of a TIFF as (band, y, x), opened again for each window."""
 
     path: Path
     shape: tuple[int, int, int]
@@ -30,7 +30,7 @@ class TiffPixels:
         bands, rows, columns = (range(*part.indices(n)) for part, n in zip(window, self.shape, strict=True))
         wide = columns[-1] + 1 - columns[0]
         step = rows.step
-        # thinned rows are read in pieces, so that a picture of a large map does not need the whole map
+        # rows with a step are read in pieces, so that a preview of a large map does not need the whole map in memory
         piece = len(rows) if step == 1 else max(1, STRIP // (step * wide * len(bands) * self.dtype.itemsize))
         parts = []
         with opened(self.path) as file:
@@ -44,7 +44,7 @@ class TiffPixels:
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a GeoTIFF.
 
-    Tags read per band: `wavelength`, `wavelength_units`, `fwhm`, `bbl` (as GDAL keeps them from ENVI and the EnMAP-Box
+    Tags read per band: `wavelength`, `wavelength_units`, `fwhm`, `bbl` (as GDAL copies them from ENVI and the EnMAP-Box
     writes them), else GDAL's IMAGERY domain in micrometres. Scale and offset of the bands are applied, nodata is missing.
     """
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:

@@ -1,4 +1,4 @@
-"""NetCDF and plain HDF5: scenes the workbench wrote itself (`hsi`, `truth`), or any file with one 3-D variable, by CF names."""
+"""NetCDF and plain HDF5: scenes that the workbench wrote (`hsi`, `truth`), or any file with one 3-D variable; CF names are used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.errors import InputError, did_you_mean
 from workbench.scene import PROVENANCE
 
 _BAND = {"band", "bands", "wavelength", "wavelengths", "wl", "lambda", "channel", "channels", "spectral"}
-CLASSIC = b"CDF"  # how files of NetCDF 3 begin
+CLASSIC = b"CDF"  # first bytes of NetCDF 3 files
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 _Y = {"y", "lat", "latitude", "row", "rows", "line", "lines", "northing", "downtrack"}
 _X = {"x", "lon", "longitude", "col", "cols", "column", "columns", "sample", "samples", "easting", "crosstrack"}
@@ -71,7 +71,7 @@ class DecodedPixels:
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a NetCDF or HDF5 file: the variable `hsi`, or the only 3-D one; packed values and fill values are decoded.
 
-    Where the cube lies in a group, `keys={"cube": "group/name"}` names it; the only 3-D array of a file is found anywhere.
+    Where the cube lies in a group, `keys={"cube": "group/name"}` names it; the only 3-D array of a file is found in any group.
     """
     path = look.path
     if look.begins(CLASSIC):
@@ -90,7 +90,7 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
 
 
 def _group(path: Path, keys: Mapping[str, str], arrays: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
-    """The group that holds the cube, "" for the root of the file, and the keys as they are named within it."""
+    """The group that holds the cube, "" for the root of the file, and the keys relative to it."""
     cubes = [n for n, a in arrays.items() if len(a.shape) == 3 and min(a.shape) > 1 and a.dtype.kind in "iufb"]
     named = keys.get("cube", "").strip("/")
     if "/" in named:
@@ -117,7 +117,7 @@ def from_dataset(
     truth: str | None,
     pixels: Callable[[Any, tuple[str, ...]], Any] | None = None,
 ) -> Cube:
-    """The cube of a Dataset that xarray opened without dask. pixels: what reads a variable with its dims in that order."""
+    """The cube of a Dataset that xarray opened without dask. pixels: function that gives the pixels of a variable with its dims in that order."""
     notes: list[str] = []
     names = {str(n): tuple(v.shape) for n, v in file.variables.items()}
     name = _pick_cube(path, file, keys, names, notes)
@@ -169,7 +169,7 @@ def from_dataset(
 
 
 def _turned(native: Any, stored: Any, dims: Any) -> tuple[int, int, int]:
-    """Block sizes given in the order of the file, in the order band, y, x."""
+    """Block sizes in the order band, y, x, from the order of the file."""
     sizes = dict(zip(stored, native, strict=True))
     band, y, x = (int(sizes[d]) for d in dims)
     return band, y, x
@@ -199,7 +199,7 @@ def _open(look: Look, group: str = "") -> Any:
         options["group"] = group
     try:
         return xr.open_dataset(path, decode_coords="all", decode_times=False, cache=False, **options)
-    except Exception as error:  # damaged files raise many kinds in h5py, scipy and xarray
+    except Exception as error:  # damaged files raise many exception types in h5py, scipy and xarray
         raise InputError(
             f"{path} cannot be read as NetCDF ({type(error).__name__}: {error}); it is truncated, damaged or "
             "of another format."
@@ -228,7 +228,7 @@ def _pick_cube(
 
 
 def _order(file: Any, name: str, notes: list[str]) -> list[str]:
-    """The dims of a variable as band, y, x: by their names, else by the one that carries wavelengths, else as they stand."""
+    """The dims of a variable as band, y, x: by their names, else by the dim with wavelengths, else in the order of the file."""
     dims = list(map(str, file[name].dims))
     roles = {d: "band" if d.lower() in _BAND else "y" if d.lower() in _Y else "x" if d.lower() in _X else "" for d in dims}
     if "band" not in roles.values():
@@ -260,7 +260,7 @@ def _crs(file: Any) -> str | None:
 
 
 def _axis(file: Any, dim: str) -> np.ndarray | None:
-    """The file's own numbers along a dim; None where it has none, so that pixels are counted."""
+    """The coordinate values of a dim; None where the file has none, so that pixels are counted."""
     coordinate = file.coords.get(dim)
     return (
         coordinate.values

@@ -1,7 +1,7 @@
 """PRISMA level 2D (HDF-EOS 5): VNIR and SWIR cubes on one UTM grid, joined in the order of their wavelengths.
 
 Layout: ASI, "PRISMA Products Specification Document": `HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields/VNIR_Cube` and `SWIR_Cube`
-(northing, band, easting) uint16; in the attributes of the file `List_Cw_Vnir` and so on (0 where a band is not there) and
+(northing, band, easting) uint16; in the attributes of the file `List_Cw_Vnir` and so on (0 for an absent band) and
 `L2ScaleVnirMin`, `L2ScaleVnirMax` (reflectance = min + DN (max - min) / 65535), corners as centres of the outermost pixels.
 """
 
@@ -33,9 +33,9 @@ def sees(arrays: Mapping[str, Array]) -> bool:
 
 @dataclass(frozen=True)
 class JoinedPixels:
-    """Bands of several cubes as one (band, y, x) float32 cube of DN; NaN where nothing was seen.
+    """Bands of several cubes as one (band, y, x) float32 cube of DN; NaN where there is no data.
 
-    place: (band) pairs of cube and band in it. outside: an angle of the sun that is 0 where the grid lies outside the swath.
+    place: (band) pairs (cube, band in it). outside: a solar angle that is 0 where the grid is outside the swath.
     """
 
     cubes: tuple[Hdf5Pixels, ...]
