@@ -2,7 +2,7 @@
 
     scene = put_beside(open_scene("flight.hdr"), {"lidar": "height.tif"})
 
-Files are opened by the readers of rasters and of SAR images. Nothing is resampled: a file must have the same grid as the scene.
+Files are opened by the readers of rasters and of SAR images. Nothing is resampled: a file must have the grid of the scene.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def check_grid(
 ) -> None:
     """Raise InputError unless an image of `shape` (rows, columns) has the same grid as the scene.
 
-    crs: as WKT, with the `centres` of its rows and columns; both None where the file has no map. Where only one of the two has a map,
-    only the sizes are compared.
+    crs: as WKT, with the `centres` of its rows and columns; both None where the file has no map. Where only one of the two
+    has a map, only the sizes are compared.
     """
     rows, columns = scene.sizes["y"], scene.sizes["x"]
     what_to_do = f"Put {name} onto the grid of the scene first, for example with gdalwarp -t_srs, -te and -ts."

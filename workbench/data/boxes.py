@@ -3,19 +3,19 @@
     scene = open_folder(Path("SSDD"))                                     # the layout is recognised from the files
     scene = open_folder(Path("SSDD"), keys={"annotations": "coco/train.json"})
 
-gives `image (sample, band, y, x)` float32 in [0, 1], lazy, and a flat table of objects: `box (object, edge)` float32 with edges
-x0 y0 x1 y1 in pixels, half-open, origin at the top left corner of the top left pixel; `box_sample (object)`, the identifier of
-its image; `box_label (object)` int64 with `attrs["names"]`; where the format has them `box_difficult (object)` bool and, for
-rotated boxes, `box_corners (object, corner, xy)` (then `box` is the upright box around the corners).
+gives `image (sample, band, y, x)` float32 in [0, 1], lazy, and a flat table of objects: `box (object, edge)` float32 with
+edges x0 y0 x1 y1 in pixels, half-open, origin at the top left corner of the top left pixel; `box_sample (object)`, the
+identifier of its image; `box_label (object)` int64 with `attrs["names"]`; where the format has them `box_difficult
+(object)` bool and, for rotated boxes, `box_corners (object, corner, xy)` (then `box` is the upright box around the corners).
 
-Chips of different sizes share one array: each is in the top left corner of an array of the largest size, NaN beyond its own `height (sample)`
-and `width (sample)`. An array of one chip without the padding is `chip(scene, identifier)`.
+Chips of different sizes share one array: each is in the top left corner of an array of the largest size, NaN beyond its own
+`height (sample)` and `width (sample)`. An array of one chip without the padding is `chip(scene, identifier)`.
 
 Origin of the coordinates in each format, and the conversion (the notes of a scene say which was done):
 
     VOC, merged XML   corners of the first and last pixel, counted from 1 (VOC development kit), from 0 by some tools:
-                      x0 = xmin - 1, x1 = xmax from 1; x0 = xmin, x1 = xmax + 1 from 0. Decided by the key `convention`, else by
-                      the annotations: a corner at 0 means from 0, one at the full width from 1; else from 1.
+                      x0 = xmin - 1, x1 = xmax from 1; x0 = xmin, x1 = xmax + 1 from 0. Decided by the key `convention`,
+                      else by the annotations: a corner at 0 means from 0, one at the full width from 1; else from 1.
     COCO              left, top, width, height, continuous from the top left corner: x1 = x + width
     DOTA              four corners, continuous; `difficult` kept
     masks             the pixels of an instance: x0 is its first column, x1 its last plus one
@@ -100,7 +100,8 @@ def open_folder(
     """The scene of a folder of images with boxes; see the module.
 
     keys: `annotations`, a path of `layouts(path)` where there are several; `convention`, one-based or zero-based, for VOC.
-    chunks: "auto", one image in a dask chunk; or a mapping with `sample`. None is not supported: compressed images cannot be read in windows.
+    chunks: "auto", one image in a dask chunk; or a mapping with `sample`. None is not supported: compressed images cannot
+    be read in windows.
 
     Raises InputError for annotations that are damaged or match no image; reading a damaged image raises one that names it.
     """
@@ -151,7 +152,8 @@ def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any 
     """The scene of a folder of images without labels: `image (sample, band, y, x)`.
 
     parts: the endings of the files that make up one sample, and how many bands (1 or 3) to take from each, as {"_co": 3,
-        "_ir": 1}: their bands are stacked in this order, and the sample is named by the file name without the ending. None: one file, one sample.
+        "_ir": 1}: their bands are stacked in this order, and the sample is named by the file name without the ending. None:
+        one file, one sample.
     """
     suffixes = list(parts or {"": 0})
     members = {
@@ -254,7 +256,7 @@ def _scene(path: Path, listed: list[Annotated], images: dict[str, Path], notes: 
 
 
 def _assemble(path: Path, members: dict[str, list[Path]], chunks: Any, bands_of: tuple[int, ...] = ()) -> xr.Dataset:
-    """`image` and the sizes of samples whose bands come from a list of files, `bands_of` of each; grey if all files are grey, else RGB."""
+    """`image` and sizes of samples whose bands come from lists of files, `bands_of` of each; grey if all files are, else RGB."""
     import dask.array as da
     import xarray as xr
 

@@ -67,13 +67,13 @@ def open_scene(
         or zip of chips in class folders, to a folder of pairs (A, B, label), or to a coreset file (.yml). A catalogue name
         wins over a file of the same name (write ./name for the file).
     truth, keys: see `workbench.data.formats.open_file`; they also override what the catalogue says.
-    beside: role -> file. `after`, the image of the second date, makes the scene a pair; `resample` puts it onto the pixels of the first
-        (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` add another sensor on the same grid
+    beside: role -> file. `after`, the image of the second date, makes the scene a pair; `resample` puts it onto the pixels
+        of the first (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` add another sensor on the same grid
         (`workbench.data.beside.put_beside`).
     chunks, ortho: see `open_file`; of cubes only.
 
     Catalogue files are found by `workbench.data.fetch`, which may download them. Raises InputError for an
-    unknown name (with similar ones), for files that cannot be found or downloaded, and for everything that `open_file` refuses.
+    unknown name (with similar ones), for files that cannot be found, and for everything that `open_file` refuses.
     """
     if beside:
         from workbench.data.beside import put_beside
@@ -106,10 +106,11 @@ def open_scene(
 
 
 def _signed(scene: xr.Dataset, look: Look, hashed: bool) -> xr.Dataset:
-    """A scene from a path with its provenance: the SHA-256 of its file, and the fields of the catalogue entry that has the same file.
+    """A scene from a path with its provenance: the SHA-256 of its file, and the fields of the catalogue entry that has the
+    same file.
 
-    hashed: whether the hash is computed from the file; else the scene already has one. Attributes that a scene saved by the workbench
-    already has are kept, such as `simulated`.
+    hashed: whether the hash is computed from the file; else the scene already has one. Attributes that a scene saved by the
+    workbench already has are kept, such as `simulated`.
     """
     from workbench.data import fetch as fetching
     from workbench.data.formats import pixels as pixels_of

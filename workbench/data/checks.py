@@ -4,8 +4,8 @@
     check_pair(scene, who="arcdnet")        # before, after and truth
     check(scene, ("before", "after"))       # the checks for these variables
 
-A scene that has passed is remembered as long as the object exists, and is not read again. A scene derived from it (`assign`, `isel`) is
-checked again, and so is a scene in which a variable was replaced.
+A scene that has passed is remembered as long as the object exists, and is not read again. A scene derived from it
+(`assign`, `isel`) is checked again, and so is a scene in which a variable was replaced.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _few(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _block_extremes(block: np.ndarray) -> np.ndarray:
-    """(3, ..., band, 1, 1): smallest, largest finite value, whether there are infinite ones; length 1 on all axes except band."""
+    """(3, ..., band, 1, 1): smallest, largest finite value, whether any is infinite; length 1 on all axes except band."""
     axes = tuple(a for a in range(block.ndim) if a != block.ndim - 3)
     low, high = (f(block, axis=axes, keepdims=True).astype(float) for f in (np.min, np.max))
     infinite = np.zeros(low.shape)

@@ -51,8 +51,8 @@ def convert(
     chunks: dim -> size of the blocks in the file; default `CHUNKS`.
     progress: called with the number of finished blocks and of all blocks.
 
-    Raises InputError when `out` exists, when the unfinished folder belongs to another conversion or another process is writing it,
-    and everything that `open_scene` and reading pixels raise.
+    Raises InputError when `out` exists, when the unfinished folder belongs to another conversion or another process is
+    writing it, and everything that `open_scene` and reading pixels raise.
     """
     from workbench.data.catalog import open_scene
 
@@ -99,7 +99,8 @@ def convert(
 
 
 def windows(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> Iterator[Window]:
-    """The windows in which a variable is copied: as many whole chunks as fit into `BLOCK`; bands first, then columns, then rows.
+    """The windows in which a variable is copied: as many whole chunks as fit into `BLOCK`; bands first, then columns, then
+    rows.
 
     200 bands of 512 x 512 float32 are 200 MiB: four windows of 128 rows.
 
@@ -147,7 +148,7 @@ def _identity(source: str | Path, scene: xr.Dataset) -> dict[str, Any]:
 
 
 def _resumed(log: TextIO, plan: dict[str, Any], partial: Path) -> set[tuple[str, int]] | None:
-    """The blocks that an earlier attempt finished; None without such an attempt. Raises InputError if it was another conversion."""
+    """The blocks that an earlier attempt finished; None without one. Raises InputError for another conversion."""
     log.seek(0)
     lines = log.read().splitlines(keepends=True)
     whole = [json.loads(one) for one in lines if one.endswith("\n")]

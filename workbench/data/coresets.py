@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def subset(scene: xr.Dataset, kept: xr.DataArray, test: Sequence[str] | np.ndarray | None = None) -> xr.Dataset:
     """The scene with only the kept training samples: the coreset, to be opened or trained on like any scene.
 
-    kept: bool `(sample)` over the training samples. test: identifiers of the test samples, which are not removed; None: all samples that
-    `kept` does not name. `split` says which is which. In a scene of labelled pixels the identifiers are "row,column"; dropped pixels
-    become unlabelled (-1), and `split (y, x)` is 0 for training, 1 for test, -1 for neither.
+    kept: bool `(sample)` over the training samples. test: identifiers of the test samples, which are not removed; None: all
+    samples that `kept` does not name. `split` says which is which. In a scene of labelled pixels the identifiers are
+    "row,column"; dropped pixels become unlabelled (-1), and `split (y, x)` is 0 for training, 1 for test, -1 for neither.
 
     Raises InputError when `kept` names samples that this scene does not have.
     """

@@ -39,7 +39,7 @@ class Engine(BackendEntrypoint):
         return scene.drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """True only for paths that no other engine opens: ENVI, MATLAB 5, product folders. Name the engine for GeoTIFF, NetCDF, HDF5, Zarr."""
+        """True only for paths without another engine: ENVI, MATLAB 5, product folders. For other formats, name the engine."""
         from workbench.data.formats import only_here
         from workbench.data.readers.files import Look
 

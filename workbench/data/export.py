@@ -29,7 +29,7 @@ FAIL_TO_WRITE = "Cannot write {}: {}; choose another folder, or free some space.
 
 
 def write_cog(values: xr.DataArray, path: str | PathLike[str]) -> Path:
-    """A map (y, x) as a cloud-optimised GeoTIFF, float32 with NaN for missing, with the georeference of the map; returns the path."""
+    """Write a map (y, x) as a cloud-optimised, georeferenced GeoTIFF, float32 with NaN for missing; returns the path."""
     rows = (np.asarray(values.isel(y=slice(y, y + 512)).values, np.float32)[None] for y in range(0, values.sizes["y"], 512))
     return write_cogs(rows, [Path(path)], like=values)[0]
 
@@ -80,7 +80,7 @@ def write_cogs(strips: Iterable[np.ndarray], paths: Sequence[Path], like: xr.Dat
 
 
 def georeference(like: xr.DataArray) -> tuple[Any, Any]:
-    """(CRS, affine transform) of an array on (y, x), both None where it has no map: pixels are then counted from the top left."""
+    """(CRS, affine transform) of an array on (y, x); both None where it is not georeferenced."""
     import rioxarray  # noqa: F401  registers .rio
 
     crs = like.rio.crs
@@ -167,7 +167,7 @@ def _geodesic(crs: Any) -> Any:
 def write_polygons(collection: dict[str, Any], path: str | PathLike[str]) -> Path:
     """Write the result of `polygons` as .geojson (longitude and latitude, as RFC 7946 requires) or .gpkg (the map's CRS).
 
-    Without a georeference the coordinates are columns and rows. Raises InputError for another suffix, and for .gpkg without pyogrio.
+    Without a georeference the coordinates are columns and rows. InputError for another suffix, and for .gpkg without pyogrio.
     """
     path = Path(path)
     try:

@@ -3,8 +3,8 @@
     scene = open_path("flight.hdr", Request(truth="targets.png"))     # any format
     scene = open_file("flight.hdr", truth="targets.png")            # hyperspectral cubes only
 
-The first row of `FORMATS` whose `sees` recognises a path opens it. All rows share one `Look` at the path: its file is opened once,
-and the reader reuses the header, the handle and the list of arrays that the rows have read.
+The first row of `FORMATS` whose `sees` recognises a path opens it. All rows share one `Look` at the path: its file is
+opened once, and the reader reuses the header, the handle and the list of arrays that the rows have read.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ Read = Callable[[Look, dict[str, str], "str | None"], Cube]
 class Format:
     """A row of the table: name, `sees` (whether it recognises a path, given the keys), and `open`.
 
-    read: the reader of a hyperspectral cube; such rows need no `open`. hashed: whether the scene gets the SHA-256 of its file; else
-    the reader sets one. only_here: whether xarray has no other engine for a path that `sees` recognises.
+    read: the reader of a hyperspectral cube; such rows need no `open`. hashed: whether the scene gets the SHA-256 of its
+    file; else the reader sets one. only_here: whether xarray has no other engine for a path that `sees` recognises.
     """
 
     name: str
@@ -219,7 +219,7 @@ def open_file(
     """The hyperspectral scene in a file: `hsi (band, y, x)` float32, lazy, NaN where missing, and `truth (y, x)` where known.
 
     path: a MATLAB, ENVI (header or data file), GeoTIFF, NetCDF, HDF5, NPY (rows, columns, bands), EMIT, PRISMA or NEON file, a
-        Zarr folder, or the folder (image, METADATA.XML) of an EnMAP or DESIS product; the format is recognised from the content.
+        Zarr folder, or the folder (image, METADATA.XML) of an EnMAP or DESIS product; the format is recognised from its content.
     truth: a mask of the same rows and columns in a separate file (any of these formats, BMP, PNG or NPY).
     keys: names of the arrays where they cannot be guessed: "cube", "truth", "wavelength". `{"truth": "none"}` reads no
         truth. With `truth=FILE`, "truth" is a name in that file.

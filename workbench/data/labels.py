@@ -88,7 +88,7 @@ def as_change(values: np.ndarray, name: str, rule: str | None = None) -> tuple[n
 
 
 def grey(values: np.ndarray) -> tuple[np.ndarray, bool]:
-    """One value per pixel: the mean where bands are nearly equal, else 1 in colours and 0 in black; and whether the mask has colours."""
+    """One value per pixel (the mean where bands are nearly equal, else 1 in colours, 0 in black), and whether it has colours."""
     if values.ndim == 2:
         return values, False
     if len(values) == 1:

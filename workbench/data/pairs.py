@@ -55,7 +55,7 @@ def open_pair(
 ) -> xr.Dataset:
     """The scene of two image files of one place: GeoTIFF, ENVI, PNG, BMP or JPEG.
 
-    truth: a mask of the same rows and columns; also NPY. See `workbench.data.labels.as_change` for the values that count as changed.
+    truth: a mask of the same rows and columns; also NPY. See `workbench.data.labels.as_change` for what counts as changed.
     resample: put `after` onto the pixels of `before` (bilinear) where the two grids differ.
     keys: `modality` (optical or sar), `time_before`, `time_after`, where the files do not state them.
 

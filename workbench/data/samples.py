@@ -51,8 +51,8 @@ class Sampling:
         image are at least this many rows or columns apart; None: `patch`, so that their patches share no pixel. A split by
         class has no guard.
     label_noise: share of training labels made wrong on purpose.
-    classes: "named": all classes with a name, also those without samples; every chip must have a class. "present": only classes
-        with samples; chips with a label below 0 are left out.
+    classes: "named": all classes with a name, also those without samples; every chip must have a class. "present": only
+        classes with samples; chips with a label below 0 are left out.
     scaling: see `SCALINGS`.
     """
 

@@ -34,9 +34,9 @@ COMPANIONS = (".hdr", ".xml", ".tfw", ".pgw", ".jgw", ".bpw", ".wld", ".prj")
 class Source:
     """Reference to one scene. Hashable; equal if all fields are equal.
 
-    scene: a name of the catalogue, or a path. truth: a file with the truth, where the scene's file has none. keys: options that the file
-    does not state, such as `{"cube": "data"}`. beside: role (of `BESIDE`) -> file. resample: put the image of the
-    second date onto the pixels of the first. An empty truth, and an empty file in `beside`, count as none.
+    scene: a name of the catalogue, or a path. truth: a file with the truth, where the scene's file has none. keys: options
+    that the file does not state, such as `{"cube": "data"}`. beside: role (of `BESIDE`) -> file. resample: put the image of
+    the second date onto the pixels of the first. An empty truth, and an empty file in `beside`, count as none.
 
     Raises InputError for a role that does not exist.
     """
@@ -202,7 +202,7 @@ def _add(digest: Any, name: str | Path) -> None:
 
 
 def _with_companions(path: Path) -> list[Path]:
-    """A file and the files that are read with it: the header of an ENVI image, its data, `a.tif.aux.xml`, a product's metadata."""
+    """A file and the files read with it: the header or data of an ENVI image, `a.tif.aux.xml`, a product's metadata."""
     from workbench.data.formats import pixels
     from workbench.data.readers import dlr
     from workbench.data.readers.files import Look

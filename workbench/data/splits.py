@@ -64,8 +64,8 @@ def listed(ids: np.ndarray, test: Sequence[str]) -> tuple[np.ndarray, np.ndarray
 def by_block(place: np.ndarray, label: np.ndarray, shape: Sequence[int], block: int, share: float, seed: int) -> np.ndarray:
     """Positions of the test pixels: square blocks are drawn until they contain `share` of all pixels.
 
-    place (N, 3): image, row, column. shape: number, height and width of the images. A block is skipped if the test set would then have
-    more than half of a class.
+    place (N, 3): image, row, column. shape: number, height and width of the images. A block is skipped if the test set
+    would then have more than half of a class.
     """
     random = np.random.default_rng(seed)
     down, across = (math.ceil(n / block) for n in shape[1:])

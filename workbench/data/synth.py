@@ -2,8 +2,8 @@
 
 Measured reflectance spectra are assigned to a ground with cells four times finer than the pixels, lit with relief and cast
 shadows, averaged through the sensor's point spread, mixed linearly with one bilinear term, and given the noise of a
-detector. The targets are small man-made objects of materials that the ground does not have, and the fraction of every pixel that
-they fill is known. docs/simulated_scenes.md says what is realistic and what is not.
+detector. The targets are small man-made objects of materials that the ground does not have, and the fraction of every pixel
+that they fill is known. docs/simulated_scenes.md says what is realistic and what is not.
 """
 
 from __future__ import annotations
@@ -469,7 +469,7 @@ def _shadow(height: Image) -> Image:
 def _abundances(
     rng: np.random.Generator, ground: Ground, target: Image, size: int, materials: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
-    """Abundance of each spectrum in direct light and in all light (spectrum, y, x), the keys, the fraction of targets (y, x)."""
+    """Abundance of each spectrum in direct and in all light (spectrum, y, x), the keys, the fraction of targets (y, x)."""
     lit = ~_shadow(ground.height)
     keys: list[str] = []
     direct, whole = [], []

@@ -4,9 +4,9 @@
     scene = make("sim-change-tiles")            # 96 pairs of 64 x 64 pixels for training, 32 for testing
     scene = simulate(size=128, seed=7, modality="sar")
 
-A town is drawn twice on cells half as wide as the pixels. Between the dates some buildings disappear and others appear: this is
-the change. Sun, season, cars, colours and noise also differ, and the second image is shifted and distorted by fractions
-of a pixel: this is not change. In *doubtful zones* (dug-over earth, roofs under repair) the truth itself is
+A town is drawn twice on cells half as wide as the pixels. Between the dates some buildings disappear and others appear:
+this is the change. Sun, season, cars, colours and noise also differ, and the second image is shifted and distorted by
+fractions of a pixel: this is not change. In *doubtful zones* (dug-over earth, roofs under repair) the truth itself is
 drawn, with a probability that is known: `chance (y, x)` is P(truth = 1) everywhere, and `ambiguity = 2 chance (1 - chance)` is
 what a perfect uncertainty map would show there. docs/simulated_scenes.md says what is realistic and what is not.
 """
@@ -213,7 +213,7 @@ def simulate(
 def field(rng: np.random.Generator, n: int, length: float) -> np.ndarray:
     """A smooth Gaussian random field (n, n) with this correlation length in cells; mean 0, variance 1.
 
-    Drawn on the coarsest grid that its smoothness allows, and interpolated: three times as fast as the spectral field of `synth`.
+    Drawn on the coarsest grid that its smoothness allows, and interpolated: three times as fast as that of `synth`.
     """
     coarse = max(1, int(length / 3))
     m = -(-n // coarse) + 1

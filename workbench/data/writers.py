@@ -152,7 +152,7 @@ def write_cog(score: xr.DataArray, path: Path, blocks: Blocks) -> Generator[int,
 
 
 def check_map(path: Path) -> None:
-    """Raise InputError unless a map can be written at `path`: .tif, .tiff or .zarr in an existing folder, and no file of that name."""
+    """Raise InputError unless `path` is a new .tif, .tiff or .zarr in an existing folder."""
     if path.suffix.lower() not in (".tif", ".tiff", ".zarr"):
         raise InputError(f"A map is written as .tif (cloud-optimised GeoTIFF) or .zarr, not as {path.name}.")
     if not path.parent.is_dir():

@@ -66,7 +66,7 @@ class Chips(Sourced, Kind):
         chunks: Mapping[str, int] | str | None = "auto",
         ortho: bool = False,
     ) -> xr.Dataset:
-        """`image (sample, band, y, x)`, or `hsi` or `lidar`, and `label (sample)`; a chip is read when its values are computed."""
+        """`image (sample, band, y, x)`, `hsi` or `lidar`, and `label (sample)`; chips are read when they are computed."""
         from workbench.data import chips
 
         self.refuse(truth, keys, "has a label for every chip")

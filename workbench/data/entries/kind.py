@@ -43,7 +43,7 @@ class Kind(ABC):
 
     @abstractmethod
     def place(self) -> Path:
-        """The verified file or folder of the scene on this machine, downloaded if necessary; InputError where there is none."""
+        """The verified file or folder of the scene on this machine, downloaded if necessary; InputError if there is none."""
 
     @abstractmethod
     def card(self) -> list[str]:

@@ -96,7 +96,7 @@ class Pairs(Sourced, Kind):
         chunks: Mapping[str, int] | str | None = "auto",
         ortho: bool = False,
     ) -> xr.Dataset:
-        """`before`, `after ([sample,] band, y, x)` and `truth ([sample,] y, x)`; for a set, `split (sample)` where it is known."""
+        """`before`, `after ([sample,] band, y, x)` and `truth ([sample,] y, x)`; for a set, `split (sample)` if known."""
         import numpy as np
 
         from workbench.data import pairs

@@ -232,10 +232,10 @@ def _comparable(missing: float | None, dtype: np.dtype) -> Any:
 
 
 def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str]) -> np.ndarray | None:
-    """(band) wavelengths in nm, or None where the numbers cannot be wavelengths of these bands; the reason is added to `notes`.
+    """(band) wavelengths in nm, or None where the numbers cannot be wavelengths of these bands (reason in `notes`).
 
-    A unit that is missing, unknown or impossible is replaced by the unit that fits the numbers: 0.2 to 30 are micrometres, from
-    200 on nanometres.
+    A unit that is missing, unknown or impossible is replaced by the unit that fits the numbers: 0.2 to 30 are micrometres,
+    from 200 on nanometres.
 
     >>> nanometres([0.45, 2.2], "Micrometers", 2, [])
     array([ 450., 2200.])
@@ -263,7 +263,7 @@ def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str])
 
 
 def widths(values: Iterable[float], wavelength: np.ndarray | None, raw: Iterable[float]) -> np.ndarray | None:
-    """(band) fwhm in nm from values in the unit of the `raw` wavelengths; None where the lengths differ or a value is not finite."""
+    """(band) fwhm in nm from values in the unit of the `raw` wavelengths; None for other lengths or infinite values."""
     fwhm, stated = np.asarray(list(values), float), np.asarray(list(raw), float)
     if wavelength is None or fwhm.size != wavelength.size or not np.isfinite(fwhm).all():
         return None

@@ -180,7 +180,7 @@ def whole(path: Path) -> Path:
 
 
 def pair(look: Look) -> Pair:
-    """The ENVI cube named by its header or its data file. InputError where one of the two is missing, or the header is not valid."""
+    """The ENVI cube named by its header or data file. InputError where one is missing, or the header is not valid."""
     path = look.path
     if look.suffix != ".hdr":
         header = header_of(path)
@@ -324,7 +324,7 @@ def _numbers(fields: Mapping[str, str], name: str, notes: list[str]) -> list[flo
 def _map(
     fields: Mapping[str, str], rows: int, columns: int, notes: list[str]
 ) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
-    """x and y of pixel centres and the CRS, from `map info` and `coordinate system string`; three None where there is no map."""
+    """x and y of pixel centres and the CRS, from `map info` and `coordinate system string`; three None without a map."""
     info = [v.strip() for v in fields.get("map info", "").split(",")]
     if len(info) < 7:
         return None, None, None

@@ -1,4 +1,4 @@
-"""A file before its format is known: whether it can be opened, its first bytes, its SHA-256; all readers share one open file."""
+"""A file before its format is known: whether it opens, its first bytes, its SHA-256; all readers share one open file."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def first_bytes(path: Path, count: int = HEAD) -> bytes:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, or of a folder (names and contents of its files), as 64 hexadecimal digits, read in pieces; InputError
-    where it cannot be read.
+    """SHA-256 of a file, or of a folder (names and contents of its files), as 64 hexadecimal digits, read in pieces;
+    InputError where it cannot be read.
     """
     with Look(path) as look:
         return look.sha256()

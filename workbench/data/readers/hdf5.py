@@ -288,7 +288,7 @@ def _filters(dataset: Any) -> list[int]:
 
 
 def _unpacked(dataset: Any, start: tuple[int, ...], filters: list[int]) -> np.ndarray | None:
-    """The values of one block, flat; None where it was never written. Raises OSError where it holds less or more than its size."""
+    """The values of one block, flat; None where it was never written. Raises OSError where it has another size."""
     if dataset.id.get_chunk_info_by_coord(start).byte_offset is None:
         return None
     width = dataset.dtype.itemsize
@@ -321,7 +321,7 @@ def text(value: Any) -> str:
 
 
 def number(attrs: Mapping[str, Any], name: str, path: Path, default: float | None = None) -> float:
-    """A finite number among attributes (arrays of one count); InputError where it is absent and has no default, or is not a number."""
+    """A finite number among attributes (arrays of one count); InputError for another value, or without value and default."""
     if name not in attrs and default is not None:
         return default
     try:

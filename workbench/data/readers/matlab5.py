@@ -68,8 +68,8 @@ def variables(file: BinaryIO) -> dict[str, Variable]:
 
 
 def load(file: BinaryIO, variable: Variable) -> np.ndarray:
-    """The numbers of a numeric array of an open file in MATLAB's axis order, in the dtype they are stored in (often smaller than
-    double).
+    """The numbers of a numeric array of an open file in MATLAB's axis order, in the dtype they are stored in (often smaller
+    than double).
     """
     file.seek(variable.begin)
     data = file.read(variable.length)

@@ -1,4 +1,4 @@
-"""NetCDF and plain HDF5: scenes that the workbench wrote (`hsi`, `truth`), or any file with one 3-D variable; CF names are used."""
+"""NetCDF and plain HDF5: scenes that the workbench wrote (`hsi`, `truth`), or any file with one 3-D variable."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def from_dataset(
     truth: str | None,
     pixels: Callable[[Any, tuple[str, ...]], Any] | None = None,
 ) -> Cube:
-    """The cube of a Dataset that xarray opened without dask. pixels: function that gives the pixels of a variable with its dims in that order."""
+    """The cube of a Dataset that xarray opened without dask. pixels: (variable, dims) -> its pixels in that order."""
     notes: list[str] = []
     names = {str(n): tuple(v.shape) for n, v in file.variables.items()}
     name = _pick_cube(path, file, keys, names, notes)
@@ -228,7 +228,7 @@ def _pick_cube(
 
 
 def _order(file: Any, name: str, notes: list[str]) -> list[str]:
-    """The dims of a variable as band, y, x: by their names, else by the dim with wavelengths, else in the order of the file."""
+    """The dims of a variable as band, y, x: by name, else by the dim with wavelengths, else in the order of the file."""
     dims = list(map(str, file[name].dims))
     roles = {d: "band" if d.lower() in _BAND else "y" if d.lower() in _Y else "x" if d.lower() in _X else "" for d in dims}
     if "band" not in roles.values():

@@ -32,8 +32,8 @@ _AMPLITUDE = re.compile(r"(?<![A-Za-z])amp(litude)?(?![A-Za-z])", re.IGNORECASE)
 
 
 def sees(look: Look, keys: Mapping[str, str]) -> bool:
-    """Whether a path is a SAR image: a TIFF whose bands are named after polarizations, a TIFF of one band (a cube has several), or any TIFF
-    with the key `scale`. A damaged TIFF raises nothing here.
+    """Whether a path is a SAR image: a TIFF whose bands are named after polarizations, a TIFF of one band (a cube has
+    several), or any TIFF with the key `scale`. A damaged TIFF raises nothing here.
     """
     if not is_tiff(look):
         return False

@@ -60,7 +60,7 @@ class Tiff:
         return cls(path, (int(file.height), int(file.width)), dtype, (block[0], block[1]), band)
 
     def read(self, rows: range, columns: range) -> np.ndarray:
-        """The pixels of these rows and columns (ranges with positive steps); only blocks that contain some of them are read."""
+        """The pixels of these rows and columns (ranges with positive steps); only the needed blocks are read."""
         if not len(rows) or not len(columns):
             return np.empty((len(rows), len(columns)), self.dtype)
         with opened(self.path) as file:
@@ -175,7 +175,7 @@ def _bytes(kind: str) -> int:
 
 
 def require_whole(file: Any, path: Path) -> None:
-    """Raise InputError for a size that the file cannot hold, or if the last block of the first or last band ends beyond the file."""
+    """Raise InputError for a size that the file cannot hold, or a last block that ends beyond the file."""
     size = path.stat().st_size
     high, wide = file.block_shapes[0]
     planes = 1 if str(file.profile.get("interleave", "")) == "pixel" else file.count
