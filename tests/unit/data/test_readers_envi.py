@@ -186,10 +186,10 @@ def test_longer_file_is_told(tmp_path):
         ({"reflectance_scale_factor": 0}, "above 0"),
         ({"reflectance_scale_factor": "ten"}, "'ten' is not a number"),
         ({"data_ignore_value": "none"}, "'none' is not a number"),
-        ({"data_file": "../../secret"}, "only a file beside the header"),
-        ({"data_file": "/etc/passwd"}, "only a file beside the header"),
-        ({"data_file": "..\\secret"}, "only a file beside the header"),
-        ({"data_file": ".."}, "only a file beside the header"),
+        ({"data_file": "../../secret"}, "only a file in the folder of the header"),
+        ({"data_file": "/etc/passwd"}, "only a file in the folder of the header"),
+        ({"data_file": "..\\secret"}, "only a file in the folder of the header"),
+        ({"data_file": ".."}, "only a file in the folder of the header"),
     ],
 )
 def test_headers_that_lie(tmp_path, fields, says):
