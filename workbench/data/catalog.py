@@ -66,7 +66,7 @@ def open_scene(
     name: a name of `names()`, or a path: to a file or product folder that `workbench.data.formats.FORMATS` knows, to a folder
         or zip of chips in class folders, to a folder of pairs (A, B, label), or to a coreset file (.yml). A catalogue name
         wins over a file of the same name (write ./name for the file).
-    truth, keys: see `workbench.data.formats.open_file`; they also override what the catalogue says.
+    truth, keys: see `workbench.data.formats.open_file`; they also XX.
     beside: role -> file. `after`, the image of the second date, makes the scene a pair; `resample` puts it onto the pixels
         of the first (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` add another sensor on the same grid
         (`workbench.data.beside.put_beside`).

@@ -103,7 +103,7 @@ def write_index(path: str | Path, result: xr.Dataset) -> Path:
 
 
 class Coreset(Record):
-    """A selection of a scene's samples as a file of its own, which can be opened and trained on at once."""
+    """A selection of a scene's samples in a file that opens like a scene."""
 
     kind: Literal["coreset"] = "coreset"
     of: str = Field(description="catalogue name or path of the scene")

@@ -127,7 +127,7 @@ def take_samples(scene: xr.Dataset, how: Sampling, who: str = "this method") -> 
     A truth with one class gives two: that class and the background, where there is background. A pixel is used where every
     modality has a value in some band. Bands that the scene marks as not good are left out.
 
-    Raises InputError for a modality that the scene lacks or that lies on other samples, for fewer than two classes, for values
+    Raises InputError for a modality that the scene lacks or that has other samples, for fewer than two classes, for values
     that are complex or missing altogether, for a list with identifiers that the scene does not have, for a split that leaves
     nothing to train on, and for `label_noise` with a coreset that already has labels made wrong on purpose.
     """

@@ -298,8 +298,8 @@ def _blocks(rng: np.random.Generator, y: Image, x: Image, n: int) -> tuple[Image
     b = 2 * j + np.clip(row, 0, 1).astype(int)
     wide, deep = rng.uniform(1.8, 2.9, (256, 128))[a, b], rng.uniform(1.6, 2.8, (256, 128))[a, b]
     off = np.abs(pv - 2.3 - rng.uniform(-0.6, 0.6, (256, 128))[a, b])
-    stands = rng.random((256, 128))[a, b] < 0.9
-    house = (kind == 0) & stands & (np.abs(pu - 1.69) < wide / 2) & (off < deep / 2)
+    occupied = rng.random((256, 128))[a, b] < 0.9
+    house = (kind == 0) & occupied & (np.abs(pu - 1.69) < wide / 2) & (off < deep / 2)
     roofs = np.array([_CODE[k] for k in ("tiles", "shingles", "blue-shingles", "wood-roof", "flat-roof")])
     roof = roofs[rng.choice(5, (256, 128), p=[0.42, 0.28, 0.06, 0.10, 0.14])][a, b]
     along = rng.random((256, 128))[a, b] < 0.6

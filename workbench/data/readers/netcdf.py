@@ -71,7 +71,7 @@ class DecodedPixels:
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a NetCDF or HDF5 file: the variable `hsi`, or the only 3-D one; packed values and fill values are decoded.
 
-    Where the cube lies in a group, `keys={"cube": "group/name"}` names it; the only 3-D array of a file is found in any group.
+    Where the cube is in a group, `keys={"cube": "group/name"}` names it; the only 3-D array of a file is found in any group.
     """
     path = look.path
     if look.begins(CLASSIC):
