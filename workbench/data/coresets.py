@@ -211,7 +211,7 @@ def open_coreset(path: str | Path, opener: Opener) -> xr.Dataset:
     wrong = {name: entry.wrong[name] for name in entry.kept if name in entry.wrong}
     if wrong:
         chosen = _relabelled(chosen, wrong, _class_numbers(scene))
-        notes.append(f"{len(wrong)} of the kept samples have a label that is wrong on purpose")
+        notes.append(f"{len(wrong)} of the kept samples have a label made wrong on purpose")
     lines = [entry.fingerprint, *entry.kept, *(f"{name}: {value}" for name, value in sorted(wrong.items()))]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     chosen.attrs = {

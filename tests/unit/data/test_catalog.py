@@ -145,7 +145,7 @@ def test_schema_refuses_and_names_the_entry(tmp_path, changes, says):
 def test_the_same_id_twice(tmp_path):
     write(tmp_path)
     write(tmp_path, "b.yml")
-    with pytest.raises(ValueError, match=r"b\.yml: the id one is there twice"):
+    with pytest.raises(ValueError, match=r"b\.yml: the id one occurs twice"):
         read_folder(tmp_path)
 
 

@@ -142,7 +142,7 @@ def test_cache_that_cannot_be_written(here, server):
 
 def test_own_folder_that_is_none(here, monkeypatch):
     monkeypatch.setenv("WORKBENCH_DATA", str(here / "nowhere"))
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         fetch.get("x", [Wanted()])
 
 

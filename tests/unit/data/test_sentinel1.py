@@ -183,7 +183,7 @@ def test_a_product_becomes_zarr_and_an_engine_opens_it(tmp_path, kind):
     [
         ("annotation", "<numberOfLines>60<", "<numberOfLines>61<", "promises 61 lines"),
         ("annotation", "<productType>GRD<", "<productType>OCN<", "type 'OCN'"),
-        ("annotation", "<productType>GRD<", "<productType>SLC<", "not what SLC keeps"),
+        ("annotation", "<productType>GRD<", "<productType>SLC<", "not a type of SLC products"),
         ("annotation", "2021-04-01T05:26:24<", "yesterday<", "a time that cannot be read"),
         ("annotation", "<latitude>47.0<", "<latitude>north<", "not a number"),
         ("annotation", "<product>", "<prodict>", "well-formed"),

@@ -206,7 +206,7 @@ def _one_error(path: Path) -> Iterator[None]:
         ) from None
     except Exception as error:
         raise InputError(
-            f"{path} cannot be read as a MATLAB file ({error}); it is truncated, damaged or not a MATLAB file. Get it again."
+            f"{path} cannot be read as a MATLAB file ({error}); it is truncated or damaged, or not a MATLAB file. Get it again."
         ) from None
 
 

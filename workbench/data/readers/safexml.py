@@ -66,7 +66,7 @@ def number(parent: Element, where: str, name: str, kind: Callable[[str], Number]
         if not abs(value) < 2**53:  # no count or measurement is larger; also refuses NaN
             raise ValueError
     except (ValueError, OverflowError):
-        raise InputError(f"<{where}> of {name} is {content[:40]!r}, which is not a valid number.") from None
+        raise InputError(f"<{where}> of {name} is {content[:40]!r}, which is not a number of the expected type.") from None
     return value
 
 
