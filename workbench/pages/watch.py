@@ -9,6 +9,7 @@ Nothing here knows a method. What is drawn is what the method declares in `SHOWS
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from inspect import cleandoc
 from pathlib import Path
@@ -34,6 +35,7 @@ from workbench.views.outcome import OutcomeView
 from workbench.views.plots import held, theme_later
 from workbench.views.scene_card import scene_card
 
+REST = 0.5  # seconds between two drawings at least; clicks are answered in between
 FIRST = 6  # settings that are not folded away, beside the seed
 
 
@@ -96,6 +98,7 @@ class Watch(Session):
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the place of the controls, which are made anew for each method."""
+        self._due, self._rested = False, 0.0  # whether something is to be drawn; when that may be
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.live_place, self.controls = pn.Column(**stretch), pn.Column(**stretch)
         self.outcome = OutcomeView()
@@ -190,6 +193,7 @@ class Watch(Session):
 
     def cleared(self) -> None:
         """No run is followed."""
+        self._due, self._rested = False, 0.0
         self.declared.clear()
         self.outcome.show(None)
         self.numbers.object = ""
@@ -200,11 +204,13 @@ class Watch(Session):
         self._stage(True)
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """The run has yielded more."""
-        self.declared.take(live)
+        """The run has yielded more: draw it, now or when the last drawing was long enough ago."""
+        self._due = True
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """The run is over: draw its result."""
+        """The run is over: draw its last step and its result."""
+        self.declared.take(live)
+        self._due = False
         if result is not None:
             self.declared.end(result)
             first = load(self.method).HEADLINE
@@ -214,7 +220,12 @@ class Watch(Session):
 
     def take_in(self) -> bool:
         """Take in what the run has added; True while it goes on."""
-        return self.runner.poll()
+        going = self.runner.poll()
+        if self._due and self.runner.live is not None and time.monotonic() >= self._rested:
+            begun, self._due = time.monotonic(), False
+            self.declared.take(self.runner.live)
+            self._rested = time.monotonic() + max(REST, 2 * (time.monotonic() - begun))
+        return going
 
     def _stage(self, watched: bool) -> None:
         """Show the run, or what to do to get one."""
