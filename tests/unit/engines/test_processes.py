@@ -29,12 +29,16 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # two real gloo pr
 @pytest.fixture(autouse=True)
 def _no_rank_left():
     def children():
-        """Living ones; a process of another test may have ended without being waited for. The server ends with this process."""
+        """Living ones: a process of another test may have ended without being waited for.
+
+        The fork server ends with this process; its ranks have its command line, too, but are no direct children.
+        """
         found = []
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
                 command = " ".join(process.cmdline())
-                if "forkserver" not in command and "resource_tracker" not in command:
+                server = "forkserver" in command and process.ppid() == os.getpid()
+                if not server and "resource_tracker" not in command:
                     found.append(process)
         return found
 
