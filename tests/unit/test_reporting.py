@@ -231,7 +231,7 @@ class TestDeath:
 
         monkeypatch.setattr(reporting, "_killed_for_memory", lambda: 4)
         assert reporting._cause_of_death([Ended()], 3) == "was killed by the system for lack of memory"
-        assert "for lack of memory, or somebody by hand" in reporting._cause_of_death([Ended()], 4)
+        assert "perhaps by the system for lack of memory" in reporting._cause_of_death([Ended()], 4)
         Ended.poll = lambda self: 7
         assert reporting._cause_of_death([Ended()], 3) == "exited without an error message (exit code 7)"
 
