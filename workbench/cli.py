@@ -375,13 +375,13 @@ def runs_list(
     json_: JsonOpt = False,
 ) -> None:
     """Runs, oldest first: status, method, scene, time, and the first numbers."""
-    found = _chosen(root, method, scene, status, where, inside)
+    selected = _chosen(root, method, scene, status, where, inside)
     if json_:
         keys = ("name", "method", "scene", "status", "seconds", "metrics")
-        print(json.dumps([{"folder": str(e.folder), **{k: getattr(e, k) for k in keys}} for e in found]))
+        print(json.dumps([{"folder": str(e.folder), **{k: getattr(e, k) for k in keys}} for e in selected]))
         return
     rows = []
-    for e in found:
+    for e in selected:
         numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
         rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers))
     _print_table(("run", "status", "method", "scene", "time", "numbers"), rows)

@@ -64,13 +64,13 @@ def require(scene: xr.Dataset, *needs: str | tuple[str, ...], who: str = "this m
 
     who: subject of the message.
     """
-    found = ", ".join(str(n) for n in scene.data_vars) or "nothing"
+    names = ", ".join(str(n) for n in scene.data_vars) or "nothing"
     for need in needs:
         options = (need,) if isinstance(need, str) else need
         present = [n for n in options if n in scene]
         if not present:
             wanted = " or ".join(f"{n!r} ({', '.join(VOCABULARY[n])})" for n in options)
-            raise InputError(f"{who} needs {wanted}; this scene has {found}.")
+            raise InputError(f"{who} needs {wanted}; this scene has {names}.")
         for name in present:
             want = VOCABULARY[name]
             if tuple(scene[name].dims) not in (want, ("sample", *want)):
@@ -85,14 +85,14 @@ def other_dims(result: xr.Dataset) -> list[str]:
 
     As in a scene, a leading `sample` means many images; the result of a method for whole chips has `sample` instead of `y, x`.
     """
-    found = []
+    problems = []
     for name, dims in RESULT.items():
         whole = tuple(d for d in dims if d not in ("y", "x"))
         allowed = {dims, ("sample", *dims)} | ({(*whole, "sample")} if whole != dims else set())
         if name in result.data_vars and tuple(result[name].dims) not in allowed:
             given = ", ".join(map(str, result[name].dims))
-            found.append(f"the result's {name!r} has the dims ({given}); it needs ({', '.join(dims)}).")
-    return found
+            problems.append(f"the result's {name!r} has the dims ({given}); it needs ({', '.join(dims)}).")
+    return problems
 
 
 def fits(needs: Needs, provides: Collection[str]) -> bool:

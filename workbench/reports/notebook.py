@@ -121,16 +121,16 @@ def _check(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     A child process does this (`_examine`), so that the memory of torch and the scene is free when the notebook starts.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "workbench.reports.notebook"],
         input=json.dumps(parameters),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"The scene could not be checked:\n{done.stderr.strip()}")
-    answer = json.loads(done.stdout.splitlines()[-1])
+    if process.returncode != 0:
+        raise RuntimeError(f"The scene could not be checked:\n{process.stderr.strip()}")
+    answer = json.loads(process.stdout.splitlines()[-1])
     if "refused" in answer:
         raise InputError(answer["refused"])
     return answer

@@ -106,11 +106,11 @@ def rerun(folder: str | Path, out: str | Path | None = None, *, tolerance: float
     _check_data(folder, about)
     threads = threads_of(folder, about)
     (_again_notebook if "notebook" in about else _again_run)(folder, about, out, threads)
-    done = Rerun(folder, out, 0.0, environment_differences(folder, out))
-    done.tolerance = tolerance if tolerance is not None else TOLERANCE if done.differs else 0.0
+    result = Rerun(folder, out, 0.0, environment_differences(folder, out))
+    result.tolerance = tolerance if tolerance is not None else TOLERANCE if result.differs else 0.0
     for name, then, now in _pairs(folder, out):
-        _compare(done, name, then, now)
-    return done
+        _compare(result, name, then, now)
+    return result
 
 
 def threads_of(folder: Path, about: Mapping[str, Any]) -> int:
@@ -146,11 +146,11 @@ def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) 
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if "device" in about:
         environment["WORKBENCH_DEVICE"] = about["device"]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
     )
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()
+    if process.returncode != 0:
+        last = process.stderr.strip().splitlines()
         raise InputError(
             f"{folder} cannot be repeated: {last[-1].removeprefix('workbench: ') if last else 'the process printed no error message'}"
         )
@@ -175,25 +175,25 @@ def _again_notebook(folder: Path, about: Mapping[str, Any], out: Path, threads: 
 def environment_differences(folder: Path, again: Path) -> dict[str, tuple[Any, Any]]:
     """Differences of code, packages, processor, device and threads of two run folders: name -> (first, second)."""
     then, now = runs.read(folder), runs.read(again)
-    found: dict[str, tuple[Any, Any]] = {}
+    differences: dict[str, tuple[Any, Any]] = {}
     for name in ("code", "cpu", "platform"):
         if then.get(name) != now.get(name):
-            found[name] = (_short(then.get(name)), _short(now.get(name)))
+            differences[name] = (_short(then.get(name)), _short(now.get(name)))
     devices = then.get("device", "cpu"), now.get("device", "cpu")  # no entry: torch was not loaded
     if devices[0] != devices[1]:
-        found["device"] = devices
+        differences["device"] = devices
     first, second = threads_of(folder, then), threads_of(again, now)
     if first != second:
-        found["threads"] = (first, second)
+        differences["threads"] = (first, second)
     for name in dict.fromkeys([*then["versions"], *now["versions"]]):
         if then["versions"].get(name) != now["versions"].get(name):
-            found[name] = (then["versions"].get(name), now["versions"].get(name))
+            differences[name] = (then["versions"].get(name), now["versions"].get(name))
     if then.get("packages") != now.get("packages"):
         before, after = _lock(folder), _lock(again)
         for name in sorted(before.keys() | after.keys()):
-            if before.get(name) != after.get(name) and name not in found:
-                found[name] = (before.get(name, "not installed"), after.get(name, "not installed"))
-    return found
+            if before.get(name) != after.get(name) and name not in differences:
+                differences[name] = (before.get(name, "not installed"), after.get(name, "not installed"))
+    return differences
 
 
 def _lock(folder: Path) -> dict[str, str]:
@@ -214,24 +214,24 @@ def _pairs(folder: Path, again: Path) -> Iterator[tuple[str, Path, Path]]:
         yield f"{inner.name}/", inner, again / inner.name
 
 
-def _compare(done: Rerun, name: str, then: Path, now: Path) -> None:
+def _compare(result: Rerun, name: str, then: Path, now: Path) -> None:
     before, after = runs.metrics(then), runs.metrics(now)
     for metric in dict.fromkeys([*before, *after]):
         if metric.startswith(MEASURED):
             continue
-        done.compared += 1
+        result.compared += 1
         a, b = before.get(metric), after.get(metric)
         if a != b and not (a is not None and b is not None and math.isnan(a) and math.isnan(b)):
-            done.numbers[name + metric] = (a, b)
-    done.files += [f"{name}result.nc: {v}" for v in _variables_that_differ(done, then, now)]
+            result.numbers[name + metric] = (a, b)
+    result.files += [f"{name}result.nc: {v}" for v in _variables_that_differ(result, then, now)]
     first, second = then / "weights.safetensors", now / "weights.safetensors"
     if first.exists() or second.exists():
-        done.compared += 1
+        result.compared += 1
         if not (first.exists() and second.exists() and first.read_bytes() == second.read_bytes()):
-            done.files.append(f"{name}weights.safetensors")
+            result.files.append(f"{name}weights.safetensors")
 
 
-def _variables_that_differ(done: Rerun, then: Path, now: Path) -> list[str]:
+def _variables_that_differ(result: Rerun, then: Path, now: Path) -> list[str]:
     if not (then / "result.nc").exists() or not (now / "result.nc").exists():
         return ["missing"] if (then / "result.nc").exists() else []
     first, second = runs.result(then), runs.result(now)
@@ -239,7 +239,7 @@ def _variables_that_differ(done: Rerun, then: Path, now: Path) -> list[str]:
     for variable in dict.fromkeys([*map(str, first.variables), *map(str, second.variables)]):
         if variable.startswith(MEASURED) or (variable in first.data_vars and first[variable].ndim == 0):
             continue  # scalars are compared as metrics
-        done.compared += 1
+        result.compared += 1
         if variable not in first.variables or variable not in second.variables:
             differ.append(variable)
             continue

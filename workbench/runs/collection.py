@@ -81,16 +81,16 @@ class Entry:
 
 def entries(root: str | Path, *, inside: bool = False) -> list[Entry]:
     """The runs directly under `root`, oldest first; inside: also the runs in reports and the cells of sweeps."""
-    found = [Entry(folder, about) for folder, about in runs.iter_status(root)]
+    collected = [Entry(folder, about) for folder, about in runs.iter_status(root)]
     if inside:
         cells = [Entry(f, a) for folder in sorted(Path(root).glob("*/cells")) for f, a in runs.iter_status(folder)]
-        found += cells
-        found += [Entry(f, a) for e in list(found) for f, a in runs.iter_status(e.folder)]
-    return sorted(found, key=lambda e: (str(e.about.get("start", "")), str(e.folder)))
+        collected += cells
+        collected += [Entry(f, a) for e in list(collected) for f, a in runs.iter_status(e.folder)]
+    return sorted(collected, key=lambda e: (str(e.about.get("start", "")), str(e.folder)))
 
 
 def select(
-    found: Iterable[Entry],
+    candidates: Iterable[Entry],
     *,
     method: str | None = None,
     scene: str | None = None,
@@ -106,7 +106,7 @@ def select(
         raise InputError(f"There is no status {status!r}; there are {', '.join(STATUSES)}.{did_you_mean(status, STATUSES)}")
     chosen = [
         e
-        for e in found
+        for e in candidates
         if method in (None, e.method) and scene in (None, e.scene) and (status is None or e.status == status)
     ]
     for text in where:
@@ -114,7 +114,7 @@ def select(
     return chosen
 
 
-def _meeting(found: list[Entry], text: str) -> list[Entry]:
+def _meeting(candidates: list[Entry], text: str) -> list[Entry]:
     match = CONDITION.match(text)
     try:
         name, sign, value = match["name"], SIGNS[match["sign"]], float(match["value"])  # type: ignore[index]
@@ -122,13 +122,13 @@ def _meeting(found: list[Entry], text: str) -> list[Entry]:
         raise InputError(
             f"--where takes METRIC, one of {' '.join(SIGNS)}, and a number, such as auc>=0.9; got {text!r}."
         ) from None
-    known = {metric for e in found for metric in e.metrics}
-    if found and name not in known:
+    known = {metric for e in candidates for metric in e.metrics}
+    if candidates and name not in known:
         raise InputError(
-            f"None of these {len(found)} runs has a metric {name!r}; they have {', '.join(sorted(known)) or 'none'}."
+            f"None of these {len(candidates)} runs has a metric {name!r}; they have {', '.join(sorted(known)) or 'none'}."
             + did_you_mean(name, known)
         )
-    return [e for e in found if name in e.metrics and sign(e.metrics[name], value)]
+    return [e for e in candidates if name in e.metrics and sign(e.metrics[name], value)]
 
 
 def headline(metrics: Iterable[str], first: Sequence[str] = ()) -> list[str]:
@@ -188,19 +188,19 @@ def labels(folders: Sequence[Path]) -> list[str]:
 
 def curves(folders: Sequence[Path]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
     """Scalar -> label of the run -> (steps, values); only scalars with more than one point somewhere."""
-    found: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    by_scalar: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for label, folder in zip(labels(folders), folders, strict=True):
         live = Live(folder)
         live.poll()
         for scalar, (steps, values) in live.history.items():
-            found.setdefault(scalar, {})[label] = (steps, values)
-    return {scalar: by for scalar, by in found.items() if any(len(steps) > 1 for steps, _ in by.values())}
+            by_scalar.setdefault(scalar, {})[label] = (steps, values)
+    return {scalar: by for scalar, by in by_scalar.items() if any(len(steps) > 1 for steps, _ in by.values())}
 
 
-def prunable(found: Iterable[Entry], *, statuses: Sequence[str] = UNFINISHED, days: float = 0.0) -> list[Entry]:
+def prunable(candidates: Iterable[Entry], *, statuses: Sequence[str] = UNFINISHED, days: float = 0.0) -> list[Entry]:
     """The entries of these statuses that started more than `days` ago. Runs that are still running are never included."""
     limit = datetime.now(UTC) - timedelta(days=days)
-    return [e for e in found if e.status in statuses and e.status != "running" and _started(e) <= limit]
+    return [e for e in candidates if e.status in statuses and e.status != "running" and _started(e) <= limit]
 
 
 def _started(entry: Entry) -> datetime:

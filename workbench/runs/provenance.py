@@ -50,15 +50,15 @@ def code_hash() -> str:
 @cache
 def packages() -> dict[str, str]:
     """Name -> version of every installed distribution; the first one on the path counts, as for imports."""
-    found: dict[str, str] = {}
+    installed: dict[str, str] = {}
     for place in sys.path:
         folder = Path(place or ".")
         if not folder.is_dir():
             continue
         for info in sorted(folder.glob("*.dist-info")):
             name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
-            found.setdefault(name.lower().replace("_", "-"), version)
-    return dict(sorted(found.items()))
+            installed.setdefault(name.lower().replace("_", "-"), version)
+    return dict(sorted(installed.items()))
 
 
 def lock() -> str:
@@ -68,13 +68,13 @@ def lock() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute."""
-    seen = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            seen[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            seen[name] = "unknown"
-    return seen
+            versions[name] = "unknown"
+    return versions
 
 
 def environment() -> dict[str, Any]:
@@ -98,9 +98,13 @@ def threads() -> int:
     """Threads that torch uses, or would use if imported: sums in another order differ in their last digits."""
     if "torch" in sys.modules:
         return sys.modules["torch"].get_num_threads()
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    requested = os.environ.get("OMP_NUM_THREADS", "")
     return (
-        int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
+        int(requested)
+        if requested.isdecimal() and int(requested)
+        else len(os.sched_getaffinity(0))
+        if _LINUX
+        else os.cpu_count() or 1
     )
 
 

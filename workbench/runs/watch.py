@@ -213,12 +213,12 @@ def follow(folder: str | Path, *, poll: float = 0.2) -> Trace:
     Raises InputError, with the recorded reason, when the run ends without a result. Events repeated after a resume are
     yielded once.
     """
-    tail, seen = Tail(folder), -1
+    tail, last_step = Tail(folder), -1
     while True:
         status = read(folder)["status"]
         for line in tail.lines():
-            if "resumed_from" not in line and line["step"] > seen:
-                seen = line["step"]
+            if "resumed_from" not in line and line["step"] > last_step:
+                last_step = line["step"]
                 yield tail.event(line)
         if status in FINAL:
             break
