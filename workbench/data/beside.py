@@ -2,7 +2,7 @@
 
     scene = put_beside(open_scene("flight.hdr"), {"lidar": "height.tif"})
 
-Files are opened by the readers of rasters and of SAR images. Nothing is resampled: a file has to lie on the pixels of the scene.
+Files are opened by the readers of rasters and of SAR images. Nothing is resampled: a file must have the grid of the scene.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from workbench.data.readers.raster import Raster
 
-BASE = ("hsi", "image", "sar", "slc")  # what a further sensor can lie on
-SAME = 1e-3  # of a pixel: centres that are no farther apart are the same
+BASE = ("hsi", "image", "sar", "slc")  # variables that a further sensor can be added to
+SAME = 1e-3  # of a pixel: centres closer than this count as equal
 ABOUT = {
     "lidar": {"long_name": "height above ground", "units": "m"},
     "infrared": {"long_name": "infrared"},
@@ -34,15 +34,15 @@ def put_beside(
     """The scene with `lidar (lidar_band, y, x)` in metres, `sar (sar_band, y, x)` as linear intensity and `infrared
     (infrared_band, y, x)`, float32, lazy, NaN where missing.
 
-    files: role -> file. keys: of these, `sar.scale` and `sar.polarization` say what a SAR image does not say by itself.
+    files: role -> file. keys: only `sar.scale` and `sar.polarization` apply, for a SAR file that does not state them.
 
-    Raises InputError for a scene of many samples or of two dates, one that has this sensor already, a file that does not lie on
-    the grid of the scene, and for what the readers refuse.
+    Raises InputError for a scene of many samples or of two dates, one that has this sensor already, a file on another
+    grid than the scene, and everything that the readers refuse.
     """
     base = next((name for name in BASE if name in scene), None)
     if base is None or "sample" in scene.dims:
         raise InputError(
-            f"{' and '.join(files)} can stand beside one image only; this scene has "
+            f"{' and '.join(files)} can be added to one image only; this scene has "
             f"{', '.join(str(n) for n in scene.data_vars) or 'nothing'}{' of many samples' if 'sample' in scene.dims else ''}. "
             "Open a single cube or SAR image."
         )
@@ -72,20 +72,20 @@ def _sar(scene: xr.Dataset, path: Path, keys: Mapping[str, str], chunks: Any) ->
     from workbench.data.readers import sentinel1
     from workbench.data.readers.sar import open_sar
 
-    found = sentinel1.open_keys(path, keys, chunks) if sentinel1.is_safe(path) else open_sar(path, keys=keys, chunks=chunks)
-    if "sar" not in found:
-        raise InputError(f"{path} holds {', '.join(map(str, found.data_vars)) or 'nothing'} and no SAR image.")
-    crs = found.rio.crs.to_wkt() if "spatial_ref" in found.coords and found.rio.crs is not None else None
-    centres = (found["y"].values, found["x"].values) if crs is not None else None
-    check_grid(scene, "sar", path.name, found["sar"].shape[1:], crs, centres)
-    placed = scene.assign(sar=(found["sar"].dims, found["sar"].data, found["sar"].attrs))
-    if "polarization" in found.coords:
-        placed = placed.assign_coords(polarization=("sar_band", found["polarization"].values))
+    radar = sentinel1.open_keys(path, keys, chunks) if sentinel1.is_safe(path) else open_sar(path, keys=keys, chunks=chunks)
+    if "sar" not in radar:
+        raise InputError(f"{path} holds {', '.join(map(str, radar.data_vars)) or 'nothing'} and no SAR image.")
+    crs = radar.rio.crs.to_wkt() if "spatial_ref" in radar.coords and radar.rio.crs is not None else None
+    centres = (radar["y"].values, radar["x"].values) if crs is not None else None
+    check_grid(scene, "sar", path.name, radar["sar"].shape[1:], crs, centres)
+    placed = scene.assign(sar=(radar["sar"].dims, radar["sar"].data, radar["sar"].attrs))
+    if "polarization" in radar.coords:
+        placed = placed.assign_coords(polarization=("sar_band", radar["polarization"].values))
     return placed
 
 
 def check_raster(scene: xr.Dataset, raster: Raster, role: str) -> None:
-    """`check_grid` for a raster that is still in its file."""
+    """`check_grid` for a raster that is not read yet."""
     grid = raster.grid
     check_grid(
         scene,
@@ -105,10 +105,10 @@ def check_grid(
     crs: str | None,
     centres: tuple[np.ndarray, np.ndarray] | None,
 ) -> None:
-    """Raise InputError unless an image of `shape` (rows, columns) lies on the pixels of the scene.
+    """Raise InputError unless an image of `shape` (rows, columns) has the same grid as the scene.
 
-    crs: as WKT, with the `centres` of its rows and columns; both None where the file has no map. Where only one side has a map,
-    the sizes decide.
+    crs: as WKT, with the `centres` of its rows and columns; both None where the file has no map. Where only one of the two
+    has a map, only the sizes are compared.
     """
     rows, columns = scene.sizes["y"], scene.sizes["x"]
     what_to_do = f"Put {name} onto the grid of the scene first, for example with gdalwarp -t_srs, -te and -ts."
@@ -122,17 +122,17 @@ def check_grid(
     import pyproj
 
     differ = []
-    ours, theirs = pyproj.CRS.from_wkt(own.to_wkt()), pyproj.CRS.from_wkt(crs)
-    if ours != theirs:
-        differ.append(f"its CRS is {theirs.name}, that of the scene {ours.name}")
+    scene_crs, file_crs = pyproj.CRS.from_wkt(own.to_wkt()), pyproj.CRS.from_wkt(crs)
+    if scene_crs != file_crs:
+        differ.append(f"its CRS is {file_crs.name}, that of the scene {scene_crs.name}")
     else:
-        for dim, there in zip(("y", "x"), centres, strict=True):
-            here = scene[dim].values
-            step = abs(float(here[1] - here[0])) if len(here) > 1 else 1.0
-            if not np.allclose(here, there, rtol=0, atol=SAME * step):
+        for dim, file_centres in zip(("y", "x"), centres, strict=True):
+            scene_centres = scene[dim].values
+            step = abs(float(scene_centres[1] - scene_centres[0])) if len(scene_centres) > 1 else 1.0
+            if not np.allclose(scene_centres, file_centres, rtol=0, atol=SAME * step):
                 differ.append(
-                    f"its {dim} runs from {float(there[0]):.9g} to {float(there[-1]):.9g}, that of the scene from "
-                    f"{float(here[0]):.9g} to {float(here[-1]):.9g}"
+                    f"its {dim} runs from {float(file_centres[0]):.9g} to {float(file_centres[-1]):.9g}, that of the scene from "
+                    f"{float(scene_centres[0]):.9g} to {float(scene_centres[-1]):.9g}"
                 )
     if differ:
-        raise InputError(f"{role}: {name} does not lie on the grid of the scene: {'; '.join(differ)}. {what_to_do}")
+        raise InputError(f"{role}: {name} is not on the grid of the scene: {'; '.join(differ)}. {what_to_do}")

@@ -1,21 +1,21 @@
 """Chips with boxes: VOC, COCO, one XML for many images, DOTA's rotated boxes, masks of instances.
 
-    scene = open_folder(Path("SSDD"))                                     # the layout is told from what is in the folder
+    scene = open_folder(Path("SSDD"))                                     # the layout is recognised from the files
     scene = open_folder(Path("SSDD"), keys={"annotations": "coco/train.json"})
 
-gives `image (sample, band, y, x)` float32 in [0, 1], lazy, and a flat table of objects: `box (object, edge)` float32 with edges
-x0 y0 x1 y1 in pixels, half-open, origin at the top left corner of the top left pixel; `box_sample (object)`, the identifier of
-its image; `box_label (object)` int64 with `attrs["names"]`; where the format has them `box_difficult (object)` bool and, for
-rotated boxes, `box_corners (object, corner, xy)` (then `box` is the upright box around the corners).
+gives `image (sample, band, y, x)` float32 in [0, 1], lazy, and a flat table of objects: `box (object, edge)` float32 with
+edges x0 y0 x1 y1 in pixels, half-open, origin at the top left corner of the top left pixel; `box_sample (object)`, the
+identifier of its image; `box_label (object)` int64 with `attrs["names"]`; where the format has them `box_difficult
+(object)` bool and, for rotated boxes, `box_corners (object, corner, xy)` (then `box` is the upright box around the corners).
 
-Chips of different sizes share one array: they lie in the top left corner of the largest, NaN beyond their own `height (sample)`
-and `width (sample)`. An array of one chip without the padding is `chip(scene, identifier)`.
+Chips of different sizes share one array: each is in the top left corner of an array of the largest size, NaN beyond its own
+`height (sample)` and `width (sample)`. An array of one chip without the padding is `chip(scene, identifier)`.
 
-What each format counts from, and how it is turned (the notes of a scene say which was done):
+Origin of the coordinates in each format, and the conversion (the notes of a scene say which was done):
 
     VOC, merged XML   corners of the first and last pixel, counted from 1 (VOC development kit), from 0 by some tools:
-                      x0 = xmin - 1, x1 = xmax from 1; x0 = xmin, x1 = xmax + 1 from 0. Told by the key `convention`, else from
-                      the annotations: a corner at 0 means from 0, one at the full width from 1; else from 1.
+                      x0 = xmin - 1, x1 = xmax from 1; x0 = xmin, x1 = xmax + 1 from 0. Decided by the key `convention`,
+                      else by the annotations: a corner at 0 means from 0, one at the full width from 1; else from 1.
     COCO              left, top, width, height, continuous from the top left corner: x1 = x + width
     DOTA              four corners, continuous; `difficult` kept
     masks             the pixels of an instance: x0 is its first column, x1 its last plus one
@@ -47,7 +47,7 @@ CONVENTIONS = ("one-based", "zero-based")
 MAX_JSON = 256 * 2**20  # bytes; COCO of a whole benchmark is about 20 MB
 MAX_OBJECTS = 5_000_000
 MASK = re.compile(r"_instance_(id|color)_RGB$")
-_HEAD = 4096  # bytes in which a format must show itself
+_HEAD = 4096  # bytes that are read to recognise a format
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Object:
 
 @dataclass
 class Annotated:
-    """The boxes of one image; `size` is width and height as the annotation has them."""
+    """The boxes of one image; `size` is (width, height) as the annotation states them."""
 
     name: str
     objects: list[Object] = field(default_factory=list)
@@ -77,21 +77,21 @@ def sees(folder: Path) -> bool:
 
 def layouts(folder: Path) -> dict[str, str]:
     """Path of the annotations below the folder -> format: voc, coco, merged, dota or masks; in this order of preference."""
-    found: dict[str, str] = {}
+    formats: dict[str, str] = {}
     for path in _within(folder):
         if path.is_dir():
             if path.name.lower() == "annotations" and _heads(path, ".xml", b"<annotation>"):
-                found[path.relative_to(folder).as_posix()] = "voc"
+                formats[path.relative_to(folder).as_posix()] = "voc"
             if path.name.lower() == "labeltxt" and any(path.glob("*.txt")):
-                found[path.relative_to(folder).as_posix()] = "dota"
+                formats[path.relative_to(folder).as_posix()] = "dota"
         elif path.suffix.lower() == ".json" and re.search(rb'"(images|annotations)"\s*:\s*\[', _head(path)):
-            found[path.relative_to(folder).as_posix()] = "coco"
+            formats[path.relative_to(folder).as_posix()] = "coco"
         elif path.suffix.lower() == ".xml" and b"<annotations>" in _head(path):
-            found[path.relative_to(folder).as_posix()] = "merged"
+            formats[path.relative_to(folder).as_posix()] = "merged"
         elif path.suffix.lower() == ".png" and MASK.search(path.stem):
-            found["."] = "masks"
+            formats["."] = "masks"
     order = ("voc", "coco", "merged", "dota", "masks")
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[1]), item[0].count("/"), item[0])))
+    return dict(sorted(formats.items(), key=lambda item: (order.index(item[1]), item[0].count("/"), item[0])))
 
 
 def open_folder(
@@ -100,21 +100,22 @@ def open_folder(
     """The scene of a folder of images with boxes; see the module.
 
     keys: `annotations`, a path of `layouts(path)` where there are several; `convention`, one-based or zero-based, for VOC.
-    chunks: "auto", one image in a dask chunk; a mapping with `sample`; None is not offered: compressed images have no windows.
+    chunks: "auto", one image in a dask chunk; or a mapping with `sample`. None is not supported: compressed images cannot
+    be read in windows.
 
-    Raises InputError for annotations that are damaged or fit no image, and, when read, for a damaged image, named.
+    Raises InputError for annotations that are damaged or match no image; reading a damaged image raises one that names it.
     """
     path, keys = Path(path).expanduser(), dict(keys or {})
     if truth is not None:
-        raise InputError(f"{path.name} has boxes of its own; leave truth out.")
+        raise InputError(f"{path.name} contains its own boxes; leave truth out.")
     for key in keys:
         if key not in KEYS:
             raise InputError(f"Chips with boxes have no key {key!r}; use {', '.join(KEYS)}.{did_you_mean(key, KEYS)}")
     convention = keys.get("convention")
     if convention is not None and convention not in CONVENTIONS:
         raise InputError(f"There is no convention {convention!r}; use {' or '.join(CONVENTIONS)}.")
-    found = layouts(path)
-    if not found:
+    formats = layouts(path)
+    if not formats:
         raise InputError(
             f"{path} has no annotations: expected is Annotations/*.xml (VOC), a .json (COCO), one .xml with <annotations>, "
             "labelTxt/*.txt (DOTA), or *_instance_id_RGB.png."
@@ -123,23 +124,24 @@ def open_folder(
     chosen = keys.get("annotations")
     if chosen is None:
         chosen = max(
-            found, key=lambda name: (-list(found.values()).index(found[name]), _covers(path / name, found[name], images))
+            formats,
+            key=lambda name: (-list(formats.values()).index(formats[name]), _covers(path / name, formats[name], images)),
         )
-    if chosen not in found:
+    if chosen not in formats:
         raise InputError(
-            f"{path.name} has no annotations {chosen!r}; it has {', '.join(found)}.{did_you_mean(chosen, found)}"
+            f"{path.name} has no annotations {chosen!r}; it has {', '.join(formats)}.{did_you_mean(chosen, formats)}"
         )
     notes: list[str] = []
-    others = [name for name in found if name != chosen]
+    others = [name for name in formats if name != chosen]
     if others:
         notes.append(f"boxes from {chosen}; there are also {', '.join(others)} (key annotations=)")
-    if found[chosen] == "voc":
+    if formats[chosen] == "voc":
         listed = _voc([(p.name, p) for p in sorted((path / chosen).glob("*.xml"))], convention, notes)
-    elif found[chosen] == "merged":
+    elif formats[chosen] == "merged":
         listed = _merged(path / chosen, convention, notes)
-    elif found[chosen] == "coco":
+    elif formats[chosen] == "coco":
         listed = _coco(path / chosen, notes)
-    elif found[chosen] == "dota":
+    elif formats[chosen] == "dota":
         listed = _dota(path / chosen, notes)
     else:
         listed = _instances(path, images, notes)
@@ -150,7 +152,8 @@ def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any 
     """The scene of a folder of images without labels: `image (sample, band, y, x)`.
 
     parts: the endings of the files that make up one sample, and how many bands (1 or 3) to take from each, as {"_co": 3,
-        "_ir": 1}: they are put one after the other, and the sample is called by what comes before. None: one file, one sample.
+        "_ir": 1}: their bands are stacked in this order, and the sample is named by the file name without the ending. None:
+        one file, one sample.
     """
     suffixes = list(parts or {"": 0})
     members = {
@@ -166,9 +169,9 @@ def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any 
         groups.setdefault((pure.parent / stem).as_posix(), {})[suffix] = file
     if not groups:
         raise InputError(f"{path} has no images ({', '.join(chips.SUFFIXES)}).")
-    for name, held in groups.items():
-        if set(held) != set(suffixes):
-            lacking = ", ".join(s or "plain" for s in suffixes if s not in held)
+    for name, endings in groups.items():
+        if set(endings) != set(suffixes):
+            lacking = ", ".join(s or "plain" for s in suffixes if s not in endings)
             raise InputError(f"The sample {name} of {path.name} lacks {lacking}; every sample needs {', '.join(suffixes)}.")
     return _assemble(
         path, {name: [groups[name][s] for s in suffixes] for name in sorted(groups)}, chunks, tuple((parts or {}).values())
@@ -212,9 +215,9 @@ def _scene(path: Path, listed: list[Annotated], images: dict[str, Path], notes: 
     }
     wrong = [n for n, a in kept.items() if a.size is not None and a.size != size[n]]
     if wrong:
-        told = kept[wrong[0]].size
+        annotated = kept[wrong[0]].size
         notes.append(
-            f"{len(wrong)} images have another size than their annotation says ({wrong[0]}: {size[wrong[0]]}, not {told})"
+            f"{len(wrong)} images have another size than their annotation says ({wrong[0]}: {size[wrong[0]]}, not {annotated})"
         )
     rows, clipped, empty = [], 0, 0
     for name in sorted(kept):
@@ -253,7 +256,7 @@ def _scene(path: Path, listed: list[Annotated], images: dict[str, Path], notes: 
 
 
 def _assemble(path: Path, members: dict[str, list[Path]], chunks: Any, bands_of: tuple[int, ...] = ()) -> xr.Dataset:
-    """`image` and the sizes of samples whose bands are the files of a list, `bands_of` of each; grey if all are, else RGB."""
+    """`image` and sizes of samples whose bands come from lists of files, `bands_of` of each; grey if all files are, else RGB."""
     import dask.array as da
     import xarray as xr
 
@@ -304,7 +307,7 @@ def _assemble(path: Path, members: dict[str, list[Path]], chunks: Any, bands_of:
 
 
 class Padded:
-    """Images of several sizes as one array (sample, band, y, x), NaN beyond each; decoded when asked for."""
+    """Images of several sizes as one array (sample, band, y, x), NaN beyond each image; decoded when it is read."""
 
     ndim, dtype = 4, np.dtype(np.float32)
 
@@ -350,14 +353,14 @@ def _shape(path: Path) -> tuple[int, int, int]:
             grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"The image {path.name} cannot be read ({error}); it is damaged or no image. Remove or replace it."
+            f"The image {path.name} cannot be read ({error}); it is damaged or not an image. Remove or replace it."
         ) from None
     if wide * high > chips.MAX_PIXELS:
         raise InputError(f"The image {path.name} has {wide} x {high} pixels; chips have at most {chips.MAX_PIXELS} in all.")
     return (1 if grey else 3), high, wide
 
 
-# --- which image is meant ---------------------------------------------------------------------------------------------
+# --- matching annotations to images -----------------------------------------------------------------------------------
 
 
 def _images(folder: Path) -> dict[str, Path]:
@@ -373,14 +376,14 @@ def _images(folder: Path) -> dict[str, Path]:
 def _matched(listed: Sequence[Annotated], images: Mapping[str, Path]) -> list[str | None]:
     """For every annotation the image it names: by its path below the folder, else by its file name, else without suffix.
 
-    Names come from strangers; they are only looked up among the files that are there.
+    The names are untrusted input: they are only compared with existing files, never opened as paths.
     """
     by_name: dict[str, list[str]] = {}
     for identifier in images:
         pure = PurePosixPath(identifier)
         for alias in {pure.name, pure.stem}:
             by_name.setdefault(alias, []).append(identifier)
-    found: list[str | None] = []
+    matches: list[str | None] = []
     for a in listed:
         name = a.name.replace("\\", "/")
         candidates = [name] if name in images else by_name.get(PurePosixPath(name).name, [])
@@ -388,12 +391,12 @@ def _matched(listed: Sequence[Annotated], images: Mapping[str, Path]) -> list[st
             raise InputError(
                 f"The annotation of {a.name!r} fits several images: {', '.join(candidates[:3])}. Keep one of them."
             )
-        found.append(candidates[0] if candidates else None)
-    return found
+        matches.append(candidates[0] if candidates else None)
+    return matches
 
 
 def _covers(path: Path, kind: str, images: Mapping[str, Path]) -> int:
-    """How many images of the folder a COCO file lists; decides between several of them."""
+    """How many images of the folder a COCO file lists; used to choose between several COCO files."""
     if kind != "coco":
         return 0
     try:
@@ -404,16 +407,16 @@ def _covers(path: Path, kind: str, images: Mapping[str, Path]) -> int:
 
 def _within(folder: Path, depth: int = 2) -> list[Path]:
     """Files and folders down to `depth` levels, sorted; hidden ones left out."""
-    found: list[Path] = []
+    paths: list[Path] = []
     try:
         inside = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError:
         return []
     for p in inside:
-        found.append(p)
+        paths.append(p)
         if p.is_dir() and depth > 1:
-            found += _within(p, depth - 1)
-    return found
+            paths += _within(p, depth - 1)
+    return paths
 
 
 def _heads(folder: Path, suffix: str, word: bytes) -> bool:
@@ -447,7 +450,7 @@ def _corners(trees: Sequence[tuple[str, Element]], convention: str | None, notes
     low, full = False, False  # whether a corner is at 0, or at the full width or height
     for name, tree in trees:
         if tree.tag != "annotation":
-            raise InputError(f"{name} is no VOC annotation: its root is <{tree.tag}>, not <annotation>.")
+            raise InputError(f"{name} is not a VOC annotation: its root is <{tree.tag}>, not <annotation>.")
         size = None
         if tree.find("size") is not None:
             size = (safexml.number(tree, "size/width", name, int), safexml.number(tree, "size/height", name, int))
@@ -480,17 +483,17 @@ def _corners(trees: Sequence[tuple[str, Element]], convention: str | None, notes
 
 
 def _coco(path: Path, notes: list[str]) -> list[Annotated]:
-    """COCO: boxes are left, top, width, height. Crowds are kept and said; polygons are not read."""
+    """COCO: boxes are left, top, width, height. Crowds are kept, with a note; polygons are not read."""
     size = path.stat().st_size
     if size > MAX_JSON:
         raise InputError(f"{path.name} has {size / 2**20:.0f} MiB; annotations have at most {MAX_JSON // 2**20}.")
     try:
-        held = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError, OSError) as error:
-        raise InputError(f"{path.name} is no JSON that can be read ({error}); it is damaged.") from None
-    tables = [held.get(k) if isinstance(held, dict) else None for k in ("images", "annotations", "categories")]
+        raise InputError(f"{path.name} is not valid JSON ({error}); it is damaged.") from None
+    tables = [content.get(k) if isinstance(content, dict) else None for k in ("images", "annotations", "categories")]
     if not all(isinstance(t, list) and all(isinstance(row, dict) for row in t) for t in tables):
-        raise InputError(f"{path.name} is no COCO file: it needs the lists images, annotations and categories.")
+        raise InputError(f"{path.name} is not a COCO file: it needs the lists images, annotations and categories.")
     images, annotations, categories = tables
     assert images is not None
     assert annotations is not None
@@ -513,15 +516,15 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
             and len(box) == 4
             and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
         )
-        if not numeric or not all(abs(v) < 1e9 for v in box):  # also refuses NaN, and whole numbers no float can hold
+        if not numeric or not all(abs(v) < 1e9 for v in box):  # also refuses NaN, and integers too large for a float
             raise InputError(f"An annotation of {path.name} has no box of four numbers: {str(row)[:80]}.")
         if not isinstance(image, int | str) or image not in listed:
             raise InputError(
-                f"An annotation of {path.name} belongs to the image {str(image)[:40]!r}, which it does not list."
+                f"An annotation of {path.name} belongs to the image {str(image)[:40]!r}, which the file does not list."
             )
         if not isinstance(category, int | str) or category not in classes:
             raise InputError(
-                f"An annotation of {path.name} has the category {str(category)[:40]!r}, which it does not list."
+                f"An annotation of {path.name} has the category {str(category)[:40]!r}, which the file does not list."
             )
         left, top, wide, high = (float(v) for v in box)
         if wide < 0 or high < 0:
@@ -544,7 +547,7 @@ def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path.name} is no text that can be read ({error}).") from None
+            raise InputError(f"{path.name} is not readable text ({error}).") from None
         one = Annotated(path.stem)
         for line in lines:
             words = line.split()
@@ -552,8 +555,8 @@ def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
                 continue
             try:
                 if words[0].startswith("gsd:"):
-                    told = words[0].removeprefix("gsd:")
-                    one.gsd = None if told in ("null", "None", "") else float(told)
+                    gsd = words[0].removeprefix("gsd:")
+                    one.gsd = None if gsd in ("null", "None", "") else float(gsd)
                     continue
                 values = [float(v) for v in words[:8]]
                 if len(values) < 8 or len(words) not in (9, 10) or not all(abs(v) < 1e9 for v in values):
@@ -580,14 +583,14 @@ def _instances(folder: Path, images: Mapping[str, Path], notes: list[str]) -> li
         values = chips.decode(path.name, chips.content((path, None)), None, None)
         codes = np.rint(values * 255).astype(np.int64)
         codes = codes[0] if len(codes) == 1 else codes[0] << 16 | codes[1] << 8 | codes[2]
-        found = []
+        objects = []
         used, count = np.unique(codes, return_counts=True)
         background = 0 if 0 in used else used[count.argmax()]
         for code in used[used != background]:
             rows, columns = np.nonzero(codes == code)
             edges = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
-            found.append(Object("object", edges))
-        listed.append(Annotated(MASK.sub("", path.stem), found, (codes.shape[1], codes.shape[0])))
+            objects.append(Object("object", edges))
+        listed.append(Annotated(MASK.sub("", path.stem), objects, (codes.shape[1], codes.shape[0])))
     total = sum(len(a.objects) for a in listed)
     notes.append(f"boxes are the extent of each colour in the instance masks ({total} instances); masks name no class")
     return listed

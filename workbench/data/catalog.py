@@ -1,4 +1,4 @@
-"""The catalogue: scenes by name, with where they come from, under which terms, and what is known about them.
+"""The catalogue: scenes by name, with their publisher, licence, citation and notes.
 
     entries()                            # every entry of data_catalog/**/*.yml, simulated ones first
     scene = open_scene("hydice-urban-175")
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from workbench.data.readers.files import Look
 
-LARGE = 2**30  # bytes of a file above which its hash is made when it is needed, not when it is opened
+LARGE = 2**30  # bytes; a larger file is hashed when the hash is needed, not when the file is opened
 
 
 class _Collection(Record):
@@ -41,7 +41,7 @@ class _Collection(Record):
 
 
 def entries() -> list[Entry]:
-    """Every entry of the catalogue: simulated ones first (they work anywhere), then by name."""
+    """Every entry of the catalogue: simulated ones first (they need no files), then by name."""
     return sorted(_by_id().values(), key=lambda e: (e.ORDER, e.id))
 
 
@@ -66,14 +66,14 @@ def open_scene(
     name: a name of `names()`, or a path: to a file or product folder that `workbench.data.formats.FORMATS` knows, to a folder
         or zip of chips in class folders, to a folder of pairs (A, B, label), or to a coreset file (.yml). A catalogue name
         wins over a file of the same name (write ./name for the file).
-    truth, keys: see `workbench.data.formats.open_file`; they also override what the catalogue says.
-    beside: role -> file. `after`, the image of the second date, makes a pair of it, with `resample` on the pixels of the first
-        (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` put another sensor on it, on the same grid
+    truth, keys: see `workbench.data.formats.open_file`; they also XX.
+    beside: role -> file. `after`, the image of the second date, makes the scene a pair; `resample` puts it onto the pixels
+        of the first (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` add another sensor on the same grid
         (`workbench.data.beside.put_beside`).
     chunks, ortho: see `open_file`; of cubes only.
 
-    Catalogue files are looked up as `workbench.data.fetch` says, which may download them. Raises InputError for an
-    unknown name (with near ones), for files that cannot be had, and for everything that `open_file` refuses.
+    Catalogue files are found by `workbench.data.fetch`, which may download them. Raises InputError for an
+    unknown name (with similar ones), for files that cannot be found, and for everything that `open_file` refuses.
     """
     if beside:
         from workbench.data.beside import put_beside
@@ -88,9 +88,7 @@ def open_scene(
     entry = _by_id().get(str(name))
     if after is not None:
         if entry is not None:
-            raise InputError(
-                f"{name} is a scene of the catalogue; a second image (after) goes with the path of a first one."
-            )
+            raise InputError(f"{name} is a scene of the catalogue; a second image (after) needs the path of a first one.")
         from workbench.data.pairs import open_pair
 
         return open_pair(name, after, truth, resample=resample, keys=keys)
@@ -99,19 +97,20 @@ def open_scene(
     if entry is not None:
         return entry.open(truth=truth, keys=keys, chunks=chunks, ortho=ortho)
     check_name(name)
-    from workbench.data.formats import Asked, open_path
+    from workbench.data.formats import Request, open_path
     from workbench.data.readers.files import Look
 
     with Look(name) as look:
-        row, scene = open_path(look, Asked(truth, keys or {}, chunks, ortho, by_name=open_scene))
+        row, scene = open_path(look, Request(truth, keys or {}, chunks, ortho, by_name=open_scene))
         return _signed(scene, look, hashed=row.hashed)
 
 
 def _signed(scene: xr.Dataset, look: Look, hashed: bool) -> xr.Dataset:
-    """A scene from a path with its provenance: the SHA-256 of its file, and what the catalogue says where the file is that of an entry.
+    """A scene from a path with its provenance: the SHA-256 of its file, and the fields of the catalogue entry that has the
+    same file.
 
-    hashed: whether the hash is that of the file; else the scene carries its own. What a scene of ours says about itself stays,
-    above all that it is simulated.
+    hashed: whether the hash is computed from the file; else the scene already has one. Attributes that a scene saved by the
+    workbench already has are kept, such as `simulated`.
     """
     from workbench.data import fetch as fetching
     from workbench.data.formats import pixels as pixels_of
@@ -121,9 +120,7 @@ def _signed(scene: xr.Dataset, look: Look, hashed: bool) -> xr.Dataset:
     about = {"simulated": "", "id": path.stem, "source": f"file {path.name}", **scene.attrs, "title": title}
     if hashed:
         pixels = pixels_of(look)
-        if _large(
-            pixels
-        ):  # no file of the catalogue; it is hashed when a run on it is recorded (`workbench.scene.file_hash`)
+        if _large(pixels):  # not a catalogue file; it is hashed when a run on it is recorded (`workbench.scene.file_hash`)
             about.pop("sha256", None)
             scene.attrs = {**about, "file": str(pixels.resolve())}
             return scene
@@ -143,16 +140,16 @@ def fetch(name: str) -> Path:
     """The verified cube file of a catalogue entry on this machine (ENVI: its header is beside it; chips and pairs:
     their folder or first file), downloaded if need be.
 
-    Raises InputError for an unknown name, a simulated scene, or when the files cannot be had.
+    Raises InputError for an unknown name, a simulated scene, or files that cannot be found or downloaded.
     """
     return _entry(name).place()
 
 
 def content(name: str | Path) -> bytes | None:
-    """What the scene of a catalogue entry is made of: its fields, with the hashes of its files in them, and the files of the
-    package that it is simulated from. None for a path, whose own bytes are all there is.
+    """Bytes that identify the scene of a catalogue entry: its fields, which contain the hashes of its files, and the package
+    files that it is simulated from. None for a path, whose file is hashed instead.
 
-    Raises InputError for a name that is neither.
+    Raises InputError for a name that is neither an entry nor a path.
     """
     entry = _by_id().get(str(name))
     if entry is None:
@@ -163,21 +160,21 @@ def content(name: str | Path) -> bytes | None:
 
 
 def describe_entry(name: str) -> str:
-    """A printed card of an entry, without opening or downloading anything."""
+    """The description of an entry as text, without opening or downloading anything."""
     entry = _entry(name)
     about = [f"  citation: {entry.citation}", f"  licence: {entry.licence}", *(f"  note: {n}" for n in entry.notes)]
     return "\n".join([f"{entry.id}: {entry.title}", *entry.card(), *about])
 
 
 def _large(pixels: Path) -> bool:
-    """Whether reading all of a file or folder only to know its hash would keep its user waiting."""
+    """Whether a file or folder is too large to be hashed when it is opened."""
     size = sum(p.stat().st_size for p in pixels.rglob("*") if p.is_file()) if pixels.is_dir() else pixels.stat().st_size
     known = {f.bytes for e in _by_id().values() for f in e.pixel_files()}
     return size > LARGE and size not in known
 
 
 def _is_path(name: str | Path) -> bool:
-    """Whether somebody who wrote this meant a file: it exists, has a folder in it, or has a suffix."""
+    """Whether the name is a path: the file exists, or the name contains a folder or a suffix."""
     text = os.fspath(name)
     return isinstance(name, Path) or any(c in text for c in "/\\.~") or os.path.exists(text)
 
@@ -189,7 +186,7 @@ def _entry(name: str) -> Entry:
 
 
 def check_name(name: str | Path) -> None:
-    """Raise InputError, with near names, for what is neither a name of the catalogue nor a path. Opens nothing."""
+    """Raise InputError, with similar names, for a name that is neither in the catalogue nor a path. Opens nothing."""
     if str(name) not in _by_id() and not _is_path(name):
         raise InputError(_unknown(str(name)) + " A path to a file works too, but there is no file of that name.")
 
@@ -218,14 +215,14 @@ def _by_sha256() -> dict[str, Any]:
 
 
 def read_folder(folder: Path) -> dict[str, Entry]:
-    """id -> entry of every YAML file in a folder; `defaults` of a file are put under each of its entries.
+    """id -> entry of every YAML file in a folder; `defaults` of a file fill the missing fields of its entries.
 
-    Raises ValueError naming file and entry when a field is missing, unknown or wrong, or an id is there twice.
+    Raises ValueError naming file and entry when a field is missing, unknown or wrong, or an id occurs twice.
     """
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # LibYAML, where PyYAML was built with it, is ten times as fast
-    found: dict[str, Entry] = {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # LibYAML is ten times as fast, where PyYAML was built with it
+    by_id: dict[str, Entry] = {}
     for path in sorted(folder.rglob("*.yml")):
         try:
             collection = _Collection.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))  # noqa: S506
@@ -236,7 +233,7 @@ def read_folder(folder: Path) -> dict[str, Entry]:
                 entry = ENTRY.validate_python({**collection.defaults, **fields})
             except ValidationError as error:
                 raise ValueError(f"{path.name}, entry {fields.get('id', '?')}: {error}") from None
-            if entry.id in found:
-                raise ValueError(f"{path.name}: the id {entry.id} is there twice")
-            found[entry.id] = entry
-    return found
+            if entry.id in by_id:
+                raise ValueError(f"{path.name}: the id {entry.id} occurs twice")
+            by_id[entry.id] = entry
+    return by_id

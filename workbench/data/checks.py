@@ -1,11 +1,11 @@
-"""Checks of a scene that read its pixels: whether a method can work on them at all. Each runs once per opened scene.
+"""Checks of a scene that read its pixels: whether a method can use them. Each runs once per opened scene.
 
     check_cube(scene)                       # hsi
     check_pair(scene, who="arcdnet")        # before, after and truth
-    check(scene, ("before", "after"))       # those that belong to these names
+    check(scene, ("before", "after"))       # the checks for these variables
 
-A scene that has passed is remembered while it lives; the same scene is not read a second time, whoever asks. Another scene made of
-it (`assign`, `isel`) is checked anew, and so is a scene one of whose variables was exchanged.
+A scene that has passed is remembered as long as the object exists, and is not read again. A scene derived from it
+(`assign`, `isel`) is checked again, and so is a scene in which a variable was replaced.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _passed: dict[tuple[str, int], tuple[weakref.ref, tuple[int, ...]]] = {}
 
 
 def _once(check: Check) -> Check:
-    """The check, which does nothing for a scene that has passed it."""
+    """The check, skipped for a scene that has passed it."""
 
     @functools.wraps(check)
     def checked(scene: xr.Dataset, who: str = "this method") -> None:
         key, state = (check.__name__, id(scene)), tuple(id(v) for v in scene.variables.values())
-        known = _passed.get(key)
-        if known is not None and known[0]() is scene and known[1] == state:
+        passed = _passed.get(key)
+        if passed is not None and passed[0]() is scene and passed[1] == state:
             return
         check(scene, who)
         _passed[key] = (weakref.ref(scene, lambda _: _passed.pop(key, None)), state)
@@ -42,10 +42,10 @@ def _once(check: Check) -> Check:
 
 
 def check_pair(scene: xr.Dataset, who: str = "this method") -> None:
-    """Raise InputError unless a method can work on this pair, or set of pairs.
+    """Raise InputError unless a method can use this pair, or set of pairs.
 
-    Refused: after older than before, no pixel that is known on both dates, infinite values, a truth with other values than
-    1, 0 and -1 or with no labelled pixel among the known ones.
+    Refused: after older than before, no pixel with values on both dates, infinite values, a truth with other values than
+    1, 0 and -1 or without a labelled pixel among those with values.
     """
     from workbench.data.pairs import check_times
 
@@ -86,10 +86,10 @@ def _check_pixels(scene: xr.Dataset, who: str) -> None:
 
 @_once
 def check_cube(scene: xr.Dataset, who: str = "this method") -> None:
-    """Read the pixels of `hsi` once, block by block, and raise InputError if no method could work on them.
+    """Read the pixels of `hsi` once, block by block, and raise InputError if no method can use them.
 
-    Refused: a band without a single value (unless its `good` is False, as headers mark unusable bands), a cube without
-    a good band, infinite values, and a cube that holds one and the same value everywhere. Scattered NaN are fine.
+    Refused: a band without any value (unless its `good` is False: headers mark unusable bands so), a cube without
+    a good band, infinite values, and a cube with the same value everywhere. Scattered NaN are allowed.
     """
     hsi = scene["hsi"].transpose(..., "band", "y", "x")
     good = scene["good"].values.astype(bool) if "good" in scene.coords else np.ones(hsi.sizes["band"], bool)
@@ -98,7 +98,7 @@ def check_cube(scene: xr.Dataset, who: str = "this method") -> None:
     try:
         low, high, infinite = _extremes(hsi)
     except OSError as error:
-        raise InputError(f"The pixels cannot be read ({error}); the file is damaged or has gone.") from None
+        raise InputError(f"The pixels cannot be read ({error}); the file is damaged or was removed.") from None
     refuse_bands(np.flatnonzero((low > high) & good), np.flatnonzero(infinite & good))
     if low[good].min() == high[good].max():
         raise InputError(
@@ -108,7 +108,7 @@ def check_cube(scene: xr.Dataset, who: str = "this method") -> None:
 
 
 def refuse_bands(empty: np.ndarray, infinite: np.ndarray) -> None:
-    """Raise InputError, naming them, where there are bands without a value or with infinite ones."""
+    """Raise InputError that names the bands without a value or with infinite values."""
     if len(infinite):
         raise InputError(f"Infinite values in {_bands(infinite)}; mark them as missing (data ignore value, nodata or NaN).")
     if len(empty):
@@ -143,7 +143,7 @@ def _few(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _block_extremes(block: np.ndarray) -> np.ndarray:
-    """(3, ..., band, 1, 1): smallest, largest finite value, whether there are infinite ones; 1 on all axes but the bands'."""
+    """(3, ..., band, 1, 1): smallest, largest finite value, whether any is infinite; length 1 on all axes except band."""
     axes = tuple(a for a in range(block.ndim) if a != block.ndim - 3)
     low, high = (f(block, axis=axes, keepdims=True).astype(float) for f in (np.min, np.max))
     infinite = np.zeros(low.shape)
@@ -155,17 +155,17 @@ def _block_extremes(block: np.ndarray) -> np.ndarray:
     return np.stack([low, high, infinite]).astype(float)
 
 
-def _bands(found: np.ndarray) -> str:
+def _bands(numbers: np.ndarray) -> str:
     """`band 3`, or `bands 3, 4, 5, 6, 7 and 2 more`; counted from 0."""
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return f"band{'s' if len(found) > 1 else ''} {', '.join(map(str, found[:5]))}{more} (counted from 0)"
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return f"band{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:5]))}{more} (counted from 0)"
 
 
-CHECKS: dict[str, Check] = {"hsi": check_cube, "before": check_pair}  # name of a scene's variable -> what checks it
+CHECKS: dict[str, Check] = {"hsi": check_cube, "before": check_pair}  # name of a variable -> its check
 
 
 def check(scene: xr.Dataset, names: Iterable[str], who: str = "this method") -> None:
-    """Run the checks that belong to these names, of those the scene has. Raises InputError, saying what was found."""
+    """Run the checks of these variables, where the scene has them. Raises InputError that says what is wrong."""
     wanted = set(names)
     for name, checks in CHECKS.items():
         if name in wanted and name in scene:

@@ -7,13 +7,13 @@
 
 gives `image (sample, band, y, x)` float32 in [0, 1], lazily (pixels: `hsi (sample, band, y, x)` with y = x = 1),
 `label (sample)` int64 with `attrs["names"]`, the coordinate `sample` (the relative path, the same on every machine) and,
-where folders say so, `split (sample)`: train, val or test.
+where folders name it, `split (sample)`: train, val or test.
 
 A collection of many files is identified by one SHA-256: that of the text with a line "SHA-256 of the file, two spaces,
 relative path, newline" for every image, sorted by path as UTF-8 - what `sha256sum` prints for the sorted list.
 
-Nothing is unpacked to disk. A zip that would is refused before it is read: paths that leave the folder, encrypted
-members, members that unpack to a hundred times their size or to more than memory should give.
+Nothing is unpacked to disk. A dangerous zip is refused before it is read: paths outside the folder, encrypted
+members, members that unpack to a hundred times their size or to more than `MAX_MEMBER` bytes, zips above `MAX_TOTAL`.
 """
 
 from __future__ import annotations
@@ -64,30 +64,30 @@ def open_chips(
     """The scene of a folder of class folders, of a zip of the same, or of several of these together.
 
     An image belongs to the class its folder is named after; a folder train, val or test above it gives the split. All
-    images must have the size of the first; colour is kept, other modes become grey or RGB.
-    names: folder -> name of the class, where folders are numbered. verify: SHA-256 the collection must have.
+    images must have the size of the first; colours are kept, other modes become grey or RGB.
+    names: folder -> name of the class, where folders are numbered. verify: SHA-256 that the collection must have.
 
     Raises InputError for a folder without images, images outside a class folder, one class only, a dangerous or damaged
-    zip, another SHA-256, and, when read, for an image that is damaged or of another size, named.
+    zip, another SHA-256; reading an image that is damaged or of another size raises one that names it.
     """
     import dask.array as da
     import xarray as xr
 
     paths = [Path(p).expanduser() for p in ([path] if isinstance(path, str | Path) else path)]
-    found: dict[str, Source] = {}
+    images: dict[str, Source] = {}
     for p in paths:
         members = _zip_members(p) if p.is_file() else _folder_members(p)
-        twice = next((m for m in members if m in found), None)
+        twice = next((m for m in members if m in images), None)
         if twice is not None:
             raise InputError(f"The image {twice} is in two of the given collections; give each only once.")
-        found.update(members)
+        images.update(members)
     where = ", ".join(p.name for p in paths)
-    ids = sorted(found)
+    ids = sorted(images)
     if not ids:
         raise InputError(
             f"{where} has no images ({', '.join(SUFFIXES)}); expected is CLASS/name.jpg or train/CLASS/name.jpg."
         )
-    sha256 = listing_sha256(found)
+    sha256 = listing_sha256(images)
     if verify is not None and sha256 != verify:
         raise InputError(
             f"{where} is not the collection of the catalogue: the SHA-256 of its listing is {sha256}, not {verify}. "
@@ -97,8 +97,8 @@ def open_chips(
     classes = sorted(set(folders))
     if len(classes) < 2:
         raise InputError(f"{where} has images of one class only ({classes[0]}); expected is one folder for each class.")
-    first = decode(ids[0], content(found[ids[0]]), None, None)
-    stack = _Stack([(i, found[i]) for i in ids], first.shape)
+    first = decode(ids[0], content(images[ids[0]]), None, None)
+    stack = _Stack([(i, images[i]) for i in ids], first.shape)
     image = da.from_array(
         stack,
         chunks=(CHUNK, *first.shape),
@@ -144,15 +144,17 @@ def open_pixels(
         )
     if table.shape[1] % window**2:
         raise InputError(
-            f"{Path(values).name} has {table.shape[1]} values a pixel, which are no windows of {window} x {window}."
+            f"{Path(values).name} has {table.shape[1]} values a pixel, which do not fit windows of {window} x {window}."
         )
-    found = np.unique(truth)
-    if found.min() < 1 or not np.array_equal(found, found.astype(int)):
-        raise InputError(f"Labels of pixels are whole numbers from 1; {Path(labels).name} has {found[0]} to {found[-1]}.")
-    known = [names[int(c) - 1] if int(c) <= len(names) else str(int(c)) for c in found]
+    numbers = np.unique(truth)
+    if numbers.min() < 1 or not np.array_equal(numbers, numbers.astype(int)):
+        raise InputError(
+            f"Labels of pixels are whole numbers from 1; {Path(labels).name} has {numbers[0]} to {numbers[-1]}."
+        )
+    known = [names[int(c) - 1] if int(c) <= len(names) else str(int(c)) for c in numbers]
     ids = [f"pixel-{i:05d}" for i in range(len(truth))]
     cubes = da.from_array(table.astype(np.float32).reshape(len(table), -1, window, window), chunks=(4096, -1, -1, -1))
-    scene = _scene(variable, cubes, np.searchsorted(found, truth), known, ids)
+    scene = _scene(variable, cubes, np.searchsorted(numbers, truth), known, ids)
     sha256 = listing_sha256({Path(p).name: (Path(p).expanduser(), None) for p in (values, labels)})
     scene.attrs = {
         "id": Path(values).stem,
@@ -165,7 +167,7 @@ def open_pixels(
 
 
 def digits() -> xr.Dataset:
-    """1797 real handwritten digits of 8 x 8 pixels in ten classes, which scikit-learn brings along; no download.
+    """1797 real handwritten digits of 8 x 8 pixels in ten classes, included in scikit-learn; no download.
 
     C. Kaynak, "Methods of Combining Multiple Classifiers and Their Applications to Handwritten Digit Recognition", MSc
     thesis, Bogazici University, 1995; UCI repository, "Optical Recognition of Handwritten Digits".
@@ -224,7 +226,7 @@ def _class_of(identifier: str, where: str) -> str:
     parts = PurePosixPath(identifier).parts
     if len(parts) < 2 or parts[-2].lower() in SPLITS:
         raise InputError(
-            f"The image {identifier} in {where} lies in no class folder; expected is CLASS/name.jpg or train/CLASS/name.jpg."
+            f"The image {identifier} in {where} is not in a class folder; expected is CLASS/name.jpg or train/CLASS/name.jpg."
         )
     return parts[-2]
 
@@ -240,11 +242,11 @@ def _folder_members(folder: Path) -> dict[str, Source]:
 
 
 def _zip_members(path: Path) -> dict[str, Source]:
-    """Every image of a zip, after a look at all members; raises InputError for a dangerous one."""
+    """Every image of a zip, after all members were checked; raises InputError for a dangerous one."""
     members = _archive(path, path.stat().st_mtime_ns).infolist()
     seen: set[str] = set()
     for member in members:
-        why = "is there twice" if member.filename in seen else _dangerous(member)
+        why = "occurs twice" if member.filename in seen else _dangerous(member)
         if why:
             raise InputError(f"{path.name} is refused: its member {member.filename!r} {why}. Nothing was unpacked.")
         seen.add(member.filename)
@@ -293,7 +295,7 @@ def _dangerous(member: zipfile.ZipInfo) -> str | None:
 
 
 class _Stack:
-    """Many images as one array (sample, band, y, x); an image is decoded when it is asked for."""
+    """Many images as one array (sample, band, y, x); an image is decoded when it is read."""
 
     dtype, ndim = np.dtype(np.float32), 4
 
@@ -311,7 +313,7 @@ class _Stack:
 
 
 def decode(name: str, content: bytes, shape: tuple[int, ...] | None, like: str | None) -> np.ndarray:
-    """One image -> (band, y, x) float32 in [0, 1]; `shape` is what it must have, `like` who says so."""
+    """One image -> (band, y, x) float32 in [0, 1]; `shape` is the required size, `like` the name of the image that has it."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -333,7 +335,7 @@ def decode(name: str, content: bytes, shape: tuple[int, ...] | None, like: str |
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"The image {name} cannot be read ({error}); it is damaged or no image. Remove or replace it."
+            f"The image {name} cannot be read ({error}); it is damaged or not an image. Remove or replace it."
         ) from None
     values = values.astype(np.float32) / (65535 if deep else 255)
     return np.ascontiguousarray(values[None] if values.ndim == 2 else values.transpose(2, 0, 1))
@@ -345,14 +347,14 @@ def _mat(path: Path, key: str | None) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"There is no file {path}; check the path.")
     try:
-        held = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__") and isinstance(v, np.ndarray)}
-    except Exception as error:  # the reader of this format raises anything on damaged input
+        arrays = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__") and isinstance(v, np.ndarray)}
+    except Exception as error:  # scipy raises many exception types on damaged input
         raise InputError(f"{path.name} cannot be read as MATLAB 5 ({type(error).__name__}: {error}).") from None
-    if key is None and len(held) != 1:
-        raise InputError(f"{path.name} holds {', '.join(held) or 'no array'}; name the one to use with keys=.")
-    if key is not None and key not in held:
-        raise InputError(f"{path.name} has no array {key!r}; it has {', '.join(held)}.")
-    values = held[key or next(iter(held))]
+    if key is None and len(arrays) != 1:
+        raise InputError(f"{path.name} holds {', '.join(arrays) or 'no array'}; name the one to use with keys=.")
+    if key is not None and key not in arrays:
+        raise InputError(f"{path.name} has no array {key!r}; it has {', '.join(arrays)}.")
+    values = arrays[key or next(iter(arrays))]
     if values.dtype.kind not in "buif":
         raise InputError(f"{path.name} must hold real numbers; it holds {values.dtype}.")
     return values

@@ -1,9 +1,9 @@
-"""Any scene to Zarr, block by block: interrupted at any moment it can be continued, and never looks finished.
+"""Any scene to Zarr, block by block: an interrupted conversion can be continued, and cannot be mistaken for a finished one.
 
     convert("flight.hdr", "flight.zarr")
 
-The blocks go into `flight.zarr.partial`; which of them are on the disk is a line each in `flight.zarr.journal`. Only when all are
-there the folder gets its name. Never more than one block (`BLOCK` bytes) is in memory.
+The blocks go into `flight.zarr.partial`; `flight.zarr.journal` has a line for each block that is on the disk. When
+all are written, the folder is renamed. At most one block (`BLOCK` bytes) is in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from workbench.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-CHUNKS = {"band": 16, "sar_band": 1, "y": 128, "x": 128}  # 1 MiB of float32: a band and a pixel's spectrum are both near
+CHUNKS = {
+    "band": 16,
+    "sar_band": 1,
+    "y": 128,
+    "x": 128,
+}  # 1 MiB of float32: a compromise between reading bands and reading spectra
 BLOCK = 64 * 2**20  # bytes read at once
 SMALL = 2**16  # values up to which a variable is written whole
 
@@ -40,14 +45,14 @@ def convert(
     progress: Callable[[int, int], None] | None = None,
     **how: Any,
 ) -> Path:
-    """Write the scene as a Zarr group (version 3) and return where it is; a conversion begun before is continued.
+    """Write the scene as a Zarr group (version 3) and return its path; an interrupted conversion is continued.
 
     source: a catalogue name or a path; `how` is passed to `open_scene` (truth, keys, ortho).
-    chunks: sizes of the blocks in the file by dim; those of `CHUNKS` where it names none.
-    progress: called with blocks done and blocks in all.
+    chunks: dim -> size of the blocks in the file; default `CHUNKS`.
+    progress: called with the number of finished blocks and of all blocks.
 
-    Raises InputError when `out` exists, when what is half done there belongs to another conversion or is still being worked on,
-    and for whatever `open_scene` and the pixels raise.
+    Raises InputError when `out` exists, when the unfinished folder belongs to another conversion or another process is
+    writing it, and everything that `open_scene` and reading pixels raise.
     """
     from workbench.data.catalog import open_scene
 
@@ -57,7 +62,7 @@ def convert(
     if out.exists():
         raise InputError(f"{out} exists already; it is not overwritten. Remove it, or give another name.")
     if not out.parent.is_dir():
-        raise InputError(f"There is no folder {out.parent}; make it first.")
+        raise InputError(f"There is no folder {out.parent}; create it first.")
     scene = open_scene(source, chunks=None, **how)
     sizes = {str(n): _chunks(v, chunks or {}) for n, v in scene.variables.items() if v.ndim >= 2 and v.size > SMALL}
     unknown = set(chunks or {}) - {str(d) for n in sizes for d in scene[n].dims}
@@ -94,7 +99,8 @@ def convert(
 
 
 def windows(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> Iterator[Window]:
-    """The windows a variable is copied in: whole chunks, as many as fit into `BLOCK`; bands first, then columns, then rows.
+    """The windows in which a variable is copied: as many whole chunks as fit into `BLOCK`; bands first, then columns, then
+    rows.
 
     200 bands of 512 x 512 float32 are 200 MiB: four windows of 128 rows.
 
@@ -116,7 +122,9 @@ def _chunks(variable: xr.Variable, wanted: Mapping[str, int]) -> tuple[int, ...]
     for dim, n in zip(map(str, variable.dims), variable.shape, strict=True):
         size = wanted.get(dim, CHUNKS.get(dim, n))
         if size < 1 and size != -1:
-            raise InputError(f"A chunk of {size} along {dim} is no size; give a whole number from 1 on, or -1 for all.")
+            raise InputError(
+                f"A chunk of {size} along {dim} is not a size; give a whole number of at least 1, or -1 for all."
+            )
         sizes.append(n if size == -1 else min(size, n))
     if math.prod(sizes) * variable.dtype.itemsize > 2**30:
         raise InputError(f"Chunks of {sizes} ({', '.join(map(str, variable.dims))}) are above 1 GiB; give smaller ones.")
@@ -124,10 +132,10 @@ def _chunks(variable: xr.Variable, wanted: Mapping[str, int]) -> tuple[int, ...]
 
 
 def _identity(source: str | Path, scene: xr.Dataset) -> dict[str, Any]:
-    """What must be the same for blocks of an earlier attempt to be kept."""
+    """Fields that must be equal, or the blocks of an earlier attempt are not used."""
     from workbench.data.formats import cube_file
 
-    told: dict[str, Any] = {
+    identity: dict[str, Any] = {
         "id": scene.attrs.get("id", ""),
         "sha256": scene.attrs.get("sha256", ""),
         "sizes": dict(scene.sizes),
@@ -135,24 +143,24 @@ def _identity(source: str | Path, scene: xr.Dataset) -> dict[str, Any]:
     path = Path(source).expanduser()
     if path.exists():
         state = cube_file(path).stat()
-        told |= {"bytes": state.st_size, "changed": state.st_mtime_ns}
-    return told
+        identity |= {"bytes": state.st_size, "changed": state.st_mtime_ns}
+    return identity
 
 
 def _resumed(log: TextIO, plan: dict[str, Any], partial: Path) -> set[tuple[str, int]] | None:
-    """The blocks that an earlier attempt finished; None where there was none. Raises InputError where it was another conversion."""
+    """The blocks that an earlier attempt finished; None without one. Raises InputError for another conversion."""
     log.seek(0)
     lines = log.read().splitlines(keepends=True)
     whole = [json.loads(one) for one in lines if one.endswith("\n")]
-    if not whole or not partial.is_dir():  # the plan is written after everything that a conversion begins with
+    if not whole or not partial.is_dir():  # the plan is written last when a conversion begins
         log.truncate(0)
         return None
     if whole[0] != json.loads(json.dumps(plan)):
         raise InputError(
-            f"{partial} is the beginning of another conversion (another source, a changed file, or other chunks). Remove it and "
+            f"{partial} is an unfinished, different conversion (another source, a changed file, or other chunks). Remove it and "
             f"{log.name}, or give another name."
         )
-    log.truncate(sum(len(one) for one in lines if one.endswith("\n")))  # of a line cut short nothing is kept
+    log.truncate(sum(len(one) for one in lines if one.endswith("\n")))  # remove a line that was written only in part
     return {(str(name), int(number)) for name, number in whole[1:]}
 
 
@@ -169,7 +177,7 @@ def _begin(scene: xr.Dataset, sizes: Mapping[str, tuple[int, ...]], partial: Pat
     template = scene.assign_coords({n: v for n, v in large.items() if n in scene.coords}).assign(
         {n: v for n, v in large.items() if n not in scene.coords}
     )
-    # what is written whole must be in memory, else it is put off with the blocks and never written
+    # load variables that are written whole: a dask array would be delayed with the blocks and never written
     template = template.assign({n: v.compute() for n, v in template.data_vars.items() if n not in sizes and v.chunks})
     for variable in template.variables.values():
         variable.encoding = {}
@@ -185,23 +193,23 @@ def _begin(scene: xr.Dataset, sizes: Mapping[str, tuple[int, ...]], partial: Pat
 
 
 def _write(variable: xr.DataArray, folder: Path, window: Window) -> None:
-    """One block, on the disk when this returns."""
+    """Write one block; it is on the disk when this returns."""
     import zarr
 
     values = np.ascontiguousarray(variable[window].values)
     array: Any = zarr.open_array(folder, mode="r+", zarr_format=3)
     array[window] = values
-    os.sync()  # once for all chunks of the block; one by one it takes longer than writing them
+    os.sync()  # one sync for all chunks of the block; a sync per chunk takes longer than writing them
 
 
-def _line(log: TextIO, told: Any) -> None:
-    log.write(json.dumps(told) + "\n")
+def _line(log: TextIO, record: Any) -> None:
+    log.write(json.dumps(record) + "\n")
     log.flush()
     os.fsync(log.fileno())
 
 
 def _lock(log: TextIO, journal: Path) -> None:
-    """Held until the process ends, however it ends."""
+    """Lock the journal until the process ends, also by a crash."""
     import fcntl
 
     try:

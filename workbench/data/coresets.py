@@ -1,6 +1,6 @@
-"""Coresets: the chosen part of the samples of a data set, as a table, and as a file that opens like the data it is of.
+"""Coresets: the chosen part of the samples of a data set, as a table, and as a file that opens like the original data.
 
-    write_index("kept.csv", result)                                  # of a run of tdds: a line for every training sample
+    write_index("kept.csv", result)                                  # result of a tdds run: a line for every training sample
     write_coreset("kept.yml", "digits", fingerprint, result["kept"])   # open_scene("kept.yml"), workbench run tdds kept.yml
 
 Samples are chips with `label (sample)`, or labelled pixels of a scene with `truth (y, x)`, named "row,column".
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def subset(scene: xr.Dataset, kept: xr.DataArray, test: Sequence[str] | np.ndarray | None = None) -> xr.Dataset:
     """The scene with only the kept training samples: the coreset, to be opened or trained on like any scene.
 
-    kept: bool `(sample)` over the training samples. test: identifiers of the test samples, which stay; None: all that `kept`
-    does not name. Both are told by `split`. In a scene of labelled pixels the identifiers are "row,column"; dropped pixels
-    become unlabelled (-1), and `split (y, x)` is 0 for training, 1 for test, -1 for neither.
+    kept: bool `(sample)` over the training samples. test: identifiers of the test samples, which are not removed; None: all
+    samples that `kept` does not name. `split` says which is which. In a scene of labelled pixels the identifiers are
+    "row,column"; dropped pixels become unlabelled (-1), and `split (y, x)` is 0 for training, 1 for test, -1 for neither.
 
     Raises InputError when `kept` names samples that this scene does not have.
     """
@@ -39,7 +39,7 @@ def subset(scene: xr.Dataset, kept: xr.DataArray, test: Sequence[str] | np.ndarr
         if len(lost):
             raise InputError(
                 f"{len(lost)} samples of this selection are not in the scene ({', '.join(lost[:3])}, ...): it was made "
-                "for other data, or the data changed. Open the scene it was made for."
+                "for other data, or the data changed. Open the scene that it was made for."
             )
         chosen = np.isin(own, names[keep])
         stays = chosen | (~np.isin(own, names) if test is None else np.isin(own, np.asarray(test, str)))
@@ -88,7 +88,7 @@ def write_index(path: str | Path, result: xr.Dataset) -> Path:
     frame = pd.DataFrame(table)
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            from fastparquet import write  # and not pyarrow, which pandas would import, and every process of ours with it
+            from fastparquet import write  # not pyarrow: pandas would then import it in every process
 
             write(str(path), frame)
         else:
@@ -98,30 +98,33 @@ def write_index(path: str | Path, result: xr.Dataset) -> Path:
             "Parquet needs fastparquet, which is not installed; run: pip install fastparquet, or choose a .csv file."
         ) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from None
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from None
     return path
 
 
 class Coreset(Record):
-    """A selection of a scene's samples as a file of its own, which can be opened and trained on at once."""
+    """A selection of a scene's samples in a file that opens like a scene."""
 
     kind: Literal["coreset"] = "coreset"
     of: str = Field(description="catalogue name or path of the scene")
     truth: str | None = Field(None, description="file with the truth, where the scene's file has none")
-    keys: dict[str, str] = Field({}, description="names inside the files, where they do not speak for themselves")
+    keys: dict[str, str] = Field({}, description="names of the arrays in the files, where they cannot be guessed")
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the scene it was chosen from")
-    selector: str = Field(description="which score chose")
+    selector: str = Field(description="name of the selection score")
     keep: float = Field(gt=0, le=1, description="share kept")
     kept: list[str]
     dropped: list[str]
     test: list[str] | None = Field(None, description="test samples; none: all others")
-    wrong: dict[str, str] = Field({}, description="labels made wrong on purpose when it was chosen: sample, class")
+    wrong: dict[str, str] = Field(
+        {}, description="sample -> class, for labels that were wrong on purpose during the selection"
+    )
 
 
 class Opener(Protocol):
-    """What opens the scene that a coreset was chosen from; `workbench.data.catalog.open_scene` is one."""
+    """A function that opens the scene of a coreset, such as `workbench.data.catalog.open_scene`."""
 
-    def __call__(self, name: str, *, truth: str | None, keys: Mapping[str, str] | None) -> xr.Dataset: ...
+    def __call__(self, name: str, *, truth: str | None, keys: Mapping[str, str] | None) -> xr.Dataset:
+        """The scene, lazy; arguments as of `open_scene`."""
 
 
 def write_coreset(
@@ -138,7 +141,7 @@ def write_coreset(
 ) -> Path:
     """Write a coreset of the scene `of` (a catalogue name or path) as a YAML file for `open_coreset`.
 
-    truth, keys: what the scene was opened with. wrong: see `wrong_labels`. From a result r of tdds:
+    truth, keys: the arguments with which the scene was opened. wrong: see `wrong_labels`. From a result r of tdds:
     write_coreset(path, of, r.attrs["scene_fingerprint"], r["kept"], r["test_sample"].values, wrong=wrong_labels(r)).
     """
     import yaml
@@ -159,12 +162,12 @@ def write_coreset(
     try:
         Path(path).write_text(yaml.safe_dump(entry.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from None
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from None
     return Path(path)
 
 
 def wrong_labels(result: xr.Dataset) -> dict[str, str]:
-    """Sample -> class it was trained as, of the samples whose label a run of tdds made wrong on purpose (`label_noise`)."""
+    """Sample -> wrong class, for the training samples whose label a tdds run made wrong on purpose (`label_noise`)."""
     if "flipped" not in result:
         return {}
     flipped, classes = result["flipped"].values.astype(bool), result["class"].values.astype(str)
@@ -173,11 +176,11 @@ def wrong_labels(result: xr.Dataset) -> dict[str, str]:
 
 
 def open_coreset(path: str | Path, opener: Opener) -> xr.Dataset:
-    """The scene of a coreset file: `opener` opens the scene it was chosen from, `subset` does the rest.
+    """The scene of a coreset file: `opener` opens the full scene, `subset` reduces it.
 
-    Where the choice was made under labels made wrong on purpose, the kept samples have those labels again, and the coordinate
-    `wrong_label` says which they are.
-    Raises InputError when the scene is not what it was when the coreset was chosen (SHA-256).
+    Where the selection used labels made wrong on purpose, the kept samples get those labels again, and the coordinate
+    `wrong_label` marks them.
+    Raises InputError when the scene has changed since the coreset was chosen (SHA-256).
     """
     import xarray as xr
     import yaml
@@ -195,20 +198,20 @@ def open_coreset(path: str | Path, opener: Opener) -> xr.Dataset:
     try:
         scene = opener(entry.of, truth=entry.truth, keys=entry.keys or None)
     except RecursionError:
-        raise InputError(f"{path} names itself, or a file that leads back to it, as the scene it was chosen from.") from None
+        raise InputError(f"{path} names itself as its scene, directly or through another coreset file.") from None
     if fingerprint(scene) != entry.fingerprint:
         raise InputError(
             f"The scene {entry.of!r} changed since this coreset was chosen (hash {fingerprint(scene)[:12]}, then "
-            f"{entry.fingerprint[:12]}); put the old data back, or choose anew."
+            f"{entry.fingerprint[:12]}); restore the old data, or select again."
         )
     names = [*entry.kept, *entry.dropped]
     chosen = subset(scene, xr.DataArray(np.arange(len(names)) < len(entry.kept), {"sample": names}, "sample"), entry.test)
     note = f"coreset: {len(entry.kept)} of {len(names)} training samples of {entry.of}, chosen by {entry.selector}"
-    said = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n] + [note]
+    notes = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n] + [note]
     wrong = {name: entry.wrong[name] for name in entry.kept if name in entry.wrong}
     if wrong:
         chosen = _relabelled(chosen, wrong, _class_numbers(scene))
-        said.append(f"{len(wrong)} of the kept samples have a label made wrong on purpose")
+        notes.append(f"{len(wrong)} of the kept samples have a label made wrong on purpose")
     lines = [entry.fingerprint, *entry.kept, *(f"{name}: {value}" for name, value in sorted(wrong.items()))]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     chosen.attrs = {
@@ -216,13 +219,13 @@ def open_coreset(path: str | Path, opener: Opener) -> xr.Dataset:
         "id": Path(path).stem,
         "title": f"{scene.attrs.get('title', entry.of)} ({note})",
         "sha256": digest,
-        "notes": "\n".join(said),
+        "notes": "\n".join(notes),
     }
     return chosen
 
 
 def _relabelled(scene: xr.Dataset, wrong: Mapping[str, str], numbers: Mapping[str, int]) -> xr.Dataset:
-    """The scene with these samples' labels, and the coordinate `wrong_label` that is true for them."""
+    """The scene with these labels, and the coordinate `wrong_label`, True for these samples."""
     name = "label" if "sample" in scene.dims else "truth"
     values = scene[name].values.copy()
     unknown = sorted(set(wrong.values()) - set(numbers))
@@ -234,7 +237,7 @@ def _relabelled(scene: xr.Dataset, wrong: Mapping[str, str], numbers: Mapping[st
         where = (np.array([at[sample] for sample in wrong]),)
     else:
         where = _positions(list(wrong), values.shape)
-    values[where] = [numbers[called] for called in wrong.values()]
+    values[where] = [numbers[class_name] for class_name in wrong.values()]
     flag = np.zeros(values.shape, bool)
     flag[where] = True
     dims = scene[name].dims
@@ -246,12 +249,12 @@ def _class_numbers(scene: xr.Dataset) -> dict[str, int]:
     if "label" in scene:
         labels = scene["label"]
         names = [str(n) for n in labels.attrs.get("names", [])] or [str(c) for c in range(int(labels.max()) + 1)]
-        return {called: n for n, called in enumerate(names)}
+        return {name: n for n, name in enumerate(names)}
     present = np.unique(scene["truth"].values[scene["truth"].values >= 0]).astype(int)
     return dict(zip(class_names(scene["truth"], present), present.tolist(), strict=True))
 
 
 def class_names(truth: xr.DataArray, numbers: Sequence[int] | np.ndarray) -> list[str]:
     """Printed names of class numbers of a truth: its own, else background for 0 and "class N"."""
-    called = [str(n) for n in truth.attrs.get("names", [])]
-    return [called[c] if c < len(called) else ("background" if c == 0 else f"class {c}") for c in map(int, numbers)]
+    names = [str(n) for n in truth.attrs.get("names", [])]
+    return [names[c] if c < len(names) else ("background" if c == 0 else f"class {c}") for c in map(int, numbers)]

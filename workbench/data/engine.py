@@ -12,7 +12,7 @@ from xarray.backends import BackendEntrypoint
 
 
 class Engine(BackendEntrypoint):
-    """Opens whatever `workbench.data.formats` knows. Without `chunks` the pixels are xarray's own lazy arrays; `chunks={}`
+    """Opens all formats of `workbench.data.formats`. Without `chunks` the pixels are xarray's own lazy arrays; `chunks={}`
     gives dask blocks that follow the file's own layout."""
 
     description = (
@@ -29,16 +29,17 @@ class Engine(BackendEntrypoint):
         keys: Mapping[str, str] | None = None,
         ortho: bool = False,
     ) -> xr.Dataset:
-        from workbench.data.formats import Asked, open_path
+        """The scene as a Dataset, lazy; truth, keys, ortho: see `workbench.data.formats.open_file`."""
+        from workbench.data.formats import Request, open_path
         from workbench.data.readers.files import Look
 
         with Look(filename_or_obj) as look:
-            _, scene = open_path(look, Asked(truth, keys or {}, None, ortho))
+            _, scene = open_path(look, Request(truth, keys or {}, None, ortho))
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
         return scene.drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Only what no other engine opens: ENVI, MATLAB 5, product folders. Name the engine for GeoTIFF, NetCDF, HDF5, Zarr."""
+        """True only for paths without another engine: ENVI, MATLAB 5, product folders. For other formats, name the engine."""
         from workbench.data.formats import only_here
         from workbench.data.readers.files import Look
 

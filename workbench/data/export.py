@@ -1,9 +1,9 @@
-"""Maps out of the workbench: cloud-optimised GeoTIFFs, and areas of change as polygons with their size.
+"""Export of maps: cloud-optimised GeoTIFFs, and areas of change as polygons with their size.
 
 write_cog(result["change"], "change.tif")
-found = polygons(result["change"], threshold=0.5, min_pixels=4)
-found["features"][0]["properties"]["area_m2"]
-write_polygons(found, "change.geojson")
+areas = polygons(result["change"], threshold=0.5, min_pixels=4)
+areas["features"][0]["properties"]["area_m2"]
+write_polygons(areas, "change.geojson")
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ FAIL_TO_WRITE = "Cannot write {}: {}; choose another folder, or free some space.
 
 
 def write_cog(values: xr.DataArray, path: str | PathLike[str]) -> Path:
-    """A map (y, x) as a cloud-optimised GeoTIFF, float32 with NaN for missing, georeferenced as the map is; gives its path."""
+    """Write a map (y, x) as a cloud-optimised, georeferenced GeoTIFF, float32 with NaN for missing; returns the path."""
     rows = (np.asarray(values.isel(y=slice(y, y + 512)).values, np.float32)[None] for y in range(0, values.sizes["y"], 512))
     return write_cogs(rows, [Path(path)], like=values)[0]
 
 
 def write_cogs(strips: Iterable[np.ndarray], paths: Sequence[Path], like: xr.DataArray) -> list[Path]:
-    """Several maps of one extent, each into its own file, from strips (K, rows, x) that come from the top, K = len(paths).
+    """Write K maps of one extent, each to its own file, from strips (K, rows, x) in order from the top, K = len(paths).
 
-    No more than a strip is held in memory; the files appear under their names only when they are whole. like: an array on
-    (y, x) that says how large they are and where they lie.
+    Only one strip is in memory; the files get their names when they are complete. like: an array on (y, x)
+    with the size and the georeference of the maps.
     Raises InputError where they cannot be written, and when the strips do not fill the map.
     """
     import rasterio
@@ -80,7 +80,7 @@ def write_cogs(strips: Iterable[np.ndarray], paths: Sequence[Path], like: xr.Dat
 
 
 def georeference(like: xr.DataArray) -> tuple[Any, Any]:
-    """(CRS, affine transform) of an array on (y, x), each None where it has none: pixels are then counted from the top left."""
+    """(CRS, affine transform) of an array on (y, x); both None where it is not georeferenced."""
     import rioxarray  # noqa: F401  registers .rio
 
     crs = like.rio.crs
@@ -88,7 +88,7 @@ def georeference(like: xr.DataArray) -> tuple[Any, Any]:
     if x is None or y is None or len(x) < 2 or len(y) < 2:
         return crs, None
     if crs is None and y[1] > y[0] and x[0] == 0 and y[0] == 0:
-        return None, None  # 0..N-1: no place on Earth
+        return None, None  # 0..N-1: not georeferenced
     return crs, like.rio.transform(recalc=True)
 
 
@@ -106,7 +106,7 @@ def polygons(
 
     uncertainty, surer_than: leave out pixels whose uncertainty is above `surer_than`. min_pixels: leave out smaller areas.
     Pixels touch along edges. Properties: `pixels`, `mean_change`, `mean_uncertainty` where it is given, and `area_m2`, by
-    geodesics on the ellipsoid of the map's CRS, None where the map lies nowhere on Earth. Coordinates are those of the map's
+    geodesics on the ellipsoid of the map's CRS, None where the map is not georeferenced. Coordinates are those of the map's
     CRS, named in `crs`, or columns and rows.
     """
     from rasterio.features import shapes
@@ -116,7 +116,7 @@ def polygons(
         mask = p > threshold
         if surer_than is not None:
             if uncertainty is None:
-                raise InputError("surer_than= needs uncertainty=, the map (y, x) that belongs to this change map.")
+                raise InputError("surer_than= needs uncertainty=, the map (y, x) of this change map.")
             mask &= uncertainty.values <= surer_than
     crs, transform = georeference(change)
     labels, count = _areas(mask)
@@ -148,11 +148,11 @@ def _geodesic(crs: Any) -> Any:
     """rings -> square metres on the ellipsoid; the first ring is the outer one, the others are holes."""
     from pyproj import CRS, Transformer
 
-    there = CRS.from_user_input(crs.to_wkt())
-    geodetic, ellipsoid = there.geodetic_crs, there.get_geod()
+    map_crs = CRS.from_user_input(crs.to_wkt())
+    geodetic, ellipsoid = map_crs.geodetic_crs, map_crs.get_geod()
     if geodetic is None or ellipsoid is None:
-        raise InputError(f"The map's CRS ({there.name}) lies on no ellipsoid; areas in square metres need one.")
-    to_degrees = Transformer.from_crs(there, geodetic, always_xy=True)
+        raise InputError(f"The map's CRS ({map_crs.name}) has no ellipsoid; areas in square metres need one.")
+    to_degrees = Transformer.from_crs(map_crs, geodetic, always_xy=True)
 
     def area(rings: Sequence[Any]) -> float:
         sizes = []
@@ -164,17 +164,17 @@ def _geodesic(crs: Any) -> Any:
     return area
 
 
-def write_polygons(found: dict[str, Any], path: str | PathLike[str]) -> Path:
-    """What `polygons` gave as a file: .geojson (longitude and latitude, as its standard demands) or .gpkg (the map's CRS).
+def write_polygons(collection: dict[str, Any], path: str | PathLike[str]) -> Path:
+    """Write the result of `polygons` as .geojson (longitude and latitude, as RFC 7946 requires) or .gpkg (the map's CRS).
 
-    A map that lies nowhere on Earth keeps columns and rows. Raises InputError for another suffix, and for .gpkg without pyogrio.
+    Without a georeference the coordinates are columns and rows. InputError for another suffix, and for .gpkg without pyogrio.
     """
     path = Path(path)
     try:
         if path.suffix.lower() in (".geojson", ".json"):
-            path.write_text(json.dumps({"type": "FeatureCollection", "features": list(_in_degrees(found))}))
+            path.write_text(json.dumps({"type": "FeatureCollection", "features": list(_in_degrees(collection))}))
         elif path.suffix.lower() == ".gpkg":
-            _write_geopackage(found, path)
+            _write_geopackage(collection, path)
         else:
             raise InputError(f"Polygons are written as .geojson or .gpkg, not {path.suffix or 'without a suffix'}.")
     except OSError as error:
@@ -182,41 +182,41 @@ def write_polygons(found: dict[str, Any], path: str | PathLike[str]) -> Path:
     return path
 
 
-def _in_degrees(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if found["crs"] is None:
-        yield from found["features"]
+def _in_degrees(collection: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if collection["crs"] is None:
+        yield from collection["features"]
         return
     from pyproj import Transformer
 
-    transformer = Transformer.from_crs(found["crs"], "EPSG:4326", always_xy=True)
-    for feature in found["features"]:
+    transformer = Transformer.from_crs(collection["crs"], "EPSG:4326", always_xy=True)
+    for feature in collection["features"]:
         rings: list[Any] = []
         for ring in feature["geometry"]["coordinates"]:
             x, y = transformer.transform(*np.asarray(ring, np.float64).T)
-            left = float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) > 0  # turns left: its inside lies to the left
+            left = float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) > 0  # counter-clockwise
             points = np.stack([x, y], 1).round(9).tolist()
-            rings.append(points if left == (not rings) else points[::-1])  # the outer ring has to, holes must not
+            rings.append(points if left == (not rings) else points[::-1])  # outer ring counter-clockwise, holes clockwise
         yield {**feature, "geometry": {"type": "Polygon", "coordinates": rings}}
 
 
-def _write_geopackage(found: dict[str, Any], path: Path) -> None:
+def _write_geopackage(collection: dict[str, Any], path: Path) -> None:
     try:
         from pyogrio.raw import write
     except ImportError:
         raise InputError(
-            "A GeoPackage needs pyogrio: pip install 'workbench[vector]'. GeoJSON needs nothing; give a path ending in .geojson."
+            "A GeoPackage needs pyogrio: pip install 'workbench[vector]'. GeoJSON needs no package; give a path ending in .geojson."
         ) from None
-    rows = [f["properties"] for f in found["features"]]
+    rows = [f["properties"] for f in collection["features"]]
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["pixels", "area_m2", "mean_change"]
     columns = [
         np.array([np.nan if row.get(n) is None else row[n] for row in rows], np.int64 if n == "pixels" else np.float64)
         for n in names
     ]
-    geometry = np.array([_wkb(f["geometry"]["coordinates"]) for f in found["features"]], dtype=object)
+    geometry = np.array([_wkb(f["geometry"]["coordinates"]) for f in collection["features"]], dtype=object)
     path.unlink(missing_ok=True)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*crs.*")  # a map that lies nowhere on Earth has none
-        write(path, geometry, columns, names, driver="GPKG", layer="change", geometry_type="Polygon", crs=found["crs"])
+        warnings.filterwarnings("ignore", message=".*crs.*")  # a map without a georeference has no CRS
+        write(path, geometry, columns, names, driver="GPKG", layer="change", geometry_type="Polygon", crs=collection["crs"])
 
 
 def _wkb(rings: Sequence[Any]) -> bytes:

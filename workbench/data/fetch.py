@@ -1,12 +1,12 @@
 """The files of a catalogue entry on this machine, verified: from your own folder, the user cache, or a download.
 
-Looked up in this order, and never in parts (an ENVI header stays beside its data):
+All files of an entry come from one place (an ENVI header from the folder of its data), in this order:
 
-1. the folder named by `WORKBENCH_DATA`, at the path the catalogue gives;
-2. the user cache (`WORKBENCH_CACHE` puts it elsewhere);
+1. the folder named by `WORKBENCH_DATA`, at the path in the catalogue;
+2. the user cache (`WORKBENCH_CACHE` names another folder);
 3. the address in the catalogue, into the cache.
 
-Every file is checked against the SHA-256 of the catalogue before it is used; within a process once, unless it changes.
+Every file is checked against the SHA-256 of the catalogue before it is used; once per process, unless it changes.
 """
 
 from __future__ import annotations
@@ -22,29 +22,34 @@ from workbench.errors import InputError
 
 
 class Wanted(Protocol):
-    """A file as the catalogue describes it: `path` below any of the folders, its checksum, and where to download it."""
+    """A file as the catalogue describes it: path below the folders, checksum and download address."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Relative path below WORKBENCH_DATA or the cache."""
+
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """64 hexadecimal digits."""
+
     @property
-    def url(self) -> str | None: ...
+    def url(self) -> str | None:
+        """Download address; None where there is none."""
 
 
 _hashes: dict[tuple[str, int, int], str] = {}
 
 
 def sha256(path: Path, look: _files.Look | None = None) -> str:
-    """SHA-256 of a file; remembered as long as its size and time of change stay the same.
+    """SHA-256 of a file; cached until its size or modification time changes.
 
-    look: of the same path, whose open file is then read.
+    look: a `Look` at the same path; its open file is then read.
     """
     path = path.resolve()
     try:
         state = path.stat()
     except OSError:
-        return _files.sha256(path)  # says what is wrong
+        return _files.sha256(path)  # raises InputError that says what is wrong
     key = (str(path), state.st_size, state.st_mtime_ns)
     if key not in _hashes:
         _hashes[key] = _files.sha256(path) if look is None else look.sha256()
@@ -52,7 +57,7 @@ def sha256(path: Path, look: _files.Look | None = None) -> str:
 
 
 def cache() -> Path:
-    """Where downloads are kept: `WORKBENCH_CACHE`, else the cache folder of this user (not made yet)."""
+    """The folder of downloads: `WORKBENCH_CACHE`, else the cache folder of this user (it may not exist yet)."""
     import pooch
 
     named = os.environ.get("WORKBENCH_CACHE")
@@ -60,15 +65,15 @@ def cache() -> Path:
 
 
 def find(wanted: Sequence[Wanted]) -> list[Path] | None:
-    """All the files, verified, if they are on this machine; else None.
+    """Paths of all the files, verified, if they are on this machine; else None.
 
-    Raises InputError when a file in `WORKBENCH_DATA` has a wrong checksum; a damaged one in the cache counts as absent.
+    Raises InputError when a file in `WORKBENCH_DATA` has a wrong checksum; a damaged file in the cache counts as absent.
     """
     named = os.environ.get("WORKBENCH_DATA")
     if named:
         own = Path(named).expanduser()
         if not own.is_dir():
-            raise InputError(f"WORKBENCH_DATA is {named!r}, which is no folder; correct it, or unset it.")
+            raise InputError(f"WORKBENCH_DATA is {named!r}, which is not a folder; correct it, or unset it.")
         paths = [own / w.path for w in wanted]
         if all(p.is_file() for p in paths):
             for path, w in zip(paths, wanted, strict=True):
@@ -83,10 +88,10 @@ def find(wanted: Sequence[Wanted]) -> list[Path] | None:
 
 
 def get(name: str, wanted: Sequence[Wanted]) -> list[Path]:
-    """All the files of the entry `name`, downloaded where they are not on this machine.
+    """Paths of all the files of the entry `name`, downloaded where they are not on this machine.
 
-    Raises InputError when they are absent and cannot be downloaded (it tells the ways out), when a checksum is wrong, or
-    when the cache cannot be written. A download with a wrong checksum never reaches the cache.
+    Raises InputError when they are absent and cannot be downloaded (the message says what to do), when a checksum is wrong, or
+    when the cache cannot be written. A download with a wrong checksum is not stored.
     """
     return find(wanted) or [_download(name, w) for w in wanted]
 
@@ -109,18 +114,18 @@ def _download(name: str, wanted: Wanted) -> Path:
     except requests.exceptions.RequestException as error:
         raise InputError(
             f"{name} is not on this machine and could not be downloaded from {wanted.url} ({type(error).__name__}). "
-            f"Three ways out: (1) with a network connection, run `workbench fetch {name}`; (2) put it at {wanted.path} "
+            f"Three solutions: (1) with a network connection, run `workbench fetch {name}`; (2) put it at {wanted.path} "
             "below a folder and name that folder in WORKBENCH_DATA; (3) open a simulated scene (see `workbench list`), or a "
-            "file of yours by its path."
+            "file of your own by its path."
         ) from None
-    except ValueError:  # pooch's word for a wrong checksum; its temporary file is gone
+    except ValueError:  # pooch raises this for a wrong checksum, after removing its temporary file
         raise InputError(
-            f"What {wanted.url} sent for {name} has another SHA-256 than the catalogue's {wanted.sha256}; it was not kept. "
+            f"The download of {name} from {wanted.url} does not have the SHA-256 {wanted.sha256} of the catalogue; it was removed. "
             "Try again later, or get the file from the original publisher."
         ) from None
     except OSError as error:
         raise InputError(
-            f"{name} cannot be kept in the cache {target.parent} ({error.strerror or error}); make room there, or "
+            f"{name} cannot be stored in the cache {target.parent} ({error.strerror or error}); free some space, or "
             "name another folder in WORKBENCH_CACHE."
         ) from None
     return target

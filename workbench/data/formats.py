@@ -1,10 +1,10 @@
-"""Formats: the one ordered table that says what a path is, and what opens it.
+"""Formats: one ordered table that recognises a path and names the function that opens it.
 
-    scene = open_path("flight.hdr", Asked(truth="targets.png"))     # any format
+    scene = open_path("flight.hdr", Request(truth="targets.png"))     # any format
     scene = open_file("flight.hdr", truth="targets.png")            # hyperspectral cubes only
 
-Each row of `FORMATS` looks at a path (`sees`) and, if it is the first that knows it, opens it. A path is looked at once (`Look`):
-its file is opened once, and header, handle and list of arrays that a row found are there for the reader as well.
+The first row of `FORMATS` whose `sees` recognises a path opens it. All rows share one `Look` at the path: its file is
+opened once, and the reader reuses the header, the handle and the list of arrays that the rows have read.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     import xarray as xr
 
 ROLES = ("cube", "truth", "wavelength")
-NO_TRUTH = "none"  # keys={"truth": "none"}: the file has no truth, whatever it looks like
+NO_TRUTH = "none"  # keys={"truth": "none"}: use no array of the file as truth
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of a path; the fields are the arguments of `workbench.data.catalog.open_scene`.
+class Request:
+    """How to open a path; the fields are the arguments of `workbench.data.catalog.open_scene`.
 
-    by_name: what opens the scene that a coreset file names.
+    by_name: the function that opens the scene that a coreset file names.
     """
 
     truth: str | Path | None = None
@@ -64,21 +64,21 @@ Read = Callable[[Look, dict[str, str], "str | None"], Cube]
 
 @dataclass(frozen=True)
 class Format:
-    """A row: its name, whether it knows a path (told the keys), and what opens it.
+    """A row of the table: name, `sees` (whether it recognises a path, given the keys), and `open`.
 
-    read: the reader of a hyperspectral cube; such rows need no `open`. hashed: whether the scene gets the SHA-256 of its file; else
-    it carries one of its own. only_here: whether xarray has no other engine for a path that `sees` knows.
+    read: the reader of a hyperspectral cube; such rows need no `open`. hashed: whether the scene gets the SHA-256 of its
+    file; else the reader sets one. only_here: whether xarray has no other engine for a path that `sees` recognises.
     """
 
     name: str
     sees: Callable[[Look, Mapping[str, str]], bool]
-    open: Callable[[Look, Asked], xr.Dataset] | None = None
+    open: Callable[[Look, Request], xr.Dataset] | None = None
     read: Read | None = None
     hashed: bool = True
     only_here: Callable[[Look], bool] = lambda look: False
 
 
-# --- what the rows see ------------------------------------------------------------------------------------------------
+# --- recognising ------------------------------------------------------------------------------------------------------
 
 
 def _matlab(look: Look) -> bool:
@@ -86,7 +86,7 @@ def _matlab(look: Look) -> bool:
 
 
 def _product(sees: Callable[[Mapping[str, hdf5.Array]], bool]) -> Callable[[Look, Any], bool]:
-    """Whether it is an HDF5 file whose arrays are those of a product."""
+    """A `sees` for HDF5 files with the arrays of a product."""
     return lambda look, _: hdf5.is_hdf5(look) and sees(hdf5.arrays(look, _kind(look)))
 
 
@@ -102,40 +102,40 @@ def _envi_data(look: Look) -> bool:
     return look.begins(b"ENVI") or (look.is_file and envi.header_of(look.path) is not None)
 
 
-# --- what the rows open -----------------------------------------------------------------------------------------------
+# --- opening ----------------------------------------------------------------------------------------------------------
 
 
-def _safe(look: Look, asked: Asked) -> xr.Dataset:
-    return sentinel1.open_keys(look.path, asked.keys, asked.chunks, asked.truth)
+def _safe(look: Look, request: Request) -> xr.Dataset:
+    return sentinel1.open_keys(look.path, request.keys, request.chunks, request.truth)
 
 
-def _sar(look: Look, asked: Asked) -> xr.Dataset:
-    return sar.read(look, truth=asked.truth, keys=asked.keys, chunks=asked.chunks)
+def _sar(look: Look, request: Request) -> xr.Dataset:
+    return sar.read(look, truth=request.truth, keys=request.keys, chunks=request.chunks)
 
 
-def _boxes(look: Look, asked: Asked) -> xr.Dataset:
-    return boxes.open_folder(look.path, truth=asked.truth, keys=asked.keys, chunks=asked.chunks)
+def _boxes(look: Look, request: Request) -> xr.Dataset:
+    return boxes.open_folder(look.path, truth=request.truth, keys=request.keys, chunks=request.chunks)
 
 
-def _own_labels(look: Look, asked: Asked) -> None:
-    if asked.truth is not None or asked.keys:
-        raise InputError(f"{look.path.name} holds samples with labels of their own; leave truth and key out.")
+def _own_labels(look: Look, request: Request) -> None:
+    if request.truth is not None or request.keys:
+        raise InputError(f"{look.path.name} holds samples with their own labels; leave truth and key out.")
 
 
-def _pairs(look: Look, asked: Asked) -> xr.Dataset:
-    _own_labels(look, asked)
+def _pairs(look: Look, request: Request) -> xr.Dataset:
+    _own_labels(look, request)
     return pairs.open_pairs(look.path)
 
 
-def _coreset(look: Look, asked: Asked) -> xr.Dataset:
-    _own_labels(look, asked)
-    if asked.by_name is None:
+def _coreset(look: Look, request: Request) -> xr.Dataset:
+    _own_labels(look, request)
+    if request.by_name is None:
         raise InputError(f"{look.path} names another scene; open it with workbench.open_scene.")
-    return coresets.open_coreset(look.path, asked.by_name)
+    return coresets.open_coreset(look.path, request.by_name)
 
 
-def _chips(look: Look, asked: Asked) -> xr.Dataset:
-    _own_labels(look, asked)
+def _chips(look: Look, request: Request) -> xr.Dataset:
+    _own_labels(look, request)
     return chips.open_chips(look.path)
 
 
@@ -188,22 +188,22 @@ _READERS = tuple(row for row in FORMATS if row.read is not None)
 
 
 def recognise(look: Look, keys: Mapping[str, str] | None = None, rows: tuple[Format, ...] = FORMATS) -> Format:
-    """The first row that knows the path; InputError where there is nothing, or nothing that a row knows."""
-    found = next((row for row in rows if row.sees(look, keys or {})), None)
-    if found is None:
-        look.begin(1)  # says what is wrong with a path that is absent, empty, a folder or may not be read
+    """The first row that recognises the path; InputError where there is no file, or no row recognises it."""
+    match = next((row for row in rows if row.sees(look, keys or {})), None)
+    if match is None:
+        look.begin(1)  # raises InputError for a path that is absent, empty, a folder or not readable
         raise InputError(
             f"{look.path} is in no format that can be read: {CUBES}. An ENVI data file needs its header ({look.path.name}.hdr) "
             "beside it."
         )
-    return found
+    return match
 
 
-def open_path(look: Look, asked: Asked) -> tuple[Format, xr.Dataset]:
-    """The row that knows a path, and the scene it opens. Raises InputError for everything that cannot be opened."""
+def open_path(look: Look, request: Request) -> tuple[Format, xr.Dataset]:
+    """The row that recognises a path, and the opened scene. Raises InputError for everything that cannot be opened."""
     try:
-        row = recognise(look, asked.keys)
-        return row, row.open(look, asked) if row.open is not None else _cube(look, row, asked)
+        row = recognise(look, request.keys)
+        return row, row.open(look, request) if row.open is not None else _cube(look, row, request)
     except OSError as error:
         raise InputError(f"{look.path} cannot be opened ({error}).") from None
 
@@ -219,61 +219,59 @@ def open_file(
     """The hyperspectral scene in a file: `hsi (band, y, x)` float32, lazy, NaN where missing, and `truth (y, x)` where known.
 
     path: a MATLAB, ENVI (header or data file), GeoTIFF, NetCDF, HDF5, NPY (rows, columns, bands), EMIT, PRISMA or NEON file, a
-        Zarr folder, or the folder (image, METADATA.XML) of an EnMAP or DESIS product; the format is told from the content.
-    truth: a mask of the same rows and columns in a file of its own (any of these formats, BMP, PNG or NPY).
-    keys: names of the arrays where they cannot be guessed: "cube", "truth", "wavelength". `{"truth": "none"}` takes no
+        Zarr folder, or the folder (image, METADATA.XML) of an EnMAP or DESIS product; the format is recognised from its content.
+    truth: a mask of the same rows and columns in a separate file (any of these formats, BMP, PNG or NPY).
+    keys: names of the arrays where they cannot be guessed: "cube", "truth", "wavelength". `{"truth": "none"}` reads no
         truth. With `truth=FILE`, "truth" is a name in that file.
     chunks: "auto" gives dask blocks of all bands that follow the file's own layout, `{"y": 100}` dask blocks of that size,
-        None no dask: `scene.hsi[45, ::20, ::5].values` then reads just that window. (Of a dask array it does as well.)
-    ortho: put EMIT's swath on its map by the lookup table of the file. Other formats refuse it.
+        None no dask. In each case `scene.hsi[45, ::20, ::5].values` reads only that window.
+    ortho: map EMIT's swath with the lookup table of the file. InputError for other formats.
 
     Coordinates: `wavelength(band)` in nm, `fwhm(band)` in nm and `good(band)` where the file gives them; `x`, `y` count
     pixels from 0, or are map coordinates with `spatial_ref`. Pixels of MATLAB 5 files are read at once (the format has
-    no windows); all others when they are asked for, and then raise InputError if the file turns out to be damaged. Whatever had to
-    be guessed (which array is the cube, which the truth, the unit of the wavelengths) is a line in `attrs["notes"]`.
+    no windows); all others when their values are computed, which raises InputError if the file is damaged. Every guess
+    (which array is the cube, which the truth, the unit of the wavelengths) is a line in `attrs["notes"]`.
 
-    Raises InputError, saying what was found and what to do, for anything that cannot be read as a scene.
+    Raises InputError that says what is wrong and what to do, for anything that cannot be read as a scene.
     """
-    asked = Asked(truth, keys or {}, chunks, ortho)
+    request = Request(truth, keys or {}, chunks, ortho)
     with Look(path) as look:
-        _check_roles(asked)
+        _check_roles(request)
         try:
-            return _cube(look, recognise(look, asked.keys, _READERS), asked)
+            return _cube(look, recognise(look, request.keys, _READERS), request)
         except OSError as error:
             raise InputError(f"{look.path} cannot be opened ({error}).") from None
 
 
-def _check_roles(asked: Asked) -> None:
-    for role in asked.keys:
+def _check_roles(request: Request) -> None:
+    for role in request.keys:
         if role not in ROLES:
             raise InputError(f"There is no key role {role!r}; use {', '.join(ROLES)}.{did_you_mean(role, ROLES)}")
-    if asked.truth is not None and asked.keys.get("truth") == NO_TRUTH:
-        raise InputError(f"The truth file {asked.truth} was given together with the key truth=none; give one of the two.")
+    if request.truth is not None and request.keys.get("truth") == NO_TRUTH:
+        raise InputError(f"The truth file {request.truth} was given together with the key truth=none; give one of the two.")
 
 
-def _cube(look: Look, row: Format, asked: Asked) -> xr.Dataset:
-    """The scene of a hyperspectral cube, with the truth of a file of its own."""
-    _check_roles(asked)
-    keys = dict(asked.keys)
-    wanted = keys.pop("truth", None)
-    own = NO_TRUTH if asked.truth is not None else wanted  # name of the truth array within the cube's own file
-    if row.read is zarr.read and asked == Asked(chunks=asked.chunks, by_name=asked.by_name):
-        scene = zarr.saved(look.path, asked.chunks)
+def _cube(look: Look, row: Format, request: Request) -> xr.Dataset:
+    """The scene of a hyperspectral cube, with the truth of a separate file."""
+    _check_roles(request)
+    keys = dict(request.keys)
+    truth_name = keys.pop("truth", None)
+    cube_truth = NO_TRUTH if request.truth is not None else truth_name  # name of the truth array in the cube's file
+    if row.read is zarr.read and request == Request(chunks=request.chunks, by_name=request.by_name):
+        scene = zarr.saved(look.path, request.chunks)
         if scene is not None:
             return scene
     read = row.read
     assert read is not None
-    if asked.ortho:
+    if request.ortho:
         if read is not emit.read:
-            raise InputError(
-                f"{look.path.name} is not an EMIT file; only these are put on a map by a lookup table. Leave ortho out."
-            )
+            raise InputError(f"{look.path.name} is not an EMIT file; ortho works only with these. Leave ortho out.")
         read = partial(emit.read, ortho=True)
-    cube = read(look, keys, own)
-    if asked.truth is not None:
-        mask, note = read_truth(Path(asked.truth).expanduser(), wanted, cube.shape[1:])
+    cube = read(look, keys, cube_truth)
+    if request.truth is not None:
+        mask, note = read_truth(Path(request.truth).expanduser(), truth_name, cube.shape[1:])
         cube = replace(cube, truth=mask, notes=(*cube.notes, note))
-    return as_scene(cube, name=look.path.name, chunks=asked.chunks)
+    return as_scene(cube, name=look.path.name, chunks=request.chunks)
 
 
 def cube_file(path: str | Path) -> Path:
@@ -283,7 +281,7 @@ def cube_file(path: str | Path) -> Path:
 
 
 def pixels(look: Look) -> Path:
-    """`cube_file` of a path that is looked at already."""
+    """`cube_file` of an existing `Look`."""
     if look.suffix == ".hdr":
         return look.once(envi.pair).data
     product = look.once(dlr.parts)
@@ -291,7 +289,7 @@ def pixels(look: Look) -> Path:
 
 
 def only_here(look: Look) -> bool:
-    """Whether xarray has no other engine that opens this path: what `engine="workbench"` may be guessed for."""
+    """Whether xarray has no other engine for this path, so that it may choose this one by itself."""
     if look.begins(*tiff.MAGIC, netcdf.CLASSIC) or hdf5.is_hdf5(look):
         return False
     row = next((row for row in FORMATS if row.sees(look, {})), None)

@@ -1,4 +1,4 @@
-"""Masks of what changed: how the numbers or colours in a file become 1 changed, 0 not, -1 not labelled."""
+"""Change masks: how the numbers or colours in a file become 1 changed, 0 not, -1 not labelled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from workbench.data.readers.raster import open_raster
 from workbench.errors import InputError
 
-NEAR = 32  # grey levels that compression moves black and white by
+NEAR = 32  # largest change of black and white by lossy compression, in grey levels
 
 
 def read_labels(path: str | Path) -> tuple[np.ndarray, str]:
@@ -20,7 +20,7 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, str]:
     if path.suffix.lower() == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
-        except Exception as error:  # np.load raises many kinds on a damaged file
+        except Exception as error:  # np.load raises many exception types on a damaged file
             raise InputError(f"The truth {path} cannot be read as NPY ({error}).") from None
         if values.ndim != 2:
             raise InputError(f"The truth {path} has {values.ndim} dimensions; a mask has rows and columns.")
@@ -33,9 +33,9 @@ def read_labels(path: str | Path) -> tuple[np.ndarray, str]:
 
 
 def label_rule(values: Sequence[np.ndarray]) -> Literal["above 0", "above 127", "255 unlabelled"]:
-    """How masks like these are to be read, from the grey levels that occur in them.
+    """The rule to read masks like these, chosen by the grey levels that occur in them.
 
-    Black and white of 8 bits, with or without what lossy compression made of them: above 127 is changed. Any other levels, 0
+    8-bit black and white, also after lossy compression: above 127 is changed. Any other levels, 0
     and 1 or several classes: above 0. Exactly 0, 1 and 255: 255 is not labelled.
     """
     levels = np.unique(np.concatenate([np.unique(v[np.isfinite(v)]) for v in values] or [np.zeros(0)]))
@@ -50,13 +50,13 @@ def label_rule(values: Sequence[np.ndarray]) -> Literal["above 0", "above 127", 
 def as_change(values: np.ndarray, name: str, rule: str | None = None) -> tuple[np.ndarray, str]:
     """(y, x) int16 truth (1 changed, 0 not, -1 not labelled) of a mask ([band,] y, x), and a note on how it was read.
 
-    NaN and negative values are not labelled. Colours other than black are changed. `rule`: of `label_rule`, where several
-    masks must be read alike; None looks at this one.
+    NaN and negative values are not labelled. Colours other than black are changed. `rule`: from `label_rule`, where several
+    masks must be read by one rule; None: the rule for this mask.
 
     >>> as_change(np.array([[0, 3, 252, 255]]), "m.png")[0].tolist()  # lossy black and white
     [[0, 0, 1, 1]]
 
-    Raises InputError for values that are no labels.
+    Raises InputError for values that cannot be labels.
     """
     values = np.asarray(values)
     if values.dtype.kind not in "iufb":
@@ -88,7 +88,7 @@ def as_change(values: np.ndarray, name: str, rule: str | None = None) -> tuple[n
 
 
 def grey(values: np.ndarray) -> tuple[np.ndarray, bool]:
-    """One value per pixel: the mean where bands are nearly equal, else 1 in colours and 0 in black; and whether coloured."""
+    """One value per pixel (the mean where bands are nearly equal, else 1 in colours, 0 in black), and whether it has colours."""
     if values.ndim == 2:
         return values, False
     if len(values) == 1:

@@ -1,4 +1,4 @@
-"""Pairs: two co-registered images of one place at two times, alone or in sets, with what changed between them.
+"""Pairs: two co-registered images of one place at two times, alone or in sets, with the reference change.
 
     scene = open_pair("2000.tif", "2003.tif", truth="change.png")
     scene = open_pairs("LEVIR-CD")                # A/name.png, B/name.png, label/name.png; or train/A/..., test/A/...
@@ -6,10 +6,10 @@
 
 gives `before`, `after (band, y, x)` float32, lazily, NaN where missing, and `truth (y, x)` int16: 1 changed, 0 not, -1 not
 labelled. A set has a leading `sample` dim, the coordinate `sample` (the name of the files) and, where folders or lists
-say so, `split (sample)`. The acquisition time is in `attrs["time"]` of each date, where it is known.
+name it, `split (sample)`. The acquisition time is in `attrs["time"]` of each date, where it is known.
 
-Nothing is resampled, cropped, swapped or guessed silently: whatever was decided is a line in `attrs["notes"]`, and what
-cannot be decided is an InputError that says what to do.
+Nothing is resampled, cropped, swapped or guessed silently: every decision is a line in `attrs["notes"]`, and where none is
+possible an InputError says what to do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FOLDERS = {
     "truth": ("label", "labels", "out", "truth", "gt", "mask", "masks"),
 }
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-SAME = 1e-3  # of a pixel, or of its size: grids that differ by less are one
+SAME = 1e-3  # of a pixel, or of its size: grids that differ by less count as equal
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -56,11 +56,11 @@ def open_pair(
     """The scene of two image files of one place: GeoTIFF, ENVI, PNG, BMP or JPEG.
 
     truth: a mask of the same rows and columns; also NPY. See `workbench.data.labels.as_change` for what counts as changed.
-    resample: put `after` onto the pixels of `before` (bilinear) where the two lie on different grids.
-    keys: `modality` (optical or sar), `time_before`, `time_after`, where the files do not say.
+    resample: put `after` onto the pixels of `before` (bilinear) where the two grids differ.
+    keys: `modality` (optical or sar), `time_before`, `time_after`, where the files do not state them.
 
-    Raises InputError, saying what was found and what to do, where the two differ in size, bands, CRS or resolution, do not
-    overlap, are one and the same file, or `after` is older than `before`.
+    Raises InputError that says what is wrong and what to do, where the two differ in size, bands, CRS or resolution, do not
+    overlap, are the same file, or `after` is older than `before`.
     """
     given = _keys(keys)
     first, second = open_raster(before), open_raster(after)
@@ -76,9 +76,9 @@ def open_pair(
     times = [given.get(f"time_{date}") or r.time for date, r in (("before", first), ("after", second))]
     labels = None
     if truth is not None:
-        values, told = read_labels(truth)
+        values, name = read_labels(truth)
         _same_place(Path(truth), values.shape[1:], first)
-        labels, note = as_change(values, told)
+        labels, note = as_change(values, name)
         digests.append(sha256(_file(truth)))
         notes.append(note)
     scene = _scene(first.lazy(), second.lazy(), labels, given.get("modality", "optical"), times)
@@ -100,40 +100,40 @@ def open_pair(
 def open_pairs(folder: str | Path) -> xr.Dataset:
     """The set of pairs in a folder: A/, B/ and label/ (or one of `FOLDERS`) with files of the same names.
 
-    Above these may be folders train, val and test, or beside them lists list/train.txt and so on; both give `split`. A pair
+    They may be inside folders train, val and test, or next to lists list/train.txt and so on; both give `split`. A pair
     without a label has truth -1. Without any label there is no `truth`.
 
-    Raises InputError where a date is missing, named, or the images differ in size or bands.
+    Raises InputError where a date is missing (the message names the pair), or the images differ in size or bands.
     """
     folder = Path(folder).expanduser()
     parts = sets_in(folder)
     if not parts:
         raise InputError(
-            f"{folder} is no set of pairs: expected are folders of the first dates ({', '.join(FOLDERS['before'])}), of the "
+            f"{folder} is not a set of pairs: expected are folders of the first dates ({', '.join(FOLDERS['before'])}), of the "
             f"second ({', '.join(FOLDERS['after'])}) and of the labels ({', '.join(FOLDERS['truth'])})."
         )
     names: list[str] = []
     splits: list[str] = []
-    found: dict[str, list[Path | None]] = {"before": [], "after": [], "truth": []}
+    paths: dict[str, list[Path | None]] = {"before": [], "after": [], "truth": []}
     for split, places in sorted(parts.items()):
         files = {role: _files(places[role]) if role in places else {} for role in FOLDERS}
         lost = sorted(set(files["before"]) ^ set(files["after"]))
         if lost:
-            there = "before" if lost[0] in files["before"] else "after"
+            only = "before" if lost[0] in files["before"] else "after"
             raise InputError(
-                f"The pair {lost[0]!r} in {folder.name} has an image only {there} ({len(lost)} such pairs); both dates "
+                f"The pair {lost[0]!r} in {folder.name} has an image only {only} ({len(lost)} such pairs); both dates "
                 "have files of the same name. Add or remove them."
             )
         for name in sorted(files["before"]):
             names.append(f"{split}/{name}" if split else name)
             splits.append(split)
             for role in FOLDERS:
-                found[role].append(files[role].get(name))
+                paths[role].append(files[role].get(name))
     if not names:
         raise InputError(f"{folder} has no images ({', '.join(SUFFIXES)}) of two dates.")
     if not any(splits):
         splits = _listed(folder, names)
-    scene = stacked(names, found["before"], found["after"], found["truth"], "optical")  # type: ignore[arg-type]
+    scene = stacked(names, paths["before"], paths["after"], paths["truth"], "optical")  # type: ignore[arg-type]
     if all(splits):
         scene = scene.assign_coords(split=("sample", np.array(splits)))
     scene.attrs.update(id=folder.name, title=f"{len(names)} pairs in {folder.name}", source=f"files in {folder.name}")
@@ -141,7 +141,7 @@ def open_pairs(folder: str | Path) -> xr.Dataset:
 
 
 def sets_in(folder: Path) -> dict[str, dict[str, Path]]:
-    """split ("" where there is none) -> role -> folder, of a folder that holds a set of pairs; empty for any other."""
+    """split ("" where there is none) -> role -> folder, of a folder with a set of pairs; empty for other folders."""
     if not folder.is_dir():
         return {}
     own = _roles(folder)
@@ -152,9 +152,9 @@ def sets_in(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | None = None) -> xr.Dataset:
-    """The scene of two arrays (band, y, x) in memory, on the pixels of `before`; for pairs that no file holds.
+    """The scene of two arrays (band, y, x) in memory, on the pixels of `before`; for pairs that are not in files.
 
-    Raises InputError where sizes or coordinates differ: xarray alone would join them, and fill with NaN.
+    Raises InputError where sizes or coordinates differ: xarray itself would align them and fill with NaN.
     """
     import xarray as xr
 
@@ -172,7 +172,7 @@ def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | Non
                 and not np.allclose(array[dim], before[dim], rtol=0, atol=SAME * _step(before[dim].values))
             ):
                 raise InputError(
-                    f"{name!r} lies on other {dim} coordinates than 'before' ({float(array[dim][0]):g}.. and "
+                    f"{name!r} has other {dim} coordinates than 'before' ({float(array[dim][0]):g}.. and "
                     f"{float(before[dim][0]):g}..); resample it onto the first: {name}.rio.reproject_match(before)."
                 )
     scene = xr.Dataset({"before": before})
@@ -187,7 +187,7 @@ def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | Non
 
 
 def check_times(scene: xr.Dataset) -> None:
-    """Raise InputError where both acquisition times are known and `after` is the older."""
+    """Raise InputError where both acquisition times are known and `after` is earlier."""
     first, second = (str(scene[date].attrs.get("time") or "") for date in ("before", "after"))
     if first and second and datetime.fromisoformat(second) < datetime.fromisoformat(first):
         raise InputError(
@@ -203,7 +203,7 @@ def valid(scene: xr.Dataset) -> xr.DataArray:
 
 
 def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) -> Raster:
-    """`second`, resampled where that was asked for and is needed; InputError where it is needed and was not."""
+    """`second`, resampled where the grids differ and `resample` is True; InputError where they differ and it is False."""
     import pyproj
 
     one, two = _names(first, second)
@@ -217,27 +217,27 @@ def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) 
     if a is None or b is None:
         if first.shape != second.shape:
             raise InputError(
-                f"{sizes} (rows x columns), and {'neither has a map' if a is b else 'one of them has no map'}, so it is not "
-                "known how they lie on each other. Crop or resample them to one size, or give georeferenced files."
+                f"{sizes} (rows x columns), and {'neither has a map' if a is b else 'one of them has no map'}, so their "
+                "relative position is not known. Crop or resample them to one size, or give georeferenced files."
             )
         if a is not b:
             notes.append("only one of the two dates has a map; the pixels of the other were taken to lie on it")
         return second
-    ours, theirs = pyproj.CRS.from_wkt(a.crs), pyproj.CRS.from_wkt(b.crs)
-    reach = b.bounds()
-    if ours != theirs:
-        reach = pyproj.Transformer.from_crs(theirs, ours, always_xy=True).transform_bounds(*reach)
-    mine = a.bounds()
-    if not (reach[0] < mine[2] and mine[0] < reach[2] and reach[1] < mine[3] and mine[1] < reach[3]):
+    first_crs, second_crs = pyproj.CRS.from_wkt(a.crs), pyproj.CRS.from_wkt(b.crs)
+    other = b.bounds()
+    if first_crs != second_crs:
+        other = pyproj.Transformer.from_crs(second_crs, first_crs, always_xy=True).transform_bounds(*other)
+    extent = a.bounds()
+    if not (other[0] < extent[2] and extent[0] < other[2] and other[1] < extent[3] and extent[1] < other[3]):
         raise InputError(
-            f"{one} and {two} do not overlap: x {mine[0]:.6g} to {mine[2]:.6g} and {reach[0]:.6g} to "
-            f"{reach[2]:.6g}, y {mine[1]:.6g} to {mine[3]:.6g} and {reach[1]:.6g} to {reach[3]:.6g}. Give images of one place."
+            f"{one} and {two} do not overlap: x {extent[0]:.6g} to {extent[2]:.6g} and {other[0]:.6g} to "
+            f"{other[2]:.6g}, y {extent[1]:.6g} to {extent[3]:.6g} and {other[1]:.6g} to {other[3]:.6g}. Give images of one place."
         )
     differ = []
-    if ours != theirs:
-        differ.append(f"CRS ({_named(ours)} and {_named(theirs)})")
+    if first_crs != second_crs:
+        differ.append(f"CRS ({_named(first_crs)} and {_named(second_crs)})")
     elif not np.allclose(a.transform[0::4], b.transform[0::4], rtol=SAME / max(a.width, a.height), atol=0):
-        differ.append(f"resolution ({abs(a.transform[0]):g} and {abs(b.transform[0]):g} {ours.axis_info[0].unit_name})")
+        differ.append(f"resolution ({abs(a.transform[0]):g} and {abs(b.transform[0]):g} {first_crs.axis_info[0].unit_name})")
     elif not np.allclose(a.transform[2::3], b.transform[2::3], rtol=0, atol=SAME * abs(a.transform[0])):
         differ.append(f"corner ({a.transform[2]:.9g}, {a.transform[5]:.9g} and {b.transform[2]:.9g}, {b.transform[5]:.9g})")
     if first.shape != second.shape:
@@ -247,7 +247,7 @@ def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) 
     if not resample:
         raise InputError(
             f"The two dates differ in {' and '.join(differ)}: {sizes}. To put {two} onto the pixels of "
-            f"{one} (bilinear), say --resample (in Python resample=True)."
+            f"{one} (bilinear), use --resample (in Python resample=True)."
         )
     notes.append(f"{two} was resampled (bilinear) onto the pixels of {one}: they differ in {' and '.join(differ)}")
     return onto(second, a)
@@ -258,14 +258,14 @@ def _same_place(path: Path, shape: tuple[int, ...], first: Raster) -> None:
         turned = " It is turned; transpose it." if tuple(shape) == first.shape[:0:-1] else ""
         raise InputError(
             f"The truth {path.name} has {shape[0]} x {shape[1]} pixels, {first.path.name} {first.height} x {first.width} (rows x "
-            f"columns); give the mask of this very pair.{turned}"
+            f"columns); give the mask of this pair.{turned}"
         )
     if first.grid is None or path.suffix.lower() == ".npy":
         return
     grid = open_raster(path).grid
     if grid is not None and not np.allclose(grid.transform, first.grid.transform, rtol=SAME / max(shape), atol=0):
         raise InputError(
-            f"The truth {path.name} lies elsewhere on the map than {first.path.name}; give the mask of this very pair."
+            f"The truth {path.name} is at another place on the map than {first.path.name}; give the mask of this pair."
         )
 
 
@@ -273,7 +273,7 @@ def _same_place(path: Path, shape: tuple[int, ...], first: Raster) -> None:
 
 
 class _Stack:
-    """Many files as one array (sample, ..., y, x); a file is read when it is asked for."""
+    """Many files as one array (sample, ..., y, x); a file is read when its values are computed."""
 
     def __init__(self, read: Any, names: Sequence[str], shape: tuple[int, ...], dtype: Any) -> None:
         self.read, self.names, self.shape, self.dtype = read, list(names), (len(names), *shape), np.dtype(dtype)
@@ -299,7 +299,7 @@ def stacked(
     truth: Sequence[Path | None],
     modality: str,
 ) -> xr.Dataset:
-    """The set of pairs in these files; labels are all read by one rule, found from the first that hold any change."""
+    """The set of pairs in these files; all labels are read by one rule, chosen from the first labels that contain change."""
     first = open_raster(before[0])
     shape = first.shape
 
@@ -325,8 +325,8 @@ def stacked(
             if len(looked) >= 8 and any((v > 0).any() for v in looked):
                 break
         rule = label_rule(looked)
-        told = "where 1; 255 is taken as not labelled" if rule == "255 unlabelled" else f"where {rule}"
-        notes.append(f"truth: changed {told}")
+        rule_text = "where 1; 255 is taken as not labelled" if rule == "255 unlabelled" else f"where {rule}"
+        notes.append(f"truth: changed {rule_text}")
         lost = [n for n, p in zip(names, truth, strict=True) if p is None]
         if lost:
             notes.append(f"{len(lost)} pairs have no label ({', '.join(lost[:3])}); their truth is -1")
@@ -358,7 +358,7 @@ def _scene(
     times: Sequence[str | None],
     names: Sequence[str] | None = None,
 ) -> xr.Dataset:
-    """A scene of these arrays; `names` are those of the samples of a set."""
+    """A scene of these arrays; `names` are the sample names of a set."""
     import xarray as xr
 
     lead = () if names is None else ("sample",)
@@ -378,7 +378,7 @@ def _scene(
 
 
 def _located(scene: xr.Dataset, first: Raster, second: Raster) -> xr.Dataset:
-    """Map coordinates, CRS, wavelengths, and what the numbers are."""
+    """The scene with map coordinates, CRS, wavelengths, and the units of the values."""
     grid = first.grid or second.grid
     if grid is not None:
         y, x = grid.centres()
@@ -394,35 +394,35 @@ def _located(scene: xr.Dataset, first: Raster, second: Raster) -> xr.Dataset:
 
 
 def _numbered(scene: xr.Dataset, first: Raster, second: Raster) -> None:
-    """Say of each date what full scale was divided by, and the step that the numbers therefore have."""
+    """Set `units` and `step` of each date: the full scale of the stored numbers, and the resolution of the values."""
     for date, raster in (("before", first), ("after", second)):
         if raster.full is not None:
             scene[date].attrs |= {"step": 1 / raster.full, "units": f"stored number / {raster.full:.0f}"}
 
 
 def _roles(folder: Path) -> dict[str, Path]:
-    # words in any case of letters; a single letter as it is, because chips have folders a and b, too
-    there = {p.name.lower() if len(p.name) > 1 else p.name: p for p in sorted(folder.iterdir()) if p.is_dir()}
+    # names are case-insensitive, except single letters: class folders may be named a and b
+    folders = {p.name.lower() if len(p.name) > 1 else p.name: p for p in sorted(folder.iterdir()) if p.is_dir()}
     return {
-        role: next(there[w] for w in words if w in there)
+        role: next(folders[w] for w in words if w in folders)
         for role, words in FOLDERS.items()
-        if any(w in there for w in words)
+        if any(w in folders for w in words)
     }
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()):
-        if path.stem in found:
+        if path.stem in files:
             raise InputError(
-                f"{folder.name} has two images of the name {path.stem!r} ({found[path.stem].name}, {path.name}); keep one."
+                f"{folder.name} has two images of the name {path.stem!r} ({files[path.stem].name}, {path.name}); keep one."
             )
-        found[path.stem] = path
-    return found
+        files[path.stem] = path
+    return files
 
 
 def _listed(folder: Path, names: Sequence[str]) -> list[str]:
-    """The split of each name from list/train.txt, list/val.txt, list/test.txt; all empty where they do not cover the set."""
+    """The split of each name from list/train.txt, list/val.txt, list/test.txt; "" for a name in no list."""
     split: dict[str, str] = {}
     for path in sorted((folder / "list").glob("*.txt")) if (folder / "list").is_dir() else []:
         if path.stem.lower() in SPLITS:

@@ -1,4 +1,4 @@
-"""What every entry of the catalogue says of itself, how it is printed, and how a scene carries it on."""
+"""Fields of every catalogue entry, their printed form, and the attributes that a scene gets from them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Record(BaseModel):
-    """A part of the catalogue: it does not change, and a field that is not known is refused."""
+    """A part of the catalogue: immutable, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Entry(Record):
-    """What all entries have."""
+    """Fields of all entries."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     title: str
@@ -28,15 +28,15 @@ class Entry(Record):
 
 
 class Sourced(Entry):
-    """An entry of files that somebody published, which may have to be got by hand."""
+    """An entry of published files, which a person may have to get by hand."""
 
     sensor: str
     publisher: str
-    obtain: str | None = Field(None, description="where a person gets the files, when they cannot be downloaded one by one")
+    obtain: str | None = Field(None, description="where a person can get the files, if they cannot be downloaded one by one")
 
 
 def file_lines(files: Iterable[Any], obtain: str | None) -> list[str]:
-    """Lines of a card: a file each (`path`, `bytes`, `sha256`; `role`, where it has one), and where a person gets them."""
+    """Lines that describe files, one each (`path`, `bytes`, `sha256`, `role` if any), and where a person can get them."""
     lines = []
     for f in files:
         known = f", sha256 {f.sha256}" if f.sha256 else ""

@@ -10,7 +10,7 @@ around it; its variables may have a leading `sample` dim: labelled pixels of sev
 
 Four ways to split, besides the scene's own `split` and a list of test samples:
 
-    class    at random within each class. Pixels next to each other fall on both sides: of pixels, it flatters
+    class    at random within each class. Pixels next to each other fall on both sides: for pixels the score is too optimistic
     image    whole images
     block    square blocks of one image, with a guard band: no training pixel within `guard` pixels of a test pixel
 
@@ -42,17 +42,17 @@ class Sampling:
     """How samples are taken from a scene.
 
     modalities: variables of the scene, all on the same samples or on the same grid.
-    split: "own" is the scene's `split` where it has one (test, else val), and without one "class" for chips and "block" for
+    split: "own" is the `split` of the scene (test, else val); without one it is "class" for chips and "block" for
         pixels. test: identifiers of the test samples, instead of any split.
-    share: part of the samples drawn for `draw`. The other side gets the rest, and at least one sample of every class; with
-        draw="train", so does the drawn side. seed: of the draw, and of the wrong labels.
-    size: chips with a longer side are averaged down to it; least: no side becomes shorter than this.
+    share: fraction of the samples drawn for `draw`. The other side gets the rest, at least one sample of every class; with
+        draw="train", the drawn side also gets at least one. seed: of the draw, and of the wrong labels.
+    size: chips with a longer side are averaged down to this; least: minimal length of a side.
     patch: side of the patch around a pixel, odd. block: side of the blocks. guard: a training pixel and a test pixel of one
-        image are at least so many rows or columns apart; None: `patch`, so that their patches share no pixel. A split by
+        image are at least this many rows or columns apart; None: `patch`, so that their patches share no pixel. A split by
         class has no guard.
     label_noise: share of training labels made wrong on purpose.
-    classes: "named" are all classes with a name, whether they occur or not, and every chip must have one; "present" are those
-        that occur, and chips with a label below 0 are left out.
+    classes: "named": all classes with a name, also those without samples; every chip must have a class. "present": only
+        classes with samples; chips with a label below 0 are left out.
     scaling: see `SCALINGS`.
     """
 
@@ -73,7 +73,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.patch % 2 == 0:
-            raise InputError(f"patch={self.patch} must be odd, so that the pixel is in the middle.")
+            raise InputError(f"patch={self.patch} must be odd, so that the pixel is in the centre.")
         if self.guard is not None and self.guard < self.patch:
             raise InputError(
                 f"guard={self.guard} lets patches of {self.patch} pixels overlap; give at least {self.patch}, or leave it out."
@@ -81,7 +81,7 @@ class Sampling:
 
     @property
     def test_share(self) -> float:
-        """Share of the samples for testing, whichever side is drawn."""
+        """Fraction of the samples for testing, for both values of `draw`."""
         return self.share if self.draw == "test" else 1 - self.share
 
 
@@ -89,10 +89,10 @@ class Sampling:
 class Samples:
     """Training and test samples in memory, scaled with the training samples' mean and spread.
 
-    ids (N,): identifiers; of pixels "row,column", with the image's identifier and a slash before it where there are several.
+    ids (N,): identifiers; of pixels "row,column", after the image's identifier and a slash where there are several images.
     values: modality -> (N, bands, height, width) float32, all in the order of `ids`; `sar` is in dB.
-    label (N,) int64 as used (noise included). names: of the classes. train, test: positions in the samples.
-    flipped (N,): label made wrong on purpose. kind: what the samples are.
+    label (N,) int64 as used (noise included). names: of the classes. train, test: positions in `ids`.
+    flipped (N,): label made wrong on purpose. kind: type of the samples, as text.
     position (N, 2): row and column, for pixels; image (N,): number of the image they are in.
     fingerprint: SHA-256 of identifiers, labels and values before scaling.
     """
@@ -111,24 +111,25 @@ class Samples:
 
     @property
     def classes(self) -> int:
+        """Number of classes."""
         return len(self.names)
 
     @property
     def only(self) -> Tensor:
-        """The values of the only modality."""
+        """The values of the single modality."""
         (values,) = self.values.values()
         return values
 
 
 def take_samples(scene: xr.Dataset, how: Sampling, who: str = "this method") -> Samples:
-    """The samples of a scene. `who` names the asker in messages.
+    """The samples of a scene. `who` names the method in messages.
 
-    A truth of one class is that class against its background, where there is any background. A pixel is used where every
+    A truth with one class gives two: that class and the background, where there is background. A pixel is used where every
     modality has a value in some band. Bands that the scene marks as not good are left out.
 
-    Raises InputError for a modality that the scene lacks or that lies on other samples, for fewer than two classes, for values
+    Raises InputError for a modality that the scene lacks or that has other samples, for fewer than two classes, for values
     that are complex or missing altogether, for a list with identifiers that the scene does not have, for a split that leaves
-    nothing to train on, and for `label_noise` where the scene, a coreset, has labels made wrong on purpose already.
+    nothing to train on, and for `label_noise` with a coreset that already has labels made wrong on purpose.
     """
     arrays = {name: _good_bands(_real(_present(scene, name, who), who)) for name in how.modalities}
     read = _chips if "label" in scene else _pixels
@@ -165,7 +166,7 @@ def take_samples(scene: xr.Dataset, how: Sampling, who: str = "this method") -> 
 
 
 def identity(sample: np.ndarray, label: Tensor | np.ndarray | None, fingerprint: str = "") -> str:
-    """SHA-256 of identifiers, labels and a fingerprint of the data: what makes two data sets the same."""
+    """SHA-256 of identifiers, labels and a fingerprint of the data: equal for equal data sets."""
     digest = hashlib.sha256(fingerprint.encode())
     digest.update("\n".join(str(s) for s in np.asarray(sample).tolist()).encode())
     if label is not None:
@@ -236,7 +237,7 @@ def _chips(scene: xr.Dataset, arrays: Mapping[str, xr.DataArray], how: Sampling,
 
 
 def reduced(shape: Sequence[int], size: int, least: int = 1) -> tuple[int, int]:
-    """Height and width when the longer of them is brought down to `size`, neither below `least`; as given where it is not
+    """Height and width after the longer is reduced to `size`, neither below `least`; unchanged where it is not
     longer."""
     longest = max(shape)
     if longest <= size:
@@ -283,7 +284,7 @@ def _pixels(scene: xr.Dataset, arrays: Mapping[str, xr.DataArray], how: Sampling
 def _split_pixels(
     scene: xr.Dataset, usable: np.ndarray, place: np.ndarray, label: np.ndarray, images: np.ndarray, how: Sampling
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(train, test) positions in `place`, those within the guard of a test pixel left out."""
+    """(train, test) positions in `place`, without the training pixels within the guard of a test pixel."""
     every, guarded = np.arange(len(label)), True
     if how.test is not None:
         train, test = listed(pixel_ids(place, images if len(usable) > 1 else None), how.test)
@@ -322,7 +323,7 @@ def patches(cube: np.ndarray, image: np.ndarray, rows: np.ndarray, columns: np.n
 
 
 def standardised(values: Tensor, train: np.ndarray, who: str = "this method") -> Tensor:
-    """Every band with mean 0 and spread 1 over the training samples; missing values become 0, a constant band too.
+    """Every band with mean 0 and spread 1 over the training samples; missing values and constant bands become 0.
 
     The moments are taken in float64, and the variance is divided by the number of values.
     """
@@ -332,7 +333,7 @@ def standardised(values: Tensor, train: np.ndarray, who: str = "this method") ->
         raise InputError(f"{who} needs values; every training sample is missing (NaN).")
     if rows[finite].min() == rows[finite].max():
         raise InputError(
-            f"{who} cannot tell samples apart: every value of the training samples is {float(rows[finite].min()):g}."
+            f"{who} cannot distinguish the samples: every value of the training samples is {float(rows[finite].min()):g}."
         )
     count = finite.sum((0, 2, 3)).clamp(min=1)
     known = torch.where(finite, rows, 0.0)
@@ -344,7 +345,7 @@ def standardised(values: Tensor, train: np.ndarray, who: str = "this method") ->
 
 
 def standardised_float32(values: Tensor, train: np.ndarray, who: str = "this method") -> Tensor:
-    """The same in float32 throughout, with the variance divided by one less than the number of values.
+    """As `standardised`, in float32 throughout, with the variance divided by the number of values less one.
 
     Raises InputError for missing values.
     """
@@ -354,7 +355,7 @@ def standardised_float32(values: Tensor, train: np.ndarray, who: str = "this met
     return (values - rows.mean((0, 2, 3), keepdim=True)) / rows.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
 
 
-# "float32" is how the committed results of RS-DGC were made; new methods use "float64", which forgives missing values.
+# The committed results of RS-DGC use "float32"; new methods use "float64", which accepts missing values.
 SCALINGS = {"float64": standardised, "float32": standardised_float32, "none": lambda values, train, who: values}
 
 
@@ -372,11 +373,11 @@ def with_noise(label: np.ndarray, train: np.ndarray, classes: int, share: float,
 
 
 def _known_wrong(scene: xr.Dataset, ids: np.ndarray, position: np.ndarray | None, how: Sampling) -> np.ndarray:
-    """Which samples of an opened coreset have a label that was made wrong on purpose when it was chosen."""
+    """Which samples of an opened coreset have a label that was made wrong on purpose for the selection."""
     wrong = scene["wrong_label"]
     if how.label_noise > 0:
         raise InputError(
-            f"{int(wrong.sum())} labels of this coreset were made wrong on purpose when it was chosen, and are still; set "
+            f"{int(wrong.sum())} labels of this coreset were made wrong on purpose when it was chosen, and still are; set "
             "label_noise to 0 to train on them as they are."
         )
     return wrong.sel(sample=ids).values if position is None else wrong.values[tuple(position.T)]

@@ -1,12 +1,12 @@
-"""A scene's reference: everything that names the files of one scene, as one value.
+"""Reference to a scene: all names of its files and options, as one value.
 
     source = Source("flight.hdr", truth="targets.png")
     source = Source("2000.tif", beside={"after": "2003.tif"}, resample=True)
-    scene = source.open()            # what `workbench.data.catalog.open_scene` gives
+    scene = source.open()            # as `workbench.data.catalog.open_scene`
     source.digest()                  # changes when a byte of any named file changes
     source.argv()                    # ["2000.tif", "--after", "2003.tif", "--resample"]
 
-The command line, the pages, the notebooks, run folders and sweeps all hand on this one value.
+The command line, the pages, the notebooks, run folders and sweeps all use this value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from workbench.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     import xarray as xr
 
-BESIDE = ("after", "lidar", "sar", "infrared")  # what a second file can be: the later date, or another sensor
+BESIDE = ("after", "lidar", "sar", "infrared")  # roles of a second file: the later date, or another sensor
 
 # Suffixes of files that belong to a file of the same stem: ENVI headers, georeferencing, tags kept by GDAL.
 COMPANIONS = (".hdr", ".xml", ".tfw", ".pgw", ".jgw", ".bpw", ".wld", ".prj")
@@ -32,11 +32,11 @@ COMPANIONS = (".hdr", ".xml", ".tfw", ".pgw", ".jgw", ".bpw", ".wld", ".prj")
 
 @dataclass(frozen=True)
 class Source:
-    """One scene, named. Hashable; equal where all names are equal.
+    """Reference to one scene. Hashable; equal if all fields are equal.
 
-    scene: a name of the catalogue, or a path. truth: a file with the truth, where the scene's file has none. keys: what a file
-    does not say by itself, such as `{"cube": "data"}`. beside: role (of `BESIDE`) -> file. resample: put the image of the
-    second date onto the pixels of the first. An empty truth, and an empty file in `beside`, count as none.
+    scene: a name of the catalogue, or a path. truth: a file with the truth, where the scene's file has none. keys: options
+    that the file does not state, such as `{"cube": "data"}`. beside: role (of `BESIDE`) -> file. resample: put the image of
+    the second date onto the pixels of the first. An empty truth, and an empty file in `beside`, count as none.
 
     Raises InputError for a role that does not exist.
     """
@@ -52,7 +52,7 @@ class Source:
         for role in beside:
             if role not in BESIDE:
                 raise InputError(
-                    f"{role!r} cannot stand beside a scene; a second file is {', '.join(BESIDE[:-1])} or {BESIDE[-1]}."
+                    f"{role!r} is not a role of a second file; use {', '.join(BESIDE[:-1])} or {BESIDE[-1]}."
                     + did_you_mean(role, BESIDE)
                 )
         object.__setattr__(self, "scene", str(self.scene))
@@ -68,7 +68,7 @@ class Source:
 
     @classmethod
     def of(cls, scene: str | Path | Source) -> Source:
-        """The source itself, or that of a bare name or path."""
+        """The source itself, or the source of a name or path."""
         return scene if isinstance(scene, Source) else cls(str(scene))
 
     @property
@@ -77,11 +77,11 @@ class Source:
         return Path(self.scene).stem
 
     def files(self) -> list[str]:
-        """Every path that is named: scene (or its name), truth, and what stands beside."""
+        """All paths: the scene (or its name), the truth, and the files of `beside`."""
         return [self.scene, *([] if self.truth is None else [self.truth]), *self.beside.values()]
 
     def open(self, **how: Any) -> xr.Dataset:
-        """The scene, lazy. how: `chunks` and `ortho` of `workbench.data.catalog.open_scene`, which says what is raised."""
+        """The scene, lazy. how: `chunks` and `ortho` of `workbench.data.catalog.open_scene`, which also lists the errors."""
         from workbench.data.catalog import open_scene
 
         return open_scene(
@@ -94,13 +94,13 @@ class Source:
         )
 
     def digest(self) -> str:
-        """SHA-256 over everything that is named, without opening the scene; 64 hexadecimal digits.
+        """SHA-256 over the files and options, without opening the scene; 64 hexadecimal digits.
 
-        Of a catalogue entry, what the catalogue says of it (its files' own hashes are in there, and are checked when it is
-        opened); of a path, the contents of the file and of those that belong to it, or of the whole folder. A file is read
-        once, until its size or its time of change is another one.
+        For a catalogue entry, its fields are hashed (they contain the hashes of its files, which are checked when it is
+        opened); for a path, the contents of the file and its companion files, or of the whole folder. The hash of a file is
+        cached until its size or modification time changes.
 
-        Raises InputError for a name or a file that is not there.
+        Raises InputError for a name or a file that does not exist.
         """
         from workbench.data.catalog import content
 
@@ -134,7 +134,7 @@ class Source:
         return ", ".join([repr(self.scene), *(f"{name}={value!r}" for name, value in given.items() if value)])
 
     def absolute(self) -> Source:
-        """The same with absolute paths, so that it holds in any folder; a catalogue name stays."""
+        """The same with absolute paths, valid in any working folder; a catalogue name is not changed."""
         return Source(
             _absolute(self.scene),
             None if self.truth is None else _absolute(self.truth),
@@ -145,13 +145,13 @@ class Source:
 
     def record(self) -> dict[str, Any]:
         """Plain JSON, paths absolute: `scene.open` of a run folder's `run.json`."""
-        there = self.absolute()
-        record: dict[str, Any] = {"scene": there.scene, "truth": there.truth, "keys": dict(there.keys)}
-        return {**record, "beside": dict(there.beside), "resample": there.resample} if there.beside else record
+        absolute = self.absolute()
+        record: dict[str, Any] = {"scene": absolute.scene, "truth": absolute.truth, "keys": dict(absolute.keys)}
+        return {**record, "beside": dict(absolute.beside), "resample": absolute.resample} if absolute.beside else record
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Source:
-        """The source of what `record` gave. Older records name the second date as `after`."""
+        """The source of a `record`. Older records name the second date as `after`."""
         beside = {**({"after": record["after"]} if record.get("after") else {}), **record.get("beside", {})}
         return cls(
             record["scene"], record.get("truth"), record.get("keys") or {}, beside, bool(record.get("resample", False))
@@ -165,7 +165,7 @@ class Source:
         return cls(parameters["scene"], truth, keys, beside, bool(parameters.get("resample", False)))
 
     def parameters(self) -> dict[str, Any]:
-        """The other way round; what is not there is left out, because not every notebook knows it."""
+        """The inverse of `from_parameters`; absent fields are left out, because not every notebook has them."""
         other = {role: path for role, path in self.beside.items() if role != "after"}
         given: dict[str, Any] = {"scene": self.scene, "truth": self.truth or "", "keys": dict(self.keys)}
         if "after" in self.beside or self.resample:
@@ -174,7 +174,7 @@ class Source:
 
 
 def digest_of(path: str | Path) -> str:
-    """SHA-256 of a file and of those that belong to it, or of a folder: of the names and hashes of what is in it."""
+    """SHA-256 of a file with its companion files, or of a folder: over the names and hashes of its files."""
     digest = hashlib.sha256()
     _add(digest, path)
     return digest.hexdigest()
@@ -202,13 +202,16 @@ def _add(digest: Any, name: str | Path) -> None:
 
 
 def _with_companions(path: Path) -> list[Path]:
-    """A file and those that are read with it: the header of an ENVI image, its data, `a.tif.aux.xml`, a product's metadata."""
+    """A file and the files read with it: the header or data of an ENVI image, `a.tif.aux.xml`, a product's metadata."""
     from workbench.data.formats import pixels
     from workbench.data.readers import dlr
     from workbench.data.readers.files import Look
 
     same = [p for p in path.parent.iterdir() if path.stem in (p.stem, p.name) or p.name.startswith(f"{path.name}.")]
     belong = {p for p in same if p.is_file() and p.suffix.lower() in COMPANIONS}
-    with contextlib.suppress(InputError), Look(path) as look:  # a header without data, a damaged product: opening it says so
+    with (
+        contextlib.suppress(InputError),
+        Look(path) as look,
+    ):  # a header without data or a damaged product: opening it raises the error
         belong |= {pixels(look), *(look.once(dlr.parts) or ())}
     return sorted({path, *belong})

@@ -1,4 +1,4 @@
-"""Which samples are for training and which for testing: by class, by image, by list, or by block with a guard band."""
+"""Split of samples into training and test: by class, by image, by list, or by block with a guard band."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from workbench.errors import InputError
 
 
 def own_split(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(train, test) positions of the parts (N,) that a data set names: train and test, or val where nothing is test."""
+    """(train, test) positions from the split names (N,) of a data set; val counts as test where no sample is test."""
     return np.flatnonzero(part == "train"), np.flatnonzero(part == ("test" if (part == "test").any() else "val"))
 
 
 def by_class(
     label: np.ndarray, share: float, seed: int, draw: Literal["test", "train"] = "test"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(train, test) positions, sorted: of every class round(share n) are drawn for `draw`, but never all of them.
+    """(train, test) positions, sorted: round(share n) of the n samples of every class are drawn for `draw`, but never all.
 
-    draw="train": at least one is drawn, so that a class of two samples or more is on both sides.
+    draw="train": at least one is drawn, so that both sides have every class of two or more samples.
     """
     random, drawn = np.random.default_rng(seed), []
     for c in np.unique(label):
@@ -34,9 +34,9 @@ def by_class(
 
 
 def by_image(image: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(train, test) positions: the samples of round(share n) of n images are for testing, of at least one and never of all.
+    """(train, test) positions: the samples of round(share n) of the n images are for testing: at least one image, never all.
 
-    Raises InputError for samples of one image.
+    Raises InputError if all samples are of one image.
     """
     images = np.unique(image)
     if len(images) < 2:
@@ -62,10 +62,10 @@ def listed(ids: np.ndarray, test: Sequence[str]) -> tuple[np.ndarray, np.ndarray
 
 
 def by_block(place: np.ndarray, label: np.ndarray, shape: Sequence[int], block: int, share: float, seed: int) -> np.ndarray:
-    """Positions of the test pixels: those in square blocks, drawn until `share` of all pixels are in them.
+    """Positions of the test pixels: square blocks are drawn until they contain `share` of all pixels.
 
-    place (N, 3): image, row, column. shape: number, height and width of the images. A block is drawn unless that would take
-    more than half of a class.
+    place (N, 3): image, row, column. shape: number, height and width of the images. A block is skipped if the test set
+    would then have more than half of a class.
     """
     random = np.random.default_rng(seed)
     down, across = (math.ceil(n / block) for n in shape[1:])
@@ -81,7 +81,7 @@ def by_block(place: np.ndarray, label: np.ndarray, shape: Sequence[int], block: 
 
 
 def apart(place: np.ndarray, train: np.ndarray, test: np.ndarray, shape: Sequence[int], guard: int) -> np.ndarray:
-    """Those of train that are `guard` or more rows or columns away from every pixel of test in the same image."""
+    """The positions of train that are at least `guard` rows or columns away from every test pixel of the same image."""
     from scipy.ndimage import maximum_filter
 
     tested = np.zeros(tuple(shape), bool)

@@ -1,9 +1,9 @@
-"""Simulated scenes with known truth, made in about a second, offline and always the same: `make("sim-coast-town")`.
+"""Simulated scenes with known truth, deterministic, offline, in about a second: `make("sim-coast-town")`.
 
-Measured reflectance spectra are laid out on a ground drawn four times finer than the pixels, lit with relief and cast
+Measured reflectance spectra are assigned to a ground with cells four times finer than the pixels, lit with relief and cast
 shadows, averaged through the sensor's point spread, mixed linearly with one bilinear term, and given the noise of a
-detector. Small man-made objects that the ground holds nowhere else are the targets, and the share of every pixel that
-they fill is known. docs/simulated_scenes.md tells what of this is realistic and what is not.
+detector. The targets are small man-made objects of materials that the ground does not have, and the fraction of every pixel
+that they fill is known. docs/simulated_scenes.md says what is realistic and what is not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Image = np.ndarray  # on the cells of the ground
 NAMES = ("sim-coast-town", "sim-dry-airfield")
 
 ZOOM = 4  # cells of the ground per pixel and direction
-THRESHOLD = 0.2  # share of a pixel that targets must fill for it to count as truth
+THRESHOLD = 0.2  # fraction of a pixel that targets must fill for truth = 1
 STEP = 1e-4  # reflectances are stored in these steps, as products scaled by 10 000 are
 
 
@@ -71,7 +71,7 @@ COVERS = {
     "track": Cover(("dirt-1", "desert-2", "gravel-1"), 4, 1.2, 0.05),
 }
 
-# Materials of the targets; no cover holds any of them.
+# Materials of the targets; no cover contains them.
 TARGETS = {
     "coast": ("paint-red-1", "paint-red-2", "paint-blue-1", "paint-white-1", "paint-white-2", "paint-yellow-1",
               "metal-green-1", "metal-bare-1", "metal-zinc-1", "glass-1"),
@@ -97,7 +97,7 @@ def make(name: str) -> xr.Dataset:
 
 
 def small(seed: int = 0, size: int = 24, bands: int = 30) -> xr.Dataset:
-    """A little airfield for tests and smoke runs."""
+    """A small airfield for tests and smoke runs."""
     return simulate("airfield", size=size, bands=bands, seed=seed)
 
 
@@ -105,12 +105,12 @@ def simulate(layout: str = "coast", *, size: int = 100, bands: int = 190, seed: 
     """A simulated scene: `hsi (band, y, x)` reflectance, `truth (y, x)`, and `fraction (y, x)` filled by targets.
 
     layout: "coast" or "airfield".
-    size: pixels along each side, 16 to 200; the ground shrinks with it, the targets do not.
+    size: pixels along each side, 16 to 200; the ground is scaled with it, the targets are not.
     bands: spread evenly over 400-1350, 1460-1790 and 1960-2450 nm; the gaps are the water vapour bands.
-    seed: another seed is another ground with other targets.
-    noise: factor on the standard deviation of the detector noise; 0 leaves the rounding to 1e-4 only.
+    seed: of the ground and the targets.
+    noise: factor on the standard deviation of the detector noise; with 0 only the rounding to 1e-4 remains.
 
-    `truth` is 1 where targets fill at least 0.2 of the pixel. Variables are lazy with one chunk, as from a reader.
+    `truth` is 1 where targets fill at least 0.2 of the pixel. Variables are lazy with one chunk.
     Raises InputError for a layout or a number that cannot be used.
     """
     if layout not in _LAYOUTS:
@@ -127,7 +127,7 @@ def simulate(layout: str = "coast", *, size: int = 100, bands: int = 190, seed: 
     direct, whole, keys, fraction = _abundances(rng, ground, target, size, TARGETS[layout])
     cube = _radiative(rng, ground, direct, whole, keys, wavelength, size)
     cube = _sense(rng, cube, wavelength, noise)
-    fraction = np.round(fraction, 4)  # so that another machine's last bit decides nothing
+    fraction = np.round(fraction, 4)  # so that rounding errors of another machine cannot change the truth
     truth = (fraction >= THRESHOLD).astype("int16")
 
     pixel = {"y": np.arange(size), "x": np.arange(size)}
@@ -179,7 +179,7 @@ def _library() -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _spectrum(key: str, wavelength: np.ndarray) -> np.ndarray:
-    """Reflectance of one material; water and foam, which the library does not have, are formulas."""
+    """Reflectance of one material; water and foam are not in the library and computed by formulas."""
     if key == "water-clear":
         return 0.006 + 0.030 * np.exp(-(((wavelength - 470) / 90) ** 2))
     if key == "water-turbid":
@@ -194,18 +194,18 @@ def _spectrum(key: str, wavelength: np.ndarray) -> np.ndarray:
 
 
 class Ground(NamedTuple):
-    """What is where, on cells a quarter of a pixel wide; images of shape (ZOOM * size, ZOOM * size)."""
+    """Cover, heights and free places, on cells a quarter of a pixel wide; images of shape (ZOOM * size, ZOOM * size)."""
 
     cover: Image  # index into COVERS
     gain: Image  # brightness of the cell relative to its spectrum
     height: Image  # of buildings and trees, in pixels; casts shadows
-    relief: Image  # of the terrain, in pixels; shades slopes
-    free: dict[str, Image]  # where targets of each kind may lie
+    relief: Image  # of the terrain, in pixels; changes the light on slopes
+    free: dict[str, Image]  # kind of place -> where targets may be
 
 
 def _field(rng: np.random.Generator, shape: int, length: float) -> np.ndarray:
     """A Gaussian random field (shape, shape) with Gaussian correlation of this length in cells; mean 0, variance 1."""
-    # the Fourier transform wraps around; what wraps is cut away, and sizes with small factors are fast
+    # the Fourier transform is periodic, so a margin is cut away; sizes with small factors are fast
     pad = next_fast_len(shape + int(3 * length) + 1, real=True)
     f = np.fft.fftfreq(pad)[:, None] ** 2 + np.fft.rfftfreq(pad)[None, :] ** 2
     white = np.fft.rfft2(rng.standard_normal((pad, pad)))
@@ -238,7 +238,7 @@ def _coast(rng: np.random.Generator, size: int) -> Ground:
     inland = x - shore
     beach = np.maximum((6.5 + 1.6 * _wave(rng, y[:, :1], size * 0.3)) * max(scale, 0.5), 2.0)
 
-    # hills: the highest of four fields decides
+    # hills: the cover is the highest of four random fields
     patches = [_field(rng, n, 9 * ZOOM * max(scale, 0.5)) + 0.35 * _field(rng, n, 1.2 * ZOOM) for _ in range(4)]
     lift = np.array([0.5, 0.1, 0.35, -0.25])[:, None, None]
     kinds = np.array([_CODE[k] for k in ("forest", "meadow", "scrub", "field")])
@@ -298,8 +298,8 @@ def _blocks(rng: np.random.Generator, y: Image, x: Image, n: int) -> tuple[Image
     b = 2 * j + np.clip(row, 0, 1).astype(int)
     wide, deep = rng.uniform(1.8, 2.9, (256, 128))[a, b], rng.uniform(1.6, 2.8, (256, 128))[a, b]
     off = np.abs(pv - 2.3 - rng.uniform(-0.6, 0.6, (256, 128))[a, b])
-    stands = rng.random((256, 128))[a, b] < 0.9
-    house = (kind == 0) & stands & (np.abs(pu - 1.69) < wide / 2) & (off < deep / 2)
+    occupied = rng.random((256, 128))[a, b] < 0.9
+    house = (kind == 0) & occupied & (np.abs(pu - 1.69) < wide / 2) & (off < deep / 2)
     roofs = np.array([_CODE[k] for k in ("tiles", "shingles", "blue-shingles", "wood-roof", "flat-roof")])
     roof = roofs[rng.choice(5, (256, 128), p=[0.42, 0.28, 0.06, 0.10, 0.14])][a, b]
     along = rng.random((256, 128))[a, b] < 0.6
@@ -346,7 +346,7 @@ def _airfield(rng: np.random.Generator, size: int) -> Ground:
     angle = np.deg2rad(-24)
     s = (x - size / 2) * np.cos(angle) + (y - size * 0.66) * np.sin(angle)
     t = -(x - size / 2) * np.sin(angle) + (y - size * 0.66) * np.cos(angle)
-    s, t = s / scale, t / scale  # the installations shrink with the scene
+    s, t = s / scale, t / scale  # the installations are scaled with the scene
     runway = np.abs(t) < 4.2
     taxi = (np.abs(t + 15) < 1.5) | ((np.abs(np.abs(s + 4) - 30) < 1.5) & (t < 0) & (t > -15))
     apron = (np.abs(s - 2) < 22) & (t < -16) & (t > -31)
@@ -398,7 +398,7 @@ def _aircraft(dy: np.ndarray, dx: np.ndarray, turn: float) -> Image:
 
 
 def _implant(rng: np.random.Generator, ground: Ground, size: int, materials: tuple[str, ...], layout: str) -> Image:
-    """Index of the target material in each cell, -1 where there is none; gain and height of the ground follow."""
+    """Index of the target material in each cell, -1 where there is none; gain and height of the ground are updated."""
     y, x = _cells(size)
     target = np.full(y.shape, -1)
     taken = np.zeros(y.shape, bool)
@@ -441,7 +441,7 @@ def _implant(rng: np.random.Generator, ground: Ground, size: int, materials: tup
 
 
 def _average(size: int, image: np.ndarray) -> np.ndarray:
-    """What the pixels see of an image on cells: a Gaussian point spread of 0.35 pixels, then the pixel's own area."""
+    """Pixel values of an image on cells: a Gaussian point spread of 0.35 pixels, then the mean over the pixel."""
     return _optics(size) @ image @ _optics(size).T
 
 
@@ -454,7 +454,7 @@ def _optics(size: int) -> np.ndarray:
 
 
 def _shadow(height: Image) -> Image:
-    """Cells in the shadow of something higher; the sun stands in the south-east, 45 degrees high."""
+    """Cells in the shadow of something higher; the sun is in the south-east, 45 degrees above the horizon."""
     dark = np.zeros(height.shape, bool)
     for step in range(1, int(np.ceil(height.max() * ZOOM)) + 1):
         sy, sx = round(0.8 * step), round(0.6 * step)
@@ -469,7 +469,7 @@ def _shadow(height: Image) -> Image:
 def _abundances(
     rng: np.random.Generator, ground: Ground, target: Image, size: int, materials: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
-    """Abundance of each spectrum in direct light and in all light (spectrum, y, x), the keys, the targets' share."""
+    """Abundance of each spectrum in direct and in all light (spectrum, y, x), the keys, the fraction of targets (y, x)."""
     lit = ~_shadow(ground.height)
     keys: list[str] = []
     direct, whole = [], []
@@ -511,9 +511,9 @@ def _radiative(
     wavelength: np.ndarray,
     size: int,
 ) -> np.ndarray:
-    """Reflectance (band, y, x) as a sensor without noise would see it."""
+    """Reflectance (band, y, x) of a sensor without noise."""
     spectra = np.stack([_spectrum(key, wavelength) for key in keys], axis=1)  # (band, spectrum)
-    sky = (0.06 + 0.22 * (400 / wavelength) ** 2)[:, None, None]  # share of the light that comes from the sky
+    sky = (0.06 + 0.22 * (400 / wavelength) ** 2)[:, None, None]  # fraction of light that comes from the sky
     slope_y, slope_x = np.gradient(ground.relief, 1 / ZOOM)
     shade = np.clip(1 - 0.45 * _average(size, 0.8 * slope_y + 0.6 * slope_x), 0.4, 1.5)  # lit from the south-east
 
@@ -523,10 +523,10 @@ def _radiative(
 
     leaves = seen([i for i, key in enumerate(keys) if key.startswith("canopy")])
     cube = seen(list(range(len(keys))))
-    cube += 0.5 * leaves * (cube - leaves)  # light that met both leaves and what lies beside them
+    cube += 0.5 * leaves * (cube - leaves)  # light reflected by leaves and by neighbouring materials
     lines = np.array([(940, 18, 1.0), (1130, 22, 1.0), (1405, 45, 2.0), (1875, 65, 2.0)])  # centre, width (nm), depth
     vapour = np.exp(-0.5 * ((wavelength[:, None] - lines[:, 0]) / lines[:, 1]) ** 2) @ lines[:, 2]
-    cube *= np.exp(-0.02 * vapour[:, None, None] * _field(rng, size, size / 6))  # what the correction left behind
+    cube *= np.exp(-0.02 * vapour[:, None, None] * _field(rng, size, size / 6))  # residual of the atmospheric correction
     return cube
 
 

@@ -1,14 +1,14 @@
-"""Simulated pairs with known change and known doubt, made in about a second, offline and always the same.
+"""Simulated pairs with known change and known ambiguity, deterministic, offline, in about a second.
 
     scene = make("sim-change-town")             # one pair of 256 x 256 pixels
     scene = make("sim-change-tiles")            # 96 pairs of 64 x 64 pixels for training, 32 for testing
     scene = simulate(size=128, seed=7, modality="sar")
 
-A town is drawn twice on a ground twice as fine as the pixels. Between the dates buildings vanish and others appear: that is
-the change. The sun has moved, fields are in another season, cars are elsewhere, the second image is shifted and bent by parts
-of a pixel, colours and noise differ: that is not. In *doubtful zones* (dug-over earth, roofs under repair) the truth itself is
+A town is drawn twice on cells half as wide as the pixels. Between the dates some buildings disappear and others appear:
+this is the change. Sun, season, cars, colours and noise also differ, and the second image is shifted and distorted by
+fractions of a pixel: this is not change. In *doubtful zones* (dug-over earth, roofs under repair) the truth itself is
 drawn, with a probability that is known: `chance (y, x)` is P(truth = 1) everywhere, and `ambiguity = 2 chance (1 - chance)` is
-what a perfect uncertainty map would show there. docs/simulated_scenes.md tells what of this is realistic and what is not.
+what a perfect uncertainty map would show there. docs/simulated_scenes.md says what is realistic and what is not.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ NAMES = ("sim-change-town", "sim-change-tiles", "sim-change-sar")
 
 ZOOM = 2  # cells of the ground per pixel and direction
 TILE = 64
-DOUBT = {"earth": 0.5, "repair": 0.2}  # probability that a doubtful zone of this kind is called changed
+DOUBT = {"earth": 0.5, "repair": 0.2}  # probability that the truth of a doubtful zone of this kind is changed
 SIMULATED = (
     "A drawn town with buildings that appear and vanish between two dates; nothing in it was seen by an imaging sensor."
 )
 
-# red, green, blue, near infrared reflectance; backscatter of the same thing (intensity)
+# reflectance in red, green, blue, near infrared; backscatter (intensity)
 COVERS: dict[str, tuple[tuple[float, ...], float]] = {
     "grass": ((0.16, 0.22, 0.11, 0.42), 0.10),
     "trees": ((0.07, 0.12, 0.06, 0.36), 0.16),
@@ -54,7 +54,7 @@ CARS = ((0.60, 0.60, 0.60, 0.55), (0.10, 0.10, 0.12, 0.10), (0.45, 0.12, 0.12, 0
 
 
 class Light(NamedTuple):
-    """How one date is seen: direction to the sun in cells per unit of height, gain and offset per band, haze."""
+    """Light of one date: direction to the sun in cells per unit of height, gain and offset per band, haze."""
 
     sun: tuple[float, float]
     gain: np.ndarray
@@ -88,7 +88,7 @@ def _made(name: str) -> xr.Dataset:
 
 
 def small(seed: int = 0) -> xr.Dataset:
-    """A little set for tests and smoke runs: 16 pairs of 32 x 32 pixels for training and 8 for testing."""
+    """A small set for tests and smoke runs: 16 pairs of 32 x 32 pixels for training and 8 for testing."""
     return tiles(train=1, test=1, size=128, tile=32, seed=seed).isel(sample=np.r_[:16, 16:24])
 
 
@@ -135,14 +135,14 @@ def simulate(
     """A simulated pair: `before`, `after (band, y, x)`, `truth`, `chance` and `ambiguity (y, x)`, float32 and int16.
 
     size: pixels along each side, 32 to 1024.
-    seed: another seed is another town with other changes.
+    seed: of the town and its changes.
     modality: "optical", values in [0, 1] in steps of 1/255; or "sar", intensity of one band with speckle.
     bands: 1 to 4 of red, green, blue, near infrared; optical only.
-    hard: factor on all that differs without being change (light, season, shift, cars, noise); 0 leaves the change alone.
+    hard: factor on all differences that are not change (light, season, shift, cars, noise); with 0 only the change remains.
     looks: of the SAR images; intensity is gamma distributed with this shape.
 
-    `truth` is 1 where buildings that came or went fill more than half of the pixel, and in doubtful zones where the draw says
-    so; 0 elsewhere. Raises InputError for a modality or a number that cannot be used.
+    `truth` is 1 where buildings that appeared or disappeared fill more than half of the pixel, and in doubtful zones where the
+    random draw is 1; 0 elsewhere. Raises InputError for a modality or a number that cannot be used.
     """
     if modality not in ("optical", "sar"):
         raise InputError(f"modality is optical or sar; got {modality!r}.")
@@ -213,7 +213,7 @@ def simulate(
 def field(rng: np.random.Generator, n: int, length: float) -> np.ndarray:
     """A smooth Gaussian random field (n, n) with this correlation length in cells; mean 0, variance 1.
 
-    Drawn on a grid as coarse as its smoothness allows, and interpolated: three times as fast as the spectral field of `synth`.
+    Drawn on the coarsest grid that its smoothness allows, and interpolated: three times as fast as that of `synth`.
     """
     coarse = max(1, int(length / 3))
     m = -(-n // coarse) + 1
@@ -234,7 +234,7 @@ def field(rng: np.random.Generator, n: int, length: float) -> np.ndarray:
 
 
 class Town(NamedTuple):
-    """What stands where, on cells (n, n): building numbers of either date (0 = none), and the ground around them."""
+    """Buildings and ground, on cells (n, n): building numbers of both dates (0 = none), and the cover."""
 
     before: np.ndarray
     after: np.ndarray
@@ -249,7 +249,7 @@ _CODE = {name: i for i, name in enumerate(COVERS)}
 
 
 def _town(rng: np.random.Generator, n: int) -> Town:
-    """Streets in a bent grid, fields and woods around, buildings of three sizes on most plots of either date."""
+    """Streets in a distorted grid, fields and woods around it, buildings of three sizes on most plots at both dates."""
     y, x = np.mgrid[:n, :n].astype(float)
     turn = rng.uniform(0, np.pi / 2)
     bend = 6 * field(rng, n, 60)
@@ -262,8 +262,8 @@ def _town(rng: np.random.Generator, n: int) -> Town:
     nature = [field(rng, n, 26) + 0.3 * field(rng, n, 4) + lift for lift in (0.5, 0.0, 0.15, 0.1)]
     kinds = np.array([_CODE[k] for k in ("grass", "trees", "field", "crop")])
     cover = kinds[np.argmax(np.stack(nature), axis=0)]
-    lots = rng.random((256, 256)) < 0.18
-    cover = np.where(lots[i.astype(int) % 256, j.astype(int) % 256], _CODE["lot"], cover)
+    unbuilt = rng.random((256, 256)) < 0.18
+    cover = np.where(unbuilt[i.astype(int) % 256, j.astype(int) % 256], _CODE["lot"], cover)
     cover[street] = _CODE["street"]
     trees = np.where((cover == _CODE["trees"]) | ((cover == _CODE["grass"]) & (field(rng, n, 2.5) > 1.5)), 5.0, 0.0)
     cover[(trees > 0) & (cover == _CODE["grass"])] = _CODE["trees"]
@@ -289,7 +289,7 @@ def _town(rng: np.random.Generator, n: int) -> Town:
         if (taken[rows, columns] & shape).any() or street[rows, columns][shape].mean() > 0.02:
             continue
         taken[rows, columns] |= near
-        fate = rng.choice(3, p=[0.60, 0.26, 0.14])  # stays, appears, vanishes
+        fate = rng.choice(3, p=[0.60, 0.26, 0.14])  # remains, appears, disappears
         number = len(roofs)
         roofs.append(int(rng.integers(len(ROOFS))))
         heights.append(rng.uniform(5, 9) if long < 26 else rng.uniform(8, 13))
@@ -330,7 +330,7 @@ def _colours(
         cover = np.where(turned & (town.cover == _CODE["field"]), _CODE["crop"], cover)
         cover[doubt["earth"]] = _CODE["earth"]
     ground = table[cover].transpose(2, 0, 1).copy()
-    if date and optical:  # autumn: what is green becomes browner, in patches
+    if date and optical:  # autumn: green vegetation becomes browner, in patches
         green = np.isin(cover, [_CODE["grass"], _CODE["trees"], _CODE["crop"]])
         much = hard * np.clip(0.5 + 0.35 * field(rng, n, 22), 0, 1.2)
         ground = np.where(green, ground * (1 + much * np.array([0.9, 0.25, 0.3, -0.2])[:, None, None]), ground)
@@ -370,7 +370,7 @@ def _lit(rng: np.random.Generator, ground: np.ndarray, town: Town, date: int, ha
 
 
 def _shadow(height: np.ndarray, down: float, right: float) -> np.ndarray:
-    """Cells in the shadow of something higher; the shadow of height h falls h * (down, right) cells away."""
+    """Cells in the shadow of something higher; the shadow of height h is shifted by h * (down, right) cells."""
     dark = np.zeros(height.shape, bool)
     steps = int(np.ceil(height.max() * max(abs(down), abs(right))))
     for k in range(1, steps + 1):
@@ -385,7 +385,7 @@ def _shadow(height: np.ndarray, down: float, right: float) -> np.ndarray:
 def _sensed(
     rng: np.random.Generator, ground: np.ndarray, size: int, shifted: float, modality: str, looks: float, hard: float
 ) -> np.ndarray:
-    """Pixels (band, size, size) of the ground: shifted and bent by parts of a pixel, blurred, noisy, stored in steps."""
+    """Pixels (band, size, size) of the ground: shifted and distorted by fractions of a pixel, blurred, noisy, quantised."""
     n = ground.shape[1]
     if shifted:
         y, x = np.mgrid[:n, :n].astype(float)

@@ -1,16 +1,16 @@
-"""Cube <-> tiles: windows over it, float32 tensors out of it, and results back on the same coordinates.
+"""Cube <-> tiles: windows, float32 tensors, and results on the same coordinates.
 
     w = windows({"y": 100, "x": 100}, size=48, overlap=8)
     quiet = stitch((network(t[None])[0] for t in samples(scene, w)), w, like=scene.hsi)
 
-    for t in samples(scene, shuffled(w, seed=epoch), prefetch=4):     # training: an order of its own for every epoch
+    for t in samples(scene, shuffled(w, seed=epoch), prefetch=4):     # training: another order in every epoch
         ...
 
-`line` and `blended` are for inference with networks that need whole strides and look beyond a pixel: tiles of one size lose
-a margin, fade into their neighbours, and come out strip by strip.
+`line` and `blended` are for inference with networks that have a stride and a receptive field: tiles of one size lose
+a margin, are blended with their neighbours, and give the result strip by strip.
 
-This is the single door from labelled arrays into torch. Tiles pass one at a time, so a cube larger than memory can be
-cut; the stitched result is held in memory. The last, smaller strips are kept.
+Only this module converts labelled arrays to torch tensors. One tile is in memory at a time, so the cube may be larger than
+memory; the stitched result is in memory. The last windows of a line may be smaller.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ Window = dict[str, slice]
 
 
 def windows(sizes: Mapping[str, int], size: int | Mapping[str, int], overlap: int = 0) -> list[Window]:
-    """The windows that cover an image, row by row; each is `dim -> slice`, fit for `isel`.
+    """The windows that cover an image, row by row; each is `dim -> slice`, for `isel`.
 
     sizes: length of each dim to cut, as `{"y": 100, "x": 100}`.
-    size: length of a window, one number or one for each dim; where the image is shorter, the image's.
+    size: length of a window, one number or one for each dim; at most the length of the image.
     overlap: pixels that neighbours share, from 0 to below the smallest size; the last window of a line may be smaller.
 
     >>> [w["x"] for w in windows({"x": 11}, size=4, overlap=1)]
     [slice(0, 4, None), slice(3, 7, None), slice(6, 10, None), slice(9, 11, None)]
 
-    Raises InputError for a size or an overlap with which no window moves forward.
+    Raises InputError for a size or an overlap for which windows do not advance.
     """
     length = dict(size) if isinstance(size, Mapping) else dict.fromkeys(sizes, size)
     if set(length) != set(sizes):
@@ -60,7 +60,7 @@ def windows(sizes: Mapping[str, int], size: int | Mapping[str, int], overlap: in
 
 
 def _line(n: int, size: int, overlap: int) -> list[slice]:
-    starts = range(0, max(n - overlap, 1), size - overlap)  # a window which only repeats the last overlap is left out
+    starts = range(0, max(n - overlap, 1), size - overlap)  # a window that only repeats the last overlap is left out
     return [slice(start, min(start + size, n)) for start in starts]
 
 
@@ -70,10 +70,10 @@ def shuffled(at: Sequence[Window], seed: int) -> list[Window]:
 
 
 def samples(cube: xr.Dataset | xr.DataArray, at: Iterable[Window], *, prefetch: int = 0) -> Iterator[torch.Tensor]:
-    """One float32 tensor (C, H, W) for each window, in their order; a scene gives its `hsi`.
+    """One float32 tensor (C, H, W) for each window, in their order; from `hsi` of a scene.
 
-    prefetch: how many windows a thread reads ahead while the caller works; with 0 each is read when its turn comes. The tensors
-        are the same. The thread ends with the iterator, also one that is closed early or whose file breaks.
+    prefetch: number of windows that a thread reads ahead; with 0 each is read when the iterator reaches it. The tensors
+        are the same. The thread ends with the iterator, also after an early close or a read error.
 
     The tensors are copies: writing into one does not touch the scene. Missing pixels stay NaN.
     Raises InputError for a scene without `hsi`, or an array that is not (band, y, x) in some order.
@@ -97,7 +97,7 @@ def _cut(cube: xr.DataArray, window: Window) -> torch.Tensor:
 
 
 def _ahead(cube: xr.DataArray, at: Iterable[Window], prefetch: int) -> Iterator[torch.Tensor]:
-    """A window is asked for as another is handed out, so `prefetch` of them are read or being read at any time."""
+    """Submit one window for each that is yielded, so that `prefetch` windows are read or being read at any time."""
     left, waiting = iter(at), deque[Future]()
     with ThreadPoolExecutor(1, "workbench-tiles") as reader:
         try:
@@ -113,13 +113,13 @@ def _ahead(cube: xr.DataArray, at: Iterable[Window], prefetch: int) -> Iterator[
 
 
 def stitch(tiles: Iterable[Any], at: Sequence[Window], like: xr.DataArray) -> xr.DataArray:
-    """The tiles put back where `at` says, on the dims and coordinates of `like`.
+    """The tiles at their windows `at`, on the dims and coordinates of `like`.
 
-    tiles: tensors or arrays with the dims of `like` in its order, one for each window; taken one at a time.
-    like: what the result is placed on, `scene.hsi` for tiles (C, H, W), `scene.truth` for tiles (H, W).
+    tiles: tensors or arrays with the dims of `like` in its order, one for each window; consumed one at a time.
+    like: template of the result, `scene.hsi` for tiles (C, H, W), `scene.truth` for tiles (H, W).
 
-    Where windows overlap, each counts with a weight that falls linearly to its edges, so no seam shows. The weights
-    are small integers and the sums float64: overlapping float32 tiles that agree come back bit for bit.
+    Where windows overlap, each has a weight that decreases linearly to its edges, so that no seam is visible. The weights
+    are small integers and the sums float64: overlapping float32 tiles with equal values are restored bit for bit.
     Raises InputError when tiles and windows differ in number or shape, or windows leave a pixel uncovered.
     """
     cut = at[0] if at else like.dims
@@ -129,7 +129,7 @@ def stitch(tiles: Iterable[Any], at: Sequence[Window], like: xr.DataArray) -> xr
     count = 0
     for count, tile in enumerate(tiles, start=1):
         if count > len(at):
-            raise InputError(f"There are more tiles than the {len(at)} windows they should fill.")
+            raise InputError(f"There are more tiles than the {len(at)} windows.")
         values = np.asarray(tile.detach().cpu()) if hasattr(tile, "detach") else np.asarray(tile)
         place = tuple(at[count - 1].get(str(d), slice(None)) for d in like.dims)
         if values.shape != total[place].shape:
@@ -156,12 +156,12 @@ def _ramp(shape: tuple[int, ...]) -> np.ndarray:
     return ramp
 
 
-# --- tiles that fade into each other, for networks with a stride ------------------------------------------------------
+# --- blended tiles, for networks with a stride ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Line:
-    """Tiles along one side of `length` pixels: `starts`, all of length `size`, and the share each has in every pixel of the image."""
+    """Tiles along one side of `length` pixels: `starts`, all of length `size`, and the weight of each at its pixels."""
 
     length: int
     starts: list[int]
@@ -177,7 +177,7 @@ class Line:
 
 
 def line(length: int, tile: int, margin: int, fade: int, stride: int) -> Line:
-    """Tiles over `length` pixels, all starting on whole strides; one alone where it fits.
+    """Tiles over `length` pixels, all starting at multiples of the stride; one tile where it fits.
 
     The last tile is moved back so that all have one size: the normalisation of a global context depends on it.
     """
@@ -189,7 +189,7 @@ def line(length: int, tile: int, margin: int, fade: int, stride: int) -> Line:
     step = tile - 2 * margin - fade
     if step < stride:
         raise InputError(
-            f"Tiles of {tile} pixels have no middle left: margins of {margin} on both sides and {fade} to fade. Use tiles of "
+            f"Tiles of {tile} pixels have no centre left: margins of {margin} on both sides and {fade} pixels of blending. Use tiles of "
             f"at least {2 * margin + fade + stride} pixels."
         )
     starts = [*range(0, whole - tile, step), whole - tile]
@@ -206,8 +206,8 @@ def line(length: int, tile: int, margin: int, fade: int, stride: int) -> Line:
 def blended(compute: Callable[[slice, slice], np.ndarray], down: Line, across: Line) -> Iterator[np.ndarray]:
     """Rows of the finished maps from the top: (K, rows, x) float32.
 
-    compute: (rows, columns) -> (K, h, w) of one tile, called when its turn comes; its slices may reach beyond the image, by less
-        than a stride. No more than a row of tiles is kept.
+    compute: (rows, columns) -> (K, h, w) of one tile, called in order; its slices may extend beyond the image, by less
+        than a stride. At most one row of tiles is in memory.
     """
     pending, top = None, 0
     for i, y in enumerate(down.starts):
@@ -219,7 +219,7 @@ def blended(compute: Callable[[slice, slice], np.ndarray], down: Line, across: L
             row[:, :, x : x + across.size] += tile * across.share[j]
         assert row is not None
         row *= down.share[i][:, None]
-        if pending is not None:  # what earlier tiles gave to rows from `top` on
+        if pending is not None:  # contribution of earlier tiles to the rows from `top`
             row[:, top - y : top - y + pending.shape[1]] += pending
         end = down.done(i)
         yield row[:, top - y : end - y, : across.length].copy()

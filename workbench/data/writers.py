@@ -1,10 +1,10 @@
-"""A map written as it is computed: to Zarr, or to a cloud-optimised GeoTIFF, never more than some rows of it in memory.
+"""A map written as it is computed: to Zarr, or to a cloud-optimised GeoTIFF, with only some rows in memory.
 
     for rows in write_cog(score, "score.tif", cluster.blocks):      # rows written so far
         ...
 
-`blocks` goes through a lazy array: it yields where each block lies, row by row, and what is in it; the function of that name
-in `workbench.engines.cluster` does. Both files are written under another name and renamed when they are whole.
+`blocks` iterates over a lazy array: it yields the slices and the values of each block, row by row, such as
+`workbench.engines.cluster.blocks`. Both files are written under a temporary name and renamed when they are complete.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from workbench.scene import OVER
 if TYPE_CHECKING:
     import xarray as xr
 
-TILE = 512  # pixels a side of a chunk or tile in a file
-CACHE = 64  # MB that GDAL may keep; by default a twentieth of the machine's memory
-OVERVIEW = 1024  # pixels a side of an overview, at most
+TILE = 512  # side of a chunk or tile in a file, in pixels
+CACHE = 64  # MB of GDAL's block cache; the default is a twentieth of the machine's memory
+OVERVIEW = 1024  # maximal side of an overview, in pixels
 
-_THERE = "{path} is there already and nothing is overwritten; choose another name."
+_EXISTS = "{path} exists already and is not overwritten; choose another name."
 Blocks = Callable[[Any], Iterator[tuple[tuple[slice, ...], np.ndarray]]]
 
 
 def strips(array: Any, blocks: Blocks) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, rows) of a map `(y, x)`, from top to bottom: as many whole rows at a time as fill lines of tiles."""
+    """(first row, rows) of a map `(y, x)`, from top to bottom: in multiples of the tile height."""
     height, width = array.shape
     if isinstance(array, np.ndarray):
         yield from ((start, array[start : start + TILE]) for start in range(0, height, TILE))
         return
-    held: list[np.ndarray] = []
+    pending: list[np.ndarray] = []
     start = 0
     line = np.empty((0, width), array.dtype)
     for (y, x), block in blocks(array):
@@ -48,24 +48,24 @@ def strips(array: Any, blocks: Blocks) -> Iterator[tuple[int, np.ndarray]]:
             line = np.empty((y.stop - y.start, width), array.dtype)
         line[:, x] = block
         if x.stop == width:
-            held.append(line)
-            ready = sum(map(len, held))
+            pending.append(line)
+            ready = sum(map(len, pending))
             ready -= 0 if y.stop == height else ready % TILE
             if ready:
-                rows = np.concatenate(held)
+                rows = np.concatenate(pending)
                 yield start, rows[:ready]
-                held, start = [rows[ready:]], start + ready
+                pending, start = [rows[ready:]], start + ready
 
 
 class Overview:
-    """The largest finite value of every few pixels of a map, gathered as the map goes by; NaN where there is none."""
+    """The largest finite value of each group of pixels of a map, updated row by row; NaN where there is none."""
 
     def __init__(self, shape: tuple[int, int]):
         self.step = max(1, -(-max(shape) // OVERVIEW))
         self.values = np.full([-(-n // self.step) for n in shape], np.nan)
 
     def add(self, start: int, rows: np.ndarray) -> None:
-        """rows: (row, x), the first of which is row `start` of the map."""
+        """Update with rows (row, x); the first is row `start` of the map."""
         across = np.fmax.reduceat(rows, np.arange(0, rows.shape[1], self.step), axis=1)
         group = (start + np.arange(len(rows))) // self.step
         firsts = np.flatnonzero(np.r_[True, np.diff(group) > 0])
@@ -79,10 +79,10 @@ class Overview:
 
 
 def write_zarr(result: xr.Dataset, folder: Path, blocks: Blocks) -> Generator[int, None, None]:
-    """Write a result with lazy maps `(y, x)` as Zarr v3, yielding rows written, of all maps together.
+    """Write a result with lazy maps `(y, x)` as Zarr v3, yielding the number of rows written, over all maps.
 
-    Beside each lazy map lies its overview, `<name>_overview`, on dims of its own.
-    Raises InputError when there is something at `folder` already.
+    Each lazy map also gets an overview, `<name>_overview`, with its own dims.
+    Raises InputError when `folder` exists.
     """
     import zarr
 
@@ -111,17 +111,17 @@ def write_zarr(result: xr.Dataset, folder: Path, blocks: Blocks) -> Generator[in
 
 
 def _apart(map_: xr.DataArray) -> xr.DataArray:
-    """On dims that no other variable has."""
+    """The map with dims that no other variable has."""
     own = {dim: f"{dim}{OVER}" for dim in map_.dims}
     bare = map_.reset_coords(drop=True)
     return bare.drop_vars([c for c in bare.coords if c not in bare.dims]).rename(own)
 
 
 def write_cog(score: xr.DataArray, path: Path, blocks: Blocks) -> Generator[int, None, None]:
-    """Write a map `(y, x)` as a cloud-optimised GeoTIFF in its own dtype, yielding rows written.
+    """Write a map `(y, x)` as a cloud-optimised GeoTIFF in its own dtype, yielding the number of rows written.
 
     With overviews (means), NaN as nodata, and the CRS and transform that rioxarray finds on the map.
-    Raises InputError for a map that is not `(y, x)`, or when there is something at `path` already.
+    Raises InputError for a map that is not `(y, x)`, or when `path` exists.
     """
     import rasterio.shutil
     import rioxarray  # noqa: F401  (gives score.rio)
@@ -152,20 +152,20 @@ def write_cog(score: xr.DataArray, path: Path, blocks: Blocks) -> Generator[int,
 
 
 def check_map(path: Path) -> None:
-    """Raise InputError unless a map can be written at `path`: .tif, .tiff or .zarr in a folder that is there, and nothing yet."""
+    """Raise InputError unless `path` is a new .tif, .tiff or .zarr in an existing folder."""
     if path.suffix.lower() not in (".tif", ".tiff", ".zarr"):
         raise InputError(f"A map is written as .tif (cloud-optimised GeoTIFF) or .zarr, not as {path.name}.")
     if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent} to write {path.name} into; make it first.")
+        raise InputError(f"There is no folder {path.parent} to write {path.name} into; create it first.")
     if path.exists():
-        raise InputError(_THERE.format(path=path))
+        raise InputError(_EXISTS.format(path=path))
 
 
 def write_map(result: xr.Dataset, path: Path, blocks: Blocks) -> None:
     """Write the `score` of a result to a .tif or .zarr."""
     if "score" not in result:
         raise InputError(
-            f"This method leaves no score map to write to {path.name}; it gives {', '.join(map(str, result.data_vars))}."
+            f"This method has no score map to write to {path.name}; its result has {', '.join(map(str, result.data_vars))}."
         )
     about = {k: v for k, v in result.attrs.items() if v}
     if path.suffix.lower() != ".zarr":
@@ -182,7 +182,7 @@ def _create(path: Path, about: Mapping[str, Any], text: str) -> None:
 
 
 def _append(path: Path, start: int, rows: np.ndarray) -> None:
-    """Opened anew for every line of tiles, because only closing brings what was written out of GDAL's memory."""
+    """Append rows. The file is opened again for every line of tiles, because only closing it writes GDAL's cache to disk."""
     from rasterio.windows import Window
 
     with _opened(path, "r+") as file:
@@ -191,7 +191,7 @@ def _append(path: Path, start: int, rows: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path, mode: str, **about: Any) -> Iterator[Any]:
-    """The file in GDAL, which may keep little of it; without the warning about one that has no map: many scenes have none."""
+    """The file in GDAL with a small block cache, without the warning about files that are not georeferenced."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
@@ -202,9 +202,9 @@ def _opened(path: Path, mode: str, **about: Any) -> Iterator[Any]:
 
 
 def _partial(path: Path) -> Path:
-    """The name that a file or folder has while it is written; what an interrupted writer left there is removed."""
+    """The temporary name of a file or folder while it is written; remains of an interrupted writer are removed."""
     if path.exists():
-        raise InputError(_THERE.format(path=path))
+        raise InputError(_EXISTS.format(path=path))
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.unlink(missing_ok=True)

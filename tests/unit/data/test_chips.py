@@ -123,10 +123,10 @@ def test_layouts_that_are_none(tmp_path):
     with pytest.raises(InputError, match="has no images"):
         open_chips(tmp_path / "empty")
     paint(tmp_path / "flat" / "1.png", 0)
-    with pytest.raises(InputError, match="no class folder"):
+    with pytest.raises(InputError, match="not in a class folder"):
         open_chips(tmp_path / "flat")
     paint(tmp_path / "split" / "train" / "1.png", 0)
-    with pytest.raises(InputError, match="no class folder"):
+    with pytest.raises(InputError, match="not in a class folder"):
         open_chips(tmp_path / "split")
     paint(tmp_path / "one" / "river" / "1.png", 0)
     with pytest.raises(InputError, match="one class only"):

@@ -112,7 +112,7 @@ def test_not_found_on_the_server(here, server):
 def test_wrong_checksum_is_not_kept(here, server):
     address, served, _ = server
     served["/cube.mat"] = b"another cube"
-    with pytest.raises(InputError, match="another SHA-256"):
+    with pytest.raises(InputError, match="does not have the SHA-256"):
         fetch.get("x", [replace(Wanted(), url=f"{address}/cube.mat")])
     assert [p for p in (here / "cache").rglob("*") if p.is_file()] == []
 
@@ -142,7 +142,7 @@ def test_cache_that_cannot_be_written(here, server):
 
 def test_own_folder_that_is_none(here, monkeypatch):
     monkeypatch.setenv("WORKBENCH_DATA", str(here / "nowhere"))
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         fetch.get("x", [Wanted()])
 
 

@@ -156,7 +156,7 @@ def test_only_cubes_are_opened_as_files(tmp_path):
 def test_what_a_look_opened_is_closed_at_its_end(tmp_path):
     path = LAYOUTS["matlab73"][0](tmp_path)
     with Look(path) as look:
-        formats.open_path(look, formats.Asked())
+        formats.open_path(look, formats.Request())
         file = look.file
         assert not file.closed
     assert file.closed

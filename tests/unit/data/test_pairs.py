@@ -305,7 +305,7 @@ def test_truth_of_another_size_or_place(tmp_path, pictures):
     with pytest.raises(InputError, match=r"10 x 12 pixels.*turned"):
         open_pair(*pictures[:2], png(tmp_path / "t.png", MASK.T))
     first, second = tif(tmp_path / "a.tif", A), tif(tmp_path / "b.tif", B)
-    with pytest.raises(InputError, match="lies elsewhere"):
+    with pytest.raises(InputError, match="is at another place"):
         open_pair(first, second, tif(tmp_path / "t.tif", MASK[None], left=500_300.0))
     assert int(open_pair(first, second, tif(tmp_path / "u.tif", MASK[None]))["truth"].sum()) == 12
 
@@ -410,7 +410,7 @@ def test_a_set_that_does_not_fit_together(tmp_path):
     png(folder / "B" / "x_1.png", B[:, 1:])
     with pytest.raises(InputError, match=r"x_1\.png.*3 x 11 x 10.*one size"):
         open_pairs(folder)["after"].values  # noqa: B018
-    with pytest.raises(InputError, match="no set of pairs"):
+    with pytest.raises(InputError, match="not a set of pairs"):
         open_pairs(tmp_path)
 
 
@@ -428,11 +428,11 @@ def test_the_fingerprint_knows_the_files_and_the_truth(tmp_path, pictures):
 def test_open_scene_with_the_second_date_beside(pictures):
     first, second, mask = map(str, pictures)
     xr.testing.assert_identical(open_scene(first, beside={"after": second}, truth=mask), open_pair(first, second, mask))
-    with pytest.raises(InputError, match="goes with the path of a first one"):
+    with pytest.raises(InputError, match="needs the path of a first one"):
         open_scene("sim-coast-town", beside={"after": second})
     with pytest.raises(InputError, match="name the second"):
         open_scene(first, resample=True)
-    with pytest.raises(InputError, match="brings its own"):
+    with pytest.raises(InputError, match="has its own"):
         open_scene("sim-change-town", truth=mask)
 
 

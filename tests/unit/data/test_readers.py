@@ -48,7 +48,7 @@ def test_files_that_cannot_be_opened(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)  # chmod does not stop root, who runs many CI machines
-    with pytest.raises(InputError, match="may not be read by this user"):
+    with pytest.raises(InputError, match="cannot be read by this user"):
         open_file(tmp_path / "notes.txt")
 
 

@@ -78,7 +78,7 @@ def test_pixels_are_read_when_asked_for(tmp_path):
     write(tmp_path, changed)  # the same size
     assert float(scene["hsi"][0, 0, 0]) == 77
     (tmp_path / "flight").write_bytes(b"short")
-    with pytest.raises(InputError, match="shorter"):
+    with pytest.raises(InputError, match="shortened"):
         check_cube(scene)
 
 
@@ -169,11 +169,11 @@ def test_longer_file_is_told(tmp_path):
         ({"lines": 4}, "120 bytes, but its header promises 160"),  # 4 x 3 x 5 x 2 = 120; one line more is 160
         ({"samples": 10**14}, "promises"),
         ({"samples": "9" * 5000}, "samples = '9999"),
-        ({"bands": -4}, "bands = '-4' must be a whole number from 1"),
+        ({"bands": -4}, "bands = '-4' must be a whole number of at least 1"),
         ({"bands": "four"}, "bands = 'four'"),
         ({"lines": 0}, "lines = '0'"),
         ({"samples": "5.0"}, "samples = '5.0'"),
-        ({"lines": None}, "does not say 'lines'"),
+        ({"lines": None}, "has no 'lines'"),
         ({"header_offset": -2}, "header offset"),
         ({"header_offset": 10}, "promises 130"),
         ({"data_type": 7}, "data type = 7"),
@@ -186,10 +186,10 @@ def test_longer_file_is_told(tmp_path):
         ({"reflectance_scale_factor": 0}, "above 0"),
         ({"reflectance_scale_factor": "ten"}, "'ten' is not a number"),
         ({"data_ignore_value": "none"}, "'none' is not a number"),
-        ({"data_file": "../../secret"}, "only a file beside the header"),
-        ({"data_file": "/etc/passwd"}, "only a file beside the header"),
-        ({"data_file": "..\\secret"}, "only a file beside the header"),
-        ({"data_file": ".."}, "only a file beside the header"),
+        ({"data_file": "../../secret"}, "only a file in the folder of the header"),
+        ({"data_file": "/etc/passwd"}, "only a file in the folder of the header"),
+        ({"data_file": "..\\secret"}, "only a file in the folder of the header"),
+        ({"data_file": ".."}, "only a file in the folder of the header"),
     ],
 )
 def test_headers_that_lie(tmp_path, fields, says):

@@ -47,5 +47,5 @@ def test_a_cut_file_is_refused(tmp_path):
     (tmp_path / "a.npy").write_bytes(whole)
     scene = open_file(tmp_path / "a.npy")
     (tmp_path / "a.npy").write_bytes(whole[:-8])
-    with pytest.raises(InputError, match="damaged or has gone"):
+    with pytest.raises(InputError, match="damaged or was removed"):
         scene["hsi"].load()

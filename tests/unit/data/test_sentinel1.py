@@ -136,7 +136,7 @@ def test_swaths_and_polarizations(tmp_path):
     for keys, why in (
         ({"swath": "IW3"}, "no swath"),
         ({"polarization": "HH"}, "no polarization"),
-        ({"burst": "-1"}, "no number from 0"),
+        ({"burst": "-1"}, "not a whole number"),
         ({"noise": "off"}, "noise=remove"),
         ({"quantity": "sigma"}, "Did you mean 'sigma0'"),
         ({"swat": "IW1"}, "Did you mean 'swath'"),
@@ -183,8 +183,8 @@ def test_a_product_becomes_zarr_and_an_engine_opens_it(tmp_path, kind):
     [
         ("annotation", "<numberOfLines>60<", "<numberOfLines>61<", "promises 61 lines"),
         ("annotation", "<productType>GRD<", "<productType>OCN<", "type 'OCN'"),
-        ("annotation", "<productType>GRD<", "<productType>SLC<", "not what SLC keeps"),
-        ("annotation", "2021-04-01T05:26:24<", "yesterday<", "a time that is none"),
+        ("annotation", "<productType>GRD<", "<productType>SLC<", "not a type of SLC products"),
+        ("annotation", "2021-04-01T05:26:24<", "yesterday<", "a time that cannot be read"),
         ("annotation", "<latitude>47.0<", "<latitude>north<", "not a number"),
         ("annotation", "<product>", "<prodict>", "well-formed"),
         ("annotation", "<azimuthTimeInterval>2", "<azimuthTimeInterval>-2", "not above 0"),

@@ -150,7 +150,7 @@ def test_uncertainty_that_was_not_trained_is_refused(tmp_path):
 
 
 def test_tiles_without_a_middle_are_refused():
-    with pytest.raises(InputError, match="no middle left"):
+    with pytest.raises(InputError, match="no centre left"):
         predict(trained(), *images(600, 600), tile=256)
 
 

@@ -1,4 +1,4 @@
-"""Kinds of catalogue entries, one file each. A new kind joins the union here; nothing else asks what kind an entry is."""
+"""Kinds of catalogue entries, one file each. A new kind is added to the union here; no other code tests the kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Catalogue entries of images with boxes, or without; the fields are explained in data_catalog/README.md."""
+"""Catalogue entries of images with or without boxes; the fields are explained in data_catalog/README.md."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 
 class Boxes(Kept, Kind):
-    """Images with boxes, or without: the layouts of `workbench.data.boxes`."""
+    """Images with or without boxes: the layouts of `workbench.data.boxes`."""
 
     kind: Literal["boxes"]
     folder: str = Field(description="folder of the images and annotations, below WORKBENCH_DATA or the cache")
-    files: list[Part] = Field(min_length=1, description="every file, or the folder itself")
-    listing_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of the sorted listing of all its files")
+    files: list[Part] = Field(min_length=1, description="every file, or only the folder")
+    listing_sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the sorted listing of all its files"
+    )
     samples: int = Field(ge=1)
-    boxes: int | None = Field(None, ge=0, description="how many; absent for images without boxes")
+    boxes: int | None = Field(None, ge=0, description="number of boxes; absent for images without boxes")
     parts: dict[str, int] = Field({}, description="endings of the files of one sample, and bands to take of each")
 
     @model_validator(mode="after")
@@ -34,17 +36,17 @@ class Boxes(Kept, Kind):
         if alone != (self.listing_sha256 is not None):
             raise ValueError("a folder without a list of its files needs listing_sha256, and only that does")
         if not alone and not all(PurePosixPath(f.path).is_relative_to(self.folder) and f.sha256 for f in self.files):
-            raise ValueError("files must lie in the folder and have a sha256")
+            raise ValueError("files must be in the folder and have a sha256")
         return self
 
     @property
     def provides(self) -> tuple[str, ...]:
-        """Images, and boxes where there are annotations."""
+        """Images, and boxes where the entry has annotations."""
         return ("image",) if self.boxes is None else ("image", "box", "box_sample", "box_label")
 
     @property
     def many(self) -> bool:
-        """Many samples."""
+        """True: many samples."""
         return True
 
     def open(
@@ -72,22 +74,22 @@ class Boxes(Kept, Kind):
         return signed(scene, self)
 
     def place(self) -> Path:
-        """The folder, whose files are verified; of a folder without a list, the listing is."""
+        """The folder. Its files are verified; without a list of files, its listing is."""
         from workbench.data.chips import listing_sha256
 
         first = locate(self, self.files)[0]
         if self.listing_sha256 is None:
             return first.parents[len(PurePosixPath(self.files[0].path).relative_to(self.folder).parts) - 1]
-        found = listing_sha256({p.relative_to(first).as_posix(): (p, None) for p in first.rglob("*") if p.is_file()})
-        if found != self.listing_sha256:
+        sha256 = listing_sha256({p.relative_to(first).as_posix(): (p, None) for p in first.rglob("*") if p.is_file()})
+        if sha256 != self.listing_sha256:
             raise InputError(
-                f"{first} is not the collection of the catalogue: the SHA-256 of its listing is {found}, not "
+                f"{first} is not the collection of the catalogue: the SHA-256 of its listing is {sha256}, not "
                 f"{self.listing_sha256}. Remove or replace it, or open it by its path to use it as it is."
             )
         return first
 
     def card(self) -> list[str]:
-        """How many images and boxes, the folder, the files."""
+        """Number of images and boxes, the folder, the files."""
         what = "no boxes" if self.boxes is None else f"{self.boxes} boxes"
         lines = [f"  chips: {self.samples} images, {what}, {self.sensor}", f"  folder: {self.folder}"]
         return [*lines, f"  publisher: {self.publisher}", *file_lines(self.files, self.obtain)]

@@ -23,10 +23,12 @@ class Chips(Sourced, Kind):
     kind: Literal["chips"]
     layout: Literal["folder", "zip", "pixels", "digits"]
     files: list[Part] = Field([])
-    listing_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of the sorted listing of all images")
+    listing_sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the sorted listing of all images"
+    )
     samples: int = Field(gt=1)
     classes: list[str] = Field(min_length=2)
-    folders: list[str] = Field([], description="folder of each class, where it is not named like the class")
+    folders: list[str] = Field([], description="folder of each class, where it is not the name of the class")
     keys: tuple[str | None, str | None] = Field((None, None), description="arrays of values and labels, layout pixels")
     variable: Literal["hsi", "lidar"] = Field("hsi", description="what the values are, layout pixels")
     window: int = Field(1, ge=1, description="y = x of a window around each pixel, layout pixels")
@@ -44,17 +46,17 @@ class Chips(Sourced, Kind):
             "digits": not self.files,
         }
         if not counts[self.layout]:
-            raise ValueError(f"layout {self.layout} has another number of files")
+            raise ValueError(f"layout {self.layout} needs another number of files")
         return self
 
     @property
     def provides(self) -> tuple[str, ...]:
-        """Images, or spectra or heights, with a class each."""
+        """Images, spectra or heights, and the class of each."""
         return (self.variable if self.layout == "pixels" else "image", "label")
 
     @property
     def many(self) -> bool:
-        """Many samples."""
+        """True: many samples."""
         return True
 
     def open(
@@ -64,7 +66,7 @@ class Chips(Sourced, Kind):
         chunks: Mapping[str, int] | str | None = "auto",
         ortho: bool = False,
     ) -> xr.Dataset:
-        """`image (sample, band, y, x)`, or `hsi` or `lidar`, and `label (sample)`; a chip is read when it is asked for."""
+        """`image (sample, band, y, x)`, `hsi` or `lidar`, and `label (sample)`; chips are read when they are computed."""
         from workbench.data import chips
 
         self.refuse(truth, keys, "has a label for every chip")
@@ -83,13 +85,13 @@ class Chips(Sourced, Kind):
         return signed(scene, self)
 
     def place(self) -> Path:
-        """The folder or the first file; InputError for what comes with the package."""
+        """The folder or the first file; InputError for the embedded digits."""
         if not self.files:
-            raise InputError(f"{self.id} comes with the package; there is nothing to fetch.")
+            raise InputError(f"{self.id} is included in the package; there is nothing to fetch.")
         return locate(self, self.files)[0]
 
     def card(self) -> list[str]:
-        """How many of which classes, and the files."""
+        """Number of samples, the classes and the files."""
         lines = [f"  chips: {self.samples} samples of {len(self.classes)} classes, {self.sensor}"]
         lines += [f"  classes: {', '.join(self.classes)}", f"  publisher: {self.publisher}"]
         if self.listing_sha256:

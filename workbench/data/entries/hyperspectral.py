@@ -27,7 +27,7 @@ class File(Record):
 
 
 class Keys(Record):
-    """Names of the arrays in a file that holds several; truth "none" says that nothing in it is a truth."""
+    """Names of the arrays in a file that holds several; truth "none": the file has no truth."""
 
     cube: str | None = None
     truth: str | None = None
@@ -43,7 +43,7 @@ class Shape(Record):
 
 
 class Reference(Record):
-    """A number computed independently of this package, and how."""
+    """A result computed outside this package, and its source."""
 
     rx_auc: float = Field(ge=0, le=1)
     source: str
@@ -66,7 +66,7 @@ class Hyperspectral(Entry, Kind):
     )
     labelled_pixels: int | None = Field(None, ge=1, description="with classes")
     wavelengths: list[float] = Field([], description="nm, one for each band, where the file has none")
-    obtain: str | None = Field(None, description="where a person gets files without an address")
+    obtain: str | None = Field(None, description="where a person can get files that have no address")
 
     @model_validator(mode="after")
     def _one_cube(self) -> Hyperspectral:
@@ -74,7 +74,7 @@ class Hyperspectral(Entry, Kind):
         if roles.count("cube") != 1 or len(set(roles)) != len(roles):
             raise ValueError("needs exactly one cube file, and at most one header and one truth file")
         if len({PurePosixPath(f.path).parent for f in self.files}) != 1:
-            raise ValueError("the files of an entry must lie in one folder")
+            raise ValueError("the files of an entry must be in one folder")
         if self.wavelengths and len(self.wavelengths) != self.shape.band:
             raise ValueError("wavelengths must be one number for each band")
         if self.classes and ("truth" not in roles or self.labelled_pixels is None):
@@ -83,7 +83,7 @@ class Hyperspectral(Entry, Kind):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        """The cube, and its truth where there is one."""
+        """The cube, and the truth where the entry has one."""
         return ("hsi", "truth") if self.anomalous_pixels or self.classes else ("hsi",)
 
     def file(self, role: str) -> File | None:
@@ -101,7 +101,7 @@ class Hyperspectral(Entry, Kind):
         chunks: Mapping[str, int] | str | None = "auto",
         ortho: bool = False,
     ) -> xr.Dataset:
-        """`hsi (band, y, x)` and, where known, `truth (y, x)`. truth and keys override what the entry says."""
+        """`hsi (band, y, x)` and, where known, `truth (y, x)`. truth and keys override those of the entry."""
         import numpy as np
 
         from workbench.data.formats import open_file
@@ -109,13 +109,13 @@ class Hyperspectral(Entry, Kind):
 
         places = dict(zip([f.role for f in self.files], locate(self, self.files), strict=True))
         known = self.keys.model_dump(exclude_none=True)
-        ours = truth is None and (keys or {}).get("truth") is None
+        own_truth = truth is None and (keys or {}).get("truth") is None
         if truth is not None:
-            known.pop("truth", None)  # a name in the cube's file, not in the one given
-        elif ours and not self.classes:
+            known.pop("truth", None)  # this key names an array of the cube's file, not of the given truth file
+        elif own_truth and not self.classes:
             truth = places.get("truth")
         scene = open_file(places["cube"], truth=truth, keys={**known, **(keys or {})}, chunks=chunks, ortho=ortho)
-        if ours and self.classes:
+        if own_truth and self.classes:
             classes = read_classes(places["truth"], (self.shape.y, self.shape.x), len(self.classes))
             scene["truth"] = (("y", "x"), classes, {"names": ["background", *self.classes]})
         if self.wavelengths and "wavelength" not in scene.coords:
@@ -123,19 +123,19 @@ class Hyperspectral(Entry, Kind):
             scene = scene.assign_coords(wavelength=("band", np.array(self.wavelengths), about))
         (cube,) = self.pixel_files()
         scene.attrs.update(sha256=cube.sha256, simulated="")
-        return signed(scene, self)  # type: ignore[arg-type]  # it has what is signed, in the order of its first version
+        return signed(scene, self)  # type: ignore[arg-type]  # it has the fields of Sourced, in the order of its first version
 
     def content(self) -> bytes:
-        """As of every entry; fields that came later count only where they say something."""
+        """As of every entry; fields that were added later are included only where they differ from their default."""
         later = {n for n in ("classes", "labelled_pixels", "wavelengths", "obtain") if not getattr(self, n)}
         return self.model_dump_json(exclude=later).encode()
 
     def place(self) -> Path:
-        """The cube's file; an ENVI header lies beside it."""
+        """The cube's file; an ENVI header is in the same folder."""
         return dict(zip([f.role for f in self.files], locate(self, self.files), strict=True))["cube"]
 
     def card(self) -> list[str]:
-        """Size, truth, reference, and where each file is."""
+        """Size, truth, reference, and the path of each file."""
         from workbench.data import fetch
 
         s = self.shape
@@ -150,8 +150,8 @@ class Hyperspectral(Entry, Kind):
         if self.reference is not None:
             lines.append(f"  global RX: AUC {self.reference.rx_auc:.6f} ({self.reference.source})")
         lines.append(f"  publisher: {self.publisher}")
-        here = fetch.find(self.files)
+        places = fetch.find(self.files)
         for i, f in enumerate(self.files):
             absent = f"not on this machine ({f.bytes / 1e6:.1f} MB at {f.url or self.obtain})"
-            lines += [f"  {f.role}: {here[i] if here else absent}", f"    sha256 {f.sha256}"]
+            lines += [f"  {f.role}: {places[i] if places else absent}", f"    sha256 {f.sha256}"]
         return lines

@@ -1,4 +1,4 @@
-"""What every kind of entry can do, whoever asks: say what its scene has, open it, place its files, describe itself."""
+"""The interface of every kind of entry: the variables of its scene, opening it, locating its files, describing it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Kind(ABC):
-    """The face of a catalogue entry. Whoever uses entries asks these questions and never for a kind."""
+    """The interface of a catalogue entry. Other code uses only these members and never tests the kind."""
 
-    ORDER: ClassVar[int] = 2  # place of the kind in lists; those that work without files come first
+    ORDER: ClassVar[int] = 2  # order of the kinds in lists; kinds that need no files come first
     id: str
 
     @property
@@ -43,25 +43,25 @@ class Kind(ABC):
 
     @abstractmethod
     def place(self) -> Path:
-        """The verified file or folder of the scene on this machine, downloaded if need be; InputError where there is none."""
+        """The verified file or folder of the scene on this machine, downloaded if necessary; InputError if there is none."""
 
     @abstractmethod
     def card(self) -> list[str]:
-        """Lines that describe it, without opening or downloading anything."""
+        """Lines that describe the entry, without opening or downloading anything."""
 
     def pixel_files(self) -> Sequence[Listed]:
-        """Files by whose SHA-256 the scene is recognised when it is opened by its path."""
+        """Files whose SHA-256 identifies the scene when it is opened by its path."""
         return ()
 
     def content(self) -> bytes:
-        """What changes when the scene does: all that the catalogue says of it, with the checksums of its files.
+        """Bytes that change when the scene changes: all fields of the entry, with the checksums of its files.
 
-        Sweeps and runs keep its hash: a field that is added to an entry must not change this text where it has its default.
+        Sweeps and runs store their hash: a new field of an entry must not change these bytes while it has its default.
         """
         text: str = self.model_dump_json()  # type: ignore[attr-defined]
         return text.encode()
 
     def refuse(self, truth: Any, keys: Any, why: str) -> None:
-        """InputError where a truth or keys are given for an entry that takes none."""
+        """Raise InputError if a truth or keys are given for an entry that accepts none."""
         if truth is not None or keys:
             raise InputError(f"{self.id} {why}; leave truth and key out.")

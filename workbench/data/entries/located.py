@@ -1,4 +1,4 @@
-"""The files of an entry: how the catalogue names them, and where they are on this machine, verified."""
+"""The files of an entry: their fields in the catalogue, and their verified paths on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.errors import InputError
 
 
 def relative(path: str) -> str:
-    """The path as it is, where it is a relative one with forward slashes that stays below its folder; else ValueError."""
+    """The unchanged path; ValueError unless it is relative, with forward slashes, and stays below its folder."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or "\\" in path or ".." in parts or ":" in path:
         raise ValueError("must be a relative path with forward slashes and without ..")
@@ -26,47 +26,59 @@ class Part(Record):
 
     path: Annotated[str, AfterValidator(relative)]
     sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="of this file; a folder has the entry's listing_sha256"
+        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of this file; a folder has the entry's listing_sha256"
     )
     bytes: int = Field(gt=0)
     url: str | None = Field(None, pattern=r"^https://", description="pinned public mirror of exactly this file")
 
 
 class Kept(Sourced):
-    """An entry that says how its files are read."""
+    """A published entry with keys for the reader."""
 
-    keys: dict[str, str] = Field({}, description="choices of the reader, as --key brings them")
+    keys: dict[str, str] = Field({}, description="options of the reader, as in --key")
 
 
 class Listed(Protocol):
-    """What `locate` has to know of a file or folder."""
+    """The fields of a file or folder that `locate` needs."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Relative path below WORKBENCH_DATA or the cache."""
+
     @property
-    def sha256(self) -> str | None: ...
+    def sha256(self) -> str | None:
+        """64 hexadecimal digits; None for a folder."""
+
     @property
-    def bytes(self) -> int: ...
+    def bytes(self) -> int:
+        """Size in bytes."""
+
     @property
-    def url(self) -> str | None: ...
+    def url(self) -> str | None:
+        """Download address; None where there is none."""
 
 
 class Located(Protocol):
-    """What `locate` has to know of an entry."""
+    """The fields of an entry that `locate` needs."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Name of the entry."""
+
     @property
-    def publisher(self) -> str: ...
+    def publisher(self) -> str:
+        """Who published the files."""
+
     @property
-    def obtain(self) -> str | None: ...
+    def obtain(self) -> str | None:
+        """Where a person gets the files by hand; None where the entry does not say."""
 
 
 def locate(entry: Located, files: Sequence[Listed]) -> list[Path]:
-    """Where these files, or this folder, of an entry are on this machine.
+    """Paths of these files, or this folder, of an entry on this machine.
 
-    Files are compared with their checksums, and downloaded where they can be; a folder is only looked up.
-    Raises InputError when they are absent (it says where they belong and who has them) or a checksum is wrong.
+    Files are compared with their checksums, and downloaded if they have an address; a folder is only looked up.
+    Raises InputError when they are absent (it says where to put them and where to get them) or a checksum is wrong.
     """
     from workbench.data import fetch
 
@@ -85,5 +97,5 @@ def locate(entry: Located, files: Sequence[Listed]) -> list[Path]:
     raise InputError(
         f"{entry.id} is not on this machine, and it cannot be downloaded file by file. Get it from "
         f"{entry.obtain or entry.publisher}, put it at {files[0].path} below a folder, and name that folder in "
-        "WORKBENCH_DATA; or open data of yours by its path. Simulated scenes and 'digits' need no files."
+        "WORKBENCH_DATA; or open your own data by its path. Simulated scenes and 'digits' need no files."
     )

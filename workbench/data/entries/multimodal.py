@@ -1,4 +1,4 @@
-"""Catalogue entries of one place seen by several sensors: a hyperspectral cube with a height raster beside it.
+"""Catalogue entries of one place seen by several sensors: a hyperspectral cube and a height raster.
 
 The fields are explained in data_catalog/README.md.
 """
@@ -24,7 +24,7 @@ OPENED = ("hsi", "lidar")  # roles that become variables of the scene
 
 
 class SensorPart(Part):
-    """A file of a multimodal entry. `hsi` and `lidar` are opened; the others belong to the place and are fetched with it."""
+    """A file of a multimodal entry. `hsi` and `lidar` are opened; the others are only fetched with them."""
 
     role: Literal["hsi", "lidar", "rgb", "cloud", "crowns", "field"]
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -34,14 +34,14 @@ class Multimodal(Sourced, Kind):
     """One place with files of several sensors on one grid: `hsi (band, y, x)` and `lidar (lidar_band, y, x)` in metres."""
 
     kind: Literal["multimodal"]
-    site: str = Field(description="where the place lies; scenes of one site resemble one another")
+    site: str = Field(description="location; scenes of one site are similar to each other")
     shape: tuple[int, int, int] = Field(description="bands, rows and columns of the cube")
     files: list[SensorPart] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
     def _written_out(cls, given: Any) -> Any:
-        """`shared` files added to `files`, and the addresses that `mirrors` (folder -> address) implies."""
+        """`shared` files added to `files`, and the addresses that follow from `mirrors` (folder -> address)."""
         if not isinstance(given, dict):
             return given
         fields = dict(given)
@@ -76,7 +76,7 @@ class Multimodal(Sourced, Kind):
         chunks: Mapping[str, int] | str | None = "auto",
         ortho: bool = False,
     ) -> xr.Dataset:
-        """`hsi (band, y, x)` and `lidar (lidar_band, y, x)`; InputError where the two files do not lie on one grid."""
+        """`hsi (band, y, x)` and `lidar (lidar_band, y, x)`; InputError where the two files have different grids."""
         from workbench.data.beside import put_beside
         from workbench.data.formats import open_file
 
@@ -84,7 +84,7 @@ class Multimodal(Sourced, Kind):
         places = dict(zip([f.role for f in opened], locate(self, opened), strict=True))
         scene = open_file(places["hsi"], truth=truth, keys=keys, chunks=chunks, ortho=ortho)
         if scene["hsi"].shape != self.shape:
-            raise InputError(f"{self.id} should have a cube of {self.shape}; {scene['hsi'].shape} was found.")
+            raise InputError(f"{self.id} should have a cube of {self.shape}; the file has {scene['hsi'].shape}.")
         scene = put_beside(scene, {"lidar": places["lidar"]})
         scene["lidar"].attrs["long_name"] = "height above ground"
         digests = "\n".join(f.sha256 for f in opened)
@@ -92,7 +92,7 @@ class Multimodal(Sourced, Kind):
         return signed(scene, self)
 
     def place(self) -> Path:
-        """The file of the cube; every file of the entry is verified, and downloaded if need be."""
+        """The file of the cube; every file of the entry is verified, and downloaded if necessary."""
         return dict(zip([f.role for f in self.files], locate(self, self.files), strict=True))["hsi"]
 
     def card(self) -> list[str]:

@@ -35,7 +35,7 @@ class PairFile(Record):
 
 
 class Times(Record):
-    """When the two images were taken, as ISO text; None where nobody says."""
+    """When the two images were taken, as ISO text; None where it is not known."""
 
     before: Annotated[str, AfterValidator(_iso)] | None = None
     after: Annotated[str, AfterValidator(_iso)] | None = None
@@ -58,7 +58,7 @@ class Pairs(Sourced, Kind):
     shape: PairShape
     labelled_pixels: int = Field(ge=1)
     changed_pixels: int = Field(ge=1)
-    test: list[str] = Field([], description="samples held back for testing; the others are for training")
+    test: list[str] = Field([], description="samples for testing; the others are for training")
     files: list[PairFile]
 
     @model_validator(mode="after")
@@ -70,7 +70,7 @@ class Pairs(Sourced, Kind):
                     f"the pair {name or self.id} needs one before, one after, and a truth or a changed and an unchanged mask"
                 )
         if not set(self.test) <= set(self.samples()):
-            raise ValueError("test names samples that are not there")
+            raise ValueError("test names samples that do not exist")
         if self.obtain is None and not all(f.url for f in self.files):
             raise ValueError("files without an address need obtain")
         return self
@@ -81,12 +81,12 @@ class Pairs(Sourced, Kind):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        """Two dates and what changed."""
+        """Two dates and the reference change."""
         return ("before", "after", "truth")
 
     @property
     def many(self) -> bool:
-        """Whether it is a set."""
+        """Whether the entry is a set."""
         return bool(self.samples())
 
     def open(
@@ -96,12 +96,12 @@ class Pairs(Sourced, Kind):
         chunks: Mapping[str, int] | str | None = "auto",
         ortho: bool = False,
     ) -> xr.Dataset:
-        """`before`, `after ([sample,] band, y, x)` and `truth ([sample,] y, x)`; of a set, `split (sample)` where it is known."""
+        """`before`, `after ([sample,] band, y, x)` and `truth ([sample,] y, x)`; for a set, `split (sample)` if known."""
         import numpy as np
 
         from workbench.data import pairs
 
-        self.refuse(truth, keys, "brings its own reference of what changed")
+        self.refuse(truth, keys, "has its own reference of changes")
         places = {(f.sample, f.role): p for f, p in zip(self.files, locate(self, self.files), strict=True)}
         names = self.samples()
         if names:
@@ -115,17 +115,17 @@ class Pairs(Sourced, Kind):
             scene = pairs.open_pair(places[None, "before"], places[None, "after"], places.get((None, "truth")), keys=given)
             if (None, "changed") in places:
                 scene = _referenced(scene, places[None, "changed"], places[None, "unchanged"])
-        found = tuple(scene["before"].sizes[d] for d in ("band", "y", "x"))
-        if found != (self.shape.band, self.shape.y, self.shape.x):
-            raise InputError(f"{self.id} should be {self.shape}; its files are {found}.")
+        size = tuple(scene["before"].sizes[d] for d in ("band", "y", "x"))
+        if size != (self.shape.band, self.shape.y, self.shape.x):
+            raise InputError(f"{self.id} should be {self.shape}; its files are {size}.")
         return signed(scene, self)
 
     def place(self) -> Path:
-        """The first file; all are verified, and downloaded where they can be."""
+        """The first file; all are verified, and downloaded if they have an address."""
         return locate(self, self.files)[0]
 
     def card(self) -> list[str]:
-        """How many, of what size and when; the reference; the files."""
+        """Number, size and dates of the pairs, the reference, the files."""
         s, names = self.shape, self.samples()
         count = f"{len(names)} pairs" if names else "one pair"
         dates = " and ".join(t for t in (self.times.before, self.times.after) if t)
@@ -133,7 +133,7 @@ class Pairs(Sourced, Kind):
         lines = [f"  pair: {size}, {self.sensor}{', ' * bool(dates)}{dates}"]
         lines.append(f"  truth: {self.changed_pixels} changed of {self.labelled_pixels} labelled pixels")
         if self.test:
-            lines.append(f"  held back for testing: {', '.join(self.test)}")
+            lines.append(f"  for testing: {', '.join(self.test)}")
         lines.append(f"  publisher: {self.publisher}")
         return lines + file_lines(self.files, self.obtain)
 
@@ -147,7 +147,7 @@ def _referenced(scene: xr.Dataset, changed: Path, unchanged: Path) -> xr.Dataset
     yes, no = (as_change(*read_labels(p))[0] == 1 for p in (changed, unchanged))
     if (yes & no).any():
         raise InputError(
-            f"{changed.name} and {unchanged.name} overlap in {int((yes & no).sum())} pixels; a pixel is one or the other."
+            f"{changed.name} and {unchanged.name} overlap in {int((yes & no).sum())} pixels; a pixel is either changed or unchanged."
         )
     truth = np.where(yes, 1, np.where(no, 0, -1)).astype(np.int16)
     return scene.assign(truth=(("y", "x"), truth, {"names": ["unchanged", "changed"], "long_name": "reference change"}))

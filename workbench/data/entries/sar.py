@@ -28,7 +28,7 @@ class Sar(Kept, Kind):
 
     kind: Literal["sar"]
     files: list[RolePart] = Field(min_length=1)
-    image_scale: float = Field(1.0, gt=0, description="what the optical image is multiplied with to be in 0..1")
+    image_scale: float = Field(1.0, gt=0, description="factor that scales the optical image to 0..1")
     image_wavelengths: list[float] = Field([], description="nm, one for each band of the optical image")
 
     @model_validator(mode="after")
@@ -43,7 +43,7 @@ class Sar(Kept, Kind):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        """The intensity, and truth and optical image where there are files of them."""
+        """The intensity, and truth and optical image where the entry has such files."""
         roles = {f.role for f in self.files}
         return ("sar", *(name for name in ("truth", "image") if name in roles))
 
@@ -58,7 +58,7 @@ class Sar(Kept, Kind):
         chunks: Mapping[str, int] | str | None = "auto",
         ortho: bool = False,
     ) -> xr.Dataset:
-        """`sar (sar_band, y, x)` and, where there are files of them, `truth (y, x)` and `image (band, y, x)`."""
+        """`sar (sar_band, y, x)` and, where the entry has such files, `truth (y, x)` and `image (band, y, x)`."""
         from workbench.data.readers import sar, sentinel1
 
         places = locate(self, self.files)
@@ -89,7 +89,7 @@ class Sar(Kept, Kind):
 
 
 def _with_image(scene: xr.Dataset, path: Path, entry: Sar, chunks: Any) -> xr.Dataset:
-    """The scene with the optical image that lies on the same grid, as `image (band, y, x)` float32."""
+    """The scene with the optical image, which must be on the same grid, as `image (band, y, x)` float32."""
     import numpy as np
 
     from workbench.data.formats import open_file
@@ -99,7 +99,7 @@ def _with_image(scene: xr.Dataset, path: Path, entry: Sar, chunks: Any) -> xr.Da
         np.allclose(cube[d], scene[d], rtol=0, atol=1e-6 * abs(float(scene[d][1] - scene[d][0]))) for d in ("y", "x")
     )
     if not same:
-        raise InputError(f"{path.name} does not lie on the grid of the SAR image; resample it to that grid.")
+        raise InputError(f"{path.name} is not on the grid of the SAR image; resample it to that grid.")
     values = (cube.variable * np.float32(entry.image_scale)).astype(np.float32)
     about = {"long_name": "reflectance", "units": "1"}
     scene = scene.assign(image=(("band", "y", "x"), values.data, about))

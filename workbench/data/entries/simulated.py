@@ -1,4 +1,4 @@
-"""Catalogue entries of simulated scenes and pairs, which are made when they are opened."""
+"""Catalogue entries of simulated scenes and pairs, which are computed when they are opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Made(records.Entry, Kind):
-    """A scene that is made and not read."""
+    """A scene that is simulated, not read from a file."""
 
     @abstractmethod
     def make(self) -> xr.Dataset:
@@ -31,8 +31,8 @@ class Made(records.Entry, Kind):
         chunks: Mapping[str, int] | str | None = "auto",
         ortho: bool = False,
     ) -> xr.Dataset:
-        """The scene, made now. It brings its own truth; chunks and ortho do not apply."""
-        self.refuse(truth, keys, "is simulated and brings its own truth")
+        """The simulated scene. It has its own truth; chunks and ortho do not apply."""
+        self.refuse(truth, keys, "is simulated and has its own truth")
         scene = self.make()
         about = {"source": "simulated by workbench", "citation": self.citation, "licence": self.licence}
         scene.attrs = {**about, **scene.attrs}
@@ -40,11 +40,11 @@ class Made(records.Entry, Kind):
 
     def place(self) -> Path:
         """InputError: there is no file."""
-        raise InputError(f"{self.id} is simulated: it is made when it is opened, and there is nothing to fetch.")
+        raise InputError(f"{self.id} is simulated: it is computed when it is opened, and there is nothing to fetch.")
 
     def card(self) -> list[str]:
-        """That it is simulated."""
-        return ["  SIMULATED data, made when it is opened"]
+        """A line that says that the data are simulated."""
+        return ["  SIMULATED data, computed when opened"]
 
 
 class Simulated(Made):
@@ -68,7 +68,7 @@ class Simulated(Made):
         return scene
 
     def content(self) -> bytes:
-        """The entry and the embedded reflectance spectra that the scene is made of."""
+        """The entry and the embedded reflectance spectra that the simulation uses."""
         from workbench.resources import folder
 
         spectra = sorted((folder("data_catalog") / "spectra").glob("*.csv"))
@@ -84,12 +84,12 @@ class SimulatedPairs(Made):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        """Two dates and what changed."""
+        """Two dates and the reference change."""
         return ("before", "after", "truth")
 
     @property
     def many(self) -> bool:
-        """Whether it is a set."""
+        """Whether the entry is a set."""
         from workbench.data.synth_change import SETS
 
         return self.generator in SETS

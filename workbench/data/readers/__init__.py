@@ -1,1 +1,1 @@
-"""Readers: one module per format turns a file into a `Cube` (`cube.py`) or a scene; `workbench.data.formats` decides which one."""
+"""Readers: one module per format reads a file as a `Cube` or a scene; `workbench.data.formats` chooses the module."""

@@ -1,4 +1,4 @@
-"""Cube: what every format reader hands over, and how it becomes a scene."""
+"""Cube: the common result of the format readers, and its conversion to a scene."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 STRIP = 64 * 2**20  # bytes of float32 in one dask chunk: all bands of some rows
-LARGEST = 4 * STRIP  # a file's own block may be this large; what is larger is read in rows, at the price of reading it twice
+LARGEST = 4 * STRIP  # bytes of a file's own block; larger blocks are read by rows, each block several times
 
 
 @dataclass(frozen=True)
 class Cube:
-    """Pixels still in the file, in the file's own dtype, and what the file says about them.
+    """Pixels that are not read yet, in the dtype of the file, and their description in the file.
 
-    pixels: anything with shape (band, y, x), dtype and slicing with positive steps; sliced only when the scene is computed.
-    native: (band, y, x) size of the blocks the file itself consists of; None where it is flat.
-    missing: value that stands for "no data". factor, offset: value = pixel * factor + offset, scalar or per band.
+    pixels: an object with shape (band, y, x), dtype and slicing with positive steps; sliced only when the scene is computed.
+    native: (band, y, x) size of the blocks in the file; None where the file has none.
+    missing: value that means "no data". factor, offset: value = pixel * factor + offset, scalar or per band.
     wavelength, fwhm: (band) nm. good: (band) bool. x, y: map coordinates of pixel centres. crs: WKT or "EPSG:n".
-    truth: (y, x) int16. coords: further coordinates, name -> (dims, values, attrs). attrs: provenance the file carries itself.
+    truth: (y, x) int16. coords: further coordinates, name -> (dims, values, attrs). attrs: provenance from the file.
     """
 
     pixels: Any
@@ -47,15 +47,16 @@ class Cube:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Size (band, y, x)."""
         band, y, x = self.pixels.shape
         return int(band), int(y), int(x)
 
 
 class Physical:
-    """The pixels of a cube as (band, y, x) float32, scaled, NaN where missing; every window is read when it is asked for.
+    """The pixels of a cube as (band, y, x) float32, scaled, NaN where missing; a window is read when it is indexed.
 
-    Takes whole numbers and slices like NumPy. Only the source and these numbers are pickled, so that a window can be read
-    by another process. Raises InputError when the file has gone or turns out to be damaged.
+    Indexed with integers and slices like NumPy. Pickling stores the source and the scaling, not the pixels, so another process
+    can read a window. Raises InputError when the file was removed or is damaged.
     """
 
     ndim = 3
@@ -66,7 +67,7 @@ class Physical:
         self.missing = _comparable(cube.missing, cube.pixels.dtype)
         self.factor, self.offset = _per_band(cube.factor), _per_band(cube.offset)
         if not (np.isfinite(self.factor).all() and np.isfinite(self.offset).all()):
-            raise InputError(f"{name} gives a scale or an offset that is no finite number; correct it in the file.")
+            raise InputError(f"{name} gives a scale or an offset that is not a finite number; correct it in the file.")
 
     def __getitem__(self, key: Any) -> np.ndarray:
         from workbench.data.readers.lazy import forward
@@ -81,18 +82,16 @@ class Physical:
             block = self.source[window]
         except (InputError, MemoryError):
             raise
-        except Exception as error:  # each library has its own kinds for a damaged file
+        except Exception as error:  # each library has its own exceptions for a damaged file
             raise InputError(
-                f"The pixels of {self.name} cannot be read ({error}); the file is damaged or has gone. Get it again."
+                f"The pixels of {self.name} cannot be read ({error}); the file is damaged or was removed. Get it again."
             ) from None
         with np.errstate(over="ignore"):
-            out = block.astype(
-                np.float32, copy=isinstance(self.source, np.ndarray)
-            )  # other sources give what they just read
+            out = block.astype(np.float32, copy=isinstance(self.source, np.ndarray))  # other sources return a new array
         if self.missing is not None:
             np.putmask(out, block == self.missing, np.nan)
         factor, offset = (v[window[0]] if len(v) > 1 else v for v in (self.factor, self.offset))
-        with np.errstate(over="ignore", invalid="ignore"):  # a damaged number may become infinite; `validate` tells
+        with np.errstate(over="ignore", invalid="ignore"):  # a damaged number may become infinite; `check_cube` refuses it
             if (factor != 1).any():
                 out *= factor
             if offset.any():
@@ -103,9 +102,9 @@ class Physical:
 def as_scene(cube: Cube, name: str, chunks: Mapping[str, int] | str | None = "auto") -> xr.Dataset:
     """The scene of a cube: lazy float32 with NaN for missing, coordinates, truth, notes.
 
-    chunks: "auto" for dask blocks of all bands that follow the file's own (see `blocks`), a mapping of dim -> size for
+    chunks: "auto" for dask blocks of all bands that follow the blocks of the file (see `blocks`), a mapping of dim -> size for
     dask blocks of that size, None for xarray's own lazy indexing without dask: `scene.hsi[45, ::20, ::5].values` then reads
-    that much of the file.
+    only that window.
     """
     import xarray as xr
 
@@ -134,7 +133,7 @@ def as_scene(cube: Cube, name: str, chunks: Mapping[str, int] | str | None = "au
 
 
 def _mapped(scene: xr.Dataset, cube: Cube, notes: list[str]) -> xr.Dataset:
-    """The scene with the CRS and the transform of its cube, as rioxarray keeps them."""
+    """The scene with the CRS and the transform of its cube, as rioxarray stores them."""
     import pyproj
     import rasterio
     import rioxarray  # noqa: F401  (gives scene.rio)
@@ -182,13 +181,13 @@ def strips(shape: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def blocks(shape: tuple[int, int, int], native: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
-    """Chunk sizes (band, y, x): all bands, because detectors need whole spectra, of as many of the file's own blocks as fit
+    """Chunk sizes (band, y, x): all bands, because detectors need whole spectra, of as many blocks of the file as fit
     into `STRIP`, whole rows first.
 
     >>> blocks((200, 1000, 1000), native=(20, 64, 64))
     (200, 64, 1000)
 
-    A file whose own blocks are larger than `LARGEST` is cut into strips of rows instead.
+    A file with blocks larger than `LARGEST` is cut into strips of rows instead.
     """
     band, y, x = shape
     if native is None:
@@ -201,7 +200,7 @@ def blocks(shape: tuple[int, int, int], native: tuple[int, int, int] | None = No
 
 
 def require_cube(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
-    """InputError unless this is a real-valued array of at least two bands, rows and columns."""
+    """Raise InputError unless this is a real-valued array of at least two bands, rows and columns."""
     if dtype.kind == "c" or dtype.names is not None:
         raise InputError(
             f"The cube in {name} is complex ({dtype}); hyperspectral methods need real values. Save its amplitude or "
@@ -221,7 +220,7 @@ def _per_band(value: float | np.ndarray) -> np.ndarray:
 
 
 def _comparable(missing: float | None, dtype: np.dtype) -> Any:
-    """The "no data" value as the file's dtype stores it; None where it cannot occur (-9999 in unsigned integers)."""
+    """The "no data" value in the dtype of the file; None where that dtype cannot hold it (-9999 in unsigned integers)."""
     if missing is None or np.isnan(missing):
         return None
     if dtype.kind in "iub":
@@ -233,10 +232,10 @@ def _comparable(missing: float | None, dtype: np.dtype) -> Any:
 
 
 def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str]) -> np.ndarray | None:
-    """(band) wavelengths in nm, or None where the numbers cannot be wavelengths of these bands; says why in `notes`.
+    """(band) wavelengths in nm, or None where the numbers cannot be wavelengths of these bands (reason in `notes`).
 
-    A unit that is missing, unknown or impossible is replaced by the one the numbers fit: 0.2 to 30 are micrometres, from
-    200 on nanometres.
+    A unit that is missing, unknown or impossible is replaced by the unit that fits the numbers: 0.2 to 30 are micrometres,
+    from 200 on nanometres.
 
     >>> nanometres([0.45, 2.2], "Micrometers", 2, [])
     array([ 450., 2200.])
@@ -258,13 +257,13 @@ def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str])
     declared = _unit(unit)
     if declared != fits:
         word = {1.0: "nanometres", 1000.0: "micrometres"}[fits]
-        told = f"the unit {unit!r} was given" if unit.strip() else "no unit was given"
-        notes.append(f"wavelengths taken as {word}, because they run from {wave.min():g} to {wave.max():g} ({told})")
+        given = f"the unit {unit!r} was given" if unit.strip() else "no unit was given"
+        notes.append(f"wavelengths taken as {word}, because they run from {wave.min():g} to {wave.max():g} ({given})")
     return wave * fits
 
 
 def widths(values: Iterable[float], wavelength: np.ndarray | None, raw: Iterable[float]) -> np.ndarray | None:
-    """(band) fwhm in nm, given in the unit of the `raw` wavelengths; None where it does not go with them."""
+    """(band) fwhm in nm from values in the unit of the `raw` wavelengths; None for other lengths or infinite values."""
     fwhm, stated = np.asarray(list(values), float), np.asarray(list(raw), float)
     if wavelength is None or fwhm.size != wavelength.size or not np.isfinite(fwhm).all():
         return None

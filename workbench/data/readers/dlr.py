@@ -1,4 +1,4 @@
-"""EnMAP and DESIS product folders: the image (GeoTIFF or ENVI), and in METADATA.XML what its numbers mean.
+"""EnMAP and DESIS product folders: the image (GeoTIFF or ENVI), and METADATA.XML with wavelengths and scaling.
 
 Layout: DLR, "EnMAP Product Specification" (EN-PCV-ICD-2009) with `specific/bandCharacterisation/bandID` for each band
 (`wavelengthCenterOfBand`, `FWHMOfBand`, `GainOfBand`, `OffsetOfBand`); DLR, "DESIS Technical Note: Product Specification"
@@ -27,11 +27,11 @@ _NAMES = {  # product -> names of one band, its centre, width, gain and offset
     "EnMAP": ("bandID", "wavelengthCenterOfBand", "FWHMOfBand", "GainOfBand", "OffsetOfBand"),
     "DESIS": ("band", "wavelengthCenterOfBand", "wavelengthWidthOfBand", "gainOfBand", "offsetOfBand"),
 }
-_LISTED = ("vnirProductQuality", "swirProductQuality")  # EnMAP: which bands were expected to be there
+_LISTED = ("vnirProductQuality", "swirProductQuality")  # EnMAP: elements with the list of expected bands
 
 
 def parts(look: Look) -> tuple[Path, Path] | None:
-    """(image, metadata) of the product named by its folder, its image or its metadata; None where it is no such product."""
+    """(image, metadata) of the product named by its folder, its image or its metadata; None for any other path."""
     path = look.path
     if not path.exists():
         return None
@@ -63,7 +63,7 @@ def _stem(meta: Path) -> str:
 
 
 def _image_of(meta: Path) -> Path | None:
-    """The image beside a METADATA.XML that begins like it. Names of files inside the XML are not followed."""
+    """The image next to a METADATA.XML with the same beginning of the name. File names inside the XML are not used."""
     wanted = _stem(meta) + _IMAGE
     images = [p for p in sorted(meta.parent.iterdir()) if p.stem.upper() == wanted and p.suffix.lower() in _SUFFIXES]
     return images[0] if images else None
@@ -74,7 +74,7 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     no_keys(keys, truth, "a product folder")
     found = look.once(parts)
     if found is None:
-        raise InputError(f"{look.path} is no EnMAP or DESIS product.")
+        raise InputError(f"{look.path} is not an EnMAP or DESIS product.")
     image, meta = found
     root = safexml.parse(meta)
     characterised = next(root.iter("bandCharacterisation"), None)
@@ -118,21 +118,21 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     )
 
 
-def _or_none(told: str | None) -> float | None:
+def _or_none(text: str | None) -> float | None:
     try:
-        return float(told or "")
+        return float(text or "")
     except ValueError:
         return None
 
 
 def _expected(root: Any, bands: int, notes: list[str]) -> np.ndarray | None:
-    """(band) whether EnMAP's quality part lists the band (counted from 1) among those expected to be there; None where it has no list."""
+    """(band) whether EnMAP's list of expected channels contains the band (counted from 1); None where there is no list."""
     listed: set[int] = set()
     for part in _LISTED:
-        told = next((e.text for e in root.iter(part) for e in e.iter("expectedChannelsList")), None)
-        if told is None:
+        channels = next((e.text for e in root.iter(part) for e in e.iter("expectedChannelsList")), None)
+        if channels is None:
             return None
-        listed |= {int(n) for n in told.replace(",", " ").split() if n.isdecimal() and len(n) < 6}
+        listed |= {int(n) for n in channels.replace(",", " ").split() if n.isdecimal() and len(n) < 6}
     good = np.isin(np.arange(1, bands + 1), list(listed))
     if good.all() or not good.any():
         return None

@@ -1,8 +1,8 @@
-"""EMIT level 1B and 2A (NetCDF 4): a cube of the swath, and the lookup table that puts it on a map.
+"""EMIT level 1B and 2A (NetCDF 4): a cube of the swath, and the lookup table for the map grid.
 
 Layout: NASA LP DAAC, "EMIT L2A Surface Reflectance User Guide": the cube (downtrack, crosstrack, bands) in the root, group
 `sensor_band_parameters` with `wavelengths`, `fwhm`, `good_wavelengths`, group `location` with `lat`, `lon`, `elev` of each
-swath pixel and `glt_x`, `glt_y` (ortho_y, ortho_x), which count swath pixels from 1, 0 where nothing was seen; the map of
+swath pixel and `glt_x`, `glt_y` (ortho_y, ortho_x), which count swath pixels from 1, 0 where there is no data; the map of
 that grid in the attributes `geotransform` and `spatial_ref`.
 """
 
@@ -23,16 +23,17 @@ from workbench.errors import InputError
 
 _CUBES = ("reflectance", "radiance", "reflectance_uncertainty")
 _BANDS, _PLACE = "sensor_band_parameters/", "location/"
-_TILE = 128  # ortho pixels along one side that are looked up at once: a turned swath needs a window about 1.5 times as wide
+_TILE = 128  # side of the ortho tiles that are read at once: a rotated swath needs a window about 1.5 times as wide
 
 
 def sees(arrays: Mapping[str, Array]) -> bool:
+    """Whether these arrays are those of an EMIT file."""
     return _BANDS + "wavelengths" in arrays and any(n in arrays and len(arrays[n].shape) == 3 for n in _CUBES)
 
 
 @dataclass(frozen=True)
 class OrthoPixels:
-    """The swath on its map, nearest pixel by the lookup table; NaN where nothing was seen. Looked up tile by tile."""
+    """The swath on its map, nearest pixel by the lookup table; NaN where there is no data. Computed tile by tile."""
 
     swath: Hdf5Pixels
     glt_x: Hdf5Plane
@@ -43,6 +44,7 @@ class OrthoPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return (self.swath.shape[0], *self.glt_x.shape)
 
     def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
@@ -65,17 +67,17 @@ class OrthoPixels:
 
 
 def read(look: Look, keys: Mapping[str, str], truth: str | None, ortho: bool = False) -> Cube:
-    """The cube of an EMIT file; as it was flown, with `latitude` and `longitude (y, x)`, or with `ortho` on its map."""
+    """The cube of an EMIT file; in swath geometry, with `latitude` and `longitude (y, x)`, or with `ortho` on its map."""
     path = look.path
     if truth not in (None, "none") or set(keys) - {"cube"}:
         raise InputError(f"{path.name} is an EMIT product without truth; only the key cube= can be given.")
     notes: list[str] = []
     with shared(look, "an EMIT file") as file:
         arrays = hdf5.arrays(look)
-        here = [n for n in _CUBES if n in arrays and len(arrays[n].shape) == 3]
-        name = keys.get("cube", here[0])
-        if name not in here:
-            raise InputError(f"{path.name} has no cube {name!r}; it has {', '.join(here)}.")
+        cubes = [n for n in _CUBES if n in arrays and len(arrays[n].shape) == 3]
+        name = keys.get("cube", cubes[0])
+        if name not in cubes:
+            raise InputError(f"{path.name} has no cube {name!r}; it has {', '.join(cubes)}.")
         require_cube(arrays[name].shape, arrays[name].dtype, path.name)
         swath = Hdf5Pixels(path.resolve(), name, arrays[name], (2, 0, 1))
         bands, rows, columns = swath.shape
@@ -90,7 +92,7 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None, ortho: bool = F
         if ortho:
             tables = [_plane(path, arrays, _PLACE + n, None) for n in ("glt_x", "glt_y")]
             if tables[0].shape != tables[1].shape or any(t.dtype.kind not in "iu" for t in tables):
-                raise InputError(f"{path.name}: glt_x and glt_y are no lookup table; open it without ortho.")
+                raise InputError(f"{path.name}: glt_x and glt_y are not a lookup table; open it without ortho.")
             pixels = OrthoPixels(swath, *tables)
             x, y, crs = _grid(file, path, pixels.shape[1], pixels.shape[2])
             notes.append(f"put on its map by the lookup table of the file, nearest pixel ({rows} x {columns} swath pixels)")
@@ -119,20 +121,20 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None, ortho: bool = F
 
 
 def _row(file: Any, arrays: Mapping[str, Array], name: str) -> np.ndarray:
-    """The numbers of a 1-D array, none where it is absent."""
+    """The numbers of a 1-D array, empty where it is absent."""
     if name not in arrays or arrays[name].dtype.kind not in "iufb" or len(arrays[name].shape) != 1:
         return np.empty(0)
     return values(file[name]).astype(float)
 
 
 def _plane(path: Path, arrays: Mapping[str, Array], name: str, shape: tuple[int, int] | None) -> Hdf5Plane:
-    found = arrays.get(name)
-    if found is None or len(found.shape) != 2 or found.dtype.kind not in "iuf" or shape not in (None, found.shape):
-        told = "nothing" if found is None else size(found.shape)
+    array = arrays.get(name)
+    if array is None or len(array.shape) != 2 or array.dtype.kind not in "iuf" or shape not in (None, array.shape):
+        state = "nothing" if array is None else size(array.shape)
         raise InputError(
-            f"{path.name}: {name} should be an array of {size(shape) if shape else 'rows and columns'}; found {told}."
+            f"{path.name}: {name} should be an array of {size(shape) if shape else 'rows and columns'}; found {state}."
         )
-    return Hdf5Plane(path.resolve(), name, found)
+    return Hdf5Plane(path.resolve(), name, array)
 
 
 def _grid(file: Any, path: Path, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray, str]:
@@ -146,7 +148,7 @@ def _grid(file: Any, path: Path, rows: int, columns: int) -> tuple[np.ndarray, n
     ):
         raise InputError(f"{path.name} has no usable geotransform, so it cannot be put on a map; open it without ortho.")
     if values[2] or values[4]:
-        raise InputError(f"{path.name}: the map of its lookup table is turned; open it without ortho.")
+        raise InputError(f"{path.name}: the map of its lookup table is rotated; open it without ortho.")
     west, right, _, north, _, down = map(float, values)
     wkt = text(file.attrs["spatial_ref"]) if "spatial_ref" in file.attrs else ""
     return west + (np.arange(columns) + 0.5) * right, north + (np.arange(rows) + 0.5) * down, wkt or "EPSG:4326"

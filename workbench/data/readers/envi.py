@@ -1,6 +1,6 @@
-"""ENVI: a text header and a flat binary file, BSQ, BIL or BIP; pixels are read through a window on the file.
+"""ENVI: a text header and a flat binary file, BSQ, BIL or BIP; pixels are read in windows.
 
-Nothing a header promises is believed before it is checked against the size of the data file.
+Every size in a header is checked against the size of the data file before it is used.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from workbench.data.readers.files import Look, first_bytes
 from workbench.errors import InputError
 
 _DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
-_AXES = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}  # where band, y, x are in the file
+_AXES = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}  # positions of band, y, x in the file
 SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".envi")
-LINES = 2**15  # that are read one by one; mapping the file costs less for more
-RUN = 2**16  # bytes in a row from which on reading ahead is worth it
+LINES = 2**15  # at most so many lines are read one by one; above, mapping the file is faster
+RUN = 2**16  # bytes of a contiguous piece from which reading ahead is useful
 _HEADER_LIMIT = 16 * 2**20  # bytes; headers of 10 000 bands with names stay below 1 MB
 
 
 @dataclass(frozen=True)
 class EnviPixels:
-    """Pixels of an ENVI data file as (band, y, x); each window is mapped, copied and let go."""
+    """Pixels of an ENVI data file as (band, y, x); each window is mapped, copied and unmapped."""
 
     path: Path
     dtype: np.dtype
@@ -40,19 +40,20 @@ class EnviPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return tuple(self.stored[a] for a in self.order)
 
     @property
     def bytes(self) -> int:
-        """What the data file must hold at least."""
+        """Minimal size of the data file."""
         a, b, c = self.stored
         return self.offset + a * b * c * self.dtype.itemsize
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
-        """The window as (band, y, x), strided like the file. Whole lines are read in as few pieces as the file allows; of
-        anything else only the pages that are touched."""
-        if self.path.stat().st_size < self.bytes:  # a map beyond the end of a file would kill the process
-            raise OSError(f"{self.path} has become shorter since it was opened")
+        """The window as (band, y, x), in the memory order of the file. Whole lines are read in as few pieces as possible; for
+        other windows only the needed pages are read."""
+        if self.path.stat().st_size < self.bytes:  # a map beyond the end of a file kills the process
+            raise OSError(f"{self.path} was shortened after it was opened")
         at = [slice(None)] * 3
         for axis, part in zip(self.order, window, strict=True):
             at[axis] = part
@@ -69,9 +70,9 @@ class EnviPixels:
         return out.transpose(self.order)
 
     def _touched(self, at: tuple[slice, slice, slice]) -> np.ndarray:
-        """A window, in the file's order, that leaves out parts of lines. A few lines are read one by one; of many only the pages
-        that are touched, by mapping the file, where the system is told not to read on: it would read, and for a sparse file make,
-        a hundred times as much.
+        """A window of parts of lines, in the order of the file. A few lines are read one by one. Many are read by mapping the
+        file with read-ahead off (madvise): with it the system would read, and for a sparse file allocate, a hundred times as
+        much.
         """
         a, b, c = (range(*part.indices(n)) for part, n in zip(at, self.stored, strict=True))
         size = self.dtype.itemsize
@@ -82,12 +83,12 @@ class EnviPixels:
                 if len(c) * c.step * size < RUN and hasattr(mmap, "MADV_RANDOM"):
                     mapped.madvise(mmap.MADV_RANDOM)
                 window = np.ndarray(self.stored, self.dtype, mapped, self.offset)[at]
-                found = np.array(window)
-                del window  # the map cannot be closed while anything looks at it
-        return found
+                values = np.array(window)
+                del window  # the map cannot be closed while an array refers to it
+        return values
 
     def _lines(self, file: BinaryIO, a: range, b: range, c: range) -> np.ndarray:
-        """Lines from their first to their last pixel that is wanted; neighbours that are mostly wanted all at once."""
+        """Lines from their first to their last needed pixel; adjacent lines that are mostly needed are read at once."""
         out = np.empty((len(a), len(b), len(c)), self.dtype)
         last = c[-1] + 1
         together = b.step == 1 and 2 * (last - c.start) >= self.stored[2]
@@ -102,7 +103,7 @@ class EnviPixels:
 
 
 def _fill(file: BinaryIO, piece: np.ndarray) -> None:
-    """Read into an array until it is full; the system gives at most 2 GB at once."""
+    """Read into an array until it is full; one system call reads at most 2 GB."""
     left = piece.reshape(-1).view(np.uint8).data
     while left:
         got = file.readinto(left)  # type: ignore[attr-defined]
@@ -171,7 +172,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def whole(path: Path) -> Path:
-    """The data file of an ENVI pair named by either, once its header was found to fit it."""
+    """The data file of an ENVI pair named by either, after its header was checked against it."""
     with Look(path) as look:
         found = look.once(pair)
     _pixels(found)
@@ -179,19 +180,19 @@ def whole(path: Path) -> Path:
 
 
 def pair(look: Look) -> Pair:
-    """The ENVI cube named by its header or its data file. InputError where the partner is missing, or the header is none."""
+    """The ENVI cube named by its header or data file. InputError where one is missing, or the header is not valid."""
     path = look.path
     if look.suffix != ".hdr":
         header = header_of(path)
         if header is None:
-            raise InputError(f"{path} has no ENVI header; put {path.name}.hdr beside it.")
+            raise InputError(f"{path} has no ENVI header; put {path.name}.hdr next to it.")
         return Pair(header, path, parse(header))
     fields = _fields(look.begin(_HEADER_LIMIT + 1), path)
     named = fields.get("data file")
     if named is not None:
         if Path(named).name != named or "\\" in named or named in ("", ".", ".."):
             raise InputError(
-                f"{path.name} names the data file {named!r}; only a file beside the header is opened. Put it there and "
+                f"{path.name} names the data file {named!r}; only a file in the folder of the header is opened. Put it there and "
                 "give its bare name."
             )
         tries = [path.with_name(named)]
@@ -208,7 +209,7 @@ def pair(look: Look) -> Pair:
 
 
 def header_of(data: Path) -> Path | None:
-    """The header beside a data file: `X.hdr`, `X.dat.hdr` or `X.hdr` for `X.dat`, in any case of letters."""
+    """The header beside a data file: `X.hdr`, `X.dat.hdr` or `X.hdr` for `X.dat`, case-insensitive."""
     for name in (data.name + ".hdr", data.stem + ".hdr"):
         for header in (data.with_name(name), data.with_name(name[:-4] + ".HDR")):
             if header.is_file():
@@ -217,18 +218,20 @@ def header_of(data: Path) -> Path | None:
 
 
 def parse(header: Path) -> dict[str, str]:
-    """The fields of an ENVI header, names in lower case, braces taken off."""
+    """The fields of an ENVI header, names in lower case, without braces."""
     return _fields(first_bytes(header, _HEADER_LIMIT + 1), header)
 
 
 def _fields(content: bytes, header: Path) -> dict[str, str]:
     text = content.decode("latin-1")
     if len(text) > _HEADER_LIMIT:
-        raise InputError(f"{header} is no ENVI header: it is larger than {_HEADER_LIMIT // 2**20} MB of text.")
+        raise InputError(f"{header} is not an ENVI header: it is larger than {_HEADER_LIMIT // 2**20} MB of text.")
     if not text.lstrip().startswith("ENVI"):
         raise InputError(f"{header} does not begin with the word ENVI; it is not an ENVI header.")
     lines = [one for one in text.split("\n") if not one.lstrip().startswith(";")]
-    last = max((i for i, one in enumerate(lines) if "}" in one), default=-1)  # a brace opened behind it is never closed
+    last = max(
+        (i for i, one in enumerate(lines) if "}" in one), default=-1
+    )  # a brace that opens after this line is never closed
     fields = {}
     rest = iter(range(len(lines)))
     for i in rest:
@@ -251,7 +254,7 @@ def _fields(content: bytes, header: Path) -> dict[str, str]:
 
 
 def _pixels(pair: Pair) -> EnviPixels:
-    """The window on the data file, after every number in the header was checked against the size of the file."""
+    """The pixels of the data file, after every number in the header was checked against the size of the file."""
     fields, header, data = pair.fields, pair.header, pair.data
     kind = fields.get("file type", "").lower()
     if "spectral library" in kind:
@@ -275,12 +278,12 @@ def _pixels(pair: Pair) -> EnviPixels:
         stored[axis] = count
     a, b, c = stored
     pixels = EnviPixels(data.resolve(), np.dtype("<>"[int(order)] + _DTYPES[code]), (a, b, c), axes, offset)
-    found = data.stat().st_size
-    if found < pixels.bytes:
+    size = data.stat().st_size
+    if size < pixels.bytes:
         raise InputError(
-            f"{data} holds {found} bytes, but its header promises {pixels.bytes} ({bands} bands x {rows} lines x {columns} "
+            f"{data} holds {size} bytes, but its header promises {pixels.bytes} ({bands} bands x {rows} lines x {columns} "
             f"samples of {pixels.dtype.itemsize} bytes, from byte {offset} on). The file is truncated, or the header is not "
-            "its own."
+            "that of this file."
         )
     return pixels
 
@@ -290,12 +293,10 @@ def _count(fields: Mapping[str, str], name: str, header: Path, at_least: int = 1
     if text is None and default is not None:
         return default
     if text is None:
-        raise InputError(
-            f"{header.name} does not say {name!r}; an ENVI header must. Add the line, or take the right header."
-        )
+        raise InputError(f"{header.name} has no {name!r}, which ENVI requires. Add the line, or use the right header.")
     if not re.fullmatch(r"[+-]?\d{1,15}", text) or int(text) < at_least:
         raise InputError(
-            f"{header.name}: {name} = {text[:40]!r} must be a whole number from {at_least} on. Correct the header."
+            f"{header.name}: {name} = {text[:40]!r} must be a whole number of at least {at_least}. Correct the header."
         )
     return int(text)
 
@@ -310,7 +311,7 @@ def _number(fields: Mapping[str, str], name: str, header: Path) -> float | None:
 
 
 def _numbers(fields: Mapping[str, str], name: str, notes: list[str]) -> list[float] | None:
-    """A list field, or None where it is absent or not all numbers (said in `notes`)."""
+    """A list field, or None where it is absent or has other values than numbers (with a note)."""
     if name not in fields:
         return None
     try:
@@ -323,7 +324,7 @@ def _numbers(fields: Mapping[str, str], name: str, notes: list[str]) -> list[flo
 def _map(
     fields: Mapping[str, str], rows: int, columns: int, notes: list[str]
 ) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
-    """x and y of pixel centres and the CRS, from `map info` and `coordinate system string`; Nones where there is none."""
+    """x and y of pixel centres and the CRS, from `map info` and `coordinate system string`; three None without a map."""
     info = [v.strip() for v in fields.get("map info", "").split(",")]
     if len(info) < 7:
         return None, None, None

@@ -1,4 +1,4 @@
-"""The file itself, before any format: whether it can be opened, how it begins, its SHA-256; opened once for all who look at it."""
+"""A file before its format is known: whether it opens, its first bytes, its SHA-256; all readers share one open file."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FORMATS = (
     "MATLAB (.mat), ENVI (header .hdr or its data file), GeoTIFF (.tif, .tiff), NetCDF (.nc), HDF5 (.h5, .he5), Zarr (.zarr), "
     "NumPy (.npy), EnMAP or DESIS (folder with METADATA.XML)"
 )
-HEAD = 4096  # bytes in which a format shows itself
+HEAD = 4096  # bytes that are read to recognise a format
 
 T = TypeVar("T")
 
 
 class Look:
-    """A path that is looked at once: its file is opened once, and what one format learns of it the next need not read again.
+    """A path whose file is opened once; results that one format computes are cached for the next.
 
-    with Look(path) as look:      # what was opened meanwhile is closed at the end
+    with Look(path) as look:      # everything opened through it is closed at the end
         look.head                 # the first 4096 bytes
-        look.once(parse)          # parse(look), computed once
+        look.once(parse)          # parse(look), cached
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -58,7 +58,7 @@ class Look:
 
     @cached_property
     def file(self) -> BufferedReader:
-        """The open file; InputError where there is none, where it is a folder, or may not be read."""
+        """The open file; InputError where it is absent, a folder, or not readable."""
         try:
             if self.is_dir:
                 raise InputError(f"{self.path} is a folder; give one file: {FORMATS}.")
@@ -68,7 +68,7 @@ class Look:
         except FileNotFoundError:
             raise InputError(f"There is no file {self.path}. Check the path, or see `workbench list` for scenes.") from None
         except PermissionError:
-            raise InputError(f"{self.path} may not be read by this user; change its permissions or copy it.") from None
+            raise InputError(f"{self.path} cannot be read by this user; change its permissions or copy it.") from None
         except InputError:
             raise
         except (OSError, ValueError) as error:  # a name too long, a null character, a broken disk
@@ -96,17 +96,17 @@ class Look:
         return self.is_file and self.head.startswith(magic)
 
     def once(self, make: Callable[[Look], T]) -> T:
-        """What `make(self)` gives, made at the first call and kept."""
+        """The result of `make(self)`, cached after the first call."""
         if make not in self._made:
             self._made[make] = make(self)
         return cast(T, self._made[make])
 
     def keep(self, opened: AbstractContextManager[T]) -> T:
-        """Enter a context that ends with this look."""
+        """Enter a context that is closed with this look."""
         return self._open.enter_context(opened)
 
     def sha256(self) -> str:
-        """SHA-256 of the file, read through the handle that is open; of a folder, of the names and contents of its files."""
+        """SHA-256 of the file, read through the open handle; of a folder, of the names and contents of its files."""
         if self.is_dir:
             return digest(self.path)
         self.begin(1)
@@ -115,14 +115,14 @@ class Look:
 
 
 def first_bytes(path: Path, count: int = HEAD) -> bytes:
-    """The beginning of a file; InputError where there is none, where it is a folder, empty, or may not be read."""
+    """The first bytes of a file; InputError where it is absent, a folder, empty, or not readable."""
     with Look(path) as look:
         return look.begin(count)
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, or of a folder (names and contents of its files), as 64 hexadecimal digits, read in pieces; InputError
-    where it cannot be read.
+    """SHA-256 of a file, or of a folder (names and contents of its files), as 64 hexadecimal digits, read in pieces;
+    InputError where it cannot be read.
     """
     with Look(path) as look:
         return look.sha256()

@@ -16,7 +16,7 @@ from workbench.errors import InputError
 
 @dataclass(frozen=True)
 class TiffPixels:
-    """Pixels of a TIFF as (band, y, x), opened anew for each window."""
+    """Pixels of a TIFF as (band, y, x), opened again for each window."""
 
     path: Path
     shape: tuple[int, int, int]
@@ -30,7 +30,7 @@ class TiffPixels:
         bands, rows, columns = (range(*part.indices(n)) for part, n in zip(window, self.shape, strict=True))
         wide = columns[-1] + 1 - columns[0]
         step = rows.step
-        # thinned rows are read in pieces, so that a picture of a large map does not need the whole map
+        # rows with a step are read in pieces, so that a preview of a large map does not need the whole map in memory
         piece = len(rows) if step == 1 else max(1, STRIP // (step * wide * len(bands) * self.dtype.itemsize))
         parts = []
         with opened(self.path) as file:
@@ -44,7 +44,7 @@ class TiffPixels:
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a GeoTIFF.
 
-    Tags read per band: `wavelength`, `wavelength_units`, `fwhm`, `bbl` (as GDAL keeps them from ENVI and the EnMAP-Box
+    Tags read per band: `wavelength`, `wavelength_units`, `fwhm`, `bbl` (as GDAL copies them from ENVI and the EnMAP-Box
     writes them), else GDAL's IMAGERY domain in micrometres. Scale and offset of the bands are applied, nodata is missing.
     """
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
@@ -83,8 +83,8 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     if good is not None and not good.all():
         notes.append(f"{int((~good).sum())} of {bands} bands are marked bad in the file (bbl)")
     if (factor != 1).any() or offset.any():
-        told = f"{factor[0]:g}" if (factor == factor[0]).all() else "one per band"
-        notes.append(f"values scaled as the file's bands say (scale {told})")
+        scale = f"{factor[0]:g}" if (factor == factor[0]).all() else "one per band"
+        notes.append(f"values scaled as the file's bands say (scale {scale})")
     x = west + (np.arange(pixels.shape[2]) + 0.5) * right if located else None
     y = north + (np.arange(pixels.shape[1]) + 0.5) * down if located else None
     return Cube(pixels, missing, factor, offset, wave, fwhm, good, x, y, crs, native=native, notes=tuple(notes))

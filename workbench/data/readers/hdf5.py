@@ -1,6 +1,6 @@
-"""HDF5, whatever the product: what is in a file, checked before anything is read, and pixels by windows.
+"""HDF5 for all products: the arrays in a file, checked before any value is read, and pixels by windows.
 
-A file from elsewhere may name other files (external links, external storage, virtual datasets) and may promise sizes that it
+An untrusted file may name other files (external links, external storage, virtual datasets) and may declare sizes that it
 does not have. `arrays` refuses both before a value is read.
 """
 
@@ -20,18 +20,18 @@ import numpy as np
 from workbench.data.readers.files import Look
 from workbench.errors import InputError
 
-_OBJECTS = 20_000  # in one file; products have some hundreds
-_DEFLATE = 1100  # no filter that comes with HDF5 packs more than 1032 bytes into one
+_OBJECTS = 20_000  # objects in one file; products have some hundreds
+_DEFLATE = 1100  # bytes that one packed byte can hold at most: the filters of HDF5 reach 1032
 _DEFLATED, _SHUFFLED = 1, 2  # how HDF5 numbers its filters
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HEAP = b"GCOL\x01\0\0\0"
-_LOOK = 32 * 2**20  # bytes from either end of a file in which heaps are judged
+_LOOK = 32 * 2**20  # bytes at either end of a file in which heaps are checked
 _CHUNK = 256 * 2**20  # bytes of one chunk that is larger than its dataset
 
 
 @dataclass(frozen=True)
 class Array:
-    """One dataset: its size, dtype and the blocks it is stored in (None where it lies in one piece)."""
+    """One dataset: its size, dtype and block size (None for a contiguous dataset)."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -40,7 +40,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Hdf5Pixels:
-    """Pixels of one dataset in an HDF5 file as (band, y, x), opened anew for each window; `order` maps its axes."""
+    """Pixels of one dataset in an HDF5 file as (band, y, x), opened again for each window; `order` maps its axes."""
 
     path: Path
     name: str
@@ -51,15 +51,17 @@ class Hdf5Pixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return tuple(self.array.shape[a] for a in self.order)
 
     @property
     def dtype(self) -> np.dtype:
+        """Dtype of the stored values."""
         return self.array.dtype
 
     @property
     def native(self) -> tuple[int, int, int] | None:
-        """The file's own blocks as (band, y, x)."""
+        """The block size of the file as (band, y, x)."""
         stored = self.array.chunks
         return None if stored is None else (stored[self.order[0]], stored[self.order[1]], stored[self.order[2]])
 
@@ -75,7 +77,7 @@ class Hdf5Pixels:
 
 @dataclass(frozen=True)
 class Hdf5Plane:
-    """A 2-D dataset of an HDF5 file, opened anew for each window."""
+    """A 2-D dataset of an HDF5 file, opened again for each window."""
 
     path: Path
     name: str
@@ -85,10 +87,12 @@ class Hdf5Plane:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (y, x)."""
         return self.array.shape
 
     @property
     def dtype(self) -> np.dtype:
+        """Dtype of the stored values."""
         return self.array.dtype
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
@@ -98,20 +102,20 @@ class Hdf5Plane:
             return values(file[self.name], window)
 
     def lazy(self) -> Any:
-        """The data of an `xr.Variable`, read when it is asked for."""
+        """The data of an `xr.Variable`, read when it is computed."""
         from workbench.data.readers.lazy import Guarded, indexed
 
         return indexed(Guarded(self, f"{self.path.name} ({self.name})"))
 
 
 def is_hdf5(look: Look) -> bool:
-    """Whether it is an HDF5 file: the signature at the beginning, or behind a user block."""
+    """Whether it is an HDF5 file: it has the signature at the beginning, or after a user block."""
     return look.is_file and any(look.head[at : at + 8] == _SIGNATURE for at in (0, 512, 1024, 2048))
 
 
 @contextmanager
 def shared(look: Look, kind: str = "an HDF5 file") -> Iterator[Any]:
-    """The file in h5py, opened once for all who look at it; whatever h5py finds wrong within becomes one InputError."""
+    """The file in h5py, opened once per look; every h5py error inside the block becomes one InputError."""
     path = look.path
     try:
         yield look.once(_opened)
@@ -119,7 +123,7 @@ def shared(look: Look, kind: str = "an HDF5 file") -> Iterator[Any]:
         raise
     except MemoryError:
         raise InputError(f"{path} does not fit into memory.") from None
-    except Exception as error:  # damaged files raise many kinds
+    except Exception as error:  # damaged files raise many exception types
         raise InputError(
             f"{path} cannot be read as {kind} ({type(error).__name__}: {error}); it is truncated or damaged. Get it again."
         ) from None
@@ -132,7 +136,7 @@ def _opened(look: Look) -> Any:
 
 
 def arrays(look: Look, kind: str = "an HDF5 file") -> dict[str, Array]:
-    """Name ("group/name") -> array, of all datasets of a file; looked up once.
+    """Name ("group/name") -> array, of all datasets of a file; cached.
 
     Raises InputError for links into other files, for datasets kept in other files, and for sizes that the file cannot hold.
     """
@@ -144,8 +148,8 @@ def _inspected(look: Look) -> dict[str, Array]:
     import h5py
 
     path, file = look.path, look.once(_opened)
-    _judge_heaps(look.file, path)
-    found: dict[str, Array] = {}
+    _check_heaps(look.file, path)
+    arrays: dict[str, Array] = {}
     seen: set[Any] = set()
     todo: list[tuple[str, Any]] = [("", file)]
     while todo:
@@ -159,7 +163,7 @@ def _inspected(look: Look) -> dict[str, Array]:
                     "in (h5repack or h5copy)."
                 )
             if isinstance(link, h5py.SoftLink):
-                continue  # another name of something that is found anyway
+                continue  # a second name of an object that is listed elsewhere
             item = group[name]
             key = h5py.h5o.get_info(item.id).addr
             if key in seen:
@@ -167,18 +171,18 @@ def _inspected(look: Look) -> dict[str, Array]:
             seen.add(key)
             if len(seen) > _OBJECTS:
                 raise InputError(
-                    f"{path.name} holds more than {_OBJECTS} groups and arrays; it is no product of any sensor known here."
+                    f"{path.name} holds more than {_OBJECTS} groups and arrays; it is not a product of a known sensor."
                 )
             if isinstance(item, h5py.Group):
                 todo.append((where + "/", item))
             elif isinstance(item, h5py.Dataset) and item.shape is not None:
-                found[where] = _checked(item, where, path)
-    return found
+                arrays[where] = _checked(item, where, path)
+    return arrays
 
 
-def _judge_heaps(file: BinaryIO, path: Path) -> None:
-    """InputError for a heap of strings and references whose objects do not lead to its end: the library would follow them for
-    ever. Of a large file the beginning and the end are looked at, where such heaps are.
+def _check_heaps(file: BinaryIO, path: Path) -> None:
+    """Raise InputError for a heap of strings and references whose objects do not end at its end: the library would loop
+    forever. In a large file only the beginning and the end are checked, where such heaps are.
 
     The layout is that of the HDF5 File Format Specification, "Global Heap".
     """
@@ -225,7 +229,7 @@ def _checked(dataset: Any, name: str, path: Path) -> Array:
         )
     if packed and stored > _raw(dataset) * 1.1 + 2**16:
         raise InputError(
-            f"{path.name}: {name} is stored in {stored} bytes, more than it holds; it is damaged, or made to swell."
+            f"{path.name}: {name} is stored in {stored} bytes, more than it holds; it is damaged, or a decompression bomb."
         )
     if stored > path.stat().st_size:
         raise InputError(
@@ -249,8 +253,8 @@ def _raw(dataset: Any) -> int:
 def values(dataset: Any, window: tuple[slice, ...] | None = None) -> np.ndarray:
     """The values in a window (positive steps; all without one) of a numeric dataset.
 
-    Blocks packed by deflate and shuffle, as nearly all products are, are unpacked here: never to more than they should hold, where
-    the library unpacks whatever was packed, and by several threads at once, where the library holds its one lock.
+    Blocks packed by deflate and shuffle, as in nearly all products, are unpacked here: never to more than their size, while
+    the library has no limit, and by several threads, while the library has one lock.
     """
     window = (slice(None),) * dataset.ndim if window is None else window
     filters = _filters(dataset)
@@ -271,7 +275,7 @@ def values(dataset: Any, window: tuple[slice, ...] | None = None) -> np.ndarray:
 
 
 def _overlap(span: range, start: int, size: int) -> tuple[slice, slice]:
-    """Where the part of a span that lies in a block from `start` on comes from and goes to: slices of the span, of the block."""
+    """Slices (into the span, into the block) of the part of a span inside a block that begins at `start`."""
     first = max(0, -((span.start - start) // span.step))
     last = min(len(span), -((span.start - start - size) // span.step))
     begin = span.start + first * span.step - start
@@ -284,7 +288,7 @@ def _filters(dataset: Any) -> list[int]:
 
 
 def _unpacked(dataset: Any, start: tuple[int, ...], filters: list[int]) -> np.ndarray | None:
-    """The values of one block, flat; None where it was never written. Raises OSError where it holds less or more than it should."""
+    """The values of one block, flat; None where it was never written. Raises OSError where it has another size."""
     if dataset.id.get_chunk_info_by_coord(start).byte_offset is None:
         return None
     width = dataset.dtype.itemsize
@@ -310,14 +314,14 @@ def _unpacked(dataset: Any, start: tuple[int, ...], filters: list[int]) -> np.nd
 
 
 def text(value: Any) -> str:
-    """An attribute or a 0-d or 1-element dataset as text, from whichever of the ways HDF5 keeps strings."""
+    """An attribute or a 0-d or 1-element dataset as text, from any of the string types of HDF5."""
     value = np.asarray(value).ravel()
     value = value[0] if value.size else b""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def number(attrs: Mapping[str, Any], name: str, path: Path, default: float | None = None) -> float:
-    """A finite number among attributes (arrays of one count); InputError where it is absent and has no default, or is none."""
+    """A finite number among attributes (arrays of one count); InputError for another value, or without value and default."""
     if name not in attrs and default is not None:
         return default
     try:
@@ -332,7 +336,7 @@ def number(attrs: Mapping[str, Any], name: str, path: Path, default: float | Non
 
 
 def no_keys(keys: Mapping[str, str], truth: str | None, what: str) -> None:
-    """InputError where somebody names arrays in a product that leaves no choice."""
+    """Raise InputError for keys or truth with a product that has one cube at a fixed place."""
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
         raise InputError(
             f"The key {role}={name} was given, but {what} holds one cube whose place is known; leave the key out."

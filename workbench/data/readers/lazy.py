@@ -1,4 +1,4 @@
-"""Pixels as xarray's own lazily indexed arrays: no dask, and only the window that is asked for is read."""
+"""Pixels as xarray's own lazily indexed arrays: no dask, and only the indexed window is read."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from workbench.errors import InputError
 
 
 def forward(part: Any, n: int) -> tuple[slice, Any]:
-    """A slice with positive step that holds what `part` of an axis of length n asks for, and what to take of the result."""
+    """A slice with positive step that contains `part` of an axis of length n, and the index into its result."""
     if not isinstance(part, slice):
         at = range(n)[operator.index(part)]  # raises IndexError outside, as NumPy does
         return slice(at, at + 1, 1), 0
-    found = range(*part.indices(n))
-    if found.step > 0:
-        return slice(found.start, found.stop, found.step), slice(None)
-    found = found[::-1]
-    return slice(found.start, found.stop, found.step), slice(None, None, -1)
+    span = range(*part.indices(n))
+    if span.step > 0:
+        return slice(span.start, span.stop, span.step), slice(None)
+    span = span[::-1]
+    return slice(span.start, span.stop, span.step), slice(None, None, -1)
 
 
 class Windows(BackendArray):
-    """An array that takes slices, behind xarray's indexing; lists of positions are broken down to slices."""
+    """An array indexed by slices, for xarray's indexing; lists of positions are converted to slices."""
 
     def __init__(self, pixels: Any):
         self.pixels, self.shape, self.dtype = pixels, tuple(pixels.shape), np.dtype(pixels.dtype)
@@ -34,7 +34,7 @@ class Windows(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._outer)
 
     def _outer(self, key: tuple[Any, ...]) -> np.ndarray:
-        """Slices and whole numbers as they are; a list of bands band by band, other lists out of the window around them."""
+        """The values: slices and integers directly, a list of bands band by band, other lists from the window around them."""
         if isinstance(key[0], np.ndarray) and self.ndim == 3:
             some = [self._outer((slice(int(b), int(b) + 1), *key[1:])) for b in key[0]]
             return (
@@ -51,14 +51,14 @@ class Windows(BackendArray):
                 around, then = forward(part, n)
                 window.append(around)
                 after.append(then)
-        found = self.pixels[tuple(window)]
-        for axis, part in reversed(list(enumerate(after))):  # from behind, because a whole number takes its axis away
-            found = found[(slice(None),) * axis + (part,)]
-        return found
+        values = self.pixels[tuple(window)]
+        for axis, part in reversed(list(enumerate(after))):  # from the last axis, because an integer removes its axis
+            values = values[(slice(None),) * axis + (part,)]
+        return values
 
 
 class Guarded:
-    """Something sliced whose errors, whatever library they come from, are InputErrors that name the file."""
+    """A sliceable object whose errors, from any library, become InputErrors that name the file."""
 
     def __init__(self, pixels: Any, name: str):
         self.pixels, self.name, self.shape, self.dtype = pixels, name, tuple(pixels.shape), np.dtype(pixels.dtype)
@@ -70,10 +70,10 @@ class Guarded:
             raise
         except Exception as error:
             raise InputError(
-                f"The values of {self.name} cannot be read ({error}); the file is damaged or has gone. Get it again."
+                f"The values of {self.name} cannot be read ({error}); the file is damaged or was removed. Get it again."
             ) from None
 
 
 def indexed(pixels: Any) -> Any:
-    """The data of an `xr.Variable` over anything that has shape, dtype and slicing."""
+    """The data of an `xr.Variable` over an object with shape, dtype and slicing."""
     return indexing.LazilyIndexedArray(Windows(pixels))

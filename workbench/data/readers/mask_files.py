@@ -1,4 +1,4 @@
-"""Truth masks in files of their own: MATLAB, ENVI, GeoTIFF, NetCDF, BMP, PNG or NPY."""
+"""Truth masks in separate files: MATLAB, ENVI, GeoTIFF, NetCDF, BMP, PNG or NPY."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from workbench.errors import InputError
 
 
 def read_truth(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
-    """(y, x) truth from a file of its own, and a note saying which: MATLAB, ENVI, GeoTIFF, NetCDF, BMP, PNG or NPY."""
+    """(y, x) truth from a separate file, and a note that names it: MATLAB, ENVI, GeoTIFF, NetCDF, BMP, PNG or NPY."""
     values, name = _read(path, key, shape)
     truth, note = as_truth(values, name, shape)
     return truth, f"truth: {name}, {note}"
 
 
 def read_classes(path: Path, shape: tuple[int, int], classes: int) -> np.ndarray:
-    """(y, x) int16 class numbers 1 to `classes` from a file of its own, -1 where it holds 0: not labelled.
+    """(y, x) int16 class numbers 1 to `classes` from a separate file, -1 (not labelled) where it holds 0.
 
     Raises InputError for another size, and for values other than 0 to `classes`.
     """
@@ -60,8 +60,8 @@ def _read(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarr
 
 def _npy(path: Path) -> np.ndarray:
     try:
-        return np.array(np.load(path, allow_pickle=False, mmap_mode="r"))  # a map is never larger than its file
-    except Exception as error:  # np.load raises many kinds on a damaged file
+        return np.array(np.load(path, allow_pickle=False, mmap_mode="r"))  # a memory map cannot be larger than its file
+    except Exception as error:  # np.load raises many exception types on a damaged file
         raise InputError(f"The truth file {path} cannot be read as NPY ({error}).") from None
 
 
@@ -71,10 +71,10 @@ def _picture(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
     try:
         with Image.open(path, formats=("BMP", "PNG")) as picture:
-            if picture.size != shape[::-1]:  # said before it is unpacked; the caller says it better
+            if picture.size != shape[::-1]:  # do not decode it; the caller raises the error
                 return np.broadcast_to(np.zeros((), np.int64), picture.size[::-1])
             mode = "I" if picture.mode.startswith("I") else "L" if picture.mode in ("1", "L", "LA") else "RGB"
             values = np.asarray(picture.convert(mode)).astype(np.int64)
-    except Exception as error:  # Pillow raises many kinds on a damaged file
+    except Exception as error:  # Pillow raises many exception types on a damaged file
         raise InputError(f"The truth file {path} cannot be read as a picture ({error}).") from None
     return values if values.ndim == 2 else values @ np.array([1 << 16, 1 << 8, 1])

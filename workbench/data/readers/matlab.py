@@ -1,7 +1,7 @@
-"""MATLAB files: version 5 (`matlab5.py`) and version 7.3 (HDF5, whose axes come reversed).
+"""MATLAB files: version 5 (`matlab5.py`) and version 7.3 (HDF5, with reversed axes).
 
-Names differ from data set to data set (`data`/`map`, `image`/`mask`, `data`/`groundtruth`), so arrays are told apart by
-shape, dtype and name, and the guess is noted.
+Names differ from data set to data set (`data`/`map`, `image`/`mask`, `data`/`groundtruth`), so arrays are chosen by
+shape, dtype and name, and a note states the guess.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _WAVE = re.compile(r"(?i)(wave|lambda|^wl)")
 
 
 def read_v5(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
-    """The cube of a MATLAB 5 file (5 to 7); its pixels are read at once, as the format allows nothing else."""
+    """The cube of a MATLAB 5 file (5 to 7); its pixels are read at once, because the format has no windows."""
     path = look.path
     with _one_error(path):
-        found = matlab5.variables(look.file)
-    shapes = {n: v.shape for n, v in found.items() if not v.kind}
-    others = {n: v.kind for n, v in found.items() if v.kind}
+        variables = matlab5.variables(look.file)
+    shapes = {n: v.shape for n, v in variables.items() if not v.kind}
+    others = {n: v.kind for n, v in variables.items() if v.kind}
 
     def load(name: str) -> np.ndarray:
         with _one_error(path):
-            return matlab5.load(look.file, found[name])
+            return matlab5.load(look.file, variables[name])
 
     return _cube(path, shapes, others, keys, truth, load, lazy=None)
 
@@ -53,7 +53,7 @@ def read_v73(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
             return values(file[name]).transpose()
 
     def lazy(name: str, order: tuple[int, int, int]) -> Hdf5Pixels:
-        a, b, c = (2 - axis for axis in order)  # HDF5 has MATLAB's axes from last to first
+        a, b, c = (2 - axis for axis in order)  # HDF5 has MATLAB's axes in reversed order
         return Hdf5Pixels(path.resolve(), name, numeric[name], (a, b, c))
 
     return _cube(path, shapes, others, keys, truth, load, lazy)
@@ -65,23 +65,23 @@ def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.n
         if is_hdf5(look):
             with shared(look, "a MATLAB file") as file:
                 listed = arrays(look)
-                found = {n: values(d).transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
+                masks = {n: values(d).transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
         else:
             with _one_error(path):
                 flat = {n: v for n, v in matlab5.variables(look.file).items() if not v.kind and len(v.shape) == 2}
-                found = {n: matlab5.load(look.file, v) for n, v in flat.items()}
+                masks = {n: matlab5.load(look.file, v) for n, v in flat.items()}
     if key is not None:
-        _require_key("truth", key, {n: v.shape for n, v in found.items()}, path)
-        return found[key], f"{key!r} in {path.name}"
-    name, note = pick({n: v.shape for n, v in found.items()}, shape)
-    if name is None and len(found) == 1:
-        (name,) = found  # of another size: the caller says so
+        _require_key("truth", key, {n: v.shape for n, v in masks.items()}, path)
+        return masks[key], f"{key!r} in {path.name}"
+    name, note = pick({n: v.shape for n, v in masks.items()}, shape)
+    if name is None and len(masks) == 1:
+        (name,) = masks  # of another size: the caller raises the error
     if name is None:
         raise InputError(
             f"{path.name} has no array that is clearly the truth of a scene of {size(shape)} pixels: "
-            f"{_list({n: v.shape for n, v in found.items()})}. {note or 'Name it with the key truth=NAME'}."
+            f"{_list({n: v.shape for n, v in masks.items()})}. {note or 'Name it with the key truth=NAME'}."
         )
-    return found[name], f"{name!r} in {path.name}"
+    return masks[name], f"{name!r} in {path.name}"
 
 
 def _cube(
@@ -154,24 +154,24 @@ def _pick_cube(
                 f"Found: {_list(shapes)}."
             )
         return name
-    found = [n for n, s in shapes.items() if len(s) == 3 and min(s) > 1]
-    if not found:
+    cubes = [n for n, s in shapes.items() if len(s) == 3 and min(s) > 1]
+    if not cubes:
         boxed = f", and {', '.join(f'{n} ({k})' for n, k in others.items())}" if others else ""
         raise InputError(
             f"{path.name} has no 3-D array to take as the cube (rows, columns, bands); found {_list(shapes)}{boxed}. "
             "Save the cube as a plain 3-D array; a matrix of pixel spectra must be reshaped first."
         )
-    if len(found) > 1:
+    if len(cubes) > 1:
         raise InputError(
-            f"{path.name} has {len(found)} arrays that could be the cube: {_list({n: shapes[n] for n in found})}. "
-            f"Choose one with --key cube={found[0]} (in Python: keys={{'cube': {found[0]!r}}})."
+            f"{path.name} has {len(cubes)} arrays that could be the cube: {_list({n: shapes[n] for n in cubes})}. "
+            f"Choose one with --key cube={cubes[0]} (in Python: keys={{'cube': {cubes[0]!r}}})."
         )
-    notes.append(f"cube: array {found[0]!r} ({size(shapes[found[0]])}), the only 3-D array in the file")
-    return found[0]
+    notes.append(f"cube: array {cubes[0]!r} ({size(shapes[cubes[0]])}), the only 3-D array in the file")
+    return cubes[0]
 
 
 def _axes(shape: tuple[int, ...], flat: Mapping[str, tuple[int, ...]]) -> tuple[tuple[int, int, int], bool]:
-    """Where band, y and x are: last, first, second, as MATLAB users store them, unless only a 2-D array says otherwise."""
+    """Axes of band, y and x: last, first, second, as MATLAB users store them, unless a 2-D array fits only another order."""
     masks = set(flat.values())
     if shape[:2] not in masks and shape[1:] in masks:
         return (0, 1, 2), True
@@ -187,7 +187,7 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_number(dataset: Any) -> bool:
-    """Numbers, logicals and complex pairs; not text (stored as uint16) nor references to cells."""
+    """Numbers, logicals and complex pairs; neither text (stored as uint16) nor references to cells."""
     if dataset.attrs.get("MATLAB_class", b"") in (b"char", b"cell", b"function_handle"):
         return False
     return dataset.dtype.kind in "iufb" or dataset.dtype.kind == "c" or dataset.dtype.names == ("real", "imag")
@@ -195,7 +195,7 @@ def _is_number(dataset: Any) -> bool:
 
 @contextmanager
 def _one_error(path: Path) -> Iterator[None]:
-    """Damaged MATLAB files raise several kinds of exception in zlib, NumPy and h5py; the user gets one."""
+    """Damaged MATLAB files raise several exception types in zlib, NumPy and h5py; they become one InputError."""
     try:
         yield
     except InputError:
@@ -206,7 +206,7 @@ def _one_error(path: Path) -> Iterator[None]:
         ) from None
     except Exception as error:
         raise InputError(
-            f"{path} cannot be read as a MATLAB file ({error}); it is truncated or damaged, or no MATLAB file. Get it again."
+            f"{path} cannot be read as a MATLAB file ({error}); it is truncated or damaged, or not a MATLAB file. Get it again."
         ) from None
 
 

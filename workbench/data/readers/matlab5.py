@@ -2,8 +2,8 @@
 
 The layout is that of MathWorks, "MAT-File Format", chapter 1: a header of 128 bytes, then elements of type, length and
 data, each padded to 8 bytes; a compressed element holds one more element. Only plain numeric arrays are read. scipy reads
-the same files, but a wrong type code in a damaged one ends the whole process there, and a page that opens its visitors'
-files cannot afford that.
+the same files, but a wrong type code in a damaged file crashes the process there, which a server that opens
+uploaded files must avoid.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _NUMERIC = range(6, 16)  # double, single, and the integers
 _CLASSES = {1: "cell", 2: "struct", 3: "object", 4: "text", 5: "sparse", 16: "function", 17: "object"}
 _COMPLEX = 0x08
 _HEADER = 128
-_DEFLATE = 1032  # bytes that one packed byte can at most stand for
-_FRONT = 1024  # bytes that surely hold flags, dims and name
+_DEFLATE = 1032  # bytes that one packed byte can hold at most
+_FRONT = 1024  # bytes that always contain flags, dims and name
 
 
 class Damaged(ValueError):
-    """The file is not what its own numbers say."""
+    """The file contradicts its own size or type fields."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One array: where its element lies in the file, and what its beginning says. `kind` is "" for a numeric array."""
+    """One array: the position of its element in the file, and its flags, dims and name. `kind` is "" for a numeric array."""
 
     name: str
     shape: tuple[int, ...]
@@ -46,7 +46,7 @@ class Variable:
 
 def variables(file: BinaryIO) -> dict[str, Variable]:
     """Name -> array, in the order of the open file. Raises Damaged where an element does not fit into the file."""
-    found: dict[str, Variable] = {}
+    arrays: dict[str, Variable] = {}
     file.seek(0)
     header = file.read(_HEADER)
     order = {b"IM": "<", b"MI": ">"}.get(header[126:128], "")
@@ -62,14 +62,14 @@ def variables(file: BinaryIO) -> dict[str, Variable]:
         if kind in (_MATRIX, _COMPRESSED):
             variable = _front(file, at, length, kind == _COMPRESSED, order)
             if variable.name:
-                found[variable.name] = variable
+                arrays[variable.name] = variable
         at += length
-    return found
+    return arrays
 
 
 def load(file: BinaryIO, variable: Variable) -> np.ndarray:
-    """The numbers of a numeric array of an open file in MATLAB's axis order, in the dtype they are stored in (often smaller than
-    double).
+    """The numbers of a numeric array of an open file in MATLAB's axis order, in the dtype they are stored in (often smaller
+    than double).
     """
     file.seek(variable.begin)
     data = file.read(variable.length)
@@ -82,7 +82,9 @@ def load(file: BinaryIO, variable: Variable) -> np.ndarray:
         if len(data) < promised:
             raise Damaged(f"{variable.name!r} unpacks to {len(data)} bytes of {promised}")
         if promised and not unpack.eof and (unpack.decompress(unpack.unconsumed_tail, 1) or not unpack.eof):
-            raise Damaged(f"{variable.name!r} does not end where it should")  # only a whole stream has its checksum proved
+            raise Damaged(
+                f"{variable.name!r} does not end where it should"
+            )  # zlib checks the checksum only at the end of the stream
     *_, at = _describe(data, variable.order)
     real, at = _numbers(data, at, variable)
     values = real
@@ -107,7 +109,7 @@ def _front(file: BinaryIO, at: int, length: int, compressed: bool, order: str) -
 
 
 def _describe(data: bytes, order: str) -> tuple[int, tuple[int, ...], str, int]:
-    """Flags, dims, name, and where the numbers begin."""
+    """Flags, dims, name, and the offset of the numbers."""
     kind, flags, at = _element(data, 0, order)
     if kind != 6 or len(flags) < 4:
         raise Damaged("an array has no flags")
@@ -131,7 +133,7 @@ def _numbers(data: bytes, at: int, variable: Variable) -> tuple[np.ndarray, int]
 
 
 def _element(data: bytes, at: int, order: str) -> tuple[int, memoryview, int]:
-    """Type, data and where the next element begins; up to 4 bytes of data are packed into the tag itself."""
+    """Type, data and the offset of the next element; up to 4 bytes of data are packed into the tag itself."""
     kind, length = _tag(data[at : at + 8], order)
     small = kind >> 16
     if small:

@@ -21,6 +21,7 @@ _DATA = "/Reflectance/Reflectance_Data"
 
 
 def sees(arrays: Mapping[str, Array]) -> bool:
+    """Whether these arrays are those of a NEON reflectance file."""
     return any(n.endswith(_DATA) and n.count("/") == 2 for n in arrays)
 
 
@@ -60,7 +61,7 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
 
 
 def _outside_windows(wave: np.ndarray, attrs: Mapping[str, object], notes: list[str]) -> np.ndarray | None:
-    """(band) False within the wavelength windows that the file says are filled by water vapour; None where it names none."""
+    """(band) False within the wavelength windows that the file marks as water vapour; None where it names none."""
     good = np.ones(wave.size, bool)
     for name in ("Band_Window_1_Nanometers", "Band_Window_2_Nanometers"):
         edges = np.ravel(np.asarray(attrs.get(name, ())))
@@ -75,7 +76,7 @@ def _outside_windows(wave: np.ndarray, attrs: Mapping[str, object], notes: list[
 def _map(
     info: str, code: str, rows: int, columns: int, notes: list[str]
 ) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
-    """x, y and CRS from `Map_Info` (as in an ENVI header) and the EPSG code; Nones where they say nothing usable."""
+    """x, y and CRS from `Map_Info` (as in an ENVI header) and the EPSG code; three None where they are not usable."""
     parts = [p.strip() for p in info.split(",")]
     if not code.strip().isdecimal() or len(code) > 20 or len(parts) < 7:
         notes.append("the file names no map, so x and y count pixels")

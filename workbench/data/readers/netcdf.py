@@ -1,4 +1,4 @@
-"""NetCDF and plain HDF5: scenes the workbench wrote itself (`hsi`, `truth`), or any file with one 3-D variable, by CF names."""
+"""NetCDF and plain HDF5: scenes that the workbench wrote (`hsi`, `truth`), or any file with one 3-D variable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.errors import InputError, did_you_mean
 from workbench.scene import PROVENANCE
 
 _BAND = {"band", "bands", "wavelength", "wavelengths", "wl", "lambda", "channel", "channels", "spectral"}
-CLASSIC = b"CDF"  # how files of NetCDF 3 begin
+CLASSIC = b"CDF"  # first bytes of NetCDF 3 files
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 _Y = {"y", "lat", "latitude", "row", "rows", "line", "lines", "northing", "downtrack"}
 _X = {"x", "lon", "longitude", "col", "cols", "column", "columns", "sample", "samples", "easting", "crosstrack"}
@@ -33,10 +33,12 @@ class VariablePixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return tuple(self.variable.shape)
 
     @property
     def dtype(self) -> np.dtype:
+        """Dtype of the decoded values."""
         return np.dtype(self.variable.dtype)
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
@@ -55,6 +57,7 @@ class DecodedPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return self.packed.shape
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
@@ -68,37 +71,37 @@ class DecodedPixels:
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a NetCDF or HDF5 file: the variable `hsi`, or the only 3-D one; packed values and fill values are decoded.
 
-    Where the cube lies in a group, `keys={"cube": "group/name"}` names it; the only 3-D array of a file is found anywhere.
+    Where the cube is in a group, `keys={"cube": "group/name"}` names it; the only 3-D array of a file is found in any group.
     """
     path = look.path
     if look.begins(CLASSIC):
         return from_dataset(path, _open(look), keys, truth)
-    found = hdf5.arrays(look, "NetCDF")
-    group, keys = _group(path, keys, found)
+    arrays = hdf5.arrays(look, "NetCDF")
+    group, keys = _group(path, keys, arrays)
 
     def packed(variable: Any, dims: tuple[str, ...]) -> DecodedPixels:
         name = f"{group}/{variable.name}".lstrip("/")
         a, b, c = (list(map(str, variable.dims)).index(d) for d in dims)
         about = {k: v for k, v in variable.encoding.items() if k in _PACKING}
-        pixels = hdf5.Hdf5Pixels(path.resolve(), name, found[name], (a, b, c))
+        pixels = hdf5.Hdf5Pixels(path.resolve(), name, arrays[name], (a, b, c))
         return DecodedPixels(pixels, np.dtype(variable.dtype), about)
 
     return from_dataset(path, _open(look, group), keys, truth, packed)
 
 
-def _group(path: Path, keys: Mapping[str, str], found: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
-    """The group that holds the cube, "" for the root of the file, and the keys as they are named within it."""
-    cubes = [n for n, a in found.items() if len(a.shape) == 3 and min(a.shape) > 1 and a.dtype.kind in "iufb"]
+def _group(path: Path, keys: Mapping[str, str], arrays: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
+    """The group that holds the cube, "" for the root of the file, and the keys relative to it."""
+    cubes = [n for n, a in arrays.items() if len(a.shape) == 3 and min(a.shape) > 1 and a.dtype.kind in "iufb"]
     named = keys.get("cube", "").strip("/")
     if "/" in named:
-        if named not in found:
-            _require(named, {n: found[n].shape for n in cubes}, path, "cube")
+        if named not in arrays:
+            _require(named, {n: arrays[n].shape for n in cubes}, path, "cube")
         chosen = named
     elif not named and len(cubes) == 1:
         (chosen,) = cubes
     elif not named and cubes and all("/" in n for n in cubes):
         raise InputError(
-            f"{path.name} has {len(cubes)} arrays that could be the cube: {_list({n: found[n].shape for n in cubes})}. "
+            f"{path.name} has {len(cubes)} arrays that could be the cube: {_list({n: arrays[n].shape for n in cubes})}. "
             f"Choose one with --key cube={cubes[0]} (in Python: keys={{'cube': {cubes[0]!r}}})."
         )
     else:
@@ -114,7 +117,7 @@ def from_dataset(
     truth: str | None,
     pixels: Callable[[Any, tuple[str, ...]], Any] | None = None,
 ) -> Cube:
-    """The cube of a Dataset that xarray opened without dask. pixels: what reads a variable with its dims in that order."""
+    """The cube of a Dataset that xarray opened without dask. pixels: (variable, dims) -> its pixels in that order."""
     notes: list[str] = []
     names = {str(n): tuple(v.shape) for n, v in file.variables.items()}
     name = _pick_cube(path, file, keys, names, notes)
@@ -166,7 +169,7 @@ def from_dataset(
 
 
 def _turned(native: Any, stored: Any, dims: Any) -> tuple[int, int, int]:
-    """Block sizes given in the order of the file, in the order band, y, x."""
+    """Block sizes in the order band, y, x, from the order of the file."""
     sizes = dict(zip(stored, native, strict=True))
     band, y, x = (int(sizes[d]) for d in dims)
     return band, y, x
@@ -196,7 +199,7 @@ def _open(look: Look, group: str = "") -> Any:
         options["group"] = group
     try:
         return xr.open_dataset(path, decode_coords="all", decode_times=False, cache=False, **options)
-    except Exception as error:  # damaged files raise many kinds in h5py, scipy and xarray
+    except Exception as error:  # damaged files raise many exception types in h5py, scipy and xarray
         raise InputError(
             f"{path} cannot be read as NetCDF ({type(error).__name__}: {error}); it is truncated, damaged or "
             "of another format."
@@ -212,20 +215,20 @@ def _pick_cube(
         return name
     if "hsi" in file:
         return "hsi"
-    found = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iufbc"]
-    if not found:
+    cubes = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iufbc"]
+    if not cubes:
         raise InputError(f"{path.name} has no 3-D variable to take as the cube; found {_list(names)}.")
-    if len(found) > 1:
+    if len(cubes) > 1:
         raise InputError(
-            f"{path.name} has {len(found)} variables that could be the cube: {_list({n: names[n] for n in found})}. "
-            f"Choose one with --key cube={found[0]} (in Python: keys={{'cube': {found[0]!r}}})."
+            f"{path.name} has {len(cubes)} variables that could be the cube: {_list({n: names[n] for n in cubes})}. "
+            f"Choose one with --key cube={cubes[0]} (in Python: keys={{'cube': {cubes[0]!r}}})."
         )
-    notes.append(f"cube: variable {found[0]!r} ({size(names[found[0]])}), the only 3-D one in the file")
-    return found[0]
+    notes.append(f"cube: variable {cubes[0]!r} ({size(names[cubes[0]])}), the only 3-D one in the file")
+    return cubes[0]
 
 
 def _order(file: Any, name: str, notes: list[str]) -> list[str]:
-    """The dims of a variable as band, y, x: by their names, else by the one that carries wavelengths, else as they stand."""
+    """The dims of a variable as band, y, x: by name, else by the dim with wavelengths, else in the order of the file."""
     dims = list(map(str, file[name].dims))
     roles = {d: "band" if d.lower() in _BAND else "y" if d.lower() in _Y else "x" if d.lower() in _X else "" for d in dims}
     if "band" not in roles.values():
@@ -252,14 +255,18 @@ def _is_wavelength(name: str, variable: Any) -> bool:
 def _crs(file: Any) -> str | None:
     import rioxarray  # noqa: F401  (gives file.rio)
 
-    found = file.rio.crs
-    return None if found is None else found.to_wkt()
+    crs = file.rio.crs
+    return None if crs is None else crs.to_wkt()
 
 
 def _axis(file: Any, dim: str) -> np.ndarray | None:
-    """The file's own numbers along a dim; None where it has none, so that pixels are counted."""
-    found = file.coords.get(dim)
-    return found.values if found is not None and found.dims == (dim,) and found.dtype.kind in "iuf" else None
+    """The coordinate values of a dim; None where the file has none, so that pixels are counted."""
+    coordinate = file.coords.get(dim)
+    return (
+        coordinate.values
+        if coordinate is not None and coordinate.dims == (dim,) and coordinate.dtype.kind in "iuf"
+        else None
+    )
 
 
 def _require(name: str, names: Mapping[str, tuple[int, ...]], path: Path, role: str) -> None:

@@ -19,7 +19,7 @@ MAGIC = b"\x93NUMPY"
 
 @dataclass(frozen=True)
 class NpyPixels:
-    """Pixels of an NPY file (rows, columns, bands) as (band, y, x), mapped anew for each window."""
+    """Pixels of an NPY file (rows, columns, bands) as (band, y, x), mapped again for each window."""
 
     path: Path
     stored: tuple[int, ...]
@@ -31,13 +31,14 @@ class NpyPixels:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Size (band, y, x)."""
         rows, columns, bands = self.stored
         return bands, rows, columns
 
     def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
         values = np.memmap(
             self.path, self.dtype, "r", self.offset, self.stored, self.order
-        )  # refuses a file that is too short
+        )  # np.memmap raises for a file that is too short
         return np.array(values.transpose(2, 0, 1)[window])
 
 
@@ -48,20 +49,20 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     path = look.path
     try:
         stored, order, dtype, offset = _header(look.file)
-    except Exception as error:  # NumPy raises many kinds on a damaged header
+    except Exception as error:  # NumPy raises many exception types on a damaged header
         raise InputError(f"{path} cannot be read as NPY ({error}); it is truncated or damaged. Get it again.") from None
     if len(stored) != 3:
         raise InputError(f"{path.name} holds an array of {len(stored)} axes; a cube has three (rows, columns, bands).")
     pixels = NpyPixels(path.resolve(), stored, dtype, order, offset)
     require_cube(pixels.shape, dtype, path.name)
-    found, promised = path.stat().st_size, offset + math.prod(stored) * dtype.itemsize
-    if found < promised:
-        raise InputError(f"{path} holds {found} bytes, but promises {promised}; it is truncated or damaged. Get it again.")
+    actual, promised = path.stat().st_size, offset + math.prod(stored) * dtype.itemsize
+    if actual < promised:
+        raise InputError(f"{path} holds {actual} bytes, but promises {promised}; it is truncated or damaged. Get it again.")
     return Cube(pixels, notes=(f"axes taken as rows, columns, bands: {' x '.join(map(str, stored))}",))
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype, int]:
-    """Size, order, dtype and where the numbers begin; no Python objects are read."""
+    """Size, order, dtype and offset of the values; Python objects are refused."""
     from numpy.lib import format as npy
 
     file.seek(0)

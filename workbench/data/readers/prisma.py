@@ -1,7 +1,7 @@
 """PRISMA level 2D (HDF-EOS 5): VNIR and SWIR cubes on one UTM grid, joined in the order of their wavelengths.
 
 Layout: ASI, "PRISMA Products Specification Document": `HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields/VNIR_Cube` and `SWIR_Cube`
-(northing, band, easting) uint16; in the attributes of the file `List_Cw_Vnir` and so on (0 where a band is not there) and
+(northing, band, easting) uint16; in the attributes of the file `List_Cw_Vnir` and so on (0 for an absent band) and
 `L2ScaleVnirMin`, `L2ScaleVnirMax` (reflectance = min + DN (max - min) / 65535), corners as centres of the outermost pixels.
 """
 
@@ -27,14 +27,15 @@ _WORDS = ("Vnir", "Swir")
 
 
 def sees(arrays: Mapping[str, Array]) -> bool:
+    """Whether these arrays are those of a PRISMA L2D file."""
     return any(f"{_FIELDS}{w.upper()}_Cube" in arrays for w in _WORDS)
 
 
 @dataclass(frozen=True)
 class JoinedPixels:
-    """Bands of several cubes as one (band, y, x) float32 cube of DN; NaN where nothing was seen.
+    """Bands of several cubes as one (band, y, x) float32 cube of DN; NaN where there is no data.
 
-    place: (band) pairs of cube and band in it. outside: an angle of the sun that is 0 where the grid lies outside the swath.
+    place: (band) pairs (cube, band in it). outside: a solar angle that is 0 where the grid is outside the swath.
     """
 
     cubes: tuple[Hdf5Pixels, ...]
@@ -46,6 +47,7 @@ class JoinedPixels:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
         return (len(self.place), *self.cubes[0].shape[1:])
 
     def __getitem__(self, window: tuple[slice, slice, slice]) -> np.ndarray:
@@ -83,10 +85,10 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
             low, high = (number(attrs, f"L2Scale{word}{end}", path) for end in ("Min", "Max"))
             wave, fwhm = (_list(attrs, f"List_{kind}_{word}", cube.shape[0], path) for kind in ("Cw", "Fwhm"))
             flags = _list(attrs, f"List_Cw_{word}_Flags", cube.shape[0], path, default=1.0)
-            there = [b for b in range(cube.shape[0]) if wave[b] > 0 and flags[b] != 0]
-            bands += [(wave[b], fwhm[b], len(cubes), b, (high - low) / 65535, low) for b in there]
-            if len(there) < cube.shape[0]:
-                notes.append(f"{cube.shape[0] - len(there)} bands of the {word.upper()} cube are empty and left out")
+            present = [b for b in range(cube.shape[0]) if wave[b] > 0 and flags[b] != 0]
+            bands += [(wave[b], fwhm[b], len(cubes), b, (high - low) / 65535, low) for b in present]
+            if len(present) < cube.shape[0]:
+                notes.append(f"{cube.shape[0] - len(present)} bands of the {word.upper()} cube are empty and left out")
             cubes.append(cube)
         if len({c.shape[1:] for c in cubes}) > 1:
             raise InputError(f"{path.name}: its cubes differ in size ({', '.join(size(c.shape[1:]) for c in cubes)}).")

@@ -1,7 +1,7 @@
-"""Raster: an image file of any band count behind GDAL (GeoTIFF, ENVI, PNG, BMP, JPEG), read window by window when asked for.
+"""Raster: an image file with any number of bands, read by GDAL (GeoTIFF, ENVI, PNG, BMP, JPEG) in windows when it is computed.
 
-Where `readers.open_file` reads hyperspectral cubes, this reads the ordinary images and SAR pictures that pairs are made of.
-The format is told from the first bytes, and only the driver of that format is let near the file.
+`workbench.data.formats.open_file` reads hyperspectral cubes; this reads the images and SAR pictures of pairs. The format is
+recognised from the first bytes, and only the GDAL driver of that format may open the file.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from workbench.data.readers.files import first_bytes
 from workbench.errors import InputError
 
 FORMATS = "GeoTIFF (.tif, .tiff), ENVI (header .hdr or its data file), PNG, BMP, JPEG"
-CHUNK = 512  # pixels along each side of what one task reads
-PICTURES = ("PNG", "BMP", "JPEG")  # no windows in these: they are decoded whole
+CHUNK = 512  # pixels along each side of a dask chunk
+PICTURES = ("PNG", "BMP", "JPEG")  # formats without windows: they are decoded as a whole
 
 _MAGIC = {b"II*\0": "GTiff", b"MM\0*": "GTiff", b"II+\0": "GTiff", b"MM\0+": "GTiff",
           b"\x89PNG": "PNG", b"BM": "BMP", b"\xff\xd8\xff": "JPEG"}  # fmt: skip
@@ -32,7 +32,7 @@ _TIMES = ("acquisitiondatetime", "acquisition_time", "acquisition time", "acquis
 
 
 class Grid(NamedTuple):
-    """Where the pixels lie: CRS as WKT, the six numbers of the affine transform, rows and columns."""
+    """Position of the pixels: CRS as WKT, the six numbers of the affine transform, rows and columns."""
 
     crs: str
     transform: tuple[float, ...]
@@ -53,7 +53,7 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True)
 class Raster:
-    """An image still in its file, as float32 (band, y, x) with NaN for missing; sliced only when it is computed.
+    """An image that is not read yet, as float32 (band, y, x) with NaN for missing; slices are read when they are computed.
 
     Whole numbers of 8 bits are divided by 255, those of 16-bit pictures by 65535; all others keep their value, after the
     scale and offset that the file states.
@@ -78,12 +78,13 @@ class Raster:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Size (band, y, x)."""
         count = len(self.palette[0]) if self.palette else len(self.bands)
         return count, self.height, self.width
 
     @property
     def full(self) -> float | None:
-        """What full scale is in the file, 255 or 65535; None where the numbers are kept."""
+        """Full scale of the stored numbers, 255 or 65535; None where the values are not divided by it."""
         if self.stored == np.uint8:
             return 255.0
         return 65535.0 if self.stored == np.uint16 and self.driver in PICTURES else None
@@ -136,7 +137,7 @@ class Raster:
                     **options,
                 ) as warped:
                     values, known = warped.read(bands, window=window), warped.read_masks(bands, window=window) >= 128
-        if self.stored == np.uint8:  # zero in one colour is a colour; zero in all of them is nodata
+        if self.stored == np.uint8:  # a pixel is nodata only where all its bands are
             known = np.broadcast_to(known.any(0), known.shape)
         if self.palette is not None:
             values = np.asarray(self.palette, np.uint8)[values[0]].transpose(2, 0, 1)
@@ -144,7 +145,7 @@ class Raster:
         return values, known
 
     def lazy(self) -> Any:
-        """The dask array of it, in square chunks of all bands."""
+        """The image as a dask array, in square chunks of all bands."""
         import dask.array as da
 
         side = max(self.height, self.width) if self.driver in PICTURES else CHUNK
@@ -155,7 +156,7 @@ class Raster:
 
 
 def open_raster(path: str | Path) -> Raster:
-    """The image in a file: which bands hold it, where it lies, when it was taken; no pixels are read.
+    """The image in a file: its bands, its grid, its acquisition time; no pixels are read.
 
     Alpha and masks of the file, and its nodata value, become missing pixels. Palettes become grey or colours.
     Raises InputError for a file that is absent, damaged, complex, or in another format.
@@ -199,12 +200,12 @@ def open_raster(path: str | Path) -> Raster:
 
 
 def onto(raster: Raster, grid: Grid) -> Raster:
-    """The same image resampled (bilinear) onto another grid, still lazily; missing where the file does not reach."""
+    """The image resampled (bilinear) onto another grid, lazily; missing outside the file."""
     return replace(raster, onto=grid, grid=grid, height=grid.height, width=grid.width)
 
 
 def one_band(raster: Raster) -> Raster:
-    """A grey picture stored in three equal bands as the one band that it is.
+    """One band of a grey picture that is stored in several equal bands.
 
     Raises InputError where the bands differ.
     """
@@ -238,17 +239,20 @@ _quiet = threading.Lock()
 
 @contextmanager
 def _opened(path: Path, driver: str) -> Iterator[Any]:
-    """The open file; one InputError for whatever GDAL finds wrong, and no warning about images without a map."""
+    """The open file; every GDAL error becomes one InputError, and warnings about images without a map are off."""
     import rasterio
 
     try:
-        with _quiet, warnings.catch_warnings():  # filters belong to the whole process, and dask reads in several threads
+        with (
+            _quiet,
+            warnings.catch_warnings(),
+        ):  # warning filters are global to the process, and dask reads in several threads
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             warnings.simplefilter("ignore", PendingDeprecationWarning)  # rasterio with affine 3
             file = rasterio.open(path, driver=driver)
         with file:
             yield file
-    except (rasterio.errors.RasterioError, OSError, UnicodeDecodeError) as error:  # damaged tags are text
+    except (rasterio.errors.RasterioError, OSError, UnicodeDecodeError) as error:  # UnicodeDecodeError: damaged tags
         raise InputError(f"{path} cannot be read as {driver} ({error}); it is truncated or damaged. Get it again.") from None
 
 
@@ -272,7 +276,7 @@ def _time(file: Any, path: Path, notes: list[str]) -> str | None:
 
 
 def iso(text: str) -> str:
-    """A date or a time as ISO text; ValueError where it is none.
+    """A date or a time as ISO text; ValueError for other text.
 
     >>> iso("2000-03-17 02:30:00Z")
     '2000-03-17T02:30:00'

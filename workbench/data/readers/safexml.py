@@ -1,10 +1,10 @@
-"""XML from strangers: parsed without document types, entities or outside files, and only up to a size.
+"""Untrusted XML: parsed without document types, entities or outside files, and up to a maximal size.
 
     root = parse(path)                 # xml.etree.ElementTree.Element
-    number(root, "size/width", int)    # InputError where it is missing or no number
+    number(root, "size/width", int)    # InputError where it is missing or not a number
 
 Every annotation format of remote sensing that is XML (Sentinel-1 SAFE, EnMAP, VOC boxes) works without a document type,
-so a DOCTYPE is refused as a whole: neither an entity bomb nor a file:// entity gets as far as being read.
+so every DOCTYPE is refused: entity bombs and file:// entities are never parsed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Number = TypeVar("Number", int, float)
 
 def parse(path: str | Path) -> Element:
     """The root element of an XML file. Raises InputError for a file that is absent, too large, not well formed, or
-    that carries a document type."""
+    with a document type."""
     from xml.etree.ElementTree import ParseError
 
     import defusedxml
@@ -46,37 +46,37 @@ def parse(path: str | Path) -> Element:
             "Remove that line if you trust the file."
         ) from None
     except (ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that does not exist
-        raise InputError(f"{path.name} is no well-formed XML ({error}); it is damaged. Get it again.") from None
+        raise InputError(f"{path.name} is not well-formed XML ({error}); it is damaged. Get it again.") from None
     return root
 
 
 def text(parent: Element, where: str, name: str) -> str:
     """The text of the first element at `where`; InputError naming the file `name` where there is none."""
-    found = parent.find(where)
-    if found is None or not (found.text or "").strip():
+    element = parent.find(where)
+    if element is None or not (element.text or "").strip():
         raise InputError(f"{name} has no <{where}> in <{parent.tag}>; it is incomplete or of another format.")
-    return str(found.text).strip()
+    return str(element.text).strip()
 
 
 def number(parent: Element, where: str, name: str, kind: Callable[[str], Number]) -> Number:
     """The number at `where`, below 2^53 in size."""
-    told = text(parent, where, name)
+    content = text(parent, where, name)
     try:
-        value = kind(told)
-        if not abs(value) < 2**53:  # nothing that is counted or measured; also refuses NaN
+        value = kind(content)
+        if not abs(value) < 2**53:  # no count or measurement is larger; also refuses NaN
             raise ValueError
     except (ValueError, OverflowError):
-        raise InputError(f"<{where}> of {name} is {told[:40]!r}, which is not a number it can be.") from None
+        raise InputError(f"<{where}> of {name} is {content[:40]!r}, which is not a number of the expected type.") from None
     return value
 
 
 def numbers(parent: Element, where: str, name: str) -> np.ndarray:
-    """The list of finite numbers, separated by spaces, at `where`; as long as its `count` says, where it says."""
-    told = text(parent, where, name)
+    """The list of finite numbers, separated by spaces, at `where`; of the length `count`, where the element states it."""
+    content = text(parent, where, name)
     try:
-        values = np.array(told.split(), float)
+        values = np.array(content.split(), float)
     except ValueError:
-        raise InputError(f"<{where}> of {name} holds something that is no number.") from None
+        raise InputError(f"<{where}> of {name} holds something that is not a number.") from None
     element = parent.find(where)
     count = element.get("count") if element is not None else None
     if (count is not None and count.strip() != str(values.size)) or not np.isfinite(values).all():

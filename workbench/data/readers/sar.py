@@ -32,8 +32,8 @@ _AMPLITUDE = re.compile(r"(?<![A-Za-z])amp(litude)?(?![A-Za-z])", re.IGNORECASE)
 
 
 def sees(look: Look, keys: Mapping[str, str]) -> bool:
-    """Whether a path is a SAR image: a TIFF whose bands are named after polarizations, or of one band (no cube has one), or any TIFF
-    with the key `scale`. Never raises for a TIFF that is damaged.
+    """Whether a path is a SAR image: a TIFF whose bands are named after polarizations, a TIFF of one band (a cube has
+    several), or any TIFF with the key `scale`. A damaged TIFF raises nothing here.
     """
     if not is_tiff(look):
         return False
@@ -56,8 +56,9 @@ class Intensity:
     offset: float = 0.0
 
     def __call__(self, rows: range, columns: range) -> np.ndarray:
+        """Float32 intensity of these rows and columns (y, x), NaN where missing."""
         raw = self.tiff.read(rows, columns)
-        with np.errstate(over="ignore", invalid="ignore"):  # values of a damaged file: too large, or no proper numbers
+        with np.errstate(over="ignore", invalid="ignore"):  # a damaged file may hold very large values or NaN
             values = raw.astype(np.float64)
             gone = np.isnan(values) if self.missing is None else np.isnan(values) | (raw == self.missing)
             values = values * self.factor + self.offset
@@ -79,9 +80,9 @@ def open_sar(
 ) -> xr.Dataset:
     """The scene of a SAR GeoTIFF.
 
-    scale: "db" (10 log10 of intensity), "linear" intensity, "amplitude" (its square is taken), or "auto": told from units and
-        names in the file, then from its name, then from the values (an intensity is never negative), with a note. A file
-        of one band that says nothing of SAR needs `scale`.
+    scale: "db" (10 log10 of intensity), "linear" intensity, "amplitude" (its square is taken), or "auto": chosen by units and
+        names in the file, then by its name, then by the values (an intensity is never negative), with a note. A file
+        of one band without any sign of SAR needs `scale`.
     truth: a mask of the same size, as for cubes: 1 where above 0, -1 where negative.
     keys: scale as text, and polarization, as "VV" or "VV,VH", where the file does not name its bands.
 
@@ -94,7 +95,7 @@ def open_sar(
 def read(
     look: Look, *, truth: str | Path | None = None, keys: Mapping[str, str] | None = None, chunks: Any = "auto"
 ) -> xr.Dataset:
-    """`open_sar` of a path that is looked at already."""
+    """`open_sar` of an existing `Look`."""
     import xarray as xr
 
     path, keys = look.path, dict(keys or {})
@@ -126,7 +127,9 @@ def read(
     polarization = _polarizations(path, keys.get("polarization"), described, tags, bands)
     if scale == "auto":
         words = " ".join([*described, *units, tags])
-        scale = _told(words, path.stem, notes) or _seen(look, tiffs[0], missing, bool(any(polarization)), notes)
+        scale = _named_scale(words, path.stem, notes) or _measured_scale(
+            look, tiffs[0], missing, bool(any(polarization)), notes
+        )
     if scale != "db":
         _never_negative(look, tiffs[0], missing, scale)
     readers = [Intensity(t, scale, missing, float(f), float(o)) for t, f, o in zip(tiffs, factors, offsets, strict=True)]
@@ -159,14 +162,14 @@ def read(
 
 
 def _polarizations(path: Path, given: str | None, described: list[str], tags: str, bands: int) -> list[str]:
-    """A polarization for each band; empty strings where nothing tells."""
+    """A polarization for each band; empty strings where it is not known."""
     if given is not None:
-        found = [p.strip().upper() for p in given.split(",")]
-        if len(found) != bands or not all(_POLARIZATION.fullmatch(p) for p in found):
+        names = [p.strip().upper() for p in given.split(",")]
+        if len(names) != bands or not all(_POLARIZATION.fullmatch(p) for p in names):
             raise InputError(
                 f"polarization={given} must name VV, VH, HH or HV for each of the {bands} bands of {path.name}."
             )
-        return found
+        return names
     matches = [_POLARIZATION.search(d.replace("_", " ")) for d in described]
     if all(matches):
         return [m.group(1).upper() for m in matches if m]
@@ -178,12 +181,12 @@ def _polarizations(path: Path, given: str | None, described: list[str], tags: st
     return [""] * bands
 
 
-def _told(words: str, stem: str, notes: list[str]) -> str | None:
-    """The scale that units, tags or band names say, else the one in the name of the file."""
-    for told, where in ((words, "the file says so"), (stem, "its name says so")):
-        told = told.replace("_", " ")
+def _named_scale(words: str, stem: str, notes: list[str]) -> str | None:
+    """The scale named by units, tags or band names, else by the file name; None where there is none."""
+    for text, where in ((words, "the file says so"), (stem, "its name says so")):
+        text = text.replace("_", " ")
         for name, pattern in (("db", _DECIBEL), ("amplitude", _AMPLITUDE)):
-            if pattern.search(told):
+            if pattern.search(text):
                 notes.append(f"values taken as {_WORDS[name]}: {where}")
                 return name
     return None
@@ -192,17 +195,17 @@ def _told(words: str, stem: str, notes: list[str]) -> str | None:
 _WORDS = {"db": "dB", "linear": "linear intensity", "amplitude": "amplitude, and squared"}
 
 
-def _seen(look: Look, tiff: Tiff, missing: float | None, is_sar: bool, notes: list[str]) -> str:
-    """The scale that the values allow; only for files that say that they are SAR."""
+def _measured_scale(look: Look, tiff: Tiff, missing: float | None, is_sar: bool, notes: list[str]) -> str:
+    """The scale that the values allow; only for files that are known to be SAR."""
     if not is_sar:
         raise InputError(
-            f"{look.path.name} has one band and does not say what it is. If it is SAR, say how its values are kept: --key scale=db, "
+            f"{look.path.name} has one band and does not say what it is. If it is SAR, name the scale of its values: --key scale=db, "
             "--key scale=linear or --key scale=amplitude. A mask is given as truth beside its scene. A cube needs several bands."
         )
     low, high = _range(look, tiff, missing)
     if not low <= high:
         raise InputError(
-            f"{look.path.name} has no valid value where it was looked at; say how values are kept: --key scale=db or linear."
+            f"{look.path.name} has no valid value in the sampled rows; name the scale of the values: --key scale=db or linear."
         )
     scale = "db" if low < 0 else "linear"
     why = "some are negative, which no intensity is" if low < 0 else "none is negative"

@@ -1,7 +1,7 @@
-"""A TIFF as an array in a file: opened for every window, so that it can be sent to another process.
+"""A TIFF as a lazy array: the file is opened for every window, so that the object can be sent to another process.
 
 tiff = Tiff.open(path)
-stack = Stack([tiff.read], tiff.shape, tiff.dtype)      # (band, y, x), takes slices
+stack = Stack([tiff.read], tiff.shape, tiff.dtype)      # (band, y, x), indexed by slices
 lazily(stack, "auto", tiff.block)                       # as dask array; chunks=None: xarray's own lazy array
 """
 
@@ -22,10 +22,10 @@ from workbench.errors import InputError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 CHUNK = 16 * 2**20  # bytes in one dask chunk
-MAX_BLOCK = 2**30  # bytes of one block of the file; nothing real comes near
-PACKED = 50_000  # bytes that one byte of a TIFF can at most stand for; a Sentinel-1 image blanked in zstd has 10 600
+MAX_BLOCK = 2**30  # bytes of one block of the file; real files are far below
+PACKED = 50_000  # pixel bytes that one byte of a TIFF can hold at most; a blanked Sentinel-1 image in zstd reaches 10 600
 _QUIET = threading.Lock()
-PLACE = 5  # bytes at least that a TIFF needs to say where one of its blocks lies
+PLACE = 5  # minimal number of bytes that a TIFF needs for the position of one block
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Tiff:
 
     @classmethod
     def open(cls, path: Path, band: int = 1, bands: int | None = None) -> Tiff:
-        """Look at the header. bands: how many there must be. Raises InputError for a file that is damaged or truncated."""
+        """Read the header. bands: required number of bands. Raises InputError for a file that is damaged or truncated."""
         with Look(path) as look:
             look.begin(1)
             with shared(look) as file:
@@ -50,7 +50,7 @@ class Tiff:
 
     @classmethod
     def of(cls, file: Any, path: Path, band: int = 1) -> Tiff:
-        """The same of a file that is open in rasterio."""
+        """As `open`, for a file that is open in rasterio."""
         require_whole(file, path)
         kind = file.dtypes[band - 1]
         dtype = np.dtype(np.complex64 if kind.startswith("complex") else kind)
@@ -60,14 +60,14 @@ class Tiff:
         return cls(path, (int(file.height), int(file.width)), dtype, (block[0], block[1]), band)
 
     def read(self, rows: range, columns: range) -> np.ndarray:
-        """The pixels of these rows and columns (ranges with positive steps); only blocks that hold some of them are read."""
+        """The pixels of these rows and columns (ranges with positive steps); only the needed blocks are read."""
         if not len(rows) or not len(columns):
             return np.empty((len(rows), len(columns)), self.dtype)
         with opened(self.path) as file:
             return self.window(file, rows, columns)
 
     def window(self, file: Any, rows: range, columns: range) -> np.ndarray:
-        """The same from a file that is open in rasterio; rows and columns are not empty."""
+        """As `read`, for a file that is open in rasterio; rows and columns are not empty."""
         from rasterio.windows import Window
 
         wide = Window(columns.start, rows.start, columns[-1] - columns.start + 1, rows[-1] - rows.start + 1)
@@ -83,9 +83,9 @@ class Tiff:
 
 
 class Stack:
-    """Bands of one size as one array (band, y, x) that is read in windows; takes slices and whole numbers.
+    """Bands of one size as one array (band, y, x) that is read in windows; indexed by slices and integers.
 
-    readers: for each band what gives the pixels of a range of rows and one of columns, both with positive steps.
+    readers: for each band a function (rows, columns) -> pixels; both are ranges with positive steps.
     """
 
     ndim = 3
@@ -110,9 +110,9 @@ class Stack:
 
 
 def lazily(stack: Stack, chunks: Any, block: tuple[int, int], dims: Sequence[str] = ("sar_band", "y", "x")) -> Any:
-    """The array of a variable: dask-backed, or for `chunks=None` one of xarray's own that reads only what is asked for.
+    """The array of a variable: dask-backed, or for `chunks=None` xarray's own, which reads only the indexed window.
 
-    chunks: "auto" (one band, whole multiples of the file's own `block`), a mapping of `dims`, or None.
+    chunks: "auto" (one band, whole multiples of the file's `block`), a mapping of `dims`, or None.
     """
     if chunks is None:
         from workbench.data.readers.lazy import indexed
@@ -133,20 +133,20 @@ def lazily(stack: Stack, chunks: Any, block: tuple[int, int], dims: Sequence[str
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The file open in rasterio, by GDAL's TIFF driver and no other; one InputError for whatever it finds wrong."""
+    """The file open in rasterio, only by GDAL's TIFF driver; its errors become one InputError."""
     with Look(path) as look, shared(look) as file:
         yield file
 
 
 def is_tiff(look: Look) -> bool:
-    """Whether it is a file that begins like a TIFF."""
+    """Whether the file begins with the signature of TIFF."""
     return look.begins(*MAGIC)
 
 
 def _opened(look: Look) -> Any:
     import rasterio
 
-    with _QUIET, warnings.catch_warnings():  # filters are of the whole process; dask opens from many threads
+    with _QUIET, warnings.catch_warnings():  # warning filters are global to the process; dask opens files in many threads
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         return look.keep(rasterio.open(look.path, driver="GTiff"))
@@ -154,7 +154,7 @@ def _opened(look: Look) -> Any:
 
 @contextmanager
 def shared(look: Look) -> Iterator[Any]:
-    """The file in rasterio, opened once for all who look at it; one InputError for whatever is found wrong within."""
+    """The file in rasterio, opened once per look; every error inside the block becomes one InputError."""
     import rasterio
 
     path = look.path
@@ -165,25 +165,25 @@ def shared(look: Look) -> Iterator[Any]:
         rasterio.errors.CRSError,
         OSError,
         UnicodeDecodeError,
-    ) as error:  # damaged tags are text
+    ) as error:  # UnicodeDecodeError: damaged tags
         raise InputError(f"{path} cannot be read as a TIFF ({error}); it is truncated or damaged. Get it again.") from None
 
 
 def _bytes(kind: str) -> int:
-    """Bytes of one pixel of a type as rasterio names it; complex integers are a type of GDAL's that NumPy does not have."""
+    """Bytes of one pixel of a type as rasterio names it; complex integers are a GDAL type that NumPy does not have."""
     return {"complex_int16": 4, "complex_int32": 8}.get(kind) or np.dtype(kind).itemsize
 
 
 def require_whole(file: Any, path: Path) -> None:
-    """InputError for a size that the file cannot hold, or where the last block of the first or last band lies beyond its end."""
-    found = path.stat().st_size
+    """Raise InputError for a size that the file cannot hold, or a last block that ends beyond the file."""
+    size = path.stat().st_size
     high, wide = file.block_shapes[0]
     planes = 1 if str(file.profile.get("interleave", "")) == "pixel" else file.count
     count = -(-file.height // high) * -(-file.width // wide) * planes
     promised = file.count * file.height * file.width * _bytes(file.dtypes[0])
-    if count * PLACE > found or promised > found * (PACKED if file.compression else 1):
+    if count * PLACE > size or promised > size * (PACKED if file.compression else 1):
         raise InputError(
-            f"{path} holds {found} bytes, but promises {promised} ({file.count} bands x {file.height} x {file.width}); it is "
+            f"{path} holds {size} bytes, but promises {promised} ({file.count} bands x {file.height} x {file.width}); it is "
             "truncated or damaged. Get it again."
         )
     for band in {1, file.count}:
@@ -191,7 +191,7 @@ def require_whole(file: Any, path: Path) -> None:
         last = f"{(file.width - 1) // wide}_{(file.height - 1) // high}"
         begin = file.get_tag_item(f"BLOCK_OFFSET_{last}", "TIFF", bidx=band)
         length = file.get_tag_item(f"BLOCK_SIZE_{last}", "TIFF", bidx=band)
-        if begin and length and int(begin) + int(length) > found:
+        if begin and length and int(begin) + int(length) > size:
             raise InputError(
-                f"{path} holds {found} bytes, but its last block ends at {int(begin) + int(length)}; it is truncated. Get it again."
+                f"{path} holds {size} bytes, but its last block ends at {int(begin) + int(length)}; it is truncated. Get it again."
             )

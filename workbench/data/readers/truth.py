@@ -1,4 +1,4 @@
-"""Truth masks: which of several arrays is one, and how it becomes 0, 1 and -1."""
+"""Truth masks: choice among several arrays, and conversion to 0, 1 and -1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = re.compile(r"(?i)(gt|map|mask|truth|label|target|anomal|ground)")
 def as_truth(values: np.ndarray, name: str, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
     """(y, x) int16 truth, 1 where `values` > 0, -1 where NaN or negative, else 0; and a note where classes were merged.
 
-    Raises InputError for another size (both are said) or values that are not real numbers.
+    Raises InputError for another size (the message has both) or values that are not real numbers.
     """
     values = np.squeeze(np.asarray(values))
     if values.dtype.kind not in "iufb":
@@ -25,7 +25,7 @@ def as_truth(values: np.ndarray, name: str, shape: tuple[int, int]) -> tuple[np.
         turned = " It is turned; transpose it." if values.shape == shape[::-1] else ""
         raise InputError(
             f"The truth {name} is {size(values.shape)} pixels, the cube {size(shape)} (rows x columns); "
-            f"give the mask of this very scene.{turned}"
+            f"give the mask of this scene.{turned}"
         )
     truth = np.zeros(shape, np.int16)
     truth[values > 0] = 1
@@ -39,7 +39,7 @@ def as_truth(values: np.ndarray, name: str, shape: tuple[int, int]) -> tuple[np.
 
 
 def pick(arrays: Mapping[str, tuple[int, ...]], shape: tuple[int, int]) -> tuple[str | None, str]:
-    """The name of the array that looks like the truth of a scene of `shape`, by size and name; and what to tell the user."""
+    """The name of the array that looks like the truth of a scene of `shape`, by size and name; and a note for the user."""
     fitting = [n for n, s in arrays.items() if tuple(s) == shape]
     named = [n for n in fitting if NAMES.search(n)]
     chosen = fitting if len(fitting) == 1 else named

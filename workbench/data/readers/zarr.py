@@ -1,7 +1,7 @@
 """Zarr, version 3 and 2: scenes that `workbench convert` wrote, or any group with one 3-D array.
 
-The metadata are read and judged as text first: sizes, blocks and codecs. A codec that is not on the list of harmless ones (the
-second version knows one that unpickles) is refused before the store is opened.
+The metadata are read and checked as text first: sizes, blocks and codecs. A codec that is not on the list of safe ones
+(version 2 has one that unpickles) is refused before the store is opened.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CODECS = {
 _ARRAYS = 2000
 _DOCUMENT = 64 * 2**20  # bytes of one metadata document
 _BLOCK = 2**30  # bytes of one chunk
-_LINE = 10_000_000  # values of a 1-D array: such are coordinates, and are read at once
+_LINE = 10_000_000  # values of a 1-D array: it is a coordinate, which is read as a whole
 
 
 def sees(look: Look) -> bool:
@@ -44,16 +44,16 @@ def sees(look: Look) -> bool:
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a Zarr group: `hsi`, or its only 3-D array."""
     path = look.path
-    _judge(path)
+    _check(path)
     return from_dataset(path, _open(path), keys, truth)
 
 
 def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | None:
-    """The scene in a group that was written from one, with everything that is in it; None for any other group.
+    """The scene in a group that `workbench convert` wrote, with all its variables; None for any other group.
 
     chunks: as in `open_file`.
     """
-    _judge(path)
+    _check(path)
     file = _open(path)
     known = [n for n, v in file.data_vars.items() if str(n) in VOCABULARY and _fits(str(n), v)]
     if not known or len(known) < len(file.data_vars):
@@ -77,13 +77,13 @@ def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | No
 
 
 def _fits(name: str, variable: xr.DataArray) -> bool:
-    """Whether a variable is what the vocabulary of scenes means by its name: numbers, or for `box_sample` identifiers."""
+    """Whether a variable has the type that its name has in a scene: numbers, or for `box_sample` identifiers."""
     dims = VOCABULARY[name]
     return variable.dims in (dims, ("sample", *dims)) and variable.dtype.kind in ("OTU" if name == "box_sample" else "iufbc")
 
 
 def _times(path: Path, name: str, variable: Any) -> Any:
-    """A line of numbers since a day, as times."""
+    """A 1-D variable of numbers "since" a date, as times."""
     import xarray as xr
 
     try:
@@ -102,76 +102,78 @@ def _open(path: Path) -> Any:
         for variable in file.variables.values():
             if variable.ndim < 2:
                 variable.load()
-    except Exception as error:  # damaged stores raise many kinds
+    except Exception as error:  # damaged stores raise many exception types
         raise InputError(
-            f"{path} cannot be read as Zarr ({type(error).__name__}: {error}); it is incomplete, damaged, or no group of named "
+            f"{path} cannot be read as Zarr ({type(error).__name__}: {error}); it is incomplete, damaged, or not a group of named "
             "arrays."
         ) from None
     return file
 
 
-def _judge(path: Path) -> None:
-    """InputError for anything in the metadata that should not be opened."""
+def _check(path: Path) -> None:
+    """Raise InputError for metadata that should not be opened."""
     if path.name.endswith(".partial"):
-        raise InputError(f"{path} is an unfinished conversion; give the same `workbench convert` again, and it continues.")
+        raise InputError(f"{path} is an unfinished conversion; run the same `workbench convert` again to continue it.")
     folders = [path, *sorted(p for p in path.iterdir() if p.is_dir())]
     if len(folders) > _ARRAYS:
         raise InputError(f"{path} holds {len(folders)} arrays; a scene has some dozens.")
     for folder in folders:
         for name in ("zarr.json", ".zarray", ".zattrs"):
             if (folder / name).is_file():
-                _judge_document(folder / name, _document(folder / name))
+                _check_document(folder / name, _document(folder / name))
 
 
 def _document(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _DOCUMENT:
             raise ValueError(f"it is larger than {_DOCUMENT // 2**20} MB")
-        found = json.loads(path.read_bytes())
-        if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
+        document = json.loads(path.read_bytes())
+        if not isinstance(document, dict):
+            raise ValueError("it is not a JSON object")
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no metadata of Zarr ({error}); the store is damaged.") from None
-    return found
+        raise InputError(f"{path} is not metadata of Zarr ({error}); the store is damaged.") from None
+    return document
 
 
-def _judge_document(path: Path, told: dict[str, Any]) -> None:
-    if "shape" not in told:
+def _check_document(path: Path, metadata: dict[str, Any]) -> None:
+    if "shape" not in metadata:
         return
-    grid = told.get("chunk_grid")
+    grid = metadata.get("chunk_grid")
     inner = grid.get("configuration") if isinstance(grid, dict) else None
     shape, chunks = (
-        _sizes(told["shape"]),
-        _sizes(told.get("chunks", inner.get("chunk_shape") if isinstance(inner, dict) else None)),
+        _sizes(metadata["shape"]),
+        _sizes(metadata.get("chunks", inner.get("chunk_shape") if isinstance(inner, dict) else None)),
     )
     if shape is None or chunks is None or len(shape) != len(chunks) or 0 in chunks:
         raise InputError(
-            f"{path}: shape {str(told['shape'])[:60]} and its blocks are no size of an array; the store is damaged."
+            f"{path}: shape {str(metadata['shape'])[:60]} and its blocks are not valid sizes of an array; the store is damaged."
         )
     if math.prod(chunks) * 8 > 2 * _BLOCK:
         raise InputError(f"{path}: blocks of {chunks} are too large to be read; write the array in smaller ones.")
     if len(shape) < 2 and math.prod(shape) > _LINE:
-        raise InputError(f"{path}: a line of {shape[0]} values is no coordinate of a scene.")
-    codecs = [*_names(told.get("codecs")), *_names(told.get("filters")), *_names(told.get("compressor"))]
+        raise InputError(f"{path}: a 1-D array of {shape[0]} values is too long for a coordinate of a scene.")
+    codecs = [*_names(metadata.get("codecs")), *_names(metadata.get("filters")), *_names(metadata.get("compressor"))]
     for codec in codecs:
         if codec.removeprefix("numcodecs.") not in _CODECS:
-            raise InputError(f"{path}: the codec {codec!r} is not opened; harmless ones are {', '.join(sorted(_CODECS))}.")
-    if "object" in json.dumps(told.get("dtype", told.get("data_type", ""))) or "|O" in str(told.get("dtype", "")):
+            raise InputError(f"{path}: the codec {codec!r} is not opened; safe ones are {', '.join(sorted(_CODECS))}.")
+    if "object" in json.dumps(metadata.get("dtype", metadata.get("data_type", ""))) or "|O" in str(
+        metadata.get("dtype", "")
+    ):
         raise InputError(f"{path}: arrays of Python objects are not opened.")
 
 
-def _sizes(told: Any) -> list[int] | None:
-    """A list of lengths, None where it is something else."""
-    return told if isinstance(told, list) and all(type(n) is int and 0 <= n < 2**48 for n in told) else None
+def _sizes(value: Any) -> list[int] | None:
+    """A list of sizes; None for anything else."""
+    return value if isinstance(value, list) and all(type(n) is int and 0 <= n < 2**48 for n in value) else None
 
 
-def _names(told: Any) -> list[str]:
+def _names(metadata: Any) -> list[str]:
     """Names of codecs anywhere in a piece of metadata."""
-    if isinstance(told, list):
-        return [n for one in told for n in _names(one)]
-    if isinstance(told, dict):
-        own = [str(told[k]) for k in ("name", "id") if isinstance(told.get(k), str)]
-        inner = told.get("configuration")
+    if isinstance(metadata, list):
+        return [n for one in metadata for n in _names(one)]
+    if isinstance(metadata, dict):
+        own = [str(metadata[k]) for k in ("name", "id") if isinstance(metadata.get(k), str)]
+        inner = metadata.get("configuration")
         return own + [
             n for v in (inner.values() if isinstance(inner, dict) else ()) if isinstance(v, list) for n in _names(v)
         ]

@@ -59,10 +59,10 @@ def test_heights_on_another_grid_are_refused(real_data):
     twelve, thirteen = (next(e for e in entries() if e.id == f"idtrees-mlbs-{n}") for n in (12, 13))
     other = next(f for f in thirteen.files if f.role == "lidar")
     wrong = twelve.model_copy(update={"files": [f for f in twelve.files if f.role != "lidar"] + [other]})
-    with pytest.raises(InputError, match="MLBS_13.tif does not lie on the grid"):
+    with pytest.raises(InputError, match="MLBS_13.tif is not on the grid"):
         wrong.open()
     scene = open_scene("idtrees-mlbs-12").drop_vars("lidar")
-    with pytest.raises(InputError, match="MLBS_13.tif does not lie on the grid"):
+    with pytest.raises(InputError, match="MLBS_13.tif is not on the grid"):
         put_beside(scene, {"lidar": real_data / "multimodal/idtrees-2020/CHM/MLBS_13.tif"})
     with pytest.raises(InputError, match="20 x 20 pixels, the scene 19 x 20"):
         put_beside(scene.isel(y=slice(0, 19)), {"lidar": real_data / "multimodal/idtrees-2020/CHM/MLBS_12.tif"})

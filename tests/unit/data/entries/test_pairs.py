@@ -51,7 +51,7 @@ def test_taizhou_has_dates_map_and_partial_truth(real_data):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"test": ["nobody"]}, "samples that are not there"),
+        ({"test": ["nobody"]}, "samples that do not exist"),
         ({"files": []}, "one before, one after"),
         ({"times": {"before": "long ago"}}, "times"),
         ({"modality": "radar"}, "modality"),

@@ -17,7 +17,7 @@ from workbench.errors import InputError
         ({"kind": "sar", "files": [{**PART, "role": "truth"}]}, "needs one sar file"),
         ({"kind": "sar", "files": [{**PART, "role": "product"}]}, "manifest"),
         ({"kind": "boxes", "folder": "one", "files": [PART], "samples": 1, "listing_sha256": SHA}, "without a list"),
-        ({"kind": "boxes", "folder": "two", "files": [PART], "samples": 1}, "lie in the folder"),
+        ({"kind": "boxes", "folder": "two", "files": [PART], "samples": 1}, "be in the folder"),
         ({"kind": "boxes", "folder": "one", "files": [{**PART, "path": "../x"}], "samples": 1}, "relative path"),
     ],
 )
