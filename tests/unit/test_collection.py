@@ -156,9 +156,9 @@ class TestCrate:
         back = unpack(file, tmp_path / "elsewhere")
         assert runs.read(back) == runs.read(root / "one")
         assert runs.metrics(back / "inner") == {"auc": 0.5}
-        with pytest.raises(InputError, match="there already"):
+        with pytest.raises(InputError, match="already exists"):
             unpack(file, tmp_path / "elsewhere")
-        with pytest.raises(InputError, match="there already"):
+        with pytest.raises(InputError, match="already exists"):
             pack(root / "one", file)
 
     @pytest.mark.parametrize("what", ["changed", "missing", "added", "outside"])
