@@ -5,7 +5,7 @@
     outcome = wb.execute("rx", scene)
     outcome.result["auc"]
 
-The names below are all a notebook needs; each is imported when first used, so `import workbench` costs nothing.
+A notebook needs only the names below. Each is imported when it is first used, so `import workbench` is fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line: every verb only calls the library. Results go to standard output, everything else to standard error."""
+"""The command line: every command calls the library. Results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-runs_commands = typer.Typer(help="List, compare, clear away and hand on the runs of a folder.", no_args_is_help=True)
+runs_commands = typer.Typer(help="List, compare, delete and export the runs of a folder.", no_args_is_help=True)
 app.add_typer(runs_commands, name="runs")
 
 SceneArg = Annotated[
@@ -35,8 +35,8 @@ SceneArg = Annotated[
         help="a name of `workbench list`, or a path: .mat, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, a product folder, chips, pairs"
     ),
 ]
-TruthOpt = Annotated[Path | None, typer.Option("--truth", help="file with the truth mask, where the scene's file has none")]
-AfterOpt = Annotated[Path | None, typer.Option("--after", help="image of the second date; SCENE is then that of the first")]
+TruthOpt = Annotated[Path | None, typer.Option("--truth", help="file with the truth mask, if the scene's file has none")]
+AfterOpt = Annotated[Path | None, typer.Option("--after", help="image of the second date; SCENE is the image of the first")]
 BesideOpt = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,32 +46,32 @@ BesideOpt = Annotated[
 ]
 ResampleOpt = Annotated[
     bool,
-    typer.Option("--resample", help="put the image of --after onto the pixels of the first (bilinear) where they differ"),
+    typer.Option("--resample", help="resample the image of --after to the grid of the first (bilinear) if the grids differ"),
 ]
 KeyOpt = Annotated[
     list[str] | None,
-    typer.Option("--key", help="cube=NAME, truth=NAME, scale=db, modality=sar, ...: what a file does not say by itself"),
+    typer.Option("--key", help="cube=NAME, truth=NAME, scale=db, modality=sar, ...: what the file itself does not specify"),
 ]
 SetOpt = Annotated[list[str] | None, typer.Option("--set", help="name=value, a setting of the method (repeat for more)")]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (default: a new one under runs/)")]
-OrthoOpt = Annotated[bool, typer.Option("--ortho", help="put EMIT's swath on its map by the lookup table in the file")]
-JsonOpt = Annotated[bool, typer.Option("--json", help="end with one line of JSON on standard output")]
+OrthoOpt = Annotated[bool, typer.Option("--ortho", help="orthorectify an EMIT swath with the lookup table in its file")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="print one line of JSON on standard output")]
 QuietOpt = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
 SchedulerOpt = Annotated[
-    str | None, typer.Option("--scheduler", help="work on the Dask cluster of this scheduler, tcp://HOST:8786")
+    str | None, typer.Option("--scheduler", help="compute on the Dask cluster of this scheduler, tcp://HOST:8786")
 ]
 MapOpt = Annotated[
-    Path | None, typer.Option("--map", help="also write the score there: .tif (cloud-optimised GeoTIFF) or .zarr")
+    Path | None, typer.Option("--map", help="also write the score to this path: .tif (cloud-optimised GeoTIFF) or .zarr")
 ]
 CellTimeoutOpt = Annotated[
     int | None, typer.Option("--cell-timeout", min=1, help="seconds that a cell of the notebook may take")
 ]
-DeviceOpt = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")]
+DeviceOpt = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N (default: cuda if available)")]
 
 
 @app.command("list")
 def list_(json_: JsonOpt = False) -> None:
-    """Scenes and methods."""
+    """List all scenes and methods."""
     from workbench.data.catalog import entries
     from workbench.methods import METHODS, summary
 
@@ -87,7 +87,7 @@ def list_(json_: JsonOpt = False) -> None:
     for name in METHODS:
         print(f"  {name:<{wide}}  {summary(name)}")
     print(
-        "\nA path works wherever a scene does: .mat, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, the folder of an EnMAP, DESIS or "
+        "\nA path can replace the name of a scene: .mat, ENVI, GeoTIFF, NetCDF, HDF5, Zarr, the folder of an EnMAP, DESIS or "
         "Sentinel-1 product, a folder or .zip of chips by class, a folder of images with boxes, a coreset's .yml."
     )
 
@@ -101,11 +101,13 @@ def describe(
     beside: BesideOpt = None,
     resample: ResampleOpt = False,
     ortho: OrthoOpt = False,
-    open_: Annotated[bool, typer.Option("--open", help="open a scene of the catalogue, too, as a path always is")] = False,
+    open_: Annotated[
+        bool, typer.Option("--open", help="open the scene also if it is of the catalogue; a path is always opened")
+    ] = False,
 ) -> None:
-    """What is in a scene, where it comes from, and what the reader had to guess; or the settings of a method.
+    """Show the variables, the source and the assumptions of a scene, or the settings of a method.
 
-    Of a scene of the catalogue, what the catalogue says, without opening it.
+    For a scene of the catalogue, the entry is shown and the scene is not opened.
     """
     from workbench.methods import METHODS, load
 
@@ -138,7 +140,7 @@ def convert(
     ortho: OrthoOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Write a scene of any size as Zarr, block by block. Interrupted, the same command continues; until then there is no OUT."""
+    """Write a scene of any size as Zarr, block by block. After an interruption the same command continues; OUT appears at the end."""
     from workbench.data.convert import convert as write
     from workbench.runs.progress import progress_bar
 
@@ -159,7 +161,7 @@ def convert(
 
 @app.command()
 def fetch(scene: SceneArg) -> None:
-    """Make sure a catalogue scene is on this machine, verified; print where."""
+    """Download a scene of the catalogue if it is missing, verify its hash, and print its path."""
     from workbench.data.catalog import fetch as get
 
     print(get(scene))
@@ -183,7 +185,7 @@ def run(
     scheduler: SchedulerOpt = None,
     map_: MapOpt = None,
 ) -> None:
-    """Run a method on a scene and leave a run folder with everything in it."""
+    """Run a method on a scene and write a run folder with settings, events and result."""
     from workbench.engines import cluster
 
     _check_names(method, scene, set_)
@@ -194,9 +196,7 @@ def run(
     with cluster.connected(scheduler) if scheduler is not None else cluster.own_threads():
         source = None if scene is None else _source(scene, truth, key, after, beside, resample)
         if resume is not None and (method or scene or set_ or out or truth or key or after or beside or resample):
-            raise InputError(
-                "--resume DIR continues a run as it was begun; it takes no method, scene or settings beside it."
-            )
+            raise InputError("--resume DIR continues a run with its own method, scene and settings; give no others.")
         _run(method, source, set_, out, resume, json_, quiet, device, map_)
 
 
@@ -233,7 +233,7 @@ def _run(
             raise typer.Exit(130) from None
         print(f"stopped; continue with: workbench run --resume {folder}", file=sys.stderr)
         raise typer.Exit(130) from None
-    if follower:  # rank 0 of torchrun says it all
+    if follower:  # only rank 0 of torchrun prints
         return
     if map_ is not None:
         from workbench.data.writers import write_map
@@ -257,7 +257,7 @@ def report(
     after: AfterOpt = None,
     beside: BesideOpt = None,
     resample: ResampleOpt = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="a few steps only, to see that everything works")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="a few steps only, to test that everything works")] = False,
     cell_timeout: CellTimeoutOpt = None,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -287,20 +287,20 @@ def report(
 def sweep(
     notebook: Annotated[str, typer.Argument(help="anomaly, coresets, gradients, ..., or the path of an .ipynb")],
     grid: Annotated[Path, typer.Argument(help="YAML file with parameters, grid and seeds; see docs/sweeps.md")],
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="cells made at a time")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="cells executed at the same time")] = 1,
     on: Annotated[
         str | None, typer.Option("--on", help="tcp://host:port of a Dask scheduler whose workers share the folder")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="folder of the sweep (default: runs/sweep-NOTEBOOK-GRID)")
     ] = None,
-    memory: Annotated[float | None, typer.Option("--memory", min=0.1, help="GB of memory that a cell may have")] = None,
+    memory: Annotated[float | None, typer.Option("--memory", min=0.1, help="GB of memory that a cell may use")] = None,
     cell_timeout: CellTimeoutOpt = None,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
     device: DeviceOpt = None,
 ) -> None:
-    """Execute a notebook for every combination of a grid; made again, only what is missing or stale is done."""
+    """Execute a notebook for every combination of a grid; repeated, it executes only missing or stale cells."""
     from workbench.reports.sweep import sweep as make
 
     _choose(device)
@@ -309,7 +309,7 @@ def sweep(
     if json_:
         print(json.dumps({"sweep": str(done.folder), "finished": finished, "made": done.made, "rows": done.rows}))
     else:
-        print(f"{finished} of {len(done.rows)} cells finished, {done.made} made now\ntable: {done.table}")
+        print(f"{finished} of {len(done.rows)} cells finished, {done.made} executed now\ntable: {done.table}")
     for row in done.failed:
         name = " ".join(f"{k}={v}" for k, v in row["varied"].items())
         print(f"workbench: cell {name} ({row['key']}): {row['status']}: {row['error']}", file=sys.stderr)
@@ -322,15 +322,15 @@ def rerun(
     folder: Annotated[Path, typer.Argument(help="folder of a finished run, report or cell of a sweep")],
     out: Annotated[Path | None, typer.Option("--out", help="folder of the second run (default: FOLDER-rerun)")] = None,
     tolerance: Annotated[
-        float | None, typer.Option("--tolerance", min=0, help="relative difference of a number that counts as the same")
+        float | None, typer.Option("--tolerance", min=0, help="relative difference up to which numbers count as equal")
     ] = None,
     json_: JsonOpt = False,
 ) -> None:
-    """Do a run again and compare, number by number; exit code 0: the same, 1: not the same, and what differs."""
+    """Repeat a run and compare all numbers; exit code 0: equal, 1: different, with a list of differences."""
     from workbench.reports.rerun import rerun as again
 
     done = again(folder, out, tolerance=tolerance)
-    print(json.dumps(done.as_dict()) if json_ else done.told())
+    print(json.dumps(done.as_dict()) if json_ else done.as_text())
     if not done.same:
         raise typer.Exit(1)
 
@@ -375,13 +375,13 @@ def runs_list(
     json_: JsonOpt = False,
 ) -> None:
     """Runs, oldest first: status, method, scene, time, and the first numbers."""
-    found = _chosen(root, method, scene, status, where, inside)
+    selected = _chosen(root, method, scene, status, where, inside)
     if json_:
         keys = ("name", "method", "scene", "status", "seconds", "metrics")
-        print(json.dumps([{"folder": str(e.folder), **{k: getattr(e, k) for k in keys}} for e in found]))
+        print(json.dumps([{"folder": str(e.folder), **{k: getattr(e, k) for k in keys}} for e in selected]))
         return
     rows = []
-    for e in found:
+    for e in selected:
         numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
         rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers))
     _print_table(("run", "status", "method", "scene", "time", "numbers"), rows)
@@ -393,7 +393,7 @@ def runs_list(
 def runs_show(
     run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path("runs")
 ) -> None:
-    """Everything that a run folder says of itself."""
+    """Show all facts, settings, numbers and files of a run folder."""
     from workbench import runs
     from workbench.runs.collection import find
 
@@ -419,10 +419,10 @@ def runs_show(
 def runs_compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN...", help="names or paths of two runs or more")],
     root: RootOpt = Path("runs"),
-    out: Annotated[Path | None, typer.Option("--out", help="write the page (.html) or the curves (.png) there")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="file for the page (.html) or the curves (.png)")] = None,
     json_: JsonOpt = False,
 ) -> None:
-    """What differs between runs, all their numbers, and their curves in one picture."""
+    """Show what differs between runs and all their numbers; write a page or their curves with --out."""
     from workbench.runs.collection import compared, find, labels
 
     folders = [find(root, name) for name in names]
@@ -436,7 +436,7 @@ def runs_compare(
     if json_:
         print(json.dumps({"runs": [str(f) for f in folders], **table}))
         return
-    rows = [(name, *map(_said, values)) for part in table.values() for name, values in part.items()]
+    rows = [(name, *map(_as_text, values)) for part in table.values() for name, values in part.items()]
     _print_table(("", *labels(folders)), rows)
 
 
@@ -445,27 +445,29 @@ def runs_prune(
     root: RootOpt = Path("runs"),
     method: MethodOpt = None,
     scene: OnSceneOpt = None,
-    status: Annotated[str, typer.Option("--status", help="what to take, with commas between")] = "stopped,failed,killed",
+    status: Annotated[
+        str, typer.Option("--status", help="statuses of the runs, separated by commas")
+    ] = "stopped,failed,killed",
     where: WhereOpt = None,
-    days: Annotated[float, typer.Option("--days", min=0, help="only what began longer ago")] = 0.0,
-    delete: Annotated[bool, typer.Option("--delete/--dry-run", help="really delete; by default it is only shown")] = False,
+    days: Annotated[float, typer.Option("--days", min=0, help="only runs that started longer ago")] = 0.0,
+    delete: Annotated[bool, typer.Option("--delete/--dry-run", help="delete; by default the runs are only listed")] = False,
 ) -> None:
-    """Show, and with --delete remove, runs that nobody needs: by default those that did not finish."""
+    """List, and with --delete remove, runs; by default those that did not finish."""
     from workbench.runs.collection import STATUSES, megabytes, prunable, remove, size
 
     wanted = [s.strip() for s in status.split(",")]
     for one in wanted:
         if one not in STATUSES or one == "running":
             raise InputError(
-                f"--status takes {', '.join(s for s in STATUSES if s != 'running')}, with commas between; got {one!r}."
+                f"--status takes {', '.join(s for s in STATUSES if s != 'running')}, separated by commas; got {one!r}."
             )
-    doomed = prunable(_chosen(root, method, scene, None, where, False), statuses=wanted, days=days)
+    unwanted = prunable(_chosen(root, method, scene, None, where, False), statuses=wanted, days=days)
     _print_table(
-        ("run", "status", "method", "size"), [(e.name, e.status, e.method, megabytes(size(e.folder))) for e in doomed]
+        ("run", "status", "method", "size"), [(e.name, e.status, e.method, megabytes(size(e.folder))) for e in unwanted]
     )
-    total = f"{len(doomed)} runs, {megabytes(sum(size(e.folder) for e in doomed))}"
+    total = f"{len(unwanted)} runs, {megabytes(sum(size(e.folder) for e in unwanted))}"
     if delete:
-        remove(doomed)
+        remove(unwanted)
         print(f"deleted {total}", file=sys.stderr)
     else:
         print(f"nothing is deleted: {total} would be, with --delete", file=sys.stderr)
@@ -477,7 +479,7 @@ def runs_export(
     out: Annotated[Path, typer.Option("--out", help="file to write: .html, one page, or .zip, an RO-Crate with checksums")],
     root: RootOpt = Path("runs"),
 ) -> None:
-    """Hand a run on: as one self-contained page, or as an archive that others can check."""
+    """Export a run as one self-contained page, or as an archive with checksums."""
     from workbench.runs.collection import find
 
     folder = find(root, run_)
@@ -497,7 +499,7 @@ def runs_export(
 def runs_import(
     file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path("runs")
 ) -> None:
-    """Check every file of an exported run against its SHA-256, and put the run among the others."""
+    """Check every file of an exported run against its SHA-256, and copy the run into the folder of runs."""
     from workbench.runs.crate import unpack
 
     print(unpack(file, root))
@@ -511,7 +513,7 @@ def _chosen(
     return select(entries(root, inside=inside), method=method, scene=scene, status=status, where=where or ())
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -522,7 +524,7 @@ def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def _check_names(method: str | None = None, scene: str | None = None, set_: list[str] | None = None) -> None:
-    """Answer a misspelt method, scene or setting before anything is imported that takes long."""
+    """Raise InputError for a misspelt method, scene or setting before slow imports."""
     from workbench.config import override
     from workbench.data.catalog import check_name as check_scene
     from workbench.methods import check_name as check_method
@@ -539,7 +541,7 @@ def _check_names(method: str | None = None, scene: str | None = None, set_: list
 def _source(
     scene: str, truth: Path | None, key: list[str] | None, after: Path | None, beside: list[str] | None, resample: bool
 ) -> Source:
-    """The scene that the options of a verb name."""
+    """The Source that the options of a command name."""
     from workbench.data.source import Source
 
     files = _pairs(beside, "--beside")

@@ -1,4 +1,4 @@
-"""Settings: the base of every method's `Config`, and `override`, the one way to change a setting."""
+"""Settings: the base class of every method's `Config`, and `override`, which changes settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.errors import InputError, did_you_mean
 
 
 class Settings(BaseModel):
-    """Base of all configs: frozen, unknown names refused, every field with default, description and range."""
+    """Base class of all configs: frozen; unknown names are refused; every field has a default, a description and a range."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -23,12 +23,12 @@ class Reads:
     """Marks a setting that names a file or a folder that the method reads."""
 
 
-ReadFile = Annotated[str | None, Reads()]  # a file that is read, or none; JSON schema and forms see a string
+ReadFile = Annotated[str | None, Reads()]  # path of a file that the method reads, or None; a string in JSON schema and forms
 S = TypeVar("S", bound=Settings)
 
 
 def files_read(config: Settings) -> dict[str, str]:
-    """setting -> the path that it names, of all settings that name something to read.
+    """setting -> path, for all settings that name a file or folder to read.
 
     >>> class C(Settings):
     ...     weights: ReadFile = Field(None, description="weights to start from")
@@ -71,7 +71,7 @@ def override(config: S, changes: Mapping[str, Any] | None = None) -> S:
 
 
 def _read(value: Any) -> Any:
-    """A list or object given as JSON text becomes one; all other text is left for pydantic to convert."""
+    """JSON text of a list or object is parsed, `none` and `null` become None; pydantic converts all other text."""
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         try:
             return json.loads(value)

@@ -1,4 +1,4 @@
-"""The one error a user of the workbench has to know, and the did-you-mean that goes into it."""
+"""InputError, the one error for users, and the did-you-mean text for its messages."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used: a file, a name, a setting, a folder.
+    """An input of the user cannot be used: a file, a name, a setting, a folder.
 
-    The message says what was asked, what was found, and what to do. The command line prints it alone, without a
-    traceback, and exits with code 2; everything else that is raised is a defect of ours.
+    The message says what was asked, what was found, and what to do. The command line prints the message without a
+    traceback and exits with code 2. Every other exception is a defect of the workbench.
     """
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """`" Did you mean 'steps'?"`, or an empty string when nothing is near.
+    """`" Did you mean 'steps'?"`, or an empty string when no option is similar.
 
     >>> did_you_mean("stepz", ["steps", "seed"])
     " Did you mean 'steps'?"

@@ -1,8 +1,8 @@
-"""Event, Outcome and the small tools that wrap a trace; and what a method declares of how its run is drawn.
+"""Event, Outcome and small functions on traces; and the classes by which a method declares how its runs are drawn.
 
-A *trace* is a generator which yields an `Event` for every thing that just happened and returns an `Outcome`. Who drives
-it decides whether to record, show, pause or ignore. Two habits keep that safe: a trace changes no global state around a
-`yield`, and never changes later what it has yielded.
+A *trace* is a generator that yields an `Event` after every step and returns an `Outcome`. Its caller decides whether to
+record, show, pause or ignore the events. Two rules make that safe: a trace leaves no changed global state at a `yield`, and
+never changes an object that it has yielded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """What just happened in a run.
+    """One step of a run.
 
     step: strictly increasing within a run, from 0 or 1.
     scalars: name -> float, finite.
     arrays: name -> small labelled DataArray on the CPU.
-    of: the last step of the run, where it is known; progress bars and time estimates need it.
-    state: called between two events, gives everything needed to continue from here as a dict of tensors, numbers,
-        strings, lists and dicts (`torch.load(weights_only=True)` must read it back). None: this run can only start anew.
+    of: the last step of the run, if it is known; progress bars and time estimates need it.
+    state: called between two events; returns everything needed to continue from here as a dict of tensors, numbers,
+        strings, lists and dicts (`torch.load(weights_only=True)` must read it back). None: the run cannot be continued.
     """
 
     step: int
@@ -37,7 +37,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run leaves behind: `result` on the scene's coordinates, and `weights`, name -> state dict."""
+    """What a run returns: `result` on the scene's coordinates, and `weights`, network name -> state dict."""
 
     result: xr.Dataset
     weights: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
@@ -47,7 +47,7 @@ Trace = Generator[Event, None, Outcome]
 
 
 def drain(trace: Trace) -> Outcome:
-    """Drive a trace to its end and give what it returns."""
+    """Run a trace to its end; returns its Outcome."""
     while True:
         try:
             next(trace)
@@ -56,30 +56,29 @@ def drain(trace: Trace) -> Outcome:
 
 
 def every(n: int, trace: Trace) -> Trace:
-    """Only the events whose step is a multiple of `n`, and the last one; the outcome is passed through."""
+    """Yield only the events whose step is a multiple of `n`, and the last one; returns the Outcome of the trace."""
     if n < 1:
         raise ValueError(f"every(n) needs n >= 1, got {n}")
-    held: Event | None = None
+    skipped: Event | None = None
     while True:
         try:
             event = next(trace)
         except StopIteration as end:
-            if held is not None:
-                yield held
+            if skipped is not None:
+                yield skipped
             return end.value
         if event.step % n == 0:
-            held = None
+            skipped = None
             yield event
         else:
-            held = event
+            skipped = event
 
 
 def tee(trace: Trace, *listeners: Callable[[Event], object]) -> Trace:
     """Call every listener with each event before passing it on."""
-    outcome_of = trace
     while True:
         try:
-            event = next(outcome_of)
+            event = next(trace)
         except StopIteration as end:
             return end.value
         for listener in listeners:
@@ -89,9 +88,9 @@ def tee(trace: Trace, *listeners: Callable[[Event], object]) -> Trace:
 
 # --- how a run is drawn -----------------------------------------------------------------------------------------------
 #
-# A method declares `SHOWS`, a tuple of the following. Pages, reports and notebooks draw a run from it. A name is that of a
-# scalar or an array of the events, or of a variable of the result. Names have the form `quantity` or `quantity/who`, where
-# who is the method itself, a rival or a control. A declared name without `/` stands for the quantity of everybody.
+# A method declares `SHOWS`, a tuple of the following classes. Pages, reports and notebooks draw a run from it. A name is that
+# of a scalar or an array of the events, or of a variable of the result. Names have the form `quantity` or `quantity/who`,
+# where who is the method itself, a rival or a control. A declared name without `/` matches the quantity of all of them.
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Curves:
 
     group: title of the plot and label of its vertical axis. series: scalars, one line each. references: scalars that are
     drawn as a horizontal line at their last value. units: of the vertical axis. log: whether that axis is logarithmic.
-    own_steps: count the steps of every line from its own first, where a method trains its rivals one after another.
+    own_steps: count the steps of every line from its own first step; for methods that train their rivals in sequence.
     """
 
     group: str
@@ -121,7 +120,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Map:
-    """The newest map (y, x) of that name, with a colour bar. title, units: those of the array, unless given here."""
+    """The newest map (y, x) of that name, with a colour bar. title, units: default to those of the array."""
 
     variable: str
     title: str = ""
@@ -130,7 +129,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Boxes:
-    """The newest `box (object, edge)` on an image, with `box_score` and `box_label` where there are any.
+    """The newest `box (object, edge)` on an image, with `box_score` and `box_label` if present.
 
     image: name of an array, of a variable of the result, or of the scene.
     """
@@ -161,7 +160,7 @@ Shows = Curves | Film | Map | Boxes | Bars | Matrix
 
 
 def standing_for(name: str, names: Iterable[str]) -> list[str]:
-    """Those of `names` that a declared name stands for: itself, and every `name/who`.
+    """Those of `names` that match a declared name: the name itself, and every `name/who`.
 
     >>> standing_for("loss", ["loss/ours", "loss/random", "lossless"])
     ['loss/ours', 'loss/random']
@@ -172,7 +171,7 @@ def standing_for(name: str, names: Iterable[str]) -> list[str]:
 def never_yielded(
     shows: Iterable[Shows], scalars: Iterable[str], arrays: Iterable[str], result: Iterable[str], scene: Iterable[str] = ()
 ) -> list[str]:
-    """What `shows` names and a run did not give, one sentence each; empty when everything is there.
+    """One sentence for each name in `shows` that a run did not yield; empty when none is missing.
 
     scalars, arrays: names that the events of the run had. result, scene: names of the variables of its result and scene.
 
@@ -183,18 +182,18 @@ def never_yielded(
     missing = []
     for show in shows:
         if isinstance(show, Curves):
-            who, kind, wanted, there = f"Curves({show.group!r})", "scalar", (*show.series, *show.references), scalars
+            who, kind, wanted, present = f"Curves({show.group!r})", "scalar", (*show.series, *show.references), scalars
         elif isinstance(show, Film):
-            who, kind, wanted, there = f"Film({show.arrays!r})", "array", show.arrays, arrays
+            who, kind, wanted, present = f"Film({show.arrays!r})", "array", show.arrays, arrays
         elif isinstance(show, Boxes):
             who, kind, wanted = f"Boxes({show.image!r})", "array or variable", (show.image, "box")
-            there = [*arrays, *result, *scene]
+            present = [*arrays, *result, *scene]
         else:
             who = f"{type(show).__name__}({show.variable!r})"
-            kind, wanted, there = "array or variable", (show.variable,), [*arrays, *result]
+            kind, wanted, present = "array or variable", (show.variable,), [*arrays, *result]
         missing += [
-            f"{who} shows the {kind} {name!r}, which no event had; the events had {', '.join(there) or 'none'}."
+            f"{who} shows the {kind} {name!r}, which no event had; the events had {', '.join(present) or 'none'}."
             for name in wanted
-            if not standing_for(name, there)
+            if not standing_for(name, present)
         ]
     return missing

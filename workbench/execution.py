@@ -1,6 +1,6 @@
-"""Run a method on a scene: `start` gives the trace, `execute` drives it, `launch` puts it into a process of its own.
+"""Run a method on a scene: `start` returns the trace, `execute` runs it to its end, `launch` runs it in a new process.
 
-All three make the same run folder; who drives the trace is the only difference.
+All three write the same run folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workbench.scene import OVER, PROVENANCE, file_hash, fingerprint, require
 if TYPE_CHECKING:
     import xarray as xr
 
-RUNS = "runs"  # where runs go unless told otherwise, relative to the working directory
+RUNS = "runs"  # default folder of runs, relative to the working directory
 
 
 def start(
@@ -38,14 +38,14 @@ def start(
     overrides: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
 ) -> Trace:
-    """A trace that is not yet driven, recorded into `folder` where one is given.
+    """The trace of a run that has not begun; it is recorded into `folder` if that is given.
 
     method: a name of `workbench list`. scene: a catalogue name, a path, a `Source` (a path with a truth, keys or further files),
-    or a scene that is open. overrides: settings of the method's Config.
+    or an open scene. overrides: settings of the method's Config.
 
-    A rank other than 0 of torchrun gives its trace unrecorded: rank 0 writes the folder.
+    Under torchrun only rank 0 records its trace.
 
-    Raises InputError for anything the user gave that cannot be used, before anything is written.
+    Raises InputError for input that cannot be used, before anything is written.
     """
     room = load(method)
     config = override(room.Config(), overrides)
@@ -69,7 +69,7 @@ def start(
 
 
 def _opened(scene: str | Path | Source | xr.Dataset) -> tuple[Source | None, xr.Dataset]:
-    """(how it is named, the scene); one that was made in memory has no name."""
+    """(source, open scene); the source is None for a scene made in memory."""
     if isinstance(scene, str | Path | Source):
         source = Source.of(scene)
         return source, source.open()
@@ -77,27 +77,27 @@ def _opened(scene: str | Path | Source | xr.Dataset) -> tuple[Source | None, xr.
 
 
 def about_scene(opened: xr.Dataset, source: Source | None) -> dict[str, Any]:
-    """What `run.json` keeps of a scene: its provenance, its fingerprint, and, where it has a source, how to open it again from
-    anywhere and the hash of all files that this names.
+    """The entry `scene` of `run.json`: provenance and fingerprint and, if there is a source, how to open it again from any
+    folder and the hash of all its files.
     """
     provenance = {k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)}
-    if found := file_hash(opened):
-        provenance["sha256"] = found
+    if sha256 := file_hash(opened):
+        provenance["sha256"] = sha256
     about = {**provenance, "fingerprint": fingerprint(opened), "open": None}
     return about if source is None else {**about, "open": source.record(), "digest": source.digest()}
 
 
 def setting_files(config: Settings) -> dict[str, dict[str, str]]:
-    """setting -> absolute `path` and `sha256` of the files that settings name for reading; of a run folder, its weights.
+    """setting -> absolute `path` and `sha256` of the files that settings name; of a run folder, the hash of its weights.
 
-    A file that is not there is left out: the method says what is wrong with it.
+    Missing files are left out: the method raises the error for them.
     """
-    found = {}
+    files = {}
     for name, given in files_read(config).items():
         path = Path(given).expanduser().resolve()
         if path.exists():
-            found[name] = {"path": str(path), "sha256": _setting_hash(path)}
-    return found
+            files[name] = {"path": str(path), "sha256": _setting_hash(path)}
+    return files
 
 
 def _setting_hash(path: Path) -> str:
@@ -108,8 +108,8 @@ def _setting_hash(path: Path) -> str:
 def reopen(folder: str | Path, about: Mapping[str, Any]) -> xr.Dataset:
     """The scene of a run folder, opened again. about: its `run.json`.
 
-    Raises InputError where the scene was made in memory, and where the data, or a file that a setting names, are not what they
-    were when the run began.
+    Raises InputError when the scene was made in memory, and when the data or a file that a setting names have changed since the
+    run began.
     """
     kept = about["scene"]
     if kept.get("open") is None:
@@ -117,7 +117,7 @@ def reopen(folder: str | Path, about: Mapping[str, Any]) -> xr.Dataset:
             f"{folder} ran on a scene made in memory; only a scene from a file or the catalogue can be opened again."
         )
     source = Source.from_record(kept["open"])
-    if "digest" in kept:  # not in folders of before
+    if "digest" in kept:  # missing in older run folders
         _same(folder, f"The data are not what they were when {folder} was made", kept["digest"], source.digest())
     check_setting_files(folder, about)
     scene = source.open()
@@ -126,7 +126,7 @@ def reopen(folder: str | Path, about: Mapping[str, Any]) -> xr.Dataset:
 
 
 def check_setting_files(folder: str | Path, about: Mapping[str, Any]) -> None:
-    """Raise InputError unless the files that settings name are what they were when the run began."""
+    """Raise InputError if a file that a setting names has changed since the run began."""
     for name, file in about.get("files", {}).items():
         path = Path(file["path"])
         now = _setting_hash(path) if path.exists() else "no file"
@@ -143,7 +143,7 @@ def _flat(needs: tuple[str | tuple[str, ...], ...]) -> set[str]:
 
 
 def _recorded(trace: Trace, folder: Path, about: Mapping[str, Any]) -> Trace:
-    """Create the folder only when the first event is there: input that a method refuses leaves nothing behind."""
+    """Create the folder only after the first event: where a method refuses its input, no folder is created."""
     begun = time.monotonic()
     try:
         first = next(trace)
@@ -155,16 +155,16 @@ def _recorded(trace: Trace, folder: Path, about: Mapping[str, Any]) -> Trace:
 
 
 def _device() -> dict[str, str]:
-    """`{"device": "cpu"}`: where torch computes, or would."""
+    """`{"device": "cpu"}`: the device that torch uses."""
     from workbench.parts import device
 
     return {"device": device.name()}
 
 
 def _written(trace: Trace, folder: Path) -> Trace:
-    """A trace whose lazy result is computed into `result.zarr` of the folder, block by block, as further events.
+    """The trace, then one event per written block while its lazy result is computed into `result.zarr` of the folder.
 
-    The last of them holds the overview of each map.
+    The last event has the overview of each map.
     """
     step = 0
     while True:
@@ -181,14 +181,14 @@ def _written(trace: Trace, folder: Path) -> Trace:
     from workbench.data.writers import write_zarr
 
     store = folder / "result.zarr"
-    shutil.rmtree(store, ignore_errors=True)  # of an interrupted run that is begun anew
+    shutil.rmtree(store, ignore_errors=True)  # of an interrupted run that starts again
     last = step + len(lazy) * outcome.result.sizes["y"]
     for rows in write_zarr(outcome.result, store, cluster.blocks):
         if step + rows < last:
             yield Event(step + rows, {"rows": float(rows)}, of=last)
     result = runs.result(folder)
-    seen = {str(name): result[f"{name}{OVER}"].load() for name in lazy}
-    yield Event(last, {"rows": float(last - step)}, seen, of=last)
+    overviews = {str(name): result[f"{name}{OVER}"].load() for name in lazy}
+    yield Event(last, {"rows": float(last - step)}, overviews, of=last)
     return Outcome(result, outcome.weights)
 
 
@@ -205,9 +205,9 @@ def _only(outcome: Outcome) -> Trace:
 def resume(folder: str | Path) -> Trace:
     """The trace of an unfinished run, continued from its last checkpoint and recorded into the same folder.
 
-    A run without a checkpoint is begun anew in its folder. The final numbers are those of an uninterrupted run.
+    A run without a checkpoint starts again in its folder. The final numbers equal those of an uninterrupted run.
 
-    Raises InputError when the run has finished, is still going, or its scene is not what it was.
+    Raises InputError when the run has finished or is still running, and when its scene has changed.
     """
     folder = Path(folder)
     about = runs.read(folder)
@@ -230,7 +230,7 @@ def execute(
     *,
     progress: bool = False,
 ) -> Outcome:
-    """Run a method to its end and give its outcome; recorded into `folder` where one is given.
+    """Run a method to its end; returns its Outcome. The run is recorded into `folder` if that is given.
 
     progress: show a bar on standard error, or in the notebook cell.
 
@@ -242,7 +242,7 @@ def execute(
 
 
 def drive(trace: Trace, label: str) -> Outcome:
-    """Drive a trace to its end behind a progress bar."""
+    """Run a trace to its end with a progress bar; returns its Outcome."""
     with progress_bar(desc=label, unit="step") as bar:
 
         def show(event: Event) -> None:
@@ -266,10 +266,10 @@ def launch(
     *,
     threads: int = 1,
 ) -> Path:
-    """Run a method in a process of its own and give its folder at once; watch it with `Live(folder)`.
+    """Start a method in a new process and return its folder at once; watch it with `Live(folder)`.
 
-    The run outlives the caller. Settings are checked here, so that a mistake is told before a process is started. What
-    the process prints goes to `stderr.txt` of the folder.
+    The run continues when the caller ends. Settings are checked before the process is started. The output of the process
+    goes to `stderr.txt` of the folder.
     """
     override(load(method).Config(), overrides)
     source = Source.of(scene)
@@ -279,7 +279,7 @@ def launch(
 
 
 def run_command(method: str, source: Source, overrides: Mapping[str, Any] | None, folder: str | Path) -> list[str]:
-    """The command line of such a run, quiet."""
+    """The command line that runs the method on the source into the folder, without a progress bar."""
     command = [sys.executable, "-m", "workbench", "run", method, *source.argv(), "--out", str(folder), "--quiet"]
     for name, value in (overrides or {}).items():
         command += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
@@ -287,18 +287,23 @@ def run_command(method: str, source: Source, overrides: Mapping[str, Any] | None
 
 
 def spawn(command: Sequence[str], folder: Path, *, threads: int = 1) -> Path:
-    """Start `command` detached, at a small niceness, its output going to `stderr.txt` of the folder."""
+    """Start `command` detached, with niceness 2; its output goes to `stderr.txt` of the folder."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "stderr.txt", "ab") as said:
+        with open(folder / "stderr.txt", "ab") as output:
             process = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, start_new_session=True
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,
             )
     except OSError as error:
         raise InputError(f"Cannot write the run into {folder}: {error.strerror}; choose another folder.") from None
-    with contextlib.suppress(OSError):  # gone already
-        os.setpriority(os.PRIO_PROCESS, process.pid, 2)  # a page stays quick beside it; more niceness would starve the run
+    with contextlib.suppress(OSError):  # the process has already ended
+        os.setpriority(os.PRIO_PROCESS, process.pid, 2)  # keeps pages responsive; a higher niceness would starve the run
     runs.note_launch(folder, process.pid)
     _children.append(process)
     _children[:] = [p for p in _children if p.poll() is None]  # reap those that have ended
@@ -309,7 +314,7 @@ _children: list[subprocess.Popen] = []
 
 
 def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
-    """Continue an unfinished run from its last checkpoint in a process of its own."""
+    """Continue an unfinished run from its last checkpoint in a new process."""
     folder = Path(folder)
     runs.read(folder)
     return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
@@ -318,21 +323,21 @@ def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
 def pending(
     method: str, scene: str | Path | Source, overrides: Mapping[str, Any] | None, folder: str | Path
 ) -> Trace | None:
-    """What is left to do of a run in `folder`: the trace of a new one, that of an unfinished one continued, or None.
+    """The trace that remains for the run in `folder`: of a new run, of an unfinished run from its checkpoint; None if finished.
 
-    So a cell can be run again, and a report that was interrupted loses nothing.
+    With it a notebook cell can be executed again, and an interrupted report continues.
 
-    Raises InputError when the folder holds another run: other method, settings or scene; and when a file is not what it was.
+    Raises InputError when the folder has a run with another method, settings or scene, and when a file has changed.
     """
     folder, source = Path(folder), Source.of(scene)
     if not (folder / "run.json").exists():
         return start(method, source, overrides, folder)
-    there = runs.read(folder)
+    recorded = runs.read(folder)
     config = override(load(method).Config(), overrides)
-    opened = there["scene"].get("open")
-    same = opened is not None and Source.from_record(opened) == source.absolute()
-    if not same or (there["method"], there["config"]) != (method, config.model_dump(mode="json")):
+    record = recorded["scene"].get("open")
+    same = record is not None and Source.from_record(record) == source.absolute()
+    if not same or (recorded["method"], recorded["config"]) != (method, config.model_dump(mode="json")):
         raise InputError(
-            f"{folder} holds a run of {there['method']} with other settings or on another scene; choose another run_dir."
+            f"{folder} holds a run of {recorded['method']} with other settings or on another scene; choose another run_dir."
         )
-    return None if there["status"] == "finished" else resume(folder)
+    return None if recorded["status"] == "finished" else resume(folder)

@@ -1,4 +1,4 @@
-"""Where the files that travel with the package lie: catalogue entries, notebooks, dashboards."""
+"""Folders of the files that are installed with the package: catalogue entries, notebooks, dashboards."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The vocabulary of a scene: names, dims and units of an `xr.Dataset`, and the checks that enforce it.
 
-A scene is a plain `xr.Dataset`. What makes it a scene is only that its variables keep the names and dims below, so
-that every reader, method and view can rely on them. Band comes before y before x, as rasterio gives and torch wants.
+A scene is a plain `xr.Dataset` whose variables have the names and dims below, so that every reader, method and view can
+rely on them. The order of dims is band, y, x, as in rasterio and torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workbench.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-# name -> dims. Any of the pixel variables may have a leading `sample` dim (many chips).
+# name -> dims. All variables of pixels may have a leading `sample` dim (many chips).
 VOCABULARY: dict[str, tuple[str, ...]] = {
     "hsi": ("band", "y", "x"),  # float32; coord wavelength(band) in nm where known, good(band) bool where known
     "sar": ("sar_band", "y", "x"),  # linear intensity; coord polarization(sar_band)
@@ -36,8 +36,8 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
     "box_difficult": ("object",),  # bool
 }
 
-# Result of a run: name -> dims. Rivals and controls have the same with a suffix, such as `score_rx`. Scalars (no dims) are
-# metrics; each has a long_name and, where it has any, units.
+# Result of a run: name -> dims. Rivals and controls use the same names with a suffix, such as `score_rx`. Scalars (no dims)
+# are metrics; each has a long_name and, if it has a unit, units.
 RESULT: dict[str, tuple[str, ...]] = {
     "score": ("y", "x"),  # the higher, the more anomalous or important
     "labels": ("y", "x"),  # class of each pixel, an integer; -1 = none; attrs["names"] lists the classes
@@ -51,26 +51,26 @@ RESULT: dict[str, tuple[str, ...]] = {
     "kept": ("sample",),  # bool: whether a training sample is kept
 }
 
-OVER = "_overview"  # stands behind the name of a map, and of its dims, where it is the overview of one too large to hold
+OVER = "_overview"  # suffix of the name and dims of a reduced map, where the full map does not fit in memory
 
-Needs = tuple[str | tuple[str, ...], ...]  # names that somebody needs; an inner tuple means "one of these"
+Needs = tuple[str | tuple[str, ...], ...]  # names of required variables; an inner tuple means "one of these"
 
-# Where a scene came from; kept in `attrs` and copied into every run.
+# Provenance of a scene: names in `attrs`, copied into every run.
 PROVENANCE = ("id", "title", "source", "citation", "licence", "sha256", "simulated", "notes")
 
 
 def require(scene: xr.Dataset, *needs: str | tuple[str, ...], who: str = "this method") -> None:
     """Raise InputError unless the scene has every name in `needs`; an inner tuple means "one of these".
 
-    `who` names the asker in the message.
+    who: subject of the message.
     """
-    found = ", ".join(str(n) for n in scene.data_vars) or "nothing"
+    names = ", ".join(str(n) for n in scene.data_vars) or "nothing"
     for need in needs:
         options = (need,) if isinstance(need, str) else need
         present = [n for n in options if n in scene]
         if not present:
             wanted = " or ".join(f"{n!r} ({', '.join(VOCABULARY[n])})" for n in options)
-            raise InputError(f"{who} needs {wanted}; this scene has {found}.")
+            raise InputError(f"{who} needs {wanted}; this scene has {names}.")
         for name in present:
             want = VOCABULARY[name]
             if tuple(scene[name].dims) not in (want, ("sample", *want)):
@@ -81,22 +81,22 @@ def require(scene: xr.Dataset, *needs: str | tuple[str, ...], who: str = "this m
 
 
 def other_dims(result: xr.Dataset) -> list[str]:
-    """What of a result has a name of RESULT and other dims, one sentence each; empty when nothing has.
+    """One sentence for each variable of a result that has a name of RESULT but other dims; empty when all fit.
 
-    As in a scene, a leading `sample` stands for many images; a method that judges whole chips has `sample` in place of `y, x`.
+    As in a scene, a leading `sample` means many images; the result of a method for whole chips has `sample` instead of `y, x`.
     """
-    found = []
+    problems = []
     for name, dims in RESULT.items():
         whole = tuple(d for d in dims if d not in ("y", "x"))
         allowed = {dims, ("sample", *dims)} | ({(*whole, "sample")} if whole != dims else set())
         if name in result.data_vars and tuple(result[name].dims) not in allowed:
             given = ", ".join(map(str, result[name].dims))
-            found.append(f"the result's {name!r} has the dims ({given}); it needs ({', '.join(dims)}).")
-    return found
+            problems.append(f"the result's {name!r} has the dims ({given}); it needs ({', '.join(dims)}).")
+    return problems
 
 
 def fits(needs: Needs, provides: Collection[str]) -> bool:
-    """Whether a scene that has these variables has what is needed.
+    """Whether a scene with these variables has all required ones.
 
     >>> fits((("image", "hsi"), "label"), provides=("hsi", "label"))
     True
@@ -105,11 +105,11 @@ def fits(needs: Needs, provides: Collection[str]) -> bool:
 
 
 def fingerprint(scene: xr.Dataset) -> str:
-    """SHA-256 that tells whether a scene is still the one it was: of its pixels and of its truth.
+    """SHA-256 of the pixels and the truth of a scene, to detect that a scene has changed.
 
-    The pixels of a scene read from a file stand for themselves by that file's hash (`attrs["sha256"]`, or, of a file too
-    large to be hashed at opening, `file_hash` of `attrs["file"]`); those of a scene made in memory are read once. Truth,
-    labels and boxes are small and are always hashed by their values, because they may come from another file.
+    For a scene from a file, the hash of that file replaces the pixels (`attrs["sha256"]` or, for a file too large to be
+    hashed at opening, `file_hash` of `attrs["file"]`); the pixels of a scene made in memory are read once. Truth, labels and
+    boxes are small and are always hashed by their values, because they may come from another file.
     """
     import numpy as np
 
@@ -125,8 +125,8 @@ def fingerprint(scene: xr.Dataset) -> str:
 
 
 def file_hash(scene: xr.Dataset) -> str:
-    """SHA-256 of the file that the pixels are in, "" for a scene made in memory. Reads, once, a file that was too large to be
-    hashed when it was opened.
+    """SHA-256 of the file with the pixels; "" for a scene made in memory. A file that was too large to be hashed at opening is
+    read here, once.
     """
     if not scene.attrs.get("sha256") and scene.attrs.get("file"):
         path = Path(scene.attrs["file"])
@@ -137,12 +137,12 @@ def file_hash(scene: xr.Dataset) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _hashed(path: Path, size: int, changed: int) -> str:
-    """size, changed: of the file, so that another content is not taken for the old one."""
+    """size, changed: of the file; they make a changed file a new cache entry."""
     return digest(path)
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder: of the names and hashes of all files in it; read in pieces."""
+    """SHA-256 of a file, or of a folder: of the names and hashes of all files in it; read in blocks."""
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
         lines = (f"{file.relative_to(path).as_posix()} {digest(file)}\n" for file in files)
@@ -152,7 +152,7 @@ def digest(path: Path) -> str:
 
 
 def describe(scene: xr.Dataset) -> str:
-    """A printed card: id, title, variables with shape, dtype, chunks and units, band range, truth, boxes, provenance."""
+    """The scene as text: id, title, variables with shape, dtype, chunks and units, band range, truth, boxes, provenance."""
     import numpy as np
 
     lines = [f"{scene.attrs.get('id', 'scene')}: {scene.attrs.get('title', 'untitled')}"]

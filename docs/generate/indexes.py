@@ -47,8 +47,8 @@ def methods() -> str:
 
 def results() -> str:
     """A list of the pages of results."""
-    lines = ["# Results", "", "Numbers that are made again by one command (see [sweeps, runs, results](../sweeps.md#results-numbers-"
-             "that-make-themselves-again)): each leads to the runs behind it.", ""]  # fmt: skip
+    lines = ["# Results", "", "Numbers that one command computes again (see [sweeps, runs, results](../sweeps.md#results-reproducible-"
+             "numbers)): each links to its runs.", ""]  # fmt: skip
     for p in sources("results"):
         text = p.read_text()
         lines += [f"**[{title(text)}]({p.name})**. {paragraph(text)}", ""]

@@ -101,7 +101,7 @@ def test_prune_shows_first_and_never_takes_what_finished_or_goes_on(
     assert "'running'" in ask("--status", "running", "--delete")
     assert "deleted 2 runs" in ask("--delete")
     assert {p.name for p in root.iterdir()} == {"one", "two", "other", "going"}
-    with pytest.raises(InputError, match="going on"):
+    with pytest.raises(InputError, match="in progress"):
         remove([e for e in entries(root) if e.name == "going"])
 
 
@@ -156,9 +156,9 @@ class TestCrate:
         back = unpack(file, tmp_path / "elsewhere")
         assert runs.read(back) == runs.read(root / "one")
         assert runs.metrics(back / "inner") == {"auc": 0.5}
-        with pytest.raises(InputError, match="there already"):
+        with pytest.raises(InputError, match="already exists"):
             unpack(file, tmp_path / "elsewhere")
-        with pytest.raises(InputError, match="there already"):
+        with pytest.raises(InputError, match="already exists"):
             pack(root / "one", file)
 
     @pytest.mark.parametrize("what", ["changed", "missing", "added", "outside"])

@@ -231,9 +231,9 @@ class TestDeath:
 
         monkeypatch.setattr(reporting, "_killed_for_memory", lambda: 4)
         assert reporting._cause_of_death([Ended()], 3) == "was killed by the system for lack of memory"
-        assert "for lack of memory, or somebody by hand" in reporting._cause_of_death([Ended()], 4)
+        assert "perhaps by the system for lack of memory" in reporting._cause_of_death([Ended()], 4)
         Ended.poll = lambda self: 7
-        assert reporting._cause_of_death([Ended()], 3) == "ended without a word (exit code 7)"
+        assert reporting._cause_of_death([Ended()], 3) == "exited without an error message (exit code 7)"
 
     def test_a_full_disk_is_one_clear_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Papermill's own write of the notebook refused as a full disk does, behind everything of ours."""

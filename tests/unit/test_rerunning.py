@@ -76,7 +76,7 @@ def test_the_same_bits(made: Path) -> None:
     assert done.differs == {}
     assert done.identical
     assert done.compared > 5
-    assert "to the last bit" in done.told()
+    assert "to the last bit" in done.as_text()
     assert runs.read(done.again)["config"]["seed"] == 3
 
 
@@ -88,8 +88,8 @@ def test_another_number_is_named_and_a_tolerance_excuses_a_small_one(made: Path,
     done = rerun(folder)
     assert not done.same
     assert done.numbers == {"auc": (auc * (1 + 1e-6), auc)}
-    assert "NOT the same" in done.told()
-    assert "nothing that would excuse it" in done.told()
+    assert "NOT the same" in done.as_text()
+    assert "no change of the environment explains it" in done.as_text()
     changed(folder, "run.json", code="0" * 64, versions={**runs.read(folder)["versions"], "scipy": "1.0"})
     done = rerun(folder)
     assert done.same
@@ -98,7 +98,7 @@ def test_another_number_is_named_and_a_tolerance_excuses_a_small_one(made: Path,
         "code": ("0" * 12, provenance.code_hash()[:12]),
         "scipy": ("1.0", provenance.versions()["scipy"]),
     }
-    assert "the same within 0.001" in done.told()
+    assert "the same within 0.001" in done.as_text()
 
 
 def test_other_data_other_settings_and_unfinished_runs_are_refused(made: Path, tmp_path: Path, small_scene: Any) -> None:

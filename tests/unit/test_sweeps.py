@@ -170,7 +170,7 @@ def test_folders_that_cannot_be_used(squares: Path, tmp_path: Path) -> None:
         sweep(squares, Grid(), tmp_path / "file" / "out")
     with pytest.raises(InputError, match="no table.json"):
         sweeps.read_table(tmp_path)
-    with sweeps._alone(tmp_path / "busy"), pytest.raises(InputError, match="Another sweep is at work"):
+    with sweeps._locked(tmp_path / "busy"), pytest.raises(InputError, match="Another sweep is at work"):
         sweep(squares, Grid(), tmp_path / "busy")
 
 

@@ -1,4 +1,4 @@
-"""What numbers allow to be said: claims with their controls, means with their spread, and where they come from."""
+"""Statistics of reports: claims tested against controls, means with standard deviations, and provenance rows."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ HOLDS, FAILS, UNDECIDED, UNTESTED = "holds", "does not hold here", "undecided", 
 
 @dataclass(frozen=True)
 class Claim:
-    """ "Ours is higher than the control", and what this run allows to be said of it.
+    """The claim that ours is higher than the control, with the numbers that test it.
 
-    ours, control: one number per seed, in the same order, so that they are compared seed by seed; what draws nothing has
-    one. Empty: the scene has no truth. random: whether either side draws random numbers.
+    ours, control: one number per seed, in the same order, compared seed by seed; a method that draws no random numbers has
+    one number. Empty: the scene has no truth. random: whether either side draws random numbers.
 
     >>> Claim("a beats b", [0.95, 0.96, 0.97], [0.90]).verdict
     'holds'
@@ -46,7 +46,7 @@ class Claim:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the mean gain over seeds, by Student's t; without a bound for a single random draw."""
+        """95 % interval of the mean gain over seeds, by Student's t; infinite for a single random draw."""
         gains = self.gains
         mean = float(gains.mean())
         if not self.random:
@@ -60,14 +60,14 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """`holds`: the interval lies above zero. `does not hold here`: not above it. Else `undecided`."""
+        """`holds`: the interval is above zero. `does not hold here`: its upper end is at most zero. Else `undecided`."""
         if not len(self.ours) or not len(self.control):
             return UNTESTED
         low, high = self.interval
         return HOLDS if low > 0 else FAILS if high <= 0 else UNDECIDED
 
     def row(self) -> tuple[str, str, str, str, str]:
-        """claim, ours, control, gain with interval, verdict, as texts."""
+        """Claim, ours, control, gain with interval, and verdict as texts."""
         if self.verdict == UNTESTED:
             return self.text, "–", "–", "–", UNTESTED
         low, high = self.interval
@@ -88,49 +88,49 @@ METRICS = {
 
 
 def evaluate(score: xr.DataArray, truth: xr.DataArray) -> dict[str, float]:
-    """All metrics of a score map against the truth: name -> number; empty when the truth has not both classes."""
+    """All metrics of a score map (y, x) against the truth (y, x): name -> number; empty unless the truth has both classes."""
     import xarray as xr
 
     from workbench.metrics.anomaly import add_metrics
 
-    judged = add_metrics(xr.Dataset({"score": score}), truth)
-    return {str(name): float(value) for name, value in judged.data_vars.items() if value.ndim == 0}
+    evaluated = add_metrics(xr.Dataset({"score": score}), truth)
+    return {str(name): float(value) for name, value in evaluated.data_vars.items() if value.ndim == 0}
 
 
 def spread(values: Sequence[float]) -> str:
-    """`0.9500 ± 0.0100`: mean and standard deviation (n - 1) over seeds; the number alone where there is one.
+    """`0.9500 ± 0.0100`: mean and standard deviation (n - 1) over seeds; without a deviation for a single number.
 
     >>> spread([0.94, 0.95, 0.96])
     '0.9500 ± 0.0100'
     """
-    seen = np.asarray(values, float)
-    return f"{seen.mean():.4f}" + (f" ± {seen.std(ddof=1):.4f}" if len(seen) > 1 else "")
+    array = np.asarray(values, float)
+    return f"{array.mean():.4f}" + (f" ± {array.std(ddof=1):.4f}" if len(array) > 1 else "")
 
 
 def counted(seeds: int) -> str:
-    """`3 seeds`, `one seed`."""
+    """The number of seeds as text: `3 seeds`, `one seed`."""
     return "one seed" if seeds == 1 else f"{seeds} seeds"
 
 
 def averaged(seeds: int) -> str:
-    """What a number in a table is: `mean ± standard deviation over 3 seeds`, or that there was one seed only."""
+    """The caption for numbers of a table: `mean ± standard deviation over 3 seeds`, or that there is only one seed."""
     return "one seed, so without a spread" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
 
 
 def summary(numbers: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """name -> values per seed, as flat metrics: `name` where there is one value, else `name_mean` and `name_std`."""
+    """Flat metrics from name -> values per seed: `name` for a single value, else `name_mean` and `name_std`."""
     flat: dict[str, float] = {}
     for name, values in numbers.items():
-        seen = np.asarray(values, float)
-        if len(seen) == 1:
-            flat[name] = float(seen[0])
-        elif len(seen):
-            flat |= {f"{name}_mean": float(seen.mean()), f"{name}_std": float(seen.std(ddof=1))}
+        array = np.asarray(values, float)
+        if len(array) == 1:
+            flat[name] = float(array[0])
+        elif len(array):
+            flat |= {f"{name}_mean": float(array.mean()), f"{name}_std": float(array.std(ddof=1))}
     return flat
 
 
 def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
-    """(what, value) rows: versions, command, hash of the code, machine, threads, hash of the scene, time of every run."""
+    """Rows (title, value) on the runs: versions, command, hash of the code, machine, threads, hash of the scene, time of every run."""
     facts = [runs.read(folder) for folder in folders]
     about = facts[0]
     commit = about.get("commit", "not in a git checkout") + (", with uncommitted changes" if about.get("dirty") else "")

@@ -1,6 +1,6 @@
 """`python -m workbench.reports.demo`, which is `make demo`: the anomaly report on an embedded simulated scene, in about a minute.
 
-Fewer steps on fewer pixels than the paper's, so that it fits two cores; the report says so.
+It uses fewer steps and pixels than the paper, to be fast on two cores; the report says so.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ HEADLINE = {
 
 
 def main() -> int:
-    """Make the report, print where it is, its headline table and what to try next; gives the exit code."""
-    asked = argparse.ArgumentParser(prog="python -m workbench.reports.demo", description=__doc__.splitlines()[0])
-    asked.add_argument("--out", type=Path, help="folder to make (default: a new one under runs/)")
-    folder = asked.parse_args().out or runs.new_folder(RUNS, "report-bsdm", SCENE)
+    """Make the report; print its headline table, its path and further commands. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m workbench.reports.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="folder to make (default: a new one under runs/)")
+    folder = parser.parse_args().out or runs.new_folder(RUNS, "report-bsdm", SCENE)
     print(f"BSDM and its rivals on {SCENE}, a simulated scene; {SETTINGS['steps']} steps, three seeds.", file=sys.stderr)
     begun = time.monotonic()
     try:
@@ -46,18 +46,18 @@ def main() -> int:
         f"\nAUC(D,F) on {SCENE} (simulated), mean ± standard deviation over three seeds where a method draws random numbers"
     )
     for name, title in HEADLINE.items():
-        print(f"  {title:<24} {told(numbers, f'auc_{name}')}")
+        print(f"  {title:<24} {as_text(numbers, f'auc_{name}')}")
     print(f"\nReport ({time.monotonic() - begun:.0f} s): {page}\n")
     print("Next, try")
-    print("  .venv/bin/workbench serve                                    look into scenes and train live, in a browser")
+    print("  .venv/bin/workbench serve                                    explore scenes and watch training in a browser")
     print("  .venv/bin/workbench report bsdm YOUR_CUBE --truth YOUR_MASK  the same report on your own data")
     return 0
 
 
-def told(numbers: Mapping[str, float], name: str) -> str:
+def as_text(numbers: Mapping[str, float], name: str) -> str:
     """A metric of a report as text: the number, or mean ± standard deviation.
 
-    >>> told({"auc_mean": 0.95, "auc_std": 0.01}, "auc")
+    >>> as_text({"auc_mean": 0.95, "auc_std": 0.01}, "auc")
     '0.9500 ± 0.0100'
     """
     if name in numbers:

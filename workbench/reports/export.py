@@ -21,18 +21,18 @@ from workbench.views.paper import base as figures
 from workbench.views.paper.declared import together
 
 NOTHING = {
-    "about": "All are of one method on one scene, with the same code, packages and threads.",
+    "about": "Method, scene, code, packages and threads are the same in all runs.",
     "config": "No setting differs.",
-    "metrics": "None of them has left a number.",
+    "metrics": "No run has metrics.",
 }
 
 
 def write_page(folder: str | Path, out: str | Path) -> Path:
-    """Write the page of a run to `out`; of a report, the page that it has."""
+    """Write the page of a run to `out`; for a report, its `report.html`."""
     folder, out = Path(folder), Path(out)
     about = runs.read(folder)
-    made = folder / "report.html"
-    _write(out, made.read_text(encoding="utf-8") if made.exists() else _page(folder, about))
+    report = folder / "report.html"
+    _write(out, report.read_text(encoding="utf-8") if report.exists() else _page(folder, about))
     return out
 
 
@@ -44,33 +44,33 @@ def _write(out: Path, text: str) -> None:
 
 def _page(folder: Path, about: dict[str, Any]) -> str:
     scene = about.get("scene") or {}
-    named = scene.get("title") or scene.get("id") or "a scene"
-    title = f"{about['method']} on {named}"
+    scene_title = scene.get("title") or scene.get("id") or "a scene"
+    title = f"{about['method']} on {scene_title}"
     numbers = runs.metrics(folder)
-    parts = [f"<h1>{escape(title)}</h1>", _outcome(about, numbers), "<h2>What was asked</h2>"]
+    parts = [f"<h1>{escape(title)}</h1>", _outcome(about, numbers), "<h2>Command and settings</h2>"]
     parts.append(f"<p>{escape(str(about.get('command', 'not noted')))}</p>")
     settings = [(k, str(v)) for k, v in (about.get("config") or {}).items()]
     parts.append(_table(settings, "<b>Table 1.</b> All settings of the run."))
-    parts.append("<h2>The data</h2>")
+    parts.append("<h2>Data</h2>")
     if scene.get("simulated"):
         parts.append(f'<p class="simulated"><b>Simulated scene.</b> {escape(str(scene["simulated"]))}</p>')
     keys = ("id", "title", "source", "citation", "licence", "sha256", "fingerprint", "digest", "source_hash", "notes")
     parts.append(_table([(k, str(scene[k])) for k in keys if scene.get(k)], "<b>Table 2.</b> The scene, with its hash."))
-    parts.append("<h2>What came out</h2>")
+    parts.append("<h2>Results</h2>")
     n = 0
     drawn = curves([folder])
     if drawn:
         n += 1
-        caption = f"<b>Figure {n}.</b> Everything that was logged more than once, against the step" + _left_out(drawn)
+        caption = f"<b>Figure {n}.</b> All scalars that were logged more than once, against the step" + _left_out(drawn)
         parts.append(figures.captioned(figures.overlaid(drawn), caption, f"Curves of {', '.join(list(drawn)[:12])}").data)
     drawn_result = together(pictures(runs.result(folder))) if (folder / "result.nc").exists() else None
     if drawn_result is not None:
         n += 1
-        caption = f"<b>Figure {n}.</b> Variables of the result, each on its own scale, which ends at the 99.5th percentile."
+        caption = f"<b>Figure {n}.</b> Variables of the result, each on its own colour scale up to the 99.5th percentile."
         parts.append(figures.captioned(drawn_result, caption, f"Variables of the result of {title}").data)
     if numbers:
         parts.append(_table([(k, f"{v:.6g}") for k, v in numbers.items()], "<b>Table 3.</b> All numbers of the run."))
-    parts.append("<h2>How this was made</h2>")
+    parts.append("<h2>Provenance</h2>")
     parts.append(_table(provenance([folder]), "<b>Provenance.</b>"))
     return page(title, "\n".join(parts))
 
@@ -78,8 +78,8 @@ def _page(folder: Path, about: dict[str, Any]) -> str:
 def _outcome(about: dict[str, Any], numbers: dict[str, float]) -> str:
     if about["status"] != "finished":
         return f"<p><b>This run {escape(about['status'])}.</b> {escape(str(about.get('error') or ''))}</p>"
-    told = ", ".join(f"{name} {numbers[name]:.4f}" for name in headline(numbers, about.get("headline") or ())[:4])
-    return f"<p><b>Result.</b> {escape(told) or 'The run has finished; it leaves no numbers.'}</p>"
+    result = ", ".join(f"{name} {numbers[name]:.4f}" for name in headline(numbers, about.get("headline") or ())[:4])
+    return f"<p><b>Result.</b> {escape(result) or 'The run has finished; it has no metrics.'}</p>"
 
 
 def _left_out(drawn: dict[str, Any]) -> str:
@@ -93,7 +93,7 @@ def _table(rows: Sequence[tuple[str, str]], caption: str) -> str:
 def write_comparison(folders: Sequence[str | Path], out: str | Path) -> Path:
     """Write the comparison of runs to `out`: a page (.html) with differences, curves and numbers, or the curves (.png).
 
-    Raises InputError for another suffix, and for a picture of runs that have no curves.
+    Raises InputError for any other suffix, and for a .png of runs without curves.
     """
     chosen, out = [Path(f) for f in folders], Path(out)
     if out.suffix not in (".html", ".png"):
@@ -101,7 +101,7 @@ def write_comparison(folders: Sequence[str | Path], out: str | Path) -> Path:
     drawn = curves(chosen)
     if out.suffix == ".png":
         if not drawn:
-            raise InputError("None of these runs logged anything more than once, so there are no curves; choose .html.")
+            raise InputError("No scalar of these runs was logged more than once, so there are no curves; choose .html.")
         with runs.writing(out):
             runs.replace(out, lambda f: figures.overlaid(drawn).savefig(f, format="png", dpi=figures.DPI))
         return out
@@ -109,14 +109,14 @@ def write_comparison(folders: Sequence[str | Path], out: str | Path) -> Path:
     parts = [f"<h1>{len(chosen)} runs compared</h1>"]
     for n, (part, caption) in enumerate(
         (
-            ("about", "What the runs were, where it is not the same in all."),
-            ("config", "Settings that are not the same in all."),
+            ("about", "Facts of the runs that differ."),
+            ("config", "Settings that differ."),
             ("metrics", "All numbers; the last column is the range, largest minus smallest."),
         ),
         1,
     ):
         rows = [
-            (name, *(_said(v) for v in values), *([_range(values)] if part == "metrics" else []))
+            (name, *(_as_text(v) for v in values), *([_range(values)] if part == "metrics" else []))
             for name, values in table[part].items()
         ]
         if rows:
@@ -125,16 +125,16 @@ def write_comparison(folders: Sequence[str | Path], out: str | Path) -> Path:
         else:
             parts.append(f"<p>{NOTHING[part]}</p>")
     if drawn:
-        caption = "<b>Figure 1.</b> Everything that was logged more than once, against the step" + _left_out(drawn)
+        caption = "<b>Figure 1.</b> All scalars that were logged more than once, against the step" + _left_out(drawn)
         parts.insert(3, str(figures.captioned(figures.overlaid(drawn), caption, f"Curves of {', '.join(names)}").data))
     _write(out, page(f"{len(chosen)} runs compared", "\n".join(parts)))
     return out
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _range(values: Sequence[Any]) -> str:
-    seen = [v for v in values if isinstance(v, float | int)]
-    return f"{max(seen) - min(seen):.3g}" if len(seen) > 1 else "–"
+    numbers = [v for v in values if isinstance(v, float | int)]
+    return f"{max(numbers) - min(numbers):.3g}" if len(numbers) > 1 else "–"

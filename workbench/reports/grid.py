@@ -1,4 +1,4 @@
-"""The grid of a sweep: its file, its cells, and the key that says what the numbers of a cell depend on."""
+"""The grid of a sweep: its file, its cells, and the key: a hash of all that the numbers of a cell depend on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workbench.runs import provenance
 
 
 class Grid(BaseModel):
-    """The file that says what to sweep over.
+    """The parameters of a sweep, as in its grid file.
 
     >>> grid = Grid(parameters={"scene": "digits"}, grid={"overrides.epochs": [5, 10]}, seeds=[0, 1])
     >>> [cell["overrides"] for cell in grid.cells()][:2]
@@ -36,10 +36,10 @@ class Grid(BaseModel):
     title: str = Field("", description="one line for the tables")
     parameters: dict[str, Any] = Field({}, description="parameters of the notebook that are the same in every cell")
     grid: dict[str, list[Any]] = Field(
-        {}, description="parameter -> its values; `overrides.steps` reaches into a parameter that holds settings"
+        {}, description="parameter -> its values; `overrides.steps` is the setting `steps` in the parameter `overrides`"
     )
-    seeds: list[int] = Field([], description="each cell once for each of these; short for a last line of the grid")
-    threads: int = Field(1, ge=1, description="threads of each cell; the last digits of sums depend on it")
+    seeds: list[int] = Field([], description="seeds; each cell is executed once per seed, as the last axis of the grid")
+    threads: int = Field(1, ge=1, description="threads of each cell; the last digits of sums depend on their number")
     memory_gb: float = Field(MEMORY_GB, gt=0, description="resident memory at which a cell is ended")
     cell_timeout: int | None = Field(None, ge=1, description="seconds that a cell of the notebook may take")
 
@@ -48,21 +48,21 @@ class Grid(BaseModel):
         return {**self.grid, **({"seed": self.seeds} if self.seeds else {})}
 
     def cells(self, seed: str = "overrides.seed") -> Iterator[dict[str, Any]]:
-        """The notebook's parameters in each cell, the last axis varying fastest; `seed`: where a seed goes."""
+        """The notebook's parameters of each cell, the last axis varying fastest. seed: the parameter that gets the seed."""
         names = [*self.grid, *([seed] if self.seeds else [])]
         for values in itertools.product(*self.axes().values()):
-            given = json.loads(json.dumps(self.parameters))
+            parameters = json.loads(json.dumps(self.parameters))
             for name, value in zip(names, values, strict=True):
                 outer, dot, inner = name.partition(".")
                 if dot:
-                    given.setdefault(outer, {})[inner] = value
+                    parameters.setdefault(outer, {})[inner] = value
                 else:
-                    given[name] = value
-            yield given
+                    parameters[name] = value
+            yield parameters
 
 
 def read_grid(path: str | Path) -> Grid:
-    """The grid of a YAML file.
+    """Read the grid from a YAML file.
 
     Raises InputError for a file that cannot be read, a field that does not exist (with a did-you-mean), an axis without
     values or with the same value twice, and a value of the wrong kind.
@@ -79,7 +79,7 @@ def read_grid(path: str | Path) -> Grid:
 
 
 def grid_of(fields: Any, path: str | Path) -> Grid:
-    """The fields of a grid file as a Grid; `path` is named in what is refused."""
+    """The fields of a grid file as a Grid; `path` is named in errors."""
     if not isinstance(fields, dict):
         raise InputError(f"The grid {path} has to be a mapping with {', '.join(Grid.model_fields)}; it is {fields!r}.")
     for name in fields:
@@ -89,8 +89,8 @@ def grid_of(fields: Any, path: str | Path) -> Grid:
     try:
         grid = Grid.model_validate(fields)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(f"The grid {path} cannot be used: {told}.") from None
+        errors = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"The grid {path} cannot be used: {errors}.") from None
     for name, values in grid.axes().items():
         if not values:
             raise InputError(f"The grid {path} has no values for {name}; name at least one, or leave it out.")
@@ -101,8 +101,10 @@ def grid_of(fields: Any, path: str | Path) -> Grid:
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination: what varies in it, all its parameters, what its numbers depend on, the hash of that, and the files that
-    its settings name.
+    """One combination of a grid.
+
+    varied: its values on the axes. parameters: all parameters of the notebook. depends: all that its numbers depend on; `key`
+    is the hash of it. files: setting -> `path` and `sha256` of the file that it names.
     """
 
     varied: Mapping[str, Any]
@@ -112,30 +114,31 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Sixteen hexadecimal digits that change whenever something does that the numbers depend on."""
+        """Hash of `depends`: 16 hexadecimal digits, also the name of the cell's folder."""
         return hashlib.sha256(json.dumps(self.depends, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def name(self) -> str:
-        """`method=rx seed=0`."""
+        """The values on the axes as text: `method=rx seed=0`."""
         return " ".join(f"{k.rpartition('.')[2]}={plain(v)}" for k, v in self.varied.items()) or "the only cell"
 
 
 def plain(value: Any) -> str:
+    """Text as it is; any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def plan(notebook: Path, grid: Grid) -> list[Cell]:
     """The cells of a grid, all checked against the notebook's parameters and with their data hashed.
 
-    Raises InputError for a parameter the notebook does not have or has with another type, and for data that are not there.
+    Raises InputError for a parameter the notebook does not have or has with another type, and for missing data.
     """
     known = parameters_of(notebook)
     seed = "seed" if "seed" in known else "overrides.seed"
     for name in (*grid.parameters, *grid.grid):
         if name.partition(".")[0] in ("run_dir", "interactive"):
             raise InputError(f"{name} is set by the sweep itself, for every cell; leave it out of the grid.")
-    found = []
+    cells = []
     hashes: dict[Source, str] = {}
     code, versions, sources = provenance.code_hash(), provenance.versions(), notebook_hash(notebook)
     device = os.environ.get("WORKBENCH_DEVICE", "auto")
@@ -160,19 +163,19 @@ def plan(notebook: Path, grid: Grid) -> list[Cell]:
             "code": code,
             "versions": versions,
         }
-        found.append(Cell(dict(zip(grid.axes(), values, strict=True)), parameters, depends, files))
-    return found
+        cells.append(Cell(dict(zip(grid.axes(), values, strict=True)), parameters, depends, files))
+    return cells
 
 
 def _default(known: Mapping[str, Any], name: str) -> str:
-    """The default of a text parameter, as Papermill tells it, without its quotes."""
+    """The default of a text parameter, without the quotes that Papermill returns."""
     return str(known[name]["default"]).strip("\"'")
 
 
 def _files(method: str, overrides: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """`setting_files` of the method's settings with these overrides. A method is imported only where one could name a file.
+    """`setting_files` of the method's settings with these overrides. The method is imported only if a value is the path of a file.
 
-    Settings that the method does not have or refuses name no file: the cell itself fails, and says why.
+    Wrong settings give no files: the cell itself fails with the error message.
     """
     if method not in METHODS or not any(isinstance(v, str) and Path(v).expanduser().exists() for v in overrides.values()):
         return {}

@@ -43,10 +43,10 @@ code { font-size: .88em; } .output_stderr pre { background: #fdecea; }
 
 
 def html(executed: NotebookNode, title: str, method: str = "") -> str:
-    """The executed notebook as one page without code, scripts or anything from elsewhere.
+    """The executed notebook as one HTML page without code, scripts or external files.
 
-    Cells tagged `lab-only`, and those tagged `only-NAME` for another method than this one, are left out. A content security
-    policy in the page forbids every request, so that this stays true whatever a cell shows.
+    Cells tagged `lab-only`, and those tagged `only-NAME` for another method than this one, are left out. The content
+    security policy of the page forbids every request, whatever the output of a cell.
     """
     from nbconvert import HTMLExporter
 
@@ -59,7 +59,7 @@ def html(executed: NotebookNode, title: str, method: str = "") -> str:
 
 
 def page(title: str, body: str) -> str:
-    """A whole HTML page in the style of the reports: no script, nothing from elsewhere, and a policy that keeps it so."""
+    """An HTML page in the style of the reports, without scripts and external files, and with a policy that forbids both."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -2,9 +2,8 @@
 
     page = report("bsdm", "sim-coast-town", {"steps": 60})      # .../report.html
 
-The page asks nothing of the network. The folder is a run folder like any other (`workbench.runs`), and every run behind a
-number of the page is a run folder inside it. Below `report` are the few functions that the notebooks share: `pending`
-says what is left to do of a run, and `Claim` what mean and spread allow to be said.
+The page makes no network requests. The folder is a run folder (`workbench.runs`); every run that a number of the page comes
+from is a run folder inside it.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ from workbench.resources import folder as resource
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-# For the notebook's process, unless the user says otherwise.
+# Environment of the notebook's process; variables that the user has set win.
 ENVIRONMENT = {
-    "MALLOC_MMAP_THRESHOLD_": "4194304",  # else glibc keeps freed cubes for later: three trainings held twice the memory
+    "MALLOC_MMAP_THRESHOLD_": "4194304",  # else glibc keeps freed memory: three trainings used twice as much
     "MALLOC_TRIM_THRESHOLD_": "8388608",
-    "OMP_WAIT_POLICY": "PASSIVE",  # else threads of a busy machine spend most of their time spinning
+    "OMP_WAIT_POLICY": "PASSIVE",  # else OpenMP threads on a busy machine spend most of their time spinning
 }
 
 
 class NotebookFailed(RuntimeError):
-    """A cell of a report's notebook failed, and not because of what the user gave; the message names the cell."""
+    """A cell of a report's notebook failed with another error than InputError; the message names the cell."""
 
 
 def report(
@@ -56,13 +55,13 @@ def report(
     cell_timeout: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Execute the method's notebook on the scene and give the path of `report.html`.
+    """Execute the method's notebook on the scene; returns the path of `report.html`.
 
     The folder also gets `report.ipynb`, `metrics.json` and one run folder per run; by default it is a new one under
-    `runs/`. smoke: a few steps only. cell_timeout: seconds that a cell may take. progress: a bar on standard error.
+    `runs/`. smoke: a few steps only. cell_timeout: seconds that a cell may take. progress: show a bar on standard error.
 
-    Raises InputError for what the user gave that cannot be used, before anything is written; NotebookFailed, naming the
-    cell, for a defect of ours. Either way the notebook is kept as far as it came.
+    Raises InputError for input that cannot be used, before anything is written; NotebookFailed, naming the cell, for a
+    defect of the workbench. The partly executed notebook is kept.
 
     >>> report("rx", "sim-coast-town", folder="runs/first")      # doctest: +SKIP
     PosixPath('runs/first/report.html')
@@ -82,65 +81,65 @@ def report(
 
 
 def about_notebook(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What `run.json` keeps of a notebook: where it is, the hash of its cells, and the parameters it was given."""
+    """The entry `notebook` of `run.json`: name or path, hash of the cells, and parameters."""
     shipped = notebook.parent.resolve() == resource("notebooks").resolve()
     name = notebook.stem if shipped else str(notebook.resolve())
     return {"name": name, "sha256": notebook_hash(notebook), "parameters": dict(parameters)}
 
 
 def find_notebook(name: str | Path) -> Path:
-    """The file of a notebook, from its path or from the stem of one of ours.
+    """The path of a notebook, from its path or from the stem of a notebook of the workbench.
 
-    Raises InputError for one that is not there.
+    Raises InputError when it does not exist.
     """
-    ours = {p.stem: p for p in sorted(resource("notebooks").glob("*.ipynb"))}
+    shipped = {p.stem: p for p in sorted(resource("notebooks").glob("*.ipynb"))}
     path = Path(name).expanduser()
-    if str(name) in ours:
-        return ours[str(name)]
+    if str(name) in shipped:
+        return shipped[str(name)]
     if path.suffix != ".ipynb" or not path.is_file():
         raise InputError(
-            f"There is no notebook {str(name)!r}; give the path of an .ipynb file, or one of {', '.join(ours)}."
-            + did_you_mean(path.stem, ours)
+            f"There is no notebook {str(name)!r}; give the path of an .ipynb file, or one of {', '.join(shipped)}."
+            + did_you_mean(path.stem, shipped)
         )
     return path
 
 
 def notebook_hash(notebook: Path) -> str:
-    """SHA-256 of what a notebook does: its cells' sources and tags, whatever outputs are stored beside them."""
+    """SHA-256 of the sources and tags of a notebook's cells, without outputs."""
     import hashlib
 
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        does = [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in cells]
+        content = [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in cells]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{notebook} cannot be read as a notebook ({type(error).__name__}: {error}).") from None
-    return hashlib.sha256(json.dumps(does).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _check(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What `run.json` says of the report; raises InputError for all that the method would refuse, writing nothing.
+    """The entries of `run.json` for the report. Raises InputError for input that the method refuses; writes nothing.
 
-    Done in a process of its own: whatever torch and the scene took is free again before the notebook begins.
+    A child process does this (`_examine`), so that the memory of torch and the scene is free when the notebook starts.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "workbench.reports.notebook"],
         input=json.dumps(parameters),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"The scene could not be checked:\n{done.stderr.strip()}")
-    said = json.loads(done.stdout.splitlines()[-1])
-    if "refused" in said:
-        raise InputError(said["refused"])
-    return said
+    if process.returncode != 0:
+        raise RuntimeError(f"The scene could not be checked:\n{process.stderr.strip()}")
+    answer = json.loads(process.stdout.splitlines()[-1])
+    if "refused" in answer:
+        raise InputError(answer["refused"])
+    return answer
 
 
 def _examine(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The other side of `_check`.
+    """The work of `_check`, in its child process.
 
-    The method is driven to its first event, in a small version, because some of what it refuses it sees only in the values.
+    The method runs to its first event with its SMOKE settings, because some methods refuse values only when they read them.
     """
     method, overrides = parameters["method"], parameters["overrides"]
     room = load(method)
@@ -169,10 +168,9 @@ def execution(
     cell_timeout: int | None = None,
     progress: bool = True,
 ) -> Trace:
-    """Execute, export, and collect the numbers; one event per cell, given when all is done.
+    """Execute a notebook, export the page and collect the metrics; yields one event per cell, after the last cell.
 
-    The notebook's `run_dir` is the folder, and it is told that nobody sits before it (`interactive`), where it has such
-    parameters.
+    The parameters `run_dir` (the folder) and `interactive` (False) are set if the notebook has them.
     """
     yield Event(0)
     own = {"run_dir": str(folder.resolve()), "interactive": False}
@@ -200,13 +198,12 @@ def run_notebook(
     cell_timeout: int | None = None,
     progress: bool = True,
 ) -> NotebookNode:
-    """Execute a notebook with Papermill in a kernel of this very interpreter, and give it with its outputs.
+    """Execute a notebook with Papermill in a kernel of this interpreter; returns it with its outputs.
 
-    `out` is written cell by cell; its folder is where the runs of the notebook are watched for the progress bar.
-    cell_timeout: seconds after which a cell is given up.
+    `out` is written cell by cell; the progress bar reads the runs in its folder. cell_timeout: seconds that a cell may take.
 
-    Raises InputError for a parameter that the notebook does not have or that has another type there, and for an
-    InputError inside the notebook; NotebookFailed for anything else that fails in it.
+    Raises InputError for a parameter that the notebook does not have or has with another type, and for an InputError in
+    the notebook; NotebookFailed for any other error in it.
     """
     import papermill
     from jupyter_client.manager import AsyncKernelManager
@@ -216,24 +213,24 @@ def run_notebook(
     started: list[Any] = []  # processes of the kernel
 
     class ThisInterpreter(AsyncKernelManager):
-        """A kernelspec called python3 may belong to another environment, one without our packages."""
+        """Starts the kernel with this interpreter; a kernelspec named python3 may belong to another environment."""
 
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
-            if self.has_trait("transport_encryption"):  # of the local sockets, where jupyter_client knows how
+            if self.has_trait("transport_encryption"):  # of the local sockets, if jupyter_client supports it
                 self.transport_encryption = "auto"
 
         async def start_kernel(self, **options: Any) -> Any:  # type: ignore[override]
-            begun = await super().start_kernel(env={**ENVIRONMENT, **os.environ}, **options)
+            result = await super().start_kernel(env={**ENVIRONMENT, **os.environ}, **options)
             started.append(getattr(self.provisioner, "process", None))
-            return begun
+            return result
 
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
             return [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file, *(extra_arguments or [])]
 
     check_parameters(notebook, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
-    counted = _killed_for_memory()
+    kills_before = _killed_for_memory()
     bar = NotebookProgress(notebook, out.parent, shown=progress)
     with bar:
         try:
@@ -248,21 +245,21 @@ def run_notebook(
                 on_cell_start=bar.cell,
             )
         except PapermillExecutionError as error:
-            where = f"cell {bar.name!r} of {notebook.name}; the notebook is kept as far as it came in {out}"
+            where = f"cell {bar.name!r} of {notebook.name}; the partly executed notebook is {out}"
             if error.ename == "InputError":
-                raise InputError(f"{error.evalue} (said by {where})") from None
+                raise InputError(f"{error.evalue} (in {where})") from None
             raise NotebookFailed(f"{error.ename}: {error.evalue}\nin {where}") from None
         except (CellTimeoutError, DeadKernelError) as error:
             if isinstance(error, CellTimeoutError):
                 why = f"Cell {bar.name!r} of {notebook.name} took longer than the {cell_timeout} s that a cell may take"
             else:
-                why = f"The notebook's process {_cause_of_death(started, counted)} in cell {bar.name!r} of {notebook.name}"
+                why = f"The notebook's process {_cause_of_death(started, kills_before)} in cell {bar.name!r} of {notebook.name}"
             _mark_failed(out, bar.index, why)
-            raise NotebookFailed(f"{why}; the notebook is kept as far as it came in {out}") from None
+            raise NotebookFailed(f"{why}; the partly executed notebook is {out}") from None
 
 
 def _mark_failed(out: Path, index: int, why: str) -> None:
-    """Papermill calls a cell that was ended from outside, and all after it, completed; the notebook kept should say what was."""
+    """Correct the status of the cells in `out`: Papermill marks an aborted cell, and all after it, as completed."""
     import nbformat
 
     kept = nbformat.read(out, as_version=4)
@@ -275,7 +272,7 @@ def _mark_failed(out: Path, index: int, why: str) -> None:
 
 
 def _killed_for_memory() -> int:
-    """How many processes the system has killed for lack of memory so far (Linux); 0 where it does not say."""
+    """Number of processes that the system has killed for lack of memory so far (Linux); 0 where it is not known."""
     for file in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
         with contextlib.suppress(OSError):
             for line in Path(file).read_text().splitlines():
@@ -285,21 +282,21 @@ def _killed_for_memory() -> int:
     return 0
 
 
-def _cause_of_death(started: Sequence[Any], counted: int) -> str:
+def _cause_of_death(started: Sequence[Any], kills_before: int) -> str:
     """How a kernel ended: `was killed by the system for lack of memory`, `was killed by signal 11 (SIGSEGV)`, ..."""
     code = next((p.poll() for p in reversed(started) if p is not None), None)
     if code is None or code >= 0:
-        return "ended without a word" + ("" if code is None else f" (exit code {code})")
+        return "exited without an error message" + ("" if code is None else f" (exit code {code})")
     name = signal.Signals(-code).name
     if code != -signal.SIGKILL:
         return f"was killed by signal {-code} ({name})"
-    if _killed_for_memory() > counted:
+    if _killed_for_memory() > kills_before:
         return "was killed by the system for lack of memory"
-    return f"was killed by signal {-code} ({name}), as the system does for lack of memory, or somebody by hand,"
+    return f"was killed by signal {-code} ({name}), perhaps by the system for lack of memory,"
 
 
 def parameters_of(notebook: Path) -> dict[str, Any]:
-    """name -> what Papermill knows of each parameter of a notebook: `inferred_type_name`, `default`, `help`."""
+    """Parameter of a notebook -> dict with `inferred_type_name`, `default` and `help`, as Papermill reads them."""
     import papermill
 
     return papermill.inspect_notebook(notebook)
@@ -308,7 +305,7 @@ def parameters_of(notebook: Path) -> dict[str, Any]:
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
     """Raise InputError for a parameter that the notebook does not have, or has with another type.
 
-    Papermill only warns of such a parameter, and goes on without it.
+    Papermill itself only warns and ignores such a parameter.
     """
     known = parameters_of(notebook)
     for name, value in parameters.items():
@@ -319,12 +316,6 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
         wanted = known[name]["inferred_type_name"].split("[")[0]
         if wanted not in ("None", type(value).__name__):
             raise InputError(f"{notebook.name} takes {name} as {wanted}; got {value!r}, which is {type(value).__name__}.")
-
-
-# --- the page ---------------------------------------------------------------------------------------------------------
-
-
-# --- what notebooks share ---------------------------------------------------------------------------------------------
 
 
 if __name__ == "__main__":

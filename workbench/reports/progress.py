@@ -1,4 +1,4 @@
-"""A progress bar over the cells of a notebook, with the steps of the run that is going on."""
+"""A progress bar over the cells of a notebook, with the step of the current run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class NotebookProgress:
-    """A bar over the cells of a notebook, with the steps of the run that is going on, read from its folder."""
+    """A bar over the cells of a notebook, with the step of the current run, read from its run folder."""
 
     def __init__(self, notebook: Path, folder: Path, *, shown: bool) -> None:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        count = sum(c["cell_type"] == "code" for c in cells) + 1  # and the one that Papermill adds
+        count = sum(c["cell_type"] == "code" for c in cells) + 1  # + 1: the cell that Papermill adds
         self.name, self.index = "start", 0
         self.folder = folder
         self.bar = progress_bar(
@@ -31,7 +31,7 @@ class NotebookProgress:
         self._done = threading.Event()
 
     def cell(self, cell: NotebookNode, cell_index: int) -> None:
-        """Take note of the cell that begins; a notebook's cells have their names in `metadata.name`."""
+        """Show the name of the cell that starts (`metadata.name`); Papermill calls this."""
         self.index = cell_index
         if cell.cell_type == "code":
             self.name = str(cell.metadata.get("name", "injected parameters"))
@@ -54,20 +54,20 @@ class NotebookProgress:
     def _watch(self) -> None:
         steps = Steps(self.folder)
         while not self._done.wait(0.5):
-            told = steps.newest()
-            if told is not None:
-                self.bar.set_postfix_str(told)
+            text = steps.newest()
+            if text is not None:
+                self.bar.set_postfix_str(text)
 
 
 class Steps:
-    """The step of the run that is going on among those directly under a folder, as a line of text."""
+    """The step of the newest run directly under a folder, as a line of text."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._watched: dict[Path, Live] = {}
 
     def newest(self) -> str | None:
-        """`bsdm-seed0 step 20/60  loss 0.7`, or None where nothing is new."""
+        """`bsdm-seed0 step 20/60  loss 0.7`, or None if there is no new event."""
         files = sorted(self.folder.glob("*/events.jsonl"), key=lambda f: f.stat().st_mtime)
         if not files:
             return None
@@ -76,6 +76,6 @@ class Steps:
         if not live.poll() or live.latest is None:
             return None
         line = live.latest
-        told = "  ".join(f"{k} {v:.4g}" for k, v in list(line["scalars"].items())[:2])
+        scalars = "  ".join(f"{k} {v:.4g}" for k, v in list(line["scalars"].items())[:2])
         of = f"/{line['of']}" if line.get("of") else ""
-        return f"{newest.name} step {line['step']}{of}  {told}"
+        return f"{newest.name} step {line['step']}{of}  {scalars}"

@@ -1,12 +1,11 @@
-"""Rerun: do what a run folder says again, and compare number by number.
+"""Rerun: repeat the run of a run folder and compare all numbers.
 
     done = rerun("runs/20261124-150000-bsdm-sim-coast-town")
     done.same, done.differs          # True, {} on the same machine, with the same code, packages and threads
 
-With equal code, packages, processor, device and number of threads the same numbers means the same bits: metrics, result and
-weights of the run and of every run inside it. Where one of these differs, sums may have been taken in another order; then
-numbers count as the same within a relative tolerance, and what differs is named. What a clock or the kernel counted
-(`MEASURED`) is not compared.
+With equal code, packages, processor, device and number of threads, all bits must be equal: metrics, result and weights of the
+run and of every run inside it. If one of these differs, sums may be computed in another order; then numbers are compared with
+a relative tolerance, and the differences are listed. Measured times and bytes (`MEASURED`) are not compared.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ from workbench.execution import check_setting_files, reopen, run_command
 from workbench.reports.notebook import about_notebook, find_notebook
 
 TOLERANCE = 1e-3  # relative, where the machine, the packages or the code differ
-MEASURED = ("bytes_measured", "seconds")  # beginnings of names
+MEASURED = ("bytes_measured", "seconds")  # prefixes of names
 
 
 @dataclass
 class Rerun:
-    """What came of it.
+    """Result of a rerun.
 
-    differs: what is not as it was, name -> (then, now). numbers: metrics that are not the same bits, the same way. files:
-    what else is not the same bits. compared: how many metrics and variables were looked at.
+    differs: changes of the environment, name -> (then, now). numbers: metrics whose bits differ, name -> (then, now). files:
+    variables and files whose bits differ. compared: number of metrics and variables that were compared.
     """
 
     folder: Path
@@ -50,32 +49,32 @@ class Rerun:
 
     @property
     def identical(self) -> bool:
-        """Not a bit differs."""
+        """Whether all compared numbers and files are equal to the last bit."""
         return not self.numbers and not self.files
 
     @property
     def same(self) -> bool:
-        """Identical; or all metrics within the tolerance, where one applies."""
+        """Whether the runs are identical or, with a tolerance above 0, all metrics are within it."""
         return self.identical or (self.tolerance > 0 and self.largest <= self.tolerance)
 
     @property
     def largest(self) -> float:
-        """The largest relative difference of a metric; infinite where one is missing on a side."""
+        """The largest relative difference of a metric; infinite where a run lacks it."""
         return max((_relative(a, b) for a, b in self.numbers.values()), default=0.0)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON."""
+        """All fields and properties as values for JSON."""
         keys = ("differs", "numbers", "files", "compared", "tolerance", "identical", "same", "largest")
         return {"run": str(self.folder), "again": str(self.again), **{k: getattr(self, k) for k in keys}}
 
-    def told(self) -> str:
-        """The comparison in words."""
-        lines = [f"{self.folder} done again in {self.again}"]
+    def as_text(self) -> str:
+        """The comparison as lines of text."""
+        lines = [f"{self.folder} repeated in {self.again}"]
         lines += [f"  {name}: then {then}, now {now}" for name, (then, now) in self.differs.items()]
         if not self.differs:
-            lines.append("  code, packages, processor, device and threads are what they were")
+            lines.append("  code, packages, processor, device and threads have not changed")
         lines += [f"  {name}: then {_shown(then)}, now {_shown(now)}" for name, (then, now) in self.numbers.items()]
-        lines += [f"  {name} is not the same" for name in self.files]
+        lines += [f"  {name} differs" for name in self.files]
         if self.identical:
             lines.append(f"identical: {self.compared} numbers and variables, to the last bit")
         elif self.same:
@@ -84,20 +83,19 @@ class Rerun:
             )
         else:
             allowed = (
-                f"at most {self.tolerance:g} is allowed" if self.tolerance else "nothing that would excuse it was found"
+                f"at most {self.tolerance:g} is allowed" if self.tolerance else "no change of the environment explains it"
             )
             lines.append(f"NOT the same: the largest relative difference of a metric is {self.largest:.2g}; {allowed}")
         return "\n".join(lines)
 
 
 def rerun(folder: str | Path, out: str | Path | None = None, *, tolerance: float | None = None) -> Rerun:
-    """Do the finished run in `folder` again in `out` (default: `FOLDER-rerun`), with as many threads, and compare.
+    """Repeat the finished run in `folder` in `out` (default: `FOLDER-rerun`), with as many threads, and compare.
 
-    tolerance: relative difference of a metric that counts as the same; by default 0 where nothing of the environment
-    differs, else `TOLERANCE`.
+    tolerance: relative difference up to which metrics count as equal; by default 0 if the environment is the same, else
+    `TOLERANCE`.
 
-    Raises InputError when there is nothing to do again, or when the data or the notebook are not what they were: then no
-    number could be compared, and nothing is run.
+    Raises InputError when the run has not finished, or when the data or the notebook have changed; then nothing is run.
     """
     folder = Path(folder)
     about = runs.read(folder)
@@ -108,15 +106,15 @@ def rerun(folder: str | Path, out: str | Path | None = None, *, tolerance: float
     _check_data(folder, about)
     threads = threads_of(folder, about)
     (_again_notebook if "notebook" in about else _again_run)(folder, about, out, threads)
-    done = Rerun(folder, out, 0.0, environment_differences(folder, out))
-    done.tolerance = tolerance if tolerance is not None else TOLERANCE if done.differs else 0.0
+    result = Rerun(folder, out, 0.0, environment_differences(folder, out))
+    result.tolerance = tolerance if tolerance is not None else TOLERANCE if result.differs else 0.0
     for name, then, now in _pairs(folder, out):
-        _compare(done, name, then, now)
-    return done
+        _compare(result, name, then, now)
+    return result
 
 
 def threads_of(folder: Path, about: Mapping[str, Any]) -> int:
-    """How many threads computed: those of the runs inside a report, which know, else the folder's own."""
+    """Number of threads of a run; for a report, the largest number of the runs inside it."""
     inside = [facts["threads"] for _, facts in runs.iter_status(folder) if "threads" in facts]
     return int(max(inside, default=about.get("threads", 1)))
 
@@ -125,7 +123,7 @@ def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
     kept = about["scene"]
     if kept.get("open") is not None or "notebook" not in about:
         reopen(folder, about)
-    else:  # a cell of a sweep; one of before knows the hash of its scene and truth alone
+    else:  # a cell of a sweep; older ones have only the hash of scene and truth
         source = Source.from_parameters({**about["notebook"]["parameters"], "scene": kept["id"]})
         then = kept.get("digest") or kept.get("source_hash") or ""
         source = source if "digest" in kept else Source(source.scene, source.truth)
@@ -135,10 +133,10 @@ def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
         check_setting_files(folder, about)
     if "notebook" in about:
         notebook = find_notebook(about["notebook"]["name"])
-        there = about_notebook(notebook, {})["sha256"]
-        if there != about["notebook"]["sha256"]:
+        now = about_notebook(notebook, {})["sha256"]
+        if now != about["notebook"]["sha256"]:
             raise InputError(
-                f"{notebook.name} is not what it was when {folder} was made: hash {there[:12]}, then "
+                f"{notebook.name} is not what it was when {folder} was made: hash {now[:12]}, then "
                 f"{about['notebook']['sha256'][:12]}. Check out commit {about.get('commit', 'of that time')} first."
             )
 
@@ -148,13 +146,13 @@ def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) 
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if "device" in about:
         environment["WORKBENCH_DEVICE"] = about["device"]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
     )
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()
+    if process.returncode != 0:
+        last = process.stderr.strip().splitlines()
         raise InputError(
-            f"{folder} cannot be done again: {last[-1].removeprefix('workbench: ') if last else 'without a word'}"
+            f"{folder} cannot be repeated: {last[-1].removeprefix('workbench: ') if last else 'the process printed no error message'}"
         )
 
 
@@ -169,33 +167,33 @@ def _again_notebook(folder: Path, about: Mapping[str, Any], out: Path, threads: 
         "memory_gb": 4 * MEMORY_GB,
         "cell_timeout": None,
     }
-    said = supervise(work)
-    if said["status"] != "finished":
-        raise InputError(f"{folder} cannot be done again: {said['status']}: {said['error']}")
+    outcome = supervise(work)
+    if outcome["status"] != "finished":
+        raise InputError(f"{folder} cannot be repeated: {outcome['status']}: {outcome['error']}")
 
 
 def environment_differences(folder: Path, again: Path) -> dict[str, tuple[Any, Any]]:
-    """What of code, packages, processor, device and threads is not the same in two run folders: name -> (first, second)."""
+    """Differences of code, packages, processor, device and threads of two run folders: name -> (first, second)."""
     then, now = runs.read(folder), runs.read(again)
-    found: dict[str, tuple[Any, Any]] = {}
+    differences: dict[str, tuple[Any, Any]] = {}
     for name in ("code", "cpu", "platform"):
         if then.get(name) != now.get(name):
-            found[name] = (_short(then.get(name)), _short(now.get(name)))
-    devices = then.get("device", "cpu"), now.get("device", "cpu")  # not noted: torch was not loaded
+            differences[name] = (_short(then.get(name)), _short(now.get(name)))
+    devices = then.get("device", "cpu"), now.get("device", "cpu")  # no entry: torch was not loaded
     if devices[0] != devices[1]:
-        found["device"] = devices
+        differences["device"] = devices
     first, second = threads_of(folder, then), threads_of(again, now)
     if first != second:
-        found["threads"] = (first, second)
+        differences["threads"] = (first, second)
     for name in dict.fromkeys([*then["versions"], *now["versions"]]):
         if then["versions"].get(name) != now["versions"].get(name):
-            found[name] = (then["versions"].get(name), now["versions"].get(name))
+            differences[name] = (then["versions"].get(name), now["versions"].get(name))
     if then.get("packages") != now.get("packages"):
         before, after = _lock(folder), _lock(again)
         for name in sorted(before.keys() | after.keys()):
-            if before.get(name) != after.get(name) and name not in found:
-                found[name] = (before.get(name, "not installed"), after.get(name, "not installed"))
-    return found
+            if before.get(name) != after.get(name) and name not in differences:
+                differences[name] = (before.get(name, "not installed"), after.get(name, "not installed"))
+    return differences
 
 
 def _lock(folder: Path) -> dict[str, str]:
@@ -210,38 +208,38 @@ def _short(value: Any) -> Any:
 
 
 def _pairs(folder: Path, again: Path) -> Iterator[tuple[str, Path, Path]]:
-    """The two folders, and those of the runs inside them that belong together."""
+    """(prefix of names, folder, repeated folder) of the run and of every run inside it."""
     yield "", folder, again
     for inner in runs.list_runs(folder):
         yield f"{inner.name}/", inner, again / inner.name
 
 
-def _compare(done: Rerun, name: str, then: Path, now: Path) -> None:
+def _compare(result: Rerun, name: str, then: Path, now: Path) -> None:
     before, after = runs.metrics(then), runs.metrics(now)
     for metric in dict.fromkeys([*before, *after]):
         if metric.startswith(MEASURED):
             continue
-        done.compared += 1
+        result.compared += 1
         a, b = before.get(metric), after.get(metric)
         if a != b and not (a is not None and b is not None and math.isnan(a) and math.isnan(b)):
-            done.numbers[name + metric] = (a, b)
-    done.files += [f"{name}result.nc: {v}" for v in _variables_that_differ(done, then, now)]
+            result.numbers[name + metric] = (a, b)
+    result.files += [f"{name}result.nc: {v}" for v in _variables_that_differ(result, then, now)]
     first, second = then / "weights.safetensors", now / "weights.safetensors"
     if first.exists() or second.exists():
-        done.compared += 1
+        result.compared += 1
         if not (first.exists() and second.exists() and first.read_bytes() == second.read_bytes()):
-            done.files.append(f"{name}weights.safetensors")
+            result.files.append(f"{name}weights.safetensors")
 
 
-def _variables_that_differ(done: Rerun, then: Path, now: Path) -> list[str]:
+def _variables_that_differ(result: Rerun, then: Path, now: Path) -> list[str]:
     if not (then / "result.nc").exists() or not (now / "result.nc").exists():
         return ["missing"] if (then / "result.nc").exists() else []
     first, second = runs.result(then), runs.result(now)
     differ = []
     for variable in dict.fromkeys([*map(str, first.variables), *map(str, second.variables)]):
         if variable.startswith(MEASURED) or (variable in first.data_vars and first[variable].ndim == 0):
-            continue  # those without dims are the metrics
-        done.compared += 1
+            continue  # scalars are compared as metrics
+        result.compared += 1
         if variable not in first.variables or variable not in second.variables:
             differ.append(variable)
             continue
@@ -258,4 +256,4 @@ def _relative(a: float | None, b: float | None) -> float:
 
 
 def _shown(value: float | None) -> str:
-    return "not there" if value is None else repr(value)
+    return "missing" if value is None else repr(value)

@@ -1,9 +1,9 @@
 """The numbers in docs/results, made from recipes: `python -m workbench.reports.results make` and `... check`.
 
-A recipe (`recipes/NAME.yml`, see `Recipe`) says which sweep gives the numbers of a page, which of them is the control, and
-how far a number may lie from the one on the page. `make` writes `docs/results/NAME.json`, `.md` and `.png`; `check` makes the
-numbers again and says where a committed one is not what its recipe gives, where a page is not what its numbers give, and where
-a recipe has no control or no page. The sweep is kept under `runs/results/NAME`, so that only what is stale is made again.
+A recipe (`recipes/NAME.yml`, see `Recipe`) defines the sweep that gives the numbers of a page, the controls among them, and how
+far a number may differ from the one on the page. `make` writes `docs/results/NAME.json`, `.md` and `.png`; `check` computes the
+numbers again and reports committed numbers that differ from their recipe, pages that differ from their numbers, and recipes
+without a control or a page. The sweep is kept under `runs/results/NAME`, so that only stale cells are computed again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Compared(BaseModel):
 
     text: str
     ours: str = Field(description="a metric of the sweep's table")
-    control: str = Field(description="another one")
+    control: str = Field(description="another metric of the table")
 
 
 class Recipe(BaseModel):
@@ -46,19 +46,19 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
-    about: str = Field(description="what is asked, and what the numbers do not say; Markdown")
+    about: str = Field(description="the question, and the limits of the numbers; Markdown")
     notebook: str
     sweep: Grid
     numbers: dict[str, str] = Field(min_length=1, description="metric -> its heading")
-    controls: list[str] = Field([], description="metrics that say what is reached without what the method adds")
+    controls: list[str] = Field([], description="metrics of rivals and controls, without the method's contribution")
     claims: list[Compared] = []
     unit: str = Field("no unit", description="of all numbers")
-    spreads: float = Field(2.0, gt=0, description="standard errors that a mean made again may lie from the committed one")
-    tolerance: float = Field(1e-6, gt=0, description="the same for a number without a spread, relative")
+    spreads: float = Field(2.0, gt=0, description="standard errors by which a new mean may differ from the committed one")
+    tolerance: float = Field(1e-6, gt=0, description="relative difference allowed for a number without a spread")
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe of a file.
+    """Read a recipe from its YAML file.
 
     Raises InputError for a field that does not exist or is wrong, a control or claim that is not among the numbers, and a
     recipe without a control.
@@ -77,10 +77,12 @@ def read_recipe(path: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(fields)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(f"The recipe {path} cannot be used: {told}.") from None
+        errors = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"The recipe {path} cannot be used: {errors}.") from None
     if not recipe.controls:
-        raise InputError(f"The recipe {path} names no control: without one its numbers say nothing of the method.")
+        raise InputError(
+            f"The recipe {path} names no control: without one its numbers do not show what the method contributes."
+        )
     for metric in (*recipe.controls, *(m for c in recipe.claims for m in (c.ours, c.control))):
         if metric not in recipe.numbers:
             raise InputError(f"The recipe {path} has {metric!r} as control or in a claim, but not among its numbers.")
@@ -88,14 +90,14 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def plan_of(recipe: Recipe) -> list[Cell]:
-    """The cells behind a page; raises InputError where the recipe does not fit its notebook, or the data are not there."""
+    """The cells behind a page; raises InputError when the recipe does not fit its notebook, or when data are missing."""
     return plan(find_notebook(recipe.notebook), recipe.sweep)
 
 
 def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bool = True) -> dict[str, Any]:
-    """The numbers of a page, from its sweep: for every combination but the seed, metric -> values, and the runs behind them.
+    """Run the sweep of a page. For every combination without the seed: metric -> values per seed, and the runs.
 
-    Raises InputError when a cell has no result, or a metric of the recipe is in none.
+    Raises InputError when a cell has no result or lacks a metric of the recipe.
     """
     done = sweep(recipe.notebook, recipe.sweep, root / name, jobs=jobs, progress=progress)
     if done.failed:
@@ -121,7 +123,7 @@ def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bo
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of what a recipe says, however it is laid out."""
+    """SHA-256 of the content of a recipe, independent of the layout of its file."""
     return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
 
 
@@ -129,7 +131,7 @@ def recipe_hash(recipe: Recipe) -> str:
 
 
 def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
-    """The page as Markdown; every number leads to the runs behind it."""
+    """The page as Markdown; every number links to its runs."""
     lines = [
         f"# {recipe.title}",
         "",
@@ -146,7 +148,7 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
         "|---" * (1 + len(made["variants"])) + "|",
     ]
     for metric, heading in recipe.numbers.items():
-        row = [f"[{_told(v['numbers'][metric])}](#{_anchor(n)})" for n, v in enumerate(made["variants"].values(), 1)]
+        row = [f"[{_as_text(v['numbers'][metric])}](#{_anchor(n)})" for n, v in enumerate(made["variants"].values(), 1)]
         heading = f"*{heading}*" if metric in recipe.controls else heading
         lines.append(f"| {heading} | " + " | ".join(row) + " |")
     if recipe.claims:
@@ -161,8 +163,8 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
             for label, variant in made["variants"].items():
                 ours, control = variant["numbers"][compared.ours], variant["numbers"][compared.control]
                 random = len({*ours}) > 1 or len({*control}) > 1
-                told = Claim(compared.text, ours if random else ours[:1], control if random else control[:1], random=random)
-                lines.append(f"| {compared.text} | {label} | " + " | ".join(told.row()[1:]) + " |")
+                claim = Claim(compared.text, ours if random else ours[:1], control if random else control[:1], random=random)
+                lines.append(f"| {compared.text} | {label} | " + " | ".join(claim.row()[1:]) + " |")
     lines += [
         "",
         "## Runs",
@@ -191,7 +193,7 @@ def _anchor(n: int) -> str:
     return f"runs-{n}"
 
 
-def _told(values: Sequence[float]) -> str:
+def _as_text(values: Sequence[float]) -> str:
     return spread(values if len({*values}) > 1 else values[:1])
 
 
@@ -205,8 +207,8 @@ def draw(recipe: Recipe, made: Mapping[str, Any], out: Path) -> None:
     for label, variant in made["variants"].items():
         for metric, heading in recipe.numbers.items():
             name = heading if len(made["variants"]) == 1 else f"{label}: {heading}"
-            seen = variant["numbers"][metric]
-            values[name] = seen if len({*seen}) > 1 else seen[:1]
+            numbers = variant["numbers"][metric]
+            values[name] = numbers if len({*numbers}) > 1 else numbers[:1]
     figures.controls(values, recipe.unit).savefig(out, format="png", dpi=figures.DPI, metadata={"Software": None})
 
 
@@ -214,7 +216,7 @@ def draw(recipe: Recipe, made: Mapping[str, Any], out: Path) -> None:
 
 
 def make(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, progress: bool = True) -> Path:
-    """Make the numbers, the page and the picture of a recipe; gives the page."""
+    """Make the numbers, the page and the picture of a recipe; returns the path of the page."""
     recipe = read_recipe(recipes / f"{name}.yml")
     made = gather(name, recipe, root, jobs=jobs, progress=progress)
     with runs.writing(pages):
@@ -226,7 +228,7 @@ def make(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, pr
 
 
 def check(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, progress: bool = True) -> list[str]:
-    """What is wrong with a page: sentences, empty when nothing is."""
+    """Problems of a page, one sentence each; empty when it is correct."""
     try:
         recipe = read_recipe(recipes / f"{name}.yml")
     except InputError as error:
@@ -253,14 +255,14 @@ def check(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, p
             continue
         for metric in recipe.numbers:
             committed, now = (d["variants"][label]["numbers"].get(metric, []) for d in (kept, fresh))
-            said = differs(committed, now, recipe)
-            if said:
-                wrong.append(f"{name}, {label}, {metric}: {said}")
+            difference = differs(committed, now, recipe)
+            if difference:
+                wrong.append(f"{name}, {label}, {metric}: {difference}")
     return wrong
 
 
 def differs(committed: Sequence[float], now: Sequence[float], recipe: Recipe) -> str | None:
-    """Why numbers made again are not those committed; None where their means agree within the recipe's spread."""
+    """How new numbers differ from the committed ones; None where their means agree within the recipe's tolerance."""
     if len(committed) != len(now):
         return f"{len(committed)} values on the page, {len(now)} from the recipe"
     a, b = float(np.mean(committed)), float(np.mean(now))
@@ -272,20 +274,20 @@ def differs(committed: Sequence[float], now: Sequence[float], recipe: Recipe) ->
 
 
 def names(recipes: Path, pages: Path) -> list[str]:
-    """Every recipe, and every page that has lost its recipe."""
+    """Names of all recipes, and of all pages without a recipe."""
     return sorted({p.stem for p in recipes.glob("*.yml")} | {p.stem for p in pages.glob("*.json")})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`make` or `check`; gives the exit code."""
-    asked = argparse.ArgumentParser(prog="python -m workbench.reports.results", description=(__doc__ or "").splitlines()[0])
-    asked.add_argument("what", choices=["make", "check"])
-    asked.add_argument("names", nargs="*", help="recipes (default: all)")
-    asked.add_argument("--jobs", type=int, default=1)
-    asked.add_argument("--recipes", type=Path, default=Path("recipes"))
-    asked.add_argument("--pages", type=Path, default=Path("docs/results"))
-    asked.add_argument("--root", type=Path, default=Path(RUNS) / "results", help="folder of the sweeps")
-    given = asked.parse_intermixed_args(arguments)  # names may come after options
+    """The commands `make` and `check`; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m workbench.reports.results", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=["make", "check"])
+    parser.add_argument("names", nargs="*", help="recipes (default: all)")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--recipes", type=Path, default=Path("recipes"))
+    parser.add_argument("--pages", type=Path, default=Path("docs/results"))
+    parser.add_argument("--root", type=Path, default=Path(RUNS) / "results", help="folder of the sweeps")
+    given = parser.parse_intermixed_args(arguments)  # names may come after options
     wrong = []
     try:
         for name in given.names or names(given.recipes, given.pages):
@@ -293,9 +295,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.what == "make":
                 print(make(name, *places, jobs=given.jobs))
             else:
-                found = check(name, *places, jobs=given.jobs)
-                wrong += found
-                print(f"{name}: {'as committed' if not found else 'NOT as committed'}")
+                problems = check(name, *places, jobs=given.jobs)
+                wrong += problems
+                print(f"{name}: {'as committed' if not problems else 'NOT as committed'}")
     except InputError as error:
         print(f"workbench: {error}", file=sys.stderr)
         return 2

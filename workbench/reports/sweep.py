@@ -1,16 +1,16 @@
-"""Sweeps: one notebook over a grid of parameters and seeds, every combination a report in a process of its own.
+"""Sweeps: one notebook over a grid of parameters and seeds; every combination is a report made by its own process.
 
     done = sweep("anomaly", "grid.yml", "runs/steps", jobs=2)
     done.table          # .../table.csv, and table.json beside it
 
-    OUT/grid.yml            the grid as it was asked for           OUT/sweep.json    the notebook, and which cells there are
+    OUT/grid.yml            the grid                               OUT/sweep.json    the notebook and the list of cells
     OUT/cells/1f0c.../      one run folder for each cell: report.html, report.ipynb, metrics.json, run.json, runs inside
-    OUT/table.csv, .json    one row for each cell: its parameters, its status, its numbers; no times, so that the same sweep
-                            made twice gives the same bytes
+    OUT/table.csv, .json    one row for each cell: its parameters, its status, its numbers; no times, so that repeating a
+                            sweep gives the same bytes
 
-A cell is named by the hash of everything its numbers depend on: parameters, data, notebook, code and package versions. What
-is there and finished is not made again, what is stale has another name, and what was interrupted is continued. So a sweep
-that was killed at any moment is completed by the same command. The grid file is described by `Grid`.
+The name of a cell is the hash of all that its numbers depend on: parameters, data, notebook, code and package versions. A
+finished cell is not executed again; after a change the cell has another name; an interrupted cell is continued. So the same
+command completes a sweep that was killed at any moment. `Grid` describes the grid file.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ STATUSES = ("finished", "failed", "out of memory", "killed", "missing")
 
 
 def job(notebook: Path, grid: Grid, cell: Cell, folder: Path) -> dict[str, Any]:
-    """Everything another process needs to make a cell; plain JSON."""
+    """The job of a cell for another process, as values for JSON."""
     parameters = dict(cell.parameters)
     about = {
         "method": f"sweep-{parameters.get('method', notebook.stem)}",
@@ -72,7 +72,7 @@ def job(notebook: Path, grid: Grid, cell: Cell, folder: Path) -> dict[str, Any]:
 
 
 def make_cell(work: Mapping[str, Any]) -> None:
-    """The other side of `supervise`: the notebook executed into the cell's run folder, from where it was interrupted."""
+    """Execute the notebook of a cell into its run folder; called in the child process that `supervise` starts."""
     folder = Path(work["folder"])
     again = (folder / "run.json").exists()
     if again:
@@ -103,7 +103,7 @@ def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Sweep:
-    """What a sweep came to. rows: one for each cell, as in the table. failed: names of cells without a result."""
+    """Result of a sweep. rows: one for each cell, as in the table. made: number of cells that this call executed."""
 
     folder: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -111,7 +111,7 @@ class Sweep:
 
     @property
     def table(self) -> Path:
-        """The table as CSV; as JSON it lies beside it."""
+        """Path of the table as CSV; `table.json` is in the same folder."""
         return self.folder / "table.csv"
 
     @property
@@ -131,26 +131,26 @@ def sweep(
     cell_timeout: int | None = None,
     progress: bool = True,
 ) -> Sweep:
-    """Make what is missing or stale of a sweep, and its table.
+    """Execute the missing and stale cells of a sweep and write its table.
 
-    notebook: the stem of one of ours, or a path. grid: a file or a Grid. folder: by default `runs/sweep-NOTEBOOK-GRID`,
-    the same for the same grid file, so that a second call completes the first. jobs: cells at a time. on: the scheduler of
-    a Dask cluster (`tcp://host:8786`) whose workers see the folder under the same path; its workers then are the jobs.
+    notebook: the stem of a notebook of the workbench, or a path. grid: a file or a Grid. folder: by default `runs/sweep-NOTEBOOK-GRID`,
+    the same for the same grid file, so that a second call completes the first. jobs: number of cells at a time. on: address of
+    the scheduler of a Dask cluster (`tcp://host:8786`) that executes the cells; its workers need the folder at the same path.
 
-    A cell that fails does not stop the others. Raises InputError, before anything is written, for what cannot be used; for
-    a folder where another sweep is going on, that cannot be written, or whose disk is full.
+    A cell that fails does not stop the others. Raises InputError for input that cannot be used, before
+    anything is written; and for a folder that another sweep is using or that cannot be written.
     """
     path = find_notebook(notebook)
-    asked = grid if isinstance(grid, Grid) else read_grid(grid)
+    chosen = grid if isinstance(grid, Grid) else read_grid(grid)
     changes = {"memory_gb": memory_gb, "cell_timeout": cell_timeout}
-    asked = asked.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    cells = plan(path, asked)
+    chosen = chosen.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    cells = plan(path, chosen)
     label = "grid" if isinstance(grid, Grid) else Path(grid).stem
     folder = Path(folder) if folder is not None else Path(RUNS) / f"sweep-{path.stem}-{label}"
     _refuse_other(folder)
-    with runs.writing(folder), _alone(folder):
-        _note(folder, path, asked, cells)
-        return _complete(path, asked, cells, Sweep(folder), jobs, on, progress)
+    with runs.writing(folder), _locked(folder):
+        _note(folder, path, chosen, cells)
+        return _complete(path, chosen, cells, Sweep(folder), jobs, on, progress)
 
 
 def _refuse_other(folder: Path) -> None:
@@ -159,16 +159,18 @@ def _refuse_other(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system lets go of it when the process ends, however it ends."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of the folder; the system releases it when the process ends or is killed."""
     import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a") as held:
+    with open(folder / "lock", "a") as file:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"Another sweep is at work in {folder}; wait for it, or choose another --out.") from None
+            raise InputError(
+                f"Another sweep is at work in {folder}; wait for it, or choose another folder with --out."
+            ) from None
         yield
 
 
@@ -190,7 +192,7 @@ def _complete(
     _write_table(done, cells, results)
     left = [cell for cell in cells if results[cell.key]["status"] != "finished"]
     stop = threading.Event()
-    with NotebookProgress(done.folder, cells, len(left), shown=progress) as bar, _engine(on, jobs, stop) as submit:
+    with SweepProgress(done.folder, cells, len(left), shown=progress) as bar, _engine(on, jobs, stop) as submit:
         running: dict[Future, Cell] = {}
         try:
             for cell in left:
@@ -212,7 +214,7 @@ def _complete(
 
 
 def _status(folder: Path) -> str:
-    """Whether a cell is there: `finished`, or `missing`; of anything else there is nothing that counts."""
+    """`finished` if the cell has a result; `missing` in every other case."""
     with contextlib.suppress(InputError):
         if runs.read(folder)["status"] == "finished" and (folder / "metrics.json").exists():
             return "finished"
@@ -221,7 +223,7 @@ def _status(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _engine(on: str | None, jobs: int, stop: threading.Event) -> Iterator[Callable[[dict[str, Any]], Future]]:
-    """What takes a job and gives a future: threads that each watch a process here, or a Dask cluster."""
+    """A function that takes a job and returns a future: threads that each supervise a process, or a Dask cluster."""
     if on is None:
         with ThreadPoolExecutor(jobs) as pool:
             yield lambda work: pool.submit(supervise, work, stop)
@@ -242,7 +244,7 @@ def _engine(on: str | None, jobs: int, stop: threading.Event) -> Iterator[Callab
 
 
 def _supervise_there(work: dict[str, Any]) -> dict[str, Any]:
-    """`supervise` on another machine: the sweep's folder has to be there under the same path."""
+    """`supervise` on a worker of the cluster; fails unless the worker sees the folder of the sweep."""
     folder = Path(work["folder"])
     if not (folder.parent.parent / "sweep.json").exists():
         return {
@@ -259,9 +261,9 @@ def _write_table(done: Sweep, cells: Sequence[Cell], results: Mapping[str, Mappi
     """One row for each cell in the order of the grid: what varies, key, status, error, and all its numbers."""
     done.rows = []
     for cell in cells:
-        said = results[cell.key]
-        metrics = runs.metrics(done.folder / "cells" / cell.key) if said["status"] == "finished" else {}
-        done.rows.append({**_row_head(cell), "status": said["status"], "error": said["error"], "metrics": metrics})
+        state = results[cell.key]
+        metrics = runs.metrics(done.folder / "cells" / cell.key) if state["status"] == "finished" else {}
+        done.rows.append({**_row_head(cell), "status": state["status"], "error": state["error"], "metrics": metrics})
     runs.write_json(done.folder / "table.json", done.rows)
     varied = list(dict.fromkeys(name for cell in cells for name in cell.varied))
     numbers = list(dict.fromkeys(name for row in done.rows for name in row["metrics"]))
@@ -287,11 +289,11 @@ def read_table(folder: str | Path) -> list[dict[str, Any]]:
     try:
         return json.loads((Path(folder) / "table.json").read_text())
     except (OSError, ValueError):
-        raise InputError(f"{folder} holds no sweep: there is no table.json in it.") from None
+        raise InputError(f"{folder} has no sweep: there is no table.json in it.") from None
 
 
-class NotebookProgress:
-    """One bar over the whole grid, with what the cells at work are doing, on standard error."""
+class SweepProgress:
+    """A bar over all cells of a sweep, with the current steps of those at work, on standard error."""
 
     def __init__(self, folder: Path, cells: Sequence[Cell], left: int, *, shown: bool) -> None:
         self.folder = folder
@@ -308,7 +310,7 @@ class NotebookProgress:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._steps: dict[str, Steps] = {}
 
-    def __enter__(self) -> NotebookProgress:
+    def __enter__(self) -> SweepProgress:
         if not self.bar.disable:
             self._thread.start()
         return self
@@ -320,14 +322,14 @@ class NotebookProgress:
         self.bar.set_description_str("sweep")
         self.bar.close()
 
-    def finished(self, cell: Cell, said: Mapping[str, Any]) -> None:
-        """Count a cell; one without a result is named at once."""
-        if said["status"] != "finished" and not self.bar.disable:
-            self.bar.write(f"{cell.name}: {said['status']}: {said['error']}", file=sys.stderr)
+    def finished(self, cell: Cell, state: Mapping[str, Any]) -> None:
+        """Count a cell; print its error if it has no result."""
+        if state["status"] != "finished" and not self.bar.disable:
+            self.bar.write(f"{cell.name}: {state['status']}: {state['error']}", file=sys.stderr)
         self.bar.update(1)
 
     def _watch(self) -> None:
-        told: dict[str, str] = {}
+        texts: dict[str, str] = {}
         while not self._done.wait(1.0):
             at_work = []
             for key in self.cells:
@@ -335,16 +337,16 @@ class NotebookProgress:
                     if runs.read(self.folder / "cells" / key)["status"] == "running":
                         at_work.append(key)
                         steps = self._steps.setdefault(key, Steps(self.folder / "cells" / key))
-                        told[key] = steps.newest() or told.get(key, "")
-            named = [self.cells[k].name + (f" ({told[k]})" if told[k] else "") for k in at_work]
+                        texts[key] = steps.newest() or texts.get(key, "")
+            named = [self.cells[k].name + (f" ({texts[k]})" if texts[k] else "") for k in at_work]
             self.bar.set_description_str("sweep" + (": " if named else "") + "; ".join(named), refresh=True)
 
 
 if __name__ == "__main__":
-    asked = json.load(sys.stdin)
-    die_with(asked["supervisor"])
+    work = json.load(sys.stdin)
+    die_with(work["supervisor"])
     try:
-        make_cell(asked)
+        make_cell(work)
     except (InputError, NotebookFailed) as error:
         print(f"workbench: {error}", file=sys.stderr)
         sys.exit(1)

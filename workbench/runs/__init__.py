@@ -1,6 +1,6 @@
 """Run folders: create, describe, record, watch and replay them.
 
-The names below are what most callers need; collections, archives and provenance have modules of their own here.
+Most callers need only the names below. Collections, archives and provenance have their own modules in this package.
 """
 
 from workbench.runs.files import plain, replace, write_json, writing

@@ -1,8 +1,8 @@
-"""Many run folders: list, filter, compare, and clear away.
+"""Many run folders: list, filter, compare and delete them.
 
 chosen = select(entries("runs"), method="bsdm", where=["auc>0.9"])
-compared([e.folder for e in chosen])       # settings that differ, and every number
-doomed = prunable(entries("runs"))         # nothing is removed before remove(doomed)
+compared([e.folder for e in chosen])       # settings that differ, and all metrics
+unwanted = prunable(entries("runs"))       # only remove(unwanted) deletes anything
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workbench.runs.watch import Live
 
 STATUSES = ("running", "finished", "stopped", "failed", "killed")
 UNFINISHED = ("stopped", "failed", "killed")
-# What comes first of runs that do not say it: those made before methods did, and sweeps.
+# Metrics listed first for runs whose run.json has no `headline`: older runs and sweeps.
 USUAL = ("auc", "auc_trained_mean", "accuracy", "accuracy_tdds", "overall_accuracy", "f1", "iou", "map50")
 CONDITION = re.compile(r"\s*(?P<name>[\w.@-]+?)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>\S+)\s*$")
 SIGNS: dict[str, Callable[[float, float], bool]] = {
@@ -44,12 +44,13 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Name of the folder; of one inside another, with that one's name before it."""
+        """Name of the folder; for a run inside another run, `outer/inner`."""
         parent = self.folder.parent
         return f"{parent.name}/{self.folder.name}" if (parent / "run.json").exists() else self.folder.name
 
     @property
     def method(self) -> str:
+        """Name of the method; for reports and sweeps with the prefix `report-` or `sweep-`."""
         return str(self.about.get("method", ""))
 
     @property
@@ -59,34 +60,37 @@ class Entry:
 
     @property
     def status(self) -> str:
+        """`running`, `finished`, `stopped`, `failed` or `killed`."""
         return str(self.about.get("status", ""))
 
     @property
     def seconds(self) -> float:
+        """Run time in seconds."""
         return float(self.about.get("seconds") or 0.0)
 
     @cached_property
     def metrics(self) -> dict[str, float]:
+        """Metric name -> value; empty for a run that has not finished."""
         return runs.metrics(self.folder)
 
     @property
     def headline(self) -> list[str]:
-        """Names of the metrics, those in front that its method puts there."""
+        """Names of the metrics; those that the method declares in HEADLINE come first."""
         return headline(self.metrics, self.about.get("headline") or ())
 
 
 def entries(root: str | Path, *, inside: bool = False) -> list[Entry]:
-    """The runs directly under `root`, oldest first; inside: also those within reports and the cells of sweeps."""
-    found = [Entry(folder, about) for folder, about in runs.iter_status(root)]
+    """The runs directly under `root`, oldest first; inside: also the runs in reports and the cells of sweeps."""
+    collected = [Entry(folder, about) for folder, about in runs.iter_status(root)]
     if inside:
         cells = [Entry(f, a) for folder in sorted(Path(root).glob("*/cells")) for f, a in runs.iter_status(folder)]
-        found += cells
-        found += [Entry(f, a) for e in list(found) for f, a in runs.iter_status(e.folder)]
-    return sorted(found, key=lambda e: (str(e.about.get("start", "")), str(e.folder)))
+        collected += cells
+        collected += [Entry(f, a) for e in list(collected) for f, a in runs.iter_status(e.folder)]
+    return sorted(collected, key=lambda e: (str(e.about.get("start", "")), str(e.folder)))
 
 
 def select(
-    found: Iterable[Entry],
+    candidates: Iterable[Entry],
     *,
     method: str | None = None,
     scene: str | None = None,
@@ -95,14 +99,14 @@ def select(
 ) -> list[Entry]:
     """The entries with that method, scene and status whose metrics meet every condition, such as `auc>=0.9`.
 
-    A run without the metric does not meet a condition. Raises InputError for a status or a condition that makes no sense,
-    and for a metric that none of the entries has.
+    A run without the metric does not meet a condition. Raises InputError for an unknown status, for a condition that cannot
+    be parsed, and for a metric that none of the entries has.
     """
     if status is not None and status not in STATUSES:
         raise InputError(f"There is no status {status!r}; there are {', '.join(STATUSES)}.{did_you_mean(status, STATUSES)}")
     chosen = [
         e
-        for e in found
+        for e in candidates
         if method in (None, e.method) and scene in (None, e.scene) and (status is None or e.status == status)
     ]
     for text in where:
@@ -110,25 +114,25 @@ def select(
     return chosen
 
 
-def _meeting(found: list[Entry], text: str) -> list[Entry]:
-    said = CONDITION.match(text)
+def _meeting(candidates: list[Entry], text: str) -> list[Entry]:
+    match = CONDITION.match(text)
     try:
-        name, sign, value = said["name"], SIGNS[said["sign"]], float(said["value"])  # type: ignore[index]
+        name, sign, value = match["name"], SIGNS[match["sign"]], float(match["value"])  # type: ignore[index]
     except (TypeError, ValueError):
         raise InputError(
             f"--where takes METRIC, one of {' '.join(SIGNS)}, and a number, such as auc>=0.9; got {text!r}."
         ) from None
-    known = {metric for e in found for metric in e.metrics}
-    if found and name not in known:
+    known = {metric for e in candidates for metric in e.metrics}
+    if candidates and name not in known:
         raise InputError(
-            f"None of these {len(found)} runs has a metric {name!r}; they have {', '.join(sorted(known)) or 'none'}."
+            f"None of these {len(candidates)} runs has a metric {name!r}; they have {', '.join(sorted(known)) or 'none'}."
             + did_you_mean(name, known)
         )
-    return [e for e in found if name in e.metrics and sign(e.metrics[name], value)]
+    return [e for e in candidates if name in e.metrics and sign(e.metrics[name], value)]
 
 
 def headline(metrics: Iterable[str], first: Sequence[str] = ()) -> list[str]:
-    """The metrics with `first` in front, then the usual ones; the mean over seeds of a report counts as the metric itself.
+    """The metrics in order: `first`, then the usual ones, then the others. `auc_mean` of a report counts as `auc`.
 
     >>> headline(["rank", "auc", "f1"], ["f1"])
     ['f1', 'auc', 'rank']
@@ -152,8 +156,8 @@ def find(root: str | Path, name: str) -> Path:
 def compared(folders: Sequence[Path]) -> dict[str, dict[str, list[Any]]]:
     """What differs between runs: {"about": ..., "config": ..., "metrics": ...}, each name -> one value per run.
 
-    Of `about` (method, scene, status, code, threads and versions) and `config` only what is not the same in all; every
-    metric. None where a run lacks it.
+    `about` (method, scene, status, code, threads and versions) and `config` list only what differs; `metrics` lists all
+    metrics. The value is None where a run does not have it.
     """
     facts = [_facts(runs.read(f)) for f in folders]
     table = {name: [f.get(name) for f in facts] for name in dict.fromkeys(n for f in facts for n in f)}
@@ -175,7 +179,7 @@ def _facts(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
-    """A short name for each run: its name, with the part that all have in common at the front left out."""
+    """One label for each run: the name of its folder, or the whole path where two names are equal."""
     names = [Entry(f, {}).name for f in folders]
     if len(set(names)) < len(names):
         names = [str(f) for f in folders]
@@ -184,22 +188,22 @@ def labels(folders: Sequence[Path]) -> list[str]:
 
 def curves(folders: Sequence[Path]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
     """Scalar -> label of the run -> (steps, values); only scalars with more than one point somewhere."""
-    found: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    by_scalar: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for label, folder in zip(labels(folders), folders, strict=True):
         live = Live(folder)
         live.poll()
         for scalar, (steps, values) in live.history.items():
-            found.setdefault(scalar, {})[label] = (steps, values)
-    return {scalar: by for scalar, by in found.items() if any(len(steps) > 1 for steps, _ in by.values())}
+            by_scalar.setdefault(scalar, {})[label] = (steps, values)
+    return {scalar: by for scalar, by in by_scalar.items() if any(len(steps) > 1 for steps, _ in by.values())}
 
 
-def prunable(found: Iterable[Entry], *, statuses: Sequence[str] = UNFINISHED, days: float = 0.0) -> list[Entry]:
-    """The entries of these statuses that began more than `days` ago. A run that is going on is never among them."""
+def prunable(candidates: Iterable[Entry], *, statuses: Sequence[str] = UNFINISHED, days: float = 0.0) -> list[Entry]:
+    """The entries of these statuses that started more than `days` ago. Runs that are still running are never included."""
     limit = datetime.now(UTC) - timedelta(days=days)
-    return [e for e in found if e.status in statuses and e.status != "running" and _begun(e) <= limit]
+    return [e for e in candidates if e.status in statuses and e.status != "running" and _started(e) <= limit]
 
 
-def _begun(entry: Entry) -> datetime:
+def _started(entry: Entry) -> datetime:
     try:
         return datetime.fromisoformat(str(entry.about["start"]))
     except (KeyError, ValueError):
@@ -211,14 +215,14 @@ def size(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
 
 
-def remove(doomed: Iterable[Entry]) -> None:
+def remove(unwanted: Iterable[Entry]) -> None:
     """Delete these run folders.
 
-    Raises InputError for one that is no run folder, is a link, has begun to run again meanwhile, or cannot be deleted.
+    Raises InputError for a folder that is not a run, is a symbolic link, is running, or cannot be deleted.
     """
-    for entry in doomed:
+    for entry in unwanted:
         if entry.folder.is_symlink() or runs.read(entry.folder)["status"] == "running":
-            raise InputError(f"{entry.folder} is a link, or a run that is going on; it is left alone.")
+            raise InputError(f"{entry.folder} is a symbolic link or a run in progress; it was not deleted.")
         try:
             shutil.rmtree(entry.folder)
         except OSError as error:

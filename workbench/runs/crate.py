@@ -1,10 +1,10 @@
 """A run folder as one zip file that others can check: an RO-Crate 1.1 with a SHA-256 for every file.
 
     pack("runs/first", "first.zip")
-    unpack("first.zip", "runs")          # refuses a file that was changed on the way
+    unpack("first.zip", "runs")          # refuses an archive in which a file was changed
 
-The description `ro-crate-metadata.json` follows https://w3id.org/ro/crate/1.1; `manifest-sha256.txt` says the same sums for
-`sha256sum -c`. Packed twice, a folder gives the same bytes.
+The description `ro-crate-metadata.json` follows https://w3id.org/ro/crate/1.1; `manifest-sha256.txt` has the same sums for
+`sha256sum -c`. The same folder always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workbench.errors import InputError
 
 DESCRIPTION = "ro-crate-metadata.json"
 MANIFEST = "manifest-sha256.txt"
-LEFT_OUT = {"checkpoint.pt", "control.json", "launch.json", "lock"}  # of use to this machine only
+LEFT_OUT = {"checkpoint.pt", "control.json", "launch.json", "lock"}  # useful only on this machine
 TERMS = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
 KINDS = {
     ".json": "application/json",
@@ -41,14 +41,14 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 def pack(folder: str | Path, out: str | Path) -> Path:
     """Write the run in `folder` to the zip file `out`.
 
-    Raises InputError when the folder is no run, is still being written, or `out` is there already or cannot be written.
+    Raises InputError when the folder is no run or is still being written, and when `out` exists or cannot be written.
     """
     folder, out = Path(folder), Path(out)
     about = runs.read(folder)
     if about["status"] == "running":
         raise InputError(f"{folder} is still being written; wait for it or stop it, then export it.")
     if out.exists():
-        raise InputError(f"{out} is there already and nothing is overwritten; choose another name with --out.")
+        raise InputError(f"{out} already exists and nothing is overwritten; choose another name with --out.")
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in LEFT_OUT and p.suffix != ".part")
     contents = {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
@@ -71,7 +71,7 @@ def pack(folder: str | Path, out: str | Path) -> Path:
 def _description(
     name: str, about: dict[str, Any], metrics: dict[str, float], contents: dict[str, bytes], sums: dict[str, str]
 ) -> dict[str, Any]:
-    """The JSON-LD: the crate, its files, the software, the data it was run on, and the act of running."""
+    """The JSON-LD: the crate, its files, the software, the scene, and the run as a `CreateAction`."""
     scene = about.get("scene") or {}
     described = f"Run of {about.get('method')} on {scene.get('title') or scene.get('id')}"
     if scene.get("simulated"):
@@ -82,12 +82,12 @@ def _description(
         "name": name,
         "description": described,
         "datePublished": about.get("end") or about.get("start"),
-        "license": f"The run states none of its own; the data it was made from: {scene.get('licence') or 'none stated'}",
+        "license": f"The run has no licence of its own; licence of its data: {scene.get('licence') or 'none stated'}",
         "hasPart": [{"@id": n} for n in sorted(contents)],
         "mentions": {"@id": "#run"},
         "variableMeasured": [{"@id": f"#{metric}"} for metric in metrics],
     }
-    act = {
+    action = {
         "@id": "#run",
         "@type": "CreateAction",
         "name": described,
@@ -129,21 +129,21 @@ def _description(
         }
         for n, content in sorted(contents.items())
     ]
-    itself = {
+    descriptor = {
         "@id": DESCRIPTION,
         "@type": "CreativeWork",
         "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
         "about": {"@id": "./"},
     }
     context = ["https://w3id.org/ro/crate/1.1/context", TERMS]
-    return {"@context": context, "@graph": [itself, root, act, software, data, *values, *files]}
+    return {"@context": context, "@graph": [descriptor, root, action, software, data, *values, *files]}
 
 
 def unpack(file: str | Path, root: str | Path) -> Path:
-    """Check a zip file made by `pack` and put its run folder under `root`; gives the folder.
+    """Check a zip file made by `pack` and put its run folder under `root`; returns the folder.
 
-    Raises InputError when the file is no such crate, has a file that is missing, changed or not listed, or when the run is
-    there already. Then nothing is left under `root`.
+    Raises InputError when the file is no such crate, when a file in it is missing, changed or not listed, and when the run
+    folder exists. Then nothing is written under `root`.
     """
     file, root = Path(file), Path(root)
     try:
@@ -165,7 +165,7 @@ def unpack(file: str | Path, root: str | Path) -> Path:
     _check(file, contents)
     folder = root / top
     if folder.exists():
-        raise InputError(f"{folder} is there already and nothing is overwritten; choose another folder with --root.")
+        raise InputError(f"{folder} already exists and nothing is overwritten; choose another folder with --root.")
     part = root / f"{top}.part"
     with runs.writing(folder):
         try:
@@ -181,7 +181,7 @@ def unpack(file: str | Path, root: str | Path) -> Path:
 
 
 def _harmless(name: str) -> bool:
-    """Whether a name stays within the folder it is unpacked into."""
+    """Whether the file would be unpacked inside the target folder."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and "\\" not in name and len(path.parts) > 1
 
@@ -190,15 +190,15 @@ def _check(file: Path, contents: dict[str, bytes]) -> None:
     if MANIFEST not in contents or DESCRIPTION not in contents or "run.json" not in contents:
         raise InputError(f"{file} is not a run that was exported: it lacks {MANIFEST}, {DESCRIPTION} or run.json.")
     lines = contents[MANIFEST].decode("utf-8", "replace").splitlines()
-    said = {m[2]: m[1] for m in (re.match(r"([0-9a-f]{64})  (.+)$", line) for line in lines) if m}
+    listed = {m[2]: m[1] for m in (re.match(r"([0-9a-f]{64})  (.+)$", line) for line in lines) if m}
     graph = json.loads(contents[DESCRIPTION])["@graph"]
-    said |= {e["@id"]: e["sha256"] for e in graph if e.get("@type") == "File"}
-    for name in sorted(said.keys() | (contents.keys() - {MANIFEST})):
+    listed |= {e["@id"]: e["sha256"] for e in graph if e.get("@type") == "File"}
+    for name in sorted(listed.keys() | (contents.keys() - {MANIFEST})):
         if name not in contents:
             raise InputError(f"{file} lacks {name}, which its manifest names; it was changed after it was made.")
-        if name not in said:
+        if name not in listed:
             raise InputError(f"{file} holds {name}, which its manifest does not name; it was changed after it was made.")
-        if hashlib.sha256(contents[name]).hexdigest() != said[name]:
+        if hashlib.sha256(contents[name]).hexdigest() != listed[name]:
             raise InputError(
-                f"{name} in {file} has another SHA-256 than its manifest says; it was changed after it was made."
+                f"{name} in {file} does not have the SHA-256 of the manifest; it was changed after it was made."
             )

@@ -1,4 +1,4 @@
-"""Files of a run folder are written whole or not at all, and a refusing disk is one clear error."""
+"""Write files of a run folder atomically; errors of the file system become one InputError."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workbench.errors import InputError
 
 
 class writing:
-    """Turn what a file system refuses (permission, full disk, a file in the way) into one clear InputError."""
+    """Context manager: an OSError of writing (permission, full disk, existing file) becomes an InputError with advice."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,19 +32,19 @@ class writing:
                 errno.EPERM: "no permission to write there; choose another folder with --out",
                 errno.EROFS: "that file system is read-only; choose another folder with --out",
                 errno.ENOTDIR: "part of that path is a file; choose another folder with --out",
-                errno.EEXIST: "a file of that name is in the way; choose another folder with --out",
+                errno.EEXIST: "a file of that name exists; choose another folder with --out",
             }.get(error.errno or 0)
             if advice:
                 raise InputError(f"Cannot write the run into {self.folder}: {advice}.") from error
 
     def _ours(self, error: OSError) -> bool:
-        """Whether the refusal concerns the run folder, and not a data file that the method was reading."""
+        """Whether the error concerns the run folder, and not a data file that the method was reading."""
         name = error.filename
         return name is None or str(self.folder).startswith(str(name)) or str(name).startswith(str(self.folder))
 
 
 def replace(path: Path, write: Callable[[Any], object]) -> None:
-    """Write to a temporary name beside `path`, then rename: readers never see half a file."""
+    """Write to a temporary name beside `path`, then rename: readers never see an incomplete file."""
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
@@ -56,6 +56,7 @@ def replace(path: Path, write: Callable[[Any], object]) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
+    """Write `data` as indented JSON, atomically; values that JSON does not know are written as their text."""
     text = json.dumps(data, indent=2, default=str) + "\n"
     replace(path, lambda f: f.write(text.encode()))
 

@@ -1,17 +1,17 @@
-"""The run folder: what was done, with which data, and how it came out.
+"""The run folder: settings, data, environment, events and result of one run.
 
     run.json           method, config, scene (id, hash, how to open it), versions, hash of the code, commit, command, device,
                        threads, times, status, error
-    packages.txt       every installed package as name==version
+    packages.txt       all installed packages as name==version
     events.jsonl       one JSON object per event, appended, never rewritten
-    frames/000120.npz  the labelled arrays of event 120, where it had any
-    checkpoint.pt      everything needed to continue; always whole, because it is renamed into place
-    control.json       a request from outside: pause, resume or stop
+    frames/000120.npz  the labelled arrays of event 120, if it had any
+    checkpoint.pt      the state to continue from; replaced atomically, so never incomplete
+    control.json       a request of another process: pause, resume or stop
     result.nc  metrics.json  weights.safetensors      written at the end
-    result.zarr        instead of result.nc, where the result is too large to hold: written block by block
+    result.zarr        instead of result.nc, where the result does not fit in memory: written block by block
     stderr.txt         what the process printed, when it was launched in the background
 
-Notebook, dashboard, command line and CI all read and write the same folder. A crash at any moment leaves it readable.
+Notebooks, dashboards, the command line and CI use the same folder. It stays readable after a crash at any moment.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ FINAL = ("finished", "stopped", "failed", "killed")
 
 
 def new_folder(root: str | Path, method: str, scene_id: str) -> Path:
-    """`root/20261123-201945-bsdm-abu-airport-1`, made unique; not yet created."""
+    """An unused path such as `root/20261123-201945-bsdm-abu-airport-1`; the folder is not created."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in scene_id)
     return unused(Path(root) / f"{stamp}-{method}-{safe}")
 
 
 def unused(folder: Path) -> Path:
-    """That path, or the first of `-2`, `-3`, ... behind it where there is nothing yet."""
+    """This path if nothing exists there; else the first unused one with `-2`, `-3`, ... appended."""
     free, n = folder, 2
     while free.exists():
         free, n = Path(f"{folder}-{n}"), n + 1
@@ -60,8 +60,8 @@ def unused(folder: Path) -> Path:
 
 
 def data_hash(about: Mapping[str, Any]) -> str:
-    """What `run.json` knows of the data as one SHA-256: of the scene's pixels and truth, or, of a report that did not open it
-    itself, of its files; empty where nothing is known.
+    """SHA-256 of the data in `run.json`: of the scene's pixels and truth or, for a cell of a sweep, which does not open the
+    scene, of its files; empty where there is none.
     """
     scene = about.get("scene") or {}
     return str(next((scene[k] for k in ("fingerprint", "digest", "source_hash") if scene.get(k)), ""))
@@ -84,7 +84,7 @@ def create(folder: str | Path, about: Mapping[str, Any]) -> Path:
     except InputError:
         with contextlib.suppress(OSError):
             (folder / "packages.txt").unlink()
-        for path in made:  # leave nothing behind that was not there before
+        for path in made:  # remove only the folders that this call created
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
@@ -100,14 +100,14 @@ def refuse_existing(folder: str | Path) -> None:
 
 
 def note_launch(folder: str | Path, pid: int) -> None:
-    """Note which process was started for this folder, so that one which dies before its first word is not waited for."""
+    """Write the process id to `launch.json`, so that `launch_failure` sees a process that died before it created the run."""
     write_json(
         Path(folder) / "launch.json", {"pid": pid, "pid_start": provenance.pid_start(pid), "host": socket.gethostname()}
     )
 
 
 def launch_failure(folder: str | Path) -> str | None:
-    """What a launched process printed before it died without making a run; None while it lives or has made one."""
+    """Last line that a launched process printed before it died without creating a run; None while it lives or has created one."""
     folder = Path(folder)
     if (folder / "run.json").exists() or not (folder / "launch.json").exists():
         return None
@@ -118,9 +118,9 @@ def launch_failure(folder: str | Path) -> str | None:
 
 
 def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Prepare an unfinished run for being continued; gives its `run.json`, with `facts` of this process put over it.
+    """Prepare an unfinished run to be continued; returns its `run.json`, updated with `facts` of this process.
 
-    Raises InputError when the run has finished, is still going, or left no checkpoint.
+    Raises InputError when the run has finished or is still running.
     """
     folder = Path(folder)
     about = read(folder)
@@ -139,13 +139,13 @@ def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None) -> dict[s
 
 
 def _cut_half_line(path: Path) -> None:
-    """Take away a last line that was never finished; nobody has read it, because readers take whole lines."""
+    """Remove an incomplete last line. No reader has used it, because readers take complete lines only."""
     if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def read(folder: str | Path) -> dict[str, Any]:
-    """`run.json`, with the status as it really is: a run whose process is gone reads `killed`, not `running`."""
+    """`run.json` as a dict; its status is `killed`, not `running`, where the process of the run no longer exists."""
     path = Path(folder) / "run.json"
     try:
         about = _parsed(path)
@@ -164,7 +164,7 @@ _LOCK = threading.Lock()
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    """A JSON file as a dict of the caller's own; parsed again only when the file has changed.
+    """A JSON file as a dict that the caller may change. It is parsed again only when the file has changed.
 
     A file changed less than `SETTLED` ago is parsed every time: a second change within one tick of the file system's
     clock would leave time and size as they are.
@@ -173,8 +173,8 @@ def _parsed(path: Path) -> dict[str, Any]:
     stamp = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
     key = os.path.abspath(path)
     with _LOCK:
-        before, content = _READ.get(key, (None, {}))
-    if before != stamp:
+        cached_stamp, content = _READ.get(key, (None, {}))
+    if cached_stamp != stamp:
         content = json.loads(path.read_text())
         if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED:
             with _LOCK:
@@ -186,7 +186,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def metrics(folder: str | Path) -> dict[str, float]:
-    """`metrics.json` of a finished run; empty for one that has not come so far."""
+    """`metrics.json` of a finished run; empty for a run that has not finished."""
     path = Path(folder) / "metrics.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
@@ -194,7 +194,7 @@ def metrics(folder: str | Path) -> dict[str, float]:
 def result(folder: str | Path, chunks: Any = "auto") -> xr.Dataset:
     """The result of a finished run: `result.nc`, loaded, or `result.zarr`, lazy.
 
-    chunks: of a lazy result; None reads without Dask what is looked at.
+    chunks: Dask chunks of a lazy result; None: no Dask, values are read when they are used.
     """
     import xarray as xr
 
@@ -266,11 +266,12 @@ def weights(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def now() -> str:
+    """The time in UTC as ISO 8601 text, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _alive(about: Mapping[str, Any]) -> bool:
-    """Whether the process that writes a run still lives; on another host we cannot know and assume so."""
+    """Whether the process that writes a run still lives; a process on another host is assumed to live."""
     if about.get("host") != socket.gethostname():
         return True
     pid = int(about.get("pid", 0))

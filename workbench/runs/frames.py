@@ -31,11 +31,11 @@ def frame_file(folder: Path, step: int) -> Path:
 
 
 class FrameFile(Mapping[str, "xr.DataArray"]):
-    """The arrays of one event by name. An array is read when it is first asked for.
+    """The arrays of one event by name. An array is read when it is first used.
 
     Values are read-only, because several readers share them; copy an array to change it.
 
-    names: the arrays that the event announced, as in its line of `events.jsonl`.
+    names: the arrays of the event, as listed in its line of `events.jsonl`.
     """
 
     def __init__(self, folder: Path, step: int, names: Iterable[str]) -> None:
@@ -57,7 +57,7 @@ class FrameFile(Mapping[str, "xr.DataArray"]):
         return name in self._names
 
     def read(self, *names: str) -> dict[str, xr.DataArray]:
-        """Those of the named arrays that the frame has. The file is opened once at most."""
+        """Name -> array, for those of the names that the frame has. The file is opened once at most."""
         wanted = [n for n in names if n in self._names]
         if not wanted:
             return {}
@@ -72,7 +72,7 @@ class FrameFile(Mapping[str, "xr.DataArray"]):
             for name, array in load(self.path, missing).items():
                 CACHE.put((*stamp, name), array)
                 arrays[name] = array
-        return {n: arrays[n].copy(deep=False) for n in wanted}  # attributes are the reader's own
+        return {n: arrays[n].copy(deep=False) for n in wanted}  # each reader may change its attributes
 
 
 def load(path: Path, names: Iterable[str]) -> dict[str, xr.DataArray]:

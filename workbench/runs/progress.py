@@ -1,4 +1,4 @@
-"""How far a long job is, on standard error: a bar in a terminal or a notebook, and lines, now and then, in a log."""
+"""Progress on standard error: a bar in a terminal or a notebook; in a log, a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ EVERY = 10.0  # seconds between two lines of a log
 
 
 def progress_bar(*, shown: bool = True, **options: Any) -> Any:
-    """A `tqdm` bar with these options; not shown, it says nothing.
+    """A `tqdm` bar with these options; with `shown=False` it prints nothing.
 
-    Standard error that is no terminal, as in CI or where it is kept in a file, gets a line at most every ten seconds and one at
-    the end: a bar would be redrawn there thousands of times.
+    Where standard error is not a terminal (CI, a file), a line is printed at most every ten seconds and one at the end: tqdm
+    would redraw its bar there thousands of times.
     """
     from tqdm.auto import tqdm
 
@@ -24,25 +24,25 @@ def progress_bar(*, shown: bool = True, **options: Any) -> Any:
 
 
 def _lines() -> Any:
-    """A bar that is written line by line. Made when it is wanted: importing tqdm takes a tenth of a second."""
+    """The class of a bar that prints lines. It is defined here because importing tqdm takes a tenth of a second."""
     from tqdm.std import tqdm
 
     class Lines(tqdm):
-        _said = 0.0
+        _printed = 0.0  # time of the last line, s
 
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
             now = time.monotonic()
-            if msg is None and now - self._said >= EVERY:
-                self._said = now
+            if msg is None and now - self._printed >= EVERY:
+                self._printed = now
                 self._line()
 
         def clear(self, nolock: bool = False) -> None:
-            """Nothing: what stands in a log stays there. `write` asks for it."""
+            """No-op: lines of a log cannot be erased. Called by tqdm.write()."""
 
         def close(self) -> None:
             if not self.disable:
                 self._line()
-            self.leave = False  # there is no bar on the screen that could be drawn once more
+            self.leave = False  # else tqdm would draw its bar once more
             super().close()
 
         def _line(self) -> None:

@@ -1,8 +1,8 @@
-"""What a number depends on besides settings and data: our code, the packages, the machine, and how it was asked for.
+"""What a number depends on besides settings and data: code of the package, installed packages, machine and command.
 
     code_hash()        # SHA-256 over the package's own modules
-    packages()         # {"numpy": "2.3.4", ...}, everything installed
-    environment()      # all of it, as `run.json` keeps it
+    packages()         # {"numpy": "2.3.4", ...}, all installed packages
+    environment()      # all of it, as stored in `run.json`
 
 Two runs with equal settings, data, `code`, `versions`, `cpu`, `device` and `threads` give the same numbers to the last bit.
 """
@@ -21,14 +21,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("workbench", "torch", "numpy", "scipy", "xarray", "dask", "scikit-learn", "numba")  # those that compute
-DRAWING = ("pages", "views")  # no number comes from these
-COMMAND = "WORKBENCH_COMMAND"  # what the user typed, handed on to the processes that it starts
+PACKAGES = (
+    "workbench",
+    "torch",
+    "numpy",
+    "scipy",
+    "xarray",
+    "dask",
+    "scikit-learn",
+    "numba",
+)  # packages that compute numbers
+DRAWING = ("pages", "views")  # subpackages that compute no numbers
+COMMAND = "WORKBENCH_COMMAND"  # environment variable: the user's command, inherited by child processes
 
 
 @cache
 def code_hash() -> str:
-    """SHA-256 over names and contents of the package's modules, those that only draw left out."""
+    """SHA-256 over names and contents of the package's modules, without those that only draw."""
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -40,36 +49,36 @@ def code_hash() -> str:
 
 @cache
 def packages() -> dict[str, str]:
-    """Name -> version of every installed distribution; the first on the path wins, as it does for imports."""
-    found: dict[str, str] = {}
+    """Name -> version of every installed distribution; the first one on the path counts, as for imports."""
+    installed: dict[str, str] = {}
     for place in sys.path:
         folder = Path(place or ".")
         if not folder.is_dir():
             continue
         for info in sorted(folder.glob("*.dist-info")):
             name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
-            found.setdefault(name.lower().replace("_", "-"), version)
-    return dict(sorted(found.items()))
+            installed.setdefault(name.lower().replace("_", "-"), version)
+    return dict(sorted(installed.items()))
 
 
 def lock() -> str:
-    """`packages` as a requirements file: `name==version`, one a line."""
+    """`packages` as a requirements file: one `name==version` per line."""
     return "".join(f"{name}=={version}\n" for name, version in packages().items())
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute."""
-    seen = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            seen[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            seen[name] = "unknown"
-    return seen
+            versions[name] = "unknown"
+    return versions
 
 
 def environment() -> dict[str, Any]:
-    """Process, machine, versions, code, command and commit, as far as they are known."""
+    """Process, machine, versions, code, command and commit, for `run.json`."""
     return {
         "pid": os.getpid(),
         "pid_start": pid_start(os.getpid()),
@@ -86,12 +95,16 @@ def environment() -> dict[str, Any]:
 
 
 def threads() -> int:
-    """How many threads torch uses, or would: sums in another order differ in their last digits."""
+    """Threads that torch uses, or would use if imported: sums in another order differ in their last digits."""
     if "torch" in sys.modules:
         return sys.modules["torch"].get_num_threads()
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    requested = os.environ.get("OMP_NUM_THREADS", "")
     return (
-        int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
+        int(requested)
+        if requested.isdecimal() and int(requested)
+        else len(os.sched_getaffinity(0))
+        if _LINUX
+        else os.cpu_count() or 1
     )
 
 
@@ -100,7 +113,7 @@ _LINUX = hasattr(os, "sched_getaffinity")
 
 @cache
 def cpu() -> str:
-    """Model of the processor; another one may take other instructions, and round differently."""
+    """Model of the processor; another model may use other instructions, which round differently."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -109,7 +122,7 @@ def cpu() -> str:
 
 
 def command() -> str:
-    """The command line behind this process: what the user typed, also in the processes that were started for it."""
+    """The command line behind this process: what the user typed, also in child processes."""
     if COMMAND in os.environ:
         return os.environ[COMMAND]
     return "a notebook" if "ipykernel" in sys.argv[0] else shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -117,7 +130,7 @@ def command() -> str:
 
 @cache
 def commit() -> dict[str, Any]:
-    """Commit of the code and whether the tree was dirty; empty where the package does not lie in a git checkout."""
+    """Commit of the code and whether the tree was dirty; empty where the package is not in a git checkout."""
     here = Path(__file__).parent.parent
 
     def git(*args: str) -> str:
@@ -130,7 +143,7 @@ def commit() -> dict[str, Any]:
 
 
 def pid_start(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot (Linux); tells a process from a later one of the same number."""
+    """When a process began, in clock ticks since boot (Linux); distinguishes a process from a later one with the same id."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -20,14 +20,14 @@ CHECKPOINT_SECONDS = 20.0
 
 
 class Stopped(Exception):
-    """Raised inside a recorded trace when the folder asked for a stop; the run ends with status `stopped`."""
+    """Raised by `record` when a stop was requested; the run ends with status `stopped`."""
 
 
 def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None) -> Trace:
-    """Pass a trace through while writing it into a run folder made by `create` (or reopened by `reopen`).
+    """Yield the events of a trace and write them into a run folder made by `create` (or reopened by `reopen`).
 
-    Obeys pause and stop requests between two events. However the trace ends - finished, stopped, failed - `run.json`
-    says so. `resumed_from`: the step of the checkpoint the trace continues from; later events already on file are
+    Obeys pause and stop requests between two events. `run.json` then has the status `finished`, `stopped` or
+    `failed`. resumed_from: the step of the checkpoint that the trace continues from; later events of the file are
     superseded.
     """
     folder = Path(folder)
@@ -42,7 +42,7 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
         about |= {"status": status, "error": error, "end": now(), "seconds": spent}
         try:
             write_json(folder / "run.json", about)
-        except OSError:  # a full disk has no room for a second file, but as a rule for the same one a little longer
+        except OSError:  # full disk: no room for a second file; overwriting the same one usually works
             (folder / "run.json").write_text(json.dumps(about, default=str))
 
     try:
@@ -70,7 +70,7 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
     except (GeneratorExit, Stopped, KeyboardInterrupt):
         try:
             if pending is not None and pending.state is not None:
-                _write_checkpoint(folder, pending)  # first: closing the trace ends the processes that hold the state
+                _write_checkpoint(folder, pending)  # before trace.close(), which ends the processes that have the state
         finally:
             trace.close()
             close("stopped")
@@ -82,16 +82,16 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
 
 
 def _obey(folder: Path) -> None:
-    """Sleep while the folder says pause; raise Stopped when it says stop."""
+    """Sleep while `control.json` requests a pause; raise Stopped when it requests a stop."""
     control = folder / "control.json"
     while control.exists():
         try:
-            asked = json.loads(control.read_text())["request"]
+            requested = json.loads(control.read_text())["request"]
         except (json.JSONDecodeError, FileNotFoundError):
-            asked = "pause"  # being written this instant: look again
-        if asked == "stop":
+            requested = "pause"  # just being written: read it again
+        if requested == "stop":
             raise Stopped
-        if asked == "resume":
+        if requested == "resume":
             return
         time.sleep(0.1)
 
@@ -123,7 +123,7 @@ def _write_checkpoint(folder: Path, event: Event) -> None:
     import torch
 
     assert event.state is not None
-    buffer = io.BytesIO()  # torch and HDF5 hide the reason when a disk refuses; a plain write does not
+    buffer = io.BytesIO()  # torch and HDF5 hide the errno of a failed write; a plain write does not
     torch.save({"step": event.step, "state": event.state()}, buffer)
     replace(folder / "checkpoint.pt", lambda f: f.write(buffer.getbuffer()))
 

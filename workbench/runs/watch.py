@@ -1,6 +1,6 @@
-"""Live: watch a run through its folder, whichever process writes it, and ask it to pause, resume or stop.
+"""Live: read a run from its folder while any process writes it, and request pause, resume or stop.
 
-It polls and holds no thread: whoever watches calls `poll()` from a timer of its own (a page) or a loop (a notebook).
+Live starts no thread: the caller calls `poll()` from a timer (a page) or a loop (a notebook).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Live:
-    """A window onto one run folder.
+    """Reads one run folder while the run goes on.
 
-    `history`: scalar name -> (steps, values) so far. `frames`: the newest event's step per array name; `frame(name)`
-    reads the newest, `frame(name, step)` an older one.
+    `history`: scalar name -> (steps, values) so far. `frames`: array name -> steps that have it; `frame(name)`
+    reads the newest array, `frame(name, step)` that of a step.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -34,11 +34,11 @@ class Live:
         self.lines: list[dict[str, Any]] = []
         self.history: dict[str, tuple[list[int], list[float]]] = {}
         self.frames: dict[str, list[int]] = {}
-        self.resumed = 0  # how often the run was continued, and events after its checkpoint superseded
+        self.resumed = 0  # how often the run was continued from a checkpoint
         self._names: dict[int, list[str]] = {}  # step -> its arrays
 
     def poll(self) -> list[dict[str, Any]]:
-        """Take in what the run has added; gives the new lines (see `Tail.lines`)."""
+        """Read the lines that the run has added and return them (see `Tail.lines`), without `resumed_from` lines."""
         new = self._tail.lines()
         for line in new:
             if "resumed_from" in line:
@@ -66,7 +66,7 @@ class Live:
         self._names = {s: names for s, names in self._names.items() if s <= step}
 
     def frame(self, name: str, step: int | None = None) -> xr.DataArray | None:
-        """The array `name` at `step`, or the newest; None where there is none yet."""
+        """The array `name` at `step`, or the newest one; None where there is none yet."""
         steps = self.frames.get(name)
         if not steps:
             return None
@@ -74,11 +74,11 @@ class Live:
         return self.arrays(step).get(name)
 
     def arrays(self, step: int) -> FrameFile:
-        """The arrays of the event of this step, each read when it is asked for; empty where it has none."""
+        """The arrays of the event of this step, each read when it is used; empty where it has none."""
         return FrameFile(self.folder, step, self._names.get(step, ()))
 
     def framed_after(self, step: int) -> list[int]:
-        """Steps after this one that left arrays, in order."""
+        """Steps after this one that have arrays, in order."""
         steps = list(self._names)
         return steps[bisect.bisect_right(steps, step) :]
 
@@ -94,7 +94,7 @@ class Live:
             status = read(self.folder)["status"]
         except InputError:
             return "failed" if launch_failure(self.folder) else "starting"
-        return "paused" if status == "running" and self._asked() == "pause" else status
+        return "paused" if status == "running" and self._requested() == "pause" else status
 
     @property
     def error(self) -> str | None:
@@ -104,7 +104,7 @@ class Live:
         except InputError:
             return launch_failure(self.folder)
 
-    def _asked(self) -> str | None:
+    def _requested(self) -> str | None:
         path = self.folder / "control.json"
         try:
             return json.loads(path.read_text())["request"]
@@ -116,16 +116,16 @@ class Live:
         request(self.folder, "pause")
 
     def resume(self) -> None:
-        """Ask a paused run to go on."""
+        """Ask a paused run to continue."""
         request(self.folder, "resume")
 
     def stop(self) -> None:
-        """Ask the run to end; it leaves a checkpoint where its method can continue from one."""
+        """Ask the run to end; it writes a checkpoint if its method can continue from one."""
         request(self.folder, "stop")
 
 
 class ArrayHistory:
-    """Arrays of a run over its steps, for plots of the whole run. A frame is opened once, when it is new.
+    """Arrays of a run over its steps, for plots of the whole run. Each frame file is opened once.
 
     rows: name -> step -> array, in order of the steps. newest: name -> the array of the newest step only.
     """
@@ -138,7 +138,7 @@ class ArrayHistory:
         self._resumed = 0
 
     def update(self, live: Live) -> None:
-        """Read what `live` has taken in since the last call."""
+        """Read the frames of the steps that `live` has polled since the last call."""
         if live.resumed != self._resumed:
             self.rows = {name: {} for name in self.rows}
             self._seen, self._resumed = -1, live.resumed
@@ -155,16 +155,16 @@ class ArrayHistory:
 
 
 class Tail:
-    """Reads what a run has added to its events since the last call, by byte offset and only whole lines."""
+    """Reads the lines added to `events.jsonl` since the last call, from a byte offset; only complete lines."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._offset = 0
 
     def lines(self) -> list[dict[str, Any]]:
-        """New lines of `events.jsonl` as dicts: `step`, `seconds`, `scalars`, and `of`, `arrays` where given.
+        """New lines of `events.jsonl` as dicts: `step`, `seconds`, `scalars`, and, if present, `of` and `arrays`.
 
-        A line `{"resumed_from": n}` says that events after step n given so far are superseded.
+        A line `{"resumed_from": n}` means: earlier events with a step after n are superseded.
         """
         path = self.folder / "events.jsonl"
         if not path.exists():
@@ -176,20 +176,20 @@ class Tail:
         return [json.loads(line) for line in whole.splitlines() if line.strip()]
 
     def arrays(self, line: Mapping[str, Any]) -> FrameFile:
-        """The labelled arrays that belong to one line, each read when it is asked for; empty where it has none."""
+        """The labelled arrays that belong to one line, each read when it is used; empty where it has none."""
         return FrameFile(self.folder, line["step"], line.get("arrays", ()))
 
     def event(self, line: Mapping[str, Any]) -> Event:
-        """One line as the Event it was."""
+        """The Event of one line."""
         return Event(line["step"], line["scalars"], self.arrays(line), line.get("of"))
 
 
 def events(folder: str | Path) -> list[dict[str, Any]]:
-    """All lines of a run so far, superseded ones removed; arrays not read."""
-    return _in_force(Tail(folder).lines())
+    """All lines of a run so far, without superseded ones; arrays are not read."""
+    return _not_superseded(Tail(folder).lines())
 
 
-def _in_force(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _not_superseded(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kept: list[dict[str, Any]] = []
     for line in lines:
         if "resumed_from" in line:
@@ -200,25 +200,25 @@ def _in_force(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def replay(folder: str | Path) -> Trace:
-    """The events of a run again, identical to what was yielded; returns its outcome, where it has one."""
+    """Yield the recorded events of a finished run again, identical to the original ones; returns its outcome."""
     tail = Tail(folder)
-    for line in _in_force(tail.lines()):
+    for line in _not_superseded(tail.lines()):
         yield tail.event(line)
     return Outcome(result(folder), weights(folder))
 
 
 def follow(folder: str | Path, *, poll: float = 0.2) -> Trace:
-    """The events of a run as they come, from its start until it ends, whichever process writes it.
+    """Yield the events of a run from its start until it ends, while any process writes it. poll: seconds between two reads.
 
-    Raises InputError when the run ends without a result, with the reason it left. Events repeated after a resume are
-    given once.
+    Raises InputError, with the recorded reason, when the run ends without a result. Events repeated after a resume are
+    yielded once.
     """
-    tail, seen = Tail(folder), -1
+    tail, last_step = Tail(folder), -1
     while True:
         status = read(folder)["status"]
         for line in tail.lines():
-            if "resumed_from" not in line and line["step"] > seen:
-                seen = line["step"]
+            if "resumed_from" not in line and line["step"] > last_step:
+                last_step = line["step"]
                 yield tail.event(line)
         if status in FINAL:
             break
