@@ -14,6 +14,7 @@ TEXT = {"font-size": "13.5px", "line-height": "1.4"}
 
 
 def badge(text: str, colour: str) -> str:
+    """HTML of a small label in bold on `colour`."""
     return (
         f'<span style="background:{colour};color:#111;border-radius:4px;padding:1px 7px;font-weight:700;'
         f'font-size:0.78em;letter-spacing:0.04em">{say(text)}</span>'
@@ -72,10 +73,10 @@ def samples_card(data: xr.Dataset) -> str:
         facts.append(("Split", "of the data set" if "split" in data.coords else "drawn by the seed"))
     else:
         truth = data["truth"].values
-        found = np.unique(truth[truth > 0])
+        classes = np.unique(truth[truth > 0])
         facts = [("Scene", f"{rows} × {columns} pixels, {size}")]
-        facts.append(("Samples", f"{int((truth >= 0).sum() if len(found) == 1 else (truth > 0).sum()):,} labelled pixels"))
-        facts.append(("Classes", str(max(len(found), 2))))
+        facts.append(("Samples", f"{int((truth >= 0).sum() if len(classes) == 1 else (truth > 0).sum()):,} labelled pixels"))
+        facts.append(("Classes", str(max(len(classes), 2))))
     if a.get("licence"):
         facts.append(("Licence", say(str(a["licence"]))))
     body = "".join(
@@ -101,13 +102,13 @@ def _table(facts: list[tuple[str, str]]) -> str:
 
 
 def html(text: str = "", **options: Any) -> pn.pane.HTML:
-    """A pane of HTML in the size of the page's text; it fills its place unless told otherwise."""
+    """A pane of HTML in the size of the page's text; full width unless `options` gives a width or sizing_mode."""
     sized = {"sizing_mode": "stretch_width"} if not {"width", "sizing_mode"} & options.keys() else {}
     return pn.pane.HTML(text, **{"margin": 0, "styles": TEXT, **sized, **options})
 
 
 def explanation(title: str, text: str) -> str:
-    """HTML of what stands where a picture will be, and how to get it. `text` may hold simple HTML."""
+    """HTML shown in place of a missing picture: what will appear here and how to get it. `text` may contain simple HTML."""
     frame = (
         "box-sizing:border-box;height:100%;display:flex;flex-direction:column;justify-content:center;text-align:center;"
         "border:1px dashed rgba(128,128,128,.55);border-radius:8px;padding:14px 18px;line-height:1.4"
@@ -119,7 +120,7 @@ def explanation(title: str, text: str) -> str:
 
 
 def explain(title: str, text: str, *, height: int | None = None, width: int | None = None) -> pn.pane.HTML:
-    """`explanation` as a pane of a given size; without `width` it fills its place."""
+    """`explanation` as a pane of a given size in pixels; without `width` it has full width."""
     size: dict[str, object] = {"height": height} if height else {}
     size |= {"width": width} if width else {"sizing_mode": "stretch_width"}
     return pn.pane.HTML(explanation(title, text), margin=4, **size)
@@ -135,5 +136,5 @@ def heading(text: str) -> pn.pane.HTML:
 
 
 def problem(message: str) -> str:
-    """The message of an error as HTML, one sentence a line, so that the fix stands out."""
+    """The message of an error as HTML, one clause per line, so that the fix is easy to see."""
     return "<br>".join(say(part) for part in message.replace("; ", ";\n").splitlines())

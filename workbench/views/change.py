@@ -1,4 +1,4 @@
-"""Two dates as pictures, and what they are."""
+"""Pictures of two dates, and the HTML card of the pair."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ OURS = "ours"  # what results call the change and uncertainty of the network its
 
 
 def step_of(rows: int, columns: int) -> int:
-    """Every how many pixels an image of this size is shown: at most LARGEST a side are sent."""
+    """Stride with which an image of this size is thinned: at most LARGEST pixels a side are sent."""
     return -(-max(rows, columns) // LARGEST)
 
 
 def pictures(before: xr.DataArray, after: xr.DataArray) -> tuple[np.ndarray, np.ndarray, str]:
-    """Two (row, column, 3) uint8 pictures of (band, y, x) images, and which bands they show.
+    """Two (row, column, 3) uint8 pictures of (band, y, x) images, and a text with the bands shown.
 
-    Both dates share one stretch, between the 2nd and 98th percentile of both, so that a difference in light stays one.
-    SAR is shown in decibels. Missing pixels are grey. Only the pixels of the thinned pictures are looked at for the stretch.
+    Both dates share one stretch, between the 2nd and 98th percentile of both, so that a difference in brightness stays visible.
+    SAR is shown in decibels. Missing pixels are grey. The percentiles use only the pixels of the thinned pictures.
     """
     bands = before.sizes["band"]
-    told = "grey"
+    caption = "grey"
     which: tuple[int, ...] = (0,)
     if bands == 3 and "wavelength" not in before.coords:
-        which, told = (0, 1, 2), "bands 1, 2, 3"
+        which, caption = (0, 1, 2), "bands 1, 2, 3"
     elif bands > 2:
         name, which = next(iter(presets(before).items()))
-        told = f"{name[0].lower()}{name[1:]}, bands " + ", ".join(str(b + 1) for b in which)
+        caption = f"{name[0].lower()}{name[1:]}, bands " + ", ".join(str(b + 1) for b in which)
     step = step_of(before.sizes["y"], before.sizes["x"])
     both = [d.isel(band=list(which)).values.astype(float) for d in (before, after)]
     if before.attrs.get("kind") == "sar":
-        told = "backscatter in dB"
+        caption = "backscatter in dB"
         with np.errstate(divide="ignore", invalid="ignore"):
             both = [np.where(v > 0, 10 * np.log10(v), np.nan) for v in both]
     seen = np.concatenate([v[:, ::step, ::step] for v in both], axis=2)
-    made = []
+    images = []
     for values in both:
         layers = []
         for band, layer in enumerate(values):
@@ -47,8 +47,8 @@ def pictures(before: xr.DataArray, after: xr.DataArray) -> tuple[np.ndarray, np.
             low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
             scaled = np.clip((layer - low) / (high - low if high > low else 1.0), 0, 1)
             layers.append(np.where(np.isfinite(layer), np.nan_to_num(scaled) * 255, MISSING[0]).astype(np.uint8))
-        made.append(np.dstack(layers if len(layers) == 3 else layers * 3))
-    return made[0], made[1], told
+        images.append(np.dstack(layers if len(layers) == 3 else layers * 3))
+    return images[0], images[1], caption
 
 
 def pair_card(data: xr.Dataset) -> str:
@@ -70,7 +70,7 @@ def pair_card(data: xr.Dataset) -> str:
         if known < truth.size:
             facts.append(("Not labelled", f"{100 * (1 - known / truth.size):.1f} % of all pixels"))
     else:
-        facts.append(("Reference", "none: apply a trained network; nothing can be scored"))
+        facts.append(("Reference", "none: a trained network can be applied, but not scored"))
     if "spatial_ref" in data.coords:
         facts.append(("Map", say(_place(data))))
     if a.get("sha256"):
@@ -86,7 +86,7 @@ def pair_card(data: xr.Dataset) -> str:
     more += "".join(f"<li>{say(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
     head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
     title = say(str(a.get("title") or a.get("id") or "Pair"))
-    under = '<summary style="cursor:pointer;opacity:.8">Citation, source, what the reader did</summary>'
+    under = '<summary style="cursor:pointer;opacity:.8">Citation, source, notes of the reader</summary>'
     return (
         f'<div style="font-size:13px;line-height:1.4">{head}<b style="font-size:14px">{title}</b>'
         f'<table style="border-collapse:collapse;margin-top:3px">{body}</table><details style="margin-top:4px">{under}'

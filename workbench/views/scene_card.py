@@ -1,4 +1,4 @@
-"""HTML card of any scene: what it holds, variable by variable, and where it comes from."""
+"""HTML card of any scene: its variables and its provenance."""
 
 from __future__ import annotations
 
