@@ -41,7 +41,7 @@ class Player:
         """Show the progress of a run. status: one of `Live.status`, or idle. lines: its events so far."""
         going = status in ("running", "paused", "starting")
         self.start.visible, self.start.disabled = not going, False
-        self.start.label = "Start" if status == "idle" else "Start again"
+        self.start.label = "Start" if status == "idle" else "Start a new run"
         self.pause.visible, self.pause.disabled = status in ("running", "starting"), status == "starting"
         self.resume.visible = status in ("paused", "stopped", "killed", "failed")
         self.stop.visible, self.stop.disabled = going, status == "starting"
