@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The server; the toy of tests/toy is in its table of methods, and in that of the runs that it starts."""
-    with pytest.MonkeyPatch.context() as patch:
-        places = [str(TESTS / "toy" / "site"), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
-        with served(tmp_path_factory.mktemp("served")) as running:
-            yield running
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # for the server alone: other tests start processes without the toy
+            places = [str(TESTS / "toy" / "site"), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+            patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+            running = stack.enter_context(served(tmp_path_factory.mktemp("served")))
+        yield running
 
 
 @pytest.fixture(scope="session")

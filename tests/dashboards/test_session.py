@@ -9,6 +9,8 @@ import panel as pn
 import pytest
 
 from workbench.data.catalog import entries
+from workbench.data.source import Source
+from workbench.errors import InputError
 from workbench.pages.anomaly.page import Explorer
 from workbench.pages.change.page import Changes
 from workbench.pages.coresets.page import Coresets
@@ -79,3 +81,9 @@ def test_a_scene_given_in_memory_that_the_page_cannot_show_is_told(tmp_path, sma
         assert "this scene has hsi, truth" in page.alert.object
     finally:
         page.close()
+
+
+@pytest.mark.parametrize(("page", "role"), [(Explorer, "lidar"), (Explorer, "after"), (Changes, "sar")])
+def test_a_file_that_a_page_cannot_open_is_refused_and_not_left_out(page, role, tmp_path):
+    with pytest.raises(InputError, match=f"cannot open {role} beside flight.hdr"):
+        page(Source("flight.hdr", beside={role: "other.tif"}), root=tmp_path)

@@ -61,6 +61,7 @@ def test_a_cell_of_a_sweep_becomes_stale(tmp_path: Path, files: dict[str, Path],
     assert plan(path, grid)[0].key != first.key
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["after", "lidar", "weights"])
 def test_a_finished_cell_is_not_compared_with_one_on_other_files(tmp_path: Path, files: dict[str, Path], name: str) -> None:
     write = 'import json\nfrom pathlib import Path\nPath(run_dir, "metrics.json").write_text(json.dumps({"one": 1.0}))'

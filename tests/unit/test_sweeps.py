@@ -278,6 +278,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 def test_on_a_cluster(squares: Path, tmp_path: Path) -> None:
     """Two workers of a Dask cluster in a process of its own; a worker that does not see the folder says so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -28,10 +29,18 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # two real gloo pr
 @pytest.fixture(autouse=True)
 def _no_rank_left():
     def children():
-        me = psutil.Process()
-        server = {p.pid for p in me.children() if "forkserver" in " ".join(p.cmdline())}  # ends with this process
-        others = [p for p in me.children(recursive=True) if p.pid not in server]
-        return [p for p in others if "resource_tracker" not in " ".join(p.cmdline())]
+        """Living ones: a process of another test may have ended without being waited for.
+
+        The fork server ends with this process; its ranks have its command line, too, but are no direct children.
+        """
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+                command = " ".join(process.cmdline())
+                server = "forkserver" in command and process.ppid() == os.getpid()
+                if not server and "resource_tracker" not in command:
+                    found.append(process)
+        return found
 
     before = {p.pid for p in children()}
     yield

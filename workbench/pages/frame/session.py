@@ -71,6 +71,8 @@ class Session(Addressed):
         self, scene: str | Path | Source | xr.Dataset | None = None, *, root: str | Path = execution.RUNS, **params: Any
     ) -> None:
         super().__init__(**params)
+        if isinstance(scene, Source):
+            self._check_beside(scene)
         self.root = Path(root)
         self.data: xr.Dataset | None = None
         self.result: xr.Dataset | None = None  # of the followed run, when it has finished
@@ -101,6 +103,15 @@ class Session(Addressed):
                 scene = scene.scene
             wanted = str(scene) if scene is not None else self.scene or self.first_choice()
             self.open(wanted, self.truth, self.keys, first=True, **{n: getattr(self, n) for n in self.MORE})
+
+    def _check_beside(self, source: Source) -> None:
+        """Raise InputError if the source has further files that this page cannot open, because it would ignore them."""
+        refused = [role for role in source.beside if role not in self.MORE]
+        if refused:
+            raise InputError(
+                f"This page cannot open {' and '.join(refused)} beside {source.scene}. Run the method on the scene from the "
+                "command line (--beside) or in Python, and look at the run on the runs page."
+            )
 
     # --- to be defined by subclasses --------------------------------------------------------------------------------
 
