@@ -29,10 +29,10 @@ from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE, Session
 from workbench.runs.watch import Live
 from workbench.scene import VOCABULARY, Needs, fits, require
-from workbench.views.card import explain, explanation, heading, html, say
+from workbench.views.card import escape, explain, explanation, heading, html
 from workbench.views.declared import Declared
 from workbench.views.outcome import OutcomeView
-from workbench.views.plots import held, theme_later
+from workbench.views.plots import batched, theme_later
 from workbench.views.scene_card import scene_card
 
 REST = 0.5  # minimum seconds between two drawings, so that clicks are handled in between
@@ -94,7 +94,7 @@ class Watch(Session):
         super()._lay_out()
         self.side.insert(0, self.methods)
         self._take_method()
-        self.methods.param.watch(held(lambda e: e.new != self.method and self.choose(e.new)), "value")
+        self.methods.param.watch(batched(lambda e: e.new != self.method and self.choose(e.new)), "value")
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the column of the controls, which are rebuilt for each method."""
@@ -111,7 +111,7 @@ class Watch(Session):
         self.quick = pmui.Button(
             label="Small settings, for a quick try", icon="bolt", variant="text", size="small", margin=0
         )
-        self.quick.on_click(held(lambda _: self.runner.form.set(load(self.method).SMOKE)))
+        self.quick.on_click(batched(lambda _: self.runner.form.set(load(self.method).SMOKE)))
         tabs = [
             ("Live", pn.Column(self.invite, self.numbers, self.live_place, sizing_mode="stretch_width", margin=(8, 4))),
             ("Result", pn.Column(self.no_result, self.outcome.panel, sizing_mode="stretch_width", margin=(8, 4))),
@@ -178,7 +178,7 @@ class Watch(Session):
         problem = self.problem()
         self.runner.player.start.disabled = bool(problem)
         self.invitation.object = (
-            explanation(f"{self.method} cannot use this scene", say(problem))
+            explanation(f"{self.method} cannot use this scene", escape(problem))
             if problem
             else explanation(f"Watch {self.method}", _invitation(self.method))
         )
@@ -215,17 +215,17 @@ class Watch(Session):
             self.declared.end(result)
             first = load(self.method).HEADLINE
             self.outcome.show(result, first, self.data)
-            self.numbers.object = "&emsp;".join(f"{say(n)} <b>{float(result[n]):.5g}</b>" for n in first if n in result)
+            self.numbers.object = "&emsp;".join(f"{escape(n)} <b>{float(result[n]):.5g}</b>" for n in first if n in result)
             self.no_result.visible, self.outcome.panel.visible = False, True
 
     def take_in(self) -> bool:
         """Read new events of the run; True while it is running."""
-        going = self.runner.poll()
+        active = self.runner.poll()
         if self._due and self.runner.live is not None and time.monotonic() >= self._rested:
             begun, self._due = time.monotonic(), False
             self.declared.take(self.runner.live)
             self._rested = time.monotonic() + max(REST, 2 * (time.monotonic() - begun))
-        return going
+        return active
 
     def _stage(self, watched: bool) -> None:
         """Show the run, or the invitation."""
@@ -235,7 +235,7 @@ class Watch(Session):
 
 def _invitation(method: str) -> str:
     return (
-        f"{say(summary(method))}<br><br>Press <b>Start</b> on the left. The run is a separate process: it continues when this "
+        f"{escape(summary(method))}<br><br>Press <b>Start</b> on the left. The run is a separate process: it continues when this "
         "page is closed, and is listed under <b>Earlier runs</b>."
     )
 
@@ -245,15 +245,15 @@ def _about(method: str, room: Any) -> str:
     needs = ", ".join(n if isinstance(n, str) else " or ".join(n) for n in room.NEEDS)
     cell = "padding:3px 16px 3px 0;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.2)"
     rows = "".join(
-        f'<tr><td style="{cell}"><code>{say(name)}</code></td><td style="{cell}">{say(str(field.default))}</td>'
-        f'<td style="{cell}">{say(str(field.description))}</td></tr>'
+        f'<tr><td style="{cell}"><code>{escape(name)}</code></td><td style="{cell}">{escape(str(field.default))}</td>'
+        f'<td style="{cell}">{escape(str(field.description))}</td></tr>'
         for name, field in room.Config.model_fields.items()
     )
     head = "".join(f'<th style="{cell};text-align:left">{title}</th>' for title in ("setting", "default", "meaning"))
-    text = say(cleandoc(room.__doc__ or ""))
+    text = escape(cleandoc(room.__doc__ or ""))
     return (
-        f'<h3 style="margin:4px 0 8px">{say(method)}</h3><div style="white-space:pre-wrap;max-width:900px">{text}</div>'
-        f"<p>Needs of a scene: <b>{say(needs)}</b>. Main metrics: {say(', '.join(room.HEADLINE))}.</p>"
+        f'<h3 style="margin:4px 0 8px">{escape(method)}</h3><div style="white-space:pre-wrap;max-width:900px">{text}</div>'
+        f"<p>Needs of a scene: <b>{escape(needs)}</b>. Main metrics: {escape(', '.join(room.HEADLINE))}.</p>"
         f'<table style="border-collapse:collapse"><tr>{head}</tr>{rows}</table>'
     )
 

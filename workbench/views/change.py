@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from workbench.views.card import badge, say
+from workbench.views.card import badge, escape
 from workbench.views.fields import MISSING
 from workbench.views.image import presets
 from workbench.views.plots import LARGEST
@@ -59,10 +59,10 @@ def pair_card(data: xr.Dataset) -> str:
     count = f"{data.sizes['sample']:,} pairs" if "sample" in data.dims else "one pair"
     facts = [("Pair", f"{count} of {rows:,} × {columns:,} pixels, {bands} band{'s' if bands > 1 else ''}, {what}")]
     times = [str(data[d].attrs["time"])[:10] for d in ("before", "after") if data[d].attrs.get("time")]
-    facts.append(("Dates", say(" and ".join(times)) if len(times) == 2 else "not known: order as given"))
+    facts.append(("Dates", escape(" and ".join(times)) if len(times) == 2 else "not known: order as given"))
     if "split" in data.coords and "sample" in data["split"].dims:
         names, counts = np.unique(data["split"].values.astype(str), return_counts=True)
-        facts.append(("Split", say(", ".join(f"{n:,} {s}" for s, n in zip(names, counts, strict=True)))))
+        facts.append(("Split", escape(", ".join(f"{n:,} {s}" for s, n in zip(names, counts, strict=True)))))
     if "truth" in data:
         truth = data["truth"].values
         known, yes = int((truth >= 0).sum()), int((truth > 0).sum())
@@ -72,20 +72,20 @@ def pair_card(data: xr.Dataset) -> str:
     else:
         facts.append(("Reference", "none: a trained network can be applied, but not scored"))
     if "spatial_ref" in data.coords:
-        facts.append(("Map", say(_place(data))))
+        facts.append(("Map", escape(_place(data))))
     if a.get("sha256"):
-        facts.append(("SHA-256", f'<code title="{say(str(a["sha256"]))}">{say(str(a["sha256"])[:16])}…</code>'))
+        facts.append(("SHA-256", f'<code title="{escape(str(a["sha256"]))}">{escape(str(a["sha256"])[:16])}…</code>'))
     if a.get("licence"):
-        facts.append(("Licence", say(str(a["licence"]))))
+        facts.append(("Licence", escape(str(a["licence"]))))
     body = "".join(
         f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top;white-space:nowrap">{k}</td>'
         f'<td style="padding:1px 0;overflow-wrap:anywhere">{v}</td></tr>'
         for k, v in facts
     )
-    more = "".join(f"<li>{say(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
-    more += "".join(f"<li>{say(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
+    more = "".join(f"<li>{escape(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
+    more += "".join(f"<li>{escape(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
     head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
-    title = say(str(a.get("title") or a.get("id") or "Pair"))
+    title = escape(str(a.get("title") or a.get("id") or "Pair"))
     under = '<summary style="cursor:pointer;opacity:.8">Citation, source, notes of the reader</summary>'
     return (
         f'<div style="font-size:13px;line-height:1.4">{head}<b style="font-size:14px">{title}</b>'

@@ -34,7 +34,7 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.looks import GREY, REFERENCES, SELECTORS, STATES, look
 from workbench.views.plots import draw, plot
 
@@ -376,4 +376,4 @@ class Accuracy:
 
 def _swatch(name: str, colour: str, line: str) -> str:
     style = f"display:inline-block;width:20px;border-top:3px {line} {colour};vertical-align:middle"
-    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {say(name)}</span>'
+    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {escape(name)}</span>'

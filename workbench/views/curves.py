@@ -8,7 +8,7 @@ import numpy as np
 import panel as pn
 from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, HSpan, Line, Range1d, Scatter, VSpan
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, plot
 
@@ -115,4 +115,4 @@ def _entry(name: str, colour: str, dash: str) -> str:
     swatch = (
         f"display:inline-block;width:20px;border-top:{4 if line == 'double' else 3}px {line} {colour};vertical-align:middle"
     )
-    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{swatch}"></span> {say(name)}</span>'
+    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{swatch}"></span> {escape(name)}</span>'

@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.core.properties import field
 from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, HSpan, MultiLine, Range1d, Scatter, VSpan
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, plot
 
@@ -98,4 +98,4 @@ def _bounds(values: list[np.ndarray], log: bool) -> tuple[float, float]:
 
 def _swatch(name: str, colour: str, dash: str = "solid") -> str:
     style = f"display:inline-block;width:18px;border-top:3px {dash} {colour};vertical-align:middle"
-    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {say(name)}</span>'
+    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {escape(name)}</span>'

@@ -8,10 +8,10 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.kinds import Picture, pictures
 from workbench.views.picture import PictureView
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 WIDTH, HEIGHT = 345, 330
 
@@ -52,7 +52,7 @@ class _Side:
         self.which = pmui.Select(label="Variable", options=[], size="small", width=WIDTH - 20, margin=(8, 8))
         self.view = PictureView(width=WIDTH, height=HEIGHT)
         self.panel = pn.Column(self.which, self.view.panel, margin=0)
-        self.which.param.watch(held(lambda _: self._draw()), "value")
+        self.which.param.watch(batched(lambda _: self._draw()), "value")
 
     def offer(self, names: list[str], value: str | None) -> None:
         """Offer these variables; the selected one is kept if it is among them."""
@@ -73,11 +73,11 @@ def metrics_table(result: xr.Dataset, first: Sequence[str]) -> str:
     rows = []
     for name in order:
         units = numbers[name].attrs.get("units")
-        value = f"{float(numbers[name]):.5g}" + (f" {say(str(units))}" if units not in (None, "1") else "")
-        about = say(str(numbers[name].attrs.get("long_name", "")))
+        value = f"{float(numbers[name]):.5g}" + (f" {escape(str(units))}" if units not in (None, "1") else "")
+        about = escape(str(numbers[name].attrs.get("long_name", "")))
         weight = "700" if name in first else "400"
         rows.append(
-            f'<tr><td style="{cell}"><span style="font-weight:{weight}">{say(name)}</span>'
+            f'<tr><td style="{cell}"><span style="font-weight:{weight}">{escape(name)}</span>'
             f'<div style="font-size:11.5px;opacity:.65">{about}</div></td>'
             f'<td style="{cell};text-align:right;font-weight:{weight};white-space:nowrap">{value}</td></tr>'
         )

@@ -28,12 +28,12 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256, Viridis256
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.image import composite, presets
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
 from workbench.views.looks import PICKS, STATES, look
-from workbench.views.plots import Frame, draw, held, plot, rgba, theme_later, thin
+from workbench.views.plots import Frame, batched, draw, plot, rgba, theme_later, thin
 
 NOTHING = "rgba(128, 128, 128, 0.3)"  # colour of pixels without a value
 KEPT = (look("dropped", STATES).colour, look("kept", STATES).colour)
@@ -52,7 +52,7 @@ class PictureView:
         self.where = html(margin=(0, 8), width=width)
         self.legend = html(margin=(0, 8), width=width)
         self.slider.visible = False
-        self.slider.param.watch(held(lambda _: self._draw()), "value")
+        self.slider.param.watch(batched(lambda _: self._draw()), "value")
         self.panel = pn.Column(self.where, self.slider, self._place, self.legend, margin=(0, 10, 6, 0))
 
     def show(self, picture: Picture | None) -> None:
@@ -72,8 +72,8 @@ class PictureView:
         if picture is None:
             return
         at = min(self.slider.value, len(picture.positions)) - 1
-        where = f" &middot; {say(picture.positions[at])}" if self.slider.visible else ""
-        self.where.object = f"<b>{say(_title(picture))}</b>{where}"
+        where = f" &middot; {escape(picture.positions[at])}" if self.slider.visible else ""
+        self.where.object = f"<b>{escape(_title(picture))}</b>{where}"
         drawer = self._drawer(picture)
         drawer.draw(picture, picture.at(at))
         self.legend.object = drawer.legend
@@ -327,7 +327,7 @@ def _classes(picture: Picture, values: np.ndarray) -> tuple[list[str], str]:
     counts = np.bincount(values[values >= 0].astype(int).ravel(), minlength=len(names))
     entries = [
         f'<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:11px;height:11px;'
-        f'background:{palette[n]};vertical-align:-1px"></span> {say(names[n])} ({count:,})</span>'
+        f'background:{palette[n]};vertical-align:-1px"></span> {escape(names[n])} ({count:,})</span>'
         for n, count in enumerate(counts)
         if count
     ]

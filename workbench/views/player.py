@@ -8,9 +8,9 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.looks import STATUS
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 
 class Player:
@@ -35,7 +35,7 @@ class Player:
 
     def on(self, name: str, then: Callable[[], None]) -> None:
         """Call `then` when the button `name` (start, pause, resume or stop) is clicked."""
-        getattr(self, name).on_click(held(lambda _: then()))
+        getattr(self, name).on_click(batched(lambda _: then()))
 
     def show(self, status: str, lines: Sequence[Mapping[str, Any]] = (), error: str | None = None, folder: str = "") -> None:
         """Show the progress of a run. status: one of `Live.status`, or idle. lines: its events so far."""
@@ -63,10 +63,10 @@ class Player:
         elif latest and status in ("finished", "stopped"):
             parts.append(f"took {clock(latest.get('seconds', 0))}")
         if folder:
-            parts.append(f'<span style="opacity:.65" title="run folder">{say(folder)}</span>')
+            parts.append(f'<span style="opacity:.65" title="run folder">{escape(folder)}</span>')
         html = " &middot; ".join(parts)
         if error:
-            html += f'<div style="margin-top:6px;color:{STATUS["failed"].colour}">{say(error)}</div>'
+            html += f'<div style="margin-top:6px;color:{STATUS["failed"].colour}">{escape(error)}</div>'
         if self.text.object != html:
             self.text.object = html
 

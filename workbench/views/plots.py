@@ -44,7 +44,7 @@ def plot(x: str, y: str, *, height: int = 260, **options: Any) -> figure:
     return made
 
 
-def held(then: Callable[..., Any]) -> Callable[..., None]:
+def batched(then: Callable[..., Any]) -> Callable[..., None]:
     """Wrap a widget's listener: all its changes of Bokeh models are sent in one message, when it returns.
 
     Panel calls listeners of widgets without the document's lock; without the lock Bokeh sends every change separately.

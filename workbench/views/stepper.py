@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import panel_material_ui as pmui
 
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 ECHO = 1.5  # seconds in which the browser may echo an old position
 
@@ -31,8 +31,8 @@ class Stepper:
         self.slider = pmui.IntSlider(
             label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", margin=(12, 16)
         )
-        self.slider.param.watch(held(self._dragged), "value")
-        self.follow.param.watch(held(lambda _: self.fit(self.count)), "value")
+        self.slider.param.watch(batched(self._dragged), "value")
+        self.follow.param.watch(batched(lambda _: self.fit(self.count)), "value")
 
     @property
     def at(self) -> int:

@@ -18,7 +18,7 @@ import xarray as xr
 from workbench.views.card import html
 from workbench.views.image import ImageView, composite
 from workbench.views.maps import ScoreMap
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 from workbench.views.stepper import Stepper
 
 
@@ -48,7 +48,7 @@ class Steps:
         )
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(0, 8))
-        self.which.param.watch(held(lambda _: self._place()), "value")
+        self.which.param.watch(batched(lambda _: self._place()), "value")
         self.panel = pn.Column(
             pn.Row(self.which, self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
             self.text,

@@ -11,7 +11,7 @@ import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource, CustomJS, HoverTool, ImageRGBA, Span
 
 from workbench.views.card import html
-from workbench.views.plots import Frame, draw, held, rgba, thin
+from workbench.views.plots import Frame, batched, draw, rgba, thin
 
 PLACE = {"image": "image", "x": "x", "y": "y", "dw": "dw", "dh": "dh"}
 # makes the first date transparent to the right of the divider
@@ -56,7 +56,7 @@ class Swipe:
             label="Divider between before and after", start=0, end=100, value=50, show_value=False, size="small",
             margin=(0, 12, 0, 70), width=width - 10,
         )  # fmt: skip
-        self.slider.param.watch(held(self._slid), "value")
+        self.slider.param.watch(batched(self._slid), "value")
         self.ends = html(_ENDS, margin=(0, 0, 0, 62), width=width)
         self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=0), self.ends, self.slider, margin=0)
         self._moving = False

@@ -15,13 +15,13 @@ from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
 from workbench.pages.anomaly.state import DETECTORS, FAST, AnomalyState
 from workbench.runs.watch import Live
 from workbench.views import save
-from workbench.views.card import explain, explanation, html, problem, say
+from workbench.views.card import escape, explain, explanation, html, problem
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.glimpse import FINEST, Part, rasterised
 from workbench.views.image import ImageView
 from workbench.views.looks import ANOMALY
 from workbench.views.maps import OWN, RANK, ScoreMap
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 RULE = (
     '<div style="font-size:12.5px;line-height:1.35;opacity:.85">Scores of different detectors have different units. <b>Rank</b> '
@@ -105,12 +105,12 @@ class Compare:
 
         self.chosen.param.watch(lambda e: state.param.update(detector=e.new), "value")
         self.cuts.param.watch(lambda e: self._refitting or state.param.update(flag=e.new), "value")
-        state.param.watch(held(lambda _: self.overlay.show(state.rgb, place=state.place)), "preset")
-        self.logs.param.watch(held(lambda e: self.roc.set_log(e.new)), "value")
+        state.param.watch(batched(lambda _: self.overlay.show(state.rgb, place=state.place)), "preset")
+        self.logs.param.watch(batched(lambda e: self.roc.set_log(e.new)), "value")
         for widget in (self.scales, self.palettes):
-            widget.param.watch(held(self._scale), "value")
+            widget.param.watch(batched(self._scale), "value")
         for name, button in self.buttons.items():
-            button.on_click(held(lambda _, name=name: self.start(name)))
+            button.on_click(batched(lambda _, name=name: self.start(name)))
         for view in (self.overlay, *self.maps.values()):
             view.on_tap(state.pick)
             view.on_look(self._looked)
@@ -316,7 +316,7 @@ def _verdict(lines: list[dict[str, Any]], chosen: str, aucs: Mapping[str, float]
     for line in lines:
         title, colour = ANOMALY[line["name"]].title, ANOMALY[line["name"]].colour
         swatch = f'<span style="display:inline-block;width:11px;height:11px;border-radius:2px;background:{colour};margin-right:7px"></span>'
-        cells = [swatch + say(title)]
+        cells = [swatch + escape(title)]
         if truth is not None:
             cells += [f"{aucs[line['name']]:.4f}" if line["name"] in aucs else "", f"{line['f_tau']:.4f}"]
         cells += [f"{line['threshold']:.5g}", f"{line['flagged']:,}"]

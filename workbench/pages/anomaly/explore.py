@@ -12,11 +12,11 @@ import xarray as xr
 
 from workbench.pages.anomaly.state import AnomalyState
 from workbench.views import save
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.glimpse import Part, mean_and_spread
 from workbench.views.image import ImageView, coloured, composite, presets
 from workbench.views.looks import BLUE, GREEN, GREY, PICKS, RED
-from workbench.views.plots import held
+from workbench.views.plots import batched
 from workbench.views.spectra import Axis, SpectraView
 
 QUIET = {"after 1 pass": "suppressed_first", "after K passes": "suppressed"}
@@ -82,10 +82,10 @@ class Explore:
             margin=(8, 4),
         )
 
-        self.presets.param.watch(held(self._preset_chosen), "value")
-        self.slider.param.watch(held(self._band_chosen), "value")
+        self.presets.param.watch(batched(self._preset_chosen), "value")
+        self.slider.param.watch(batched(self._band_chosen), "value")
         state.param.watch(self.draw, ["look", "preset", "band", "palette"])
-        state.param.watch(held(self.outline), "outline")
+        state.param.watch(batched(self.outline), "outline")
         self.clear.on_click(lambda _: state.unpick())
         self.image.on_tap(state.pick)
         self.image.on_look(self._looked)
@@ -225,7 +225,7 @@ class Explore:
         for number, row in self.rows.items():
             row.show(state.picked.get(number))
         self._head.visible = self._keep.visible = bool(state.picked)
-        title = say(state.title(state.detector))
+        title = escape(state.title(state.detector))
         self._hint.object = (
             f"<b>Picked pixels</b> &ensp; <span style='opacity:.75'>score and rank by {title}; click a pixel again to remove it</span>"
             if state.picked
@@ -259,7 +259,7 @@ class Quiet:
         )
         self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for widget in (self.which, self.relative):
-            widget.param.watch(held(explore.draw_spectra), "value")
+            widget.param.watch(batched(explore.draw_spectra), "value")
 
     def take(self, axis: Axis, result: xr.Dataset) -> None:
         """Show the result of a run on a scene with this axis."""

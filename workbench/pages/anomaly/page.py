@@ -30,7 +30,7 @@ from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs, require
-from workbench.views.card import card, explain, heading, html, say
+from workbench.views.card import card, escape, explain, heading, html
 from workbench.views.glimpse import Glimpse
 from workbench.views.looks import PICKS
 from workbench.views.plots import Frame
@@ -258,15 +258,15 @@ class Explorer(AnomalyState):
             f"# or in a terminal\nworkbench run bsdm {shlex.join(self.named.argv())}"
         )
         self.code.object = (
-            f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{say(text)}</pre>'
+            f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
         )
 
     def take_in(self) -> bool:
         """Read new events of the runs; True while one is running."""
-        going = [
+        active = [
             tab.poll() for tab in (self.train and self.train.runner, self.compare) if tab is not None
         ]  # a list, because every tab must be polled
-        return any(going)
+        return any(active)
 
 
 def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:

@@ -17,11 +17,11 @@ from workbench.data.export import polygons, write_cog, write_polygons
 from workbench.errors import InputError
 from workbench.pages.change.state import ChangeState
 from workbench.views import save
-from workbench.views.card import explain, heading, html, problem, say
+from workbench.views.card import escape, explain, heading, html, problem
 from workbench.views.change import OURS
 from workbench.views.looks import CHANGE, RED, look
 from workbench.views.paper.change import maps_png
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 INVITATION = (
     "Maps, areas of change and scores can be downloaded here when a run has finished, or when the first tab shows a classical "
@@ -69,8 +69,8 @@ class Export:
         self.panel = pn.Column(
             self._content, self._invite, heading("The same as code"), self.code, sizing_mode="stretch_width", margin=(8, 4)
         )
-        self.count.on_click(held(lambda _: self.tell()))
-        state.param.watch(held(lambda *_: self.take()), ["tab", "detector", "sample"])
+        self.count.on_click(batched(lambda _: self.tell()))
+        state.param.watch(batched(lambda *_: self.take()), ["tab", "detector", "sample"])
 
     def take(self) -> None:
         """Offer the downloads that exist for the map on the first tab."""
@@ -88,9 +88,9 @@ class Export:
         self.surer.disabled = not sure or not state.judged
         self.netcdf.visible = state.findings is not None
         self.csv.visible = state.findings is not None and "scores" in state.findings.result
-        which = f", pair {say(state.sample)}" if state.samples else ""
+        which = f", pair {escape(state.sample)}" if state.samples else ""
         place = "georeferenced like the pair" if self.placed else "in pixels: the pair is not georeferenced"
-        self.text.object = f"Map of <b>{say(CHANGE[state.shown].title)}</b>{which}, as chosen on the first tab; {place}."
+        self.text.object = f"Map of <b>{escape(CHANGE[state.shown].title)}</b>{which}, as chosen on the first tab; {place}."
 
     @property
     def placed(self) -> bool:

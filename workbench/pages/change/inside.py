@@ -16,7 +16,7 @@ from workbench.pages.change.state import ChangeState
 from workbench.views.card import explain, html, problem
 from workbench.views.fields import Field
 from workbench.views.looks import RED
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 
 SIDE = 190
 LARGEST = 512  # pixels a side of the pair that are used at most: the network runs in the page's own process
@@ -72,8 +72,8 @@ class Inside:
         )
         self._invite = explain("Look inside", INVITATION, height=420)
         self.panel = pn.Column(self._content, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        self.swap.on_click(held(lambda _: self.exchange()))
-        state.param.watch(held(lambda _: self.draw()), "tab")
+        self.swap.on_click(batched(lambda _: self.exchange()))
+        state.param.watch(batched(lambda _: self.draw()), "tab")
 
     def take(self) -> None:
         """Reset for another result, or for none."""

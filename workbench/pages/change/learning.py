@@ -10,7 +10,7 @@ import xarray as xr
 
 from workbench.pages.change.state import ChangeState
 from workbench.runs.watch import Live
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.change import pictures
 from workbench.views.curves import Curves
 from workbench.views.fields import Decisions, Field, outcomes, swatches
@@ -146,7 +146,7 @@ class Learning:
         name = str(change.attrs.get("sample") or "")
         parts = [
             f"<b>Step {step:,}</b> of {of}",
-            f"validation pair {say(name)}" if self.state.samples else "around a validation square",
+            f"validation pair {escape(name)}" if self.state.samples else "around a validation square",
         ]
         if u is not None and target is not None:
             parts.append(f"mean U {np.nanmean(u.values):.3f}, mean |y − P| {np.nanmean(target.values):.3f}")

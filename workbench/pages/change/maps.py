@@ -13,11 +13,11 @@ from workbench.errors import InputError
 from workbench.metrics.change import confusion
 from workbench.pages.change.findings import cell
 from workbench.pages.change.state import ChangeState
-from workbench.views.card import explain, html, problem, say
+from workbench.views.card import escape, explain, html, problem
 from workbench.views.change import OURS, pictures, step_of
 from workbench.views.fields import Decisions, Field, outcomes, swatches, tinted
 from workbench.views.looks import CHANGE, TRUTH, look, rgb
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 from workbench.views.swipe import Swipe
 
 SIDE = 190  # screen pixels of a small map
@@ -79,9 +79,9 @@ class Maps:
             sizing_mode="stretch_width",
             margin=(4, 4),
         )
-        self.samples.param.watch(held(lambda e: self._choosing or state.param.update(sample=e.new)), "value")
-        self.detectors.param.watch(held(lambda e: self._choosing or state.param.update(detector=e.new)), "value")
-        self.opacity.param.watch(held(lambda _: self._lay()), "value_throttled")
+        self.samples.param.watch(batched(lambda e: self._choosing or state.param.update(sample=e.new)), "value")
+        self.detectors.param.watch(batched(lambda e: self._choosing or state.param.update(detector=e.new)), "value")
+        self.opacity.param.watch(batched(lambda _: self._lay()), "value_throttled")
 
     # --- choices ----------------------------------------------------------------------------------------------------
 
@@ -195,7 +195,9 @@ class Maps:
             self.text.object = ""
             return
         yes, all_ = int((p > 0.5).sum()), int(np.isfinite(p).sum())
-        parts = [f"<b>{say(name)}</b> on this pair: {yes:,} of {all_:,} pixels changed ({100 * yes / max(all_, 1):.1f} %)"]
+        parts = [
+            f"<b>{escape(name)}</b> on this pair: {yes:,} of {all_:,} pixels changed ({100 * yes / max(all_, 1):.1f} %)"
+        ]
         if truth is not None and (truth >= 0).any():
             m = confusion(p, truth)
             parts.append(f"F1 {cell(m.f1)}, IoU {cell(m.iou)}, precision {cell(m.precision)}, recall {cell(m.recall)}")
@@ -219,7 +221,7 @@ class Maps:
         )
         body = "".join(
             f'<tr style="font-weight:{700 if numbers["f1"] == best else 400}"><td style="padding:1px 14px 1px 0">'
-            f'<span style="color:{look(n, CHANGE).colour}">■</span> {say(look(n, CHANGE).title)}</td>'
+            f'<span style="color:{look(n, CHANGE).colour}">■</span> {escape(look(n, CHANGE).title)}</td>'
             + "".join(f'<td style="text-align:right;padding:1px 14px">{cell(numbers.get(c))}</td>' for c in COLUMNS)
             + "</tr>"
             for n, numbers in rows

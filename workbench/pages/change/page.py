@@ -34,9 +34,9 @@ from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
 from workbench.scene import Needs, require
-from workbench.views.card import heading, html, say
+from workbench.views.card import escape, heading, html
 from workbench.views.change import OURS, pair_card
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 FIRST = ("steps", "rivals", "measures", "show_every", "seed")
 INVITATION = (
@@ -96,7 +96,7 @@ class Changes(ChangeState):
             "First date, second date and mask are recognised by <i>before</i>, <i>after</i>, <i>label</i> in their names, "
             "else by the order of the names."
         )
-        self.upload.param.watch(held(lambda _: self._take_uploads()), "value")
+        self.upload.param.watch(batched(lambda _: self._take_uploads()), "value")
         return [
             self.path, self.after_path, self.truth_path, self.key_text, self.resampling, self.upload, self.uploaded,
         ]  # fmt: skip
@@ -108,11 +108,11 @@ class Changes(ChangeState):
         self.runner = Runner(self, "arcdnet", self, first=FIRST)
         self.runner.form.reset.label = "Defaults"
         self.networks = pmui.Select(label="Network", options={"train a new one": ""}, value="", margin=(8, 0), **WIDE)
-        self.networks.param.watch(held(lambda _: self._network_chosen()), "value")
+        self.networks.param.watch(batched(lambda _: self._network_chosen()), "value")
         self.maps, self.learning = Maps(self), Learning(self, INVITATION)
         self.trust, self.inside, self.export = Trust(self), Inside(self), Export(self)
-        self.param.watch(held(lambda *_: self.draw()), ["sample", "detector", "overlay"])
-        self.param.watch(held(lambda *_: self.trust.draw()), ["answered", "rival"])
+        self.param.watch(batched(lambda *_: self.draw()), ["sample", "detector", "overlay"])
+        self.param.watch(batched(lambda *_: self.trust.draw()), ["answered", "rival"])
         tabs = [
             ("Pair and maps", self.maps.panel),
             ("Training", self.learning.panel),
@@ -147,7 +147,7 @@ class Changes(ChangeState):
         self.complain("")
         for field, role in ((self.path, "before"), (self.after_path, "after"), (self.truth_path, "truth")):
             field.value = str(kept[roles[role]]) if role in roles else ""
-        text = ", ".join(f"{say(roles[r])} is the {what}" for r, what in ROLES.items() if r in roles)
+        text = ", ".join(f"{escape(roles[r])} is the {what}" for r, what in ROLES.items() if r in roles)
         self.uploaded.object = f"{text}. Change the fields above if that is wrong, then press <b>Open</b>."
 
     def describe(self, data: xr.Dataset) -> str:

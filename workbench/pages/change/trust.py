@@ -12,12 +12,12 @@ import panel_material_ui as pmui
 from workbench.pages.change.findings import Findings, Judged, cell
 from workbench.pages.change.state import ChangeState
 from workbench.views import save
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.change import OURS
 from workbench.views.fields import Decisions, outcomes, swatches
 from workbench.views.lines import Lines
 from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, look
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 
 SIDE = 215
 INVITATION = (
@@ -96,7 +96,7 @@ class Trust:
         )
         self._no_truth.visible = False
         self.panel = pn.Column(self._content, self._invite, self._no_truth, sizing_mode="stretch_width", margin=(8, 4))
-        self.rivals.param.watch(held(lambda e: self._choosing or state.param.update(rival=e.new)), "value")
+        self.rivals.param.watch(batched(lambda e: self._choosing or state.param.update(rival=e.new)), "value")
 
     def take(self) -> None:
         """Reset for another result, or for none."""
@@ -219,7 +219,7 @@ class Trust:
             for c in ("answered", "uncertainty", "error rate", "precision", "recall")
         )
         body = "".join(
-            f'<tr><td style="padding:3px 10px 3px 0;white-space:nowrap">{say(n)}</td>'
+            f'<tr><td style="padding:3px 10px 3px 0;white-space:nowrap">{escape(n)}</td>'
             + "".join(
                 f'<td style="text-align:right;padding:3px 10px">{c}</td>'
                 for c in (
@@ -256,7 +256,7 @@ class Trust:
             if q in shown
         }
         head = "".join(
-            f'<th title="{say(QUANTITIES[q][1])}" style="text-align:right;padding:2px 12px">{QUANTITIES[q][0]}</th>'
+            f'<th title="{escape(QUANTITIES[q][1])}" style="text-align:right;padding:2px 12px">{QUANTITIES[q][0]}</th>'
             for q in shown
         )
         body = ""
@@ -267,7 +267,7 @@ class Trust:
                 f"{cell(numbers[q], 4 if q == 'aurc' else 3)}</td>"
                 for q in shown
             )
-            body += f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{one.colour}">■</span> {say(one.title)}</td>{cells}</tr>'
+            body += f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{one.colour}">■</span> {escape(one.title)}</td>{cells}</tr>'
         self.table.object = (
             "<b>All measures on test pixels</b>, each against the errors of its own change map; best in bold "
             '<span style="opacity:.75">(AUROC high; AURC and ECE low; entropy is in bits, so its ECE is not comparable)</span>'

@@ -20,13 +20,13 @@ from workbench.methods.tdds.choosing import length_of
 from workbench.methods.tdds.settings import RIVALS, Config
 from workbench.pages.coresets.state import CoresetState
 from workbench.views import save
-from workbench.views.card import explain, html, problem, say
+from workbench.views.card import escape, explain, html, problem
 from workbench.views.coresets import ClassBars, Cumulative, Overlap
 from workbench.views.decide import HistogramView
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
 from workbench.views.looks import RED, SELECTORS, STATES, rgb
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 
 ACROSS = 9
 ENDS, CUT, DRAWN = "extremes", "at the cut", "at random"
@@ -113,10 +113,10 @@ class Choose:
         self.length.param.watch(lambda e: self._setting or state.param.update(length=e.new), "value")
         self.selector.param.watch(lambda e: self._setting or state.param.update(selector=e.new), "value")
         self.balanced.param.watch(lambda e: self._setting or state.param.update(balanced=e.new), "value")
-        self.show_what.param.watch(held(lambda _: self.draw()), "value")
-        self.opener.on_click(held(lambda _: self.open()))
+        self.show_what.param.watch(batched(lambda _: self.draw()), "value")
+        self.opener.on_click(batched(lambda _: self.open()))
         for gallery in (self.kept, self.dropped):
-            gallery.on_tap(held(state.focus))
+            gallery.on_tap(batched(state.focus))
 
     def take(self) -> None:
         """Reset for the result of the page's run, or for none."""
@@ -127,7 +127,7 @@ class Choose:
             return
         trouble = self._unnamed()
         self.yaml.disabled = self.opener.disabled = bool(trouble)
-        self.message.object = say(trouble)
+        self.message.object = escape(trouble)
         plain = {str(n)[6:]: v for n, v in result.data_vars.items() if str(n).startswith("score_") and v.dims == ("sample",)}
         self.scores = xr.Dataset(plain)
         ground = self.state.pictures.ground
@@ -214,7 +214,7 @@ class Choose:
             parts.append(f"wrong labels {100 * flipped[kept].mean():.1f} % of the kept, {100 * flipped.mean():.1f} % of all")
         text = " &ensp; ".join(parts)
         if lost:
-            text += f' &ensp; <b style="color:{RED}">no sample of {say(", ".join(lost[:6]))} is kept</b>; switch <i>By class</i> on'
+            text += f' &ensp; <b style="color:{RED}">no sample of {escape(", ".join(lost[:6]))} is kept</b>; switch <i>By class</i> on'
         if self.state.selector in ("random", "random_balanced", "ccs"):
             text += " &ensp; <i>drawn at random with the run's seed</i>"
         return text
@@ -230,7 +230,7 @@ class Choose:
                 ordered = random.permutation(rows)
             chosen = ids[ordered[: gallery.room]].tolist()
             classes = state.called_classes(chosen)
-            texts = [f"{say(i)}{c} · score {score[r]:.3g}" for i, c, r in zip(chosen, classes, ordered, strict=False)]
+            texts = [f"{escape(i)}{c} · score {score[r]:.3g}" for i, c, r in zip(chosen, classes, ordered, strict=False)]
             gallery.show(state.pictures.of(chosen), chosen, texts)
 
     def _paint(self, kept: np.ndarray) -> None:

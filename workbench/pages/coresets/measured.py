@@ -11,7 +11,7 @@ import panel as pn
 
 from workbench import runs
 from workbench.pages.coresets.state import CoresetState
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.coresets import Accuracy
 from workbench.views.curves import Curves
 from workbench.views.looks import REFERENCES, SELECTORS
@@ -129,7 +129,7 @@ def _table(values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence
     keeps = sorted({k for by_keep in values.values() for k in by_keep}, reverse=True)
     cell = '<td style="padding:2px 16px 2px 0;white-space:nowrap">'
     head = "".join(
-        f'<th style="text-align:left;font-weight:500;opacity:.65;padding-right:16px">{say(h)}</th>'
+        f'<th style="text-align:left;font-weight:500;opacity:.65;padding-right:16px">{escape(h)}</th>'
         for h in ("share kept", *(SELECTORS[n].title for n in values), FULL)
     )
     body = ""

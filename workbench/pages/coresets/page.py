@@ -27,7 +27,7 @@ from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.scene import Needs, require
 from workbench.views.card import heading, samples_card
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 FIRST = ("epochs", "keep", "budgets", "compare", "label_noise", "seed")
 INVITATION = (
@@ -76,7 +76,7 @@ class Coresets(CoresetState):
         self.runner = Runner(self, "tdds", self, first=FIRST)
         self.runner.form.reset.label = "Defaults"
         self.score, self.choosing, self.measured = Score(self, INVITATION), Choose(self), Measured(self)
-        self.param.watch(held(lambda *_: self._changed()), ["keep", "length", "selector", "balanced"])
+        self.param.watch(batched(lambda *_: self._changed()), ["keep", "length", "selector", "balanced"])
         tabs = [("Scores", self.score.panel), ("Coreset", self.choosing.panel), ("Accuracy", self.measured.panel)]
         return tabs, [heading("Run"), *self.runner.controls, self.link]
 

@@ -10,13 +10,13 @@ import panel_material_ui as pmui
 
 from workbench.baselines.coresets import budget
 from workbench.pages.coresets.state import CoresetState
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.coresets import DataMap, Trajectory
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
 from workbench.views.looks import GREY, PICKS, STATES
 from workbench.views.maps import OWN, ScoreMap
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 from workbench.views.stepper import Stepper
 
 ACROSS = 18  # tiles in a row
@@ -63,13 +63,13 @@ class Score:
         )
         self._invite = explain("See which samples matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        state.param.watch(held(lambda _: self.draw_picks()), "picked")
-        self.clearer.on_click(held(lambda _: (self.map.unselect(), state.pick([]))))
-        self.map.on_select(held(self._selected))
+        state.param.watch(batched(lambda _: self.draw_picks()), "picked")
+        self.clearer.on_click(batched(lambda _: (self.map.unselect(), state.pick([]))))
+        self.map.on_select(batched(self._selected))
         for gallery in (self.most, self.least, self.chosen):
-            gallery.on_tap(held(state.focus))
-        self.ground.on_tap(held(self._tapped))
-        self.painted.on_tap(held(self._tapped))
+            gallery.on_tap(batched(state.focus))
+        self.ground.on_tap(batched(self._tapped))
+        self.painted.on_tap(batched(self._tapped))
 
     def take(self) -> None:
         """Reset for newly opened data."""
@@ -213,7 +213,8 @@ class Score:
         classes = names(film.ids[at])
         ids = film.ids[at]
         return [
-            f"{say(i)}{c} · S {s:.3g} · mean p {e:.2f}" for i, c, s, e in zip(ids, classes, score[at], ease[at], strict=True)
+            f"{escape(i)}{c} · S {s:.3g} · mean p {e:.2f}"
+            for i, c, s, e in zip(ids, classes, score[at], ease[at], strict=True)
         ]
 
     # --- picking ----------------------------------------------------------------------------------------------------

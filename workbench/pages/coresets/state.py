@@ -9,7 +9,7 @@ import param
 from workbench.pages.coresets.samples import Film, Pictures
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import Session
-from workbench.views.card import say
+from workbench.views.card import escape
 from workbench.views.looks import PICKS
 
 
@@ -39,10 +39,10 @@ class CoresetState(Session):
             return [""] * len(ids)
         if "label" in data:
             names, labels = data["label"].attrs.get("names", []), self.pictures.labels
-            return [f" · class {say(str(names[labels[i]] if labels[i] < len(names) else labels[i]))}" for i in ids]
+            return [f" · class {escape(str(names[labels[i]] if labels[i] < len(names) else labels[i]))}" for i in ids]
         truth, names = data["truth"].values, data["truth"].attrs.get("names", [])
         classes = [int(truth[tuple(map(int, i.split(",")))]) for i in ids]
-        return [f" · {say(str(names[c] if 0 <= c < len(names) else f'class {c}'))}" for c in classes]
+        return [f" · {escape(str(names[c] if 0 <= c < len(names) else f'class {c}'))}" for c in classes]
 
     def pick(self, ids: Sequence[str]) -> None:
         """Replace the picked samples; the first few get colours and trajectories."""

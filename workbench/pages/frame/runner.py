@@ -22,7 +22,7 @@ from workbench.runs.watch import Live
 from workbench.views.card import heading
 from workbench.views.form import Form
 from workbench.views.player import Player
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 PATIENCE = 240  # polls, one minute: timeout for the first event of a resumed run
 
@@ -62,7 +62,7 @@ class Runner:
         self.player.on("pause", lambda: self.ask("pause"))
         self.player.on("resume", self.resume)
         self.player.on("stop", lambda: self.ask("stop"))
-        self.earlier.param.watch(held(lambda e: e.new and e.new != page.run and self.follow(e.new)), "value")
+        self.earlier.param.watch(batched(lambda e: e.new and e.new != page.run and self.follow(e.new)), "value")
 
     # --- which run --------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.cache import SharedResults
 from workbench.scene import Needs, fingerprint, fits
-from workbench.views.card import badge, explain, html, problem, say
+from workbench.views.card import badge, escape, explain, html, problem
 
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
@@ -307,7 +307,7 @@ class Session(Addressed):
             self._show(True)
             self.choice.value = ref if ref in self.choice.options.values() else ""
             self.card.object = self.describe(data)
-            self.banner.object = say(str(data.attrs.get("title") or self.called)) + (
+            self.banner.object = escape(str(data.attrs.get("title") or self.called)) + (
                 "&ensp;" + badge("SIMULATED", "#F2B233") if data.attrs.get("simulated") else ""
             )
             self.arrived(first)
@@ -358,8 +358,8 @@ class Session(Addressed):
     def poll(self) -> None:
         """Read new events of the runs; a timer calls it four times a second while a run is active."""
         with pn.io.hold():
-            going = self.take_in()
-        if not going and self.timer.running:
+            active = self.take_in()
+        if not active and self.timer.running:
             self.timer.stop()
 
     def tick(self) -> None:

@@ -9,8 +9,8 @@ import torch
 
 from workbench.pages.gradients.state import GradientState
 from workbench.parts.indicators import INDICATORS, score
-from workbench.views.card import explain, html, say
-from workbench.views.plots import held
+from workbench.views.card import escape, explain, html
+from workbench.views.plots import batched
 from workbench.views.rasters import Kind, Rasters
 from workbench.views.stepper import Stepper
 
@@ -64,8 +64,8 @@ class Importance:
         )
         self._invite = explain("See which gradient entries matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        self.layers.param.watch(held(lambda e: self._moving or state.param.update(layer=e.new)), "value")
-        state.param.watch(held(lambda *_: self.draw()), ["layer", "indicator", "p"])
+        self.layers.param.watch(batched(lambda e: self._moving or state.param.update(layer=e.new)), "value")
+        state.param.watch(batched(lambda *_: self.draw()), ["layer", "indicator", "p"])
 
     def invite(self, inviting: bool) -> None:
         """Show the invitation, or the plots."""
@@ -124,8 +124,8 @@ class Importance:
         self.rasters.figures["kept"].title.text = f"sent in this step: {values['kept'].mean():.2%} of the entries shown"
         run_score = str(state.runner.config.get("indicator", "mix"))
         self.text.object = (
-            f"<b>Step {step}</b> &ensp; layer <b>{say(state.layer)}</b>: {of} (output channels × input channels and kernel){cut} &ensp; "
-            f"score of the run: {say(run_score)}, p = {shown.attrs['p']}"
+            f"<b>Step {step}</b> &ensp; layer <b>{escape(state.layer)}</b>: {of} (output channels × input channels and kernel){cut} &ensp; "
+            f"score of the run: {escape(run_score)}, p = {shown.attrs['p']}"
         )
         self._compare(values["gradient"], values["kept"] > 0)
 
@@ -142,5 +142,5 @@ class Importance:
         either = int((chosen | kept).sum())
         same = f"{(chosen & kept).sum() / either:.2f}" if either else "none sent"
         self.overlap.object = (
-            f"{say(INDICATORS[name])}<br>Both {count:,} entries. Overlap with the sent entries (Jaccard): <b>{same}</b>"
+            f"{escape(INDICATORS[name])}<br>Both {count:,} entries. Overlap with the sent entries (Jaccard): <b>{same}</b>"
         )

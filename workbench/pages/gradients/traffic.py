@@ -11,7 +11,7 @@ from bokeh.palettes import Cividis256
 
 from workbench.methods.rsdgc import RATIOS
 from workbench.runs.watch import ArrayHistory, Live
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.lines import Lines
 from workbench.views.looks import COMPRESSORS, PICKS
 
@@ -122,7 +122,7 @@ def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str
             if f"{key}/{name}" in history
         }
         one = COMPRESSORS[name]
-        cells = [f'<span style="border-left:12px solid {one.colour};padding-left:6px">{say(one.title)}</span>']
+        cells = [f'<span style="border-left:12px solid {one.colour};padding-left:6px">{escape(one.title)}</span>']
         cells += [
             _number(latest.get("accuracy"), ".4f"),
             _number(latest.get("megabytes"), ".3f"),

@@ -8,7 +8,6 @@ Everything is read from the run folders, so a run of a terminal, a notebook or a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,10 @@ from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.session import THEME, WIDE, forget, has_loop
 from workbench.pages.runs.replay import Replay
 from workbench.runs.collection import STATUSES, Entry, compared, entries, select
-from workbench.views.card import explain, html, problem, say
+from workbench.views.card import escape, explain, html, problem
 from workbench.views.lines import Lines
 from workbench.views.looks import PICKS
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)")
 MOST = len(PICKS)  # runs that can be compared at most: one colour each
@@ -139,10 +138,10 @@ class Runs(Addressed):
             margin=0,
         )
         for widget in (self.by_method, self.by_scene, self.by_status, self.by_metric, self.with_inner, self.which):
-            widget.param.watch(held(self._asked), "value")
-        self.table.param.watch(held(self._ticked), "selection")
-        self.scalar.param.watch(held(lambda _: self._draw_curves()), "value")
-        self.tabs.param.watch(held(self._turned), "active")
+            widget.param.watch(batched(self._asked), "value")
+        self.table.param.watch(batched(self._ticked), "selection")
+        self.scalar.param.watch(batched(lambda _: self._draw_curves()), "value")
+        self.tabs.param.watch(batched(self._turned), "active")
 
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
@@ -193,9 +192,9 @@ class Runs(Addressed):
         self._fill_choices()
         self._fill_table()
         self._empty.visible, self.table.visible = not self.entries, bool(self.entries)
-        going = sum(e.status == "running" for e in self.entries)
-        self.count.object = f"{len(self.shown)} of {len(self.entries)} runs under <code>{say(str(self.root))}</code>" + (
-            f"; {going} running" if going else ""
+        active = sum(e.status == "running" for e in self.entries)
+        self.count.object = f"{len(self.shown)} of {len(self.entries)} runs under <code>{escape(str(self.root))}</code>" + (
+            f"; {active} running" if active else ""
         )
         self._show_picked()
 
@@ -319,7 +318,8 @@ def _tables(folders: Sequence[Path]) -> str:
     table = compared(folders)
     cell = "padding:2px 18px 2px 0;text-align:left;border-bottom:1px solid rgba(128,128,128,.25);white-space:nowrap"
     heads = "".join(
-        f'<th style="{cell}"><span style="color:{PICKS[n]}">&#9632;</span> {say(f.name)}</th>' for n, f in enumerate(folders)
+        f'<th style="{cell}"><span style="color:{PICKS[n]}">&#9632;</span> {escape(f.name)}</th>'
+        for n, f in enumerate(folders)
     )
 
     def rows(values: dict[str, list[Any]]) -> str:

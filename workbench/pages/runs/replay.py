@@ -12,11 +12,11 @@ import panel_material_ui as pmui
 from workbench import runs
 from workbench.errors import InputError
 from workbench.runs.watch import Live
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.kinds import Picture, picture, pictures
 from workbench.views.picture import PictureView
 from workbench.views.player import Player
-from workbench.views.plots import held
+from workbench.views.plots import batched
 from workbench.views.stepper import Stepper
 
 NO_FRAMES = "This run logs numbers only. Its curves are on the tab <b>Compare</b>."
@@ -55,8 +55,8 @@ class Replay:
             sizing_mode="stretch_width",
             margin=(4, 4),
         )
-        self.run.param.watch(held(self._other_run), "value")
-        self.array.param.watch(held(lambda _: self._place()), "value")
+        self.run.param.watch(batched(self._other_run), "value")
+        self.array.param.watch(batched(lambda _: self._place()), "value")
         self.player.on("pause", lambda: self._request("pause"))
         self.player.on("resume", lambda: self._request("resume"))
         self.player.on("stop", lambda: self._request("stop"))
@@ -100,7 +100,7 @@ class Replay:
             try:
                 runs.request(self.live.folder, what)
             except InputError as error:
-                self.text.object = say(str(error))
+                self.text.object = escape(str(error))
             self._show_status()
 
     def _show_status(self) -> None:
@@ -174,7 +174,8 @@ def _scalars(live: Live, step: int) -> str:
         before = [v for s, v in zip(steps, values, strict=True) if s <= step]
         if before:
             rows.append(
-                f'<tr><td style="opacity:.7;padding:1px 14px 1px 0">{say(name)}</td><td style="text-align:right">{before[-1]:.5g}</td></tr>'
+                f'<tr><td style="opacity:.7;padding:1px 14px 1px 0">{escape(name)}</td>'
+                f'<td style="text-align:right">{before[-1]:.5g}</td></tr>'
             )
     return (
         f'<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{"".join(rows)}</table>' if rows else ""
