@@ -456,7 +456,7 @@ def test_everything_else_can_be_taken_too(page, result):
     opened = page()
     opened.tab = 4
     opened.export.tell()
-    assert "not georeferenced" in opened.export.message.object or "No area" in opened.export.said.object
+    assert "not georeferenced" in opened.export.message.object or "No area" in opened.export.message.object
     taken = xr.open_dataset(io.BytesIO(opened.export.maps_file().read()), engine="h5netcdf")
     xr.testing.assert_equal(taken["change"], result["change"])
     scores = opened.export.scores().read().splitlines()

@@ -97,7 +97,7 @@ class Frame:
     def figure(self, title: str, *, width: int, height: int, axes: bool = False, bar: bool = False) -> figure:
         """An image figure whose frame fits into `width` x `height` screen pixels and keeps the scene's aspect.
 
-        axes: label rows and columns. bar: leave room for a colour bar at the right.
+        axes: label rows and columns. bar: leave room for a colour bar on the right.
         """
         made = figure(
             title=title,

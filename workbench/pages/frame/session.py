@@ -1,6 +1,6 @@
 """Base of every page: opens a scene, stores its state in the address, lays out side bar and tabs, and closes the session.
 
-Every visitor has an own page object. Its state is a few parameters, stored in its address; everything else is derived from
+Every visitor has a separate page object. Its state is a few parameters, stored in its address; everything else is derived from
 them. Slow work is done by one worker thread (`cache.py`) or by a separate process (`runner.py`); callbacks run under the lock
 of the page's document.
 """
@@ -185,7 +185,7 @@ class Session(Addressed):
         self.tabs.param.watch(lambda e: self.param.update(tab=e.new), "active")
 
     def fields(self) -> list[Any]:
-        """The input fields for own files."""
+        """The input fields for the visitor's own files."""
         return [self.path, self.truth_path, self.key_text]
 
     def _show(self, opened: bool) -> None:
