@@ -1,4 +1,4 @@
-"""Any method, watched, as a served page: `panel serve dashboards/watch.py`, or `workbench serve watch`."""
+"""The page for any method as a served page: `panel serve dashboards/watch.py`, or `workbench serve watch`."""
 
 import panel as pn
 

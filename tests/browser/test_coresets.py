@@ -25,7 +25,7 @@ def test_a_visitor_scores_selects_and_takes_a_coreset(server, visit):
         field.press("Enter")
     page.get_by_role("button", name="Start", exact=True).click()
     page.wait_for_function(f"n => ({LENGTHS})('wrong').includes(n)", arg=1347)  # every training sample is a point
-    page.get_by_text("S reads epochs 1 to").wait_for()  # scores from epoch 5 on
+    page.get_by_text("S uses epochs 1 to").wait_for()  # scores from epoch 5 on
     page.get_by_text("Finished", exact=True).wait_for()
     page.wait_for_function("() => location.search.includes('run=')")
     folder = next((server.folder / "runs").glob("*-tdds-digits"))

@@ -44,7 +44,7 @@ def test_a_visitor_watches_a_run_of_another_process_and_stops_it(server, visit):
     page.wait_for_timeout(1500)  # the table widget complains when rows arrive while it is still being built
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(root / "from-a-terminal")])
     try:
-        page.get_by_text("1 still going on").wait_for()
+        page.get_by_text("1 running").wait_for()
         page.get_by_role("gridcell", name="from-a-terminal").wait_for()
         page.wait_for_timeout(1000)
         page.locator(".tabulator-row").first.locator("input[type=checkbox]").check()

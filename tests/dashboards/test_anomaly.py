@@ -179,7 +179,7 @@ def test_band_slider_shows_that_band(page, scene_file, small_scene):
     [
         ("sim-coast-twon", "Did you mean"),
         ("nowhere/to/be.mat", "be.mat"),
-        ("", "No scene was named"),
+        ("", "No scene was given"),
     ],
 )
 def test_what_cannot_be_opened_is_told_and_the_page_stays(page, scene_file, ref, told):

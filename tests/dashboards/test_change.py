@@ -234,7 +234,7 @@ def test_one_image_alone_is_no_pair(page, tmp_path):
     opened.open(str(located(tmp_path / "t1.tif", town(1)[0][0])))
     assert opened.alert.visible
     opened.open("")
-    assert "No pair was named" in opened.alert.object
+    assert "No pair was given" in opened.alert.object
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_pair_that_is_handed_over_is_kept_beside_the_runs(page, tmp_path):
     assert Path(opened.path.value).name == "roof_before.png"
     assert Path(opened.after_path.value).read_bytes() == blobs[0]
     opened.open_named()
-    assert "none: apply a trained network" in opened.card.object
+    assert "none: a trained network can be applied" in opened.card.object
     opened.upload.param.update(value=blobs[:1], filename=["alone.png"], mime_type=["image/png"])
     assert "A pair is two images" in opened.alert.object
     with pytest.raises(InputError, match="two images"):
@@ -373,7 +373,7 @@ def test_looking_inside_shows_masks_and_the_exchange(page):
     opened.inside.exchange()
     opened.MADE._worker.submit(lambda: None).result()
     assert not opened.inside.gap.empty
-    assert "its weights are its own" in opened.inside.swapped.object
+    assert "has different weights" in opened.inside.swapped.object
 
 
 # --- training ---------------------------------------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ def test_a_run_is_followed_while_it_goes_on(page, folder, tmp_path, monkeypatch)
         pass
     opened.poll()
     assert opened.findings is not None
-    assert opened.trust._there.visible
+    assert opened.trust._content.visible
     rival = opened.learning.f1.sources["FC-Siam-diff"].data
     assert rival["x"].tolist() == [2, 4, 6]  # beside AR-CDNet, not behind it
 
@@ -441,8 +441,8 @@ def test_areas_of_a_located_pair_have_square_metres(page, tmp_path):
     opened.export.least.value = 20
     opened.export.tell()
     p = opened.probability()
-    assert "<b>1 area</b>" in opened.export.said.object
-    assert "m² on the ellipsoid" in opened.export.said.object
+    assert "<b>1 area</b>" in opened.export.message.object
+    assert "m² on the ellipsoid" in opened.export.message.object
     found = json.loads(opened.export.polygon_file(".geojson").read())["features"]
     assert found[0]["properties"]["area_m2"] == pytest.approx(100 * found[0]["properties"]["pixels"], rel=0.01)
     with rasterio.MemoryFile(opened.export.cog("change").read()) as file, file.open() as tif:
@@ -456,7 +456,7 @@ def test_everything_else_can_be_taken_too(page, result):
     opened = page()
     opened.tab = 4
     opened.export.tell()
-    assert "not georeferenced" in opened.export.said.object or "No area" in opened.export.said.object
+    assert "not georeferenced" in opened.export.message.object or "No area" in opened.export.message.object
     taken = xr.open_dataset(io.BytesIO(opened.export.maps_file().read()), engine="h5netcdf")
     xr.testing.assert_equal(taken["change"], result["change"])
     scores = opened.export.scores().read().splitlines()

@@ -104,7 +104,7 @@ def test_what_cannot_be_opened_is_told_and_what_was_shown_stays(page):
     assert opened.scene == "digits"
     assert opened.result is not None
     opened.open("")
-    assert "No data were named" in opened.alert.object
+    assert "No data were given" in opened.alert.object
 
 
 def test_a_run_of_other_data_is_refused_by_name(page, root, scene_file):
@@ -135,7 +135,7 @@ def test_the_map_shows_ease_and_score_of_the_newest_epoch(shared, result):
     assert np.sum(np.array(shown["color"]) == STATES["kept"].colour) == budget(len(shown["x"]), 0.3)
     assert set(shown["color"]) == {STATES["kept"].colour, STATES["dropped"].colour}
     np.testing.assert_array_equal(np.array(shown["wrong"]) > 0, result["flipped"])
-    assert "S reads epochs 1 to 6" in opened.score.text.object
+    assert "S uses epochs 1 to 6" in opened.score.text.object
 
 
 def test_scrubbing_back_shows_that_epoch_and_stops_following(page, result):
@@ -145,7 +145,7 @@ def test_scrubbing_back_shows_that_epoch_and_stops_following(page, result):
     np.testing.assert_allclose(opened.score.map.source.data["y"], result["score_by_T"].sel(T=4), rtol=1e-5)
     np.testing.assert_allclose(opened.score.map.source.data["x"], result["p_label"].values[:4].mean(0), rtol=1e-5)
     opened.score.stepper.slider.value = 2  # before the first window of three epochs is full
-    assert "scores begin at epoch 3" in opened.score.text.object
+    assert "first scores come at epoch 3" in opened.score.text.object
     assert list(opened.score.most.source.data["id"]) == []
     opened.score.stepper.follow.value = True
     assert opened.score.epoch == 6
@@ -211,7 +211,7 @@ def test_a_run_is_followed_while_it_goes_on(page, tmp_path):
         pass
     opened.poll()
     assert opened.result is not None
-    assert opened.choosing._there.visible
+    assert opened.choosing._content.visible
     assert "Finished" in opened.runner.player.text.object
 
 
@@ -320,7 +320,7 @@ def test_a_coreset_of_data_with_a_truth_file_opens(page, tmp_path):
 
 def test_chips_in_memory_have_no_name_that_a_file_could_give(page, tmp_path):
     opened = page(open_scene("digits").load(), run=None, root=tmp_path / "runs")
-    assert "cannot be given to a process of its own" in opened.choosing._unnamed()
+    assert "cannot be given to a separate process" in opened.choosing._unnamed()
 
 
 def test_the_cumulative_curve_ends_at_one_and_rises_fastest_first(shared, result):
@@ -375,7 +375,7 @@ def test_the_accuracy_tab_shows_the_run(page, root):
     assert shown["y"].tolist() == [numbers["accuracy_tdds_at_0.1"], numbers["accuracy_tdds"]]
     assert f"{numbers['accuracy_random']:.4f} (1)" in opened.measured.table.object
     assert opened.measured.lines.sources["TDDS"].data["y"][-1] == numbers["accuracy_tdds"]
-    assert "1 finished run" in opened.measured.told.object
+    assert "1 finished run" in opened.measured.text.object
 
 
 def test_several_runs_give_a_spread(page, root, tmp_path):

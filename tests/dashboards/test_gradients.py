@@ -76,9 +76,9 @@ def test_rasters_are_those_of_the_run(page, root):
 
 def test_the_runs_own_score_would_have_sent_the_same(page):
     opened = page(indicator="mix", p=3)
-    assert "<b>1.00</b>" in opened.importance.told.object
+    assert "<b>1.00</b>" in opened.importance.overlap.object
     opened.indicator = "contrast"
-    assert "<b>1.00</b>" not in opened.importance.told.object
+    assert "<b>1.00</b>" not in opened.importance.overlap.object
     assert "contrast" in opened.importance.rasters.figures["else"].title.text
 
 

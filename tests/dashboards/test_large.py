@@ -149,7 +149,7 @@ def test_a_detector_is_launched_and_its_overview_shown_with_the_pixels_own_score
 
 def test_bsdm_is_not_offered_for_what_it_cannot_hold(page, flight, scene_file):
     explorer = page(flight)
-    assert "larger than that" in explorer._rooms[2].objects[0].object
+    assert "too large" in explorer._rooms[2].objects[0].object
     assert explorer.train is None
     explorer.open(str(scene_file))
     assert explorer.glimpse is None

@@ -1,4 +1,4 @@
-"""Pages: views put together with methods. The same object is a served page and a notebook cell.
+"""Pages: combine views and methods. The same object works as a served page and in a notebook cell.
 
 Why this layer exists: docs/design/0001-pages.md.
 """

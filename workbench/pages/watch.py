@@ -1,10 +1,10 @@
-"""Any method on any scene that it can use: start it, watch it, look at its result, and go through earlier runs.
+"""Any method on any scene that it can use: start it, watch it, see its result, and browse earlier runs.
 
     watch("bsdm", "sim-coast-town")             # in a notebook: the page in the cell
     Watch().page().servable()                   # in dashboards/watch.py: the served page
 
-Nothing here knows a method. What is drawn is what the method declares in `SHOWS`; its result is drawn by the names and dims of
-`workbench.scene.RESULT`. A method that is new in the table of methods is on this page at once.
+This module depends on no method. It draws what the method declares in `SHOWS`; a result is drawn by the names and dims of
+`workbench.scene.RESULT`. A new method in the table of methods is on this page without further code.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE, Session
 from workbench.runs.watch import Live
 from workbench.scene import VOCABULARY, Needs, fits, require
-from workbench.views.card import explain, explanation, heading, html, say
+from workbench.views.card import escape, explain, explanation, heading, html
 from workbench.views.declared import Declared
 from workbench.views.outcome import OutcomeView
-from workbench.views.plots import held, theme_later
+from workbench.views.plots import batched, theme_later
 from workbench.views.scene_card import scene_card
 
-REST = 0.5  # seconds between two drawings at least; clicks are answered in between
-FIRST = 6  # settings that are not folded away, beside the seed
+REST = 0.5  # minimum seconds between two drawings, so that clicks are handled in between
+FIRST = 6  # settings that are always visible, besides the seed
 
 
 class Watch(Session):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    scene: a catalogue name, a path, or None for the one in the address, or the first that the method can use. root: folder
+    scene: a catalogue name, a path, or None for the scene of the address, or the first that the method can use. root: folder
     of the runs. method: a name of `workbench list`.
     """
 
     TITLE = "Watch"
-    UNNAMED = "No scene was named. Choose one of the list, or give the path of a file."
+    UNNAMED = "No scene was given. Choose one from the list, or give the path of a file."
     FILES = "a file or a folder"
-    EMPTY = ("No scene is open", "Choose a scene of the list at the left, or open your own.")
+    EMPTY = ("No scene is open", "Choose a scene from the list on the left, or open your own.")
     ADDRESS = ("method", "scene", "truth", "keys", "after", "resample", "run", "tab")
     MORE = ("after", "resample")
     SCENES: ClassVar = SharedResults(4)
 
     method = param.String("", doc="name of the method")
-    after = param.String("", doc="path of the second date's image, where `scene` is the first's")
-    resample = param.Boolean(False, doc="put the second date onto the pixels of the first")
+    after = param.String("", doc="path of the second date's image, if `scene` is the first date's")
+    resample = param.Boolean(False, doc="resample the second date to the grid of the first")
 
     def __init__(self, scene: str | Path | xr.Dataset | None = None, **params: Any) -> None:
         super().__init__(scene, **params)
@@ -67,12 +67,12 @@ class Watch(Session):
 
     @classmethod
     def needs(cls) -> Needs:
-        """Anything that a scene can have; the list is cut to the scenes that the chosen method can use."""
+        """Any variable of a scene; the list shows only scenes that the selected method can use."""
         return (tuple(VOCABULARY),)
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
-        """Raise InputError for what is no scene; whether the method can use it is said on the page."""
+        """Raise InputError unless it is a scene; the page shows whether the method can use it."""
         require(data, *cls.needs(), who="the watch page")
 
     def first_choice(self) -> str:
@@ -80,10 +80,10 @@ class Watch(Session):
         return next(iter(self._scenes().values()), "")
 
     def _scenes(self) -> dict[str, str]:
-        """Scenes of the catalogue that the method can use, those without files first: what stands in the list -> name."""
+        """Scenes of the catalogue that the method can use, those without files first: label -> name."""
         needs = load(self.method).NEEDS
-        found = sorted((e for e in entries() if fits(needs, e.provides)), key=lambda e: bool(getattr(e, "files", ())))
-        return {f"{e.id}: {e.title}": e.id for e in found}
+        usable = sorted((e for e in entries() if fits(needs, e.provides)), key=lambda e: bool(getattr(e, "files", ())))
+        return {f"{e.id}: {e.title}": e.id for e in usable}
 
     def _lay_out(self) -> None:
         self._unknown = self.method if self.method not in ("", *METHODS) else ""
@@ -94,24 +94,24 @@ class Watch(Session):
         super()._lay_out()
         self.side.insert(0, self.methods)
         self._take_method()
-        self.methods.param.watch(held(lambda e: e.new != self.method and self.choose(e.new)), "value")
+        self.methods.param.watch(batched(lambda e: e.new != self.method and self.choose(e.new)), "value")
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
-        """The three tabs, and the place of the controls, which are made anew for each method."""
-        self._due, self._rested = False, 0.0  # whether something is to be drawn; when that may be
+        """The three tabs, and the column of the controls, which are rebuilt for each method."""
+        self._due, self._rested = False, 0.0  # whether new events must be drawn; earliest time to draw them
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.live_place, self.controls = pn.Column(**stretch), pn.Column(**stretch)
         self.outcome = OutcomeView()
         self.numbers = html(margin=(2, 8))
         self.invitation = explain("", "", height=300)
         nothing = explain("No result yet", "It is drawn here when a run has finished.", height=300)
-        # Panel fails in the browser where an HTML pane is hidden before it was drawn; a column can be.
+        # Panel fails in the browser if an HTML pane is hidden before it was drawn; a column can be hidden.
         self.no_result, self.invite = pn.Column(nothing, **stretch), pn.Column(self.invitation, **stretch)
         self.about = html(margin=(8, 8))
         self.quick = pmui.Button(
             label="Small settings, for a quick try", icon="bolt", variant="text", size="small", margin=0
         )
-        self.quick.on_click(held(lambda _: self.runner.form.set(load(self.method).SMOKE)))
+        self.quick.on_click(batched(lambda _: self.runner.form.set(load(self.method).SMOKE)))
         tabs = [
             ("Live", pn.Column(self.invite, self.numbers, self.live_place, sizing_mode="stretch_width", margin=(8, 4))),
             ("Result", pn.Column(self.no_result, self.outcome.panel, sizing_mode="stretch_width", margin=(8, 4))),
@@ -120,7 +120,7 @@ class Watch(Session):
         return tabs, [heading("Run"), self.controls, self.link]
 
     def choose(self, method: str) -> None:
-        """Turn to another method; the scene stays if that can use it."""
+        """Select another method; the scene is kept if the method can use it."""
         self.param.update(method=method, run="")
         self._take_method()
         if self.data is None or self.problem():
@@ -142,7 +142,7 @@ class Watch(Session):
         self._stage(False)
 
     def problem(self) -> str:
-        """Why the method cannot use the scene that is open; empty where it can."""
+        """Why the method cannot use the open scene; empty if it can."""
         try:
             require(self.data, *load(self.method).NEEDS, who=self.method)
         except InputError as error:
@@ -152,13 +152,13 @@ class Watch(Session):
     # --- the scene --------------------------------------------------------------------------------------------------
 
     def fields(self) -> list[Any]:
-        """The files of a scene, and the second date of a pair."""
+        """Input fields for the files of a scene, and for the second date of a pair."""
         self.after_path = pmui.TextInput(label="Path of the second date (pairs only)", margin=(8, 0, 4, 0), **WIDE)
         self.resampling = pmui.Switch(label="Resample the second onto the first", value=False, size="small", margin=(4, 0))
         return [self.path, self.truth_path, self.key_text, self.after_path, self.resampling]
 
     def open_named(self) -> None:
-        """Open what the fields of the side bar name."""
+        """Open the files named in the fields of the side bar."""
         self.open(
             self.path.value.strip(),
             self.truth_path.value.strip(),
@@ -172,18 +172,18 @@ class Watch(Session):
         return scene_card(data)
 
     def arrived(self, first: bool) -> None:
-        """A scene is open: offer to run the method, and show the run that the address asked for."""
+        """Offer to run the method on the opened scene, and follow the run named in the address."""
         self.declared.scene = self.data
         self.runner.take(self.run if first else "")
         problem = self.problem()
         self.runner.player.start.disabled = bool(problem)
         self.invitation.object = (
-            explanation(f"{self.method} cannot use this scene", say(problem))
+            explanation(f"{self.method} cannot use this scene", escape(problem))
             if problem
             else explanation(f"Watch {self.method}", _invitation(self.method))
         )
 
-    # --- what the runner tells --------------------------------------------------------------------------------------
+    # --- called by the runner ----------------------------------------------------------------------------------------
 
     def summary(self, config: Mapping[str, Any]) -> str:
         """The settings of a run that differ from their defaults."""
@@ -192,7 +192,7 @@ class Watch(Session):
         return ", ".join(changed[:3]) + (" …" if len(changed) > 3 else "") if changed else "defaults"
 
     def cleared(self) -> None:
-        """No run is followed."""
+        """Empty the page; no run is followed."""
         self._due, self._rested = False, 0.0
         self.declared.clear()
         self.outcome.show(None)
@@ -200,60 +200,60 @@ class Watch(Session):
         self._stage(False)
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
-        """A run is followed."""
+        """Show the plots instead of the invitation."""
         self._stage(True)
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """The run has yielded more: draw it, now or when the last drawing was long enough ago."""
+        """Request a drawing of the new events; `take_in` draws at most once per REST seconds."""
         self._due = True
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """The run is over: draw its last step and its result."""
+        """Draw last step and result when the run has ended."""
         self.declared.take(live)
         self._due = False
         if result is not None:
             self.declared.end(result)
             first = load(self.method).HEADLINE
             self.outcome.show(result, first, self.data)
-            self.numbers.object = "&emsp;".join(f"{say(n)} <b>{float(result[n]):.5g}</b>" for n in first if n in result)
+            self.numbers.object = "&emsp;".join(f"{escape(n)} <b>{float(result[n]):.5g}</b>" for n in first if n in result)
             self.no_result.visible, self.outcome.panel.visible = False, True
 
     def take_in(self) -> bool:
-        """Take in what the run has added; True while it goes on."""
-        going = self.runner.poll()
+        """Read new events of the run; True while it is running."""
+        active = self.runner.poll()
         if self._due and self.runner.live is not None and time.monotonic() >= self._rested:
             begun, self._due = time.monotonic(), False
             self.declared.take(self.runner.live)
             self._rested = time.monotonic() + max(REST, 2 * (time.monotonic() - begun))
-        return going
+        return active
 
     def _stage(self, watched: bool) -> None:
-        """Show the run, or what to do to get one."""
+        """Show the run, or the invitation."""
         self.live_place.visible, self.invite.visible = watched, not watched
         self.no_result.visible, self.outcome.panel.visible = True, False
 
 
 def _invitation(method: str) -> str:
     return (
-        f"{say(summary(method))}<br><br>Press <b>Start</b> at the left. The run is a process of its own: it goes on when this "
-        "page is closed, and is found again under <b>Earlier runs</b>."
+        f"{escape(summary(method))}<br><br>Press <b>Start</b> on the left. The run is a separate process: it continues when this "
+        "page is closed, and is listed under <b>Earlier runs</b>."
     )
 
 
 def _about(method: str, room: Any) -> str:
-    """HTML: what the method says of itself, what it needs, and all its settings."""
+    """HTML: the method's docstring, what it needs, and all its settings."""
     needs = ", ".join(n if isinstance(n, str) else " or ".join(n) for n in room.NEEDS)
     cell = "padding:3px 16px 3px 0;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.2)"
     rows = "".join(
-        f'<tr><td style="{cell}"><code>{say(name)}</code></td><td style="{cell}">{say(str(field.default))}</td>'
-        f'<td style="{cell}">{say(str(field.description))}</td></tr>'
+        f'<tr><td style="{cell}"><code>{escape(name)}</code></td><td style="{cell}">{escape(str(field.default))}</td>'
+        f'<td style="{cell}">{escape(str(field.description))}</td></tr>'
         for name, field in room.Config.model_fields.items()
     )
     head = "".join(f'<th style="{cell};text-align:left">{title}</th>' for title in ("setting", "default", "meaning"))
-    text = say(cleandoc(room.__doc__ or ""))
+    text = escape(cleandoc(room.__doc__ or ""))
     return (
-        f'<h3 style="margin:4px 0 8px">{say(method)}</h3><div style="white-space:pre-wrap;max-width:900px">{text}</div>'
-        f"<p>Needs of a scene: <b>{say(needs)}</b>. Shown first of its numbers: {say(', '.join(room.HEADLINE))}.</p>"
+        f'<h3 style="margin:4px 0 8px">{escape(method)}</h3><div style="white-space:pre-wrap;max-width:900px">{text}</div>'
+        f"<p>Needs of a scene: <b>{escape(needs)}</b>. Main metrics: {escape(', '.join(room.HEADLINE))}.</p>"
         f'<table style="border-collapse:collapse"><tr>{head}</tr>{rows}</table>'
     )
 

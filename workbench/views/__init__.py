@@ -15,5 +15,5 @@ coresets   easy-to-hard map with lasso, trajectories, class bars, overlaps, accu
 save       PNG, CSV and NetCDF bytes of what is shown
 
 A view takes labelled arrays, numbers and texts, and gives a Panel object in its `panel`. It is drawn with Bokeh models on
-`ColumnDataSource`s: changing what is shown means changing a source, never building a figure anew.
+`ColumnDataSource`s: to show something else, change a source; never build a new figure.
 """

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from html import escape as say
+from html import escape
 from typing import Any
 
 import numpy as np
 import panel as pn
 import xarray as xr
 
-__all__ = ["badge", "card", "explain", "explanation", "heading", "html", "problem", "samples_card", "say"]
+__all__ = ["badge", "card", "escape", "explain", "explanation", "heading", "html", "problem", "samples_card"]
 TEXT = {"font-size": "13.5px", "line-height": "1.4"}
 
 
 def badge(text: str, colour: str) -> str:
+    """HTML of a small label in bold on `colour`."""
     return (
         f'<span style="background:{colour};color:#111;border-radius:4px;padding:1px 7px;font-weight:700;'
-        f'font-size:0.78em;letter-spacing:0.04em">{say(text)}</span>'
+        f'font-size:0.78em;letter-spacing:0.04em">{escape(text)}</span>'
     )
 
 
@@ -27,7 +28,7 @@ def card(scene: xr.Dataset) -> str:
     bands, rows, columns = hsi.shape
     facts: list[tuple[str, str]] = []
     if a.get("sensor"):
-        facts.append(("Sensor", say(str(a["sensor"]))))
+        facts.append(("Sensor", escape(str(a["sensor"]))))
     facts.append(("Size", f"{rows} × {columns} pixels, {bands} bands"))
     if "wavelength" in hsi.coords:
         nm = hsi["wavelength"].values
@@ -43,14 +44,14 @@ def card(scene: xr.Dataset) -> str:
     else:
         facts.append(("Truth", "none: no ROC, no AUC; scores only"))
     if a.get("sha256"):
-        facts.append(("SHA-256", f'<code title="{say(str(a["sha256"]))}">{say(str(a["sha256"])[:16])}…</code>'))
+        facts.append(("SHA-256", f'<code title="{escape(str(a["sha256"]))}">{escape(str(a["sha256"])[:16])}…</code>'))
     if a.get("licence"):
-        facts.append(("Licence", say(str(a["licence"]))))
-    more = [(name, say(str(a[key]))) for key, name in (("citation", "Citation"), ("source", "Source")) if a.get(key)]
-    notes = "".join(f"<li>{say(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
+        facts.append(("Licence", escape(str(a["licence"]))))
+    more = [(name, escape(str(a[key]))) for key, name in (("citation", "Citation"), ("source", "Source")) if a.get(key)]
+    notes = "".join(f"<li>{escape(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
     folded = _table(more) + (f'<ul style="margin:4px 0 0;padding-left:18px">{notes}</ul>' if notes else "")
     head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
-    title = say(str(a.get("title") or a.get("id") or "Scene"))
+    title = escape(str(a.get("title") or a.get("id") or "Scene"))
     top = f'{head}<b style="font-size:14px">{title}</b>{_table(facts)}'
     under = f'<summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>{folded}'
     return f'<div style="font-size:13px;line-height:1.4">{top}<details style="margin-top:4px">{under}</details></div>'
@@ -72,17 +73,17 @@ def samples_card(data: xr.Dataset) -> str:
         facts.append(("Split", "of the data set" if "split" in data.coords else "drawn by the seed"))
     else:
         truth = data["truth"].values
-        found = np.unique(truth[truth > 0])
+        classes = np.unique(truth[truth > 0])
         facts = [("Scene", f"{rows} × {columns} pixels, {size}")]
-        facts.append(("Samples", f"{int((truth >= 0).sum() if len(found) == 1 else (truth > 0).sum()):,} labelled pixels"))
-        facts.append(("Classes", str(max(len(found), 2))))
+        facts.append(("Samples", f"{int((truth >= 0).sum() if len(classes) == 1 else (truth > 0).sum()):,} labelled pixels"))
+        facts.append(("Classes", str(max(len(classes), 2))))
     if a.get("licence"):
-        facts.append(("Licence", say(str(a["licence"]))))
+        facts.append(("Licence", escape(str(a["licence"]))))
     body = "".join(
         f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top">{k}</td><td>{v}</td></tr>' for k, v in facts
     )
-    more = "".join(f"<li>{say(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
-    more += "".join(f"<li>{say(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
+    more = "".join(f"<li>{escape(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
+    more += "".join(f"<li>{escape(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
     head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
     return (
         f'<div style="font-size:13px;line-height:1.4">{head}<table style="border-collapse:collapse">{body}</table>'
@@ -101,25 +102,25 @@ def _table(facts: list[tuple[str, str]]) -> str:
 
 
 def html(text: str = "", **options: Any) -> pn.pane.HTML:
-    """A pane of HTML in the size of the page's text; it fills its place unless told otherwise."""
+    """A pane of HTML in the size of the page's text; full width unless `options` gives a width or sizing_mode."""
     sized = {"sizing_mode": "stretch_width"} if not {"width", "sizing_mode"} & options.keys() else {}
     return pn.pane.HTML(text, **{"margin": 0, "styles": TEXT, **sized, **options})
 
 
 def explanation(title: str, text: str) -> str:
-    """HTML of what stands where a picture will be, and how to get it. `text` may hold simple HTML."""
+    """HTML shown in place of a missing picture: what will appear here and how to get it. `text` may contain simple HTML."""
     frame = (
         "box-sizing:border-box;height:100%;display:flex;flex-direction:column;justify-content:center;text-align:center;"
         "border:1px dashed rgba(128,128,128,.55);border-radius:8px;padding:14px 18px;line-height:1.4"
     )
     return (
-        f'<div style="{frame}"><div style="font-weight:600;font-size:14px;margin-bottom:6px">{say(title)}</div>'
+        f'<div style="{frame}"><div style="font-weight:600;font-size:14px;margin-bottom:6px">{escape(title)}</div>'
         f'<div style="opacity:.8;font-size:13px">{text}</div></div>'
     )
 
 
 def explain(title: str, text: str, *, height: int | None = None, width: int | None = None) -> pn.pane.HTML:
-    """`explanation` as a pane of a given size; without `width` it fills its place."""
+    """`explanation` as a pane of a given size in pixels; without `width` it has full width."""
     size: dict[str, object] = {"height": height} if height else {}
     size |= {"width": width} if width else {"sizing_mode": "stretch_width"}
     return pn.pane.HTML(explanation(title, text), margin=4, **size)
@@ -131,9 +132,9 @@ def heading(text: str) -> pn.pane.HTML:
         "font-size:12px;font-weight:700;letter-spacing:.08em;text-transform:uppercase;opacity:.6;"
         "border-top:1px solid rgba(128,128,128,.35);padding-top:8px"
     )
-    return pn.pane.HTML(f'<div style="{style}">{say(text)}</div>', sizing_mode="stretch_width", margin=(10, 0, 2, 0))
+    return pn.pane.HTML(f'<div style="{style}">{escape(text)}</div>', sizing_mode="stretch_width", margin=(10, 0, 2, 0))
 
 
 def problem(message: str) -> str:
-    """The message of an error as HTML, one sentence a line, so that the fix stands out."""
-    return "<br>".join(say(part) for part in message.replace("; ", ";\n").splitlines())
+    """The message of an error as HTML, one clause per line, so that the fix is easy to see."""
+    return "<br>".join(escape(part) for part in message.replace("; ", ";\n").splitlines())

@@ -3,7 +3,7 @@
 settings = form(Config)          # shown as the cell's value
 settings.overrides               # {"steps": 60}
 outcome = await progress(trace, folder)
-watch(folder)                    # a run that goes on in another process
+watch(folder)                    # a run of another process
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LABEL = {"description_width": "initial"}
 class form(w.VBox):
     """One widget per field of a Config, with its default, its range or choices, and its description beside it.
 
-    values: overrides to begin with. `overrides`: the settings that differ from the defaults, as `override` takes them;
+    values: initial overrides. `overrides`: the settings that differ from the defaults, as `override` takes them;
     raises InputError while a value is out of range.
     """
 
@@ -51,6 +51,7 @@ class form(w.VBox):
 
     @property
     def overrides(self) -> dict[str, Any]:
+        """The settings that differ from the defaults; raises InputError while a value is invalid."""
         config = override(self._config(), {name: _read(widget) for name, widget in self.fields.items()})
         return {n: v for n, v in config.model_dump(mode="json").items() if v != self._defaults[n]}
 
@@ -60,8 +61,8 @@ class form(w.VBox):
         except InputError as error:
             self.message.value = f"<b style='color:#C1121F'>{escape(str(error))}</b>"
         else:
-            told = ", ".join(f"{n}={v}" for n, v in changed.items())
-            self.message.value = f"Changed: {escape(told)}" if told else ""
+            text = ", ".join(f"{n}={v}" for n, v in changed.items())
+            self.message.value = f"Changed: {escape(text)}" if text else ""
 
 
 def _widget(spec: Mapping[str, Any], value: Any) -> w.Widget:
@@ -106,7 +107,7 @@ def _about(spec: Mapping[str, Any], default: Any) -> str:
 
 
 class _Bar(w.VBox):
-    """A bar, the newest numbers, and buttons that leave pause and stop requests in the run's folder."""
+    """A progress bar, the newest scalars, and buttons that write pause and stop requests into the run folder."""
 
     def __init__(self, label: str, folder: Path | None) -> None:
         self.folder, self.paused = folder, False
@@ -114,7 +115,7 @@ class _Bar(w.VBox):
         self.text = w.HTML()
         self.pause = w.Button(description="Pause", icon="pause", layout=w.Layout(width="6.5rem"))
         self.stop = w.Button(description="Stop", icon="stop", layout=w.Layout(width="6.5rem"))
-        # Buttons, not a toggle: front ends hold a second change of state back until the cell has ended.
+        # Buttons, not a toggle: front ends delay the second change of a toggle until the cell has ended.
         self.pause.on_click(lambda _: self._ask("resume" if self.paused else "pause"))
         self.stop.on_click(lambda _: self._ask("stop"))
         buttons = [self.pause, self.stop] if folder is not None else []
@@ -124,7 +125,7 @@ class _Bar(w.VBox):
         assert self.folder is not None
         try:
             runs.request(self.folder, what)
-        except InputError as error:  # not begun yet
+        except InputError as error:  # the run has not started yet
             self.text.value = escape(str(error))
             return
         self.paused = what == "pause"
@@ -132,8 +133,8 @@ class _Bar(w.VBox):
 
     def show(self, step: int, of: int | None, scalars: Mapping[str, float]) -> None:
         self.bar.max, self.bar.value = of or max(step, 1), step
-        told = " &nbsp; ".join(f"{escape(k)} {v:.4g}" for k, v in list(scalars.items())[:4])
-        self.text.value = f"step {step}{f' of {of}' if of else ''} &nbsp; {told}"
+        numbers = " &nbsp; ".join(f"{escape(k)} {v:.4g}" for k, v in list(scalars.items())[:4])
+        self.text.value = f"step {step}{f' of {of}' if of else ''} &nbsp; {numbers}"
 
     def end(self, status: str, error: str | None = None) -> None:
         self.bar.bar_style = {"finished": "success", "stopped": "warning"}.get(status, "danger")
@@ -144,11 +145,10 @@ class _Bar(w.VBox):
 
 
 async def progress(trace: Trace, folder: str | Path | None = None, label: str = "") -> Outcome:
-    """Drive a trace to its end behind a bar in the cell, and give its outcome: `outcome = await progress(trace, folder)`.
+    """Run a trace to its end, with a progress bar in the cell; returns its outcome: `outcome = await progress(trace, folder)`.
 
-    With the folder that the trace is recorded into there are buttons to pause and to stop it; they answer between two
-    events, where the kernel handles widgets while a cell awaits (ipykernel 7.4 does). Interrupting the kernel stops the
-    run just as cleanly.
+    folder: where the trace is recorded; with it there are buttons for pause and stop. They act between two events, if the
+    kernel handles widgets while a cell awaits (ipykernel 7.4 does). Interrupting the kernel stops the run in the same way.
     """
     from IPython.display import display
 
@@ -163,8 +163,8 @@ async def progress(trace: Trace, folder: str | Path | None = None, label: str = 
                 bar.end("finished")
                 return end.value
             bar.show(event.step, event.of, event.scalars)
-            await asyncio.sleep(0.01)  # let clicks in
-            while bar.paused:  # the recorder would wait too, and let no click in
+            await asyncio.sleep(0.01)  # let the kernel handle clicks
+            while bar.paused:  # the recorder would wait too, but block the clicks
                 await asyncio.sleep(0.1)
     except (runs.Stopped, KeyboardInterrupt, asyncio.CancelledError):
         trace.close()
@@ -176,7 +176,7 @@ async def progress(trace: Trace, folder: str | Path | None = None, label: str = 
 
 
 def watch(folder: str | Path, *, poll: float = 0.5) -> w.VBox:
-    """A bar for a run that another process writes, such as one of `launch`; the notebook stays free meanwhile.
+    """A progress bar for a run of another process, such as one of `launch`; it does not block the notebook.
 
     Needs the event loop that every notebook kernel has.
     """
@@ -198,7 +198,7 @@ def watch(folder: str | Path, *, poll: float = 0.5) -> w.VBox:
 
 
 def in_browser() -> bool:
-    """Whether this kernel belongs to a notebook open before somebody's eyes, and not to Papermill or nbconvert."""
+    """Whether this kernel belongs to an interactive notebook, and not to Papermill or nbconvert."""
     from IPython.core.getipython import get_ipython
 
     shell = get_ipython()

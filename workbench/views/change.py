@@ -1,11 +1,11 @@
-"""Two dates as pictures, and what they are."""
+"""Pictures of two dates, and the HTML card of the pair."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from workbench.views.card import badge, say
+from workbench.views.card import badge, escape
 from workbench.views.fields import MISSING
 from workbench.views.image import presets
 from workbench.views.plots import LARGEST
@@ -14,32 +14,32 @@ OURS = "ours"  # what results call the change and uncertainty of the network its
 
 
 def step_of(rows: int, columns: int) -> int:
-    """Every how many pixels an image of this size is shown: at most LARGEST a side are sent."""
+    """Stride with which an image of this size is thinned: at most LARGEST pixels a side are sent."""
     return -(-max(rows, columns) // LARGEST)
 
 
 def pictures(before: xr.DataArray, after: xr.DataArray) -> tuple[np.ndarray, np.ndarray, str]:
-    """Two (row, column, 3) uint8 pictures of (band, y, x) images, and which bands they show.
+    """Two (row, column, 3) uint8 pictures of (band, y, x) images, and a text with the bands shown.
 
-    Both dates share one stretch, between the 2nd and 98th percentile of both, so that a difference in light stays one.
-    SAR is shown in decibels. Missing pixels are grey. Only the pixels of the thinned pictures are looked at for the stretch.
+    Both dates share one stretch, between the 2nd and 98th percentile of both, so that a difference in brightness stays visible.
+    SAR is shown in decibels. Missing pixels are grey. The percentiles use only the pixels of the thinned pictures.
     """
     bands = before.sizes["band"]
-    told = "grey"
+    caption = "grey"
     which: tuple[int, ...] = (0,)
     if bands == 3 and "wavelength" not in before.coords:
-        which, told = (0, 1, 2), "bands 1, 2, 3"
+        which, caption = (0, 1, 2), "bands 1, 2, 3"
     elif bands > 2:
         name, which = next(iter(presets(before).items()))
-        told = f"{name[0].lower()}{name[1:]}, bands " + ", ".join(str(b + 1) for b in which)
+        caption = f"{name[0].lower()}{name[1:]}, bands " + ", ".join(str(b + 1) for b in which)
     step = step_of(before.sizes["y"], before.sizes["x"])
     both = [d.isel(band=list(which)).values.astype(float) for d in (before, after)]
     if before.attrs.get("kind") == "sar":
-        told = "backscatter in dB"
+        caption = "backscatter in dB"
         with np.errstate(divide="ignore", invalid="ignore"):
             both = [np.where(v > 0, 10 * np.log10(v), np.nan) for v in both]
     seen = np.concatenate([v[:, ::step, ::step] for v in both], axis=2)
-    made = []
+    images = []
     for values in both:
         layers = []
         for band, layer in enumerate(values):
@@ -47,8 +47,8 @@ def pictures(before: xr.DataArray, after: xr.DataArray) -> tuple[np.ndarray, np.
             low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
             scaled = np.clip((layer - low) / (high - low if high > low else 1.0), 0, 1)
             layers.append(np.where(np.isfinite(layer), np.nan_to_num(scaled) * 255, MISSING[0]).astype(np.uint8))
-        made.append(np.dstack(layers if len(layers) == 3 else layers * 3))
-    return made[0], made[1], told
+        images.append(np.dstack(layers if len(layers) == 3 else layers * 3))
+    return images[0], images[1], caption
 
 
 def pair_card(data: xr.Dataset) -> str:
@@ -59,10 +59,10 @@ def pair_card(data: xr.Dataset) -> str:
     count = f"{data.sizes['sample']:,} pairs" if "sample" in data.dims else "one pair"
     facts = [("Pair", f"{count} of {rows:,} × {columns:,} pixels, {bands} band{'s' if bands > 1 else ''}, {what}")]
     times = [str(data[d].attrs["time"])[:10] for d in ("before", "after") if data[d].attrs.get("time")]
-    facts.append(("Dates", say(" and ".join(times)) if len(times) == 2 else "not known: order as given"))
+    facts.append(("Dates", escape(" and ".join(times)) if len(times) == 2 else "not known: order as given"))
     if "split" in data.coords and "sample" in data["split"].dims:
         names, counts = np.unique(data["split"].values.astype(str), return_counts=True)
-        facts.append(("Split", say(", ".join(f"{n:,} {s}" for s, n in zip(names, counts, strict=True)))))
+        facts.append(("Split", escape(", ".join(f"{n:,} {s}" for s, n in zip(names, counts, strict=True)))))
     if "truth" in data:
         truth = data["truth"].values
         known, yes = int((truth >= 0).sum()), int((truth > 0).sum())
@@ -70,23 +70,23 @@ def pair_card(data: xr.Dataset) -> str:
         if known < truth.size:
             facts.append(("Not labelled", f"{100 * (1 - known / truth.size):.1f} % of all pixels"))
     else:
-        facts.append(("Reference", "none: apply a trained network; nothing can be scored"))
+        facts.append(("Reference", "none: a trained network can be applied, but not scored"))
     if "spatial_ref" in data.coords:
-        facts.append(("Map", say(_place(data))))
+        facts.append(("Map", escape(_place(data))))
     if a.get("sha256"):
-        facts.append(("SHA-256", f'<code title="{say(str(a["sha256"]))}">{say(str(a["sha256"])[:16])}…</code>'))
+        facts.append(("SHA-256", f'<code title="{escape(str(a["sha256"]))}">{escape(str(a["sha256"])[:16])}…</code>'))
     if a.get("licence"):
-        facts.append(("Licence", say(str(a["licence"]))))
+        facts.append(("Licence", escape(str(a["licence"]))))
     body = "".join(
         f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top;white-space:nowrap">{k}</td>'
         f'<td style="padding:1px 0;overflow-wrap:anywhere">{v}</td></tr>'
         for k, v in facts
     )
-    more = "".join(f"<li>{say(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
-    more += "".join(f"<li>{say(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
+    more = "".join(f"<li>{escape(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
+    more += "".join(f"<li>{escape(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
     head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
-    title = say(str(a.get("title") or a.get("id") or "Pair"))
-    under = '<summary style="cursor:pointer;opacity:.8">Citation, source, what the reader did</summary>'
+    title = escape(str(a.get("title") or a.get("id") or "Pair"))
+    under = '<summary style="cursor:pointer;opacity:.8">Citation, source, notes of the reader</summary>'
     return (
         f'<div style="font-size:13px;line-height:1.4">{head}<b style="font-size:14px">{title}</b>'
         f'<table style="border-collapse:collapse;margin-top:3px">{body}</table><details style="margin-top:4px">{under}'

@@ -1,6 +1,6 @@
-"""What a coreset page draws: the map of easy and moving samples, trajectories, class bars, overlaps, accuracy by budget.
+"""Views of the coreset page: the map of easy and moving samples, trajectories, class bars, overlaps, accuracy by budget.
 
-Every class holds one Bokeh figure in its `panel`; `show` changes what is in it.
+Every class has its Bokeh figures in `panel`; `show` replaces their data.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.looks import GREY, REFERENCES, SELECTORS, STATES, look
 from workbench.views.plots import draw, plot
 
 FULL = REFERENCES["full"]
-LARGEST = 6000  # points that are sent to a browser; of more, every second, third, ... is shown
+LARGEST = 6000  # points that are sent to a browser at most; more are thinned to every second, third, ...
 
 
 class DataMap:
-    """Samples as points: how easy across, how much they move up. `on_select(then)` gives the positions that were selected.
+    """Samples as points: x is the mean probability of the label, y the score. `on_select(then)` gives the selected positions.
 
     A point is selected by a click, by the box or by the lasso; positions are those of the arrays given to `show`.
     """
@@ -87,7 +87,7 @@ class DataMap:
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
 
     def show(self, x: np.ndarray, y: np.ndarray, texts: Sequence[str], kept: np.ndarray, wrong: np.ndarray | None) -> None:
-        """All samples: positions, hover texts, whether kept (colour), and whose label is known to be wrong (blue ring)."""
+        """Show all samples: x, y, hover texts, whether kept (colour), and which labels are known to be wrong (blue ring)."""
         at = np.arange(0, len(x), -(-len(x) // LARGEST) or 1)
         self._quiet = True
         self.source.data = {
@@ -108,16 +108,19 @@ class DataMap:
         self.picks.data = {"x": list(x), "y": list(y), "color": list(colours)}
 
     def unselect(self) -> None:
+        """Clear the selection without calling the listeners."""
         self._quiet = True
         self.source.selected.indices = []
         self._quiet = False
 
     def clear(self) -> None:
+        """Remove all samples, marks and the selection."""
         self.unselect()
         self.source.data = {k: [] for k in self.source.data}
         self.mark([], [], [])
 
     def on_select(self, then: Callable[[list[int]], None]) -> None:
+        """Call `then` with the positions of the samples after each selection."""
         self._then.append(then)
 
     def _selected(self, _attr: str, _old: object, new: Sequence[int]) -> None:
@@ -132,7 +135,7 @@ Drawn = tuple[str, str, Sequence[float], Sequence[float]]  # name, colour, epoch
 
 
 class Trajectory:
-    """Two figures over the epochs: probability of the label, and the change d of every epoch; the score's window shaded."""
+    """Two figures over the epochs: probability of the label, and its change d from epoch to epoch; the window of the score is shaded."""
 
     def __init__(self, *, height: int = 170) -> None:
         self.lines = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
@@ -168,9 +171,9 @@ class Trajectory:
         last: float,
         window: tuple[float, float] | None,
     ) -> None:
-        """lines, changes: (name, colour, epochs, values) each, and so both of `means`, which stand behind them, dashed.
+        """lines, changes, and both of `means` (dashed, in the background): (name, colour, epochs, values) each.
 
-        last: epoch the axis ends at. window: what S reads.
+        last: last epoch of the axis. window: first and last epoch that the score S uses.
         """
         for source, given in zip((self.lines, self.changes, *self.means), (lines, changes, *means), strict=True):
             source.data = {
@@ -189,7 +192,7 @@ class Trajectory:
 
 
 class ClassBars:
-    """For every class how many samples there are, and how many are kept."""
+    """For every class: number of samples, and number of kept samples."""
 
     def __init__(self, *, height: int = 250) -> None:
         self.source = ColumnDataSource({"name": [], "total": [], "kept": [], "share": []})
@@ -208,6 +211,7 @@ class ClassBars:
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
 
     def show(self, names: Sequence[str], total: np.ndarray, kept: np.ndarray) -> None:
+        """Replace the bars: names of the classes, number of samples and of kept samples (class)."""
         names = [str(n) for n in names]
         if list(self.figure.x_range.factors) != names:
             self.figure.x_range.factors = names
@@ -222,7 +226,7 @@ class ClassBars:
 
 
 class Cumulative:
-    """How much of the whole score lies in the highest-scored share of samples; dashed: were all scores equal."""
+    """Share of the total score that the highest-scored samples have, against their share; dashed: if all scores were equal."""
 
     def __init__(self, *, height: int = 250) -> None:
         self.source = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
@@ -246,23 +250,23 @@ class Cumulative:
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
 
     def show(self, scores: Mapping[str, np.ndarray], keep: float) -> None:
-        """selector -> its scores (sample); those that are negative or not finite somewhere have no share and are left out."""
-        found: dict[str, list] = {k: [] for k in self.source.data}
+        """selector -> its scores (sample); a selector with a negative or non-finite score is omitted."""
+        data: dict[str, list] = {k: [] for k in self.source.data}
         for name, score in scores.items():
             if not np.isfinite(score).all() or score.min() < 0 or score.sum() <= 0:
                 continue
             total = np.concatenate([[0.0], np.cumsum(np.sort(score)[::-1])])
             at = np.unique(np.linspace(0, score.size, min(score.size, 400) + 1).round().astype(int))
-            found["xs"].append(at / score.size)
-            found["ys"].append(total[at] / total[-1])
-            found["color"].append(look(name, SELECTORS).colour)
-            found["name"].append(look(name, SELECTORS).title)
-        self.source.data = found
+            data["xs"].append(at / score.size)
+            data["ys"].append(total[at] / total[-1])
+            data["color"].append(look(name, SELECTORS).colour)
+            data["name"].append(look(name, SELECTORS).title)
+        self.source.data = data
         self.cut.data = {"x": [keep]}
 
 
 class Overlap:
-    """Jaccard overlap of all pairs of selectors, as numbers on colours."""
+    """Jaccard overlap of all pairs of selectors, as a coloured matrix with numbers."""
 
     def __init__(self, *, height: int = 330) -> None:
         self.source = ColumnDataSource({"a": [], "b": [], "value": [], "text": [], "ink": []})
@@ -340,7 +344,7 @@ class Accuracy:
             keeps = sorted(by_keep)
             mean = np.array([np.mean(by_keep[k]) for k in keeps])
             spread = np.array([np.std(by_keep[k], ddof=1) if len(by_keep[k]) > 1 else 0.0 for k in keeps])
-            aside = 1 + 0.008 * (n % 5 - 2)  # beside each other, where bars would cover each other
+            aside = 1 + 0.008 * (n % 5 - 2)  # shift sideways, so that error bars do not overlap
             source.data = {
                 "x": np.array(keeps) * aside,
                 "keep": keeps,
@@ -363,7 +367,7 @@ class Accuracy:
             self.figure.xaxis.ticker = FixedTicker(ticks=sorted(shares))
             self.figure.xaxis.major_label_overrides = {
                 share: f"{share:g}" for share in shares
-            }  # not the nearest power of ten
+            }  # the default labels are powers of ten
         if seen:
             air = 0.08 * (max(seen) - min(seen)) or 0.02
             low, high = min(seen) - air, max(seen) + air
@@ -372,4 +376,4 @@ class Accuracy:
 
 def _swatch(name: str, colour: str, line: str) -> str:
     style = f"display:inline-block;width:20px;border-top:3px {line} {colour};vertical-align:middle"
-    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {say(name)}</span>'
+    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {escape(name)}</span>'

@@ -1,4 +1,4 @@
-"""Scalars against step, with horizontal reference lines; grows while a run goes on."""
+"""Scalars against step, with horizontal reference lines; updated while a run is active."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import panel as pn
 from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, HSpan, Line, Range1d, Scatter, VSpan
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, plot
 
@@ -57,7 +57,7 @@ class Curves:
         self._bounds()
 
     def set(self, name: str, x: Sequence[float], y: Sequence[float]) -> None:
-        """Replace a curve, or add to it where only its end is new; points are never sent twice."""
+        """Replace a curve; if only points at its end are new, send only these."""
         source, have = self.sources[name], len(self.sources[name].data["x"])
         x, y = np.asarray(x, float), np.asarray(y, float)
         if 0 < have <= len(x) and np.array_equal(source.data["x"], x[:have]):
@@ -68,7 +68,7 @@ class Curves:
         self._bounds()
 
     def refer(self, name: str, value: float | None) -> None:
-        """Put a reference line at `value`; None takes it away."""
+        """Put a reference line at `value`; None removes it."""
         if value is None or not np.isfinite(value):
             self.levels[name].data = {"y": []}
         elif list(self.levels[name].data["y"]) != [value]:
@@ -76,10 +76,11 @@ class Curves:
         self._bounds()
 
     def cursor(self, x: float | None) -> None:
-        """A vertical line at `x`."""
+        """Draw a vertical line at `x`; None removes it."""
         self._cursor.data = {"x": [] if x is None else [x]}
 
     def clear(self) -> None:
+        """Remove all curves, reference lines and the cursor."""
         for source in self.sources.values():
             source.data = {"x": [], "y": []}
         for name in self.levels:
@@ -87,7 +88,7 @@ class Curves:
         self.cursor(None)
 
     def _bounds(self) -> None:
-        """Name what is drawn, and fit both ranges to curves and reference lines, which have no extent of their own for Bokeh."""
+        """Update the legend, and fit both ranges to curves and reference lines; Bokeh ignores the latter in automatic ranges."""
         shown = {n for n, s in (self.sources | self.levels).items() if len(s.data["y"])}
         text = " ".join(_entry(n, *style) for n, style in self._styles.items() if n in shown)
         if self.legend.object != text:
@@ -114,4 +115,4 @@ def _entry(name: str, colour: str, dash: str) -> str:
     swatch = (
         f"display:inline-block;width:20px;border-top:{4 if line == 'double' else 3}px {line} {colour};vertical-align:middle"
     )
-    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{swatch}"></span> {say(name)}</span>'
+    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{swatch}"></span> {escape(name)}</span>'

@@ -1,4 +1,4 @@
-"""Where to cut: ROC curves with operating points, or, without truth, the distribution of scores and the cut in it."""
+"""Choice of the threshold: ROC curves with operating points; without truth, a histogram of the scores with the threshold."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RocView:
         self.panel = pn.Column(*self._panes.values(), sizing_mode="stretch_width", margin=0)
 
     def set_log(self, log: bool) -> None:
-        """Log or linear false-alarm axis; the log axis begins at one false alarm."""
+        """Log or linear false-alarm axis; the log axis starts at one false alarm."""
         self._panes["log"].visible, self._panes["linear"].visible = log, not log
 
     def show(self, curves: Mapping[str, tuple[np.ndarray, np.ndarray, str]], chosen: str, negatives: int) -> None:
@@ -58,7 +58,7 @@ class RocView:
         self._figures["log"].x_range.update(start=0.7 * least, end=1.0, reset_start=0.7 * least, reset_end=1.0)
         names = sorted(curves, key=lambda n: n == chosen)
         self.curves.data = {
-            # a point at PF = 0 cannot stand on a log axis: it stands at its left edge
+            # PF = 0 does not exist on a log axis: draw it at the left edge
             "xs": [np.maximum(curves[n][0], 0.5 * least) for n in names],
             "ys": [curves[n][1] for n in names],
             "color": [curves[n][2] for n in names],
@@ -68,7 +68,7 @@ class RocView:
         }
 
     def operate(self, points: Mapping[str, tuple[float, float]]) -> None:
-        """Put the operating points: name -> (pf, pd)."""
+        """Draw the operating points: name -> (pf, pd)."""
         names = [n for n in sorted(points, key=lambda n: n == self._chosen) if n in self._raw]
         least = self._figures["log"].x_range.start
         self.points.data = {
@@ -81,7 +81,7 @@ class RocView:
 
 
 class HistogramView:
-    """How many pixels have which score (log count), and the threshold in it: what can be said without truth."""
+    """Histogram of the scores (log count) with the threshold, for scenes without truth."""
 
     def __init__(self, *, height: int = 300) -> None:
         self.bars = ColumnDataSource({"left": [], "right": [], "top": []})
@@ -95,7 +95,7 @@ class HistogramView:
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
 
     def show(self, score: np.ndarray, name: str) -> None:
-        """Show the distribution of the finite scores; the axis ends at the highest."""
+        """Show the histogram of the finite scores of detector `name`."""
         finite = score[np.isfinite(score)].astype(float)
         if not finite.size:
             self.bars.data = {k: [] for k in self.bars.data}
@@ -108,4 +108,5 @@ class HistogramView:
         self.figure.xaxis.axis_label = f"score of {name} (its own units)"
 
     def mark(self, threshold: float) -> None:
+        """Draw the threshold as a vertical line, in units of the score."""
         self.cut.data = {"x": [threshold]}

@@ -1,8 +1,8 @@
-"""A run drawn from what its method declares: curves, films, maps, boxes, bars and matrices, growing while the run goes on.
+"""A run drawn from what its method declares: curves, films, maps, boxes, bars and matrices; updated while the run is active.
 
 drawn = Declared(room.SHOWS)
 drawn.take(live)            # after every `live.poll()`
-drawn.end(result)           # the result's variables, once there are any
+drawn.end(result)           # the variables of the result, when the run has ended
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from workbench.views.plots import Frame
 from workbench.views.stepper import Stepper
 
 SIDE = 330  # pixels: width and height of one picture
-POINTS = 1500  # of a line that are sent to the browser
+POINTS = 1500  # points of a line that are sent to the browser at most
 
 
 class Source(Protocol):
-    """A run that is watched, such as `workbench.runs.watch.Live`."""
+    """An active or finished run, such as `workbench.runs.watch.Live`."""
 
     history: Mapping[str, tuple[list[int], list[float]]]
     frames: Mapping[str, list[int]]
 
     def frame(self, name: str, step: int | None = None) -> xr.DataArray | None:
-        """The array of that name at a step, or the newest."""
+        """The array of that name at a step; without `step`, the newest."""
 
 
 class Declared:
-    """Everything that a method declares. scene: variables of the scene, for boxes that are drawn on one of them."""
+    """Views of everything that a method declares. Set `scene` if boxes are drawn on one of its variables."""
 
     def __init__(self, shows: Sequence[Shows]) -> None:
         self.scene: xr.Dataset | None = None
@@ -52,12 +52,12 @@ class Declared:
         self.panel = pn.Column(*parts, sizing_mode="stretch_width", margin=0)
 
     def clear(self) -> None:
-        """No run is followed."""
+        """Empty all views."""
         for part in (*self.curves, *self.films, *self.stills):
             part.clear()
 
     def take(self, live: Source) -> None:
-        """Draw what the run has yielded so far."""
+        """Draw the events of the run so far."""
         for curves in self.curves:
             curves.draw(live.history)
         for film in self.films:
@@ -66,13 +66,13 @@ class Declared:
             still.take(live, self.scene)
 
     def end(self, result: xr.Dataset) -> None:
-        """Draw what only the result holds."""
+        """Draw the variables of the result."""
         for still in self.stills:
             still.end(result, self.scene)
 
 
 class _Plot:
-    """One group of scalars: a line for each, in the order in which they came."""
+    """One group of scalars: a line for each, in order of first appearance."""
 
     def __init__(self, show: Curves) -> None:
         self.show = show
@@ -94,7 +94,7 @@ class _Plot:
         self.lines.show(drawn, across)
 
     def _points(self, steps: Sequence[int], values: Sequence[float]) -> tuple[Sequence[int], Sequence[float]]:
-        """What is drawn of a series: at most POINTS of it, and always the newest."""
+        """Steps and values thinned to at most POINTS; always includes the newest."""
         shift = steps[0] - 1 if self.show.own_steps and steps else 0
         every = -(-len(steps) // POINTS)
         at = range((len(steps) - 1) % every, len(steps), every) if steps else ()
@@ -140,14 +140,14 @@ class _Film:
         step = self.steps[min(self.stepper.at, len(self.steps) - 1)]
         self.text.object = f"<b>Step {step:,}</b>"
         for name in (n for s in self.show.arrays for n in standing_for(s, live.frames)):
-            there = [s for s in live.frames[name] if s <= step]
-            if not there:
+            earlier = [s for s in live.frames[name] if s <= step]
+            if not earlier:
                 self._drawn.pop(name, None)
                 if name in self.views:
                     self.views[name].show(None)
-            elif self._drawn.get(name) != there[-1]:
-                self._drawn[name] = there[-1]
-                array = live.frame(name, there[-1])
+            elif self._drawn.get(name) != earlier[-1]:
+                self._drawn[name] = earlier[-1]
+                array = live.frame(name, earlier[-1])
                 made = None if array is None else picture(name, array)
                 text = name.partition("/")[0].replace("_", " ")
                 if made is not None and not made.title.startswith(text):
@@ -165,7 +165,7 @@ class _Film:
 
 
 class _Still:
-    """The newest of one array, or a variable of the result."""
+    """The newest frame of one array, or a variable of the result."""
 
     def __init__(self, show: Shows) -> None:
         self.show = show
@@ -209,7 +209,7 @@ class _Still:
 
 
 def _as_declared(made: Picture, show: Shows) -> Picture:
-    """With the declaration's title, units and kind."""
+    """The picture with the title, units and kind of its declaration."""
     kind = "bars" if isinstance(show, Bars) else "matrix" if isinstance(show, Matrix) else made.kind
     units = show.units if isinstance(show, Map | Bars | Matrix) else ""
     title = "" if isinstance(show, Curves | Film) else show.title

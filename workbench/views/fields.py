@@ -1,6 +1,6 @@
-"""Maps on a fixed scale: a share or a probability in [0, 1], and which decisions are right.
+"""Maps on a fixed scale: a share or a probability in [0, 1], and maps of right and wrong decisions.
 
-They stand in one `Frame`: pan, zoom and crosshair go together. NaN is grey: nothing is known there.
+They share one `Frame`: pan, zoom and crosshair are linked. NaN (unknown) is grey.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from workbench.views.plots import Frame, draw, rgba, thin
 
 PALETTES = {"change": Viridis256, "uncertainty": Cividis256}
 MISSING = (128, 128, 128)
-# how a decision came out -> red, green, blue; told apart by colour-blind readers too
+# outcome of a decision -> red, green, blue; distinguishable with colour blindness
 OUTCOMES: dict[str, tuple[int, int, int]] = {
     "change found": (255, 255, 255),
     "false alarm": (213, 94, 0),
@@ -55,6 +55,7 @@ class Field:
 
     @property
     def empty(self) -> bool:
+        """Whether no map is shown."""
         return not len(self.source.data["image"])
 
     def show(self, values: np.ndarray | None, title: str | None = None) -> None:
@@ -90,10 +91,10 @@ class Decisions:
 
 
 def outcomes(change: np.ndarray, truth: np.ndarray | None, answered: np.ndarray | None = None) -> np.ndarray:
-    """(row, column, 3) uint8: how the decision change > 0.5 came out against truth, in the colours of OUTCOMES.
+    """(row, column, 3) uint8: the decision change > 0.5 compared with truth, in the colours of OUTCOMES.
 
-    Grey where nothing is known or, with `answered`, where no answer is given. Without truth there are two colours only,
-    those of change and of no change.
+    Grey where change or truth is unknown and, with `answered`, where the network abstains. Without truth there are only two
+    colours, change and no change.
 
     >>> outcomes(np.array([[0.9, 0.9, 0.1, 0.1]]), np.array([[1, 0, 1, 0]]))[0, :, 0].tolist()
     [255, 213, 86, 0]
@@ -111,7 +112,7 @@ def outcomes(change: np.ndarray, truth: np.ndarray | None, answered: np.ndarray 
 
 
 def tinted(values: np.ndarray, palette: str = "change", solid: bool = False) -> np.ndarray:
-    """(row, column, 4) uint8 of values in [0, 1] for an overlay: as opaque as they are high, or, `solid`, everywhere."""
+    """(row, column, 4) uint8 of values in [0, 1] for an overlay: opacity grows with the value, or is full with `solid`."""
     table = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PALETTES[palette]], np.uint8)
     known = np.isfinite(values)
     share = np.clip(np.where(known, values, 0), 0, 1)
@@ -121,7 +122,7 @@ def tinted(values: np.ndarray, palette: str = "change", solid: bool = False) -> 
 
 
 def swatches(grey: str = "not answered, or unknown") -> str:
-    """HTML legend of OUTCOMES, and of what is grey."""
+    """HTML legend of OUTCOMES; `grey` is the text for grey pixels."""
     return " ".join(
         '<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:12px;height:12px;'
         f'vertical-align:-1px;border:1px solid {GREY};background:rgb{colour}"></span> {name}</span>'

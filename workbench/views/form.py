@@ -1,4 +1,4 @@
-"""Widgets made from any Config: a setting is described once, in its field, and appears here with its range.
+"""Widgets made from any Config: label, description and range come from the field of the Config.
 
 form = Form(Config, first=("steps", "passes"))
 form.panel, form.overrides, form.error
@@ -19,7 +19,7 @@ NONE = "none"
 
 
 class Form:
-    """One widget per field of a Config. `first` names the fields that stay in sight; the others are folded away."""
+    """One widget per field of a Config. `first` names the fields that are always visible; the others are in a collapsed section."""
 
     def __init__(
         self, config: type[Settings], *, first: Sequence[str] = (), values: Mapping[str, Any] | None = None
@@ -57,7 +57,7 @@ class Form:
 
     @property
     def error(self) -> str:
-        """What is wrong with the settings as they stand; empty when nothing is."""
+        """Error message for the current settings; empty when they are valid."""
         try:
             override(self.config(), self.overrides)
         except InputError as error:
@@ -65,15 +65,17 @@ class Form:
         return ""
 
     def set(self, values: Mapping[str, Any]) -> None:
-        """Fill in overrides; every other field goes back to its default."""
+        """Fill in overrides; every other field is reset to its default."""
         for name, widget in self.widgets.items():
             value = values.get(name, self._defaults[name])
             widget.value = _text(value) if isinstance(widget, pmui.TextInput) else _option(widget, value)
 
     def on_change(self, then: Callable[[], None]) -> None:
+        """Call `then` after each change of a setting."""
         self._watchers.append(then)
 
     def disable(self, disabled: bool) -> None:
+        """Disable or enable all widgets."""
         for widget in (*self.widgets.values(), self.reset):
             widget.disabled = disabled
 
@@ -97,11 +99,10 @@ class Form:
 
 
 def _widget(name: str, spec: Mapping[str, Any], default: Any) -> Any:
-    """The widget for one property of a JSON schema, labelled with its name, explained with description and range."""
-    said = str(spec.get("description", ""))
+    """The widget for one property of a JSON schema, with its name as label, its description and its range."""
     shared = {
         "label": name.replace("_", " "),
-        "description": said,
+        "description": str(spec.get("description", "")),
         "sizing_mode": "stretch_width",
         "margin": (6, 0),
         "size": "small",
@@ -113,7 +114,9 @@ def _widget(name: str, spec: Mapping[str, Any], default: Any) -> Any:
     if named:
         return pmui.Select(options=[NONE, *named], value=_text(default) or NONE, **shared)
     if kinds == ["array"]:
-        return pmui.TextInput(value=_text(default), placeholder="none", helper_text="several, with commas between", **shared)
+        return pmui.TextInput(
+            value=_text(default), placeholder="none", helper_text="several values, separated by commas", **shared
+        )
     if kinds == ["boolean"]:
         shared.pop("sizing_mode")
         return pmui.Switch(value=default, **shared)
@@ -138,7 +141,7 @@ def _widget(name: str, spec: Mapping[str, Any], default: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value as it stands in a field of text: nothing for none, commas between several."""
+    """A value as text for an input field: empty for None, several separated by commas."""
     if value is None:
         return ""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,6 +1,6 @@
-"""Samples as small pictures: chips as they are, spectra as little lines; and many of them in one image.
+"""Samples as thumbnails: chips as images, spectra as lines; and mosaics of many thumbnails.
 
-view = Gallery(4)                                  # rows of tiles that fill the width
+view = Gallery(4, 3)                               # 4 columns, 3 rows
 view.show(tiles(chips), ["a.jpg", "b.jpg"])
 view.on_tap(lambda identifier: ...)
 """
@@ -19,16 +19,16 @@ from bokeh.plotting import figure
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, rgba
 
-SIDE = 72  # pixels of a tile that are sent at most
-LINE = (63, 160, 224)  # of a spectrum, on both backgrounds
+SIDE = 72  # pixels a side of a tile at most
+LINE = (63, 160, 224)  # colour of a spectrum; visible on light and dark pages
 PAPER = (236, 236, 236)
 
 
 def tiles(values: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """(n, band, y, x) -> (n, side', side', 3) uint8 pictures; a single pixel becomes the line of its spectrum.
+    """(n, band, y, x) -> (n, side', side', 3) uint8 pictures; a single pixel is drawn as the line of its spectrum.
 
-    One band is grey, three are red, green and blue; of more, three evenly spaced ones are shown. Values in [0, 1] are shown
-    as they are, all others stretched between the 2nd and 98th percentile of the given samples. Missing values are black.
+    One band is grey, three are red, green and blue; of more bands, three evenly spaced ones are shown. Values in [0, 1] are
+    not stretched; others are stretched between the 2nd and 98th percentile of the given samples. Missing values are black.
     """
     values = np.asarray(values, np.float32)
     _, bands, rows, columns = values.shape
@@ -48,7 +48,7 @@ def tiles(values: np.ndarray, side: int = SIDE) -> np.ndarray:
 
 
 def _lines(spectra: np.ndarray, side: int) -> np.ndarray:
-    """(n, band) -> (n, side, side, 3): each spectrum drawn over the range of all."""
+    """(n, band) -> (n, side, side, 3): each spectrum drawn as a line, all on one scale."""
     at = np.linspace(0, spectra.shape[1] - 1, side).round().astype(int)
     drawn = spectra[:, at]
     finite = drawn[np.isfinite(drawn)]
@@ -65,7 +65,7 @@ def _lines(spectra: np.ndarray, side: int) -> np.ndarray:
 
 
 def mosaic(pictures: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """(n, y, x, 3) -> one image of rows of `columns` pictures with white between them."""
+    """(n, y, x, 3) -> one image with `columns` pictures per row and white gaps of `gap` pixels."""
     n, height, width, _ = pictures.shape
     rows = -(-n // columns)
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
@@ -76,7 +76,7 @@ def mosaic(pictures: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 
 
 class Gallery:
-    """A grid of tiles. `show` fills it row by row; `on_tap(then)` is called with the identifier of a tile that is tapped."""
+    """A grid of tiles. `show` fills it row by row; `on_tap(then)` calls `then` with the identifier of a tapped tile."""
 
     def __init__(self, columns: int, rows: int, *, tile: int = 48) -> None:
         self.columns, self.rows = columns, rows
@@ -106,7 +106,7 @@ class Gallery:
 
     @property
     def room(self) -> int:
-        """How many tiles there is place for."""
+        """Number of tiles that fit."""
         return self.columns * self.rows
 
     def show(
@@ -133,9 +133,11 @@ class Gallery:
         }
 
     def clear(self) -> None:
+        """Remove all tiles."""
         self.source.data = {k: [] for k in self.source.data}
 
     def on_tap(self, then: Callable[[str], None]) -> None:
+        """Call `then` with the identifier of each tapped tile."""
         self._tapped.append(then)
 
     def _tap(self, event: Tap) -> None:

@@ -31,24 +31,24 @@ PLACE = {"image": "image", "x": "x", "y": "y", "dw": "dw", "dh": "dh"}
 def presets(hsi: xr.DataArray) -> dict[str, tuple[int, int, int]]:
     """name -> (red, green, blue) band positions that this cube can show; bands marked not good are avoided.
 
-    Without wavelengths there is one, evenly spaced. A preset is offered when each of its wavelengths has a good band
-    within 60 nm.
+    Without wavelengths there is only one, with evenly spaced bands. A preset is offered when each of its wavelengths has a
+    good band within 60 nm.
     """
     good = (
         np.flatnonzero(hsi["good"].values)
         if "good" in hsi.coords and hsi["good"].values.any()
         else np.arange(hsi.sizes["band"])
     )
-    found: dict[str, tuple[int, int, int]] = {}
+    available: dict[str, tuple[int, int, int]] = {}
     if "wavelength" in hsi.coords:
         nm = hsi["wavelength"].values.astype(float)
         for name, wanted in PRESETS.items():
             near = [int(good[np.nanargmin(np.abs(nm[good] - w))]) for w in wanted]
             if all(abs(nm[b] - w) <= 60 for b, w in zip(near, wanted, strict=True)):
-                found[name] = (near[0], near[1], near[2])
+                available[name] = (near[0], near[1], near[2])
     r, g, b = (int(good[round(q * (len(good) - 1))]) for q in (0.75, 0.5, 0.25))
-    found[EVEN] = (r, g, b)
-    return found
+    available[EVEN] = (r, g, b)
+    return available
 
 
 def stretch(values: np.ndarray, low: float = 2.0, high: float = 98.0, *, like: np.ndarray | None = None) -> np.ndarray:
@@ -82,7 +82,7 @@ def coloured(values: np.ndarray, palette: str = "Grey", *, like: np.ndarray | No
 
 
 class ImageView:
-    """One image figure in a frame; several views in one frame pan, zoom and carry marks together."""
+    """One image figure in a frame; views of one frame share pan, zoom and marks."""
 
     def __init__(self, frame: Frame, title: str = "", *, width: int = 440, height: int = 440, axes: bool = True) -> None:
         self.frame = frame
@@ -103,10 +103,11 @@ class ImageView:
             self.figure.title.text = title
 
     def clear(self) -> None:
+        """Remove the image."""
         self.source.data = {k: [] for k in self.source.data}
 
     def flag(self, mask: np.ndarray | None, opacity: float = 0.75, grain: int = 1) -> None:
-        """Lay a boolean (row, column) mask over the image in red; None takes it off. grain: pixels a side of its cells."""
+        """Draw a boolean (row, column) mask over the image in red; None removes it. grain: scene pixels a side of a mask cell."""
         if mask is None:
             self.mask.data = {k: [] for k in self.mask.data}
             return
@@ -118,9 +119,9 @@ class ImageView:
         }
 
     def on_look(self, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
-        """Call `then(rows, columns)` when a visitor has panned or zoomed: the ends of what is seen, also beyond the image."""
+        """Call `then(rows, columns)` after a pan or zoom: first and last visible row and column, also beyond the image."""
         ranges(self.figure, then)
 
     def on_tap(self, then: Callable[[int, int], None]) -> None:
-        """Call `then(row, column)` for every tap on the image; taps beside it are ignored."""
+        """Call `then(row, column)` for every tap on the image; taps outside it are ignored."""
         taps(self.figure, self.frame, then)

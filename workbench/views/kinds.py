@@ -1,10 +1,10 @@
-"""What kind of picture an array is: decided here, by its name and dims, for pages and for paper.
+"""Decides the kind of picture of an array, by its name and dims, for pages and for paper.
 
     for picture in pictures(result):            # or the arrays of an event
         picture.kind, picture.positions         # "map", ["k 0", "k 1", "k 2"]
         picture.at(1)                           # the map (y, x) at the second position
 
-The names are those of `workbench.scene.RESULT`; what has another name is drawn by its dims.
+The names are those of `workbench.scene.RESULT`; an array with another name is drawn by its dims.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import xarray as xr
 from workbench.scene import OVER, RESULT
 
 Kind = Literal["map", "classes", "composite", "boxes", "matrix", "lines", "bars", "counts", "histogram", "kept"]
-LINES = 12  # rows that are drawn as lines; more are drawn as a matrix
+LINES = 12  # rows that are drawn as lines at most; more are drawn as a matrix
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Picture:
     """An array and how it is drawn.
 
     map: values (y, x). classes: integers (y, x); `classes` names them. composite: bands (band, y, x). boxes: (object,
-    edge) over `image`, with `score` and `label` where there are any. matrix: (row, column). lines: (line, x), or (x). bars:
+    edge) over `image`, with `score` and `label` if present. matrix: (row, column). lines: (line, x), or (x). bars:
     one value for each name. counts: how many samples each class has. histogram: values of samples. kept: bool (sample).
     """
 
@@ -43,7 +43,7 @@ class Picture:
 
     @property
     def positions(self) -> list[str]:
-        """Names of the positions along the leading dims, such as `k 3`; one without a name where there are none."""
+        """Names of the positions along the leading dims, such as `k 3`; without leading dims, one empty name."""
         return [
             " ".join(f"{d} {_name(self.array, d, n)}" for d, n in zip(self._leading, at, strict=True)) for at in self._all()
         ]
@@ -67,9 +67,9 @@ class Picture:
 
 
 def pictures(arrays: Mapping[str, xr.DataArray] | xr.Dataset, image: xr.DataArray | None = None) -> list[Picture]:
-    """What can be drawn of these arrays, those with a name of RESULT first. image: what boxes are drawn on.
+    """The arrays that can be drawn, those with a name of RESULT first. image: background of boxes.
 
-    Of a map that has an overview beside it, the overview.
+    If a map has an overview, the overview is drawn instead.
     """
     named = {str(n): a for n, a in (arrays.data_vars if isinstance(arrays, xr.Dataset) else arrays).items()}
     order = list(RESULT)
@@ -81,7 +81,7 @@ def pictures(arrays: Mapping[str, xr.DataArray] | xr.Dataset, image: xr.DataArra
 def picture(
     name: str, array: xr.DataArray, beside: Mapping[str, xr.DataArray] | None = None, image: xr.DataArray | None = None
 ) -> Picture | None:
-    """How an array is drawn; None for a single number, for texts, and for what is empty. beside: other arrays, by name."""
+    """How an array is drawn; None for a scalar, for texts and for an empty array. beside: other arrays, by name."""
     if array.ndim == 0 or array.size == 0 or array.dtype.kind not in "biuf":
         return None
     quantity, _, who = name.partition("/")
@@ -97,7 +97,7 @@ def picture(
 
 
 def _kind(quantity: str, array: xr.DataArray) -> tuple[Kind, int]:
-    """The kind, and how many of the last dims belong to one picture."""
+    """The kind, and the number of trailing dims of one picture."""
     dims = tuple(str(d).removesuffix(OVER) for d in array.dims)
     whole = array.dtype.kind in "biu"
     if dims[-2:] == ("object", "edge"):
@@ -120,7 +120,7 @@ def _kind(quantity: str, array: xr.DataArray) -> tuple[Kind, int]:
 
 
 def _ordered(array: xr.DataArray, dim: str) -> bool:
-    """Whether a dim is a quantity that grows, such as steps, and no list of names."""
+    """Whether a dim is an ordered quantity, such as steps, and not a list of names."""
     return (dim in array.coords and array[dim].dtype.kind in "iuf") or (dim not in array.coords and dim != "layer")
 
 

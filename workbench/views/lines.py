@@ -1,4 +1,4 @@
-"""Any number of named lines in one plot, from one source; with a log axis, dots, or ticks that have names."""
+"""Any number of named lines in one plot, from one source; with a log axis, dots, or named ticks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.core.properties import field
 from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, HSpan, MultiLine, Range1d, Scatter, VSpan
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, plot
 
@@ -40,19 +40,19 @@ class Lines:
         self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
 
     def show(self, lines: Iterable[Drawn], levels: Iterable[Level] = ()) -> None:
-        """Draw these lines, and dashed horizontal levels, instead of what was drawn.
+        """Replace all lines and dashed horizontal levels.
 
-        What is not finite, or not positive on a log axis, is left out.
+        Values that are not finite, or not positive on a log axis, are omitted.
         """
         kept = []
         for name, colour, x, y in lines:
             x, y = np.asarray(x, float), np.asarray(y, float)
-            there = np.isfinite(x) & np.isfinite(y)
+            valid = np.isfinite(x) & np.isfinite(y)
             for axis, values in (("x", x), ("y", y)):
                 if axis in self._log:
-                    there &= values > 0
-            if there.any():
-                kept.append((name, colour, x[there], y[there]))
+                    valid &= values > 0
+            if valid.any():
+                kept.append((name, colour, x[valid], y[valid]))
         self.lines.data = {
             "xs": [x for _, _, x, _ in kept],
             "ys": [y for _, _, _, y in kept],
@@ -75,17 +75,17 @@ class Lines:
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
 
     def name_ticks(self, names: dict[float, str]) -> None:
-        """Put ticks of the horizontal axis at these places, with these names."""
+        """Put named ticks on the horizontal axis: position -> name."""
         self.figure.xaxis.ticker = FixedTicker(ticks=list(names))
         self.figure.xaxis.major_label_overrides = names
 
     def cursor(self, x: float | None) -> None:
-        """A vertical line at `x`."""
+        """Draw a vertical line at `x`; None removes it."""
         self._cursor.data = {"x": [] if x is None else [x]}
 
 
 def _bounds(values: list[np.ndarray], log: bool) -> tuple[float, float]:
-    """From the least to the largest value, with a little air; of nothing, 0 to 1, or .001 to 1."""
+    """Smallest and largest value with a margin; without values 0 to 1 (log: 0.001 to 1)."""
     if not values:
         return (1e-3, 1.0) if log else (0.0, 1.0)
     low, high = (float(f(np.concatenate(values))) for f in (np.min, np.max))
@@ -98,4 +98,4 @@ def _bounds(values: list[np.ndarray], log: bool) -> tuple[float, float]:
 
 def _swatch(name: str, colour: str, dash: str = "solid") -> str:
     style = f"display:inline-block;width:18px;border-top:3px {dash} {colour};vertical-align:middle"
-    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {say(name)}</span>'
+    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {escape(name)}</span>'

@@ -1,11 +1,11 @@
-"""How everything that has a name is drawn: title, colour, dash and marker, the same on every page and in every figure.
+"""Title, colour, dash and marker of every named method, the same on every page and in every figure.
 
     look("ridge-rx").colour                 # by name or by title, in any group
-    look("entropy", UNCERTAINTY).title      # where a name means different things, say which group is meant
-    look("somebody").title                  # an unknown name: its own name, and a colour that stays the same
+    look("entropy", UNCERTAINTY).title      # give the group where a name is ambiguous
+    look("my method").title                 # an unknown name: the name itself, and a fixed colour from its hash
 
-Colours are of middle lightness, so that they show on white and on black, and come from Okabe and Ito's palette or near it, so
-that colour-blind readers tell them apart.
+Colours have medium lightness, so that they are visible on white and on black, and are close to Okabe and Ito's palette, so
+that colour-blind readers can distinguish them.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ PARTS: Group = {
     "uncertainty": Look("uncertainty", YELLOW),
     "floor": Look("its entropy floor", GREY, "dashed"),
 }
-# lines that curves are compared with; those of the detectors have their colours
+# reference lines of curves; a detector has the same colour as in ANOMALY
 REFERENCES: Group = {
     "rx": Look("RX", GREY, "solid", ""),
     "ridge-rx": Look("ridge-RX", BLUE, "dotted", ""),
@@ -124,11 +124,11 @@ REFERENCES: Group = {
     "sigma2": Look("σ² (mean alone)", YELLOW, "dashed", ""),
     "sigma2_code": Look("σ²(1−code/C)", GREEN, "dotted", ""),
 }
-# what became of a sample, an entry or a pixel
+# state of a sample, an entry or a pixel
 STATES: Group = {
     "kept": Look("kept", ORANGE),
     "dropped": Look("dropped", GREY),
-    "dropped on a scene": Look("dropped", BLUE),  # grey would not show on the washed-out scene
+    "dropped on a scene": Look("dropped", BLUE),  # grey is not visible on the faded scene
     "right": Look("right", BLUE),
     "wrong": Look("wrong", ORANGE),
     "wrong label": Look("wrong label", BLUE),
@@ -151,7 +151,7 @@ GROUPS: tuple[Group, ...] = (
 
 
 def look(name: str, *groups: Group) -> Look:
-    """The look of a name or title, from these groups, else from all; of an unknown name its own, the same in every process.
+    """The look of a name or title, searched in these groups (default: all); an unknown name gets one from its hash.
 
     >>> look("ridge-rx") is look("ridge-RX")
     True
@@ -172,9 +172,9 @@ def look(name: str, *groups: Group) -> Look:
 
 
 def look_in_curves(name: str, place: int, among: Sequence[str] = ()) -> Look:
-    """The look of a scalar `quantity/who` in a plot: that of who, where it has one, else a colour by its place.
+    """The look of a scalar `quantity/who` in a plot: the look of `who` if known, else a colour by `place`, its index.
 
-    among: quantities of the plot. A reference such as `auc_rx` in a plot of `auc` is RX's.
+    among: quantities of the plot. A reference such as `auc_rx` in a plot of `auc` has the look of RX.
 
     >>> look_in_curves("accuracy/topk", 0).title, look_in_curves("auc_ridge_rx", 0, ["auc"]).title
     ('Top-k', 'ridge-RX')
@@ -185,7 +185,7 @@ def look_in_curves(name: str, place: int, among: Sequence[str] = ()) -> Look:
     prefix = next((f"{a}_" for a in among if name.startswith(f"{a}_")), "")
     key = who or (name.removeprefix(prefix).replace("_", "-") if prefix else name)
     known = (ANOMALY, CHANGE, SELECTORS, COMPRESSORS, REFERENCES)
-    if key != "ours" and any(key in group for group in known):  # "ours" is another method in every group
+    if key != "ours" and any(key in group for group in known):  # "ours" is a different method in each group
         return look(key, *known)
     text = quantity.replace("_", " ")
     return Look(who if who and len(among) == 1 else f"{text}, {who}" if who else text, PICKS[place % len(PICKS)])

@@ -1,8 +1,8 @@
-"""Score maps side by side: linked, and on one scale that means the same for every detector.
+"""Score maps side by side: linked, and on one scale that is comparable between detectors.
 
-Scores of different detectors have different units. So a pixel's colour is its rank, as the share of pixels that score
-at least as high, on a log scale: 100 % is the lowest score, 0.1 % means that only one pixel in a thousand is as
-anomalous. It is also the scale of the threshold.
+Scores of different detectors have different units. So a pixel's colour is its rank: the share of pixels that score at
+least as high, on a log scale. 100 % is the lowest score; 0.1 % means that one pixel in a thousand scores at least as
+high. The threshold uses the same scale.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RANK, OWN = "Rank", "Own units"
 
 
 def exceedance(score: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
-    """Share of finite pixels (of those in `among`, where it is given) that score at least as high as each pixel, in (0, 1]; NaN
+    """Share of finite pixels (of `among`, if given) that score at least as high as each pixel, in (0, 1]; NaN
     stays NaN.
 
     >>> exceedance(np.array([3.0, 1.0, 3.0, 2.0])).tolist()
@@ -46,7 +46,7 @@ def exceedance(score: np.ndarray, among: np.ndarray | None = None) -> np.ndarray
 
 
 class ScoreMap:
-    """One map in a frame. `show` takes the raw score; `set_scale` chooses rank (comparable) or the detector's own units."""
+    """One map in a frame. `show` takes the raw score; `set_scale` selects rank (comparable) or the detector's own units."""
 
     def __init__(self, frame: Frame, title: str, *, width: int, height: int) -> None:
         self.title = title
@@ -81,10 +81,11 @@ class ScoreMap:
 
     @property
     def empty(self) -> bool:
+        """Whether no map is shown."""
         return not len(self.source.data["own"])
 
     def show(self, score: np.ndarray | None, note: str = "", grain: int = 1) -> None:
-        """Show a (row, column) score; None empties the map. `note` is put behind the title. grain: pixels a side of its cells."""
+        """Show a (row, column) score; None empties the map. `note` follows the title. grain: scene pixels a side of a cell."""
         self.figure.title.text = f"{self.title}   {note}".strip()
         self.whole = (score, grain)
         if score is None:
@@ -94,7 +95,7 @@ class ScoreMap:
         self._range()
 
     def refine(self, score: np.ndarray | None, place: Mapping[str, float] | None = None) -> None:
-        """Show a part of the map in more detail, at `place`, on the scale of the whole; None: the whole again."""
+        """Show a part of the map in more detail, at `place`, on the scale of the whole map; None shows the whole map again."""
         whole, grain = self.whole
         if whole is not None:
             self._draw(whole if score is None else score, place or thin(whole, grain)[1], None if score is None else whole)
@@ -132,7 +133,7 @@ class ScoreMap:
             self.mapper.update(low=float(low), high=float(high if high > low else low + 1))
 
     def on_look(self, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
-        """Call `then(rows, columns)` when a visitor has panned or zoomed: the ends of what is seen, also beyond the image."""
+        """Call `then(rows, columns)` after a pan or zoom: first and last visible row and column, also beyond the image."""
         ranges(self.figure, then)
 
     def on_tap(self, then: Callable[[int, int], None]) -> None:

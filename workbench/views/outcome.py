@@ -1,4 +1,4 @@
-"""The result of any run: its metrics as a table, and two pictures side by side, each of a variable that is chosen."""
+"""The result of any run: its metrics as a table, and two pictures side by side, each of a selected variable."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.kinds import Picture, pictures
 from workbench.views.picture import PictureView
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 WIDTH, HEIGHT = 345, 330
 
 
 class OutcomeView:
-    """`show(result, first)`: first names the metrics that stand in front."""
+    """`show(result, first)` draws a result; `first` names the metrics at the top of the table."""
 
     def __init__(self) -> None:
         self._pictures: dict[str, Picture] = {}
@@ -26,7 +26,7 @@ class OutcomeView:
         self.panel = pn.FlexBox(self.metrics, *(s.panel for s in self.sides), sizing_mode="stretch_width", margin=0)
 
     def show(self, result: xr.Dataset | None, first: Sequence[str] = (), scene: xr.Dataset | None = None) -> None:
-        """Draw a result; None takes it away. scene: whose image is put below boxes."""
+        """Draw a result; None empties the view. scene: its image is the background of boxes."""
         if result is None:
             self._pictures = {}
             self.metrics.object = ""
@@ -45,17 +45,17 @@ class OutcomeView:
 
 
 class _Side:
-    """A list of variables and the picture of the chosen one."""
+    """A list of variables and the picture of the selected one."""
 
     def __init__(self, of: OutcomeView) -> None:
         self.of = of
         self.which = pmui.Select(label="Variable", options=[], size="small", width=WIDTH - 20, margin=(8, 8))
         self.view = PictureView(width=WIDTH, height=HEIGHT)
         self.panel = pn.Column(self.which, self.view.panel, margin=0)
-        self.which.param.watch(held(lambda _: self._draw()), "value")
+        self.which.param.watch(batched(lambda _: self._draw()), "value")
 
     def offer(self, names: list[str], value: str | None) -> None:
-        """Offer these variables; the one on show stays while it is among them."""
+        """Offer these variables; the selected one is kept if it is among them."""
         value = self.which.value if self.which.value in names else value
         self.which.param.update(options=names, value=value)
         self.panel.visible = bool(names)
@@ -66,23 +66,23 @@ class _Side:
 
 
 def metrics_table(result: xr.Dataset, first: Sequence[str]) -> str:
-    """HTML: the metrics (variables without dims), those of `first` in front and in bold, with their meaning and unit."""
+    """HTML: the metrics (variables without dims), those of `first` on top and in bold, with description and unit."""
     numbers = {str(n): v for n, v in result.data_vars.items() if v.ndim == 0 and v.dtype.kind in "biuf"}
     order = [*(n for n in first if n in numbers), *(n for n in numbers if n not in first)]
     cell = "padding:3px 12px 3px 0;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.2)"
     rows = []
     for name in order:
         units = numbers[name].attrs.get("units")
-        value = f"{float(numbers[name]):.5g}" + (f" {say(str(units))}" if units not in (None, "1") else "")
-        about = say(str(numbers[name].attrs.get("long_name", "")))
+        value = f"{float(numbers[name]):.5g}" + (f" {escape(str(units))}" if units not in (None, "1") else "")
+        about = escape(str(numbers[name].attrs.get("long_name", "")))
         weight = "700" if name in first else "400"
         rows.append(
-            f'<tr><td style="{cell}"><span style="font-weight:{weight}">{say(name)}</span>'
+            f'<tr><td style="{cell}"><span style="font-weight:{weight}">{escape(name)}</span>'
             f'<div style="font-size:11.5px;opacity:.65">{about}</div></td>'
             f'<td style="{cell};text-align:right;font-weight:{weight};white-space:nowrap">{value}</td></tr>'
         )
     if not rows:
-        return "<span style='opacity:.75'>The result has no metric: there is nothing to compare it with.</span>"
+        return "<span style='opacity:.75'>The result has no metrics, because the scene has no reference.</span>"
     return (
         '<div style="max-height:560px;overflow-y:auto"><table style="border-collapse:collapse;font-variant-numeric:'
         f'tabular-nums;width:100%">{"".join(rows)}</table></div>'

@@ -3,7 +3,7 @@
 view = PictureView(width=420, height=380)
 view.show(picture("score", result["score"]))        # see `workbench.views.kinds`
 
-What kind of picture an array is, is decided in `kinds`; here it is drawn. A slider appears where an array has leading dims.
+The module `kinds` decides the kind of picture; this module draws it. An array with leading dims gets a slider.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256, Viridis256
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.image import composite, presets
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
 from workbench.views.looks import PICKS, STATES, look
-from workbench.views.plots import Frame, draw, held, plot, rgba, theme_later, thin
+from workbench.views.plots import Frame, batched, draw, plot, rgba, theme_later, thin
 
 NOTHING = "rgba(128, 128, 128, 0.3)"  # colour of pixels without a value
 KEPT = (look("dropped", STATES).colour, look("kept", STATES).colour)
-TICKS = 12  # names along an axis; of more, only some are written
+TICKS = 12  # names along an axis at most; of more, only some are written
 
 
 class PictureView:
-    """`show(picture)` draws any kind. frame: shared by views that pan and zoom together; they have the same size."""
+    """`show(picture)` draws any kind. frame: shared by views of one size that pan and zoom together."""
 
     def __init__(self, *, width: int = 420, height: int = 380, frame: Frame | None = None) -> None:
         self.picture: Picture | None = None
@@ -52,11 +52,11 @@ class PictureView:
         self.where = html(margin=(0, 8), width=width)
         self.legend = html(margin=(0, 8), width=width)
         self.slider.visible = False
-        self.slider.param.watch(held(lambda _: self._draw()), "value")
+        self.slider.param.watch(batched(lambda _: self._draw()), "value")
         self.panel = pn.Column(self.where, self.slider, self._place, self.legend, margin=(0, 10, 6, 0))
 
     def show(self, picture: Picture | None) -> None:
-        """Draw a picture; None takes it away. The position of the slider stays where the picture has one there."""
+        """Draw a picture; None removes it. The slider keeps its position if the new picture has this position."""
         self.picture = picture
         if picture is None:
             self._place.objects = []
@@ -72,8 +72,8 @@ class PictureView:
         if picture is None:
             return
         at = min(self.slider.value, len(picture.positions)) - 1
-        where = f" &middot; {say(picture.positions[at])}" if self.slider.visible else ""
-        self.where.object = f"<b>{say(_title(picture))}</b>{where}"
+        where = f" &middot; {escape(picture.positions[at])}" if self.slider.visible else ""
+        self.where.object = f"<b>{escape(_title(picture))}</b>{where}"
         drawer = self._drawer(picture)
         drawer.draw(picture, picture.at(at))
         self.legend.object = drawer.legend
@@ -91,7 +91,7 @@ class PictureView:
 
 
 class _Grid:
-    """Map, class map, composite, or boxes on an image: everything that has rows and columns of pixels."""
+    """Map, class map, composite, or boxes on an image: every kind with rows and columns of pixels."""
 
     def __init__(self, width: int, height: int, frame: Frame | None) -> None:
         self.legend = ""
@@ -148,7 +148,7 @@ class _Grid:
 
 
 class _Table:
-    """A matrix as coloured cells with names along both axes; or which samples are kept, as one row of them."""
+    """A matrix as coloured cells with names along both axes; or which samples are kept, as one row of cells."""
 
     def __init__(self, width: int, height: int, _: Frame | None) -> None:
         self.legend = ""
@@ -258,7 +258,7 @@ class _Curves:
         )
 
 
-# --- what the kinds need ----------------------------------------------------------------------------------------------
+# --- helpers of the kinds ----------------------------------------------------------------------------------------------
 
 
 def _title(picture: Picture) -> str:
@@ -272,7 +272,7 @@ def _bar(mapper: LinearColorMapper) -> ColorBar:
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Ends of a colour scale: the least finite value and the 99.5th percentile."""
+    """Ends of a colour scale: the smallest finite value and the 99.5th percentile."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0
@@ -294,7 +294,7 @@ def _rgb(array: xr.DataArray) -> np.ndarray:
 
 
 def _blank(box: xr.DataArray) -> np.ndarray:
-    """A grey ground that holds all boxes, where no image is known."""
+    """A grey background (row, column, 3) that contains all boxes, for boxes without an image."""
     columns, rows = (int(np.ceil(v)) + 1 for v in box.values.reshape(-1, 4)[:, 2:].max(0))
     return np.full((rows, columns, 3), 60, np.uint8)
 
@@ -319,7 +319,7 @@ def _boxes(picture: Picture) -> dict[str, list]:
 
 
 def _classes(picture: Picture, values: np.ndarray) -> tuple[list[str], str]:
-    """Colours of the classes, and a legend of those that are there."""
+    """Colours of all classes, and an HTML legend of the classes with pixels."""
     names = picture.classes
     last = int(values.max()) + 1 if values.size and np.isfinite(values).any() else 1
     names += [str(n) for n in range(len(names), last)]
@@ -327,7 +327,7 @@ def _classes(picture: Picture, values: np.ndarray) -> tuple[list[str], str]:
     counts = np.bincount(values[values >= 0].astype(int).ravel(), minlength=len(names))
     entries = [
         f'<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:11px;height:11px;'
-        f'background:{palette[n]};vertical-align:-1px"></span> {say(names[n])} ({count:,})</span>'
+        f'background:{palette[n]};vertical-align:-1px"></span> {escape(names[n])} ({count:,})</span>'
         for n, count in enumerate(counts)
         if count
     ]
@@ -345,7 +345,7 @@ def _names(array: xr.DataArray, dim: str) -> list[str]:
 
 
 def _ticks(axis: object, names: list[str]) -> None:
-    """Ticks at 0, 1, 2, ... with names; of many, some."""
+    """Ticks at 0, 1, 2, ... with names; at most TICKS of them."""
     step = -(-len(names) // TICKS)
     short = {float(n): name if len(name) < 19 else f"{name[:17]}…" for n, name in enumerate(names) if n % step == 0}
     axis.ticker, axis.major_label_overrides = FixedTicker(ticks=list(short)), short  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Start, pause, resume, stop; how far a run has come and how long it will still take."""
+"""Buttons for start, pause, resume and stop; progress and time left of a run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.looks import STATUS
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 
 class Player:
-    """Buttons and progress of one run. `on(name, then)` is called for start, pause, resume and stop."""
+    """Buttons and progress of one run. `on(name, then)` registers a listener for start, pause, resume or stop."""
 
     def __init__(self) -> None:
         common = {"size": "small", "margin": (4, 6, 4, 0)}
@@ -34,13 +34,14 @@ class Player:
         self.show("idle")
 
     def on(self, name: str, then: Callable[[], None]) -> None:
-        getattr(self, name).on_click(held(lambda _: then()))
+        """Call `then` when the button `name` (start, pause, resume or stop) is clicked."""
+        getattr(self, name).on_click(batched(lambda _: then()))
 
     def show(self, status: str, lines: Sequence[Mapping[str, Any]] = (), error: str | None = None, folder: str = "") -> None:
-        """Show where a run stands. status: one of `Live.status`, or idle. lines: its events so far."""
+        """Show the progress of a run. status: one of `Live.status`, or idle. lines: its events so far."""
         going = status in ("running", "paused", "starting")
         self.start.visible, self.start.disabled = not going, False
-        self.start.label = "Start" if status == "idle" else "Start anew"
+        self.start.label = "Start" if status == "idle" else "Start a new run"
         self.pause.visible, self.pause.disabled = status in ("running", "starting"), status == "starting"
         self.resume.visible = status in ("paused", "stopped", "killed", "failed")
         self.stop.visible, self.stop.disabled = going, status == "starting"
@@ -62,16 +63,16 @@ class Player:
         elif latest and status in ("finished", "stopped"):
             parts.append(f"took {clock(latest.get('seconds', 0))}")
         if folder:
-            parts.append(f'<span style="opacity:.65" title="run folder">{say(folder)}</span>')
+            parts.append(f'<span style="opacity:.65" title="run folder">{escape(folder)}</span>')
         html = " &middot; ".join(parts)
         if error:
-            html += f'<div style="margin-top:6px;color:{STATUS["failed"].colour}">{say(error)}</div>'
+            html += f'<div style="margin-top:6px;color:{STATUS["failed"].colour}">{escape(error)}</div>'
         if self.text.object != html:
             self.text.object = html
 
 
 def pace(lines: Sequence[Mapping[str, Any]], window: int = 40) -> float | None:
-    """Steps per second over the newest `window` events; None while it cannot be told.
+    """Steps per second over the newest `window` events; None while it is unknown.
 
     >>> pace([{"step": 0, "seconds": 1.0}, {"step": 10, "seconds": 6.0}])
     2.0

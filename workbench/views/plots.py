@@ -1,8 +1,8 @@
 """The shared look of all plots: colours that work on white and on black, linked image frames, and figures with units.
 
 Fonts, backgrounds, axes and grids are not set here: the page's theme does that in the browser, so that plots follow
-its light and dark mode. Every colour below is of middle lightness and told apart by colour-blind readers (after Okabe
-and Ito, without their black, yellow and dark blue, which vanish on one of the two backgrounds).
+its light and dark mode. Every colour below has medium lightness and is distinguishable with colour blindness (after
+Okabe and Ito, without their black, yellow and dark blue, which are invisible on one of the two backgrounds).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from bokeh.plotting import figure
 from workbench.views.looks import GREY, TRUTH
 
 MASK = (255, 61, 61)
-LONGEST = 1.7  # times as high as wide, or the other way round, a frame may be
+LONGEST = 1.7  # largest aspect ratio of a frame, in both directions
 LARGEST = 1024  # pixels a side that are sent to a browser; larger images are thinned
 
 
 def plot(x: str, y: str, *, height: int = 260, **options: Any) -> figure:
-    """A figure that fills the width of its place, with axis labels `x` and `y`."""
+    """A figure of full width, `height` screen pixels high, with axis labels `x` and `y`."""
     options = {"tools": "pan,wheel_zoom,box_zoom,reset", "active_drag": None, "sizing_mode": "stretch_width", **options}
     made = figure(height=height, x_axis_label=x, y_axis_label=y, min_border_right=12, **options)
     made.toolbar.logo = None
@@ -44,10 +44,10 @@ def plot(x: str, y: str, *, height: int = 260, **options: Any) -> figure:
     return made
 
 
-def held(then: Callable[..., Any]) -> Callable[..., None]:
-    """`then` for a widget to call: what it changes in Bokeh models is sent when it is through, and all at once.
+def batched(then: Callable[..., Any]) -> Callable[..., None]:
+    """Wrap a widget's listener: all its changes of Bokeh models are sent in one message, when it returns.
 
-    Panel calls the listeners of its widgets without the document's lock, under which alone Bokeh sends changes at once.
+    Panel calls listeners of widgets without the document's lock; without the lock Bokeh sends every change separately.
     """
 
     def called(*given: Any) -> None:
@@ -58,10 +58,10 @@ def held(then: Callable[..., Any]) -> Callable[..., None]:
 
 
 def theme_later(place: pn.Column) -> None:
-    """Have the browser give its theme to figures that were put into `place` after the page had loaded.
+    """Apply the page's theme to figures that were put into `place` after the page had loaded.
 
-    The page's theme reaches the models of a change that are in the document already; those that come with a change are not
-    yet. So the place is changed once more, by a spacer without height.
+    The theme is applied to models that are in the document before a change, not to models that the change adds. So `place`
+    is changed a second time: a spacer without height is added.
     """
 
     def again() -> None:
@@ -74,14 +74,14 @@ def theme_later(place: pn.Column) -> None:
 
 
 def draw(made: figure, source: ColumnDataSource, glyph: Glyph) -> GlyphRenderer:
-    """Draw a glyph alone; `figure.line` and its like would make four unused copies of it, which cost a page a second."""
+    """Add one glyph. `figure.line` and similar methods also make four unused copies; these add one second to the load of a page."""
     return made.add_glyph(source, glyph)
 
 
 class Frame:
-    """The piece of ground that all image figures of a page show: shared ranges, shared crosshair, shared marks.
+    """The view that all image figures of a page share: ranges, crosshair, marks.
 
-    Pixel (row, column) has its centre at y = row, x = column; row 0 is at the top, whatever the map's coordinates are.
+    Pixel (row, column) has its centre at y = row, x = column; row 0 is at the top, for any map coordinates.
     `marks`: numbered picks. `outline`: edges of the marked truth pixels.
     """
 
@@ -97,7 +97,7 @@ class Frame:
     def figure(self, title: str, *, width: int, height: int, axes: bool = False, bar: bool = False) -> figure:
         """An image figure whose frame fits into `width` x `height` screen pixels and keeps the scene's aspect.
 
-        axes: label rows and columns. bar: leave room for a colour bar at the right.
+        axes: label rows and columns. bar: leave room for a colour bar on the right.
         """
         made = figure(
             title=title,
@@ -117,7 +117,7 @@ class Frame:
         made.axis.visible = axes
         if axes:
             made.xaxis.axis_label, made.yaxis.axis_label = "column (pixels)", "row (pixels)"
-            made.xaxis.ticker = BasicTicker(desired_num_ticks=4)  # five digits each must fit below a narrow frame
+            made.xaxis.ticker = BasicTicker(desired_num_ticks=4)  # four labels of five digits fit below a narrow frame
         made.add_tools(CrosshairTool(overlay=self._cross))
         around = (78 if axes else 72 if bar else 10, 87 if axes else 37)
         self._figures.append((made, (width, height), around))
@@ -125,7 +125,7 @@ class Frame:
         return made
 
     def finish(self, made: figure) -> None:
-        """Draw truth outline and marks on top of what the figure shows; call it after the image was added."""
+        """Draw truth outline and marks on top of the image; call it after the image was added."""
         draw(made, self.outline, Segment(x0="x0", y0="y0", x1="x1", y1="y1", line_color=TRUTH, line_width=1.5))
         ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}
         draw(made, self.marks, Scatter(**ring, line_color="black", line_width=4.5, line_alpha=0.6))
@@ -147,7 +147,7 @@ class Frame:
         draw(made, self.marks, number)
 
     def fit(self, rows: int, columns: int) -> None:
-        """Show a scene of this size from edge to edge, a very long one with air at its sides."""
+        """Show a whole scene of this size; a very long one gets margins at its sides."""
         self.shape = (rows, columns)
         high, wide = self._seen
         top, left = (high - rows) / 2 + 0.5, (wide - columns) / 2 + 0.5
@@ -158,7 +158,7 @@ class Frame:
 
     @property
     def _seen(self) -> tuple[float, float]:
-        """Rows and columns that a frame shows: narrower than this it has no room for title and axis."""
+        """Rows and columns that a frame shows; limited by LONGEST, because a narrower frame has no room for title and axis."""
         rows, columns = self.shape
         return max(rows, columns / LONGEST), max(columns, rows / LONGEST)
 
@@ -173,7 +173,7 @@ class Frame:
         self.outline.data = edges(truth > 0) if truth is not None else {k: [] for k in self.outline.data}
 
     def inside(self, x: float, y: float) -> tuple[int, int] | None:
-        """(row, column) under a tap, or None beside the image."""
+        """(row, column) of a tap, or None outside the image."""
         row, column = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
         rows, columns = self.shape
         return (row, column) if 0 <= row < rows and 0 <= column < columns else None
@@ -194,9 +194,9 @@ def edges(mask: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def thin(image: np.ndarray, grain: int = 1) -> tuple[np.ndarray, dict[str, float]]:
-    """The (row, column, ...) image, thinned to at most `LARGEST` pixels a side, and where Bokeh has to place it.
+    """The (row, column, ...) image, thinned to at most `LARGEST` pixels a side, and its position and size for Bokeh.
 
-    grain: pixels of the scene along a side of one of the image's, where it is an overview.
+    grain: scene pixels a side of an image pixel; more than 1 for an overview.
     """
     step = -(-max(image.shape[:2]) // LARGEST)
     small = np.ascontiguousarray(image[::step, ::step])
@@ -212,7 +212,7 @@ def rgba(rgb: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
 
 
 def taps(made: figure, frame: Frame, then: Callable[[int, int], None]) -> None:
-    """Call `then(row, column)` for every tap on an image figure; taps beside the image are ignored."""
+    """Call `then(row, column)` for every tap on an image figure; taps outside the image are ignored."""
 
     def tapped(event: Tap) -> None:
         if event.x is not None and event.y is not None and (pixel := frame.inside(event.x, event.y)):
@@ -222,5 +222,5 @@ def taps(made: figure, frame: Frame, then: Callable[[int, int], None]) -> None:
 
 
 def ranges(made: figure, then: Callable[[tuple[float, float], tuple[float, float]], None]) -> None:
-    """Call `then(rows, columns)` when a visitor has panned or zoomed an image figure: the ends of what is seen."""
+    """Call `then(rows, columns)` after a pan or zoom of an image figure: first and last visible row and column."""
     made.on_event(RangesUpdate, lambda e: then((e.y0, e.y1), (e.x0, e.x1)))

@@ -1,4 +1,4 @@
-"""A gradient matrix and what was made of it, as rasters one above the other with linked pan and zoom."""
+"""A gradient matrix and the quantities computed from it, as rasters in one column with linked pan and zoom."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHOICE = ["#3A4A63", STATES["kept"].colour]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a raster shows. signed: around zero. choice: sent or not."""
+    """Kind of a raster. signed: values around zero. choice: sent or not sent."""
 
     title: str
     signed: bool = False
@@ -27,7 +27,7 @@ class Kind:
 
 
 class Rasters:
-    """One raster per name, each (row, column) with a colour bar of its own. `kinds`: name -> what it is."""
+    """One raster per name, each (row, column) with its own colour bar. `kinds`: name -> Kind."""
 
     def __init__(self, kinds: Mapping[str, Kind], *, height: int = 150) -> None:
         self.kinds = dict(kinds)
@@ -50,12 +50,12 @@ class Rasters:
                 bar.background_fill_alpha = 0
                 made.add_layout(bar, "right")
             else:
-                made.min_border_right = 70  # as wide as those with a bar
+                made.min_border_right = 70  # same width as rasters with a colour bar
             self.sources[name], self.mappers[name], self.figures[name] = source, mapper, made
         self.panels = {n: pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=(0, 4)) for n, f in self.figures.items()}
 
     def show(self, name: str, values: np.ndarray, title: str | None = None) -> None:
-        """values: (row, column). The scale ends at the 99.5th percentile of what is there."""
+        """values: (row, column). The scale ends at the 99.5th percentile of the finite values."""
         values = np.asarray(values, np.float32)
         rows, columns = values.shape
         if self.kinds[name].choice:
@@ -72,6 +72,6 @@ class Rasters:
             self.y_range.update(start=rows - 0.5, end=-0.5, reset_start=rows - 0.5, reset_end=-0.5)
 
     def clear(self) -> None:
-        """Nothing to show."""
+        """Empty all rasters."""
         for source in self.sources.values():
             source.data = {"image": [], "dw": [], "dh": []}

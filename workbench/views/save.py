@@ -1,4 +1,4 @@
-"""What is shown, as bytes to keep: a map as PNG, maps as NetCDF, spectra as CSV."""
+"""Downloads of what a page shows: maps as PNG, maps as NetCDF, spectra as CSV."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from workbench.views.maps import exceedance
 
 
 def download(label: str, make: Callable[[], io.BytesIO | io.StringIO], filename: str) -> pmui.FileDownload:
-    """A button that has the file made when it is clicked."""
+    """A button that makes and downloads the file when it is clicked."""
     button = pmui.FileDownload(
         label=label, callback=make, filename=filename, auto=True, embed=False, size="small", margin=(6, 6, 4, 0)
     )
-    button.variant = "outlined"  # given at once it draws a deprecation warning that is not ours
+    button.variant = "outlined"  # as an argument of the constructor it causes a deprecation warning in the library
     return button
 
 
@@ -71,7 +71,7 @@ def maps_netcdf(scores: Mapping[str, xr.DataArray], scene: xr.Dataset, truth: bo
 
 
 def spectra_csv(columns: Mapping[str, Sequence[float] | np.ndarray]) -> io.StringIO:
-    """Named columns of equal length, one row per band; NaN is left empty."""
+    """Named columns of equal length, one row per band; NaN becomes an empty field."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)

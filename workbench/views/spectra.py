@@ -1,4 +1,4 @@
-"""Spectra of picked pixels: one line each in the pick's colour, bad bands and gaps left open and greyed."""
+"""Spectra of picked pixels: one line each in the pick's colour, bad bands and gaps are interrupted and grey."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from workbench.views.plots import draw, plot
 
 
 class Axis:
-    """The spectral axis of a cube: positions in nm where known, else band numbers, and where a line must break.
+    """The spectral axis of a cube: positions in nm if known, else band numbers, and where a line is interrupted.
 
-    A line breaks in bands marked not good and where neighbours lie more than three times the usual step apart.
+    A line is interrupted in bands marked not good and between neighbours more than three median steps apart.
     """
 
     def __init__(self, hsi: xr.DataArray) -> None:
@@ -50,7 +50,7 @@ class Axis:
         return x, y
 
     def patches(self, low: np.ndarray, high: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Polygons between two spectra (band,), one for every stretch without bad band or gap."""
+        """Polygons between two spectra (band,), one for every interval without bad band or gap."""
         x, lo = self.line(low)
         _, hi = self.line(high)
         whole = np.isfinite(lo) & np.isfinite(hi)
@@ -67,7 +67,7 @@ class Axis:
 
 
 class SpectraView:
-    """A plot of spectra over an `Axis`; lines are drawn from one source, so that a pick costs one small message."""
+    """A plot of spectra over an `Axis`; all lines share one source, so that a pick sends one small message."""
 
     def __init__(self, y: str, *, height: int = 250, x_range: Range1d | None = None) -> None:
         self.x_range = x_range or Range1d(0, 1)
@@ -88,7 +88,7 @@ class SpectraView:
         self.axis: Axis | None = None
 
     def set_axis(self, axis: Axis, y: str | None = None) -> None:
-        """Take over the spectral axis of a newly opened cube; the lines are cleared."""
+        """Set the spectral axis of a newly opened cube; removes all lines."""
         self.axis = axis
         start, end = axis.limits
         self.x_range.update(start=start, end=end, reset_start=start, reset_end=end)
@@ -120,7 +120,7 @@ class SpectraView:
         self._bounds()
 
     def _bounds(self) -> None:
-        """The vertical range: all lines and the grey backdrop, with a little air."""
+        """Fit the vertical range to all lines and the grey backdrop, with a margin."""
         drawn = [np.asarray(y, float) for y in (*self.lines.data["ys"], *self._spread.data["ys"], self._mean.data["y"])]
         values = np.concatenate([y[np.isfinite(y)] for y in drawn])
         low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
@@ -129,6 +129,6 @@ class SpectraView:
         self.figure.y_range.update(start=start, end=end, reset_start=start, reset_end=end)
 
     def mark_bands(self, bands: Sequence[int], colors: Sequence[str]) -> None:
-        """Dotted lines where the bands of the image lie."""
+        """Draw dotted lines at the bands of the image."""
         assert self.axis is not None
         self._bands.data = {"x": [float(self.axis.at[b]) for b in bands], "color": list(colors)}

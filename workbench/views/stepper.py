@@ -1,4 +1,4 @@
-"""A slider through the steps of something that grows, and the switch that keeps it at the newest one."""
+"""A slider through a growing list of steps, and a switch that keeps it at the newest step."""
 
 from __future__ import annotations
 
@@ -8,40 +8,39 @@ from collections.abc import Callable
 
 import panel_material_ui as pmui
 
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
-ECHO = 1.5  # seconds in which a browser may still send back a position that it was sent
+ECHO = 1.5  # seconds in which the browser may echo an old position
 
 
 class Stepper:
-    """`fit(count)` says how many steps there are and calls `then`, which draws the one at position `at`, from 0.
+    """`fit(count)` sets the number of steps and calls `then`, which draws the step at position `at`, from 0.
 
-    While `follow` is on, the slider goes along with the newest step; whoever drags it back stays where they are.
-    `slider` and `follow` are the two widgets, for a page to place. The slider counts from 1.
+    While `follow` is on, the slider moves to the newest step; dragging it back turns `follow` off.
+    The page places the two widgets, `slider` and `follow`. The slider counts from 1.
 
-    Positions that come in quick succession overtake one another in a busy browser, whose slider then sends back one that has
-    been passed: that is no visitor who drags.
+    Ignores stale positions: a busy browser that receives many positions quickly echoes older ones.
     """
 
     def __init__(self, then: Callable[[], None]) -> None:
         self.count = 0
         self._then = then
         self._fitting = False
-        self._sent: deque[tuple[float, int]] = deque(maxlen=100)  # when which position was sent to the browser
+        self._sent: deque[tuple[float, int]] = deque(maxlen=100)  # (time, position) sent to the browser
         self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(10, 8))
         self.slider = pmui.IntSlider(
             label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", margin=(12, 16)
         )
-        self.slider.param.watch(held(self._dragged), "value")
-        self.follow.param.watch(held(lambda _: self.fit(self.count)), "value")
+        self.slider.param.watch(batched(self._dragged), "value")
+        self.follow.param.watch(batched(lambda _: self.fit(self.count)), "value")
 
     @property
     def at(self) -> int:
-        """Position of the step to draw, from 0; of what has no steps yet, too."""
+        """Position of the step to draw, from 0; also 0 while there are no steps."""
         return min(max(self.slider.value, 1), max(self.count, 1)) - 1
 
     def fit(self, count: int) -> None:
-        """There are this many steps now: move on to the newest where it is followed, and draw."""
+        """Set the number of steps, move to the newest if `follow` is on, and draw."""
         self.count = count
         self._place()
         self._then()
@@ -63,6 +62,6 @@ class Stepper:
             if any(when > since and at == self.slider.value for when, at in self._sent):
                 self._place()
             else:
-                self.follow.value = False  # which draws
+                self.follow.value = False  # its listener draws
         else:
             self._then()

@@ -1,8 +1,8 @@
-"""Three linked images under one step slider: the cube as it is now, what is being subtracted, and the score map.
+"""Three linked images under one step slider: the current cube, the background that is subtracted, and the score map.
 
-It serves two sequences: the training (the newest frame is followed, or the slider scrubs back), and the K passes of the
-trained network. Every frame is stretched by itself between its own percentiles, because the range of the suppressed cube
-grows severalfold from pass to pass; the range is told beside the slider.
+There are two sequences: the training, and the K passes of the trained network. Every frame is stretched between its own
+percentiles, because the range of the suppressed cube grows severalfold from pass to pass; the range is written above the
+images.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import xarray as xr
 from workbench.views.card import html
 from workbench.views.image import ImageView, composite
 from workbench.views.maps import ScoreMap
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 from workbench.views.stepper import Stepper
 
 
 @dataclass(frozen=True)
 class Still:
-    """One position of the slider: the step it belongs to, what it is called, what is said beside it, and how to get its arrays."""
+    """One position of the slider: its step, label, note, and a function that reads its arrays."""
 
     step: int
     label: str
@@ -33,7 +33,7 @@ class Still:
 
 
 class Steps:
-    """Call `set(name, stills)` for each sequence; `stepper.follow` keeps to its newest still. `on_move(name, index)` is told."""
+    """`set(name, stills)` fills a sequence; `stepper.follow` shows its newest still. `on_move(then)` calls `then(name, index)`."""
 
     def __init__(self, frame: Frame, names: Mapping[str, str], *, width: int = 250, height: int = 250) -> None:
         self.quiet = ImageView(frame, "Suppressed cube", width=width, height=height, axes=False)
@@ -48,7 +48,7 @@ class Steps:
         )
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(0, 8))
-        self.which.param.watch(held(lambda _: self._place()), "value")
+        self.which.param.watch(batched(lambda _: self._place()), "value")
         self.panel = pn.Column(
             pn.Row(self.which, self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
             self.text,
@@ -58,17 +58,20 @@ class Steps:
         )
 
     def on_move(self, then: Callable[[str, int], None]) -> None:
+        """Call `then(name, index)` after each change of the visible still."""
         self._moved.append(then)
 
     @property
     def empty(self) -> bool:
+        """Whether no sequence has a still."""
         return not any(self._stills.values())
 
     def stills(self, name: str) -> Sequence[Still]:
+        """The stills of one sequence."""
         return self._stills[name]
 
     def set(self, name: str, stills: Sequence[Still]) -> None:
-        """Replace one sequence; what is on screen moves on when it is followed."""
+        """Replace one sequence; if it is visible, redraw it."""
         if len(stills) == len(self._stills[name]) and all(a is b for a, b in zip(stills, self._stills[name], strict=True)):
             return
         self._stills[name] = stills
@@ -76,16 +79,18 @@ class Steps:
             self._place()
 
     def choose(self, name: str) -> None:
+        """Make one sequence visible."""
         self.which.value = name
 
     def clear(self) -> None:
+        """Empty all sequences."""
         for name in self._stills:
             self._stills[name] = ()
         self._shown = None
         self._place()
 
     def _place(self) -> None:
-        """Fit the slider to the sequence and draw where it stands."""
+        """Fit the slider to the sequence and draw its current position."""
         self.stepper.fit(len(self._stills[self.which.value]))
 
     def _draw(self) -> None:

@@ -1,6 +1,6 @@
-"""Two dates of one piece of ground with a divider to drag between them, and one map that may lie over both.
+"""Images of two dates with a divider to drag between them, and an optional map over both.
 
-The divider moves in the browser: nothing is sent while it is dragged but its place.
+The browser draws the divider: while it is dragged only its position is sent.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource, CustomJS, HoverTool, ImageRGBA, Span
 
 from workbench.views.card import html
-from workbench.views.plots import Frame, draw, held, rgba, thin
+from workbench.views.plots import Frame, batched, draw, rgba, thin
 
 PLACE = {"image": "image", "x": "x", "y": "y", "dw": "dw", "dh": "dh"}
-# makes the first date see-through to the right of the divider
+# makes the first date transparent to the right of the divider
 CUT = """
     if (source.data.image.length == 0) return
     const image = source.data.image[0]
@@ -29,7 +29,7 @@ CUT = """
 
 
 class Swipe:
-    """Before to the left of the divider, after to its right. `share`: how far to the right the divider stands, 0 to 1."""
+    """Before to the left of the divider, after to its right. `share`: position of the divider, 0 (left) to 1."""
 
     def __init__(self, frame: Frame, *, width: int, height: int) -> None:
         self.frame = frame
@@ -56,13 +56,14 @@ class Swipe:
             label="Divider between before and after", start=0, end=100, value=50, show_value=False, size="small",
             margin=(0, 12, 0, 70), width=width - 10,
         )  # fmt: skip
-        self.slider.param.watch(held(self._slid), "value")
+        self.slider.param.watch(batched(self._slid), "value")
         self.ends = html(_ENDS, margin=(0, 0, 0, 62), width=width)
         self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=0), self.ends, self.slider, margin=0)
         self._moving = False
 
     @property
     def share(self) -> float:
+        """Position of the divider, 0 (left edge) to 1 (right edge)."""
         return self.slider.value / 100
 
     def show(self, before: np.ndarray, after: np.ndarray, title: str) -> None:
@@ -78,12 +79,12 @@ class Swipe:
         self._put()
 
     def clear(self) -> None:
-        """Nothing to show."""
+        """Remove all images."""
         for source in (self.before, self.after, self.over):
             source.data = {k: [] for k in PLACE}
 
     def lay(self, colours: np.ndarray | None, opacity: float = 1.0) -> None:
-        """Lay a (row, column, 4) uint8 image over both dates; None takes it off."""
+        """Draw a (row, column, 4) uint8 image over both dates; None removes it."""
         if colours is None:
             self.over.data = {k: [] for k in PLACE}
             return
@@ -92,7 +93,7 @@ class Swipe:
         self.over.data = {"image": [rgba(small[..., :3], alpha)], **{k: [v] for k, v in place.items()}}
 
     def _put(self) -> None:
-        """Put the divider where the slider stands."""
+        """Move the divider to the position of the slider."""
         self.divider.location = self.share * self.frame.shape[1] - 0.5
         self.shade.location = self.divider.location
 
@@ -101,7 +102,7 @@ class Swipe:
             self._put()
 
     def _dragged(self, location: float) -> None:
-        """The divider was dragged on the image: let the slider follow."""
+        """Move the slider to the divider that was dragged on the image."""
         columns = self.frame.shape[1]
         share = round(100 * (location + 0.5) / max(columns, 1))
         self._moving = True
@@ -113,5 +114,5 @@ class Swipe:
 
 _ENDS = (
     '<div style="display:flex;justify-content:space-between;font-size:12.5px;opacity:.8">'
-    "<span>◀ all of <b>after</b></span><span>drag the line on the image, or this</span><span>all of <b>before</b> ▶</span></div>"
+    "<span>◀ all of <b>after</b></span><span>drag the line on the image, or this slider</span><span>all of <b>before</b> ▶</span></div>"
 )

@@ -20,7 +20,7 @@ FIRST = ("steps", "passes", "show_every", "seed")
 MEAN, CODE = REFERENCES["sigma2"].title, REFERENCES["sigma2_code"].title
 OWN, UNTRAINED = ANOMALY["bsdm"], ANOMALY["untrained"]
 LEVELS = {REFERENCES[n].title: (REFERENCES[n].colour, REFERENCES[n].dash) for n in ("untrained", "rx", "ridge-rx", "pca-rx")}
-# scalar of a run -> the plot and the reference line that it is
+# scalar of a run -> plot and reference line
 SCALARS = {
     "sigma2": ("loss", MEAN),
     "sigma2_code": ("loss", CODE),
@@ -30,9 +30,10 @@ SCALARS = {
     "auc_pca_rx": ("auc", "PCA-RX"),
 }
 INVITATION = (
-    "Press <b>Start</b>. The network trains on this scene alone, in a process of its own that outlives this page; loss, AUC and "
-    "score map move while it trains. Then the cube is sent through it K times, pass by pass.<br><br>RX, ridge-RX, PCA-RX and the "
-    "<b>untrained</b> network are shown beside it: most of the gain over RX is there before any training."
+    "Press <b>Start</b>. The network trains on this scene alone, in a separate process that continues when this page "
+    "is closed; loss, AUC and score map are updated while it trains. Then the cube passes through the network K times."
+    "<br><br>RX, ridge-RX, PCA-RX and the "
+    "<b>untrained</b> network are shown for comparison: most of the gain over RX exists before any training."
 )
 
 
@@ -52,7 +53,7 @@ class Train:
         self.passes = Curves("passes k", "AUC after k passes", lines, levels, height=255, dots=True, dashed=("untrained",))
         self.steps = Steps(state.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
         self._no_truth = pn.pane.HTML(
-            "<span style='opacity:.8'>No truth mask: there is no AUC to draw. Loss and maps move all the same.</span>",
+            "<span style='opacity:.8'>No truth mask, so no AUC. Loss and maps are still updated.</span>",
             visible=False,
         )
         self._watch = pn.Column(
@@ -73,21 +74,21 @@ class Train:
         for view in (self.steps.quiet, self.steps.background, self.steps.score):
             view.on_tap(state.pick)
 
-    # --- what the runner tells --------------------------------------------------------------------------------------
+    # --- called by the runner ----------------------------------------------------------------------------------------
 
     def take(self, first: bool) -> None:
-        """Begin anew with a newly opened scene; the first one keeps the run that the address asked for."""
+        """Reset for a newly opened scene; for the first one, follow the run named in the address."""
         has_truth = self.state.mask_of_truth is not None
         self.auc.panel.visible = self.passes.panel.visible = has_truth
         self._no_truth.visible = not has_truth
         self.runner.take(self.state.run if first else "")
 
     def summary(self, config: Mapping[str, Any]) -> str:
-        """What tells a run from others in the list."""
+        """Text of a run in the list of runs."""
         return f"{config.get('steps')} steps"
 
     def cleared(self) -> None:
-        """No run is followed: no curves, no film, no scores of the network."""
+        """Remove curves, film and the scores of the network; no run is followed."""
         self._stills, self._newest = {}, 0
         self.state.drop("untrained", "trained")
         self.state.quieten(None)
@@ -97,11 +98,11 @@ class Train:
         self._watch.visible, self._invite.visible = False, True
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
-        """A run is followed."""
+        """Show the plots instead of the invitation."""
         self._watch.visible, self._invite.visible = True, False
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """Draw what the run has said so far."""
+        """Draw the events of the run so far."""
         history = live.history
         if "loss" in history:
             self.loss.set("loss", *history["loss"])
@@ -132,24 +133,24 @@ class Train:
 
     @staticmethod
     def _curve(curves: Curves, name: str, points: list[tuple[float, float | None]]) -> None:
-        there = [(x, y) for x, y in points if y is not None]
-        curves.set(name, [x for x, _ in there], [y for _, y in there])
+        known = [(x, y) for x, y in points if y is not None]
+        curves.set(name, [x for x, _ in known], [y for _, y in known])
 
     def _still(self, live: Live, line: Mapping[str, Any]) -> Still:
-        step, said = line["step"], line["scalars"]
+        step, scalars = line["step"], line["scalars"]
         if step not in self._stills:
-            if "pass" in said:
-                k = int(said["pass"])
+            if "pass" in scalars:
+                k = int(scalars["pass"])
                 label = (
                     "y₀: the cube before the first pass"
                     if k == 0
                     else f"y<sub>{k}</sub>: after {k} pass{'es' if k > 1 else ''}"
                 )
-                notes = [f"largest |y| {said['range']:.3g}"] if "range" in said else []
-                notes += [f"AUC {said['auc_pass']:.4f}"] if "auc_pass" in said else []
+                notes = [f"largest |y| {scalars['range']:.3g}"] if "range" in scalars else []
+                notes += [f"AUC {scalars['auc_pass']:.4f}"] if "auc_pass" in scalars else []
             else:
                 label = f"training step {step:,}" if step else "before training (untrained network)"
-                notes = [f"AUC {said['auc']:.4f}"] if "auc" in said else []
+                notes = [f"AUC {scalars['auc']:.4f}"] if "auc" in scalars else []
             shown = live.arrays(step)
             self._stills[step] = Still(
                 step, label, " &middot; ".join(notes), lambda: shown.read("quiet", "background", "score")
@@ -164,7 +165,7 @@ class Train:
         self.passes.cursor(index if name == "passes" and stills else None)
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """The run is over: exact maps and suppressed cubes."""
+        """Draw the final maps and suppressed cubes when the run has ended."""
         if result is None:
             return
         state = self.state

@@ -1,4 +1,4 @@
-"""Second tab: score maps side by side, ROC curves, and a threshold that says what it catches and what it costs."""
+"""Second tab: score maps side by side, ROC curves, and a threshold with its detections and false alarms."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
 from workbench.pages.anomaly.state import DETECTORS, FAST, AnomalyState
 from workbench.runs.watch import Live
 from workbench.views import save
-from workbench.views.card import explain, explanation, html, problem, say
+from workbench.views.card import escape, explain, explanation, html, problem
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.glimpse import FINEST, Part, rasterised
 from workbench.views.image import ImageView
 from workbench.views.looks import ANOMALY
 from workbench.views.maps import OWN, RANK, ScoreMap
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 RULE = (
     '<div style="font-size:12.5px;line-height:1.35;opacity:.85">Scores of different detectors have different units. <b>Rank</b> '
@@ -30,27 +30,27 @@ RULE = (
 )
 NO_TRUTH = (
     '<div style="opacity:.85;font-size:13px;line-height:1.4">This scene has no truth mask, so there is no detection rate, no '
-    "false-alarm rate and no ROC curve. The histogram shows where the cut lies among all scores. A mask can be given under "
+    "false-alarm rate and no ROC curve. The histogram shows the threshold among all scores. To add a mask, use "
     "<b>Open your own file</b>.</div>"
 )
-BUTTONS = (*FAST, "local-rx")  # computed by a process of its own, when asked: local RX, and of a large scene all
-LARGE = "Reads the whole file, in a process of its own. Each cell of the map is then the highest score of its pixels."
+BUTTONS = (*FAST, "local-rx")  # computed on request: local RX; for a large scene, all
+LARGE = "Reads the whole file, in a separate process. Each cell of the map is the highest score of its pixels."
 WAITING = {
     **dict.fromkeys(FAST, "Computing …"),
     **dict.fromkeys(
         ("untrained", "trained"), "Needs a run: start one under <b>BSDM live</b>. The untrained map comes first."
     ),
-    "local-rx": "A local background for every pixel: inner window 5, outer 19. Runs in a process of its own.",
+    "local-rx": "A local background for every pixel: inner window 5, outer 19. Runs in a separate process.",
 }
 
 
 class Compare:
-    """Six maps on one scale, ROC or histogram, mask, and the table of what each detector catches at the same cut."""
+    """Six maps on one scale, ROC or histogram, mask, and a table of detections and false alarms."""
 
     def __init__(self, state: AnomalyState) -> None:
         self.state = state
         self.launched: dict[str, Live] = {}
-        self._part: Part | None = None  # what is seen of maps that are too large to be held
+        self._part: Part | None = None  # visible part of maps that are too large for memory
         self._curves: dict[str, tuple[np.ndarray, np.ndarray, str]] = {}
         self._f_tau: dict[str, float] = {}
         self._refitting = False
@@ -105,12 +105,12 @@ class Compare:
 
         self.chosen.param.watch(lambda e: state.param.update(detector=e.new), "value")
         self.cuts.param.watch(lambda e: self._refitting or state.param.update(flag=e.new), "value")
-        state.param.watch(held(lambda _: self.overlay.show(state.rgb, place=state.place)), "preset")
-        self.logs.param.watch(held(lambda e: self.roc.set_log(e.new)), "value")
+        state.param.watch(batched(lambda _: self.overlay.show(state.rgb, place=state.place)), "preset")
+        self.logs.param.watch(batched(lambda e: self.roc.set_log(e.new)), "value")
         for widget in (self.scales, self.palettes):
-            widget.param.watch(held(self._scale), "value")
+            widget.param.watch(batched(self._scale), "value")
         for name, button in self.buttons.items():
-            button.on_click(held(lambda _, name=name: self.start(name)))
+            button.on_click(batched(lambda _, name=name: self.start(name)))
         for view in (self.overlay, *self.maps.values()):
             view.on_tap(state.pick)
             view.on_look(self._looked)
@@ -118,7 +118,7 @@ class Compare:
     # --- scores -----------------------------------------------------------------------------------------------------
 
     def take(self, first: bool) -> None:
-        """Begin anew with a newly opened scene: the fast detectors start at once."""
+        """Reset for a newly opened scene, and show the scores computed so far."""
         state = self.state
         self.launched = {}
         for button in self.buttons.values():
@@ -132,7 +132,7 @@ class Compare:
         cuts = percentages(pixels)
         wanted = max(state.flag, 1e-9) if first else 1.0
         wanted = min(cuts, key=lambda c: abs(np.log(c / wanted)))
-        self._refitting = True  # the slider stands where it stood until its value changes: so it is changed twice
+        self._refitting = True  # the browser moves the slider only if its value changes, so change it twice
         self.cuts.options = {_spelled(c, pixels): c for c in cuts}
         self.cuts.value = cuts[0] if wanted != cuts[0] else cuts[-1]
         self.cuts.value = wanted
@@ -145,11 +145,11 @@ class Compare:
             self.put(name)
 
     def refuse(self, name: str) -> None:
-        """Say why detector `name` cannot score this scene."""
+        """Show why detector `name` cannot score this scene."""
         self._waiting[name].object = explanation(ANOMALY[name].title, problem(self.state.refused[name]))
 
     def put(self, name: str) -> None:
-        """Show the map that has arrived for detector `name`."""
+        """Show the new map of detector `name`."""
         state = self.state
         self._curves.pop(name, None)
         auc = state.aucs.get(name)
@@ -158,6 +158,7 @@ class Compare:
         self._decide()
 
     def drop(self, *names: str) -> None:
+        """Remove the maps of these detectors, and show their texts instead."""
         for name in names:
             self._curves.pop(name, None)
             self.maps[name].show(None)
@@ -166,34 +167,34 @@ class Compare:
             self._reveal(name, False)
         self._decide()
 
-    def _reveal(self, name: str, there: bool) -> None:
-        self.maps[name].panel.visible, self._waiting[name].visible = there, not there
+    def _reveal(self, name: str, shown: bool) -> None:
+        self.maps[name].panel.visible, self._waiting[name].visible = shown, not shown
         if name in self.buttons:
-            self.buttons[name].visible = not there and (name == "local-rx" or self.state.large)
+            self.buttons[name].visible = not shown and (name == "local-rx" or self.state.large)
 
     def _scale(self, *_: Any) -> None:
         for view in self.maps.values():
             view.set_scale(self.scales.value, self.palettes.value)
 
     def _looked(self, rows: tuple[float, float], columns: tuple[float, float]) -> None:
-        """A visitor has panned or zoomed: rasterise the maps that are too large to be held anew, where few pixels are seen."""
+        """Rasterise maps that are too large for memory again after a pan or zoom, if few pixels are visible."""
         state = self.state
         if not state.fine or (part := state.glimpse.part(rows, columns)) == self._part:
             return
         self._part = part
         fine = dict(state.fine) if part.pixels <= FINEST else {}
 
-        def show(found: dict[str, np.ndarray]) -> None:
+        def show(refined: dict[str, np.ndarray]) -> None:
             for name in state.fine:
                 if self._part == part:
-                    self.maps[name].refine(found.get(name), part.place if name in found else None)
+                    self.maps[name].refine(refined.get(name), part.place if name in refined else None)
 
         state.work(lambda: {name: rasterised(map_, part) for name, map_ in fine.items()}, show)
 
-    # --- the cut ----------------------------------------------------------------------------------------------------
+    # --- threshold --------------------------------------------------------------------------------------------------
 
     def choose(self) -> None:
-        """Another detector is the chosen one."""
+        """Select the detector of the state."""
         self.chosen.value = self.state.detector
         self._decide()
 
@@ -213,7 +214,7 @@ class Compare:
         self.cut()
 
     def cut(self, *_: Any) -> None:
-        """Lay the mask over the images, and say what it catches."""
+        """Draw the mask over the images, and update the table of detections."""
         state, truth = self.state, self.state.mask_of_truth
         if state.data is None:
             return
@@ -237,10 +238,10 @@ class Compare:
                 self.histogram.mark(state.threshold(state.detector))
             self.verdict.object = _verdict(lines, state.detector, state.aucs, truth)
 
-    # --- detectors in processes of their own --------------------------------------------------------------------------
+    # --- detectors in separate processes ------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
-        """Launch a detector on the scene."""
+        """Launch detector `name` on the scene in a separate process."""
         state = self.state
         try:
             folder = runs.new_folder(state.root, name, state.called)
@@ -252,7 +253,7 @@ class Compare:
         state.tick()
 
     def poll(self) -> bool:
-        """Look after the launched detectors; True while one goes on."""
+        """Collect the results of launched detectors; True while one is running."""
         for name, live in list(self.launched.items()):
             status = live.status
             if status not in runs.FINAL:
@@ -269,7 +270,7 @@ class Compare:
             self.buttons[name].loading = False
         return bool(self.launched)
 
-    # --- keeping ----------------------------------------------------------------------------------------------------
+    # --- downloads --------------------------------------------------------------------------------------------------
 
     def _png(self) -> Any:
         shown = {self.maps[n].figure.title.text: s.values for n, s in self.state.scores.items()}
@@ -280,7 +281,7 @@ class Compare:
 
 
 def percentages(pixels: int) -> list[float]:
-    """Shares on offer for the flagged pixels: from one pixel to all, evenly on a log scale."""
+    """Percentages that the slider of flagged pixels offers: from one pixel to all, log spaced."""
     counts = np.unique(np.round(np.geomspace(1, max(pixels, 2), 140)).astype(int))
     return [100 * int(n) / pixels for n in counts if n <= pixels]
 
@@ -291,7 +292,7 @@ def _spelled(cut: float, pixels: int) -> str:
 
 
 def corners(pf: np.ndarray, pd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a ROC staircase at which it turns; those on a straight piece say nothing.
+    """The points of a ROC staircase at which it turns; points on a straight segment are redundant.
 
     >>> [v.tolist() for v in corners(np.array([0, 0, 0.5, 1.0]), np.array([0, 1.0, 1.0, 1.0]))]
     [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]]
@@ -304,7 +305,7 @@ def corners(pf: np.ndarray, pd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _verdict(lines: list[dict[str, Any]], chosen: str, aucs: Mapping[str, float], truth: np.ndarray | None) -> str:
-    """HTML table: what each detector catches when each flags the same share of pixels."""
+    """HTML table: detections and false alarms of each detector at the same share of flagged pixels."""
     if not lines:
         return "<i>The detectors are being computed …</i>"
     marked, clear = (int((truth > 0).sum()), int((truth == 0).sum())) if truth is not None else (0, 0)
@@ -315,7 +316,7 @@ def _verdict(lines: list[dict[str, Any]], chosen: str, aucs: Mapping[str, float]
     for line in lines:
         title, colour = ANOMALY[line["name"]].title, ANOMALY[line["name"]].colour
         swatch = f'<span style="display:inline-block;width:11px;height:11px;border-radius:2px;background:{colour};margin-right:7px"></span>'
-        cells = [swatch + say(title)]
+        cells = [swatch + escape(title)]
         if truth is not None:
             cells += [f"{aucs[line['name']]:.4f}" if line["name"] in aucs else "", f"{line['f_tau']:.4f}"]
         cells += [f"{line['threshold']:.5g}", f"{line['flagged']:,}"]

@@ -1,4 +1,4 @@
-"""First tab: the scene as an image, and the spectra of the pixels that are clicked, before and after suppression."""
+"""First tab: the scene as an image, and the spectra of clicked pixels, before and after suppression."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import xarray as xr
 
 from workbench.pages.anomaly.state import AnomalyState
 from workbench.views import save
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.glimpse import Part, mean_and_spread
 from workbench.views.image import ImageView, coloured, composite, presets
 from workbench.views.looks import BLUE, GREEN, GREY, PICKS, RED
-from workbench.views.plots import held
+from workbench.views.plots import batched
 from workbench.views.spectra import Axis, SpectraView
 
 QUIET = {"after 1 pass": "suppressed_first", "after K passes": "suppressed"}
@@ -29,7 +29,7 @@ class Explore:
     def __init__(self, state: AnomalyState) -> None:
         self.state = state
         self.bands: dict[str, tuple[int, int, int]] = {}
-        self.part: Part | None = None  # of a large scene, what is seen
+        self.part: Part | None = None  # visible part of a large scene
         self._taking = False
         wide = {"sizing_mode": "stretch_width", "size": "small"}
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
@@ -73,7 +73,7 @@ class Explore:
         self._keep = pn.Row(self.csv, self.clear, margin=0)
         beside = pn.Column(self.spectra.panel, self._quiet, self._no_quiet, styles={"flex": "1 1 380px"}, **stretch)
         self.panel = pn.Column(
-            pn.FlexBox(self.image.panel, beside, gap="0px", **stretch),  # in a narrow notebook cell the spectra go below
+            pn.FlexBox(self.image.panel, beside, gap="0px", **stretch),  # in a narrow notebook cell the spectra are below
             self._hint,
             self._head,
             self._table,
@@ -82,10 +82,10 @@ class Explore:
             margin=(8, 4),
         )
 
-        self.presets.param.watch(held(self._preset_chosen), "value")
-        self.slider.param.watch(held(self._band_chosen), "value")
+        self.presets.param.watch(batched(self._preset_chosen), "value")
+        self.slider.param.watch(batched(self._band_chosen), "value")
         state.param.watch(self.draw, ["look", "preset", "band", "palette"])
-        state.param.watch(held(self.outline), "outline")
+        state.param.watch(batched(self.outline), "outline")
         self.clear.on_click(lambda _: state.unpick())
         self.image.on_tap(state.pick)
         self.image.on_look(self._looked)
@@ -99,7 +99,7 @@ class Explore:
             self.state.param.update(band=event.new, look="Band")
 
     def take(self, first: bool) -> None:
-        """Show a newly opened scene; the first one keeps what the address asked for."""
+        """Show a newly opened scene; the first one keeps the state of the address."""
         state, hsi = self.state, self.state.data["hsi"]
         unit, name = str(hsi.attrs.get("units") or ""), str(hsi.attrs.get("long_name") or "")
         label = unit if name and name.split()[-1] in unit else f"{name} ({unit})" if name and unit else name or unit
@@ -108,7 +108,7 @@ class Explore:
         self.part = None if glimpse is None else glimpse.whole
         self.spectra.backdrop(*(mean_and_spread(hsi.values) if glimpse is None else (glimpse.mean, glimpse.spread)))
         self.quieten(None)
-        self._taking = True  # what the widgets do now is not the visitor's choice
+        self._taking = True  # ignore changes of widgets: they are not made by the visitor
         self.bands = presets(hsi)
         last = hsi.sizes["band"] - 1
         self.slider.param.update(end=max(last, 1), value=min(state.band, last) if first else 0)
@@ -126,7 +126,7 @@ class Explore:
         self.draw_mask()
 
     def draw(self, *_: Any) -> None:
-        """The image anew, and where its bands lie in the spectrum."""
+        """Redraw the image, and mark its bands in the spectrum."""
         state = self.state
         if state.data is None or not self.bands:
             return
@@ -157,8 +157,8 @@ class Explore:
             self.palettes.visible = state.look == "Band"
 
     def _bands(self, which: Sequence[int], whole: bool = False) -> tuple[Any, Any, Any]:
-        """Bands (band, row, column) of what is seen of a large scene, where that lies, and the overview they are stretched like;
-        of any other scene the bands, None and the same bands. whole: not only what is seen.
+        """Bands (band, row, column) of the visible part of a large scene, its place, and the overview that defines the stretch;
+        for other scenes the bands, None and the same bands. whole: the overview instead of the visible part.
         """
         glimpse = self.state.glimpse
         if glimpse is None:
@@ -168,23 +168,24 @@ class Explore:
         return (like, None, like) if whole else (glimpse.bands(which, self.part), self.part.place, like)
 
     def _looked(self, rows: tuple[float, float], columns: tuple[float, float]) -> None:
-        """A visitor has panned or zoomed: read a large scene anew, as finely as it is seen now."""
+        """Read a large scene again at the new resolution after a pan or zoom."""
         if self.state.glimpse is not None and (part := self.state.glimpse.part(rows, columns)) != self.part:
             self.part = part
             self.draw()
 
     def draw_mask(self) -> None:
-        """The flagged pixels on the image, when they are asked for."""
+        """Draw the flagged pixels on the image, if switched on."""
         mask = self.state.flagged()
         self.image.flag(mask if self.state.masked else None, grain=self.state.grain())
         self.masks.disabled = mask is None
 
     def outline(self, *_: Any) -> None:
+        """Draw or remove the outline of the truth."""
         self.state.frame.outline_truth(self.state.mask_of_truth if self.state.outline else None)
         self.outlines.disabled = self.state.mask_of_truth is None
 
     def draw_picks(self) -> None:
-        """Marks on the images and lines in the plots."""
+        """Draw marks on the images and lines in the plots."""
         picked = self.state.picked
         self.state.frame.marks.data = {
             "x": [c for _, c in picked.values()],
@@ -195,6 +196,7 @@ class Explore:
         self.draw_spectra()
 
     def draw_spectra(self, *_: Any) -> None:
+        """Draw the spectra of all picks."""
         state = self.state
         colours = {n: PICKS[n - 1] for n in state.picked}
         hsi = state.data["hsi"]
@@ -203,18 +205,19 @@ class Explore:
             self.quiet.draw(state.result, state.picked, colours)
 
     def quieten(self, result: xr.Dataset | None) -> None:
-        """Show spectra of the suppressed cube beside the original's; None: there is none yet."""
-        there = result is not None and all(name in result for name in QUIET.values())
-        if there:
+        """Show spectra of the suppressed cube beside the original spectra; None hides them."""
+        available = result is not None and all(name in result for name in QUIET.values())
+        if available:
             if self.quiet is None:
                 self.quiet = Quiet(self)
                 self._quiet.objects = [self.quiet.panel]
             self.quiet.take(self.state.axis, result)
-        self._quiet.visible, self._no_quiet.visible = there, not there and not self.state.large
-        if there:
+        self._quiet.visible, self._no_quiet.visible = available, not available and not self.state.large
+        if available:
             self.draw_spectra()
 
     def draw_rows(self) -> None:
+        """Update the table of picks."""
         state = self.state
         if new := [n for n in state.picked if n not in self.rows]:
             self.rows |= {n: PickRow(state, n) for n in new}
@@ -222,12 +225,12 @@ class Explore:
         for number, row in self.rows.items():
             row.show(state.picked.get(number))
         self._head.visible = self._keep.visible = bool(state.picked)
-        title = say(state.title(state.detector))
+        title = escape(state.title(state.detector))
         self._hint.object = (
-            f"<b>Picked pixels</b> &ensp; <span style='opacity:.75'>score and rank by {title}; click a pixel again to let go of it</span>"
+            f"<b>Picked pixels</b> &ensp; <span style='opacity:.75'>score and rank by {title}; click a pixel again to remove it</span>"
             if state.picked
             else "<b>Click pixels in any image</b> to collect their spectra. "
-            "<span style='opacity:.75'>Grey: mean of the scene, one standard deviation to either side.</span>"
+            "<span style='opacity:.75'>Grey: mean of the scene, ± one standard deviation.</span>"
         )
 
     def _csv(self) -> Any:
@@ -244,7 +247,7 @@ class Explore:
 
 
 class Quiet:
-    """Spectra of the suppressed cube. Made when there is one: a figure more makes the page a third slower to come up."""
+    """Spectra of the suppressed cube. Built when the cube exists: this figure adds a third to the load time of the page."""
 
     def __init__(self, explore: Explore) -> None:
         self.view = SpectraView("suppressed value", height=232, x_range=explore.spectra.x_range)
@@ -256,10 +259,10 @@ class Quiet:
         )
         self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for widget in (self.which, self.relative):
-            widget.param.watch(held(explore.draw_spectra), "value")
+            widget.param.watch(batched(explore.draw_spectra), "value")
 
     def take(self, axis: Axis, result: xr.Dataset) -> None:
-        """Begin anew with the result of a run on a scene with this axis."""
+        """Show the result of a run on a scene with this axis."""
         self.moments = {name: mean_and_spread(result[name].values) for name in QUIET.values()}
         self.view.set_axis(axis)
 
@@ -268,7 +271,7 @@ class Quiet:
         name = self.which.value
         mean, spread = self.moments[name]
         lines = {n: result[name][:, r, c].values for n, (r, c) in picked.items()}
-        if self.relative.value:  # all spectra share the network's pattern: what RX sees is the deviation from it
+        if self.relative.value:  # all spectra share the network's pattern; RX scores the deviation from it
             scale = np.where(spread > 0, spread, np.nan)
             lines = {n: (line - mean) / scale for n, line in lines.items()}
             mean, spread = 0 * mean, spread / scale
@@ -278,7 +281,7 @@ class Quiet:
 
 
 class PickRow:
-    """One line of the table of picks, in the colour of the pick; made when there first is such a pick."""
+    """One line of the table of picks, in the colour of the pick; built for the first pick with this number."""
 
     GRID = "display:grid;grid-template-columns:44px 120px 200px 110px 130px 1fr;align-items:center;font-size:14px;line-height:28px"
 
@@ -286,19 +289,21 @@ class PickRow:
         self.state, self.number = state, number
         self.text = html(margin=(0, 0, 0, 4))
         self.remove = pmui.IconButton(
-            icon="close", size="small", margin=0, description=f"Let go of pick {number}", width=32, height=28
+            icon="close", size="small", margin=0, description=f"Remove pick {number}", width=32, height=28
         )
         self.remove.on_click(lambda _: state.unpick(number))
         self.panel = pn.Row(self.text, self.remove, visible=False, sizing_mode="stretch_width", margin=0, height=29)
 
     @classmethod
     def header(cls) -> pn.pane.HTML:
+        """The header of the table."""
         names = ("", "row, column", "map coordinates x, y", "truth", "score", "rank")
         cells = "".join(f'<span style="opacity:.65">{n}</span>' for n in names)
         row = f'<div style="{cls.GRID}">{cells}</div>'
         return html(row, margin=(0, 36, 0, 4), visible=False)
 
     def show(self, pixel: tuple[int, int] | None) -> None:
+        """Show a picked (row, column) with its truth, score and rank; None hides the row."""
         self.panel.visible = pixel is not None
         if pixel is None:
             return

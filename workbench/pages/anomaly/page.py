@@ -1,11 +1,11 @@
-"""The anomaly workbench: look into a scene, compare detectors, watch BSDM train, keep what was found.
+"""The anomaly workbench: explore a scene, compare detectors, watch BSDM train, save the results.
 
     workbench.explorer("sim-coast-town")       # in a notebook: the explorer in the cell
     Explorer().page().servable()               # in dashboards/anomaly.py: the served page
 
-The state of the page is a handful of parameters (scene, bands, picks, threshold, detector, run); they are what its address
-holds, so a link reopens it. Everything else is derived from them. Nothing is trained in the page's own process: BSDM
-and the slow detectors are launched as processes of their own, and the page follows their folders.
+The state of the page is a few parameters (scene, bands, picks, threshold, detector, run). They are stored in its address, so
+a link reopens the page. Everything else is derived from them. Nothing is trained in the page's own process: BSDM and the
+slow detectors are launched as separate processes, and the page reads their run folders.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs, require
-from workbench.views.card import card, explain, heading, html, say
+from workbench.views.card import card, escape, explain, heading, html
 from workbench.views.glimpse import Glimpse
 from workbench.views.looks import PICKS
 from workbench.views.plots import Frame
@@ -38,7 +38,7 @@ from workbench.views.spectra import Axis
 
 TOO_LARGE = (
     "BSDM trains on a scene in memory",
-    "This one is larger than that. Train on a part of it that you have cut out, then suppress all of it block by block with "
+    "This scene is too large. Train on a cropped part of it, then suppress the whole scene block by block with "
     "<code>workbench.methods.bsdm.transfer.apply</code>.",
 )
 
@@ -46,16 +46,16 @@ TOO_LARGE = (
 class Explorer(AnomalyState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the one in the address, or the first of the catalogue.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the scene of the address, or the first of the catalogue.
     root: folder of the runs.
     """
 
     TITLE = "Anomaly workbench"
-    UNNAMED = "No scene was named. Choose one of the list, or give the path of a .mat, ENVI, GeoTIFF or NetCDF file."
+    UNNAMED = "No scene was given. Choose one from the list, or give the path of a .mat, ENVI, GeoTIFF or NetCDF file."
     EMPTY = (
         "No scene is open",
-        "Choose one of the list at the left, or open a file of your own: MATLAB, ENVI, GeoTIFF or NetCDF, with its truth mask if "
-        "there is one.",
+        "Choose one from the list on the left, or open your own file: MATLAB, ENVI, GeoTIFF or NetCDF, with a truth mask if "
+        "you have one.",
     )
     SCENES: ClassVar = SharedResults(4)
     SCORES: ClassVar = SharedResults(24)
@@ -64,17 +64,17 @@ class Explorer(AnomalyState):
 
     @classmethod
     def needs(cls) -> Needs:
-        """A cube."""
+        """The page needs a cube, `hsi`."""
         return ("hsi",)
 
     @classmethod
     def offers(cls, entry: Any) -> bool:
-        """Cubes, and no chips."""
+        """Whether the entry is a cube and not a set of chips."""
         return super().offers(entry) and not entry.many
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
-        """Raise InputError unless it is one hyperspectral image."""
+        """Raise InputError unless the scene is one hyperspectral image."""
         require(data, "hsi", who="the anomaly workbench")
         if data["hsi"].dims != ("band", "y", "x"):
             raise InputError(
@@ -84,7 +84,7 @@ class Explorer(AnomalyState):
     # --- layout -----------------------------------------------------------------------------------------------------
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
-        """The tabs, of which only the first is built at once, and the side bar's lower part."""
+        """The tabs (only the first is built immediately), and the lower part of the side bar."""
         self.axis = self.mask_of_truth = self.glimpse = self.place = None
         self.rgb = np.zeros((1, 1, 3), np.uint8)
         self.scores, self.fine, self.aucs, self.refused, self.picked = {}, {}, {}, {}, {}
@@ -112,7 +112,7 @@ class Explorer(AnomalyState):
         return list(zip(("Explore", "Detectors", "BSDM live"), self._rooms, strict=True)), below
 
     def furnish(self, tab: int) -> None:
-        """Build a tab when it is first needed: a page of one tab is there several times sooner than one of three."""
+        """Build a tab when it is first needed: a page with one tab loads several times faster than with three."""
         if self.data is None or self._rooms[tab].objects or (self.large and self.glimpse is None):
             return
         with pn.io.hold():
@@ -134,7 +134,7 @@ class Explorer(AnomalyState):
         return card(data)
 
     def arrived(self, first: bool) -> None:
-        """A scene is open: show it, and ask for the scores of the fast detectors; of a large one, when its overview is read."""
+        """Show the opened scene and request the scores of the fast detectors; a large scene first needs its overview."""
         self.glimpse = None
         if not self.large:
             self._arrive(first)
@@ -180,20 +180,20 @@ class Explorer(AnomalyState):
         if self.large:
             return
         if self.run:
-            self.furnish(2)  # its maps and spectra are wanted in all tabs
+            self.furnish(2)  # all tabs use its maps and spectra
         for name in FAST:
             self._ask(name)
 
     def _uploaded(self, _: Any) -> None:
-        """Open what was handed over."""
+        """Open the uploaded files."""
         if paths := self.keep_uploads(self.upload):
             self.path.value = str(next((p for p in paths if p.suffix.lower() == ".hdr"), paths[0]))
             self.open_named()
 
-    # --- what is drawn when the state has changed -------------------------------------------------------------------
+    # --- drawing after a change of the state ------------------------------------------------------------------------
 
     def picks_changed(self) -> None:
-        """Draw the picked pixels, and then list them."""
+        """Draw the picked pixels, then update their table."""
         with pn.io.hold():
             self.explore.draw_picks()
         self.soon(self._list_picks)
@@ -207,22 +207,22 @@ class Explorer(AnomalyState):
             self.explore.draw_mask()
 
     def scores_dropped(self, *names: str) -> None:
-        """Take the maps of these detectors away."""
+        """Remove the maps of these detectors."""
         if self.compare is not None:
             self.compare.drop(*names)
 
     def quieten(self, result: xr.Dataset | None) -> None:
-        """Show spectra of the suppressed cube of a result; None: there is none."""
+        """Show spectra of the suppressed cube of a result; None hides them."""
         self.explore.quieten(result)
 
     def _list_picks(self) -> None:
-        """Table and address, after the spectra are drawn: rows that come and go make the browser lay out the whole page."""
+        """Update table and address after the spectra are drawn: new rows make the browser lay out the whole page again."""
         with pn.io.hold():
             self.explore.draw_rows()
             self.picks = ";".join(f"{r},{c}" for r, c in self.picked.values())
 
     def _ask(self, name: str) -> None:
-        """Have a fast detector score the scene; the worker thread does it once for all visitors."""
+        """Request the score of a fast detector; the worker thread computes it once for all visitors."""
         data, asked = self.data, self.asked
 
         def arrived(future: Future) -> None:
@@ -258,15 +258,15 @@ class Explorer(AnomalyState):
             f"# or in a terminal\nworkbench run bsdm {shlex.join(self.named.argv())}"
         )
         self.code.object = (
-            f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{say(text)}</pre>'
+            f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
         )
 
     def take_in(self) -> bool:
-        """Take in what the runs have added; True while one goes on."""
-        going = [
+        """Read new events of the runs; True while one is running."""
+        active = [
             tab.poll() for tab in (self.train and self.train.runner, self.compare) if tab is not None
-        ]  # every one of them
-        return any(going)
+        ]  # a list, because every tab must be polled
+        return any(active)
 
 
 def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:

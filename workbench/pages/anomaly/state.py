@@ -1,4 +1,4 @@
-"""What the tabs of the anomaly page know: the scene as it is looked at, the picked pixels, and the scores of all detectors."""
+"""Shared state of the tabs of the anomaly page: the scene and its display, the picked pixels, and the scores of all detectors."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from workbench.views.plots import Frame
 from workbench.views.spectra import Axis
 
 DETECTORS = ("rx", "ridge-rx", "pca-rx", "untrained", "trained", "local-rx")
-FAST = ("rx", "ridge-rx", "pca-rx")  # computed by the page itself, within about a second
+FAST = ("rx", "ridge-rx", "pca-rx")  # computed by the page's own process, in about a second
 
 
 class AnomalyState(Session):
     """State of the anomaly page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
-    frame: the plots of all images, panned and zoomed together. rgb: the composite of the whole scene; place: where it is drawn,
-    if it is an overview. mask_of_truth (y, x): int16, or None where nothing is marked. scores: detector -> map; fine: the
-    lazy map behind a score that is an overview. refused: detectors that cannot score this scene, and why. picked: number ->
+    frame: shared by all images, which pan and zoom together. rgb: the composite of the whole scene; place: its position, if it
+    is an overview. mask_of_truth (y, x): int16, or None without marked pixels. scores: detector -> map; fine: detector -> lazy
+    map at full resolution, if its score is an overview. refused: detector -> why it cannot score this scene. picked: number ->
     (row, column).
     """
 
@@ -51,17 +51,17 @@ class AnomalyState(Session):
     rgb: np.ndarray
     place: dict[str, float] | None
     mask_of_truth: Any
-    glimpse: Glimpse | None  # of a scene too large to be held
+    glimpse: Glimpse | None  # overview of a scene that is too large for memory
     scores: dict[str, xr.DataArray]
     fine: dict[str, xr.DataArray]
     aucs: dict[str, float]
     refused: dict[str, str]
     picked: dict[int, tuple[int, int]]
 
-    # --- what the page draws when the state has changed ---------------------------------------------------------------
+    # --- drawing after a change of the state --------------------------------------------------------------------------
 
     def picks_changed(self) -> None:
-        """Draw the picked pixels, and then list them."""
+        """Draw the picked pixels, then update their table."""
         raise NotImplementedError
 
     def score_arrived(self, name: str) -> None:
@@ -69,22 +69,22 @@ class AnomalyState(Session):
         raise NotImplementedError
 
     def scores_dropped(self, *names: str) -> None:
-        """Take the maps of these detectors away."""
+        """Remove the maps of these detectors."""
         raise NotImplementedError
 
     def quieten(self, result: xr.Dataset | None) -> None:
-        """Show spectra of the suppressed cube of a result; None: there is none."""
+        """Show spectra of the suppressed cube of a result; None hides them."""
         raise NotImplementedError
 
     # --- the scene ----------------------------------------------------------------------------------------------------
 
     @property
     def large(self) -> bool:
-        """Whether the scene is only looked at here, and computed with by processes of their own."""
+        """Whether the scene is too large for memory: the page only displays it, separate processes compute."""
         return self.data is not None and self.data.nbytes > IN_MEMORY
 
     def read(self, bands: list[int], part: Part, then: Callable[[], None]) -> None:
-        """Have the worker thread read a part of a large scene, then call `then()`."""
+        """Read a part of a large scene in the worker thread, then call `then()`."""
         glimpse = self.glimpse
 
         def work() -> None:
@@ -94,7 +94,7 @@ class AnomalyState(Session):
         self.work(work, lambda _: then())
 
     def work(self, make: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Have the worker thread make something of this scene, then call `then` with it; what cannot be read is told."""
+        """Call `make` in the worker thread, then `then` with its result; an InputError is shown on the page."""
         asked = self.asked
 
         def done(future: Future) -> None:
@@ -113,12 +113,12 @@ class AnomalyState(Session):
     # --- picks --------------------------------------------------------------------------------------------------------
 
     def pick(self, row: int, column: int) -> None:
-        """Pick the pixel, or let go of it when it is picked already; the oldest gives way when all places are taken."""
+        """Pick the pixel, or remove the pick if it exists; at most len(PICKS) picks, the oldest is dropped first."""
         if self.data is None:
             return
-        held = [n for n, p in self.picked.items() if p == (row, column)]
-        if held:
-            del self.picked[held[0]]
+        same = [n for n, p in self.picked.items() if p == (row, column)]
+        if same:
+            del self.picked[same[0]]
         else:
             if len(self.picked) == len(PICKS):
                 del self.picked[next(iter(self.picked))]
@@ -126,14 +126,14 @@ class AnomalyState(Session):
         self.picks_changed()
 
     def unpick(self, number: int | None = None) -> None:
-        """Let go of one pick, or of all."""
+        """Remove one pick, or all."""
         self.picked = {} if number is None else {n: p for n, p in self.picked.items() if n != number}
         self.picks_changed()
 
     # --- scores -------------------------------------------------------------------------------------------------------
 
     def put(self, name: str, score: xr.DataArray, auc: float | None) -> None:
-        """A score map has arrived for detector `name`."""
+        """Store and show the score map of detector `name`."""
         with pn.io.hold():
             self.scores[name] = score
             self.aucs.pop(name, None)
@@ -142,25 +142,25 @@ class AnomalyState(Session):
             self.score_arrived(name)
 
     def put_large(self, name: str, result: xr.Dataset) -> None:
-        """A map too large to hold has arrived: its overview is shown, and its pixels are read where they are picked."""
+        """Store a map that is too large for memory: its overview is shown, and single pixels are read when picked."""
         self.fine[name] = result["score"]
         over = result["score_overview"].load()
         self.put(name, over.rename(dict(zip(over.dims, ("y", "x"), strict=True))), None)
 
     def grain(self, name: str | None = None) -> int:
-        """Pixels along a side of what one score of a detector stands for."""
+        """Scene pixels a side of one cell of a detector's score; 1 unless it is an overview."""
         name = name or self.detector
         return int(self.scores[name].attrs["step"]) if name in self.fine else 1
 
     def drop(self, *names: str) -> None:
-        """Forget the scores of these detectors."""
+        """Remove the scores of these detectors."""
         for name in names:
             for kept in (self.scores, self.fine, self.aucs):
                 kept.pop(name, None)
         self.scores_dropped(*names)
 
     def threshold(self, name: str) -> float:
-        """The lowest score that is still flagged when the highest `flag` percent of the scored pixels are."""
+        """The lowest flagged score, if the highest `flag` percent of the scored pixels are flagged."""
         score = self.scores[name].values
         finite = np.sort(score[np.isfinite(score)])
         return float(finite[-max(1, round(self.flag / 100 * finite.size))])

@@ -1,4 +1,4 @@
-"""Fifth tab: maps as GeoTIFF, NetCDF and PNG, areas of change as polygons with their size, numbers as CSV, and the code."""
+"""Fifth tab: maps as GeoTIFF, NetCDF and PNG, areas of change as polygons with their size, scores as CSV, and Python code."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from workbench.data.export import polygons, write_cog, write_polygons
 from workbench.errors import InputError
 from workbench.pages.change.state import ChangeState
 from workbench.views import save
-from workbench.views.card import explain, heading, html, problem, say
+from workbench.views.card import escape, explain, heading, html, problem
 from workbench.views.change import OURS
 from workbench.views.looks import CHANGE, RED, look
 from workbench.views.paper.change import maps_png
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 INVITATION = (
-    "Maps, areas of change and numbers can be taken from here when a run has finished, or when one of the classical maps of the "
-    "first tab is there."
+    "Maps, areas of change and scores can be downloaded here when a run has finished, or when the first tab shows a classical "
+    "map."
 )
 
 
 class Export:
-    """What is on the first tab, as files."""
+    """Downloads of the map on the first tab."""
 
     def __init__(self, state: ChangeState) -> None:
         self.state = state
@@ -38,10 +38,12 @@ class Export:
         common = {"size": "small", "width": 210, "margin": (6, 8)}
         self.threshold = pmui.FloatInput(label="Change where P is above", value=0.5, start=0.0, end=1.0, step=0.05, **common)
         self.least = pmui.IntInput(label="Smallest area, pixels", value=4, start=1, **common)
-        self.surer = pmui.Switch(label="only where sure enough: the share under How sure?", value=False, margin=(12, 8))
+        self.surer = pmui.Switch(
+            label="only where uncertainty is low: the share under How sure?", value=False, margin=(12, 8)
+        )
         self.count = pmui.Button(label="Count areas", icon="calculate", variant="outlined", size="small", margin=(6, 8))
         self.text = html(margin=(4, 8))
-        self.said = html(margin=(4, 8))
+        self.message = html(margin=(4, 8))
         self.geojson = save.download("Polygons, GeoJSON", lambda: self.polygon_file(".geojson"), "change.geojson")
         self.geopackage = save.download("Polygons, GeoPackage", lambda: self.polygon_file(".gpkg"), "change.gpkg")
         self.change = save.download("Change P, GeoTIFF", lambda: self.cog("change"), "change.tif")
@@ -50,12 +52,12 @@ class Export:
         self.png = save.download("Picture, PNG", self.picture, "change.png")
         self.csv = save.download("Scores, CSV", self.scores, "scores.csv")
         self.code = pn.pane.Markdown("", sizing_mode="stretch_width", margin=(0, 8))
-        self._there = pn.Column(
+        self._content = pn.Column(
             self.text,
             heading("Areas of change"),
             pn.Row(self.threshold, self.least, self.surer, **stretch),
             pn.Row(self.count, self.geojson, self.geopackage, **stretch),
-            self.said,
+            self.message,
             heading("Maps"),
             pn.Row(self.change, self.uncertainty, self.netcdf, self.png, **stretch),
             heading("Numbers"),
@@ -63,22 +65,22 @@ class Export:
             visible=False,
             **stretch,
         )
-        self._invite = explain("Nothing to take yet", INVITATION, height=200)
+        self._invite = explain("Nothing to download yet", INVITATION, height=200)
         self.panel = pn.Column(
-            self._there, self._invite, heading("The same as code"), self.code, sizing_mode="stretch_width", margin=(8, 4)
+            self._content, self._invite, heading("The same as code"), self.code, sizing_mode="stretch_width", margin=(8, 4)
         )
-        self.count.on_click(held(lambda _: self.tell()))
-        state.param.watch(held(lambda *_: self.take()), ["tab", "detector", "sample"])
+        self.count.on_click(batched(lambda _: self.tell()))
+        state.param.watch(batched(lambda *_: self.take()), ["tab", "detector", "sample"])
 
     def take(self) -> None:
-        """Offer what there is."""
+        """Offer the downloads that exist for the map on the first tab."""
         state = self.state
         if state.data is None:
             return
         p = self.map("change")
-        self._there.visible, self._invite.visible = p is not None, p is None
+        self._content.visible, self._invite.visible = p is not None, p is None
         self.code.object = f"```python\n{self.as_code()}\n```"
-        self.said.object = ""
+        self.message.object = ""
         if p is None:
             return
         sure = self.map("uncertainty") is not None
@@ -86,9 +88,9 @@ class Export:
         self.surer.disabled = not sure or not state.judged
         self.netcdf.visible = state.findings is not None
         self.csv.visible = state.findings is not None and "scores" in state.findings.result
-        which = f", pair {say(state.sample)}" if state.samples else ""
-        place = "georeferenced as the pair is" if self.placed else "in pixels: the pair is not georeferenced"
-        self.text.object = f"Map of <b>{say(CHANGE[state.shown].title)}</b>{which}, as chosen on the first tab; {place}."
+        which = f", pair {escape(state.sample)}" if state.samples else ""
+        place = "georeferenced like the pair" if self.placed else "in pixels: the pair is not georeferenced"
+        self.text.object = f"Map of <b>{escape(CHANGE[state.shown].title)}</b>{which}, as chosen on the first tab; {place}."
 
     @property
     def placed(self) -> bool:
@@ -96,12 +98,12 @@ class Export:
         return self.state.data is not None and "spatial_ref" in self.state.data.coords
 
     def map(self, kind: str) -> xr.DataArray | None:
-        """The map on the first tab (y, x), on the pair's coordinates; "uncertainty" is there for AR-CDNet's own map only."""
+        """The map on the first tab (y, x), on the pair's coordinates; "uncertainty" exists only for AR-CDNet's own map."""
         state, name = self.state, self.state.shown
         values = state.probability()
         if kind == "uncertainty":
-            found = state.findings.map("uncertainty", OURS, state.sample) if state.findings is not None else None
-            values = found.values if found is not None and name == OURS else None
+            own = state.findings.map("uncertainty", OURS, state.sample) if state.findings is not None else None
+            values = own.values if own is not None and name == OURS else None
         if values is None:
             return None
         like = state.pair()["before"].isel(band=0, drop=True)
@@ -110,7 +112,7 @@ class Export:
     # --- areas ------------------------------------------------------------------------------------------------------
 
     def areas(self) -> dict[str, Any]:
-        """Connected areas of change, as `workbench.data.export.polygons` gives them."""
+        """Connected areas of change, from `workbench.data.export.polygons`."""
         u, limit = self.map("uncertainty"), None
         if self.surer.value and not self.surer.disabled:
             judged = self.state.judged[OURS]
@@ -118,19 +120,19 @@ class Export:
         return polygons(self.map("change"), float(self.threshold.value), u, limit, int(self.least.value))
 
     def tell(self) -> None:
-        """How many areas there are, and how large."""
-        found = [f["properties"] for f in self.areas()["features"]]
-        if not found:
-            self.said.object = "No area of change is that large, or that sure."
+        """Show number and size of the areas."""
+        areas = [f["properties"] for f in self.areas()["features"]]
+        if not areas:
+            self.message.object = "No area of change is large enough and certain enough."
             return
-        pixels = sum(f["pixels"] for f in found)
-        told = f"<b>{len(found):,} area{'s' if len(found) > 1 else ''}</b>, {pixels:,} pixels together"
-        if found[0]["area_m2"] is not None:
-            sizes = [f["area_m2"] for f in found]
-            told += f", {sum(sizes):,.0f} m² on the ellipsoid; the largest {max(sizes):,.0f} m²"
+        pixels = sum(f["pixels"] for f in areas)
+        text = f"<b>{len(areas):,} area{'s' if len(areas) > 1 else ''}</b>, {pixels:,} pixels in total"
+        if areas[0]["area_m2"] is not None:
+            sizes = [f["area_m2"] for f in areas]
+            text += f", {sum(sizes):,.0f} m² on the ellipsoid; the largest {max(sizes):,.0f} m²"
         else:
-            told += "; no areas in square metres, because the pair is not georeferenced"
-        self.said.object = told
+            text += "; no areas in square metres, because the pair is not georeferenced"
+        self.message.object = text
 
     def polygon_file(self, suffix: str) -> io.BytesIO:
         """The areas as a file."""
@@ -143,13 +145,13 @@ class Export:
         return self._file(lambda path: write_cog(self.map(kind), path), f"{kind}.tif")
 
     def _file(self, write: Callable[[Path], Any], name: str) -> io.BytesIO:
-        """What `write` puts into a file; what cannot be written is said on the page."""
+        """The bytes of the file that `write` makes; an InputError is shown on the page and raised."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             try:
                 write(path)
             except InputError as error:
-                self.said.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
+                self.message.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
                 raise
             return io.BytesIO(path.read_bytes())
 
@@ -165,7 +167,7 @@ class Export:
         return maps_png(state.pair(), self.map("change").values, None if u is None else u.values, title)
 
     def scores(self) -> io.StringIO:
-        """Scores of everybody on test pixels, one row per rival."""
+        """Scores of all detectors on test pixels, one row per rival."""
         rows = self.state.findings.table("scores", "rival")
         columns: dict[str, Any] = {"rival": [look(n, CHANGE).title for n, _ in rows]}
         columns |= {c: [numbers[c] for _, numbers in rows] for c in rows[0][1]}
@@ -185,8 +187,8 @@ class Export:
             f'outcome = wb.execute("arcdnet", {given}, overrides={state.runner.form.overrides!r}, progress=True)',
             f'change = outcome.result["change"]{one}',
             'write_cog(change, "change.tif")',
-            f"found = polygons(change, {self.threshold.value:g}, min_pixels={self.least.value})",
-            'write_polygons(found, "change.geojson")',
+            f"areas = polygons(change, {self.threshold.value:g}, min_pixels={self.least.value})",
+            'write_polygons(areas, "change.geojson")',
             f"wb.change({given})  # this page, in a notebook",
         ]
         if state.findings is not None and state.runner.live is not None:

@@ -1,4 +1,4 @@
-"""What a run found, as a page asks for it: maps of one pair by detector and measure, and how they did on the test pixels."""
+"""Result of a run for the page: maps of one pair by detector and measure, and their scores on the test pixels."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from workbench.metrics.uncertainty import reliability, risk_coverage
 from workbench.views.change import OURS
 from workbench.views.looks import CHANGE, UNCERTAINTY
 
-TEST = 2  # in `part` of a result
-IN_TABLES = {"arcdnet": OURS, "uncertainty": OURS}  # what the tables of a result call the network's own
+TEST = 2  # value of `part` in a result
+IN_TABLES = {"arcdnet": OURS, "uncertainty": OURS}  # names of the network's own row in the tables of a result
 
 
 def called(name: str, kind: str) -> str:
-    """The variable of a result that holds `kind` ("change" or "uncertainty") by `name`."""
+    """Name of the result's variable with `kind` ("change" or "uncertainty") of detector or measure `name`."""
     return kind if name == OURS else f"{kind}_{name}"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """How far one measure of uncertainty can be trusted, on test pixels.
+    """Evaluation of one measure of uncertainty on test pixels.
 
-    coverage, risk, precision, recall, threshold (point): what is left, and how good it is, when only what is surer than
-    the threshold is answered. believed, seen (bin): mean uncertainty and mean |y - P|. right, wrong: histograms over edges.
+    coverage, risk, precision, recall, threshold (point): share answered and its scores, if only pixels with uncertainty up to
+    the threshold are answered. believed, seen (bin): mean uncertainty and mean |y - P|. right, wrong: histograms over edges.
     """
 
     coverage: np.ndarray
@@ -41,12 +41,12 @@ class Judged:
     wrong: np.ndarray
 
     def at(self, share: float) -> int:
-        """The point of the curve at which at least `share` is answered."""
+        """Index of the first point with a coverage of at least `share`."""
         return min(int(np.searchsorted(self.coverage, share - 1e-9)), len(self.coverage) - 1)
 
 
 class Findings:
-    """The maps and the numbers of one result; of a set of pairs it knows the test pairs only."""
+    """The maps and scores of one result; for a set of pairs, of the test pairs only."""
 
     def __init__(self, result: xr.Dataset) -> None:
         self.result = result
@@ -57,23 +57,23 @@ class Findings:
         self.truth = result["truth"] if "truth" in result and bool((result["truth"] >= 0).any()) else None
 
     def knows(self, sample: str) -> bool:
-        """Whether there are maps of this pair."""
+        """Whether the result has maps of this pair."""
         return not self.several or sample in self.samples
 
     def map(self, kind: str, name: str, sample: str = "") -> xr.DataArray | None:
-        """(y, x): "change" or "uncertainty" of one pair, by a detector or measure; None where there is none."""
+        """(y, x): "change" or "uncertainty" of one pair, by a detector or measure; None if the result has none."""
         variable = called(name, kind)
         if variable not in self.result or not self.knows(sample):
             return None
-        found = self.result[variable]
-        return found.sel(sample=sample) if self.several else found
+        maps = self.result[variable]
+        return maps.sel(sample=sample) if self.several else maps
 
     def probability(self, measure: str) -> str:
-        """Whose P a measure speaks of: a detector's name."""
+        """Name of the detector whose P the measure describes."""
         return measure if called(measure, "change") in self.result else OURS
 
     def judge(self, measure: str) -> Judged | None:
-        """The measure against the errors on all test pixels; None without truth."""
+        """Evaluate the measure against the errors on all test pixels; None without truth."""
         if self.truth is None or measure not in self.measures:
             return None
         truth = self.truth.values
@@ -110,5 +110,5 @@ class Findings:
 
 
 def cell(value: Any, digits: int = 3) -> str:
-    """A number in a table; a dash where there is none."""
+    """A number of a table as text; a dash for None and NaN."""
     return f"{round(value, digits) + 0.0:.{digits}f}" if value is not None and np.isfinite(value) else "–"

@@ -1,4 +1,4 @@
-"""Fourth tab: what knowledge review looks at in the pair on show, and whether the answer depends on which date comes first."""
+"""Fourth tab: masks and attention of knowledge review for the visible pair, and how P depends on the order of the dates."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from workbench.pages.change.state import ChangeState
 from workbench.views.card import explain, html, problem
 from workbench.views.fields import Field
 from workbench.views.looks import RED
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 
 SIDE = 190
-LARGEST = 512  # pixels a side of the pair that are looked at: the network runs in the page's own process
+LARGEST = 512  # pixels a side of the pair that are used at most: the network runs in the page's own process
 SUB = {3: "₃", 4: "₄", 5: "₅"}
-REVIEWS = 3  # rows there is room for: the full network has as many
+REVIEWS = 3  # rows of maps: one per review of the full network
 INVITATION = (
-    "When a run has finished, this shows inside its network: which pixels each level takes for change, where a coarse level is told "
-    "to look again, and where two levels disagree. And it runs the pair backwards: what changed does not depend on which date comes "
-    "first, so neither should the answer."
+    "When a run has finished, this tab shows the inside of its network: the pixels that each level marks as change, the reverse "
+    "attention of the coarse levels, and where two levels disagree. It can also exchange the dates: change does not depend on "
+    "their order, so P should not either."
 )
 NOTES = (
-    "<b>s(m₂)</b>: change as the finest level sees it. For every coarser level k: <b>s(mₖ)</b>, change as it sees it; "
-    "<b>1 − s(mₖ)</b>, reverse attention: look again where this level saw nothing; <b>disagreement</b> of levels 2 and k: the chance that "
-    "two independent draws from them differ."
+    "<b>s(m₂)</b>: change mask of the finest level. For every coarser level k: <b>s(mₖ)</b>, its change mask; "
+    "<b>1 − s(mₖ)</b>, reverse attention: high where this level found no change; <b>disagreement</b> of levels 2 and k: the "
+    "probability that two independent draws from them differ."
 )
 
 
 class Inside:
-    """Side masks and attentions by level, and the difference that exchanging the dates makes."""
+    """Side masks and attention by level, and the change of P when the dates are exchanged."""
 
     def __init__(self, state: ChangeState) -> None:
         self.state = state
@@ -59,7 +59,7 @@ class Inside:
             label="Exchange the dates", icon="swap_horiz", variant="outlined", size="small", margin=(10, 8, 4, 8)
         )
         self.swapped = html(margin=(2, 8), width=250)
-        self._there = pn.Column(
+        self._content = pn.Column(
             self.text,
             html(NOTES, margin=(2, 8, 6, 8)),
             pn.Row(
@@ -71,19 +71,19 @@ class Inside:
             **stretch,
         )
         self._invite = explain("Look inside", INVITATION, height=420)
-        self.panel = pn.Column(self._there, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        self.swap.on_click(held(lambda _: self.exchange()))
-        state.param.watch(held(lambda _: self.draw()), "tab")
+        self.panel = pn.Column(self._content, self._invite, sizing_mode="stretch_width", margin=(8, 4))
+        self.swap.on_click(batched(lambda _: self.exchange()))
+        state.param.watch(batched(lambda _: self.draw()), "tab")
 
     def take(self) -> None:
-        """Begin anew: another result, or none."""
+        """Reset for another result, or for none."""
         self._drawn = ()
-        there = self.state.weights() is not None
-        self._there.visible, self._invite.visible = there, not there
+        available = self.state.weights() is not None
+        self._content.visible, self._invite.visible = available, not available
         self.draw()
 
     def window(self) -> tuple[xr.DataArray, xr.DataArray]:
-        """Both dates of the pair on show, at most LARGEST pixels a side from its middle."""
+        """Both dates of the visible pair, cropped to the central LARGEST pixels a side."""
         pair = self.state.pair()
         at = {}
         for dim in ("y", "x"):
@@ -92,7 +92,7 @@ class Inside:
         return pair["before"].isel(at), pair["after"].isel(at)
 
     def draw(self) -> None:
-        """Look inside for the pair on show, once the tab is seen: it takes a pass through the network."""
+        """Compute and draw the maps of the visible pair, when the tab is visible: this needs a pass through the network."""
         state, folder = self.state, self.state.weights()
         now = (str(folder), state.sample, state.key)
         if folder is None or state.data is None or state.tab != 3 or self._drawn == now:
@@ -101,7 +101,7 @@ class Inside:
         self.gap.show(None)
         self.gap.panel.visible = False
         self.swapped.object = ""
-        self.text.object = "Looking …"
+        self.text.object = "Computing …"
         before, after = self.window()
         key = ("inside", *now)
         state.when(state.MADE.ask(key, lambda: inspect(load_network(folder), before, after)), lambda f: self._show(f, now))
@@ -127,17 +127,15 @@ class Inside:
                     field.show(values.values, title)
         name = f"pair {self.state.sample}" if self.state.samples else "the pair"
         part = max(self.state.data["before"].shape[-2:]) > LARGEST
-        told = f"Inside the network, for {name}" + (f"; its middle {LARGEST} × {LARGEST} pixels" if part else "")
-        self.text.object = told + (
-            "" if reviews else ". This network has one level of masks only: there is nothing to review."
-        )
+        text = f"Inside the network, for {name}" + (f"; its central {LARGEST} × {LARGEST} pixels" if part else "")
+        self.text.object = text + ("" if reviews else ". This network has only one level of masks, so there is no review.")
 
     def exchange(self) -> None:
-        """Run the pair backwards."""
+        """Run the network with the dates exchanged."""
         state, folder, now = self.state, self.state.weights(), self._drawn
         if folder is None or not now:
             return
-        self.swapped.object = "Running it backwards …"
+        self.swapped.object = "Computing P(B, A) …"
         before, after = self.window()
 
         def here(future: Future) -> None:
@@ -152,9 +150,9 @@ class Inside:
         self.gap.panel.visible = True
         config = self.state.runner.config
         reason = (
-            "The second branch of the difference sees the dates in reverse order, but its weights are its own: near, not equal."
+            "The second branch of the difference gets the dates in reverse order, but has different weights: similar, not equal."
             if config.get("swap_second") and not config.get("compat")
-            else "Both branches see the dates in one order, as in the authors' code."
+            else "Both branches get the dates in the same order, as in the authors' code."
         )
         self.swapped.object = (
             f"mean {np.nanmean(values):.4f}, largest {np.nanmax(values):.3f}. <span style='opacity:.8'>{reason}</span>"

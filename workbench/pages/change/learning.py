@@ -1,4 +1,4 @@
-"""Second tab: one validation pair, looked at again and again while the network learns, and every part of the loss."""
+"""Second tab: the network's output for one validation pair during training, and every part of the loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import xarray as xr
 
 from workbench.pages.change.state import ChangeState
 from workbench.runs.watch import Live
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.change import pictures
 from workbench.views.curves import Curves
 from workbench.views.fields import Decisions, Field, outcomes, swatches
@@ -34,13 +34,13 @@ MEANS = {"val_mean_uncertainty": Look("mean U", UNCERTAINTY["ours"].colour), "va
 F1 = {"val_f1": CHANGE["ours"]} | {f"val_f1/{n}": one for n, one in CHANGE.items() if n.startswith("fc_")}
 CHANCE = REFERENCES["chance"]
 FLOOR = (
-    "Loss of the uncertainty cannot fall below its <b>entropy floor</b>: the target |y − P| is no 0 or 1, and even the perfect "
-    "answer costs its entropy. The distance to the floor is what is left to learn."
+    "The loss of the uncertainty cannot be lower than its <b>entropy floor</b>: the target |y − P| is between 0 and 1, so even a "
+    "perfect U has the loss of its entropy. Only the distance to the floor can be learnt."
 )
 
 
 class Learning:
-    """Step slider, the validation pair, P, U and the error that U is to match; loss parts, F1, and how good U is."""
+    """Step slider, the validation pair, P, U and the error that U should predict; parts of the loss, F1, and the quality of U."""
 
     def __init__(self, state: ChangeState, invitation: str) -> None:
         self.state = state
@@ -87,11 +87,11 @@ class Learning:
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
 
     def invite(self, inviting: bool) -> None:
-        """Say how to begin, or show what there is."""
+        """Show the invitation, or the plots."""
         self._invite.visible, self._watch.visible = inviting, not inviting
 
     def clear(self) -> None:
-        """No run is followed."""
+        """Remove all maps and curves; no run is followed."""
         self._fixed = {}
         for view in (self.change, self.decisions, self.uncertainty, self.target):
             view.show(None)
@@ -106,21 +106,21 @@ class Learning:
 
     @property
     def steps(self) -> list[int]:
-        """Steps at which the validation pair was looked at."""
+        """Steps with maps of the validation pair."""
         live = self.state.runner.live
         return [] if live is None else live.frames.get("change", [])
 
     def grown(self) -> None:
-        """More is known than before: move on to the newest look where it is followed."""
+        """Update the slider; with `follow`, move to the newest step."""
         live, steps = self.state.runner.live, self.steps
         if live is None:
             return
         if not steps:
             applied = bool(self.state.runner.config.get("weights"))
             self.text.object = (
-                "A trained network is applied: nothing is learnt, and there is nothing to watch. The maps are on the first tab."
+                "A trained network is applied, so there is no training to watch. The maps are on the first tab."
                 if applied
-                else "The first look is on its way …"
+                else "Waiting for the first maps …"
             )
             return
         self.stepper.fit(len(steps))
@@ -128,7 +128,7 @@ class Learning:
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """The validation pair as the network saw it at the chosen step."""
+        """Draw the network's output for the validation pair at the selected step."""
         live, steps = self.state.runner.live, self.steps
         if live is None or not steps:
             return
@@ -146,16 +146,14 @@ class Learning:
         name = str(change.attrs.get("sample") or "")
         parts = [
             f"<b>Step {step:,}</b> of {of}",
-            f"validation pair {say(name)}" if self.state.samples else "around a validation square",
+            f"validation pair {escape(name)}" if self.state.samples else "around a validation square",
         ]
         if u is not None and target is not None:
             parts.append(f"mean U {np.nanmean(u.values):.3f}, mean |y − P| {np.nanmean(target.values):.3f}")
-        self.text.object = " &ensp;·&ensp; ".join(parts) + (
-            " &ensp;·&ensp; <i>untrained: what follows, training did</i>" if step == 0 else ""
-        )
+        self.text.object = " &ensp;·&ensp; ".join(parts) + (" &ensp;·&ensp; <i>untrained network</i>" if step == 0 else "")
 
     def _begin(self, live: Live) -> None:
-        """Both dates of the validation pair, which the first event shows."""
+        """Draw both dates of the validation pair; the first event contains them."""
         for name in ("before", "after", "truth"):
             shown = live.frame(name)
             if shown is not None:
@@ -168,7 +166,7 @@ class Learning:
             self.after.show(second)
 
     def curves(self, live: Live) -> None:
-        """Everything that is counted, against the step; rivals begin at step 0, too."""
+        """Draw all scalars against the step; the steps of each rival start at 1."""
         total = int(self.state.runner.config.get("steps") or 0)
         for plot, names in ((self.losses, LOSSES), (self.f1, F1), (self.sure, SURE | MEANS)):
             for key, one in names.items():

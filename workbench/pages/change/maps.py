@@ -1,4 +1,4 @@
-"""First tab: both dates with a divider to drag, and maps of change, uncertainty and error, panned and zoomed together."""
+"""First tab: both dates with a divider to drag, and linked maps of change, uncertainty and error."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from workbench.errors import InputError
 from workbench.metrics.change import confusion
 from workbench.pages.change.findings import cell
 from workbench.pages.change.state import ChangeState
-from workbench.views.card import explain, html, problem, say
+from workbench.views.card import escape, explain, html, problem
 from workbench.views.change import OURS, pictures, step_of
 from workbench.views.fields import Decisions, Field, outcomes, swatches, tinted
 from workbench.views.looks import CHANGE, TRUTH, look, rgb
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 from workbench.views.swipe import Swipe
 
 SIDE = 190  # screen pixels of a small map
 WAITING = (
-    "Maps of change probability and uncertainty appear here when a run has finished. Start one at the left, watch it under "
-    "<b>Training</b>. Until then there is what takes a second: change vector analysis, or the log-ratio of SAR, cut by Otsu."
+    "Maps of change probability and uncertainty appear here when a run has finished. Start one on the left, watch it under "
+    "<b>Training</b>. Before that, the page shows a fast classical map: change vector analysis, or the log-ratio of SAR, with "
+    "Otsu's threshold."
 )
 COLUMNS = ("precision", "recall", "f1", "iou", "kappa")
 
 
 class Maps:
-    """Swipe view at the left, four maps at the right, and under them who found what."""
+    """Swipe view on the left, four maps on the right, and below them the scores of all detectors."""
 
     def __init__(self, state: ChangeState) -> None:
         self.state = state
@@ -78,14 +79,14 @@ class Maps:
             sizing_mode="stretch_width",
             margin=(4, 4),
         )
-        self.samples.param.watch(held(lambda e: self._choosing or state.param.update(sample=e.new)), "value")
-        self.detectors.param.watch(held(lambda e: self._choosing or state.param.update(detector=e.new)), "value")
-        self.opacity.param.watch(held(lambda _: self._lay()), "value_throttled")
+        self.samples.param.watch(batched(lambda e: self._choosing or state.param.update(sample=e.new)), "value")
+        self.detectors.param.watch(batched(lambda e: self._choosing or state.param.update(detector=e.new)), "value")
+        self.opacity.param.watch(batched(lambda _: self._lay()), "value_throttled")
 
-    # --- what there is ----------------------------------------------------------------------------------------------
+    # --- choices ----------------------------------------------------------------------------------------------------
 
     def take(self) -> None:
-        """Begin anew with a newly opened pair."""
+        """Reset for a newly opened pair."""
         state = self.state
         state.quick = {}
         rows, columns = state.data["before"].shape[-2:]
@@ -93,14 +94,14 @@ class Maps:
         self.found()
 
     def found(self) -> None:
-        """A run has finished, or none is followed any more: offer what maps there are."""
-        state, found = self.state, self.state.findings
+        """Update the lists of pairs and detectors for the result of the run, or without one."""
+        state, findings = self.state, self.state.findings
         self._choosing = True
         try:
-            with_maps = set(found.samples) if found is not None and found.several else set()
+            with_maps = set(findings.samples) if findings is not None and findings.several else set()
             self.samples.options = {f"{s}{' (test)' if s in with_maps else ''}": s for s in state.samples} or {"": ""}
             self.samples.visible = bool(state.samples)
-            offered = list(found.detectors) if found is not None else []
+            offered = list(findings.detectors) if findings is not None else []
             offered += [n for n in state.classical() if n not in offered]
             self.detectors.options = {CHANGE[n].title: n for n in offered} or {"": ""}
             self.detectors.visible = len(offered) > 1
@@ -111,7 +112,7 @@ class Maps:
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """Both dates and all maps of the pair on show."""
+        """Draw both dates and all maps of the visible pair."""
         state = self.state
         if state.data is None:
             return
@@ -124,8 +125,8 @@ class Maps:
         finally:
             self._choosing = False
         pair = state.pair()
-        before, after, told = pictures(pair["before"], pair["after"])
-        self.swipe.show(before, after, f"before | after   {told}")
+        before, after, bands = pictures(pair["before"], pair["after"])
+        self.swipe.show(before, after, f"before | after   {bands}")
         truth = state.truth_of()
         self.frame.outline_truth(truth if truth is not None and state.overlay == "Reference" else None)
         self._fill()
@@ -133,10 +134,10 @@ class Maps:
             self._ask(state.shown)
 
     def _ask(self, name: str) -> None:
-        """Have a classical detector look at the pair, off the event loop."""
+        """Run a classical detector on the pair in the worker thread."""
         state, sample, asked = self.state, self.state.sample, self.state.asked
         pair = state.pair()
-        if pair["before"].nbytes > 1 << 28:  # a quarter of a gigabyte: a run of its own does that
+        if pair["before"].nbytes > 1 << 28:  # 256 MB: too slow for the page; use a run
             return
 
         def here(future: Future) -> None:
@@ -152,10 +153,10 @@ class Maps:
         state.when(state.MADE.ask(("quick", state.key, sample, name), lambda: detect(name, pair)), here)
 
     def _fill(self) -> None:
-        state, found = self.state, self.state.findings
+        state, findings = self.state, self.state.findings
         p, truth = state.probability(), state.truth_of()
         name = CHANGE[state.shown].title if state.shown else ""
-        u = found.map("uncertainty", OURS, state.sample) if found is not None and state.shown == OURS else None
+        u = findings.map("uncertainty", OURS, state.sample) if findings is not None and state.shown == OURS else None
         self.change.show(p, f"Change P, {name}" if p is not None else None)
         self.uncertainty.show(u.values if u is not None else None)
         self.uncertainty.panel.visible = u is not None
@@ -163,7 +164,7 @@ class Maps:
         wrong = np.where(truth < 0, np.nan, np.abs((truth > 0) - p)) if p is not None and truth is not None else None
         self.error.show(wrong)
         self.error.panel.visible = wrong is not None and u is not None
-        self._wait_small.visible = u is None and found is None
+        self._wait_small.visible = u is None and findings is None
         self.legend.object = (
             swatches("not labelled, or missing") if truth is not None else "white: change &ensp; black: no change"
         )
@@ -171,14 +172,14 @@ class Maps:
         self._tell(p, truth, name)
 
     def _lay(self) -> None:
-        """The overlay over both dates."""
-        state, found = self.state, self.state.findings
+        """Draw the overlay over both dates."""
+        state, findings = self.state, self.state.findings
         p, truth = state.probability(), state.truth_of()
         over: np.ndarray | None = None
         if state.overlay == "Change" and p is not None:
             over = tinted(p)
-        elif state.overlay == "Uncertainty" and found is not None:
-            u = found.map("uncertainty", OURS, state.sample)
+        elif state.overlay == "Uncertainty" and findings is not None:
+            u = findings.map("uncertainty", OURS, state.sample)
             over = tinted(u.values, "uncertainty") if u is not None else None
         elif state.overlay == "Decisions" and p is not None:
             colours = outcomes(p, truth)
@@ -189,26 +190,28 @@ class Maps:
         self.swipe.lay(over, self.opacity.value)
 
     def _tell(self, p: np.ndarray | None, truth: np.ndarray | None, name: str) -> None:
-        """How the detector on screen does on this very pair."""
+        """Write the scores of the visible map on this pair."""
         if p is None:
             self.text.object = ""
             return
         yes, all_ = int((p > 0.5).sum()), int(np.isfinite(p).sum())
-        parts = [f"<b>{say(name)}</b> on this pair: {yes:,} of {all_:,} pixels changed ({100 * yes / max(all_, 1):.1f} %)"]
+        parts = [
+            f"<b>{escape(name)}</b> on this pair: {yes:,} of {all_:,} pixels changed ({100 * yes / max(all_, 1):.1f} %)"
+        ]
         if truth is not None and (truth >= 0).any():
             m = confusion(p, truth)
             parts.append(f"F1 {cell(m.f1)}, IoU {cell(m.iou)}, precision {cell(m.precision)}, recall {cell(m.recall)}")
-            found = self.state.findings
-            if found is not None and "part" in found.result:
+            findings = self.state.findings
+            if findings is not None and "part" in findings.result:
                 parts.append("<i>training pixels included; the table below counts test pixels only</i>")
         if step_of(*self.frame.shape) > 1:
-            parts.append(f"every {step_of(*self.frame.shape)}. pixel is shown")
+            parts.append(f"shown: one of {step_of(*self.frame.shape)} rows and columns")
         self.text.object = " &ensp;·&ensp; ".join(parts)
 
     def _scores(self) -> None:
-        """Everybody on the test pixels, from one pooled table of right and wrong each."""
-        found = self.state.findings
-        rows = found.table("scores", "rival") if found is not None else []
+        """Write the table of all detectors on the test pixels; each has one pooled confusion matrix."""
+        findings = self.state.findings
+        rows = findings.table("scores", "rival") if findings is not None else []
         if not rows:
             self.table.object = ""
             return
@@ -218,13 +221,13 @@ class Maps:
         )
         body = "".join(
             f'<tr style="font-weight:{700 if numbers["f1"] == best else 400}"><td style="padding:1px 14px 1px 0">'
-            f'<span style="color:{look(n, CHANGE).colour}">■</span> {say(look(n, CHANGE).title)}</td>'
+            f'<span style="color:{look(n, CHANGE).colour}">■</span> {escape(look(n, CHANGE).title)}</td>'
             + "".join(f'<td style="text-align:right;padding:1px 14px">{cell(numbers.get(c))}</td>' for c in COLUMNS)
             + "</tr>"
             for n, numbers in rows
         )
-        of = f"{len(found.samples)} test pairs" if found.several else "the squares held out"
+        of = f"{len(findings.samples)} test pairs" if findings.several else "the held-out squares"
         self.table.object = (
-            f'<b>On test pixels</b> ({of}; one pooled table of right and wrong each)<table style="border-collapse:collapse;'
+            f'<b>On test pixels</b> ({of}; one pooled confusion matrix each)<table style="border-collapse:collapse;'
             f'margin-top:4px"><tr><th></th>{head}</tr>{body}</table>'
         )

@@ -1,10 +1,10 @@
-"""The change workbench: what changed between two dates, how sure that is, and how far that can be trusted.
+"""The change workbench: change between two dates, its uncertainty, and how reliable the uncertainty is.
 
     change("sim-change-town")                   # in a notebook: the page in the cell
     Changes().page().servable()                 # in dashboards/change.py: the served page
 
-The state of the page is a handful of parameters (pair, run, whose map, share answered), which its address holds. Nothing is
-trained in the page's own process: `arcdnet` is launched as a process of its own, and the page follows its folder.
+The state of the page is a few parameters (pair, run, detector, share answered), which are stored in its address. Nothing is
+trained in the page's own process: `arcdnet` is launched as a separate process, and the page reads its run folder.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
 from workbench.scene import Needs, require
-from workbench.views.card import heading, html, say
+from workbench.views.card import escape, heading, html
 from workbench.views.change import OURS, pair_card
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 FIRST = ("steps", "rivals", "measures", "show_every", "seed")
 INVITATION = (
-    "Press <b>Start</b> at the left. AR-CDNet learns from the reference, in a process of its own that outlives this page; here you "
-    "see what it says of one pair that it never learns from, and how unsure it is, step by step. Beside it train the rivals and "
-    "controls named in the settings."
+    "Press <b>Start</b> on the left. AR-CDNet learns from the reference, in a separate process that continues when this page is "
+    "closed. Here you see its maps of change and uncertainty for one validation pair, step by step. The rivals and controls named "
+    "in the settings are trained too."
 )
 UPLOADS = ".png,.bmp,.jpg,.jpeg,.tif,.tiff,.npy,.mat,.hdr,.img,.dat"
 
@@ -50,28 +50,28 @@ UPLOADS = ".png,.bmp,.jpg,.jpeg,.tif,.tiff,.npy,.mat,.hdr,.img,.dat"
 class Changes(ChangeState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    scene: a catalogue name, a path, or an opened pair or set of pairs; None for the one in the address, or the simulated town.
+    scene: a catalogue name, a path, or an opened pair or set of pairs; None for the pair of the address, or the simulated town.
     root: folder of the runs.
     """
 
     TITLE = "Change workbench"
     WHAT, OWN, FILES = "Pair, or set of pairs", "your own pair", "image of the first date, or a folder with A, B, label"
-    UNNAMED = "No pair was named. Choose one of the list, or give the paths of the images of two dates."
+    UNNAMED = "No pair was given. Choose one from the list, or give the paths of the images of two dates."
     EMPTY = (
         "No pair is open",
-        "Choose a pair of the list at the left, or open your own: the images of two dates, and, where there is one, a mask of "
-        "what changed.",
+        "Choose a pair from the list on the left, or open your own: the images of two dates, and a mask of the changes if you "
+        "have one.",
     )
     SCENES: ClassVar = SharedResults(4)
 
     @classmethod
     def needs(cls) -> Needs:
-        """Pairs."""
+        """The page needs pairs, `before` and `after`."""
         return ("before", "after")
 
     @classmethod
     def first_choice(cls) -> str:
-        """A pair that needs no files."""
+        """A simulated pair, which needs no files."""
         return "sim-change-town"
 
     @classmethod
@@ -83,19 +83,20 @@ class Changes(ChangeState):
     # --- layout -----------------------------------------------------------------------------------------------------
 
     def fields(self) -> list[Any]:
-        """Two dates, the reference, what to do where their pixels differ; or the same as files to hand over."""
+        """Fields for the paths of two dates and the reference, for resampling, and for uploads."""
         self.path.label = "Path of the first date, or of a folder of pairs"
         self.after_path = pmui.TextInput(label="Path of the second date", margin=(8, 0, 4, 0), **WIDE)
         self.truth_path.label = "Path of the reference mask (optional)"
-        self.key_text.label, self.key_text.placeholder = "What files do not say (optional)", "modality=sar"
+        self.key_text.label, self.key_text.placeholder = "What the files do not contain (optional)", "modality=sar"
         self.resampling = pmui.Switch(label="Resample the second onto the first", value=False, size="small", margin=(4, 0))
         self.upload = pmui.FileInput(
-            label="Or hand over files", multiple=True, accept=UPLOADS, size="small", variant="outlined", margin=(8, 0, 2, 0)
+            label="Or upload files", multiple=True, accept=UPLOADS, size="small", variant="outlined", margin=(8, 0, 2, 0)
         )
         self.uploaded = html(
-            "First, second date and mask, told apart by their order of name or by <i>before</i>, <i>after</i>, <i>label</i> in it."
+            "First date, second date and mask are recognised by <i>before</i>, <i>after</i>, <i>label</i> in their names, "
+            "else by the order of the names."
         )
-        self.upload.param.watch(held(lambda _: self._take_uploads()), "value")
+        self.upload.param.watch(batched(lambda _: self._take_uploads()), "value")
         return [
             self.path, self.after_path, self.truth_path, self.key_text, self.resampling, self.upload, self.uploaded,
         ]  # fmt: skip
@@ -107,11 +108,11 @@ class Changes(ChangeState):
         self.runner = Runner(self, "arcdnet", self, first=FIRST)
         self.runner.form.reset.label = "Defaults"
         self.networks = pmui.Select(label="Network", options={"train a new one": ""}, value="", margin=(8, 0), **WIDE)
-        self.networks.param.watch(held(lambda _: self._network_chosen()), "value")
+        self.networks.param.watch(batched(lambda _: self._network_chosen()), "value")
         self.maps, self.learning = Maps(self), Learning(self, INVITATION)
         self.trust, self.inside, self.export = Trust(self), Inside(self), Export(self)
-        self.param.watch(held(lambda *_: self.draw()), ["sample", "detector", "overlay"])
-        self.param.watch(held(lambda *_: self.trust.draw()), ["answered", "rival"])
+        self.param.watch(batched(lambda *_: self.draw()), ["sample", "detector", "overlay"])
+        self.param.watch(batched(lambda *_: self.trust.draw()), ["answered", "rival"])
         tabs = [
             ("Pair and maps", self.maps.panel),
             ("Training", self.learning.panel),
@@ -124,7 +125,7 @@ class Changes(ChangeState):
     # --- opening ----------------------------------------------------------------------------------------------------
 
     def open_named(self) -> None:
-        """Open what the fields of the side bar name."""
+        """Open the files named in the fields of the side bar."""
         self.open(
             self.path.value.strip(),
             self.truth_path.value.strip(),
@@ -134,7 +135,7 @@ class Changes(ChangeState):
         )
 
     def _take_uploads(self) -> None:
-        """Put files that were handed over beside the runs, and their paths into the fields."""
+        """Store uploaded files beside the runs, and write their paths into the fields."""
         kept = {p.name: p for p in self.keep_uploads(self.upload)}
         if not kept:
             return
@@ -146,17 +147,17 @@ class Changes(ChangeState):
         self.complain("")
         for field, role in ((self.path, "before"), (self.after_path, "after"), (self.truth_path, "truth")):
             field.value = str(kept[roles[role]]) if role in roles else ""
-        told = ", ".join(f"{say(roles[r])} is the {what}" for r, what in ROLES.items() if r in roles)
-        self.uploaded.object = f"{told}. Change the fields above if that is wrong, then press <b>Open</b>."
+        text = ", ".join(f"{escape(roles[r])} is the {what}" for r, what in ROLES.items() if r in roles)
+        self.uploaded.object = f"{text}. Change the fields above if that is wrong, then press <b>Open</b>."
 
     def describe(self, data: xr.Dataset) -> str:
         """HTML card of the pair."""
         return pair_card(data)
 
     def arrived(self, first: bool) -> None:
-        """A pair is open: show it, what takes a second to find in it, and the run that the address asked for."""
+        """Show the opened pair, a fast classical map, and the run named in the address."""
         data, run = self.data, self.run if first else ""
-        self._changing = True  # what is set from here on is not to be drawn piece by piece
+        self._changing = True  # do not redraw after each of the following changes
         self.samples = data["sample"].values.astype(str).tolist() if "sample" in data.dims else []
         if self.sample not in self.samples:
             self.sample = self.samples[0] if self.samples else ""
@@ -174,29 +175,29 @@ class Changes(ChangeState):
     def _list_networks(self) -> None:
         """Offer the trained networks that fit the bands of this pair."""
         bands = int(self.data["before"].sizes["band"])
-        found: dict[str, str] = {}
+        networks: dict[str, str] = {}
         for folder, about in reversed(list(runs.iter_status(self.root))):
             if about.get("method") == "arcdnet" and about.get("status") == "finished" and _bands(folder) == bands:
                 scene = about["scene"].get("id") or "own pair"
-                found[f"trained on {scene}, {self.summary(about['config'])} ({folder.name[:15]})"] = str(folder.resolve())
-        must = "truth" not in self.data
-        options = {"choose a trained one" if must else "train a new one": "", **found}
+                networks[f"trained on {scene}, {self.summary(about['config'])} ({folder.name[:15]})"] = str(folder.resolve())
+        required = "truth" not in self.data
+        options = {"choose a trained one" if required else "train a new one": "", **networks}
         if options != self.networks.options:
             self.networks.param.update(options=options, value="")
 
     def _network_chosen(self) -> None:
         self.runner.form.widgets["weights"].value = self.networks.value
 
-    # --- what the runner tells --------------------------------------------------------------------------------------
+    # --- called by the runner ----------------------------------------------------------------------------------------
 
     def summary(self, config: Mapping[str, Any]) -> str:
-        """What tells a run from others in the list."""
+        """Text of a run in the list of runs."""
         if config.get("weights"):
             return f"applied {Path(str(config['weights'])).name}"
         return f"{config.get('network')}, {config.get('steps')} steps, seed {config.get('seed')}"
 
     def cleared(self) -> None:
-        """No run is followed."""
+        """Reset all tabs; no run is followed."""
         self.findings = None
         self.learning.clear()
         self.trust.take()
@@ -205,18 +206,18 @@ class Changes(ChangeState):
         self.maps.found()
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
-        """A run is followed."""
+        """Show the training of the followed run."""
         self.learning.invite(False)
         self.learning.grown()
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """Another step, and from time to time another look at the validation pair."""
+        """Draw the new scalars, and new maps of the validation pair if there are any."""
         self.learning.curves(live)
         if any(line.get("arrays") for line in new):
             self.learning.grown()
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """The run is over: maps, and how far they can be trusted."""
+        """Show the maps and their evaluation when the run has ended."""
         if result is None:
             return
         self.findings = Findings(result)
@@ -230,11 +231,11 @@ class Changes(ChangeState):
         self.draw()
 
     def take_in(self) -> bool:
-        """Take in what the run has added; True while it goes on."""
+        """Read new events of the run; True while it is running."""
         return self.runner.poll()
 
     def draw(self) -> None:
-        """The pair on show changed, or how it is looked at."""
+        """Redraw all tabs after a change of the visible pair, detector or overlay."""
         if self.data is None or self._changing:
             return
         self.maps.draw()
@@ -251,9 +252,9 @@ WORDS = {
 
 
 def told_apart(names: Sequence[str]) -> dict[str, str]:
-    """Which of the files is the first date, the second, the mask: by words in their names, else by their order.
+    """Which of the files is the first date, the second date and the mask: by words in their names, else by order.
 
-    Headers of ENVI files stand for their data. Raises InputError for fewer than two and for more than three images.
+    An ENVI file is represented by its header. Raises InputError for fewer than two and for more than three images.
 
     >>> told_apart(["town_label.png", "town_after.png", "town_before.png"])["before"]
     'town_before.png'
@@ -264,8 +265,8 @@ def told_apart(names: Sequence[str]) -> dict[str, str]:
     images = sorted(n for n in names if n.lower().endswith(".hdr") or not ({Path(n).stem, Path(n).name} & headers))
     if not 2 <= len(images) <= 3:
         raise InputError(
-            f"A pair is two images, and a mask where there is one; {len(images)} were handed over ({', '.join(images)}). Choose "
-            "them together."
+            f"A pair is two images and optionally a mask; {len(images)} were uploaded ({', '.join(images)}). Choose "
+            "all files of the pair together."
         )
     roles: dict[str, str] = {}
     for role, words in WORDS.items():
@@ -280,7 +281,7 @@ def told_apart(names: Sequence[str]) -> dict[str, str]:
 
 
 def _bands(folder: Path) -> int | None:
-    """Bands that the network of a run takes, as its weights file says; None where it holds none."""
+    """Number of input bands of a run's network, read from its weights file; None without a readable one."""
     try:
         with safe_open(folder / "weights.safetensors", "numpy") as weights:
             return int(json.loads(bytes(weights.get_tensor("settings/json")))["bands"])

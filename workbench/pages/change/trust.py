@@ -1,4 +1,4 @@
-"""Third tab: answer only where it is surer than a threshold, and see what is left, how right it is, and at what price."""
+"""Third tab: answer only pixels with uncertainty below a threshold, and see their share, error rate, precision and recall."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import panel_material_ui as pmui
 from workbench.pages.change.findings import Findings, Judged, cell
 from workbench.pages.change.state import ChangeState
 from workbench.views import save
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.change import OURS
 from workbench.views.fields import Decisions, outcomes, swatches
 from workbench.views.lines import Lines
 from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, look
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 
 SIDE = 215
 INVITATION = (
-    "When a run has finished, and the pair has a reference, this says how far its uncertainty can be trusted: whether what it is "
-    "unsure of is wrong more often, what is gained by leaving that unanswered, and whether plain entropy, which costs nothing, "
-    "would have done as well."
+    "When a run has finished, and the pair has a reference, this tab evaluates its uncertainty: whether uncertain pixels are wrong "
+    "more often, how much the error rate falls if they are left unanswered, and whether the entropy of P, which needs no extra "
+    "network, does this equally well."
 )
 QUANTITIES = {
-    "error_auroc": ("AUROC", "chance that a wrong pixel is less sure than a right one; 0.5: knows nothing"),
+    "error_auroc": ("AUROC", "probability that a wrong pixel is more uncertain than a right one; 0.5: no information"),
     "aurc": ("AURC", "mean error rate over all shares answered; lower is better"),
-    "calibration_error": ("ECE", "distance between U and |y − P|, by bins; lower is better"),
+    "calibration_error": ("ECE", "mean distance between U and |y − P|, by bins; lower is better"),
     "mean_uncertainty": ("mean U", ""),
     "mean_error": ("mean |y − P|", ""),
     "mean_on_right": ("U where right", "mean uncertainty of right pixels"),
@@ -39,14 +39,14 @@ QUANTITIES = {
 
 
 class Trust:
-    """Slider, what is left of the pair on show by U and by another measure, curves, and the table of all measures."""
+    """Slider, answered pixels of the visible pair by U and by another measure, curves, and the table of all measures."""
 
     def __init__(self, state: ChangeState) -> None:
         self.state = state
         self._waiting: set[str] = set()
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.slider = pmui.FloatSlider.from_param(
-            state.param.answered, label="Answer only where surest: share of test pixels answered", step=0.01, format="0%",
+            state.param.answered, label="Share of test pixels answered, most certain first", step=0.01, format="0%",
             size="small", sizing_mode="stretch_width", margin=(4, 24, 4, 16),
         )  # fmt: skip
         self.rivals = pmui.Select(label="Compare with", options={"": ""}, value="", size="small", width=230, margin=(6, 8))
@@ -54,13 +54,13 @@ class Trust:
         self.frame = Frame()
         self.mine = Decisions(self.frame, "", width=SIDE, height=SIDE, room=False)
         self.theirs = Decisions(self.frame, "", width=SIDE, height=SIDE, room=False)
-        self.curve = Lines("share of pixels answered", "error rate of what is answered", height=250)
+        self.curve = Lines("share of pixels answered", "error rate of the answered pixels", height=250)
         self.bins = Lines("mean uncertainty in the bin", "mean |y − P| in the bin", height=250, dots=True)
         self.spread = Lines("uncertainty", "share of pixels (log)", height=250, log="y")
         self.table = html(margin=(6, 8))
         self.csv = save.download("Curves as CSV", self._csv, "risk_coverage.csv")
         self._choosing = False
-        self._there = pn.Column(
+        self._content = pn.Column(
             pn.Row(self.slider, self.rivals, **stretch),
             pn.Row(
                 pn.Column(pn.Row(self.mine.panel, self.theirs.panel, margin=0), html(swatches(), margin=(0, 8)), margin=0),
@@ -70,14 +70,14 @@ class Trust:
             pn.Row(
                 *(
                     pn.Column(
-                        html(f"<b>{title}</b> <span style='opacity:.75'>{told}</span>", margin=(6, 8, 0, 8)),
+                        html(f"<b>{title}</b> <span style='opacity:.75'>{note}</span>", margin=(6, 8, 0, 8)),
                         v.panel,
                         **stretch,
                     )
-                    for title, told, v in (
+                    for title, note, v in (
                         ("Risk and coverage", "lower is better", self.curve),
-                        ("Reliability", "on the line: as unsure as it is wrong", self.bins),
-                        ("Right and wrong pixels", "apart is good", self.spread),
+                        ("Reliability", "on the line: uncertainty equals error", self.bins),
+                        ("Right and wrong pixels", "separated is better", self.spread),
                     )
                 ),
                 **stretch,
@@ -89,50 +89,50 @@ class Trust:
         )
         self._invite = explain("How far can it be trusted?", INVITATION, height=420)
         self._no_truth = explain(
-            "No reference, no proof",
-            "This pair has no labelled test pixels, so nothing can be said about errors. The uncertainty map is on the first tab; how "
-            "far it can be trusted has to be found on a pair with a reference.",
+            "No reference, no evaluation",
+            "This pair has no labelled test pixels, so its errors are unknown. The uncertainty map is on the first tab; to evaluate "
+            "it, use a pair with a reference.",
             height=420,
         )
         self._no_truth.visible = False
-        self.panel = pn.Column(self._there, self._invite, self._no_truth, sizing_mode="stretch_width", margin=(8, 4))
-        self.rivals.param.watch(held(lambda e: self._choosing or state.param.update(rival=e.new)), "value")
+        self.panel = pn.Column(self._content, self._invite, self._no_truth, sizing_mode="stretch_width", margin=(8, 4))
+        self.rivals.param.watch(batched(lambda e: self._choosing or state.param.update(rival=e.new)), "value")
 
     def take(self) -> None:
-        """Begin anew: another result, or none."""
-        found = self.state.findings
+        """Reset for another result, or for none."""
+        findings = self.state.findings
         self.state.judged, self._waiting = {}, set()
-        known = found is not None and found.truth is not None and bool(found.measures)
-        self._there.visible, self._invite.visible = known, found is None
-        self._no_truth.visible = found is not None and not known
+        known = findings is not None and findings.truth is not None and bool(findings.measures)
+        self._content.visible, self._invite.visible = known, findings is None
+        self._no_truth.visible = findings is not None and not known
         if not known:
             return
         self._choosing = True
         try:
-            others = [n for n in found.measures if n != self.first]
+            others = [n for n in findings.measures if n != self.first]
             self.rivals.options = {UNCERTAINTY[n].title: n for n in others} or {"": ""}
             if self.state.rival in others:
                 self.rivals.value = self.state.rival
         finally:
             self._choosing = False
-        self._table(found)
+        self._table(findings)
         self.draw()
 
     @property
     def first(self) -> str:
-        """The measure that is shown at the left: the network's own, where it has one."""
-        found = self.state.findings
-        return OURS if found is not None and OURS in found.measures else "entropy"
+        """The measure on the left: the network's own if it has one, else entropy."""
+        findings = self.state.findings
+        return OURS if findings is not None and OURS in findings.measures else "entropy"
 
     @property
     def second(self) -> str:
-        """The measure beside it."""
-        found, state = self.state.findings, self.state
-        others = [n for n in found.measures if n != self.first] if found is not None else []
+        """The measure on the right; empty if there is none."""
+        findings, state = self.state.findings, self.state
+        others = [n for n in findings.measures if n != self.first] if findings is not None else []
         return state.rival if state.rival in others else next(iter(others), "")
 
-    def _judge(self, name: str, found: Findings) -> Judged | None:
-        """The judgement of a measure, made once by the worker; None until it is there."""
+    def _judge(self, name: str, findings: Findings) -> Judged | None:
+        """The evaluation of a measure, computed once by the worker thread; None until it is ready."""
         if name in self.state.judged or name in self._waiting:
             return self.state.judged.get(name)
         self._waiting.add(name)
@@ -147,19 +147,19 @@ class Trust:
                     self.draw()
 
         key = ("judged", str(state.runner.live.folder) if state.runner.live else "", name)
-        state.when(state.MADE.ask(key, lambda: found.judge(name)), here)
+        state.when(state.MADE.ask(key, lambda: findings.judge(name)), here)
         return self.state.judged.get(name)
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """What is left at the share that is answered."""
-        state, found = self.state, self.state.findings
-        if found is None or not self._there.visible:
+        """Draw the pixels answered at the selected share."""
+        state, findings = self.state, self.state.findings
+        if findings is None or not self._content.visible:
             return
         names = [n for n in (self.first, self.second) if n]
-        judged = {n: j for n in names if (j := self._judge(n, found)) is not None}
-        others = {n: j for n, j in self.state.judged.items() if n in found.measures}
+        judged = {n: j for n in names if (j := self._judge(n, findings)) is not None}
+        others = {n: j for n, j in self.state.judged.items() if n in findings.measures}
         self._curves(judged | others)
         truth = state.truth_of()
         for view, name in ((self.mine, self.first), (self.theirs, self.second)):
@@ -168,8 +168,8 @@ class Trust:
                 continue
             point = judged[name]
             at = point.at(state.answered)
-            p = found.map("change", found.probability(name), state.sample)
-            u = found.map("uncertainty", name, state.sample)
+            p = findings.map("change", findings.probability(name), state.sample)
+            u = findings.map("uncertainty", name, state.sample)
             if p is None or u is None:
                 view.show(None, f"{UNCERTAINTY[name].title}: not a test pair")
                 continue
@@ -178,7 +178,7 @@ class Trust:
             left = u.values <= point.threshold[at]
             known = np.isfinite(p.values)
             view.show(
-                outcomes(p.values, truth, left), f"{UNCERTAINTY[name].title}: {100 * left[known].mean():.0f} % left here"
+                outcomes(p.values, truth, left), f"{UNCERTAINTY[name].title}: {100 * left[known].mean():.0f} % answered here"
             )
         self._tell(judged)
 
@@ -203,9 +203,9 @@ class Trust:
             self.spread.cursor(float(mine.threshold[mine.at(self.state.answered)]))
 
     def _tell(self, judged: dict[str, Judged]) -> None:
-        """Error rate, precision and recall of what is left, beside those of everything."""
+        """Write error rate, precision and recall of the answered pixels and of all pixels."""
         if not judged:
-            self.readout.object = "Counting …"
+            self.readout.object = "Computing …"
             return
         share = self.state.answered
         rows = []
@@ -219,7 +219,7 @@ class Trust:
             for c in ("answered", "uncertainty", "error rate", "precision", "recall")
         )
         body = "".join(
-            f'<tr><td style="padding:3px 10px 3px 0;white-space:nowrap">{say(n)}</td>'
+            f'<tr><td style="padding:3px 10px 3px 0;white-space:nowrap">{escape(n)}</td>'
             + "".join(
                 f'<td style="text-align:right;padding:3px 10px">{c}</td>'
                 for c in (
@@ -233,19 +233,19 @@ class Trust:
             + "</tr>"
             for n, j, at, u in rows
         )
-        told = (
-            "<div style='margin-top:10px;opacity:.8;line-height:1.45'>Counted on all test pixels; the maps show the pair chosen on the "
-            "first tab. Leaving unsure pixels unanswered leaves out most of what changed, because change is what is hard: recall and "
-            "precision are of the answered pixels only. The <b>error rate</b> is the honest score. A measure is worth having if it "
-            "makes fewer errors than <b>entropy</b> at the same share.</div>"
+        note = (
+            "<div style='margin-top:10px;opacity:.8;line-height:1.45'>Computed on all test pixels; the maps show the pair selected on the "
+            "first tab. Changed pixels are harder, so most of them are among the unanswered ones; recall and precision count only the "
+            "answered pixels. So compare the <b>error rate</b>. A measure is useful if its error rate is lower than that of "
+            "<b>entropy</b> at the same share.</div>"
         )
         self.readout.object = (
-            f'<table style="border-collapse:collapse;font-size:13px"><tr><th></th>{head}</tr>{body}</table>{told}'
+            f'<table style="border-collapse:collapse;font-size:13px"><tr><th></th>{head}</tr>{body}</table>{note}'
         )
 
-    def _table(self, found: Findings) -> None:
-        """All measures against the errors of their own change map."""
-        rows = found.table("uncertainty_scores", "measure")
+    def _table(self, findings: Findings) -> None:
+        """Write the table of all measures, each against the errors of its own change map."""
+        rows = findings.table("uncertainty_scores", "measure")
         shown = [q for q in QUANTITIES if rows and q in rows[0][1]]
         if not shown:
             self.table.object = ""
@@ -256,7 +256,7 @@ class Trust:
             if q in shown
         }
         head = "".join(
-            f'<th title="{say(QUANTITIES[q][1])}" style="text-align:right;padding:2px 12px">{QUANTITIES[q][0]}</th>'
+            f'<th title="{escape(QUANTITIES[q][1])}" style="text-align:right;padding:2px 12px">{QUANTITIES[q][0]}</th>'
             for q in shown
         )
         body = ""
@@ -267,15 +267,15 @@ class Trust:
                 f"{cell(numbers[q], 4 if q == 'aurc' else 3)}</td>"
                 for q in shown
             )
-            body += f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{one.colour}">■</span> {say(one.title)}</td>{cells}</tr>'
+            body += f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{one.colour}">■</span> {escape(one.title)}</td>{cells}</tr>'
         self.table.object = (
             "<b>All measures on test pixels</b>, each against the errors of its own change map; best in bold "
-            '<span style="opacity:.75">(AUROC high; AURC and ECE low; entropy is in bits, so its ECE says little)</span>'
+            '<span style="opacity:.75">(AUROC high; AURC and ECE low; entropy is in bits, so its ECE is not comparable)</span>'
             f'<table style="border-collapse:collapse;margin-top:4px"><tr><th></th>{head}</tr>{body}</table>'
         )
 
     def _csv(self) -> Any:
-        """Every curve that was counted, one row per point."""
+        """All computed curves as CSV, one row per point."""
         names, columns = list(self.state.judged), ("coverage", "risk", "precision", "recall", "threshold")
         lengths = [len(self.state.judged[n].coverage) for n in names]
         table: dict[str, Any] = {"measure": np.repeat(np.array(names, object), lengths)}

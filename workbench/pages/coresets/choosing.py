@@ -1,4 +1,4 @@
-"""Second tab: choose a budget, see what is kept and what is dropped, how far selectors agree, and take the coreset away."""
+"""Second tab: choose a budget, see kept and dropped samples and the overlap of selectors, and download the coreset."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from workbench.methods.tdds.choosing import length_of
 from workbench.methods.tdds.settings import RIVALS, Config
 from workbench.pages.coresets.state import CoresetState
 from workbench.views import save
-from workbench.views.card import explain, html, problem, say
+from workbench.views.card import escape, explain, html, problem
 from workbench.views.coresets import ClassBars, Cumulative, Overlap
 from workbench.views.decide import HistogramView
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
 from workbench.views.looks import RED, SELECTORS, STATES, rgb
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 
 ACROSS = 9
 ENDS, CUT, DRAWN = "extremes", "at the cut", "at random"
 WAITING = (
-    "The coreset is chosen from the scores of a finished run: start one at the left, or choose an earlier one. With "
-    "<b>compare</b> empty it ends as soon as all samples are scored. Moving the slider then costs nothing: scores for every "
-    "share and every T come from the one training."
+    "The coreset is chosen from the scores of a finished run: start one on the left, or choose an earlier one. With "
+    "<b>compare</b> empty the run ends when all samples are scored. The slider then needs no new training: one training gives "
+    "the scores for every share and every T."
 )
 
 
@@ -49,7 +49,12 @@ class Choose:
             label="Share kept", start=0.01, end=1.0, step=0.01, value=state.keep, sizing_mode="stretch_width", margin=(4, 14)
         )
         self.length = pmui.IntSlider(
-            label="T, epochs the score reads", start=3, end=30, value=10, sizing_mode="stretch_width", margin=(4, 14)
+            label="T, number of epochs that the score uses",
+            start=3,
+            end=30,
+            value=10,
+            sizing_mode="stretch_width",
+            margin=(4, 14),
         )
         titles = {one.title: name for name, one in SELECTORS.items()}
         self.selector = pmui.Select(label="Selector", options=titles, value="tdds", size="small", width=170, margin=(4, 8))
@@ -74,8 +79,8 @@ class Choose:
         self.opener = pmui.Button(
             label="Open this coreset", icon="play_arrow", variant="contained", size="small", margin=(6, 6, 4, 0)
         )
-        self.said = html(margin=(2, 4))
-        self._there = pn.Column(
+        self.message = html(margin=(2, 4))
+        self._content = pn.Column(
             pn.Row(self.selector, self.balanced, self.keep, self.length, **stretch),
             self.readout,
             pn.Row(self.bars.panel, self.histogram.panel, self.cumulative.panel, **stretch),
@@ -98,31 +103,31 @@ class Choose:
             ),
             self._map,
             pn.Row(*files, self.yaml, self.opener, margin=0),
-            self.said,
+            self.message,
             visible=False,
             **stretch,
         )
         self._waiting = explain("Choose a coreset", WAITING, height=420)
-        self.panel = pn.Column(self._there, self._waiting, sizing_mode="stretch_width", margin=(8, 4))
+        self.panel = pn.Column(self._content, self._waiting, sizing_mode="stretch_width", margin=(8, 4))
         self.keep.param.watch(lambda e: self._setting or state.param.update(keep=round(e.new, 2)), "value")
         self.length.param.watch(lambda e: self._setting or state.param.update(length=e.new), "value")
         self.selector.param.watch(lambda e: self._setting or state.param.update(selector=e.new), "value")
         self.balanced.param.watch(lambda e: self._setting or state.param.update(balanced=e.new), "value")
-        self.show_what.param.watch(held(lambda _: self.draw()), "value")
-        self.opener.on_click(held(lambda _: self.open()))
+        self.show_what.param.watch(batched(lambda _: self.draw()), "value")
+        self.opener.on_click(batched(lambda _: self.open()))
         for gallery in (self.kept, self.dropped):
-            gallery.on_tap(held(state.focus))
+            gallery.on_tap(batched(state.focus))
 
     def take(self) -> None:
-        """Begin anew with the result of the page's run, or without one."""
+        """Reset for the result of the page's run, or for none."""
         result = self.state.result
-        self._there.visible, self._waiting.visible = result is not None, result is None
+        self._content.visible, self._waiting.visible = result is not None, result is None
         self.scores = None
         if result is None:
             return
         trouble = self._unnamed()
         self.yaml.disabled = self.opener.disabled = bool(trouble)
-        self.said.object = say(trouble)
+        self.message.object = escape(trouble)
         plain = {str(n)[6:]: v for n, v in result.data_vars.items() if str(n).startswith("score_") and v.dims == ("sample",)}
         self.scores = xr.Dataset(plain)
         ground = self.state.pictures.ground
@@ -131,32 +136,32 @@ class Choose:
             self.frame.fit(*ground.shape[:2])
         self.draw()
 
-    # --- the choice -------------------------------------------------------------------------------------------------
+    # --- selection --------------------------------------------------------------------------------------------------
 
     @property
     def T(self) -> int:
-        """The T in force: the one chosen, else that of the run's settings at this share."""
+        """The T in use: the selected one, else that of the run's settings at this share."""
         lengths = self.state.result["T"].values
         wanted = self.state.length or length_of(self.state.keep, Config.model_validate(self.state.runner.config))
         return int(np.clip(wanted, lengths[0], lengths[-1]))
 
     def choices(self) -> xr.Dataset:
-        """`NAME (sample)` bool of every selector at the share on the page; TDDS at its T."""
+        """`NAME (sample)` bool of every selector at the share of the page; TDDS at `T`."""
         state, result = self.state, self.state.result
         labels = result["label"].values
         score = result["score_by_T"].sel(T=self.T).drop_vars("T")
-        found = {"tdds": select(score, state.keep, labels, balance="class" if state.balanced else None)}
+        kept = {"tdds": select(score, state.keep, labels, balance="class" if state.balanced else None)}
         seed = int(state.runner.config.get("seed", 0))
         for name, choose in selectors(RIVALS).items():
-            found[name] = choose(self.scores, state.keep, labels, seed)
+            kept[name] = choose(self.scores, state.keep, labels, seed)
         if state.balanced and state.selector in self.scores:
-            found[state.selector] = selectors([f"{state.selector}_balanced"])[f"{state.selector}_balanced"](
+            kept[state.selector] = selectors([f"{state.selector}_balanced"])[f"{state.selector}_balanced"](
                 self.scores, state.keep, labels, seed
             )
-        return xr.Dataset(found)
+        return xr.Dataset(kept)
 
     def draw(self) -> None:
-        """Draw the choice as it stands."""
+        """Draw the current selection."""
         state, result = self.state, self.state.result
         if result is None or self.scores is None:
             return
@@ -182,52 +187,50 @@ class Choose:
         finite = np.where(np.isfinite(score), score, np.nan)
         self.histogram.show(finite, SELECTORS[state.selector].title)
         self.histogram.mark(float(np.nanmin(np.where(kept, finite, np.nan))) if np.isfinite(finite[kept]).any() else 0.0)
-        told = {"tdds": result["score_by_T"].sel(T=self.T).values.astype(float), state.selector: score}
-        self.cumulative.show(told, state.keep)
+        scores = {"tdds": result["score_by_T"].sel(T=self.T).values.astype(float), state.selector: score}
+        self.cumulative.show(scores, state.keep)
         self.overlap.show([SELECTORS[str(n)].title for n in choices.data_vars], jaccard(choices).values)
-        self.readout.object = self._said(kept, counts, names, score)
+        self.readout.object = self._summary(kept, counts, names, score)
         self._galleries(kept, score)
         if self._map.visible:
             self._paint(kept)
 
     def score(self) -> np.ndarray:
-        """The score behind the choice on the page; that of AUM for CCS, and a constant for random."""
+        """Score (sample) of the current selector; for CCS that of AUM, for random zeros."""
         state, result = self.state, self.state.result
         if state.selector == "tdds":
             return result["score_by_T"].sel(T=self.T).values.astype(float)
         name = "aum" if state.selector == "ccs" else state.selector
         return self.scores[name].values.astype(float) if name in self.scores else np.zeros(result.sizes["sample"])
 
-    def _said(self, kept: np.ndarray, counts: np.ndarray, names: list[str], score: np.ndarray) -> str:
+    def _summary(self, kept: np.ndarray, counts: np.ndarray, names: list[str], score: np.ndarray) -> str:
         result, lost = self.state.result, [n for n, c in zip(names, counts, strict=True) if c == 0]
         parts = [f"<b>{int(kept.sum()):,} of {kept.size:,} kept</b>, {int((~kept).sum()):,} dropped"]
         finite = np.isfinite(score)
         if score[finite].sum() > 0 and self.state.selector == "tdds":
-            parts.append(f"{100 * score[kept & finite].sum() / score[finite].sum():.0f} % of the whole score")
+            parts.append(f"{100 * score[kept & finite].sum() / score[finite].sum():.0f} % of the total score")
         if "flipped" in result:
             flipped = result["flipped"].values
             parts.append(f"wrong labels {100 * flipped[kept].mean():.1f} % of the kept, {100 * flipped.mean():.1f} % of all")
         text = " &ensp; ".join(parts)
         if lost:
-            text += f' &ensp; <b style="color:{RED}">no sample of {say(", ".join(lost[:6]))} is left</b>; switch <i>By class</i> on'
+            text += f' &ensp; <b style="color:{RED}">no sample of {escape(", ".join(lost[:6]))} is kept</b>; switch <i>By class</i> on'
         if self.state.selector in ("random", "random_balanced", "ccs"):
-            text += " &ensp; <i>drawn by lot with the run's seed</i>"
+            text += " &ensp; <i>drawn at random with the run's seed</i>"
         return text
 
     def _galleries(self, kept: np.ndarray, score: np.ndarray) -> None:
         state, ids = self.state, self.state.result["sample"].values.astype(str)
         random = np.random.default_rng(0)
         for gallery, rows, sign in ((self.kept, np.flatnonzero(kept), -1), (self.dropped, np.flatnonzero(~kept), 1)):
-            ordered = rows[
-                np.argsort(sign * score[rows], kind="stable")
-            ]  # the kept from the top, the dropped from the bottom
+            ordered = rows[np.argsort(sign * score[rows], kind="stable")]  # kept: highest first; dropped: lowest first
             if self.show_what.value == CUT:
                 ordered = ordered[::-1]
             elif self.show_what.value == DRAWN:
                 ordered = random.permutation(rows)
             chosen = ids[ordered[: gallery.room]].tolist()
             classes = state.called_classes(chosen)
-            texts = [f"{say(i)}{c} · score {score[r]:.3g}" for i, c, r in zip(chosen, classes, ordered, strict=False)]
+            texts = [f"{escape(i)}{c} · score {score[r]:.3g}" for i, c, r in zip(chosen, classes, ordered, strict=False)]
             gallery.show(state.pictures.of(chosen), chosen, texts)
 
     def _paint(self, kept: np.ndarray) -> None:
@@ -241,19 +244,21 @@ class Choose:
         ).astype(np.uint8)
         self.ground.show(canvas)
 
-    # --- taking it away ---------------------------------------------------------------------------------------------
+    # --- downloads --------------------------------------------------------------------------------------------------
 
     def table(self, suffix: str) -> io.BytesIO:
-        """The index list of the choice: sample, label, kept, score of the selector and of all rivals."""
+        """The index list of the selection: sample, label, kept, score of the selector and of all rivals."""
         result, choices = self.state.result, self.choices()
-        told = result.drop_vars([n for n in result.data_vars if result[n].dims != ("sample",)])
-        told = told.drop_vars([n for n in told.data_vars if str(n).startswith("kept")])
-        told = told.assign(kept=choices[self.state.selector].drop_vars("T", errors="ignore"), score=("sample", self.score()))
+        table = result.drop_vars([n for n in result.data_vars if result[n].dims != ("sample",)])
+        table = table.drop_vars([n for n in table.data_vars if str(n).startswith("kept")])
+        table = table.assign(
+            kept=choices[self.state.selector].drop_vars("T", errors="ignore"), score=("sample", self.score())
+        )
         with tempfile.TemporaryDirectory() as folder:
-            return io.BytesIO(write_index(Path(folder) / f"coreset{suffix}", told).read_bytes())
+            return io.BytesIO(write_index(Path(folder) / f"coreset{suffix}", table).read_bytes())
 
     def _unnamed(self) -> str:
-        """Why a coreset file could not name the data it was chosen from; empty where it can."""
+        """Why a coreset file cannot name its source data; empty if it can."""
         try:
             _ = self.state.source
         except InputError as error:
@@ -261,7 +266,7 @@ class Choose:
         return ""
 
     def write(self, path: Path) -> Path:
-        """Write the choice as a coreset file, which opens like any data and is trained on at once."""
+        """Write the selection as a coreset file, which can be opened and trained on like any data."""
         state, result = self.state, self.state.result
         source = state.source.absolute()
         named = f"{state.selector} (T={self.T})" if state.selector == "tdds" else state.selector
@@ -271,11 +276,12 @@ class Choose:
         return write_coreset(path, source.scene, mark, kept, test, named, **opened)
 
     def entry(self) -> io.BytesIO:
+        """The coreset file of the selection, as YAML bytes."""
         with tempfile.TemporaryDirectory() as folder:
             return io.BytesIO(self.write(Path(folder) / "coreset.yml").read_bytes())
 
     def open(self) -> None:
-        """Keep the choice as a file beside the runs, and open it in the page's place: Start then trains on it."""
+        """Write the selection to a file beside the runs, and open it in this page: Start then trains on it."""
         state = self.state
         try:
             chosen = self.choices()[state.selector].values
@@ -284,6 +290,6 @@ class Choose:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.write(path)
         except (InputError, OSError) as error:
-            self.said.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
+            self.message.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
             return
         state.open(str(path))

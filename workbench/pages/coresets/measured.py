@@ -1,4 +1,4 @@
-"""Third tab: what the coresets are worth: accuracy while training on them, and against the share kept over all runs."""
+"""Third tab: accuracy during training on the coresets, and accuracy against the share kept over all runs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import panel as pn
 
 from workbench import runs
 from workbench.pages.coresets.state import CoresetState
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.coresets import Accuracy
 from workbench.views.curves import Curves
 from workbench.views.looks import REFERENCES, SELECTORS
 
 FULL = REFERENCES["full"].title
 NAME = re.compile(r"accuracy_(?!best_)(?P<name>\w+?)(?:_at_(?P<keep>[\d.e-]+))?$")
-# settings in which runs may differ and still be put together
+# settings that may differ between runs that are averaged
 FREE = {"seed", "keep", "budgets", "compare", "show_every", "log", "trajectories"}
 NOTHING = (
-    "Each finished run adds its points: one per selector under <b>compare</b> and per share under <b>budgets</b>. Run several "
-    "seeds for error bars; the same settings otherwise."
+    "Each finished run adds its points: one per selector under <b>compare</b> and per share under <b>budgets</b>. For error bars, run "
+    "several seeds with the same other settings."
 )
 
 
@@ -36,18 +36,18 @@ class Measured:
         self.lines = Curves("epochs' worth of steps", "test accuracy", colours, height=300, dashed=(FULL,))
         self.accuracy = Accuracy(height=300)
         self.table = html(margin=(6, 8))
-        self.told = html(margin=(2, 8))
+        self.text = html(margin=(2, 8))
         self._empty = explain("No finished run yet", NOTHING, height=300)
-        self._there = pn.Column(self.accuracy.panel, **stretch)
+        self._content = pn.Column(self.accuracy.panel, **stretch)
         self.panel = pn.Column(
             pn.Row(
-                pn.Column(html("<b>This run</b>: while training", margin=(0, 8)), self.lines.panel, **stretch),
+                pn.Column(html("<b>This run</b>: during training", margin=(0, 8)), self.lines.panel, **stretch),
                 pn.Column(
-                    html("<b>All runs</b>: against the share kept", margin=(0, 8)), self._there, self._empty, **stretch
+                    html("<b>All runs</b>: against the share kept", margin=(0, 8)), self._content, self._empty, **stretch
                 ),
                 **stretch,
             ),
-            self.told,
+            self.text,
             self.table,
             sizing_mode="stretch_width",
             margin=(8, 4),
@@ -63,48 +63,48 @@ class Measured:
                 self.lines.set(SELECTORS[who].title, range(1, len(values) + 1), values)
 
     def take(self) -> None:
-        """Gather the finished runs that belong together with the one on the page."""
+        """Collect the finished runs with the same settings as the followed run, and draw their accuracies."""
         state = self.state
         if state.runner.live is None:
             self.lines.clear()
-        found = list(self._finished())
-        wanted = _shared(state.runner.config) if state.runner.config else (_shared(found[-1][0]) if found else {})
-        alike = [(config, numbers) for config, numbers in found if _shared(config) == wanted]
+        finished = list(self._finished())
+        wanted = _shared(state.runner.config) if state.runner.config else (_shared(finished[-1][0]) if finished else {})
+        alike = [(config, numbers) for config, numbers in finished if _shared(config) == wanted]
         values, full = gathered(alike)
-        self._there.visible, self._empty.visible = bool(values), not values
+        self._content.visible, self._empty.visible = bool(values), not values
         self.accuracy.show(values, list(full.values()))
         seeds = sorted(full)
-        self.told.object = (
+        self.text.object = (
             f"{len(alike)} finished run{'s' if len(alike) != 1 else ''} with these settings, "
             f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}. Mean ± standard deviation over seeds; every "
-            "coreset was trained on for as many steps as all samples."
+            "training has the same number of steps, on coresets and on all samples."
             if values
             else ""
         )
         self.table.object = _table(values, list(full.values())) if values else ""
 
     def _finished(self) -> list[tuple[dict[str, Any], dict[str, float]]]:
-        """(settings, metrics) of the finished runs on these data, those of reports too, oldest first."""
+        """(settings, metrics) of the finished runs on these data, including those of reports, oldest first."""
         state = self.state
         if state.data is None:
             return []
         reports = [folder for folder, about in runs.iter_status(state.root) if about.get("method") == "report-tdds"]
-        found = []
+        finished = []
         for root in (*reports, state.root):
             for folder, about in runs.iter_status(root):
                 done = about.get("method") == "tdds" and about.get("status") == "finished"
                 if done and about["scene"].get("fingerprint") == state.mark:
-                    found.append((about["config"], runs.metrics(folder)))
-        return found
+                    finished.append((about["config"], runs.metrics(folder)))
+        return finished
 
 
 def gathered(
-    found: Sequence[tuple[Mapping[str, Any], Mapping[str, float]]],
+    finished: Sequence[tuple[Mapping[str, Any], Mapping[str, float]]],
 ) -> tuple[dict[str, dict[float, list[float]]], dict[int, float]]:
-    """(selector -> share kept -> accuracies, one per seed; seed -> accuracy on all samples); of equal runs the last counts."""
+    """(selector -> share kept -> accuracies, one per seed; seed -> accuracy on all samples); of equal runs the last is used."""
     cells: dict[tuple[str, float, int], float] = {}
     full: dict[int, float] = {}
-    for config, numbers in found:
+    for config, numbers in finished:
         for metric, value in numbers.items():
             known = NAME.match(metric)
             if known is None:
@@ -129,18 +129,18 @@ def _table(values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence
     keeps = sorted({k for by_keep in values.values() for k in by_keep}, reverse=True)
     cell = '<td style="padding:2px 16px 2px 0;white-space:nowrap">'
     head = "".join(
-        f'<th style="text-align:left;font-weight:500;opacity:.65;padding-right:16px">{say(h)}</th>'
+        f'<th style="text-align:left;font-weight:500;opacity:.65;padding-right:16px">{escape(h)}</th>'
         for h in ("share kept", *(SELECTORS[n].title for n in values), FULL)
     )
     body = ""
     for k in keeps:
-        cells = [f"{k:g}", *(_told(values[n].get(k, [])) for n in values), _told(full)]
+        cells = [f"{k:g}", *(_mean(values[n].get(k, [])) for n in values), _mean(full)]
         body += "<tr>" + "".join(f"{cell}{c}</td>" for c in cells) + "</tr>"
     style = "border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums"
     return f'<table style="{style}"><tr>{head}</tr>{body}</table>'
 
 
-def _told(seen: Sequence[float]) -> str:
+def _mean(seen: Sequence[float]) -> str:
     if not len(seen):
         return "–"
     return f"{np.mean(seen):.4f}" + (f" ± {np.std(seen, ddof=1):.4f} ({len(seen)})" if len(seen) > 1 else " (1)")

@@ -1,10 +1,10 @@
-"""The coreset workbench: watch scores form while a network trains, choose a budget, see what is kept, train on it.
+"""The coreset workbench: watch the scores during training, choose a budget, see the coreset, train on it.
 
     coresets("digits")                          # in a notebook: the page in the cell
     Coresets().page().servable()                # in dashboards/coresets.py: the served page
 
-The state of the page is a handful of parameters (data, run, share kept, selector, picked samples), which its address holds.
-Nothing is trained in the page's own process: `tdds` is launched as a process of its own, and the page follows its folder.
+The state of the page is a few parameters (data, run, share kept, selector, picked samples), stored in its address. Nothing is
+trained in the page's own process: `tdds` is launched as a separate process, and the page reads its run folder.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.scene import Needs, require
 from workbench.views.card import heading, samples_card
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 FIRST = ("epochs", "keep", "budgets", "compare", "label_noise", "seed")
 INVITATION = (
-    "Press <b>Start</b> at the left. One network is trained on everything, in a process of its own that outlives this page, and "
-    "every sample's score moves while it learns. Then the same network is trained anew on what TDDS keeps, and on as many "
-    "samples drawn at <b>random</b>: the rival that counts."
+    "Press <b>Start</b> on the left. A network is trained on all samples, in a separate process that continues when this page is "
+    "closed, and every sample's score is updated. Then the same network is trained again on the coreset of TDDS, and on equally "
+    "many samples drawn at <b>random</b>, the most important rival."
 )
 
 
 class Coresets(CoresetState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the one in the address, or the embedded digits.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the data of the address, or the embedded digits.
     root: folder of the runs.
     """
 
     TITLE = "Coreset workbench"
     WHAT, OWN, FILES = "Data", "your own files", "folder or .zip by class, a scene, a coreset's .yml"
-    UNNAMED = "No data were named. Choose a set of the list, or give the path of a folder, .zip or scene."
+    UNNAMED = "No data were given. Choose a set from the list, or give the path of a folder, .zip or scene."
     EMPTY = (
         "No data are open",
-        "Choose a set of the list at the left, or open your own: a folder or .zip of images by class, or a scene with its truth.",
+        "Choose a set from the list on the left, or open your own: a folder or .zip of images by class, or a scene with its truth.",
     )
     SCENES: ClassVar = SharedResults(4)
 
     @classmethod
     def needs(cls) -> Needs:
-        """What has labels."""
+        """Variables that `tdds` needs: samples with labels."""
         return load("tdds").NEEDS
 
     @classmethod
@@ -65,7 +65,7 @@ class Coresets(CoresetState):
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
-        """Raise InputError unless these are data that samples can be taken from."""
+        """Raise InputError unless the data have labelled samples."""
         require(data, *load("tdds").NEEDS, who="the coreset workbench")
 
     # --- layout -----------------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ class Coresets(CoresetState):
         self.runner = Runner(self, "tdds", self, first=FIRST)
         self.runner.form.reset.label = "Defaults"
         self.score, self.choosing, self.measured = Score(self, INVITATION), Choose(self), Measured(self)
-        self.param.watch(held(lambda *_: self._changed()), ["keep", "length", "selector", "balanced"])
+        self.param.watch(batched(lambda *_: self._changed()), ["keep", "length", "selector", "balanced"])
         tabs = [("Scores", self.score.panel), ("Coreset", self.choosing.panel), ("Accuracy", self.measured.panel)]
         return tabs, [heading("Run"), *self.runner.controls, self.link]
 
@@ -87,30 +87,28 @@ class Coresets(CoresetState):
         return samples_card(data)
 
     def arrived(self, first: bool) -> None:
-        """Data are open: show what is known of them, and the run that the address asked for."""
+        """Show the opened data, and the run named in the address."""
         picks = self.picks if first else ""
         self.pictures = Pictures(self.data)
         self.score.take()
         self.runner.take(self.run if first else "")
         if not first:
             self.param.update(selector="tdds", length=0)
-        if (
-            "wrong_label" in self.data.coords
-        ):  # a coreset that was chosen under wrong labels still has them, and gets no more
+        if "wrong_label" in self.data.coords:  # the coreset already has wrong labels; add no more
             self.runner.form.widgets["label_noise"].value = 0.0
         self.measured.take()
         if self.runner.live is not None:
             self.pick([i for i in picks.split("|") if i])
 
-    # --- what the runner tells --------------------------------------------------------------------------------------
+    # --- called by the runner ----------------------------------------------------------------------------------------
 
     def summary(self, config: Mapping[str, Any]) -> str:
-        """What tells a run from others in the list."""
+        """Text of a run in the list of runs."""
         noise = f", {100 * config['label_noise']:g} % wrong labels" if config.get("label_noise") else ""
         return f"{config.get('epochs')} epochs, seed {config.get('seed')}{noise}"
 
     def cleared(self) -> None:
-        """No run is followed: no scores, no choice, no picks."""
+        """Remove scores, selection and picks; no run is followed."""
         self.film = Film()
         self.picked, self.picks = [], ""
         self.score.clear()
@@ -118,13 +116,13 @@ class Coresets(CoresetState):
         self.measured.take()
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
-        """A run is followed; a fresh one at its own share kept and T."""
+        """Show the scores; a fresh run sets the share kept and T of its settings."""
         if fresh:
             self.param.update(keep=float(config["keep"]), length=0)
         self.score.invite(False)
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """Scores of another epoch, or a step of a network trained on what was kept."""
+        """Draw the new scores, and the accuracy of networks trained on coresets."""
         scored = [line for line in new if "p_label" in line.get("arrays", ())]
         for line in scored:
             self.film.add(line["step"], live.arrays(line["step"]).read("p_label", "contribution", "score"))
@@ -133,7 +131,7 @@ class Coresets(CoresetState):
             self.score.grown()
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """The run is over: scores at every T, choices, accuracies."""
+        """Show scores at every T, selection and accuracies when the run has ended."""
         if result is not None:
             self.film.finish(result)
             self.choosing.take()
@@ -141,7 +139,7 @@ class Coresets(CoresetState):
         self.measured.take()
 
     def take_in(self) -> bool:
-        """Take in what the run has added; True while it goes on."""
+        """Read new events of the run; True while it is running."""
         return self.runner.poll()
 
     def _changed(self) -> None:

@@ -1,4 +1,4 @@
-"""The samples of the data: what a run has found out about them so far, and how they look."""
+"""The samples of the data: their scores in a run so far, and their thumbnails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.views.image import composite, presets
 
 
 class Film:
-    """What a run has told of every training sample, epoch by epoch: `p`, `d` and `S`, each epoch -> (sample,)."""
+    """Quantities of every training sample by epoch: `p`, `d` and `S`, each epoch -> (sample,)."""
 
     def __init__(self) -> None:
         self.ids: np.ndarray | None = None
@@ -23,7 +23,7 @@ class Film:
         self._at: dict[str, int] = {}
 
     def add(self, epoch: int, arrays: Mapping[str, xr.DataArray]) -> None:
-        """Take in the arrays of one event of the scoring run."""
+        """Add the arrays of one event of the scoring run."""
         self._know(arrays["p_label"])
         self.p[epoch] = arrays["p_label"].values
         if "contribution" in arrays:
@@ -32,7 +32,7 @@ class Film:
             self.S[epoch] = arrays["score"].values
 
     def finish(self, result: xr.Dataset) -> None:
-        """Fill in from the result what events did not show."""
+        """Add from the result what the events did not contain."""
         self._know(result["score"])
         for T in result["T"].values:
             self.S[int(T)] = result["score_by_T"].sel(T=T).values
@@ -49,22 +49,22 @@ class Film:
 
     @property
     def epochs(self) -> list[int]:
-        """Epochs of which something is known, in order."""
+        """Epochs with probabilities, in order."""
         return sorted(self.p)
 
     def at(self, ids: Sequence[str]) -> np.ndarray:
-        """Positions of samples."""
+        """Positions of samples along the sample dim."""
         return np.array([self._at[i] for i in ids], int)
 
     def ease(self, epoch: int) -> np.ndarray:
-        """Mean probability of the label up to an epoch."""
+        """Mean probability of the label up to an epoch (sample)."""
         return np.mean([self.p[e] for e in self.epochs if e <= epoch], axis=0)
 
 
 class Pictures:
-    """Little pictures of samples by identifier: the chip, the spectrum, or the surroundings of a pixel."""
+    """Thumbnails of samples by identifier: the chip, the spectrum, or the neighbourhood of a pixel."""
 
-    AROUND = 9  # pixels a side that are shown around a labelled pixel
+    AROUND = 9  # pixels a side of the neighbourhood of a labelled pixel
 
     def __init__(self, data: xr.Dataset) -> None:
         name = next(n for n in ("image", "hsi", "sar") if n in data)
@@ -85,7 +85,7 @@ class Pictures:
             self.spectra = False
 
     def of(self, ids: Sequence[str]) -> np.ndarray:
-        """(n, y, x, 3) uint8."""
+        """Thumbnails (n, y, x, 3) uint8 of these samples."""
         if not len(ids):
             return np.zeros((0, 1, 1, 3), np.uint8)
         if self.chips:

@@ -1,4 +1,4 @@
-"""First tab: how scores form, epoch by epoch; every sample as a point, what was picked as pictures and trajectories."""
+"""First tab: scores by epoch; all samples as points, picked samples as thumbnails and trajectories."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import panel_material_ui as pmui
 
 from workbench.baselines.coresets import budget
 from workbench.pages.coresets.state import CoresetState
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.coresets import DataMap, Trajectory
 from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
 from workbench.views.looks import GREY, PICKS, STATES
 from workbench.views.maps import OWN, ScoreMap
-from workbench.views.plots import Frame, held
+from workbench.views.plots import Frame, batched
 from workbench.views.stepper import Stepper
 
 ACROSS = 18  # tiles in a row
 HINT = (
-    "Click a point or a picture for its trajectory; draw around points with the lasso, or use the box, to see those samples. "
-    "Orange: kept at the share chosen under <b>Coreset</b>; grey: dropped. At the right the means of both, dashed."
+    "Click a point or a picture for its trajectory; select several points with the lasso or the box. "
+    "Orange: kept at the share chosen under <b>Coreset</b>; grey: dropped. On the right, dashed: the means of both."
 )
 
 
 class Score:
-    """Epoch slider, data map, trajectories, strips of the most and least moving samples, and the score on the scene."""
+    """Epoch slider, data map, trajectories, thumbnails of the samples with the highest and lowest scores, and the score on the scene."""
 
     def __init__(self, state: CoresetState, invitation: str) -> None:
         self.state = state
-        self._kept = np.zeros(0, bool)  # samples kept at the epoch that is shown
+        self._kept = np.zeros(0, bool)  # samples kept at the visible epoch
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.stepper = Stepper(self.draw)
         self.text = html(margin=(0, 8))
@@ -39,7 +39,7 @@ class Score:
         self.trajectory = Trajectory(height=190)
         self.most, self.least = Gallery(ACROSS, 1), Gallery(ACROSS, 1)
         self.chosen = Gallery(ACROSS, 3)
-        self.told = html(margin=(8, 8, 2, 8))
+        self.picked_text = html(margin=(8, 8, 2, 8))
         self.clearer = pmui.Button(label="Clear", icon="clear", variant="text", size="small", margin=(2, 4))
         self.frame = Frame()
         self.ground = ImageView(self.frame, "Scene", width=330, height=300)
@@ -51,28 +51,28 @@ class Score:
             pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
             self.text,
             pn.Row(self.map.panel, self.trajectory.panel, **stretch),
-            pn.Row(self.told, self.clearer, **stretch),
+            pn.Row(self.picked_text, self.clearer, **stretch),
             self._list,
             self._maps,
-            html("<b>Moving most</b>: the highest scores, kept first", margin=(6, 8, 0, 8)),
+            html("<b>Most change</b>: the highest scores, kept first", margin=(6, 8, 0, 8)),
             self.most.panel,
-            html("<b>Moving least</b>: the lowest scores, dropped first", margin=(2, 8, 0, 8)),
+            html("<b>Least change</b>: the lowest scores, dropped first", margin=(2, 8, 0, 8)),
             self.least.panel,
             visible=False,
             **stretch,
         )
         self._invite = explain("See which samples matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        state.param.watch(held(lambda _: self.draw_picks()), "picked")
-        self.clearer.on_click(held(lambda _: (self.map.unselect(), state.pick([]))))
-        self.map.on_select(held(self._selected))
+        state.param.watch(batched(lambda _: self.draw_picks()), "picked")
+        self.clearer.on_click(batched(lambda _: (self.map.unselect(), state.pick([]))))
+        self.map.on_select(batched(self._selected))
         for gallery in (self.most, self.least, self.chosen):
-            gallery.on_tap(held(state.focus))
-        self.ground.on_tap(held(self._tapped))
-        self.painted.on_tap(held(self._tapped))
+            gallery.on_tap(batched(state.focus))
+        self.ground.on_tap(batched(self._tapped))
+        self.painted.on_tap(batched(self._tapped))
 
     def take(self) -> None:
-        """Begin anew with newly opened data."""
+        """Reset for newly opened data."""
         ground = self.state.pictures.ground
         self._maps.visible = ground is not None
         if ground is not None:
@@ -80,6 +80,7 @@ class Score:
             self.ground.show(ground)
 
     def clear(self) -> None:
+        """Remove all samples and picks, and show the invitation."""
         self.map.clear()
         self._kept = np.zeros(0, bool)
         self.most.clear()
@@ -89,29 +90,29 @@ class Score:
         self.invite(True)
 
     def invite(self, inviting: bool) -> None:
-        """Say how to begin, or show what there is."""
+        """Show the invitation, or the plots."""
         self._invite.visible, self._watch.visible = inviting, not inviting
 
     # --- which epoch ------------------------------------------------------------------------------------------------
 
     @property
     def epoch(self) -> int | None:
-        """The epoch on screen; None before the first."""
+        """The visible epoch; None before the first."""
         epochs = self.state.film.epochs
         return epochs[min(self.stepper.at, len(epochs) - 1)] if epochs else None
 
     def grown(self) -> None:
-        """More is known than before: move on to the newest epoch where it is followed."""
+        """Update the slider; with `follow`, move to the newest epoch."""
         count = len(self.state.film.epochs)
         if not count:
-            self.text.object = "The first epoch is under way …"
+            self.text.object = "Waiting for the first epoch …"
             return
         self.stepper.fit(count)
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """Draw the epoch that the slider stands at."""
+        """Draw the epoch at the slider's position."""
         state, epoch = self.state, self.epoch
         if epoch is None:
             return
@@ -127,13 +128,13 @@ class Score:
         wrong = state.result["flipped"].values if state.result is not None and "flipped" in state.result else None
         self._kept = kept
         self.map.show(ease, score, self._texts(score, ease), kept, wrong)
-        said = f"<b>Epoch {epoch}</b> of {settings.get('epochs', '?')} &ensp; {len(score):,} training samples"
-        said += (
-            f" &ensp; S reads epochs 1 to {epoch}, most of it from the last {J}"
+        text = f"<b>Epoch {epoch}</b> of {settings.get('epochs', '?')} &ensp; {len(score):,} training samples"
+        text += (
+            f" &ensp; S uses epochs 1 to {epoch}, mainly the last {J}"
             if known is not None
-            else f" &ensp; scores begin at epoch {J}, when the first window is full"
+            else f" &ensp; the first scores come at epoch {J}, when the first window is complete"
         )
-        self.text.object = said + (" &ensp; blue rings: labels made wrong on purpose" if wrong is not None else "")
+        self.text.object = text + (" &ensp; blue rings: deliberately wrong labels" if wrong is not None else "")
         if known is None:
             self.most.clear()
             self.least.clear()
@@ -148,11 +149,11 @@ class Score:
         self.draw_picks()
 
     def draw_picks(self) -> None:
-        """Draw what is picked: rings, pictures and trajectories."""
+        """Draw the picked samples: rings, thumbnails and trajectories."""
         state, film, epoch = self.state, self.state.film, self.epoch
         ids = state.picked
         self._list.visible = self.clearer.visible = bool(ids)
-        self.told.object = f"<b>Picked</b>: {len(ids)} sample{'s' if len(ids) != 1 else ''}" if ids else HINT
+        self.picked_text.object = f"<b>Picked</b>: {len(ids)} sample{'s' if len(ids) != 1 else ''}" if ids else HINT
         if not ids or epoch is None:
             self.chosen.clear()
             self.map.mark([], [], [])
@@ -160,7 +161,7 @@ class Score:
             self._mark_places(np.zeros(0, int), [])
             return
         if len(ids) > self.chosen.room:
-            self.told.object += f", the first {self.chosen.room} are shown"
+            self.picked_text.object += f", the first {self.chosen.room} are shown"
         rows = film.at(ids)
         score = film.S.get(epoch, np.zeros(len(film.ids)))
         ease = film.ease(epoch)
@@ -177,7 +178,7 @@ class Score:
         self._mark_places(rows[: len(PICKS)], colours[: len(PICKS)])
 
     def _means(self) -> tuple[list[Any], list[Any]]:
-        """Mean trajectories of p and of d, of the samples that are kept and of those that are dropped."""
+        """Mean trajectories of p and of d, of the kept and of the dropped samples."""
         film = self.state.film
         if not self._kept.any() or self._kept.all():
             return [], []
@@ -202,7 +203,7 @@ class Score:
         self.frame.marks.data = {"x": x, "y": y, "number": numbers, "color": colours[: len(x)]}
 
     def _window(self, epoch: int | None) -> tuple[float, float] | None:
-        """The snapshots of the newest window that the score of this epoch reads."""
+        """First and last epoch of the newest window that the score of this epoch uses."""
         J = int(self.state.runner.config.get("J", 5))
         return (epoch - J + 1, epoch) if epoch is not None and epoch >= J else None
 
@@ -212,7 +213,8 @@ class Score:
         classes = names(film.ids[at])
         ids = film.ids[at]
         return [
-            f"{say(i)}{c} · S {s:.3g} · mean p {e:.2f}" for i, c, s, e in zip(ids, classes, score[at], ease[at], strict=True)
+            f"{escape(i)}{c} · S {s:.3g} · mean p {e:.2f}"
+            for i, c, s, e in zip(ids, classes, score[at], ease[at], strict=True)
         ]
 
     # --- picking ----------------------------------------------------------------------------------------------------
@@ -230,9 +232,9 @@ class Score:
             self.state.pick(ids)
 
     def _tapped(self, row: int, column: int) -> None:
-        """Pick the training pixel that was tapped on the scene."""
+        """Pick the tapped training pixel of the scene."""
         place = self.state.film.place
         if place is not None:
-            found = np.flatnonzero((place == (row, column)).all(1))
-            if len(found):
-                self.state.focus(str(self.state.film.ids[found[0]]))
+            rows = np.flatnonzero((place == (row, column)).all(1))
+            if len(rows):
+                self.state.focus(str(self.state.film.ids[rows[0]]))

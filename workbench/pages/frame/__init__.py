@@ -1,1 +1,1 @@
-"""What all pages share: session, runner, address, cache."""
+"""Shared parts of all pages: session, runner, address, cache."""

@@ -1,4 +1,4 @@
-"""State that a page's address holds, so that a view can be sent to somebody or come back to."""
+"""Stores the state of a page in its address, so that a link reopens the same view."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import panel as pn
 
 
 class Addressed(pn.viewable.Viewer):
-    """A page whose parameters named in `ADDRESS` are in the browser's address where they differ from their defaults."""
+    """A page that writes the parameters named in `ADDRESS` into the browser's address, if they differ from their defaults."""
 
     ADDRESS: ClassVar[tuple[str, ...]] = ()
-    SAFE: ClassVar[str] = ",;|/"  # characters that an address shows as they are
+    SAFE: ClassVar[str] = ",;|/"  # characters that are not escaped in the address
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self._location = pn.state.location  # None where there is no browser yet, or none at all
+        self._location = pn.state.location  # None without a browser
 
     def read_address(self) -> None:
-        """Take over the state in the address; what makes no sense there is left out."""
+        """Set the parameters from the address; invalid values are ignored."""
         for name, text in (self._location.query_params if self._location else {}).items():
             if name in self.ADDRESS:
                 kind = type(self.param[name].default)
@@ -28,10 +28,10 @@ class Addressed(pn.viewable.Viewer):
                     self.param.update(**{name: str(text) == "True" if kind is bool else kind(text)})
 
     def keep_address(self) -> None:
-        """Write every change of the state into the address from now on."""
+        """Start to write every change of the state into the address."""
         if self._location:
             self.param.watch(self._write_address, list(self.ADDRESS))
-            pn.state.onload(self._write_address)  # what is written before the page has loaded is lost
+            pn.state.onload(self._write_address)  # values written before the page has loaded are lost
 
     def _write_address(self, *_: Any) -> None:
         other = {n: v for n, v in self._location.query_params.items() if n not in self.ADDRESS}  # such as theme=dark

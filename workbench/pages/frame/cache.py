@@ -1,4 +1,4 @@
-"""Results that all visitors of one server share: made once, by one worker thread, and kept for the next visitor."""
+"""Cache of results that all visitors of one server share: computed once, by one worker thread."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 
 class SharedResults:
-    """`ask(key, make)` gives the future of `make()`; the same one for the same key, for the `keep` newest keys."""
+    """`ask(key, make)` returns the future of `make()`, cached by key for the `keep` newest keys."""
 
-    _worker = ThreadPoolExecutor(1, thread_name_prefix="workbench-page")  # one for the whole process
+    _worker = ThreadPoolExecutor(1, thread_name_prefix="workbench-page")  # one for the process
 
     def __init__(self, keep: int) -> None:
         self.keep = keep
@@ -20,7 +20,7 @@ class SharedResults:
         self._lock = threading.Lock()
 
     def ask(self, key: Hashable, make: Callable[[], Any]) -> Future:
-        """The future of the result for this key. One that failed is not kept, so the next call tries again."""
+        """The future of the result for this key. A failed one is not cached, so the next call tries again."""
         with self._lock:
             cached = self._made.get(key)
             if cached is not None and not (cached.done() and cached.exception()):

@@ -1,7 +1,7 @@
-"""A method's runs on a page: settings, start, pause, resume, stop, the list of earlier runs, and the one that is followed.
+"""A method's runs on a page: settings, start, pause, resume, stop, the list of earlier runs, and the followed run.
 
-Nothing is trained in the page's own process. A run is a process of its own that outlives the page; the page follows its
-folder, whoever started it. What a run shows is its host's affair: the tab or page that the runner is made for.
+Nothing is trained in the page's own process. A run is a separate process that continues when the page is closed; the page
+reads its folder, also if another page or a terminal started it. The host, a tab or page, draws the run.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from workbench.runs.watch import Live
 from workbench.views.card import heading
 from workbench.views.form import Form
 from workbench.views.player import Player
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
-PATIENCE = 240  # polls, one minute: how long a resumed run may take to say its first word
+PATIENCE = 240  # polls, one minute: timeout for the first event of a resumed run
 
 
 class Host(Protocol):
-    """Who shows a run."""
+    """The tab or page that draws a run; the runner calls these methods."""
 
     def summary(self, config: Mapping[str, Any]) -> str:
-        """What tells a run from others in the list, in a few words."""
+        """Short text of a run in the list of runs."""
 
     def cleared(self) -> None:
-        """No run is followed."""
+        """Remove the drawing of the previous run; no run is followed."""
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
-        """A run with these settings is followed. fresh: the state of the page is not one that was made for it."""
+        """Called when a run with these settings is followed. fresh: the state of the page does not belong to this run."""
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """The run has said these new lines."""
+        """Called with the new events of the run."""
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """The run is over; its result, where it got that far."""
+        """Called when the run has ended, with its result if it finished."""
 
 
 class Runner:
-    """Controls of the runs of one method on the scene of a page. `first` names the settings that are not folded away."""
+    """Controls of the runs of one method on the scene of a page. `first` names the settings that are always visible."""
 
     def __init__(self, page: Session, method: str, host: Host, *, first: Sequence[str]) -> None:
         self.page, self.method, self.host = page, method, host
@@ -62,12 +62,12 @@ class Runner:
         self.player.on("pause", lambda: self.ask("pause"))
         self.player.on("resume", self.resume)
         self.player.on("stop", lambda: self.ask("stop"))
-        self.earlier.param.watch(held(lambda e: e.new and e.new != page.run and self.follow(e.new)), "value")
+        self.earlier.param.watch(batched(lambda e: e.new and e.new != page.run and self.follow(e.new)), "value")
 
     # --- which run --------------------------------------------------------------------------------------------------
 
     def take(self, run: str = "") -> None:
-        """Begin anew with a newly opened scene, and with the run that the address asked for, if any."""
+        """Reset for a newly opened scene, and follow the run named in the address, if any."""
         self.player.show("idle")
         if run:
             self.follow(run, fresh=False)
@@ -76,7 +76,7 @@ class Runner:
             self._list()
 
     def start(self) -> None:
-        """Launch the method with the settings of the form, in a process of its own, and follow it."""
+        """Launch the method with the settings of the form, in a separate process, and follow it."""
         page = self.page
         if self.form.error or page.data is None:
             return
@@ -89,7 +89,7 @@ class Runner:
         self.follow(folder.name)
 
     def follow(self, name: str, *, fresh: bool = True) -> None:
-        """Watch the run `name` of the runs folder, whoever started it."""
+        """Follow the run `name` of the runs folder; any process may have started it."""
         page = self.page
         folder = page.root / Path(name).name
         self._forget()
@@ -106,14 +106,14 @@ class Runner:
         page.tick()
 
     def _settings_of(self, folder: Path) -> Mapping[str, Any]:
-        """Settings of a run, put into the form; InputError, when it is no run of this method on this scene."""
+        """Settings of a run, also written into the form; InputError unless it is a run of this method on this scene."""
         if not folder.is_dir():
             raise InputError(
-                f"There is no run {folder.name!r} in {self.page.root}: it was moved, or made on another machine."
+                f"There is no run {folder.name!r} in {self.page.root}: it was moved, deleted, or made on another machine."
             )
         try:
             about = runs.read(folder)
-        except InputError:  # launched this moment, with what the form says
+        except InputError:  # just launched, with the settings of the form
             return override(load(self.method).Config(), self.form.overrides).model_dump()
         if about["method"] != self.method or about["scene"]["fingerprint"] != self.page.mark:
             scene = about["scene"].get("id") or "another scene"
@@ -130,25 +130,25 @@ class Runner:
     def _list(self) -> None:
         """Offer the runs of the method on this scene, newest first."""
         page = self.page
-        found: dict[str, str] = {}
+        listed: dict[str, str] = {}
         for folder, about in reversed(list(runs.iter_status(page.root))):
             if about.get("method") == self.method and about.get("scene", {}).get("fingerprint") == page.mark:
                 when = about["start"][:16].replace("T", " ")
                 text = f"{when} UTC, {self.host.summary(about['config'])}, {about['status']}"
-                found[text if text not in found else f"{text} ({folder.name})"] = folder.name
-        self._listed = not page.run or page.run in found.values()
+                listed[text if text not in listed else f"{text} ({folder.name})"] = folder.name
+        self._listed = not page.run or page.run in listed.values()
         if not self._listed:
-            found = {f"{page.run}, starting": page.run, **found}
-        options = {"choose one": "", **found} if found else {"none yet": ""}
+            listed = {f"{page.run}, starting": page.run, **listed}
+        options = {"choose one": "", **listed} if listed else {"none yet": ""}
         if options != self.earlier.options:
-            self.earlier.param.update(options=options, value="")  # a value that stays would stay under its old name
+            self.earlier.param.update(options=options, value="")  # an unchanged value would keep its old label
         self.earlier.value = page.run if page.run in options.values() else ""
-        self.earlier.disabled = not found
+        self.earlier.disabled = not listed
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def ask(self, what: str) -> None:
-        """Ask the run to pause, resume or stop."""
+        """Request that the run pauses, resumes or stops."""
         if self.live is None:
             return
         try:
@@ -158,7 +158,7 @@ class Runner:
         self.page.poll()
 
     def resume(self) -> None:
-        """Let a paused run go on, or continue one that was stopped or died from its last checkpoint."""
+        """Resume a paused run, or restart a stopped, failed or killed one from its last checkpoint."""
         if self.live is None:
             return
         if self.live.status == "paused":
@@ -177,13 +177,13 @@ class Runner:
     # --- watching ---------------------------------------------------------------------------------------------------
 
     def poll(self) -> bool:
-        """Take in what the run has added; True while it goes on."""
+        """Read new events of the run; True while it is running."""
         live = self.live
         if live is None:
             return False
         new = live.poll()
         status, error = live.status, live.error
-        if self._waits:  # until the new process has spoken, what is on file is how the old one ended
+        if self._waits:  # until the new process writes, the folder has the status of the old one
             self._waits -= 1
             if len(runs.read(live.folder).get("resumed", [])) > self._resumed:
                 self._waits = 0
@@ -191,7 +191,7 @@ class Runner:
                 status, error = "starting", None
         self.player.show(status, live.lines, error if status in ("failed", "killed") else None, live.folder.name)
         if new:
-            if not self._listed:  # launched a moment ago, it has a name and settings now
+            if not self._listed:  # a new run: now its settings are known
                 self._list()
             self.host.took(live, new)
         before, self._over = self._over, status in runs.FINAL
@@ -210,7 +210,7 @@ class Runner:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Settings of the followed run; empty before it has spoken."""
+        """Settings of the followed run; empty before its first event."""
         if self.live is None:
             return {}
         try:

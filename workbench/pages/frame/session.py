@@ -1,8 +1,8 @@
-"""What every page has: a scene that is opened, an address that reopens it, a frame around its tabs, and an end.
+"""Base of every page: opens a scene, stores its state in the address, lays out side bar and tabs, and closes the session.
 
-A page is one visitor's. Its state is a handful of parameters, which its address holds; everything else is derived from
-them. What is slow is done by one worker thread (`cache.py`) or by a process of its own (`runner.py`); results arrive under the
-lock of the page's document.
+Every visitor has a separate page object. Its state is a few parameters, stored in its address; everything else is derived from
+them. Slow work is done by one worker thread (`cache.py`) or by a separate process (`runner.py`); callbacks run under the lock
+of the page's document.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.cache import SharedResults
 from workbench.scene import Needs, fingerprint, fits
-from workbench.views.card import badge, explain, html, problem, say
+from workbench.views.card import badge, escape, explain, html, problem
 
-PAINT = 60  # ms that a browser is given to paint what was sent before the rest follows
-IN_MEMORY = 1 << 30  # bytes up to which a scene is held in memory; larger ones are read as they are looked at
+PAINT = 60  # ms for the browser to paint the first update before the next is sent
+IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
 WIDE = {"sizing_mode": "stretch_width", "size": "small"}
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
 TEXT = {"fontSize": 12.5, "button": {"textTransform": "none"}}
@@ -43,10 +43,10 @@ THEME = {
 class Session(Addressed):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    A page of its own says what stands in the texts below, what its tabs hold (`build`), what scenes it can show (`needs`,
-    `checked`), what happens when one has arrived (`arrived`), and what a tick of its timer takes in (`take_in`).
+    A subclass defines the texts below, its tabs (`build`), the scenes that it can show (`needs`, `checked`), what it does with
+    an opened scene (`arrived`), and what it reads at a tick of the timer (`take_in`).
 
-    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the one in the address, or the page's first choice.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the scene of the address, or the page's first choice.
     root: folder of the runs.
     """
 
@@ -54,17 +54,17 @@ class Session(Addressed):
     WHAT: ClassVar[str] = "Scene"  # label of the list
     OWN: ClassVar[str] = "your own file"
     FILES: ClassVar[str] = ".mat, ENVI, GeoTIFF or NetCDF"
-    UNNAMED: ClassVar[str]  # error, where nothing was named
-    EMPTY: ClassVar[tuple[str, str]]  # title and text, while nothing is open
+    UNNAMED: ClassVar[str]  # error, if no scene was given
+    EMPTY: ClassVar[tuple[str, str]]  # title and text while no scene is open
     ADDRESS: ClassVar[tuple[str, ...]] = ("scene", "truth", "keys", "run", "tab")
     SCENES: ClassVar[SharedResults]
-    LOOKS: ClassVar[bool] = False  # whether a large scene is opened without Dask, to be looked at and not computed with
-    MORE: ClassVar[tuple[str, ...]] = ()  # further parameters that name the scene, by the names of `Source.from_parameters`
+    LOOKS: ClassVar[bool] = False  # whether a large scene is opened without Dask, only for display
+    MORE: ClassVar[tuple[str, ...]] = ()  # further parameters of the scene, with the names of `Source.from_parameters`
 
     scene = param.String("", doc="catalogue name or path")
-    truth = param.String("", doc="file with the truth mask, where the scene's file has none")
-    keys = param.String("", doc="cube=NAME, truth=NAME, where a file does not speak for itself")
-    run = param.String("", doc="name of the run folder that is followed")
+    truth = param.String("", doc="file with the truth mask, if the scene's file has none")
+    keys = param.String("", doc="cube=NAME, truth=NAME, if the file has several variables")
+    run = param.String("", doc="folder name of the followed run")
     tab = param.Integer(0, bounds=(0, 2))
 
     def __init__(
@@ -75,8 +75,8 @@ class Session(Addressed):
             self._check_beside(scene)
         self.root = Path(root)
         self.data: xr.Dataset | None = None
-        self.result: xr.Dataset | None = None  # of the run that is followed, when it has finished
-        self.key: Any = None  # what things made of this scene are filed under
+        self.result: xr.Dataset | None = None  # of the followed run, when it has finished
+        self.key: Any = None  # cache key of results of this scene
         self.asked = 0  # request counter: answers to older requests are dropped
         self._mark = ""
         self._given: xr.Dataset | None = None
@@ -105,7 +105,7 @@ class Session(Addressed):
             self.open(wanted, self.truth, self.keys, first=True, **{n: getattr(self, n) for n in self.MORE})
 
     def _check_beside(self, source: Source) -> None:
-        """Raise InputError for a further file that this page cannot open: it would be left out of what is shown."""
+        """Raise InputError if the source has further files that this page cannot open, because it would ignore them."""
         refused = [role for role in source.beside if role not in self.MORE]
         if refused:
             raise InputError(
@@ -113,7 +113,7 @@ class Session(Addressed):
                 "command line (--beside) or in Python, and look at the run on the runs page."
             )
 
-    # --- what a page of its own says --------------------------------------------------------------------------------
+    # --- to be defined by subclasses --------------------------------------------------------------------------------
 
     @classmethod
     def needs(cls) -> Needs:
@@ -122,21 +122,21 @@ class Session(Addressed):
 
     @classmethod
     def offers(cls, entry: Any) -> bool:
-        """Whether an entry of the catalogue stands in the list: where it provides what the page needs."""
+        """Whether an entry of the catalogue is listed: it must provide what the page needs."""
         return fits(cls.needs(), entry.provides)
 
     @classmethod
     def first_choice(cls) -> str:
-        """The scene of a page that was asked for none."""
+        """The scene to open if none is given."""
         return next((e.id for e in entries() if cls.offers(e)), "")
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
-        """Raise InputError unless the page can show the scene. May read its pixels: never called on a server's event loop."""
+        """Raise InputError unless the page can show the scene. May read its pixels, so a server calls it in the worker thread."""
         raise NotImplementedError
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
-        """Tabs, each a name and what is in it, and what stands in the side bar below the card of the scene."""
+        """Tabs (name, content), and the widgets of the side bar below the card of the scene."""
         raise NotImplementedError
 
     def describe(self, data: xr.Dataset) -> str:
@@ -144,11 +144,11 @@ class Session(Addressed):
         raise NotImplementedError
 
     def arrived(self, first: bool) -> None:
-        """A scene has been opened: `self.data` and what depends on it. first: the state in the address is of this one."""
+        """Called when a scene has been opened as `self.data`. first: the state of the address belongs to this scene."""
         raise NotImplementedError
 
     def take_in(self) -> bool:
-        """Take in what the runs have added; True while something goes on."""
+        """Read new events of the runs; True while one is running."""
         raise NotImplementedError
 
     # --- layout -----------------------------------------------------------------------------------------------------
@@ -185,16 +185,16 @@ class Session(Addressed):
         self.tabs.param.watch(lambda e: self.param.update(tab=e.new), "active")
 
     def fields(self) -> list[Any]:
-        """The fields in which a visitor names files of his own."""
+        """The input fields for the visitor's own files."""
         return [self.path, self.truth_path, self.key_text]
 
-    def _show(self, there: bool) -> None:
-        """Show the tabs, or, while no scene is open, what to do about it."""
-        self.tabs.visible = self._below.visible = there
-        self._empty.visible = not there
+    def _show(self, opened: bool) -> None:
+        """Show the tabs, or while no scene is open the text EMPTY."""
+        self.tabs.visible = self._below.visible = opened
+        self._empty.visible = not opened
 
     def panel(self) -> pn.viewable.Viewable:
-        """Everything in one row, for a notebook cell."""
+        """Side bar and tabs in one row, for a notebook cell."""
         return pn.Row(pn.Column(self.side, width=310), self._empty, self.tabs, sizing_mode="stretch_width")
 
     def page(self) -> pmui.Page:
@@ -216,13 +216,13 @@ class Session(Addressed):
     # --- opening ----------------------------------------------------------------------------------------------------
 
     def open_named(self) -> None:
-        """Open what the fields of the side bar name."""
+        """Open the files named in the fields of the side bar."""
         self.open(self.path.value.strip(), self.truth_path.value.strip(), self.key_text.value)
 
     def open(self, ref: str, truth: str = "", keys: str = "", *, first: bool = False, **more: Any) -> None:
-        """Open a catalogue name or a path. An error is shown on the page, and what was shown before stays.
+        """Open a catalogue name or a path. After an error, the page shows its message and keeps the previous scene.
 
-        more: those of MORE that do not have their defaults.
+        more: parameters of MORE that differ from their defaults.
         """
         self.complain("")
         self.asked += 1
@@ -247,7 +247,7 @@ class Session(Addressed):
         self.when(self.SCENES.ask(key, lambda: self._opened(source)), here)
 
     def keep_uploads(self, upload: pmui.FileInput) -> list[Path]:
-        """Files that were handed over, kept beside the runs, because a run that is launched has to find them; none if that fails."""
+        """Write uploaded files beside the runs, where a launched run can read them; returns their paths, empty after an error."""
         blobs, called = upload.value, upload.filename
         if not blobs or not called:
             return []
@@ -259,13 +259,13 @@ class Session(Addressed):
             for path, blob in zip(paths, blobs, strict=True):
                 path.write_bytes(blob)
         except OSError as error:
-            self.complain(f"The upload cannot be kept in {folder}: {error.strerror}. Give the path of the file instead.")
+            self.complain(f"The upload cannot be written to {folder}: {error.strerror}. Give the path of the file instead.")
             return []
         return paths
 
     @classmethod
     def _accepted(cls, data: xr.Dataset) -> Future:
-        """A done future of a scene that was given in memory, or of why the page cannot show it."""
+        """A done future with a scene given in memory, or with the InputError if the page cannot show it."""
         future: Future = Future()
         try:
             cls.checked(data)
@@ -276,7 +276,7 @@ class Session(Addressed):
 
     @classmethod
     def _opened(cls, source: Source) -> xr.Dataset:
-        """The scene of a source, in memory where it fits."""
+        """The scene of a source, loaded into memory if it fits."""
         data = source.open()
         cls.checked(data)
         if data.nbytes <= IN_MEMORY:
@@ -307,13 +307,13 @@ class Session(Addressed):
             self._show(True)
             self.choice.value = ref if ref in self.choice.options.values() else ""
             self.card.object = self.describe(data)
-            self.banner.object = say(str(data.attrs.get("title") or self.called)) + (
+            self.banner.object = escape(str(data.attrs.get("title") or self.called)) + (
                 "&ensp;" + badge("SIMULATED", "#F2B233") if data.attrs.get("simulated") else ""
             )
             self.arrived(first)
 
     def complain(self, message: str) -> None:
-        """Say what is wrong, below the fields that open scenes; an empty message takes the last one away."""
+        """Show an error below the fields that open scenes; an empty message hides it."""
         self.alert.object, self.alert.visible = problem(message), bool(message)
 
     @property
@@ -324,53 +324,53 @@ class Session(Addressed):
 
     @property
     def mark(self) -> str:
-        """Fingerprint of the scene, made when it is first wanted."""
+        """Fingerprint of the scene, computed at first use."""
         if not self._mark and self.data is not None:
             self._mark = fingerprint(self.data)
         return self._mark
 
     @property
     def named(self) -> Source:
-        """The scene as the address names it; one that was given in memory by its short name."""
+        """The scene as named in the address; a scene given in memory has its short name."""
         given = {"truth": self.truth, "keys": pairs(self.keys), **{n: getattr(self, n) for n in self.MORE}}
         return Source.from_parameters({**given, "scene": self.scene or self.called})
 
     @property
     def source(self) -> Source:
-        """How a launched process opens the scene: as the page did, or from a NetCDF file made of a scene given in memory.
+        """The source from which a launched process opens the scene; a scene given in memory is first written to a NetCDF file.
 
-        Raises InputError for chips held in memory, which no file holds.
+        Raises InputError for chips in memory, which cannot be written to a file.
         """
         if self._given is None:
             return self.named
         if self._given.attrs.get("file"):
             return Source(str(self._given.attrs["file"]))
         if "sample" in self._given.dims:
-            raise InputError("Chips held in memory cannot be given to a process of its own; open them by name or path.")
+            raise InputError("Chips in memory cannot be given to a separate process; open them by name or path.")
         path = self.root / "scenes" / f"{self.mark[:16]}.nc"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(bytes(self._given.to_netcdf(engine="h5netcdf")))
         return Source(str(path))
 
-    # --- time -------------------------------------------------------------------------------------------------------
+    # --- timer ------------------------------------------------------------------------------------------------------
 
     def poll(self) -> None:
-        """Take in what the runs have added; a timer calls it four times a second while something goes on."""
+        """Read new events of the runs; a timer calls it four times a second while a run is active."""
         with pn.io.hold():
-            going = self.take_in()
-        if not going and self.timer.running:
+            active = self.take_in()
+        if not active and self.timer.running:
             self.timer.stop()
 
     def tick(self) -> None:
-        """Have `poll` called from now on, where there is somebody to call it."""
+        """Start the timer that calls `poll`, if there is an event loop."""
         if not self.timer.running and not self._closed and has_loop():
             self.timer.start()
 
     def when(self, future: Future, then: Callable[[Future], None]) -> None:
-        """Call `then(future)` when the future is done: at once where that can be, else under the document's lock.
+        """Call `then(future)` when the future is done: immediately if possible, else under the document's lock.
 
-        Not before the page has loaded: Panel loses some of what is changed while it does.
+        Waits until the page has loaded, because Panel loses some changes that are made while it loads.
         """
         if future.done() or not self._served:
             then(future)
@@ -386,7 +386,7 @@ class Session(Addressed):
         future.add_done_callback(later)
 
     def soon(self, then: Callable[[], None]) -> None:
-        """Call `then` once the browser has had time to paint what was sent before; at once where no page is served."""
+        """Call `then` after PAINT ms, when the browser has painted earlier updates; immediately without a server."""
         if not self._served:
             then()
         elif not self._closed:
@@ -397,7 +397,7 @@ class Session(Addressed):
         return bool(self._doc and self._doc.session_context)
 
     def close(self) -> None:
-        """Let go of everything; runs that were launched go on."""
+        """Stop the timer and release the page; launched runs continue."""
         self._closed = True
         self.asked += 1
         if self.timer.running:
@@ -407,7 +407,7 @@ class Session(Addressed):
 
 
 def forget(page: pmui.Page) -> None:
-    """Have Panel's global state forget the page: it is linked to `state.busy`, and would be held for as long as the server."""
+    """Unlink the page from Panel's global `state.busy`, which would keep it in memory until the server stops."""
     for watcher in list(pn.state.param.watchers.get("busy", {}).get("value", [])):
         if getattr(getattr(watcher.fn, "__self__", None), "self", None) is page:
             pn.state.param.unwatch(watcher)
@@ -415,22 +415,22 @@ def forget(page: pmui.Page) -> None:
 
 def pairs(text: str) -> dict[str, str]:
     """`"cube=data, truth=map"` -> `{"cube": "data", "truth": "map"}`."""
-    found = {}
+    named = {}
     for part in (p.strip() for p in text.split(",") if p.strip()):
         name, _, value = (p.strip() for p in part.partition("="))
         if not (name and value):
             raise InputError(f"Names inside the file are given as cube=NAME, truth=NAME; got {part!r}.")
-        found[name] = value
-    return found
+        named[name] = value
+    return named
 
 
 def stamp(*paths: str) -> tuple[float, ...]:
-    """When the files were changed last, so that an edited file is read anew."""
+    """Modification times in seconds, 0 for a missing file; part of the cache key, so that an edited file is read again."""
     return tuple(Path(p).stat().st_mtime if p and Path(p).exists() else 0.0 for p in paths)
 
 
 def has_loop() -> bool:
-    """Whether there is an event loop here that could run a timer."""
+    """Whether this thread has a running event loop for a timer."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

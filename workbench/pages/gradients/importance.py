@@ -1,4 +1,4 @@
-"""First tab: the gradient of a layer, its neighbourhood, score and sent entries, and what another score would have sent."""
+"""First tab: the gradient of a layer, its neighbourhood, score and sent entries, and the entries that another score would select."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 from workbench.pages.gradients.state import GradientState
 from workbench.parts.indicators import INDICATORS, score
-from workbench.views.card import explain, html, say
-from workbench.views.plots import held
+from workbench.views.card import escape, explain, html
+from workbench.views.plots import batched
 from workbench.views.rasters import Kind, Rasters
 from workbench.views.stepper import Stepper
 
@@ -20,16 +20,16 @@ KINDS = {
     "sigma": Kind("neighbourhood spread σ"),
     "score": Kind("score of the run"),
     "kept": Kind("sent in this step", choice=True),
-    "else": Kind("sent, had the score been another", choice=True),
+    "else": Kind("selected by another score", choice=True),
 }
 NOTE = (
     "<span style='opacity:.75'>The neighbourhood score is a <b>reconstruction</b> from the paper's abstract, "
-    "not its own equation.</span>"
+    "not the paper's equation.</span>"
 )
 
 
 class Importance:
-    """Layer and step on top; six linked rasters; the last two compare the run's choice with that of another score."""
+    """Layer and step on top; six linked rasters; the last two compare the entries sent in the run with those selected by another score."""
 
     def __init__(self, state: GradientState, invitation: str) -> None:
         self.state = state
@@ -45,7 +45,7 @@ class Importance:
         self.window = pmui.Select.from_param(
             state.param.p, label="p, side of the neighbourhood", size="small", width=190, margin=(6, 8)
         )
-        self.told = html(margin=(10, 8), sizing_mode="stretch_width")
+        self.overlap = html(margin=(10, 8), sizing_mode="stretch_width")
         panels = self.rasters.panels
         self._watch = pn.Column(
             pn.Row(self.layers, self.stepper.follow, self.stepper.slider, **stretch),
@@ -57,42 +57,42 @@ class Importance:
                 ),
                 **stretch,
             ),
-            pn.Row(self.indicator, self.window, self.told, **stretch),
+            pn.Row(self.indicator, self.window, self.overlap, **stretch),
             html(NOTE, margin=(4, 8)),
             visible=False,
             **stretch,
         )
         self._invite = explain("See which gradient entries matter", invitation, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
-        self.layers.param.watch(held(lambda e: self._moving or state.param.update(layer=e.new)), "value")
-        state.param.watch(held(lambda *_: self.draw()), ["layer", "indicator", "p"])
+        self.layers.param.watch(batched(lambda e: self._moving or state.param.update(layer=e.new)), "value")
+        state.param.watch(batched(lambda *_: self.draw()), ["layer", "indicator", "p"])
 
     def invite(self, inviting: bool) -> None:
-        """Say how to begin, or show what there is."""
+        """Show the invitation, or the plots."""
         self._invite.visible, self._watch.visible = inviting, not inviting
 
     def clear(self) -> None:
-        """No run is followed."""
+        """Empty the rasters; no run is followed."""
         self.rasters.clear()
-        self.text.object = self.told.object = ""
+        self.text.object = self.overlap.object = ""
         self.invite(True)
 
     # --- which step -------------------------------------------------------------------------------------------------
 
     @property
     def steps(self) -> list[int]:
-        """Events that hold the gradient of the layer."""
+        """Steps with a logged gradient of the layer."""
         live = self.state.runner.live
         return [] if live is None else live.frames.get(f"importance/{self.state.layer}", [])
 
     def grown(self) -> None:
-        """More is known than before: move on to the newest step where it is followed."""
+        """Update layers and slider; with `follow`, move to the newest step."""
         live = self.state.runner.live
         if live is None:
             return
         names = [n.partition("/")[2] for n in live.frames if n.startswith("importance/")]
         if not names:
-            self.text.object = "The first gradient is on its way …"
+            self.text.object = "Waiting for the first gradient …"
             return
         self._moving = True
         try:
@@ -107,7 +107,7 @@ class Importance:
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """The gradient of the chosen layer at the chosen step, and what another score makes of it."""
+        """Draw the gradient of the selected layer and step, and the entries that another score selects."""
         state, steps = self.state, self.steps
         if not steps or self._moving:
             return
@@ -124,13 +124,13 @@ class Importance:
         self.rasters.figures["kept"].title.text = f"sent in this step: {values['kept'].mean():.2%} of the entries shown"
         run_score = str(state.runner.config.get("indicator", "mix"))
         self.text.object = (
-            f"<b>Step {step}</b> &ensp; layer <b>{say(state.layer)}</b>: {of} (output channels × input channels and kernel){cut} &ensp; "
-            f"score of the run: {say(run_score)}, p = {shown.attrs['p']}"
+            f"<b>Step {step}</b> &ensp; layer <b>{escape(state.layer)}</b>: {of} (output channels × input channels and kernel){cut} &ensp; "
+            f"score of the run: {escape(run_score)}, p = {shown.attrs['p']}"
         )
         self._compare(values["gradient"], values["kept"] > 0)
 
     def _compare(self, gradient: np.ndarray, kept: np.ndarray) -> None:
-        """Choose as many entries of the logged gradient by the other score."""
+        """Select the same number of entries of the logged gradient by the other score."""
         state, count = self.state, int(kept.sum())
         name = state.indicator
         scored = score(torch.tensor(gradient), "energy" if name == "tile" else name, state.p).numpy()
@@ -138,9 +138,9 @@ class Importance:
         if count:
             chosen[np.argpartition(-scored.ravel(), count - 1)[:count]] = True
         chosen = chosen.reshape(gradient.shape)
-        self.rasters.show("else", chosen, f"sent, had the score been {name}, p = {state.p}")
+        self.rasters.show("else", chosen, f"selected by {name}, p = {state.p}")
         either = int((chosen | kept).sum())
         same = f"{(chosen & kept).sum() / either:.2f}" if either else "none sent"
-        self.told.object = (
-            f"{say(INDICATORS[name])}<br>As many entries, {count:,}. Overlap with what was sent (Jaccard): <b>{same}</b>"
+        self.overlap.object = (
+            f"{escape(INDICATORS[name])}<br>Both {count:,} entries. Overlap with the sent entries (Jaccard): <b>{same}</b>"
         )

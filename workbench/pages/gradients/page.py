@@ -1,11 +1,10 @@
-"""The gradient workbench: watch which gradient entries matter while real processes train, and what sending fewer costs.
+"""The gradient workbench: watch which gradient entries are important while real processes train, and the accuracy if fewer are sent.
 
     gradients("digits")                         # in a notebook: the page in the cell
     Gradients().page().servable()               # in dashboards/gradients.py: the served page
 
-The state of the page is a handful of parameters (data, run, layer, the other score), which its address holds. Nothing is
-trained in the page's own process: `rsdgc` is launched as a process of its own, which starts its ranks; the page follows its
-folder.
+The state of the page is a few parameters (data, run, layer, the other score), stored in its address. Nothing is trained in the
+page's own process: `rsdgc` is launched as a separate process, which starts its ranks; the page reads its run folder.
 """
 
 from __future__ import annotations
@@ -29,30 +28,30 @@ from workbench.views.card import heading, samples_card
 
 FIRST = ("rivals", "steps", "density", "indicator", "p", "network", "width", "seed")
 INVITATION = (
-    "Press <b>Start</b> at the left. Two real processes train one network together, once with every compressor named under "
-    "<b>rivals</b>; with RS-DGC each sends one gradient entry in a hundred. You see the gradient, its neighbourhood, the score, and "
-    "what is sent, change step by step. <b>dense</b> is the rival that counts; <b>randomk</b> the control."
+    "Press <b>Start</b> on the left. Two real processes train one network together, once with every compressor named under "
+    "<b>rivals</b>; with RS-DGC each sends 1 % of its gradient entries. You see the gradient, its neighbourhood, the score, and "
+    "the sent entries at every logged step. <b>dense</b> is the most important rival; <b>randomk</b> is the control."
 )
 
 
 class Gradients(GradientState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    scene: a catalogue name, a path, or None for the one in the address, or the embedded digits. root: folder of the runs.
+    scene: a catalogue name, a path, or None for the data of the address, or the embedded digits. root: folder of the runs.
     """
 
     TITLE = "Gradient workbench"
     WHAT, OWN, FILES = "Data", "your own files", "folder or .zip of images by class"
-    UNNAMED = "No data were named. Choose a set of the list, or give the path of a folder or .zip of images by class."
+    UNNAMED = "No data were given. Choose a set from the list, or give the path of a folder or .zip of images by class."
     EMPTY = (
         "No data are open",
-        "Choose a set of the list at the left, or open your own: a folder or .zip of images by class.",
+        "Choose a set from the list on the left, or open your own: a folder or .zip of images by class.",
     )
     SCENES: ClassVar = SharedResults(4)
 
     @classmethod
     def needs(cls) -> Needs:
-        """Chips by class."""
+        """Variables that `rsdgc` needs: chips with labels."""
         return load("rsdgc").NEEDS
 
     @classmethod
@@ -78,36 +77,36 @@ class Gradients(GradientState):
         return samples_card(data)
 
     def arrived(self, first: bool) -> None:
-        """Data are open: show the run that the address asked for."""
+        """Follow the run named in the address when data are open."""
         self.runner.take(self.run if first else "")
 
-    # --- what the runner tells --------------------------------------------------------------------------------------
+    # --- called by the runner ----------------------------------------------------------------------------------------
 
     def summary(self, config: Mapping[str, Any]) -> str:
-        """What tells a run from others in the list."""
+        """Text of a run in the list of runs."""
         return f"{config.get('network')}, density {config.get('density'):g}, {config.get('steps')} steps, seed {config.get('seed')}"
 
     def cleared(self) -> None:
-        """No run is followed."""
+        """Empty all tabs; no run is followed."""
         for tab in (self.importance, self.budget, self.traffic):
             tab.clear()
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
-        """A run is followed."""
+        """Show the gradients of the followed run."""
         if fresh:
             self.layer = ""
         self.importance.invite(False)
         self.importance.grown()
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """Another step, and from time to time another gradient."""
+        """Draw new gradients if there are any, and the traffic."""
         if any(name.startswith("importance/") for line in new for name in line.get("arrays", ())):
             self.importance.grown()
             self.budget.draw(live)
         self._count(live)
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """The run is over: the ratios are known."""
+        """Draw the final traffic and ratios when the run has ended."""
         self._count(live)
 
     def _count(self, live: Live) -> None:
@@ -115,7 +114,7 @@ class Gradients(GradientState):
             self.traffic.draw(live.history, int(steps))
 
     def take_in(self) -> bool:
-        """Take in what the run has added; True while it goes on."""
+        """Read new events of the run; True while it is running."""
         return self.runner.poll()
 
 

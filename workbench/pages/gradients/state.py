@@ -1,4 +1,4 @@
-"""What the tabs of the gradient page know: which layer is shown, the other score, and the run that is followed."""
+"""Shared state of the tabs of the gradient page: the visible layer, the other score, and the followed run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from workbench.parts.indicators import INDICATORS
 class GradientState(Session):
     """State of the gradient page. Its parameters are in the address; tabs watch them and set them.
 
-    runner: the run that is followed (`runner.live`) and its settings (`runner.config`).
+    runner: the followed run (`runner.live`) and its settings (`runner.config`).
     """
 
     ADDRESS = ("scene", "truth", "keys", "run", "tab", "layer", "indicator", "p")
 
-    layer = param.String("", doc="whose gradient is shown; empty for one in the middle")
+    layer = param.String("", doc="layer of the visible gradient; empty for the middle layer")
     indicator = param.Selector(default="magnitude", objects=list(INDICATORS), doc="the other score")
     p = param.Selector(default=3, objects=[3, 5, 7, 9], doc="side of its neighbourhood")
 

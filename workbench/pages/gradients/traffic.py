@@ -1,4 +1,4 @@
-"""Second and third tab: who may send how much and what waits; what every compressor sends, and what it gets for that."""
+"""Second tab: budget and residual of every layer. Third tab: bytes sent and accuracy of every compressor."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from bokeh.palettes import Cividis256
 
 from workbench.methods.rsdgc import RATIOS
 from workbench.runs.watch import ArrayHistory, Live
-from workbench.views.card import html, say
+from workbench.views.card import escape, html
 from workbench.views.lines import Lines
 from workbench.views.looks import COMPRESSORS, PICKS
 
 
 class Budget:
-    """Over the steps, layer by layer: the share of its entries a layer may send, the gradient that waits, and how long."""
+    """For every layer over the steps: share of entries that it may send, norm of the residual gradient, and its age."""
 
     def __init__(self) -> None:
         self._arrays = ArrayHistory(())
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.share = Lines("step", "share of the layer's entries sent", height=290, log="y", legend=False)
-        self.signal = Lines("step", "importance of the layer, 1 at first", height=290, legend=False)
-        self.residual = Lines("step", "norm of the gradient that waits", height=290, log="y", legend=False)
+        self.signal = Lines("step", "importance of the layer, relative to the first step", height=290, legend=False)
+        self.residual = Lines("step", "norm of the gradient not yet sent", height=290, log="y", legend=False)
         self.age = Lines("steps since an entry was sent", "share of the entries", height=260, dots=True)
         self.key = html(margin=(4, 8))
         self.panel = pn.Column(
@@ -40,10 +40,10 @@ class Budget:
         self._arrays = ArrayHistory(("budget", "signal", "residual"), newest=("age",))
         for plot in (self.share, self.signal, self.residual, self.age):
             plot.show([])
-        self.key.object = "Nothing yet: these grow with a run of <b>rsdgc</b>."
+        self.key.object = "No data yet: start a run of <b>rsdgc</b>."
 
     def draw(self, live: Live) -> None:
-        """Draw what the run has logged of its layers so far. Every frame is opened once, when it is new."""
+        """Draw the logged quantities of the layers so far. Every frame is read only once."""
         self._arrays.update(live)
         rows = self._arrays.rows
         if not rows["budget"]:
@@ -59,7 +59,7 @@ class Budget:
             values = np.array([array.values / divisor for array in rows[name].values()])
             plot.show((layer, colours[i], list(rows[name]), values[:, i]) for i, layer in enumerate(layers))
         ramp = f"display:inline-block;width:90px;height:10px;background:linear-gradient(to right,{colours[0]},{colours[-1]})"
-        self.key.object = f"{len(layers)} layers, first <span style='{ramp}'></span> last; point at a line for its name."
+        self.key.object = f"{len(layers)} layers, first <span style='{ramp}'></span> last; hover over a line for its name."
         age = self._arrays.newest.get("age")
         if age is not None:
             bins = age["steps"].values.tolist()
@@ -73,7 +73,7 @@ class Budget:
 
 
 class Traffic:
-    """Accuracy over steps and over bytes for every compressor, and the meter: bytes counted, bytes measured, ratios."""
+    """Accuracy over steps and over bytes for every compressor, and a table: bytes counted, bytes measured, ratios."""
 
     def __init__(self) -> None:
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
@@ -93,13 +93,13 @@ class Traffic:
         """No run is followed."""
         self.by_step.show([])
         self.by_bytes.show([])
-        self.table.object = "Nothing yet: compressors are trained one after another, and each adds its line."
+        self.table.object = "No data yet: compressors are trained one after another, and each adds a line."
 
     def draw(self, history: Mapping[str, tuple[list[int], list[float]]], steps: int) -> None:
         """history: scalars of the run. steps: optimiser steps of each compressor."""
-        there = [name for name in COMPRESSORS if f"megabytes/{name}" in history]
+        known = [name for name in COMPRESSORS if f"megabytes/{name}" in history]
         lines, against = [], []
-        for name in there:
+        for name in known:
             sent = dict(zip(*history[f"megabytes/{name}"], strict=True))
             at, accuracy = history.get(f"accuracy/{name}", ([], []))
             one = COMPRESSORS[name]
@@ -107,8 +107,8 @@ class Traffic:
             against.append((one.title, one.colour, [sent[step] for step in at], accuracy))
         self.by_step.show(lines)
         self.by_bytes.show(against)
-        if there:
-            self.table.object = _meter(history, there)
+        if known:
+            self.table.object = _meter(history, known)
 
 
 def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str]) -> str:
@@ -122,7 +122,7 @@ def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str
             if f"{key}/{name}" in history
         }
         one = COMPRESSORS[name]
-        cells = [f'<span style="border-left:12px solid {one.colour};padding-left:6px">{say(one.title)}</span>']
+        cells = [f'<span style="border-left:12px solid {one.colour};padding-left:6px">{escape(one.title)}</span>']
         cells += [
             _number(latest.get("accuracy"), ".4f"),
             _number(latest.get("megabytes"), ".3f"),
@@ -133,13 +133,13 @@ def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str
     cell = '<td style="padding:2px 18px 2px 0">{}</td>'
     body = "".join("<tr>" + "".join(cell.format(c) for c in row) + "</tr>" for row in rows)
     top = "".join(f'<th style="padding:2px 18px 2px 0;text-align:left;font-weight:400;opacity:.7">{h}</th>' for h in head)
-    said = "".join(f"<li><b>{r.replace('ratio_', '')}</b>: {text}</li>" for r, text in RATIOS.items())
+    meanings = "".join(f"<li><b>{r.replace('ratio_', '')}</b>: {text}</li>" for r, text in RATIOS.items())
     return (
         f'<table style="border-collapse:collapse;font-size:13.5px"><tr>{top}</tr>{body}</table>'
         "<div style='opacity:.8;margin-top:6px'>Counted: from the messages, by the formulas of ring all-reduce and all-gather. "
-        "Measured: by the kernel, what this machine sent to itself meanwhile, whoever sent it, control messages included. "
-        "Ratios, renewed with every test accuracy:"
-        f"<ul style='margin:2px 0;padding-left:18px'>{said}</ul></div>"
+        "Measured: by the kernel, all bytes on the loopback interface meanwhile, including control messages and other programs. "
+        "Ratios, updated with every test accuracy:"
+        f"<ul style='margin:2px 0;padding-left:18px'>{meanings}</ul></div>"
     )
 
 

@@ -1,14 +1,13 @@
-"""Runs: find them in a table, compare some of them, replay one, or watch one that is still going on, whoever writes it.
+"""Runs: find them in a table, compare several, replay one, or watch an active one of any process.
 
     page = Runs(root="runs")          # `workbench serve runs`; in a notebook cell `wb.browse_runs("runs")`
 
-Everything is read from the folders, so a run started from a terminal, a notebook or another page is here within two seconds.
+Everything is read from the run folders, so a run of a terminal, a notebook or another page appears within two seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,16 @@ from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.session import THEME, WIDE, forget, has_loop
 from workbench.pages.runs.replay import Replay
 from workbench.runs.collection import STATUSES, Entry, compared, entries, select
-from workbench.views.card import explain, html, problem, say
+from workbench.views.card import escape, explain, html, problem
 from workbench.views.lines import Lines
 from workbench.views.looks import PICKS
-from workbench.views.plots import held
+from workbench.views.plots import batched
 
 ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)")
-MOST = len(PICKS)  # runs that can be compared: one colour each
+MOST = len(PICKS)  # runs that can be compared at most: one colour each
 ANY = "any"
 NOTHING = (
-    "A run appears here as soon as its folder does: start one on another page, in a notebook, or in a terminal with "
+    "A run appears here as soon as its folder exists: start one on another page, in a notebook, or in a terminal with "
     "<code>workbench run rx sim-coast-town</code>."
 )
 TICKED = """
@@ -40,13 +39,13 @@ TICKED = """
 .tabulator-row.tabulator-selected, .tabulator-row.tabulator-selected:hover { background-color: rgba(63, 160, 224, .18) !important;
   color: inherit !important; }
 """
-CHOOSE = "Tick one run or more in the table; two or more can be compared."
+CHOOSE = "Tick one or more runs in the table; two or more can be compared."
 
 
 class Runs(Addressed):
     """One visitor's page of the runs under `root`. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
-    Its state is a handful of parameters, which its address holds.
+    Its state is a few parameters, stored in its address.
     """
 
     ADDRESS = ("method", "scene", "status", "where", "inside", "columns", "picked", "tab")
@@ -55,10 +54,10 @@ class Runs(Addressed):
     method = param.String("", doc="only runs of this method")
     scene = param.String("", doc="only runs on this scene")
     status = param.String("", doc="only runs with this status")
-    where = param.String("", doc="conditions on metrics, with commas between: auc>=0.9")
+    where = param.String("", doc="conditions on metrics, separated by commas: auc>=0.9")
     inside = param.Boolean(False, doc="also runs within reports and sweeps")
-    columns = param.String("", doc="metrics and settings shown as columns, with commas between")
-    picked = param.String("", doc="names of the runs ticked, with | between")
+    columns = param.String("", doc="metrics and settings shown as columns, separated by commas")
+    picked = param.String("", doc="names of the ticked runs, separated by |")
     tab = param.Integer(0, bounds=(0, 2))
 
     def __init__(self, root: str | Path = execution.RUNS, **params: Any) -> None:
@@ -95,7 +94,7 @@ class Runs(Addressed):
             label="Columns: metrics and settings", options=[], value=[], margin=(8, 0), sizing_mode="stretch_width"
         )
         self.alert = pmui.Alert("", severity="error", visible=False, margin=(6, 0), sizing_mode="stretch_width")
-        self.told = html(margin=(6, 0))
+        self.count = html(margin=(6, 0))
         self.side = pn.Column(
             self.by_method,
             self.by_scene,
@@ -104,7 +103,7 @@ class Runs(Addressed):
             self.with_inner,
             self.which,
             self.alert,
-            self.told,
+            self.count,
             sizing_mode="stretch_width",
             margin=(0, 6),
         )
@@ -139,13 +138,13 @@ class Runs(Addressed):
             margin=0,
         )
         for widget in (self.by_method, self.by_scene, self.by_status, self.by_metric, self.with_inner, self.which):
-            widget.param.watch(held(self._asked), "value")
-        self.table.param.watch(held(self._ticked), "selection")
-        self.scalar.param.watch(held(lambda _: self._draw_curves()), "value")
-        self.tabs.param.watch(held(self._turned), "active")
+            widget.param.watch(batched(self._asked), "value")
+        self.table.param.watch(batched(self._ticked), "selection")
+        self.scalar.param.watch(batched(lambda _: self._draw_curves()), "value")
+        self.tabs.param.watch(batched(self._turned), "active")
 
     def panel(self) -> pn.viewable.Viewable:
-        """Everything in one row, for a notebook cell."""
+        """Side bar and tabs in one row, for a notebook cell."""
         return pn.Row(pn.Column(self.side, width=290), self.tabs, sizing_mode="stretch_width")
 
     def page(self) -> pmui.Page:
@@ -166,7 +165,7 @@ class Runs(Addressed):
     # --- the table --------------------------------------------------------------------------------------------------
 
     def _asked(self, _: object) -> None:
-        """A filter or the columns have been changed by the visitor."""
+        """Update the table after the visitor changed a filter or the columns."""
         if self._filling:
             return
         chosen = {"method": self.by_method, "scene": self.by_scene, "status": self.by_status}
@@ -179,7 +178,7 @@ class Runs(Addressed):
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the folders, and show those that meet the filters; what was ticked stays ticked."""
+        """Read the folders, and show the runs that match the filters; ticks are kept."""
         self.entries = entries(self.root, inside=self.inside)
         conditions = [c for c in (part.strip() for part in self.where.split(",")) if c]
         asked = {n: getattr(self, n) or None for n in ("method", "scene", "status")}
@@ -193,14 +192,14 @@ class Runs(Addressed):
         self._fill_choices()
         self._fill_table()
         self._empty.visible, self.table.visible = not self.entries, bool(self.entries)
-        going = sum(e.status == "running" for e in self.entries)
-        self.told.object = f"{len(self.shown)} of {len(self.entries)} runs under <code>{say(str(self.root))}</code>" + (
-            f"; {going} still going on" if going else ""
+        active = sum(e.status == "running" for e in self.entries)
+        self.count.object = f"{len(self.shown)} of {len(self.entries)} runs under <code>{escape(str(self.root))}</code>" + (
+            f"; {active} running" if active else ""
         )
         self._show_picked()
 
     def _fill_choices(self) -> None:
-        """The lists of what can be chosen, where they are not as they were."""
+        """Update the lists of filters and columns, if they have changed."""
         metrics = dict.fromkeys(m for e in self.shown for m in e.metrics)
         settings = dict.fromkeys(s for e in self.shown for s in e.about.get("config") or {})
         lists = (
@@ -219,13 +218,13 @@ class Runs(Addressed):
             self._filling = False
 
     def _columns(self) -> list[str]:
-        """Columns asked for; else the first metrics that the runs on show have."""
+        """The selected columns; by default the first metrics of the listed runs."""
         if self.columns:
             return self.columns.split(",")
         return list(dict.fromkeys(m for e in self.shown for m in e.headline[:2]))[:4]
 
     def _fill_table(self) -> None:
-        """Fill the table, when it can be seen: in the browser it cannot be drawn while it is hidden."""
+        """Fill the table if it is visible: the browser cannot draw a hidden table."""
         if self.tab != 0:
             return
         columns = self._columns()
@@ -251,7 +250,7 @@ class Runs(Addressed):
         if self._filling:
             return
         names = [self.shown[n].name for n in event.new if n < len(self.shown)]
-        kept = [n for n in self.picks() if n in names]  # those ticked earlier keep their colour
+        kept = [n for n in self.picks() if n in names]  # keeps their order, and so their colours
         self.picked = "|".join([*kept, *(n for n in names if n not in kept)][:MOST])
         self._show_picked()
 
@@ -260,13 +259,13 @@ class Runs(Addressed):
         self._fill_table()
 
     def picks(self) -> list[str]:
-        """Names of the runs that are ticked, in the order in which they were."""
+        """Names of the ticked runs, in the order of ticking."""
         return [n for n in self.picked.split("|") if n]
 
-    # --- what is ticked ---------------------------------------------------------------------------------------------
+    # --- ticked runs ------------------------------------------------------------------------------------------------
 
     def folders(self) -> list[Path]:
-        """Folders of the runs that are ticked and still there."""
+        """Folders of the ticked runs that still exist."""
         return [self._all[n].folder for n in self.picks() if n in self._all]
 
     def _show_picked(self) -> None:
@@ -279,7 +278,7 @@ class Runs(Addressed):
         self.differences.object = _tables(folders) if folders else ""
 
     def _fill_scalars(self) -> None:
-        """The list of what was logged more than once in any of the runs."""
+        """Update the list of scalars: those with more than one value in any ticked run."""
         histories = self.replay.histories()
         scalars = list(dict.fromkeys(s for history in histories for s, (steps, _) in history.items() if len(steps) > 1))
         if list(self.scalar.options) != scalars:
@@ -296,18 +295,18 @@ class Runs(Addressed):
         self.curves.show(drawn)
 
     def poll(self) -> None:
-        """Take in what has changed in the folders; a timer calls it once a second."""
+        """Read changes of the run folders; a timer calls it once a second."""
         with pn.io.hold():
             before = [(e.name, e.status, e.about.get("end")) for e in self.entries]
-            found = entries(self.root, inside=self.inside)
-            if [(e.name, e.status, e.about.get("end")) for e in found] != before:
+            now = entries(self.root, inside=self.inside)
+            if [(e.name, e.status, e.about.get("end")) for e in now] != before:
                 self.refresh()
             elif self.replay.poll():
                 self._fill_scalars()
                 self._draw_curves()
 
     def close(self) -> None:
-        """Let go of everything; runs go on."""
+        """Stop the timer and release the page; runs continue."""
         if self.timer.running:
             self.timer.stop()
         if self._page is not None:
@@ -315,32 +314,33 @@ class Runs(Addressed):
 
 
 def _tables(folders: Sequence[Path]) -> str:
-    """HTML: what the runs are and which settings differ; below, apart, all their metrics."""
+    """HTML: a table of the differences between the runs, and a table of their metrics."""
     table = compared(folders)
     cell = "padding:2px 18px 2px 0;text-align:left;border-bottom:1px solid rgba(128,128,128,.25);white-space:nowrap"
     heads = "".join(
-        f'<th style="{cell}"><span style="color:{PICKS[n]}">&#9632;</span> {say(f.name)}</th>' for n, f in enumerate(folders)
+        f'<th style="{cell}"><span style="color:{PICKS[n]}">&#9632;</span> {escape(f.name)}</th>'
+        for n, f in enumerate(folders)
     )
 
     def rows(values: dict[str, list[Any]]) -> str:
         return "".join(
             f'<tr><td style="{cell};opacity:.75">{escape(name)}</td>'
-            + "".join(f'<td style="{cell}">{escape(_said(v))}</td>' for v in each)
+            + "".join(f'<td style="{cell}">{escape(_text(v))}</td>' for v in each)
             + "</tr>"
             for name, each in values.items()
         )
 
     parts = []
-    for title, values in (("What differs", table["about"] | table["config"]), ("Metrics", table["metrics"])):
+    for title, values in (("Differences", table["about"] | table["config"]), ("Metrics", table["metrics"])):
         if len(folders) > 1 or title == "Metrics":
-            none = "<div style='opacity:.75'>nothing</div>" if not values else ""
+            none = "<div style='opacity:.75'>none</div>" if not values else ""
             head = f"<tr><th style='{cell}'></th>{heads}</tr>"
             shown = f'<table style="border-collapse:collapse">{head}{rows(values)}</table>'
             parts.append(f'<div style="margin:0 40px 14px 0"><b>{title}</b>{none or shown}</div>')
     return f'<div style="display:flex;flex-wrap:wrap;overflow-x:auto">{"".join(parts)}</div>'
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return "–" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""One run among those ticked, step by step: how it stands, what it logged, every picture it left, and its result."""
+"""One of the ticked runs, step by step: its status, scalars, pictures, and result."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import panel_material_ui as pmui
 from workbench import runs
 from workbench.errors import InputError
 from workbench.runs.watch import Live
-from workbench.views.card import explain, html, say
+from workbench.views.card import escape, explain, html
 from workbench.views.kinds import Picture, picture, pictures
 from workbench.views.picture import PictureView
 from workbench.views.player import Player
-from workbench.views.plots import held
+from workbench.views.plots import batched
 from workbench.views.stepper import Stepper
 
 NO_FRAMES = "This run logs numbers only. Its curves are on the tab <b>Compare</b>."
-OF_RESULT = "result: "  # stands in front of the name of a variable of the result, in the list of pictures
+OF_RESULT = "result: "  # prefix of the result's variables in the list of pictures
 
 
 class Replay:
-    """`choose(folders)` says which runs there are; `poll()` takes in what they have added and tells whether something was."""
+    """`choose(folders)` sets the runs; `poll()` reads their new events and returns whether there were any."""
 
     def __init__(self) -> None:
         self._lives: dict[Path, Live] = {}
@@ -55,14 +55,14 @@ class Replay:
             sizing_mode="stretch_width",
             margin=(4, 4),
         )
-        self.run.param.watch(held(self._other_run), "value")
-        self.array.param.watch(held(lambda _: self._place()), "value")
+        self.run.param.watch(batched(self._other_run), "value")
+        self.array.param.watch(batched(lambda _: self._place()), "value")
         self.player.on("pause", lambda: self._request("pause"))
         self.player.on("resume", lambda: self._request("resume"))
         self.player.on("stop", lambda: self._request("stop"))
 
     def choose(self, folders: Sequence[Path]) -> None:
-        """Offer these runs; the one on show stays on show while it is among them."""
+        """Offer these runs; the visible one is kept if it is among them."""
         self._chosen = list(folders)
         self._lives = {f: self._lives.get(f) or Live(f) for f in folders}
         for live in self._lives.values():
@@ -74,21 +74,21 @@ class Replay:
         self._show()
 
     def histories(self) -> list[Mapping[str, tuple[list[int], list[float]]]]:
-        """What each of the runs has logged, in their order."""
+        """Scalars of each run, name -> (steps, values), in the order of `choose`."""
         return [self._lives[f].history for f in self._chosen]
 
     @property
     def live(self) -> Live | None:
-        """The run on show."""
+        """The visible run."""
         return self._lives.get(self.run.value)
 
     def poll(self) -> bool:
-        """Take in what the runs have added since; True when that was something."""
+        """Read new events of the runs; True if there were any."""
         new = [bool(live.poll()) for live in self._lives.values()]
         if any(new):
             self._show()
         elif self.live is not None:
-            self._stand()
+            self._show_status()
         return any(new)
 
     def _other_run(self, _: object) -> None:
@@ -100,10 +100,10 @@ class Replay:
             try:
                 runs.request(self.live.folder, what)
             except InputError as error:
-                self.text.object = say(str(error))
-            self._stand()
+                self.text.object = escape(str(error))
+            self._show_status()
 
-    def _stand(self) -> None:
+    def _show_status(self) -> None:
         live = self.live
         if live is None:
             self.player.show("idle")
@@ -111,10 +111,10 @@ class Replay:
             self.player.show(live.status, live.lines, live.error, live.folder.name)
         self.player.start.visible = False
         if live is None or live.status != "paused":
-            self.player.resume.visible = False  # a run that has ended is continued where it was begun
+            self.player.resume.visible = False  # an ended run is resumed on the page that started it
 
     def _show(self) -> None:
-        self._stand()
+        self._show_status()
         names = list(self.live.frames) if self.live is not None else []
         names += [OF_RESULT + name for name in self._of_result()]
         if list(self.array.options) != names:
@@ -123,7 +123,7 @@ class Replay:
         self._place()
 
     def _steps(self) -> list[int]:
-        """Steps that the slider goes through: those with the picture on show, or all where there are no pictures."""
+        """Steps of the slider: those with the visible picture, or all if there are no pictures."""
         live = self.live
         if live is None:
             return []
@@ -154,27 +154,28 @@ class Replay:
         self.picture.show(None if array is None else picture(name, array))
 
     def _of_result(self) -> dict[str, Picture]:
-        """Pictures of the result of the run on show, by name; read once, when the run has finished."""
+        """Pictures of the visible run's result, by name; read once, when the run has finished."""
         live = self.live
         if live is None or live.status != "finished":
             return {}
         if self._result[0] != live.folder:
             try:
-                found = pictures(runs.result(live.folder, chunks=None))
+                made = pictures(runs.result(live.folder, chunks=None))
             except (InputError, OSError):
-                found = []
-            self._result = (live.folder, {p.name: p for p in found})
+                made = []
+            self._result = (live.folder, {p.name: p for p in made})
         return self._result[1]
 
 
 def _scalars(live: Live, step: int) -> str:
-    """HTML table of what was logged last up to a step."""
+    """HTML table of the newest scalars up to a step."""
     rows = []
     for name, (steps, values) in live.history.items():
         before = [v for s, v in zip(steps, values, strict=True) if s <= step]
         if before:
             rows.append(
-                f'<tr><td style="opacity:.7;padding:1px 14px 1px 0">{say(name)}</td><td style="text-align:right">{before[-1]:.5g}</td></tr>'
+                f'<tr><td style="opacity:.7;padding:1px 14px 1px 0">{escape(name)}</td>'
+                f'<td style="text-align:right">{before[-1]:.5g}</td></tr>'
             )
     return (
         f'<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{"".join(rows)}</table>' if rows else ""

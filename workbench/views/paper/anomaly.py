@@ -1,6 +1,6 @@
-"""Figures of the anomaly report: the scene, the detectors, and BSDM training and suppressing.
+"""Figures of the anomaly report: the scene, the detectors, and BSDM: its training and its passes.
 
-Each function draws one thing with matplotlib, as those of `workbench.views.paper.base` do.
+Each function draws one figure with matplotlib, like those of `workbench.views.paper.base`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def scene(opened: xr.Dataset) -> Figure:
-    """Left the colour composite with the truth outlined; right the spectra of anomalous and other pixels."""
+    """Left: colour composite with outlined truth. Right: spectra of anomalous and other pixels."""
     hsi = opened["hsi"]
     cube = hsi.values
     name, bands = next(iter(presets(hsi).items()))
@@ -36,12 +36,12 @@ def scene(opened: xr.Dataset) -> Figure:
     left.set(xlabel="column (pixels)", ylabel="row (pixels)")
     if "wavelength" in hsi.coords:
         nm = hsi["wavelength"].values
-        told = ", ".join(f"{nm[b]:.0f}" for b in bands) + " nm"
+        caption = ", ".join(f"{nm[b]:.0f}" for b in bands) + " nm"
         x, label = nm.astype(float), "wavelength (nm)"
     else:
-        told = "bands " + ", ".join(str(b) for b in bands)
+        caption = "bands " + ", ".join(str(b) for b in bands)
         x, label = np.arange(len(cube), dtype=float), "band (number; wavelengths not known)"
-    left.set_title(f"{name}: {told}", fontsize=9)
+    left.set_title(f"{name}: {caption}", fontsize=9)
     _spectra(right, x, cube, truth, hsi["good"].values if "good" in hsi.coords else None)
     units = hsi.attrs.get("units")
     right.set(xlabel=label, ylabel=units or "value in the file (no unit given)")
@@ -74,7 +74,7 @@ def _spectra(axes: Axes, x: np.ndarray, cube: np.ndarray, truth: np.ndarray | No
 def score_maps(scores: Mapping[str, np.ndarray], truth: np.ndarray | None, notes: Mapping[str, str]) -> Figure:
     """Score maps (row, column) side by side on one scale: the share of pixels that score at least as high.
 
-    `notes`: name -> what to put behind the title, such as an AUC.
+    `notes`: name -> text below the title, such as an AUC.
     """
     columns = 2 if len(scores) == 4 else min(3, len(scores))
     rows = -(-len(scores) // columns)
@@ -146,10 +146,10 @@ def training(
     untrained: Mapping[int, float],
     rx: float | None,
 ) -> Figure:
-    """Left the loss against the step, one line per seed, with reference lines; right the AUC against the step.
+    """Left: loss against step, one line per seed, with reference lines. Right: AUC against step.
 
-    losses, aucs: seed -> (steps, values). untrained: seed -> AUC before training, dashed. Without AUCs there is only
-    the left half.
+    losses, aucs: seed -> (steps, values). untrained: seed -> AUC before training, dashed. Without AUCs only the left
+    half is drawn.
     """
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     left, *rest = figure.subplots(1, 2 if aucs else 1, squeeze=False)[0]
@@ -207,7 +207,7 @@ def by_pass(trained: np.ndarray, untrained: np.ndarray, levels: Mapping[str, flo
 
 
 def film(result: xr.Dataset, truth: np.ndarray | None, most: int = 6) -> Figure:
-    """The denoising film of one network: for up to `most` passes k the cube, what is subtracted next, and the score.
+    """The denoising film of one network: for up to `most` passes k the cube, the next background to subtract, and the score.
 
     result: with `quiet_k`, `background_k (k, quiet_band, y, x)`, `score_k (k, y, x)`, and `auc_k`, `range_k (k)` where known.
     """
@@ -227,8 +227,8 @@ def film(result: xr.Dataset, truth: np.ndarray | None, most: int = 6) -> Figure:
         image(grid[1, column], composite(now["background_k"].values), None)
         with np.errstate(divide="ignore"):
             image(grid[2, column], -np.log10(exceedance(now["score_k"].values)), truth, cmap="cividis", vmin=0, vmax=top)
-        told = f"k = {k}\nlargest {_short(float(now['range_k']))}"
-        grid[0, column].set_title(told, fontsize=9)
+        caption = f"k = {k}\nlargest {_short(float(now['range_k']))}"
+        grid[0, column].set_title(caption, fontsize=9)
         grid[2, column].set_xlabel(f"AUC {float(now['auc_k']):.4f}" if "auc_k" in result else "no truth", fontsize=9)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
@@ -237,11 +237,11 @@ def film(result: xr.Dataset, truth: np.ndarray | None, most: int = 6) -> Figure:
     return figure
 
 
-# --- small things -----------------------------------------------------------------------------------------------------
+# --- helpers ----------------------------------------------------------------------------------------------------------
 
 
 def _short(value: float) -> str:
-    """`36`, or `5.1·10⁶` where that is shorter."""
+    """`36`; from 10⁴ on `5.1·10⁶`."""
     if value < 1e4:
         return f"{value:.2g}" if value < 10 else f"{value:.0f}"
     power = int(np.log10(value))
@@ -249,7 +249,7 @@ def _short(value: float) -> str:
 
 
 def _plain_log(axes: Axes, values: Sequence[float]) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, written plainly: a loss seldom spans a whole decade."""
+    """Ticks at 1, 2 and 5 times powers of ten, as decimal numbers: a loss rarely covers a whole decade."""
     low, high = min(values), max(values)
     powers = 10.0 ** np.arange(np.floor(np.log10(low)) - 1, np.ceil(np.log10(high)) + 1)
     axes.set_ylim(low / 1.25, high * 1.25)

@@ -1,10 +1,10 @@
-"""Figures for paper and reports: each function draws one thing with matplotlib and gives the finished Figure.
+"""Figures for paper and reports: each function draws one Figure with matplotlib and returns it.
 
     picture = overlaid({"auc": {"seed 0": (steps, values)}})
     captioned(picture, "<b>Figure 1.</b> AUC.", alt="a rising line")    # shows it in a notebook
 
-Drawn without pyplot, so nothing stays in memory and no backend is asked for. Colours, titles and line styles are those of the
-pages (`workbench.views.looks`); every axis says its unit.
+Drawn without pyplot, so no figure stays in memory and no backend is needed. Colours, titles and line styles are those of
+the pages (`workbench.views.looks`); every axis has its unit.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ BELOW: dict[str, Any] = {**LEGEND, "fontsize": 8.5, "ncols": 2, "loc": "upper ce
 
 
 def captioned(figure: Figure, caption: str, alt: str) -> HTML:
-    """The figure as one self-contained piece of HTML: a PNG inside, `alt` for those who cannot see it, a caption below.
+    """The figure as self-contained HTML: an embedded PNG with alternative text `alt`, and a caption below.
 
-    `caption` may hold simple HTML.
+    `caption` may contain simple HTML.
     """
     from IPython.display import HTML
 
@@ -52,7 +52,7 @@ def captioned(figure: Figure, caption: str, alt: str) -> HTML:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, *, strong: Sequence[int] = ()) -> HTML:
-    """An HTML table. Cells are texts, shown as they are; `strong` names rows to set in bold. `caption` may hold HTML."""
+    """An HTML table. Cells are converted to text and escaped; `strong`: indices of rows in bold. `caption` may contain HTML."""
     from IPython.display import HTML
 
     head = "".join(f"<th scope='col' style='text-align:left'>{escape(c)}</th>" for c in columns)
@@ -71,7 +71,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, *
 
 
 def controls(values: Mapping[str, Sequence[float]], label: str = "AUC(D,F), no unit; 1 is perfect") -> Figure:
-    """One line per method, by name or title: a dot per seed, and mean and standard deviation where there are several."""
+    """One line per method, by name or title: a dot per seed, and mean and standard deviation for several seeds."""
     figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * len(values)), layout="constrained")
     axes = figure.subplots()
     for y, (name, seeds) in enumerate(values.items()):
@@ -80,8 +80,8 @@ def controls(values: Mapping[str, Sequence[float]], label: str = "AUC(D,F), no u
         axes.plot(seen, np.full(len(seen), y), "o", color=colour, markersize=6, alpha=0.85, zorder=3)
         if len(seen) > 1:
             axes.errorbar(seen.mean(), y, xerr=seen.std(ddof=1), fmt="|", color=colour, capsize=4, markersize=14, zorder=2)
-        told = f"{seen.mean():.4f}" + (f" ± {seen.std(ddof=1):.4f}" if len(seen) > 1 else "")
-        axes.annotate(told, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
+        text = f"{seen.mean():.4f}" + (f" ± {seen.std(ddof=1):.4f}" if len(seen) > 1 else "")
+        axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
     if "RX" in values:
         axes.axvline(values["RX"][0], color=look("RX").colour, linewidth=0.8, linestyle=":", zorder=1)
     axes.set_yticks(range(len(values)), labels=list(values))
@@ -93,9 +93,9 @@ def controls(values: Mapping[str, Sequence[float]], label: str = "AUC(D,F), no u
 
 
 def overlaid(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], most: int = 12) -> Figure:
-    """Scalars against the step, a panel for each, a line for each run: scalar -> run -> (steps, values).
+    """Scalars against the step, one panel per scalar, one line per run: scalar -> run -> (steps, values).
 
-    Runs keep their colour in all panels. At most `most` panels are drawn, in the order given.
+    A run has the same colour in all panels. At most `most` panels are drawn, in the order given.
     """
     shown = dict(list(curves.items())[:most])
     runs = list(dict.fromkeys(run for by in shown.values() for run in by))
@@ -128,7 +128,7 @@ def overlaid(curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[f
 
 
 def image(axes: Axes, values: np.ndarray, truth: np.ndarray | None, **how: Any) -> Any:
-    """Draw (row, column) or (row, column, 3) values, with the truth outlined; gives what was drawn."""
+    """Draw (row, column) or (row, column, 3) values, with outlined truth; returns the AxesImage."""
     drawn = axes.imshow(values, interpolation="nearest", **how)
     if truth is not None and (truth > 0).any():
         axes.contour(truth > 0, levels=[0.5], colors=TRUTH, linewidths=0.8)
@@ -136,7 +136,7 @@ def image(axes: Axes, values: np.ndarray, truth: np.ndarray | None, **how: Any) 
 
 
 def finish(axes: Axes, grid: str = "both") -> None:
-    """Take away the upper and right frame, and put a light grid behind what is drawn."""
+    """Remove the top and right frame, and draw a light grid in the background."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color="#E4E4E4", linewidth=0.7)  # type: ignore[arg-type]
     axes.set_axisbelow(True)

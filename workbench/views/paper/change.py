@@ -1,4 +1,4 @@
-"""Figures of the change report, drawn with matplotlib as those of `workbench.views.paper.base`: each draws one thing.
+"""Figures of the change report, drawn with matplotlib like those of `workbench.views.paper.base`.
 
 Colours belong to detectors and to measures of uncertainty, as in `workbench.views.looks`, and are the same in every figure.
 """
@@ -25,7 +25,7 @@ from workbench.views.paper.base import BELOW, WIDTH, finish
 
 
 def maps(shown: Sequence[xr.Dataset], titles: Sequence[str], truth: bool = True) -> Figure:
-    """Rows of before, after, decisions, P, U and |y - P|. shown: `before`, `after`, `change`, and `truth`, `uncertainty` where known."""
+    """Rows of before, after, decisions, P, U and |y - P|. shown: `before`, `after`, `change`, and `truth`, `uncertainty` if known."""
     own = "uncertainty" in shown[0]
     names = [
         "before",
@@ -92,7 +92,7 @@ def _bare(grid: np.ndarray) -> None:
 
 
 def learning(history: Mapping[str, tuple[Sequence[float], Sequence[float]]], watched: Sequence[Mapping[str, Any]]) -> Figure:
-    """Left the parts of the loss of one seed and the entropy floor; right the scores of the watched pairs, one line per seed.
+    """Left: parts of the loss of one seed and the entropy floor. Right: scores of the validation pairs, one line per seed.
 
     history: name -> (steps, values) of one seed. watched: one such history per seed.
     """
@@ -126,7 +126,7 @@ def learning(history: Mapping[str, tuple[Sequence[float], Sequence[float]]], wat
 
 
 def _smooth(values: np.ndarray, window: int = 10) -> np.ndarray:
-    """Running mean over up to `window` values that came before."""
+    """Running mean over the newest `window` values."""
     total = np.cumsum(np.insert(values, 0, 0.0))
     at = np.arange(1, len(values) + 1)
     start = np.maximum(at - window, 0)
@@ -139,7 +139,7 @@ def _smooth(values: np.ndarray, window: int = 10) -> np.ndarray:
 def scores(
     values: Mapping[str, Sequence[float]], label: str, *, measures: bool = False, level: float | None = None
 ) -> Figure:
-    """One line per detector or measure: a dot per seed, mean and standard deviation, and the numbers at the right."""
+    """One line per detector or measure: a dot per seed, mean and standard deviation, and the numbers on the right."""
     group = UNCERTAINTY if measures else CHANGE
     figure = Figure(figsize=(WIDTH, 0.95 + 0.34 * len(values)), layout="constrained")
     axes = figure.subplots()
@@ -149,8 +149,8 @@ def scores(
         axes.plot(seen, np.full(len(seen), y), "o", color=colour, markersize=6, alpha=0.85, zorder=3)
         if len(seen) > 1:
             axes.errorbar(seen.mean(), y, xerr=seen.std(ddof=1), fmt="|", color=colour, capsize=4, markersize=14, zorder=2)
-        told = f"{seen.mean():.3f}" + (f" ± {seen.std(ddof=1):.3f}" if len(seen) > 1 else "")
-        axes.annotate(told, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
+        text = f"{seen.mean():.3f}" + (f" ± {seen.std(ddof=1):.3f}" if len(seen) > 1 else "")
+        axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
     if level is not None:
         axes.axvline(level, color=REFERENCES["chance"].colour, linewidth=0.9, linestyle=":", zorder=1)
     axes.set_yticks(range(len(values)), labels=[look(n, group).title for n in values])
@@ -167,14 +167,14 @@ Curves = Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]  # measure -> one
 
 
 def trust(risk: Curves, reliability: Curves) -> Figure:
-    """Left the error rate of what is answered against its share; right what U says against how wrong it is; a line per seed."""
+    """Left: error rate of the answered pixels against their share. Right: mean error against mean uncertainty. A line per seed."""
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, curves in ((left, risk), (right, reliability)):
         for name, seeds in curves.items():
             one = look(name, UNCERTAINTY)
             for n, (x, y) in enumerate(seeds):
-                if axes is left:  # the first few pixels are an accident
+                if axes is left:  # the error rate of the first few pixels is noise
                     x, y = x[x >= 0.02], y[x >= 0.02]
                 marker = "o" if axes is right else None
                 axes.plot(

@@ -1,4 +1,4 @@
-"""Figures of the coreset report, drawn with matplotlib as those of `workbench.views.paper.base`: each draws one thing.
+"""Figures of the coreset report, drawn with matplotlib like those of `workbench.views.paper.base`.
 
 Colours belong to selectors and are the same in every figure and on the page.
 """
@@ -36,15 +36,15 @@ def examples(pictures: np.ndarray, rows: Sequence[str], columns: int) -> Figure:
 
 
 def histogram(score: np.ndarray, cuts: Mapping[float, float], flipped: np.ndarray | None, label: str) -> Figure:
-    """How scores are spread. cuts: share kept -> the lowest score kept. flipped: wrong labels, drawn apart."""
+    """Histogram of the scores (sample). cuts: share kept -> the lowest score kept. flipped: wrong labels, in another colour."""
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
     edges = np.linspace(score.min(), score.max() if score.max() > score.min() else score.min() + 1, 61)
     if (
         score.min() >= 0 and score.max() > 20 * np.median(score) and (score > 0).any()
-    ):  # a few large ones would hide all others
+    ):  # on a linear axis a few large scores would hide all others
         edges = np.geomspace(max(score[score > 0].min(), 1e-4 * score.max()), score.max(), 61)
-        score, label = np.clip(score, edges[0], None), f"{label} (log; the first bar holds what is lower)"
+        score, label = np.clip(score, edges[0], None), f"{label} (log; the first bar includes lower values)"
         axes.set_xscale("log")
     if flipped is None:
         axes.hist(score, edges, color=GREY, alpha=0.75)
@@ -68,7 +68,7 @@ def histogram(score: np.ndarray, cuts: Mapping[float, float], flipped: np.ndarra
 
 
 def trajectories(p: np.ndarray, epochs: np.ndarray, groups: Mapping[str, np.ndarray], window: tuple[float, float]) -> Figure:
-    """p (epoch, sample): one panel for each group of samples; the last window that the score reads is shaded."""
+    """p (epoch, sample): one panel for each group of samples; the last window that the score uses is shaded."""
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
@@ -84,7 +84,7 @@ def trajectories(p: np.ndarray, epochs: np.ndarray, groups: Mapping[str, np.ndar
 
 
 def data_map(easy: np.ndarray, score: np.ndarray, kept: np.ndarray, flipped: np.ndarray | None, label: str) -> Figure:
-    """Every sample: how easy it is across, its score up; kept and dropped apart, wrong labels ringed."""
+    """Every sample: x is the mean probability of its label, y its score; kept and dropped coloured, wrong labels ringed."""
     figure = Figure(figsize=(WIDTH * 0.78, 3.9), layout="constrained")
     axes = figure.subplots()
     for where, name in ((~kept, "dropped"), (kept, "kept")):
@@ -104,7 +104,7 @@ def data_map(easy: np.ndarray, score: np.ndarray, kept: np.ndarray, flipped: np.
 
 
 def overlap(matrix: xr.DataArray) -> Figure:
-    """Jaccard overlap of all pairs of selectors as a table of colours with the numbers in it."""
+    """Jaccard overlap of all pairs of selectors as a coloured matrix with numbers."""
     names = [look(str(n), SELECTORS).title for n in matrix["selector"].values]
     figure = Figure(figsize=(WIDTH * 0.8, WIDTH * 0.62), layout="constrained")
     axes = figure.subplots()
@@ -126,7 +126,7 @@ def accuracy_by_budget(values: Mapping[str, Mapping[float, Sequence[float]]], fu
         one = look(name, SELECTORS)
         keeps = np.array(sorted(by_keep))
         seen = [np.asarray(by_keep[k], float) for k in keeps]
-        shift = 1 + 0.012 * (n - (len(values) - 1) / 2)  # side by side where bars would cover each other
+        shift = 1 + 0.012 * (n - (len(values) - 1) / 2)  # shift sideways, so that error bars do not overlap
         axes.errorbar(
             keeps * shift,
             [v.mean() for v in seen],
@@ -171,7 +171,7 @@ def balance(per_class: Mapping[str, np.ndarray], total: np.ndarray, names: Seque
 
 
 def painted(background: np.ndarray, score: np.ndarray, kept: np.ndarray, label: str) -> Figure:
-    """A scene with the score of its training pixels on it, and beside it which of them were kept."""
+    """Left: a scene with the score of its training pixels. Right: which of them were kept."""
     height, width = score.shape
     figure = Figure(figsize=(WIDTH, 0.5 + WIDTH / 2 * 0.9 * height / width), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -185,5 +185,5 @@ def painted(background: np.ndarray, score: np.ndarray, kept: np.ndarray, label: 
     for value, name, alpha in ((1.0, "kept", 1.0), (0.0, "dropped on a scene", 0.55)):
         paint[kept == value] = (*(v / 255 for v in rgb(STATES[name].colour)), alpha)
     right.imshow(paint, interpolation="nearest")
-    right.set_title("orange: kept; blue: dropped; bare: not a training sample", fontsize=9)
+    right.set_title("orange: kept; blue: dropped; no colour: not a training sample", fontsize=9)
     return figure

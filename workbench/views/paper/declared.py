@@ -1,4 +1,4 @@
-"""Figures of any method, drawn from what it declares and from what its result holds; kinds as in `workbench.views.kinds`."""
+"""Figures of any method, drawn from its declaration and its result; kinds as in `workbench.views.kinds`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from workbench.views.looks import PICKS, STATES, look, look_in_curves
 from workbench.views.paper.base import LEGEND, WIDTH, finish
 
 History = Mapping[str, tuple[Sequence[float], Sequence[float]]]
-FILMED = 5  # steps of a film that are printed
-SHOWN = 9  # pictures in one figure
-NAMES = 24  # names along an axis
+FILMED = 5  # steps of a film that are printed at most
+SHOWN = 9  # pictures in one figure at most
+NAMES = 24  # names along an axis at most
 
 
 def curves(groups: Sequence[Curves], histories: Mapping[str, History]) -> Figure | None:
-    """A panel for each group: a line for each series and run, references dashed. None where nothing was logged.
+    """A panel for each group: a line for each series and run, references dashed. None if nothing was logged.
 
-    histories: name of a run -> its scalars. Runs of one series have one colour; the first is drawn strongest.
+    histories: name of a run -> its scalars. Runs of one series have one colour; only the first is opaque.
     """
     names = list(dict.fromkeys(n for history in histories.values() for n in history))
     groups = [g for g in groups if any(standing_for(s, names) for s in g.series)]
@@ -67,7 +67,7 @@ def curves(groups: Sequence[Curves], histories: Mapping[str, History]) -> Figure
 
 
 def film(show: Film, steps: Mapping[str, Sequence[int]], frame: Callable[[str, int], xr.DataArray | None]) -> Figure | None:
-    """A row for each array, a column for each of a few steps from the first to the last. None where there are no frames.
+    """A row for each array, a column for each of a few steps from the first to the last. None if there are no frames.
 
     steps: array -> steps at which it was yielded. frame: `(name, step) -> array`.
     """
@@ -81,20 +81,20 @@ def film(show: Film, steps: Mapping[str, Sequence[int]], frame: Callable[[str, i
     grid = figure.subplots(len(names), len(chosen), squeeze=False)
     for row, name in zip(grid, names, strict=True):
         for axes, step in zip(row, chosen, strict=True):
-            there = [s for s in steps[name] if s <= step]
-            array = frame(name, there[-1]) if there else None
+            earlier = [s for s in steps[name] if s <= step]
+            array = frame(name, earlier[-1]) if earlier else None
             made = None if array is None else picture(name, array)
             if made is None:
                 axes.set_axis_off()
                 continue
             draw(axes, made, small=True)
-            axes.set_title(f"step {there[-1]}", fontsize=8)
+            axes.set_title(f"step {earlier[-1]}", fontsize=8)
         row[0].set_ylabel(name.replace("_", " "), fontsize=8.5)
     return figure
 
 
 def together(made: Sequence[Picture]) -> Figure | None:
-    """Up to SHOWN pictures, each with its title, unit and scale. None where there are none."""
+    """Up to SHOWN pictures, each with its title, unit and scale. None if there are none."""
     shown = list(made)[:SHOWN]
     if not shown:
         return None
@@ -177,7 +177,7 @@ def draw(axes: Axes, made: Picture, *, small: bool = False) -> None:
 
 
 def _image(axes: Axes, made: Picture, array: xr.DataArray) -> None:
-    """A colour composite; or an image and the boxes on it."""
+    """Draw a colour composite; or boxes on their image."""
     ground = array if made.kind == "composite" else made.image
     if ground is not None:
         values = np.atleast_3d(ground.values) if ground.ndim == 2 else ground.values
@@ -201,21 +201,21 @@ def _image(axes: Axes, made: Picture, array: xr.DataArray) -> None:
 
 
 def _classes(axes: Axes, made: Picture, array: xr.DataArray, small: bool) -> None:
-    """A class map with the names of the classes that are in it."""
+    """Draw a class map with a legend of the classes that occur in it."""
     values = np.asarray(array.values, float)
-    there = np.unique(values[values >= 0]).astype(int)
+    present = np.unique(values[values >= 0]).astype(int)
     names = made.classes
-    count = max(len(names), int(there.max()) + 1 if there.size else 1)
+    count = max(len(names), int(present.max()) + 1 if present.size else 1)
     colours = [PICKS[n % len(PICKS)] for n in range(count)]
     shown = np.ma.masked_less(values, 0)
     axes.imshow(shown, cmap=ListedColormap(colours), vmin=-0.5, vmax=count - 0.5, interpolation="nearest")
-    if not small and there.size <= 16:
-        entries = [Patch(color=colours[n], label=names[n] if n < len(names) else str(n)) for n in there]
+    if not small and present.size <= 16:
+        entries = [Patch(color=colours[n], label=names[n] if n < len(names) else str(n)) for n in present]
         axes.legend(handles=entries, **LEGEND, fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=3)
 
 
 def _bars(axes: Axes, made: Picture, array: xr.DataArray) -> None:
-    """Bars by name, counts of classes, or a histogram of samples."""
+    """Draw bars by name, counts of classes, or a histogram of samples."""
     values = np.asarray(array.values, float)
     if made.kind == "histogram":
         axes.hist(values[np.isfinite(values)], bins=30, color=PICKS[1])
@@ -234,7 +234,7 @@ def _bars(axes: Axes, made: Picture, array: xr.DataArray) -> None:
 
 
 def _names(axis: Any, array: xr.DataArray, dim: str) -> None:
-    """Names of a dim as ticks, where there are few."""
+    """Label ticks with the names of a dim, if it has at most NAMES."""
     if dim in array.coords and array.sizes[dim] <= NAMES:
         rotation = 60 if axis.axis_name == "x" and array[dim].dtype.kind in "US" else 0
         axis.set_ticks(range(array.sizes[dim]), labels=[str(v) for v in array[dim].values], rotation=rotation)

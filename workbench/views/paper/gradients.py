@@ -1,4 +1,4 @@
-"""Figures of the gradient compression report, drawn with matplotlib as those of `workbench.views.paper.base`.
+"""Figures of the gradient compression report, drawn with matplotlib like those of `workbench.views.paper.base`.
 
 Colours belong to compressors and are the same in every figure and on the page.
 """
@@ -26,7 +26,7 @@ RATIOS = {
     "ratio_upload": ("upload (ratio_upload): float32 gradient / one worker's message", YELLOW),
     "ratio_entries": ("entries (ratio_entries): entries / entries sent; positions not counted", "#BBBBBB"),
 }
-WINDOW = (24, 48)  # rows and columns of a layer's matrix in the importance maps, so that single entries can be seen
+WINDOW = (24, 48)  # rows and columns of a layer's matrix in the importance maps; few, so that single entries are visible
 QUANTITIES = {"gradient": "gradient v", "mean": "mean μ", "sigma": "spread σ", "score": "score S", "kept": "sent"}
 
 
@@ -40,7 +40,7 @@ def mean_and_spread(values: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def accuracy_by_bytes(curves: Mapping[str, tuple[Sequence[Any], Sequence[Any]]]) -> Figure:
-    """compressor -> (bytes, accuracies), each (seed, at): the mean as a line, the standard deviation as a band."""
+    """compressor -> (bytes, accuracies), each (seed, step): the mean as a line, the standard deviation as a band."""
     figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
     axes = figure.subplots()
     for name, (sent, accuracies) in curves.items():
@@ -54,7 +54,7 @@ def accuracy_by_bytes(curves: Mapping[str, tuple[Sequence[Any], Sequence[Any]]])
 
 
 def accuracy_by_step(curves: Mapping[str, tuple[Sequence[int], Sequence[Any]]]) -> Figure:
-    """compressor -> (steps, accuracies (seed, at)). Right: the last step, a dot for each seed, mean and deviation."""
+    """compressor -> (steps, accuracies (seed, step)). Right: the last step, a dot for each seed, mean and deviation."""
     figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     for y, (name, (steps, accuracies)) in enumerate(curves.items()):
@@ -93,9 +93,9 @@ def traffic(
     measured: Mapping[str, Sequence[float]],
     ratios: Mapping[str, Mapping[str, float]],
 ) -> Figure:
-    """Left: bytes counted, and measured where they could be, one number for each seed. Right: name of RATIOS -> rival -> ratio.
+    """Left: bytes counted, and measured if available, one number for each seed. Right: name of RATIOS -> rival -> ratio.
 
-    A ratio that a compressor does not have is NaN and has no bar.
+    A ratio that is undefined for a compressor is NaN and has no bar.
     """
     names = list(counted)
     figure = Figure(figsize=(WIDTH, 1.7 + 0.5 * len(names)), layout="constrained")
@@ -153,11 +153,11 @@ def _ratio_bars(axes: Axes, names: Sequence[str], ratios: Mapping[str, Mapping[s
     axes.set_title("three ratios", fontsize=8.5)
 
 
-# --- what RS-DGC decides ---------------------------------------------------------------------------------------------
+# --- decisions of RS-DGC ---------------------------------------------------------------------------------------------
 
 
 def layer_budget(budget: xr.DataArray, signal: xr.DataArray, entries: xr.DataArray) -> Figure:
-    """budget, signal (step, layer), entries (layer): entries sent, stacked; each layer's share of itself; the signal."""
+    """budget, signal (step, layer), entries (layer): entries sent, stacked; share of each layer's entries; the signal."""
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
     grid = figure.subplot_mosaic([["stack", "stack"], ["share", "signal"]], height_ratios=(1, 1))
     layers = [str(n) for n in budget["layer"].values]
@@ -204,7 +204,7 @@ def window(A: xr.DataArray) -> tuple[slice, slice]:
 def importance_maps(maps: Mapping[str, xr.DataArray]) -> Figure:
     """layer -> (quantity, row, column): a row of panels for each layer, cut to the `window` around its highest score.
 
-    Every panel has its own scale, up to the 99th percentile of what it shows; the number is written below it.
+    Every panel has its own scale, up to the 99th percentile of its values; the number is written below the panel.
     """
     views = {layer: A.isel(row=window(A)[0], column=window(A)[1]) for layer, A in maps.items()}
     side = (WIDTH - 0.9) / len(QUANTITIES)
@@ -216,8 +216,8 @@ def importance_maps(maps: Mapping[str, xr.DataArray]) -> Figure:
         own = (view["column"].values[[0, -1]] + (-0.5, 0.5)).tolist() + (view["row"].values[[-1, 0]] + (0.5, -0.5)).tolist()
         for column, (axes, quantity) in enumerate(zip(row, QUANTITIES, strict=True)):
             values = view.sel(quantity=quantity).values
-            drawn[column], told = _map(axes, values, quantity, own)
-            axes.set_xlabel(f"column · {told}", fontsize=8)
+            drawn[column], note = _map(axes, values, quantity, own)
+            axes.set_xlabel(f"column · {note}", fontsize=8)
             axes.tick_params(labelsize=7)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
             axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
@@ -230,7 +230,7 @@ def importance_maps(maps: Mapping[str, xr.DataArray]) -> Figure:
     for column, quantity in enumerate(QUANTITIES):
         bar = figure.colorbar(drawn[column], ax=grid[:, column].tolist(), location="bottom", shrink=0.8, aspect=14, pad=0.02)
         if quantity == "kept":
-            bar.set_ticks([0.25, 0.75], labels=["waits", "sent"])
+            bar.set_ticks([0.25, 0.75], labels=["not sent", "sent"])
         else:
             bar.set_ticks(np.linspace(drawn[column].norm.vmin, 1, len(ends[quantity])).tolist(), labels=ends[quantity])
         bar.ax.tick_params(labelsize=8, length=2)
@@ -238,7 +238,7 @@ def importance_maps(maps: Mapping[str, xr.DataArray]) -> Figure:
 
 
 def _map(axes: Axes, values: np.ndarray, quantity: str, extent: Sequence[float]) -> tuple[Any, str]:
-    """One panel, and what is to be written below it."""
+    """Draw one panel; returns the AxesImage and the text below it."""
     box = (extent[0], extent[1], extent[2], extent[3])
     if quantity == "kept":
         how: dict[str, Any] = {"cmap": ListedColormap(["#E8E8E8", STATES["kept"].colour]), "vmin": 0, "vmax": 1}
@@ -248,11 +248,11 @@ def _map(axes: Axes, values: np.ndarray, quantity: str, extent: Sequence[float])
     return axes.imshow(values / top, interpolation="nearest", extent=box, vmax=1, **how), f"a = {top:.2g}"
 
 
-# --- small things ----------------------------------------------------------------------------------------------------
+# --- helpers ---------------------------------------------------------------------------------------------------------
 
 
 def _plain(axes: Axes) -> None:
-    """A logarithmic x axis with its numbers written plainly."""
+    """Write the numbers of a logarithmic x axis as decimals."""
     axes.xaxis.set_major_locator(LogLocator(numticks=6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
