@@ -73,7 +73,7 @@ def supervise(work: Mapping[str, Any], stop: threading.Event | None = None) -> d
     if process.returncode < 0:
         return {"status": "killed", "error": f"its process was killed by {signal.Signals(-process.returncode).name}"}
     with contextlib.suppress(InputError):
-        return {"status": "failed", "error": runs.read(folder)["error"] or "no error message; see stderr.txt"}
+        return {"status": "failed", "error": runs.read(folder).get("error") or "no error message; see stderr.txt"}
     last = (folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
     return {"status": "failed", "error": last[-1].removeprefix("workbench: ") if last else "it printed no error message"}
 
