@@ -35,12 +35,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def opened() -> Iterator[Any]:
+class _Chromium:
+    """The one browser, open while tests of this folder run."""
+
+    stack, running = ExitStack(), None
+
+
+@pytest.fixture
+def opened() -> Any:
     if chromium.chromium() is None:
         pytest.skip("needs a Chromium: install one with `make browser`")
-    with chromium.browser() as running:
-        yield running
+    if _Chromium.running is None:
+        _Chromium.running = _Chromium.stack.enter_context(chromium.browser())
+    return _Chromium.running
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Close the browser behind the last test of this folder: Playwright keeps an event loop, and others start their own."""
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        _Chromium.stack.close()
+        _Chromium.running = None
 
 
 @pytest.fixture
