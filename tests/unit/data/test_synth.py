@@ -199,3 +199,9 @@ def test_made_in_moments(scene):
 def test_what_cannot_be_made_is_said(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+def test_fast_length_is_that_of_scipy():
+    from scipy.fft import next_fast_len
+
+    assert [synth.fast_length(n) for n in range(1, 3000)] == [next_fast_len(n, real=True) for n in range(1, 3000)]
