@@ -60,6 +60,7 @@ def test_the_mean_score_is_bands_times_n_minus_1_over_n(seed, bands):
 
 
 @pytest.mark.long
+@pytest.mark.long
 @given(seeds, st.integers(1, 5), st.integers(1, 11), st.integers(1, 13))
 def test_blocks_do_not_matter(seed, bands, high, wide):
     values, _, _ = draw(seed, bands)

@@ -12,6 +12,8 @@ from workbench.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 
+collect_ignore = ["site"]  # its import puts the toy into the table: the doctests of `make quick` must not do that
+
 
 @pytest.fixture(scope="module", autouse=True)
 def toy() -> Iterator[None]:

@@ -43,6 +43,7 @@ def test_mirrors_are_pinned_to_a_commit():
             ), entry.id
 
 
+@pytest.mark.long
 def test_every_entry_provides_what_its_scene_has(real_data):
     """Pages and methods offer scenes by what entries say they provide. Of the 61 plots, which are alike, every tenth is opened."""
     plots = 0

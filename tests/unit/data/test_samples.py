@@ -119,6 +119,7 @@ def test_the_fingerprint_is_of_all_modalities_and_of_labels():
 # --- splits -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @given(
     patch=st.sampled_from([1, 3, 5]),
     more=st.integers(0, 2),
