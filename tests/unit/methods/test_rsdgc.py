@@ -188,6 +188,7 @@ def test_a_killed_rank_fails_the_run_which_then_continues_with_the_same_numbers(
                 assert lines[line["step"]][name] == value, (line["step"], name)
 
 
+@pytest.mark.process
 def test_a_checkpoint_continues_its_own_run_only(run, digits):
     """An older checkpoint, which does not say what it belongs to, continues to the same numbers."""
     config = tiny(rivals=["rsdgc", "dense"])
