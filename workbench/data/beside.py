@@ -34,7 +34,8 @@ def put_beside(
     """The scene with `lidar (lidar_band, y, x)` in metres, `sar (sar_band, y, x)` as linear intensity and `infrared
     (infrared_band, y, x)`, float32, lazy, NaN where missing.
 
-    files: role -> file. keys: only `sar.scale` and `sar.polarization` apply, for a SAR file that does not state them.
+    files: role -> file. keys: `sar.NAME` is the key NAME of the reader of the SAR file: `sar.scale` and `sar.polarization` of
+        a GeoTIFF that does not state them. The other files take no keys.
 
     Raises InputError for a scene of many samples or of two dates, one that has this sensor already, a file on another
     grid than the scene, and everything that the readers refuse.

@@ -66,7 +66,8 @@ def open_scene(
     name: a name of `names()`, or a path: to a file or product folder that `workbench.data.formats.FORMATS` knows, to a folder
         or zip of chips in class folders, to a folder of pairs (A, B, label), or to a coreset file (.yml). A catalogue name
         wins over a file of the same name (write ./name for the file).
-    truth, keys: see `workbench.data.formats.open_file`; they also XX.
+    truth, keys: see `workbench.data.formats.open_file`; they also override those of a catalogue entry. An entry that takes
+        none refuses them.
     beside: role -> file. `after`, the image of the second date, makes the scene a pair; `resample` puts it onto the pixels
         of the first (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` add another sensor on the same grid
         (`workbench.data.beside.put_beside`).
@@ -167,7 +168,9 @@ def describe_entry(name: str) -> str:
 
 
 def _large(pixels: Path) -> bool:
-    """Whether a file or folder is too large to be hashed when it is opened."""
+    """Whether a file or folder is too large to be hashed when it is opened. Not where it is as large as a catalogue file:
+    it may be that file.
+    """
     size = sum(p.stat().st_size for p in pixels.rglob("*") if p.is_file()) if pixels.is_dir() else pixels.stat().st_size
     known = {f.bytes for e in _by_id().values() for f in e.pixel_files()}
     return size > LARGE and size not in known

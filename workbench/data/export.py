@@ -80,7 +80,9 @@ def write_cogs(strips: Iterable[np.ndarray], paths: Sequence[Path], like: xr.Dat
 
 
 def georeference(like: xr.DataArray) -> tuple[Any, Any]:
-    """(CRS, affine transform) of an array on (y, x); both None where it is not georeferenced."""
+    """(CRS, affine transform) of an array on (y, x); each None where the array has none: without a transform, pixels are
+    counted from the top left.
+    """
     import rioxarray  # noqa: F401  registers .rio
 
     crs = like.rio.crs

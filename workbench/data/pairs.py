@@ -299,7 +299,9 @@ def stacked(
     truth: Sequence[Path | None],
     modality: str,
 ) -> xr.Dataset:
-    """The set of pairs in these files; all labels are read by one rule, chosen from the first labels that contain change."""
+    """The set of pairs in these files. All labels are read by one rule, chosen from the first eight labels, or from more where
+    these contain no change.
+    """
     first = open_raster(before[0])
     shape = first.shape
 
@@ -422,7 +424,9 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _listed(folder: Path, names: Sequence[str]) -> list[str]:
-    """The split of each name from list/train.txt, list/val.txt, list/test.txt; "" for a name in no list."""
+    """The split of each name from list/train.txt, list/val.txt, list/test.txt; "" for a name in no list. A set has a
+    `split` only if every name is in a list.
+    """
     split: dict[str, str] = {}
     for path in sorted((folder / "list").glob("*.txt")) if (folder / "list").is_dir() else []:
         if path.stem.lower() in SPLITS:

@@ -44,9 +44,10 @@ class Sampling:
     modalities: variables of the scene, all on the same samples or on the same grid.
     split: "own" is the `split` of the scene (test, else val); without one it is "class" for chips and "block" for
         pixels. test: identifiers of the test samples, instead of any split.
-    share: fraction of the samples drawn for `draw`. The other side gets the rest, at least one sample of every class; with
-        draw="train", the drawn side also gets at least one. seed: of the draw, and of the wrong labels.
-    size: chips with a longer side are averaged down to this; least: minimal length of a side.
+    share: fraction of the samples drawn for `draw`; the other side gets the rest. A split by class leaves the other side at
+        least one sample of every class; with draw="train", the drawn side also gets at least one. seed: of the draw, and of
+        the wrong labels.
+    size: chips with a longer side are averaged down to this; least: minimal length of a side of a chip made smaller.
     patch: side of the patch around a pixel, odd. block: side of the blocks. guard: a training pixel and a test pixel of one
         image are at least this many rows or columns apart; None: `patch`, so that their patches share no pixel. A split by
         class has no guard.

@@ -538,7 +538,7 @@ def _radiative(
 
     leaves = seen([i for i, key in enumerate(keys) if key.startswith("canopy")])
     cube = seen(list(range(len(keys))))
-    cube += 0.5 * leaves * (cube - leaves)  # light reflected by leaves and by neighbouring materials
+    cube += 0.5 * leaves * (cube - leaves)  # light reflected by both the leaves and the materials beside them
     lines = np.array([(940, 18, 1.0), (1130, 22, 1.0), (1405, 45, 2.0), (1875, 65, 2.0)])  # centre, width (nm), depth
     vapour = np.exp(-0.5 * ((wavelength[:, None] - lines[:, 0]) / lines[:, 1]) ** 2) @ lines[:, 2]
     cube *= np.exp(-0.02 * vapour[:, None, None] * _field(rng, size, size / 6))  # residual of the atmospheric correction

@@ -9,8 +9,8 @@
 `line` and `blended` are for inference with networks that have a stride and a receptive field: tiles of one size lose
 a margin, are blended with their neighbours, and give the result strip by strip.
 
-Only this module converts labelled arrays to torch tensors. One tile is in memory at a time, so the cube may be larger than
-memory; the stitched result is in memory. The last windows of a line may be smaller.
+Tiles are read one at a time (with `prefetch`, that many ahead), so the cube may be larger than memory; the stitched result
+is in memory. The last windows of a line may be smaller. Samples to train on become tensors in `samples.py`.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Line:
 
 
 def line(length: int, tile: int, margin: int, fade: int, stride: int) -> Line:
-    """Tiles over `length` pixels, all starting at multiples of the stride; one tile where it fits.
+    """Tiles over `length` pixels, all starting at multiples of the stride; a single tile where it covers them all.
 
     The last tile is moved back so that all have one size: the normalisation of a global context depends on it.
     """

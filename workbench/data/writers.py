@@ -191,7 +191,9 @@ def _append(path: Path, start: int, rows: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path, mode: str, **about: Any) -> Iterator[Any]:
-    """The file in GDAL with a small block cache, without the warning about files that are not georeferenced."""
+    """The file in GDAL with a small block cache, without the warning about files that are not georeferenced: many
+    scenes are not.
+    """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 

@@ -1,4 +1,7 @@
-"""NetCDF and plain HDF5: scenes that the workbench wrote (`hsi`, `truth`), or any file with one 3-D variable."""
+"""NetCDF and plain HDF5: scenes that the workbench wrote (`hsi`, `truth`), or any file with one 3-D variable.
+
+Its axes are found by CF names.
+"""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class Raster:
                     **options,
                 ) as warped:
                     values, known = warped.read(bands, window=window), warped.read_masks(bands, window=window) >= 128
-        if self.stored == np.uint8:  # a pixel is nodata only where all its bands are
+        if self.stored == np.uint8:  # zero in one colour is a colour; zero in all of them is nodata
             known = np.broadcast_to(known.any(0), known.shape)
         if self.palette is not None:
             values = np.asarray(self.palette, np.uint8)[values[0]].transpose(2, 0, 1)

@@ -175,7 +175,9 @@ def _bytes(kind: str) -> int:
 
 
 def require_whole(file: Any, path: Path) -> None:
-    """Raise InputError for a size that the file cannot hold, or a last block that ends beyond the file."""
+    """Raise InputError for a size that the file cannot hold, or where the last block of the first or last band ends
+    beyond the file.
+    """
     size = path.stat().st_size
     high, wide = file.block_shapes[0]
     planes = 1 if str(file.profile.get("interleave", "")) == "pixel" else file.count

@@ -49,7 +49,8 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
 
 
 def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | None:
-    """The scene in a group that `workbench convert` wrote, with all its variables; None for any other group.
+    """The scene in a group that was written from one, by `workbench convert` or `to_zarr`, with all its variables; None for
+    a group with any variable that a scene does not have.
 
     chunks: as in `open_file`.
     """
