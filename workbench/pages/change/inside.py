@@ -150,7 +150,8 @@ class Inside:
         self.gap.panel.visible = True
         config = self.state.runner.config
         reason = (
-            "The second branch of the difference gets the dates in reverse order, but has different weights: similar, not equal."
+            "The second branch of the difference gets the dates in reverse order, but has different weights: P(A, B) and "
+            "P(B, A) are similar, not equal."
             if config.get("swap_second") and not config.get("compat")
             else "Both branches get the dates in the same order, as in the authors' code."
         )

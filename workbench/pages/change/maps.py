@@ -205,7 +205,7 @@ class Maps:
             if findings is not None and "part" in findings.result:
                 parts.append("<i>training pixels included; the table below counts test pixels only</i>")
         if step_of(*self.frame.shape) > 1:
-            parts.append(f"shown: one of {step_of(*self.frame.shape)} rows and columns")
+            parts.append(f"shown: one in {step_of(*self.frame.shape)} rows and columns")
         self.text.object = " &ensp;·&ensp; ".join(parts)
 
     def _scores(self) -> None:

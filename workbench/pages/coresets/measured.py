@@ -18,7 +18,7 @@ from workbench.views.looks import REFERENCES, SELECTORS
 
 FULL = REFERENCES["full"].title
 NAME = re.compile(r"accuracy_(?!best_)(?P<name>\w+?)(?:_at_(?P<keep>[\d.e-]+))?$")
-# settings that may differ between runs that are averaged
+# settings in which runs may differ and still be shown together
 FREE = {"seed", "keep", "budgets", "compare", "show_every", "log", "trajectories"}
 NOTHING = (
     "Each finished run adds its points: one per selector under <b>compare</b> and per share under <b>budgets</b>. For error bars, run "

@@ -116,7 +116,7 @@ class Coresets(CoresetState):
         self.measured.take()
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
-        """Show the scores; a fresh run sets the share kept and T of its settings."""
+        """Show the scores; for a fresh run, set the share kept and T to those of its settings."""
         if fresh:
             self.param.update(keep=float(config["keep"]), length=0)
         self.score.invite(False)

@@ -23,7 +23,7 @@ class Budget:
         self._arrays = ArrayHistory(())
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.share = Lines("step", "share of the layer's entries sent", height=290, log="y", legend=False)
-        self.signal = Lines("step", "importance of the layer, relative to the first step", height=290, legend=False)
+        self.signal = Lines("step", "importance of the layer, relative to its first steps", height=290, legend=False)
         self.residual = Lines("step", "norm of the gradient not yet sent", height=290, log="y", legend=False)
         self.age = Lines("steps since an entry was sent", "share of the entries", height=260, dots=True)
         self.key = html(margin=(4, 8))
