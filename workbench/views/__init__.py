@@ -1,6 +1,7 @@
 """The pictures: each module draws one thing and knows neither methods nor mathematics.
 
-plots      the shared look: colours, linked frames, figures
+looks      title, colour, dash and marker of every named method
+plots      shared by all plots: linked image frames, figures with units
 image      composite or single band of a cube, with picks, truth outline and mask on top
 spectra    spectra of picked pixels on a wavelength axis, bad bands as gaps
 maps       score maps side by side on one rank scale, linked

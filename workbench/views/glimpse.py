@@ -19,7 +19,7 @@ import xarray as xr
 from workbench.views.image import presets
 
 SHOWN = 640  # pixels a side that are read for a picture at most; the figure has about 430
-FEW = 32  # minimum pixels a side of the sample for the mean spectrum
+FEW = 32  # minimum pixels a side of the sample for the mean spectrum, where the image has as many
 FINEST = 2**22  # pixels of a part of a score map that are read at most; larger parts show the overview
 KEPT = 48  # cached bands of parts, each at most SHOWN x SHOWN float32 each: 79 MB
 

@@ -1,8 +1,7 @@
-"""The shared look of all plots: colours that work on white and on black, linked image frames, and figures with units.
+"""Shared by all plots: linked image frames, and figures with units. Colours are in `looks.py`.
 
 Fonts, backgrounds, axes and grids are not set here: the page's theme does that in the browser, so that plots follow
-its light and dark mode. Every colour below has medium lightness and is distinguishable with colour blindness (after
-Okabe and Ito, without their black, yellow and dark blue, which are invisible on one of the two backgrounds).
+its light and dark mode.
 """
 
 from __future__ import annotations

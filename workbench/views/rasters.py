@@ -1,4 +1,4 @@
-"""A gradient matrix and the quantities computed from it, as rasters in one column with linked pan and zoom."""
+"""A gradient matrix and the quantities computed from it, as rasters with linked pan and zoom."""
 
 from __future__ import annotations
 

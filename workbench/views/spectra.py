@@ -1,4 +1,4 @@
-"""Spectra of picked pixels: one line each in the pick's colour, bad bands and gaps are interrupted and grey."""
+"""Spectra of picked pixels: one line each in the pick's colour, interrupted at bad bands and gaps, which are grey."""
 
 from __future__ import annotations
 
