@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from workbench.methods.arcdnet.network import ARCDNet, Output, from_conv3d, load_encoder, reach
     from workbench.methods.arcdnet.running import run
     from workbench.methods.arcdnet.tiles import Trained, exchange_gap, inspect, load_network, predict, predict_to_cog
+else:
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles")
+
 
 __all__ = [
     "HEADLINE",
@@ -49,5 +52,3 @@ __all__ = [
     "reach",
     "run",
 ]
-
-__getattr__ = lazily(__name__, "network", "running", "tiles")
