@@ -13,7 +13,7 @@ training; MC dropout and ensembles; and controls without information about the e
     training.py   one step of the network, its controls and its rivals
     tiles.py      inference at any image size, tile by tile; loading weights; the inspector of knowledge review
     running.py    run: train, watch one pair, evaluate on the held-out part
-    judging.py    maps, scores, uncertainty against error: the result
+    result.py     maps, scores, uncertainty against error: the result
 
 Differences from the authors' code and their reasons: docs/methods/arcdnet.md.
 """
