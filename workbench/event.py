@@ -176,24 +176,25 @@ def never_yielded(
     scalars, arrays: names that the events of the run had. result, scene: names of the variables of its result and scene.
 
     >>> never_yielded([Curves("loss", ("loss", "los"))], ["loss"], [], [])
-    ["Curves('loss') shows the scalar 'los', which no event had; the events had loss."]
+    ["Curves('loss') shows the scalar 'los', which the run did not yield; it yielded loss."]
     """
     scalars, arrays, result, scene = list(scalars), list(arrays), list(result), list(scene)
     missing = []
     for show in shows:
         if isinstance(show, Curves):
-            who, kind, wanted, present = f"Curves({show.group!r})", "scalar", (*show.series, *show.references), scalars
+            who, kind = f"Curves({show.group!r})", "scalar"
+            wanted = dict.fromkeys((*show.series, *show.references), scalars)
         elif isinstance(show, Film):
-            who, kind, wanted, present = f"Film({show.arrays!r})", "array", show.arrays, arrays
+            who, kind, wanted = f"Film({show.arrays!r})", "array", dict.fromkeys(show.arrays, arrays)
         elif isinstance(show, Boxes):
-            who, kind, wanted = f"Boxes({show.image!r})", "array or variable", (show.image, "box")
-            present = [*arrays, *result, *scene]
+            who, kind = f"Boxes({show.image!r})", "array or variable"
+            wanted = {show.image: [*arrays, *result, *scene], "box": [*arrays, *result]}
         else:
-            who = f"{type(show).__name__}({show.variable!r})"
-            kind, wanted, present = "array or variable", (show.variable,), [*arrays, *result]
+            who, kind = f"{type(show).__name__}({show.variable!r})", "array or variable"
+            wanted = {show.variable: [*arrays, *result]}
         missing += [
-            f"{who} shows the {kind} {name!r}, which no event had; the events had {', '.join(present) or 'none'}."
-            for name in wanted
+            f"{who} shows the {kind} {name!r}, which the run did not yield; it yielded {', '.join(present) or 'none'}."
+            for name, present in wanted.items()
             if not standing_for(name, present)
         ]
     return missing

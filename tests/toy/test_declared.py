@@ -16,7 +16,7 @@ from tests.toy import room
 from workbench import execution, runs
 from workbench.cli import app
 from workbench.data.synth import small
-from workbench.event import Curves, Film, never_yielded
+from workbench.event import Boxes, Curves, Film, never_yielded
 from workbench.methods import load, undeclared
 from workbench.reports.export import write_page
 from workbench.runs.collection import entries
@@ -114,8 +114,10 @@ def test_a_declaration_that_is_wrong_is_told() -> None:
     assert ["'hsy'" in told[0], "Did you mean 'steps'" in told[1], "tuple" in told[2], "Curves" in told[3]] == [True] * 4
     shows = (Curves("loss", ("los",)), Film(("scores",)))
     missing = never_yielded(shows, ["loss"], ["score"], [])
-    assert missing[0] == "Curves('loss') shows the scalar 'los', which no event had; the events had loss."
-    assert "shows the array 'scores', which no event had; the events had score." in missing[1]
+    assert missing[0] == "Curves('loss') shows the scalar 'los', which the run did not yield; it yielded loss."
+    assert "shows the array 'scores', which the run did not yield; it yielded score." in missing[1]
+    boxes = never_yielded((Boxes("image"),), [], [], ["score"], ["image", "box"])  # those of the scene are the truth
+    assert boxes == ["Boxes('image') shows the array or variable 'box', which the run did not yield; it yielded score."]
     assert other_dims(xr.Dataset({"score": ("x", [1.0])})) == ["the result's 'score' has the dims (x); it needs (y, x)."]
 
 

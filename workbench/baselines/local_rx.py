@@ -31,6 +31,7 @@ import numpy as np
 from workbench.baselines import moments as m
 from workbench.engines import blas, cluster
 from workbench.errors import InputError
+from workbench.parts import device
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -273,7 +274,7 @@ def _block(
     white = np.zeros((len(valid), shared.matrix.shape[1] + 1))
     white[valid, 0] = 1
     white[valid, 1:] = (values - shared.mean[:, None]).T @ shared.matrix
-    gpu = m._gpu()
+    gpu = device.gpu()
     width = slab.shape[2]
     if gpu is not None:
         out = _batched(white, shared.window, rows, cols, at, width, gpu)

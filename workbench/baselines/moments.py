@@ -21,7 +21,7 @@ import numpy as np
 
 from workbench.engines import cluster
 from workbench.errors import InputError
-from workbench.parts.device import gpu as _gpu
+from workbench.parts import device
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -174,7 +174,7 @@ def nothing(bands: int) -> Moments:
 def block_moments(block: np.ndarray, bands: np.ndarray) -> Moments:
     """Moments of the valid pixels of one block `(band, y, x)`."""
     total = nothing(len(bands))
-    gpu = _gpu()
+    gpu = device.gpu()
     for piece in pieces(block.shape, gpu):
         values = in_float64(block, piece, bands)
         seen, infinite = np.ones(len(bands), bool), np.zeros(len(bands), bool)
@@ -251,7 +251,7 @@ class Whitening:
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """`(n)` for `values (band, n)`, which are overwritten; NaN where one of them is not finite."""
         values -= self.mean[:, None]
-        gpu = _gpu()
+        gpu = device.gpu()
         if gpu is not None:
             return (_to(self.matrix, gpu).T @ _to(values, gpu)).square().sum(0).cpu().numpy()
         if not self.triangular:
@@ -301,7 +301,7 @@ def score_map(cube: xr.DataArray, data: Any, long_name: str, notes: list[str], *
 
 def _score_block(block: np.ndarray, bands: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     out = np.empty(block.shape[1:])
-    for piece in pieces(block.shape, _gpu()):
+    for piece in pieces(block.shape, device.gpu()):
         values = in_float64(block, piece, bands)
         # a value that is not finite affects only the score of its own pixel: other pieces need no search for such values
         with np.errstate(invalid="ignore", over="ignore"):

@@ -18,16 +18,14 @@ from workbench import runs
 from workbench.errors import InputError
 
 MARK = "WORKBENCH_CELL"  # environment variable of every process of a cell: the cell's folder
-
-
-MEMORY_GB = 8.0
-
-
-WATCH_SECONDS = 0.2
+MEMORY_GB = 8.0  # resident memory at which a cell is ended, if its sweep says nothing else
+WATCH_SECONDS = 0.2  # between two looks at the memory, and at the parent process
 
 
 def supervise(work: Mapping[str, Any], stop: threading.Event | None = None) -> dict[str, Any]:
-    """Compute a cell of a sweep in its own process; returns `{"status": one of STATUSES, "error": text or None}`.
+    """Compute a cell of a sweep in its own process; returns `{"status": ..., "error": text or None}`.
+
+    status: `finished`, `failed`, `out of memory` or `killed`.
 
     The process and its children are killed when their resident memory together exceeds the limit, or when `stop` is set.
     Processes of this cell that remain from an earlier, killed supervisor are killed first.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from workbench.errors import InputError, did_you_mean
 
@@ -104,10 +104,12 @@ def load(name: str) -> Any:
     return getattr(room, attribute) if attribute else room
 
 
-def lazily(package: str, *modules: str) -> Callable[[str], Any]:
-    """`__getattr__` of a room that is a folder: a name of its `__all__` is imported from the first of `modules` that has it.
+def lazily(package: str, *modules: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a room that is a folder: a name of its `__all__` is imported when it is first used, from the
+    first of `modules` that has it.
 
-    So the settings of a room can be imported without torch and the other libraries that it computes with.
+    So the settings of a room can be imported without torch and the other libraries that it computes with. The room imports
+    the same names `if TYPE_CHECKING`, and calls this in the `else`: with a `__getattr__`, mypy would accept any name.
     """
 
     def find(name: str) -> Any:
@@ -119,7 +121,11 @@ def lazily(package: str, *modules: str) -> Callable[[str], Any]:
                 return getattr(part, name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return find
+    def names() -> list[str]:
+        room = sys.modules[package]
+        return sorted({*vars(room), *room.__all__})
+
+    return find, names
 
 
 def summary(name: str) -> str:
@@ -139,7 +145,7 @@ def undeclared(room: Any) -> list[str]:
     `workbench.event.never_yielded` compares the names in `SHOWS` with a run.
     """
     from workbench.config import Settings, override
-    from workbench.event import Bars, Boxes, Curves, Film, Map, Matrix
+    from workbench.event import Shows
     from workbench.scene import VOCABULARY
 
     missing = [n for n in ("Config", "NEEDS", "run", "SMOKE", "HEADLINE", "SHOWS") if not hasattr(room, n)]
@@ -160,10 +166,9 @@ def undeclared(room: Any) -> list[str]:
         wrong.append(f"SMOKE: {error}")
     if not isinstance(room.HEADLINE, tuple) or not room.HEADLINE:
         wrong.append(f"HEADLINE is {room.HEADLINE!r}; it must be a tuple of names of metrics")
-    kinds = (Curves, Film, Map, Boxes, Bars, Matrix)
     wrong += [
-        f"SHOWS holds {show!r}; it must be one of {', '.join(k.__name__ for k in kinds)} of workbench.event"
+        f"SHOWS holds {show!r}; it must be one of {', '.join(k.__name__ for k in get_args(Shows))} of workbench.event"
         for show in room.SHOWS
-        if not isinstance(show, kinds)
+        if not isinstance(show, Shows)
     ]
     return wrong

@@ -1,4 +1,8 @@
-"""The device on which torch computes; no other module chooses one."""
+"""The device on which torch computes; no other module chooses one.
+
+The CPU or CUDA (NVIDIA, and AMD's ROCm, which torch also calls CUDA). Apple's `mps` is refused: it has no float64, in which RX and
+BSDM compute. `CUDA_VISIBLE_DEVICES` works as with all programs of torch.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ if TYPE_CHECKING:
     import torch
 
 DEV = Path("/dev")
-GPU_FILES = ("nvidia*", "nvhost*", "dxg", "kfd")  # in /dev: NVIDIA, Jetson, Windows' Linux, AMD
+GPU_FILES = ("nvidia*", "nvhost*", "dxg", "kfd")  # in /dev: NVIDIA, Jetson, WSL, AMD; in containers with a GPU as well
 
 
 def device() -> torch.device:
     """The device of this process: `WORKBENCH_DEVICE` (`cpu`, `cuda`, `cuda:1`) if set, else CUDA if available.
 
-    Raises InputError when this machine does not have the requested device.
+    Raises InputError for another kind of device, and when this machine does not have the requested one.
     """
     import torch
 
@@ -30,8 +34,13 @@ def device() -> torch.device:
         chosen = torch.device(requested)
     except RuntimeError:
         raise InputError(f"Device {requested!r} is not a torch device; use cpu, cuda or cuda:N.") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"Device {requested!r} was requested, but torch finds no CUDA device here; use cpu.")
+    if chosen.type not in ("cpu", "cuda"):
+        raise InputError(f"Device {requested!r} is not supported; use cpu, cuda or cuda:N.")
+    if chosen.type == "cuda":
+        present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (chosen.index or 0) >= present:
+            here = f"{present} CUDA device{'s' * (present > 1)}, numbered from 0" if present else "no CUDA device"
+            raise InputError(f"Device {requested!r} was requested, but torch finds {here}; use another, or cpu.")
     return chosen
 
 
@@ -49,7 +58,10 @@ def name() -> str:
 
 
 def _cpu_only() -> bool:
-    """Whether the device is certainly the CPU, decided without importing torch."""
+    """Whether the device is certainly the CPU, decided without importing torch: on Linux, when no driver of a GPU has a file in /dev.
+
+    Once torch is imported, `device()` decides, because it knows more.
+    """
     requested = os.environ.get("WORKBENCH_DEVICE", "auto")
     if requested != "auto":
         return requested == "cpu"

@@ -9,6 +9,7 @@ import xarray as xr
 from workbench.baselines import moments as m
 from workbench.baselines.anomaly import pca_rx, random_projection_rx, ridge_rx, rx
 from workbench.errors import InputError
+from workbench.parts import device
 
 DETECTORS = [rx, ridge_rx, pca_rx, random_projection_rx]
 
@@ -221,6 +222,6 @@ def test_torch_path_equals_numpy(monkeypatch):
 
     cube = random_cube()
     expected = {d: d(cube).values for d in DETECTORS}
-    monkeypatch.setattr(m, "_gpu", lambda: torch.device("cpu"))
+    monkeypatch.setattr(device, "gpu", lambda: torch.device("cpu"))
     for detector, score in expected.items():
         np.testing.assert_allclose(detector(cube), score, rtol=1e-9)

@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 
 from workbench.baselines import local_rx as module
-from workbench.baselines import moments
 from workbench.baselines.anomaly import local_rx
 from workbench.engines import blas
 from workbench.errors import InputError
+from workbench.parts import device
 
 
 def random_cube(bands=6, rows=23, cols=31, seed=0) -> xr.DataArray:
@@ -202,7 +202,7 @@ def test_torch_path_equals_numpy(monkeypatch):
     cube.values[3, :12, :12] = 5.0
     cube.values[1, 20, 20] = np.nan
     expected = local_rx(cube, 3, 7)
-    monkeypatch.setattr(moments, "_gpu", lambda: torch.device("cpu"))
+    monkeypatch.setattr(device, "gpu", lambda: torch.device("cpu"))
     found = local_rx(cube, 3, 7)
     np.testing.assert_allclose(found, expected, rtol=1e-7)
     assert found.attrs == expected.attrs

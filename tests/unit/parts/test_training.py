@@ -48,7 +48,7 @@ def test_a_checkpoint_continues_to_the_same_numbers(tmp_path):
     torch.save({"done": 3, **state}, tmp_path / "checkpoint.pt")
     expected = [walk.step() for _ in range(4)]  # the saved state does not move with it
     other = Walk(1)
-    other.checkpoint.load(torch.load(tmp_path / "checkpoint.pt"))
+    other.checkpoint.load(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
     assert [other.step() for _ in range(4)] == expected
 
 

@@ -13,7 +13,7 @@ training; MC dropout and ensembles; and controls without information about the e
     training.py   one step of the network, its controls and its rivals
     tiles.py      inference at any image size, tile by tile; loading weights; the inspector of knowledge review
     running.py    run: train, watch one pair, evaluate on the held-out part
-    judging.py    maps, scores, uncertainty against error: the result
+    result.py     maps, scores, uncertainty against error: the result
 
 Differences from the authors' code and their reasons: docs/methods/arcdnet.md.
 """
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from workbench.methods.arcdnet.network import ARCDNet, Output, from_conv3d, load_encoder, reach
     from workbench.methods.arcdnet.running import run
     from workbench.methods.arcdnet.tiles import Trained, exchange_gap, inspect, load_network, predict, predict_to_cog
+else:
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles")
+
 
 __all__ = [
     "HEADLINE",
@@ -49,5 +52,3 @@ __all__ = [
     "reach",
     "run",
 ]
-
-__getattr__ = lazily(__name__, "network", "running", "tiles")

@@ -11,9 +11,9 @@ import xarray as xr
 from workbench.data.checks import check_pair
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
-from workbench.methods.arcdnet.judging import Watched, applied, applied_result, training_result, watched
 from workbench.methods.arcdnet.network import shape_of
 from workbench.methods.arcdnet.pairs import Pairs, pairs_of
+from workbench.methods.arcdnet.result import Watched, applied, applied_result, training_result, watched
 from workbench.methods.arcdnet.settings import NEEDS, Config
 from workbench.methods.arcdnet.tiles import load_network, packed
 from workbench.methods.arcdnet.training import Learner

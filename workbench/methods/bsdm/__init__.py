@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from workbench.methods.bsdm.suppression import affine_oracle, predictor, suppress, suppressed
     from workbench.methods.bsdm.training import Training, learning_rate, pseudo_background, squared_error
     from workbench.methods.bsdm.transfer import apply, channel_align, restore
+else:
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "spectra", "suppression", "training", "transfer")
+
 
 __all__ = [
     "HEADLINE",
@@ -55,5 +58,3 @@ __all__ = [
     "suppressed",
     "tanh",
 ]
-
-__getattr__ = lazily(__name__, "network", "running", "spectra", "suppression", "training", "transfer")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from workbench.methods.rsdgc.running import run
     from workbench.methods.rsdgc.showing import importance
     from workbench.methods.rsdgc.training import Training, learning_rate, network
+else:
+    __getattr__, __dir__ = lazily(__name__, "chips", "running", "showing", "training")
+
 
 __all__ = [
     "HEADLINE",
@@ -39,5 +42,3 @@ __all__ = [
     "network",
     "run",
 ]
-
-__getattr__ = lazily(__name__, "chips", "running", "showing", "training")

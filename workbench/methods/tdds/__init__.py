@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from workbench.methods.tdds.samples import samples_of
     from workbench.methods.tdds.scoring import TDDS, PLabel, change, ema_weights, spread, trajectory_length, window_of
     from workbench.methods.tdds.training import Training, crop_flip, official_weight, train_on
+else:
+    __getattr__, __dir__ = lazily(__name__, "choosing", "running", "samples", "scoring", "training")
+
 
 __all__ = [
     "HEADLINE",
@@ -47,5 +50,3 @@ __all__ = [
     "trajectory_length",
     "window_of",
 ]
-
-__getattr__ = lazily(__name__, "choosing", "running", "samples", "scoring", "training")
