@@ -6,4 +6,4 @@ from workbench.pages.watch import Watch
 
 if pn.state.served:
     pn.extension()
-    Watch().page().servable(title="Watch")
+    Watch().page().servable(title="Method workbench")

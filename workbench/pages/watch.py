@@ -26,7 +26,7 @@ from workbench.errors import InputError
 from workbench.methods import METHODS, load, summary
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import WIDE, Session
+from workbench.pages.frame.session import WIDE, PairSession
 from workbench.runs.watch import Live
 from workbench.scene import VOCABULARY, Needs, fits, require
 from workbench.views.card import escape, explain, explanation, heading, html
@@ -39,24 +39,21 @@ REST = 0.5  # minimum seconds between two drawings, so that clicks are handled i
 FIRST = 6  # settings that are always visible, besides the seed
 
 
-class Watch(Session):
+class Watch(PairSession):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
     scene: a catalogue name, a path, or None for the scene of the address, or the first that the method can use. root: folder
     of the runs. method: a name of `workbench list`.
     """
 
-    TITLE = "Watch"
+    TITLE = "Method workbench"
     UNNAMED = "No scene was given. Choose one from the list, or give the path of a file."
     FILES = "a file or a folder"
     EMPTY = ("No scene is open", "Choose a scene from the list on the left, or open your own.")
     ADDRESS = ("method", "scene", "truth", "keys", "after", "resample", "run", "tab")
-    MORE = ("after", "resample")
     SCENES: ClassVar = SharedResults(4)
 
     method = param.String("", doc="name of the method")
-    after = param.String("", doc="path of the second date's image, if `scene` is the first date's")
-    resample = param.Boolean(False, doc="resample the second date to the grid of the first")
 
     def __init__(self, scene: str | Path | xr.Dataset | None = None, **params: Any) -> None:
         super().__init__(scene, **params)
@@ -69,11 +66,6 @@ class Watch(Session):
     def needs(cls) -> Needs:
         """Any variable of a scene; the list shows only scenes that the selected method can use."""
         return (tuple(VOCABULARY),)
-
-    @classmethod
-    def checked(cls, data: xr.Dataset) -> None:
-        """Raise InputError unless it is a scene; the page shows whether the method can use it."""
-        require(data, *cls.needs(), who="the watch page")
 
     def first_choice(self) -> str:
         """The first scene of the catalogue that the method can use."""
@@ -132,7 +124,6 @@ class Watch(Session):
         room = load(self.method)
         own = [name for name in room.Config.model_fields if name not in Settings.model_fields]
         self.runner = Runner(self, self.method, self, first=[*own[:FIRST], *Settings.model_fields])
-        self.runner.form.reset.label = "Defaults"
         self.declared = Declared(room.SHOWS)
         self.controls.objects = [*self.runner.controls, *([self.quick] if room.SMOKE else [])]
         self.live_place.objects = [self.declared.panel]
@@ -150,22 +141,6 @@ class Watch(Session):
         return ""
 
     # --- the scene --------------------------------------------------------------------------------------------------
-
-    def fields(self) -> list[Any]:
-        """Input fields for the files of a scene, and for the second date of a pair."""
-        self.after_path = pmui.TextInput(label="Path of the second date (pairs only)", margin=(8, 0, 4, 0), **WIDE)
-        self.resampling = pmui.Switch(label="Resample the second onto the first", value=False, size="small", margin=(4, 0))
-        return [self.path, self.truth_path, self.key_text, self.after_path, self.resampling]
-
-    def open_named(self) -> None:
-        """Open the files named in the fields of the side bar."""
-        self.open(
-            self.path.value.strip(),
-            self.truth_path.value.strip(),
-            self.key_text.value,
-            after=self.after_path.value.strip(),
-            resample=self.resampling.value,
-        )
 
     def describe(self, data: xr.Dataset) -> str:
         """HTML card of the scene."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import panel as pn
 import xarray as xr
 
-__all__ = ["badge", "card", "escape", "explain", "explanation", "heading", "html", "problem", "samples_card"]
+__all__ = ["badge", "card", "escape", "explain", "explanation", "fact_card", "heading", "html", "problem", "samples_card"]
 TEXT = {"font-size": "13.5px", "line-height": "1.4"}
 
 
@@ -26,9 +27,7 @@ def card(scene: xr.Dataset) -> str:
     a = scene.attrs
     hsi = scene["hsi"]
     bands, rows, columns = hsi.shape
-    facts: list[tuple[str, str]] = []
-    if a.get("sensor"):
-        facts.append(("Sensor", escape(str(a["sensor"]))))
+    facts = [("Sensor", escape(str(a["sensor"])))] if a.get("sensor") else []
     facts.append(("Size", f"{rows} × {columns} pixels, {bands} bands"))
     if "wavelength" in hsi.coords:
         nm = hsi["wavelength"].values
@@ -43,18 +42,7 @@ def card(scene: xr.Dataset) -> str:
         facts.append(("Anomalous", f"{marked} of {truth.size:,} pixels ({100 * marked / truth.size:.2f} %)"))
     else:
         facts.append(("Truth", "none: no ROC, no AUC; scores only"))
-    if a.get("sha256"):
-        facts.append(("SHA-256", f'<code title="{escape(str(a["sha256"]))}">{escape(str(a["sha256"])[:16])}…</code>'))
-    if a.get("licence"):
-        facts.append(("Licence", escape(str(a["licence"]))))
-    more = [(name, escape(str(a[key]))) for key, name in (("citation", "Citation"), ("source", "Source")) if a.get(key)]
-    notes = "".join(f"<li>{escape(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
-    folded = _table(more) + (f'<ul style="margin:4px 0 0;padding-left:18px">{notes}</ul>' if notes else "")
-    head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
-    title = escape(str(a.get("title") or a.get("id") or "Scene"))
-    top = f'{head}<b style="font-size:14px">{title}</b>{_table(facts)}'
-    under = f'<summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>{folded}'
-    return f'<div style="font-size:13px;line-height:1.4">{top}<details style="margin-top:4px">{under}</details></div>'
+    return fact_card(a, facts)
 
 
 def samples_card(data: xr.Dataset) -> str:
@@ -77,19 +65,28 @@ def samples_card(data: xr.Dataset) -> str:
         facts = [("Scene", f"{rows} × {columns} pixels, {size}")]
         facts.append(("Samples", f"{int((truth >= 0).sum() if len(classes) == 1 else (truth > 0).sum()):,} labelled pixels"))
         facts.append(("Classes", str(max(len(classes), 2))))
-    if a.get("licence"):
-        facts.append(("Licence", escape(str(a["licence"]))))
-    body = "".join(
-        f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top">{k}</td><td>{v}</td></tr>' for k, v in facts
-    )
-    more = "".join(f"<li>{escape(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
-    more += "".join(f"<li>{escape(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
-    head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
-    return (
-        f'<div style="font-size:13px;line-height:1.4">{head}<table style="border-collapse:collapse">{body}</table>'
-        '<details style="margin-top:4px"><summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>'
-        f'<ul style="margin:4px 0 0;padding-left:18px">{more}</ul></details></div>'
-    )
+    return fact_card(a, facts)
+
+
+def fact_card(attrs: Mapping[str, Any], facts: Sequence[tuple[str, str]], *, untitled: str = "Scene") -> str:
+    """HTML: title, simulated or not, facts (name, HTML), hash, licence; folded: citation, source and notes.
+
+    attrs: provenance of a scene, see `workbench.scene.PROVENANCE`. untitled: title of a scene without title and id.
+    """
+    given = {name: escape(str(attrs[name])) for name in ("sha256", "licence", "citation", "source") if attrs.get(name)}
+    rows = list(facts)
+    if "sha256" in given:
+        rows.append(("SHA-256", f'<code title="{given["sha256"]}">{given["sha256"][:16]}…</code>'))
+    if "licence" in given:
+        rows.append(("Licence", given["licence"]))
+    notes = "".join(f"<li>{escape(n)}</li>" for n in str(attrs.get("notes", "")).splitlines() if n)
+    folded = _table([(name.capitalize(), given[name]) for name in ("citation", "source") if name in given])
+    folded += f'<ul style="margin:4px 0 0;padding-left:18px">{notes}</ul>' if notes else ""
+    head = badge("SIMULATED", "#F2B233") + "<br>" if attrs.get("simulated") else ""
+    title = escape(str(attrs.get("title") or attrs.get("id") or untitled))
+    top = f'{head}<b style="font-size:14px">{title}</b>{_table(rows)}'
+    under = f'<summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>{folded}'
+    return f'<div style="font-size:13px;line-height:1.4">{top}<details style="margin-top:4px">{under}</details></div>'
 
 
 def _table(facts: list[tuple[str, str]]) -> str:

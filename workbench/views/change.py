@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from workbench.views.card import badge, escape
+from workbench.views.card import escape, fact_card
 from workbench.views.fields import MISSING
 from workbench.views.image import presets
 from workbench.views.plots import LARGEST
@@ -73,25 +73,7 @@ def pair_card(data: xr.Dataset) -> str:
         facts.append(("Reference", "none: a trained network can be applied, but not scored"))
     if "spatial_ref" in data.coords:
         facts.append(("Map", escape(_place(data))))
-    if a.get("sha256"):
-        facts.append(("SHA-256", f'<code title="{escape(str(a["sha256"]))}">{escape(str(a["sha256"])[:16])}…</code>'))
-    if a.get("licence"):
-        facts.append(("Licence", escape(str(a["licence"]))))
-    body = "".join(
-        f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top;white-space:nowrap">{k}</td>'
-        f'<td style="padding:1px 0;overflow-wrap:anywhere">{v}</td></tr>'
-        for k, v in facts
-    )
-    more = "".join(f"<li>{escape(str(a[k]))}</li>" for k in ("citation", "source") if a.get(k))
-    more += "".join(f"<li>{escape(n)}</li>" for n in str(a.get("notes", "")).splitlines() if n)
-    head = badge("SIMULATED", "#F2B233") + "<br>" if a.get("simulated") else ""
-    title = escape(str(a.get("title") or a.get("id") or "Pair"))
-    under = '<summary style="cursor:pointer;opacity:.8">Citation, source, notes of the reader</summary>'
-    return (
-        f'<div style="font-size:13px;line-height:1.4">{head}<b style="font-size:14px">{title}</b>'
-        f'<table style="border-collapse:collapse;margin-top:3px">{body}</table><details style="margin-top:4px">{under}'
-        f'<ul style="margin:4px 0 0;padding-left:18px">{more}</ul></details></div>'
-    )
+    return fact_card(a, facts, untitled="Pair")
 
 
 def _place(data: xr.Dataset) -> str:

@@ -34,7 +34,7 @@ class Form:
             widget.param.watch(self._changed, "value")
         seen = [n for n in first if n in self.widgets] or list(self.widgets)
         hidden = [n for n in self.widgets if n not in seen]
-        self.reset = pmui.Button(label="Paper's values", variant="text", size="small", icon="restart_alt", margin=(0, 0))
+        self.reset = pmui.Button(label="Defaults", variant="text", size="small", icon="restart_alt", margin=(0, 0))
         self.reset.on_click(lambda _: self.set({}))
         self.more = pmui.Details(
             *(self.widgets[n] for n in hidden),

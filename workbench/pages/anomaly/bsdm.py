@@ -45,6 +45,7 @@ class Train:
         self._stills: dict[int, Still] = {}
         self._newest = 0
         self.runner = Runner(state, "bsdm", self, first=FIRST)
+        self.runner.form.reset.label = "Paper's values"  # the defaults of bsdm
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         references = {one.title: (one.colour, one.dash) for one in (REFERENCES["sigma2"], REFERENCES["sigma2_code"])}
         self.loss = Curves("training step", "loss (mean squared error)", {"loss": BLUE}, references, height=255, log=True)

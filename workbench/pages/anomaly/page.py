@@ -29,7 +29,7 @@ from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.session import FOLD, WIDE
-from workbench.scene import Needs, require
+from workbench.scene import Needs
 from workbench.views.card import card, escape, explain, heading, html
 from workbench.views.glimpse import Glimpse
 from workbench.views.looks import PICKS
@@ -75,7 +75,7 @@ class Explorer(AnomalyState):
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
         """Raise InputError unless the scene is one hyperspectral image."""
-        require(data, "hsi", who="the anomaly workbench")
+        super().checked(data)
         if data["hsi"].dims != ("band", "y", "x"):
             raise InputError(
                 f"The page shows one image, hsi (band, y, x); this scene has {data['hsi'].dims}. Choose one image of it."

@@ -33,7 +33,7 @@ from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
-from workbench.scene import Needs, require
+from workbench.scene import Needs
 from workbench.views.card import escape, heading, html
 from workbench.views.change import OURS, pair_card
 from workbench.views.plots import batched
@@ -77,18 +77,18 @@ class Changes(ChangeState):
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
         """Raise InputError unless these are two dates of one place."""
-        require(data, "before", "after", who="the change workbench")
+        super().checked(data)
         check_pair(data, who="the change workbench")
 
     # --- layout -----------------------------------------------------------------------------------------------------
 
     def fields(self) -> list[Any]:
         """Fields for the paths of two dates and the reference, for resampling, and for uploads."""
+        super().fields()
         self.path.label = "Path of the first date, or of a folder of pairs"
-        self.after_path = pmui.TextInput(label="Path of the second date", margin=(8, 0, 4, 0), **WIDE)
+        self.after_path.label = "Path of the second date"
         self.truth_path.label = "Path of the reference mask (optional)"
         self.key_text.label, self.key_text.placeholder = "What the files do not contain (optional)", "modality=sar"
-        self.resampling = pmui.Switch(label="Resample the second onto the first", value=False, size="small", margin=(4, 0))
         self.upload = pmui.FileInput(
             label="Or upload files", multiple=True, accept=UPLOADS, size="small", variant="outlined", margin=(8, 0, 2, 0)
         )
@@ -106,7 +106,6 @@ class Changes(ChangeState):
         self.findings, self.quick, self.judged = None, {}, {}
         self._changing = False
         self.runner = Runner(self, "arcdnet", self, first=FIRST)
-        self.runner.form.reset.label = "Defaults"
         self.networks = pmui.Select(label="Network", options={"train a new one": ""}, value="", margin=(8, 0), **WIDE)
         self.networks.param.watch(batched(lambda _: self._network_chosen()), "value")
         self.maps, self.learning = Maps(self), Learning(self, INVITATION)
@@ -123,16 +122,6 @@ class Changes(ChangeState):
         return tabs, [heading("Run"), self.networks, *self.runner.controls, self.link]
 
     # --- opening ----------------------------------------------------------------------------------------------------
-
-    def open_named(self) -> None:
-        """Open the files named in the fields of the side bar."""
-        self.open(
-            self.path.value.strip(),
-            self.truth_path.value.strip(),
-            self.key_text.value,
-            after=self.after_path.value.strip(),
-            resample=self.resampling.value,
-        )
 
     def _take_uploads(self) -> None:
         """Store uploaded files beside the runs, and write their paths into the fields."""

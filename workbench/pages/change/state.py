@@ -12,13 +12,13 @@ import xarray as xr
 from workbench.pages.change.findings import Findings, Judged
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import Session
+from workbench.pages.frame.session import PairSession
 from workbench.views.change import OURS
 
 OVERLAYS = ["Nothing", "Reference", "Change", "Uncertainty", "Decisions"]
 
 
-class ChangeState(Session):
+class ChangeState(PairSession):
     """State of the change page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
     samples: names of the pairs of a set; empty for one pair. findings: result of the followed run; None before it has
@@ -29,12 +29,9 @@ class ChangeState(Session):
     ADDRESS = (
         "scene", "truth", "keys", "after", "resample", "run", "tab", "sample", "detector", "overlay", "answered", "rival",
     )  # fmt: skip
-    MORE = ("after", "resample")
     MADE: ClassVar = SharedResults(12)  # evaluations, classical maps and inside views
 
     tab = param.Integer(0, bounds=(0, 4))
-    after = param.String("", doc="path of the second date's image, if `scene` is the first date's")
-    resample = param.Boolean(False, doc="resample the second date to the grid of the first")
     sample = param.String("", doc="name of the visible pair of a set")
     detector = param.String(OURS, doc="detector of the visible map")
     overlay = param.Selector(default="Nothing", objects=OVERLAYS, doc="map drawn over both dates")

@@ -25,7 +25,7 @@ from workbench.pages.coresets.state import CoresetState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
-from workbench.scene import Needs, require
+from workbench.scene import Needs
 from workbench.views.card import heading, samples_card
 from workbench.views.plots import batched
 
@@ -63,18 +63,12 @@ class Coresets(CoresetState):
         """The embedded chips."""
         return "digits"
 
-    @classmethod
-    def checked(cls, data: xr.Dataset) -> None:
-        """Raise InputError unless the data have labelled samples."""
-        require(data, *load("tdds").NEEDS, who="the coreset workbench")
-
     # --- layout -----------------------------------------------------------------------------------------------------
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the controls of a run."""
         self.film = Film()
         self.runner = Runner(self, "tdds", self, first=FIRST)
-        self.runner.form.reset.label = "Defaults"
         self.score, self.choosing, self.measured = Score(self, INVITATION), Choose(self), Measured(self)
         self.param.watch(batched(lambda *_: self._changed()), ["keep", "length", "selector", "balanced"])
         tabs = [("Scores", self.score.panel), ("Coreset", self.choosing.panel), ("Accuracy", self.measured.panel)]

@@ -25,7 +25,7 @@ from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.cache import SharedResults
-from workbench.scene import Needs, fingerprint, fits
+from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, html, problem
 
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
@@ -133,7 +133,7 @@ class Session(Addressed):
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
         """Raise InputError unless the page can show the scene. May read its pixels, so a server calls it in the worker thread."""
-        raise NotImplementedError
+        require(data, *cls.needs(), who=f"the {cls.TITLE[0].lower()}{cls.TITLE[1:]}")
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """Tabs (name, content), and the widgets of the side bar below the card of the scene."""
@@ -404,6 +404,26 @@ class Session(Addressed):
             self.timer.stop()
         if self._page is not None:
             forget(self._page)
+
+
+class PairSession(Session):
+    """A page whose scene may be given as two files, one for each date."""
+
+    MORE = ("after", "resample")
+
+    after = param.String("", doc="path of the second date's image, if `scene` is the first date's")
+    resample = param.Boolean(False, doc="resample the second date to the grid of the first")
+
+    def fields(self) -> list[Any]:
+        """The fields of every page, the path of the second date, and whether it is resampled."""
+        self.after_path = pmui.TextInput(label="Path of the second date (pairs only)", margin=(8, 0, 4, 0), **WIDE)
+        self.resampling = pmui.Switch(label="Resample the second onto the first", value=False, size="small", margin=(4, 0))
+        return [*super().fields(), self.after_path, self.resampling]
+
+    def open_named(self) -> None:
+        """Open the files named in the fields of the side bar."""
+        named = self.path.value.strip(), self.truth_path.value.strip(), self.key_text.value
+        self.open(*named, after=self.after_path.value.strip(), resample=self.resampling.value)
 
 
 def forget(page: pmui.Page) -> None:

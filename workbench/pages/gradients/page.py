@@ -23,7 +23,7 @@ from workbench.pages.gradients.importance import Importance
 from workbench.pages.gradients.state import GradientState
 from workbench.pages.gradients.traffic import Budget, Traffic
 from workbench.runs.watch import Live
-from workbench.scene import Needs, require
+from workbench.scene import Needs
 from workbench.views.card import heading, samples_card
 
 FIRST = ("rivals", "steps", "density", "indicator", "p", "network", "width", "seed")
@@ -59,15 +59,9 @@ class Gradients(GradientState):
         """The embedded chips."""
         return "digits"
 
-    @classmethod
-    def checked(cls, data: xr.Dataset) -> None:
-        """Raise InputError unless these are chips with labels."""
-        require(data, *load("rsdgc").NEEDS, who="the gradient workbench")
-
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the controls of a run."""
         self.runner = Runner(self, "rsdgc", self, first=FIRST)
-        self.runner.form.reset.label = "Defaults"
         self.importance, self.budget, self.traffic = Importance(self, INVITATION), Budget(), Traffic()
         tabs = [("Gradient", self.importance.panel), ("Budget", self.budget.panel), ("Traffic", self.traffic.panel)]
         return tabs, [heading("Run"), *self.runner.controls, self.link]
