@@ -94,7 +94,7 @@ class Source:
         )
 
     def digest(self) -> str:
-        """SHA-256 over the files and options, without opening the scene; 64 hexadecimal digits.
+        """SHA-256 over all files, without opening the scene; 64 hexadecimal digits. `keys` and `resample` do not count.
 
         For a catalogue entry, its fields are hashed (they contain the hashes of its files, which are checked when it is
         opened); for a path, the contents of the file and its companion files, or of the whole folder. The hash of a file is

@@ -23,7 +23,7 @@ from workbench.runs.watch import Live
 
 STATUSES = ("running", "finished", "stopped", "failed", "killed")
 UNFINISHED = ("stopped", "failed", "killed")
-# Metrics listed first for runs whose run.json has no `headline`: older runs and sweeps.
+# Metrics listed first for runs whose run.json has no `headline`: older runs, and cells of a notebook without a method.
 USUAL = ("auc", "auc_trained_mean", "accuracy", "accuracy_tdds", "overall_accuracy", "f1", "iou", "map50")
 CONDITION = re.compile(r"\s*(?P<name>[\w.@-]+?)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>\S+)\s*$")
 SIGNS: dict[str, Callable[[float, float], bool]] = {
