@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -94,7 +95,7 @@ def list_(json_: JsonOpt = False) -> None:
 
 @app.command()
 def describe(
-    scene: SceneArg,
+    scene: Annotated[str, typer.Argument(help="a scene or a method of `workbench list`, or the path of a scene")],
     truth: TruthOpt = None,
     key: KeyOpt = None,
     after: AfterOpt = None,
@@ -109,11 +110,13 @@ def describe(
 
     For a scene of the catalogue, the entry is shown and the scene is not opened.
     """
-    from workbench.methods import METHODS, load
+    from workbench.methods import METHODS, load, summary
 
     if scene in METHODS:
-        config = load(scene).Config
-        for name, field in config.model_fields.items():
+        room = load(scene)
+        needs = ", ".join(need if isinstance(need, str) else " or ".join(need) for need in room.NEEDS)
+        print(f"{scene}: {summary(scene)}\n  needs a scene with {needs}\n  settings, with their defaults:")
+        for name, field in room.Config.model_fields.items():
             print(f"  {name} = {field.default!r}: {field.description}")
         return
     _check_names(scene=scene)
@@ -145,11 +148,14 @@ def convert(
     from workbench.runs.progress import progress_bar
 
     sizes = {d: _whole(n, "--chunks") for d, n in _pairs(chunks.split(","), "--chunks").items()} if chunks else None
-    with progress_bar(shown=not quiet, desc=out.name, unit="block") as bar:
+    with contextlib.ExitStack() as stack:
+        bars: list[Any] = []  # one, made when the first block begins: a refused scene or name needs none
 
         def show(done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.refresh()
+            if not bars:
+                bars.append(stack.enter_context(progress_bar(shown=not quiet, desc=out.name, unit="block", total=total)))
+            bars[0].n = done
+            bars[0].refresh()
 
         try:
             write(scene, out, chunks=sizes, progress=show, truth=truth, keys=_pairs(key, "--key"), ortho=ortho)
@@ -285,7 +291,7 @@ def report(
 
 @app.command()
 def sweep(
-    notebook: Annotated[str, typer.Argument(help="anomaly, coresets, gradients, ..., or the path of an .ipynb")],
+    notebook: Annotated[str, typer.Argument(help="anomaly, change, coresets, gradients, method (any method), or the path of an .ipynb")],
     grid: Annotated[Path, typer.Argument(help="YAML file with parameters, grid and seeds; see docs/sweeps.md")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="cells executed at the same time")] = 1,
     on: Annotated[
@@ -544,7 +550,7 @@ def _source(
     """The Source that the options of a command name."""
     from workbench.data.source import Source
 
-    files = _pairs(beside, "--beside")
+    files = _pairs(beside, "--beside", "ROLE=FILE, such as lidar=height.tif")
     if after is not None:
         if "after" in files:
             raise InputError(
@@ -561,13 +567,13 @@ def _whole(text: str, option: str) -> int:
         raise InputError(f"{option} takes whole numbers, got {text!r}.") from None
 
 
-def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    """`["a=1", "b=2"]` -> `{"a": "1", "b": "2"}`."""
+def _pairs(given: list[str] | None, option: str, form: str = "name=value") -> dict[str, str]:
+    """`["a=1", "b=2"]` -> `{"a": "1", "b": "2"}`. form: what the option takes, for the error."""
     pairs = {}
     for text in given or []:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise InputError(f"{option} takes name=value, got {text!r}.")
+            raise InputError(f"{option} takes {form}; got {text!r}.")
         pairs[name.strip()] = value
     return pairs
 

@@ -23,7 +23,13 @@ class Reads:
     """Marks a setting that names a file or a folder that the method reads."""
 
 
-ReadFile = Annotated[str | None, Reads()]  # path of a file that the method reads, or None; a string in JSON schema and forms
+class Writes:
+    """Marks a setting that names a file or a folder that the method writes, beside its run folder."""
+
+
+# The path of a file that the method reads or writes, or None; a string in JSON schema and forms.
+ReadFile = Annotated[str | None, Reads()]
+WriteFile = Annotated[str | None, Writes()]
 S = TypeVar("S", bound=Settings)
 
 
@@ -35,9 +41,17 @@ def files_read(config: Settings) -> dict[str, str]:
     >>> files_read(C(weights="net.safetensors"))
     {'weights': 'net.safetensors'}
     """
-    named = {
-        n: getattr(config, n) for n, f in type(config).model_fields.items() if any(isinstance(m, Reads) for m in f.metadata)
-    }
+    return _paths(config, Reads)
+
+
+def files_written(config: Settings) -> dict[str, str]:
+    """setting -> path, for all settings that name a file or folder to write."""
+    return _paths(config, Writes)
+
+
+def _paths(config: Settings, marker: type) -> dict[str, str]:
+    fields = type(config).model_fields.items()
+    named = {n: getattr(config, n) for n, f in fields if any(isinstance(m, marker) for m in f.metadata)}
     return {name: str(path) for name, path in named.items() if path}
 
 

@@ -126,9 +126,12 @@ def reopen(folder: str | Path, about: Mapping[str, Any]) -> xr.Dataset:
 
 
 def check_setting_files(folder: str | Path, about: Mapping[str, Any]) -> None:
-    """Raise InputError if a file that a setting names has changed since the run began."""
+    """Raise InputError if a file that a setting names has changed since the run began.
+
+    The file that is checked is the one that would be read now: a relative path means another file in another working folder.
+    """
     for name, file in about.get("files", {}).items():
-        path = Path(file["path"])
+        path = Path(about["config"].get(name) or file["path"]).expanduser().resolve()
         now = _setting_hash(path) if path.exists() else "no file"
         _same(folder, f"{path} (setting {name}) is not what it was when {folder} was made", file["sha256"], now)
 
@@ -167,14 +170,12 @@ def _written(trace: Trace, folder: Path) -> Trace:
     The last event has the overview of each map.
     """
     step = 0
-    while True:
-        try:
-            event = next(trace)
-        except StopIteration as end:
-            outcome = end.value
-            break
+
+    def count(event: Event) -> None:
+        nonlocal step
         step = event.step
-        yield event
+
+    outcome = yield from tee(trace, count)
     lazy = [name for name, v in outcome.result.data_vars.items() if v.chunks is not None]
     if not lazy:
         return outcome

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.test_sweeps import notebook
+from tests.unit.test_sweeps import COMPUTE, PARAMETERS, notebook
 from workbench import cli, runs
+from workbench.data.source import Source
 from workbench.errors import InputError
-from workbench.execution import execute
+from workbench.execution import about_scene, execute
+from workbench.methods.tdds.settings import Config
 from workbench.reports.grid import Grid
 from workbench.reports.rerun import rerun
 from workbench.reports.sweep import sweep
@@ -80,6 +83,22 @@ def test_the_same_bits(made: Path) -> None:
     assert runs.read(done.again)["config"]["seed"] == 3
 
 
+def test_a_file_that_a_setting_writes_is_written_beside_the_second_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(log="logs/dynamics.zarr").model_dump(mode="json")
+    source = Source("digits")
+    folder = runs.create(tmp_path / "run", {"method": "tdds", "config": config, "scene": about_scene(source.open(), source)})
+    changed(folder, "run.json", status="finished")
+    given: list[str] = []
+    ended = subprocess.CompletedProcess([], 1, stderr="workbench: enough")
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: given.extend(command) or ended)
+    with pytest.raises(InputError, match="cannot be repeated: enough"):
+        rerun(folder, tmp_path / "again")
+    assert f"log={tmp_path}/again/dynamics.zarr" in given
+    assert "epochs=30" in given
+
+
 @pytest.mark.process
 def test_another_number_is_named_and_a_tolerance_excuses_a_small_one(made: Path, tmp_path: Path) -> None:
     folder = copy(made, tmp_path / "rp")
@@ -119,7 +138,7 @@ def test_other_data_other_settings_and_unfinished_runs_are_refused(made: Path, t
 def test_a_cell_of_a_sweep_and_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = notebook(tmp_path / "squares.ipynb")
+    path = notebook(tmp_path / "squares.ipynb", COMPUTE, 'method: str = "tdds"\n' + PARAMETERS)
     row = sweep(path, Grid(grid={"x": [3]}), tmp_path / "out", progress=False).rows[0]
     cell = tmp_path / "out" / "cells" / row["key"]
 
@@ -131,6 +150,8 @@ def test_a_cell_of_a_sweep_and_the_exit_code(
 
     code, said = ask()
     assert (code, said["same"], said["compared"]) == (0, True, 1)
+    for folder in (cell, Path(said["again"])):
+        assert runs.read(folder)["headline"] == ["accuracy_tdds", "accuracy_full", "accuracy_random"]
     changed(cell, "metrics.json", square=8.5)
     code, said = ask()
     assert (code, said["same"]) == (1, False)

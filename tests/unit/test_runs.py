@@ -79,7 +79,8 @@ def test_replay_gives_identical_events_and_outcome(tmp_path):
 
 
 def test_an_array_is_read_when_it_is_asked_for_and_once(tmp_path, monkeypatch):
-    arrays = {n: xr.DataArray(np.full((4, 5), i, np.float32), dims=("y", "x")) for i, n in enumerate("abc")}
+    place = {"row": ("y", np.arange(4.0))}
+    arrays = {n: xr.DataArray(np.full((4, 5), i, np.float32), place, ("y", "x")) for i, n in enumerate("abc")}
 
     def trace():
         yield Event(1, {}, arrays)
@@ -95,7 +96,7 @@ def test_an_array_is_read_when_it_is_asked_for_and_once(tmp_path, monkeypatch):
     assert (list(event.arrays), "d" in event.arrays, len(event.arrays)) == (["a", "b", "c"], False, 3)
     assert opened == read == []
     assert float(event.arrays["b"][0, 0]) == 1
-    assert set(read) == {"note", "b//values"}
+    assert set(read) == {"note", "b//values", "b//row"}
     live = Live(folder)
     live.poll()
     xr.testing.assert_equal(live.frame("b"), arrays["b"])  # another reader of the same process
@@ -103,9 +104,11 @@ def test_an_array_is_read_when_it_is_asked_for_and_once(tmp_path, monkeypatch):
     assert len(opened) == 1
     assert set(live.arrays(1).read("a", "b", "c")) == set("abc")
     assert len(opened) == 2
-    assert set(read) == {"note", "a//values", "b//values", "c//values"}
+    assert set(read) == {"note", *(f"{n}//{part}" for n in "abc" for part in ("values", "row"))}
     with pytest.raises(ValueError, match="view"):
         live.frame("b")[0, 0] = 5  # several readers share it
+    with pytest.raises(ValueError, match="read-only"):
+        live.frame("b")["row"].values[0] = 5
 
 
 def test_a_frame_that_was_written_again_is_read_again(tmp_path):

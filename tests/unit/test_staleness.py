@@ -17,7 +17,7 @@ from workbench import runs
 from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.event import drain
-from workbench.execution import execute, resume, start
+from workbench.execution import check_setting_files, execute, resume, start
 from workbench.reports.grid import Grid, plan
 from workbench.reports.rerun import rerun
 from workbench.reports.sweep import sweep
@@ -136,3 +136,25 @@ def scene_of(source: Source) -> dict[str, object]:
     from workbench.execution import about_scene
 
     return about_scene(source.open(), source)
+
+
+def test_a_relative_path_is_checked_where_it_would_be_read(
+    tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = Source(files["scene"], files["truth"], beside={"after": str(files["after"])})
+    about = {"method": "arcdnet", "config": {"weights": "net"}, "files": weights_of(files), "scene": scene_of(pair)}
+    folder = runs.create(tmp_path / "run", about)
+    monkeypatch.chdir(tmp_path)
+    check_setting_files(folder, about)
+    other = tmp_path / "elsewhere" / "net" / "weights.safetensors"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(bytes(17))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="elsewhere/net .setting weights. is not what it was"):
+        check_setting_files(folder, about)
+
+
+def test_a_text_that_cannot_be_a_path_is_no_file(tmp_path: Path) -> None:
+    path = notebook(tmp_path / "any.ipynb", "pass", PARAMETERS + OTHER)
+    cell = plan(path, Grid(parameters={"overrides": {"weights": 300 * "x", "encoder": "a\0b"}}))[0]
+    assert (cell.method, cell.files) == ("arcdnet", {})

@@ -134,10 +134,11 @@ def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
     facts = [runs.read(folder) for folder in folders]
     about = facts[0]
     commit = about.get("commit", "not in a git checkout") + (", with uncommitted changes" if about.get("dirty") else "")
-    each = [f"{d.name} {f['seconds']:.1f} s" for d, f in zip(folders, facts, strict=True)]
+    times = [float(f.get("seconds", 0.0)) for f in facts]  # a cell of a sweep has none before it ends
+    each = [f"{d.name} {spent:.1f} s" for d, spent in zip(folders, times, strict=True)]
     return [
         ("begun", about["start"]),
-        ("time of all runs", f"{sum(f['seconds'] for f in facts):.1f} s: {', '.join(each)}"),
+        ("time of all runs", f"{sum(times):.1f} s: {', '.join(each)}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in about["versions"].items())),
         ("command", str(about.get("command", "not noted"))),
         ("code", f"{about.get('code', 'not noted')} (SHA-256 of the package); commit {commit}"),
@@ -146,5 +147,5 @@ def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
             f"{about['platform']}; {about.get('cpu', 'processor not noted')}; "
             f"device {about.get('device', 'cpu')}, torch threads: {about.get('threads', 'not used')}",
         ),
-        ("fingerprint of the scene", about["scene"]["fingerprint"]),
+        ("fingerprint of the scene", runs.data_hash(about)),
     ]

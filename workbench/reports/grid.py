@@ -104,13 +104,15 @@ class Cell:
     """One combination of a grid.
 
     varied: its values on the axes. parameters: all parameters of the notebook. depends: all that its numbers depend on; `key`
-    is the hash of it. files: setting -> `path` and `sha256` of the file that it names.
+    is the hash of it. files: setting -> `path` and `sha256` of the file that it names. method: empty where the notebook has no
+    parameter of that name.
     """
 
     varied: Mapping[str, Any]
     parameters: Mapping[str, Any]
     depends: Mapping[str, Any]
     files: Mapping[str, Mapping[str, str]]
+    method: str = ""
 
     @property
     def key(self) -> str:
@@ -163,7 +165,7 @@ def plan(notebook: Path, grid: Grid) -> list[Cell]:
             "code": code,
             "versions": versions,
         }
-        cells.append(Cell(dict(zip(grid.axes(), values, strict=True)), parameters, depends, files))
+        cells.append(Cell(dict(zip(grid.axes(), values, strict=True)), parameters, depends, files, method))
     return cells
 
 
@@ -177,7 +179,8 @@ def _files(method: str, overrides: Mapping[str, Any]) -> dict[str, dict[str, str
 
     Wrong settings give no files: the cell itself fails with the error message.
     """
-    if method not in METHODS or not any(isinstance(v, str) and Path(v).expanduser().exists() for v in overrides.values()):
+    given = [os.path.expanduser(v) for v in overrides.values() if isinstance(v, str)]
+    if method not in METHODS or not any(map(os.path.exists, given)):  # False for a text that cannot be a path
         return {}
     try:
         return setting_files(override(load(method).Config(), overrides))

@@ -1,11 +1,11 @@
-"""A progress bar over the cells of a notebook, with the step of the current run."""
+"""Progress bars of notebooks and sweeps, with the step of the current run."""
 
 from __future__ import annotations
 
 import json
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from workbench.runs.progress import progress_bar
 from workbench.runs.watch import Live
@@ -14,21 +14,53 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 
-class NotebookProgress:
+class Watching:
+    """A progress bar that a thread refreshes, every `seconds`, while the context is open. Subclasses define `refresh`."""
+
+    def __init__(self, bar: Any, seconds: float) -> None:
+        self.bar, self.seconds = bar, seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        if not self.bar.disable:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+        self.bar.close()
+
+    def stop(self) -> None:
+        """End the thread; nothing refreshes the bar afterwards."""
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(self.seconds):
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Put what is new into the bar."""
+        raise NotImplementedError
+
+
+class NotebookProgress(Watching):
     """A bar over the cells of a notebook, with the step of the current run, read from its run folder."""
 
     def __init__(self, notebook: Path, folder: Path, *, shown: bool) -> None:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         count = sum(c["cell_type"] == "code" for c in cells) + 1  # + 1: the cell that Papermill adds
         self.name, self.index = "start", 0
-        self.folder = folder
-        self.bar = progress_bar(
+        self._steps = Steps(folder)
+        bar = progress_bar(
             shown=shown,
             total=count,
             desc="starting",
             bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}  {desc}{postfix}",
         )
-        self._done = threading.Event()
+        super().__init__(bar, 0.5)
 
     def cell(self, cell: NotebookNode, cell_index: int) -> None:
         """Show the name of the cell that starts (`metadata.name`); Papermill calls this."""
@@ -39,24 +71,11 @@ class NotebookProgress:
             self.bar.set_postfix_str("", refresh=False)
             self.bar.set_description_str(self.name.replace("-", " "))
 
-    def __enter__(self) -> NotebookProgress:
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        if not self.bar.disable:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._done.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self.bar.close()
-
-    def _watch(self) -> None:
-        steps = Steps(self.folder)
-        while not self._done.wait(0.5):
-            text = steps.newest()
-            if text is not None:
-                self.bar.set_postfix_str(text)
+    def refresh(self) -> None:
+        """Show the newest step, if there is a new one."""
+        text = self._steps.newest()
+        if text is not None:
+            self.bar.set_postfix_str(text)
 
 
 class Steps:
@@ -68,10 +87,10 @@ class Steps:
 
     def newest(self) -> str | None:
         """`bsdm-seed0 step 20/60  loss 0.7`, or None if there is no new event."""
-        files = sorted(self.folder.glob("*/events.jsonl"), key=lambda f: f.stat().st_mtime)
+        files = list(self.folder.glob("*/events.jsonl"))
         if not files:
             return None
-        newest = files[-1].parent
+        newest = max(files, key=lambda f: f.stat().st_mtime).parent
         live = self._watched.setdefault(newest, Live(newest))
         if not live.poll() or live.latest is None:
             return None

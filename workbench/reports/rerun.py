@@ -21,10 +21,12 @@ from typing import Any
 import numpy as np
 
 from workbench import runs
+from workbench.config import files_written, override
 from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB, supervise
 from workbench.errors import InputError
 from workbench.execution import check_setting_files, reopen, run_command
+from workbench.methods import load
 from workbench.reports.notebook import about_notebook, find_notebook
 
 TOLERANCE = 1e-3  # relative, where the machine, the packages or the code differ
@@ -142,7 +144,9 @@ def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
 
 
 def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
-    command = run_command(about["method"], Source.from_record(about["scene"]["open"]), about["config"], out)
+    config = override(load(about["method"]).Config(), about["config"])
+    own = {name: str(out / Path(path).name) for name, path in files_written(config).items()}  # the first run keeps its files
+    command = run_command(about["method"], Source.from_record(about["scene"]["open"]), {**about["config"], **own}, out)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if "device" in about:
         environment["WORKBENCH_DEVICE"] = about["device"]
@@ -157,11 +161,16 @@ def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) 
 
 
 def _again_notebook(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
-    keep = ("method", "smoke", "config", "scene", "files", "notebook", "cell")
+    keep = ("method", "headline", "smoke", "config", "scene", "files", "notebook", "cell")
+    recorded = {k: about[k] for k in keep if k in about}
+    if about["scene"].get("open") is not None:  # paths that are valid in any working folder
+        source = Source.from_record(about["scene"]["open"])
+        parameters = {**about["notebook"]["parameters"], **source.parameters()}
+        recorded["notebook"] = {**about["notebook"], "parameters": parameters}
     work = {
         "notebook": str(find_notebook(about["notebook"]["name"]).resolve()),
         "title": folder.name,
-        "about": {k: about[k] for k in keep if k in about},
+        "about": recorded,
         "folder": str(out.resolve()),
         "threads": threads,
         "memory_gb": 4 * MEMORY_GB,

@@ -32,6 +32,7 @@ from workbench.engines.supervised import die_with, supervise
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.execution import RUNS
+from workbench.methods import METHODS, load
 from workbench.reports.grid import Cell, Grid, plain, plan, read_grid
 from workbench.reports.notebook import (
     NotebookFailed,
@@ -40,7 +41,7 @@ from workbench.reports.notebook import (
     find_notebook,
     notebook_hash,
 )
-from workbench.reports.progress import Steps
+from workbench.reports.progress import Steps, Watching
 from workbench.runs.progress import progress_bar
 
 STATUSES = ("finished", "failed", "out of memory", "killed", "missing")
@@ -54,6 +55,7 @@ def job(notebook: Path, grid: Grid, cell: Cell, folder: Path) -> dict[str, Any]:
     parameters = dict(cell.parameters)
     about = {
         "method": f"sweep-{parameters.get('method', notebook.stem)}",
+        "headline": list(load(cell.method).HEADLINE) if cell.method in METHODS else [],
         "config": _flat(parameters),
         "scene": {"id": cell.depends["data"].get("scene", ""), "digest": cell.depends["data"].get("sha256", "")},
         "files": {name: dict(file) for name, file in cell.files.items()},
@@ -292,13 +294,15 @@ def read_table(folder: str | Path) -> list[dict[str, Any]]:
         raise InputError(f"{folder} has no sweep: there is no table.json in it.") from None
 
 
-class SweepProgress:
+class SweepProgress(Watching):
     """A bar over all cells of a sweep, with the current steps of those at work, on standard error."""
 
     def __init__(self, folder: Path, cells: Sequence[Cell], left: int, *, shown: bool) -> None:
         self.folder = folder
         self.cells = {cell.key: cell for cell in cells}
-        self.bar = progress_bar(
+        self._steps = {cell.key: Steps(folder / "cells" / cell.key) for cell in cells}
+        self._texts: dict[str, str] = {}  # key -> the newest step
+        bar = progress_bar(
             shown=shown,
             total=len(cells),
             initial=len(cells) - left,
@@ -306,21 +310,12 @@ class SweepProgress:
             unit="cell",
             bar_format="{n_fmt}/{total_fmt} |{bar:20}| {elapsed}<{remaining}  {desc}",
         )
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._steps: dict[str, Steps] = {}
-
-    def __enter__(self) -> SweepProgress:
-        if not self.bar.disable:
-            self._thread.start()
-        return self
+        super().__init__(bar, 1.0)
 
     def __exit__(self, *exc: object) -> None:
-        self._done.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self.stop()
         self.bar.set_description_str("sweep")
-        self.bar.close()
+        super().__exit__(*exc)
 
     def finished(self, cell: Cell, state: Mapping[str, Any]) -> None:
         """Count a cell; print its error if it has no result."""
@@ -328,18 +323,15 @@ class SweepProgress:
             self.bar.write(f"{cell.name}: {state['status']}: {state['error']}", file=sys.stderr)
         self.bar.update(1)
 
-    def _watch(self) -> None:
-        texts: dict[str, str] = {}
-        while not self._done.wait(1.0):
-            at_work = []
-            for key in self.cells:
-                with contextlib.suppress(InputError):
-                    if runs.read(self.folder / "cells" / key)["status"] == "running":
-                        at_work.append(key)
-                        steps = self._steps.setdefault(key, Steps(self.folder / "cells" / key))
-                        texts[key] = steps.newest() or texts.get(key, "")
-            named = [self.cells[k].name + (f" ({texts[k]})" if texts[k] else "") for k in at_work]
-            self.bar.set_description_str("sweep" + (": " if named else "") + "; ".join(named), refresh=True)
+    def refresh(self) -> None:
+        """Name the cells at work, each with its newest step."""
+        at_work = []
+        for key, cell in self.cells.items():
+            with contextlib.suppress(InputError):
+                if runs.read(self.folder / "cells" / key)["status"] == "running":
+                    text = self._texts[key] = self._steps[key].newest() or self._texts.get(key, "")
+                    at_work.append(cell.name + (f" ({text})" if text else ""))
+        self.bar.set_description_str("sweep" + (": " if at_work else "") + "; ".join(at_work), refresh=True)
 
 
 if __name__ == "__main__":

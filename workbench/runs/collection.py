@@ -23,7 +23,7 @@ from workbench.runs.watch import Live
 
 STATUSES = ("running", "finished", "stopped", "failed", "killed")
 UNFINISHED = ("stopped", "failed", "killed")
-# Metrics listed first for runs whose run.json has no `headline`: older runs and sweeps.
+# Metrics listed first for runs whose run.json has no `headline`: older runs, and cells of a notebook without a method.
 USUAL = ("auc", "auc_trained_mean", "accuracy", "accuracy_tdds", "overall_accuracy", "f1", "iou", "map50")
 CONDITION = re.compile(r"\s*(?P<name>[\w.@-]+?)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>\S+)\s*$")
 SIGNS: dict[str, Callable[[float, float], bool]] = {
@@ -134,10 +134,16 @@ def _meeting(candidates: list[Entry], text: str) -> list[Entry]:
 def headline(metrics: Iterable[str], first: Sequence[str] = ()) -> list[str]:
     """The metrics in order: `first`, then the usual ones, then the others. `auc_mean` of a report counts as `auc`.
 
+    A report that has no metric of the first name of `first` names its metrics in its own way: there the usual ones come first.
+
     >>> headline(["rank", "auc", "f1"], ["f1"])
     ['f1', 'auc', 'rank']
+    >>> headline(["auc_rx", "auc_trained_mean"], ["auc", "auc_rx"])
+    ['auc_trained_mean', 'auc_rx']
     """
-    order = list(dict.fromkeys([*first, *(f"{name}_mean" for name in first), *USUAL]))
+    metrics = list(metrics)
+    own = [both for name in first for both in (name, f"{name}_mean")]
+    order = [*own, *USUAL] if set(own[:2]) & set(metrics) else [*USUAL, *own]
     return sorted(metrics, key=lambda name: order.index(name) if name in order else len(order))
 
 

@@ -33,7 +33,7 @@ def frame_file(folder: Path, step: int) -> Path:
 class FrameFile(Mapping[str, "xr.DataArray"]):
     """The arrays of one event by name. An array is read when it is first used.
 
-    Values are read-only, because several readers share them; copy an array to change it.
+    Values and coordinates are read-only, because several readers share them; copy an array to change it.
 
     names: the arrays of the event, as listed in its line of `events.jsonl`.
     """
@@ -84,10 +84,11 @@ def load(path: Path, names: Iterable[str]) -> dict[str, xr.DataArray]:
         arrays = {}
         for name in names:
             about = note[name]
-            values = parts[f"{name}//values"]
-            values.flags.writeable = False
             coords = {c: (dims, parts[f"{name}//{c}"]) for c, dims in about["coords"].items()}
-            arrays[name] = xr.DataArray(values, dims=about["dims"], coords=coords, attrs=about["attrs"])
+            array = xr.DataArray(parts[f"{name}//values"], coords, about["dims"], attrs=about["attrs"])
+            for values in (array.values, *(c.values for c in array.coords.values())):  # xarray copies coordinates
+                values.flags.writeable = False
+            arrays[name] = array
     return arrays
 
 

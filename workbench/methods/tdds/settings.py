@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from workbench.config import Settings
+from workbench.config import Settings, WriteFile
 from workbench.errors import did_you_mean
 from workbench.event import Curves, Film
 
@@ -92,7 +92,7 @@ class Config(Settings):
     trajectories: bool = Field(
         True, description="keep p_label and d of every epoch in the result: 8 bytes per sample and epoch"
     )
-    log: str | None = Field(None, description="folder for a Zarr log of all logits")
+    log: WriteFile = Field(None, description="folder for a Zarr log of all logits")
     show_every: int = Field(1, ge=1, description="epochs between two events with scores")
 
     @field_validator("J")

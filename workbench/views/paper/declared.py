@@ -89,7 +89,8 @@ def film(show: Film, steps: Mapping[str, Sequence[int]], frame: Callable[[str, i
                 continue
             draw(axes, made, small=True)
             axes.set_title(f"step {earlier[-1]}", fontsize=8)
-        row[0].set_ylabel(name.replace("_", " "), fontsize=8.5)
+        lines = (name.replace("_", " "), row[0].get_ylabel())
+        row[0].set_ylabel("\n".join(filter(None, lines)), fontsize=8.5)
     return figure
 
 
@@ -124,7 +125,7 @@ def declared(
 
 
 def draw(axes: Axes, made: Picture, *, small: bool = False) -> None:
-    """Draw a picture's first position into axes. small: without colour bar, legend and ticks."""
+    """Draw a picture's first position into axes. small: without colour bar and legend; with few ticks, or none."""
     array = made.at(0)
     if made.kind in ("map", "matrix"):
         values = np.asarray(array.values, float)
@@ -171,7 +172,10 @@ def draw(axes: Axes, made: Picture, *, small: bool = False) -> None:
         finish(axes)
     else:
         _bars(axes, made, array)
-    if made.kind in ("map", "classes", "composite", "boxes") or small:
+    if small and made.kind in ("lines", "histogram"):
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+    elif small or made.kind in ("map", "classes", "composite", "boxes"):
         axes.set(xticks=[], yticks=[])
     axes.tick_params(labelsize=7.5)
 
@@ -236,8 +240,9 @@ def _bars(axes: Axes, made: Picture, array: xr.DataArray) -> None:
 def _names(axis: Any, array: xr.DataArray, dim: str) -> None:
     """Label ticks with the names of a dim, if it has at most NAMES."""
     if dim in array.coords and array.sizes[dim] <= NAMES:
-        rotation = 60 if axis.axis_name == "x" and array[dim].dtype.kind in "US" else 0
-        axis.set_ticks(range(array.sizes[dim]), labels=[str(v) for v in array[dim].values], rotation=rotation)
+        turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}  # each name ends at its tick
+        style = turned if axis.axis_name == "x" and array[dim].dtype.kind in "US" else {}
+        axis.set_ticks(range(array.sizes[dim]), labels=[str(v) for v in array[dim].values], **style)
 
 
 def _wrapped(text: str, width: int = 44) -> str:
