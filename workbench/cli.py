@@ -291,7 +291,9 @@ def report(
 
 @app.command()
 def sweep(
-    notebook: Annotated[str, typer.Argument(help="anomaly, change, coresets, gradients, method (any method), or the path of an .ipynb")],
+    notebook: Annotated[
+        str, typer.Argument(help="anomaly, change, coresets, gradients, method (any method), or the path of an .ipynb")
+    ],
     grid: Annotated[Path, typer.Argument(help="YAML file with parameters, grid and seeds; see docs/sweeps.md")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="cells executed at the same time")] = 1,
     on: Annotated[
