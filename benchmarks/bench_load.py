@@ -58,7 +58,8 @@ class Follower:
         self.received = 0  # bytes
         self.lost = ""  # why it has no answers
         self._answers: dict[str, asyncio.Future] = {}
-        self._plots: asyncio.Future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._plots, self._ready = loop.create_future(), loop.create_future()
 
     async def open(self) -> None:
         """Ask for the page, connect, read the document, and wait for the plots of the run."""
@@ -69,9 +70,12 @@ class Follower:
                 token = re.search(r'"token":\s*"([^"]+)"', reply.body.decode())
                 socket = "ws" + self.address.partition("?")[0].removeprefix("http") + "/ws"
                 self.socket: WebSocketClientConnection = await websocket_connect(
-                    socket, subprotocols=["bokeh", token.group(1)], max_message_size=1 << 28
+                    HTTPRequest(socket, connect_timeout=OPEN_LIMIT, request_timeout=OPEN_LIMIT),
+                    subprotocols=["bokeh", token.group(1)],
+                    max_message_size=1 << 28,
                 )
                 self._reading = asyncio.create_task(self._read())
+                await self._ready
                 await self._ask("PULL-DOC-REQ", {})
                 await self._event("document_ready", [])
                 await self._plots
@@ -122,6 +126,8 @@ class Follower:
             content = await self._next()
             for _ in range(2 * header.get("num_buffers", 0)):
                 await self._next()
+            if header["msgtype"] == "ACK":  # before it, the server loses what it is sent
+                self._ready.set_result(None)
             if header["msgtype"] == "PULL-DOC-REPLY":
                 self.plot = image_figure(json.loads(content))
             if not self._plots.done() and self.looks_like_plots(content):
@@ -139,7 +145,7 @@ class Follower:
         message = await self.socket.read_message()
         if message is None:
             self.lost = self.lost or "the server closed the connection"
-            for waiting in (*self._answers.values(), self._plots):
+            for waiting in (*self._answers.values(), self._plots, self._ready):
                 if not waiting.done():
                     waiting.set_exception(WebSocketClosedError())
             raise asyncio.CancelledError

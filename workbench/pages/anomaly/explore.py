@@ -222,7 +222,12 @@ class Explore:
                 {
                     "number": n,
                     "colour": PICKS[n - 1],
-                    "cells": [f"{r}, {c}", _coordinates(state.data, r, c), _truth_of(state.data, r, c), *_place(state, r, c)],
+                    "cells": [
+                        f"{r}, {c}",
+                        _coordinates(state.data, r, c),
+                        _truth_of(state.data, r, c),
+                        *_place(state, r, c),
+                    ],
                 }
                 for n, (r, c) in sorted(state.picked.items())
             ]

@@ -21,7 +21,9 @@ from workbench.runs.watch import Live
 
 PERIOD = 0.25  # seconds between two looks at the runs
 FRESH = 0.1  # seconds for which a look is valid for other pages
-REST = 1.5  # pause after a page was drawn, as a multiple of the time that this took: the share of clicks in the server's time
+REST = (
+    1.5  # pause after a page was drawn, as a multiple of the time that this took: the share of clicks in the server's time
+)
 log = logging.getLogger(__name__)
 
 

@@ -19,7 +19,7 @@ import param
 from workbench import execution
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
-from workbench.pages.frame.session import THEME, WIDE, has_loop, unlink_busy
+from workbench.pages.frame.session import THEME, WIDE, has_loop, spare_imports, unlink_busy
 from workbench.pages.runs.replay import Replay
 from workbench.runs.collection import STATUSES, Entry, compared, entries, select
 from workbench.views.card import escape, explain, html, problem
@@ -158,6 +158,7 @@ class Runs(Addressed):
             busy_indicator=None,
         )
         unlink_busy(page)
+        spare_imports()
         return page
 
     def __panel__(self) -> pn.viewable.Viewable:
