@@ -57,7 +57,7 @@ def test_a_tap_adds_the_spectrum_of_that_pixel(page, scene_file, small_scene):
     assert explorer.frame.marks.data["x"] == [7]
     assert explorer.frame.marks.data["y"] == [3]
     assert explorer.picks == "3,7"
-    assert "3, 7" in explorer.explore.rows[1].text.object
+    assert "3, 7" in explorer.explore.table.rows[0]["cells"]
 
 
 def test_a_pick_keeps_its_colour_when_another_goes(page, scene_file):
@@ -67,7 +67,7 @@ def test_a_pick_keeps_its_colour_when_another_goes(page, scene_file):
     explorer.pick(1, 1)  # again: let go
     assert explorer.picked == {1: (0, 0), 3: (2, 2)}
     assert explorer.explore.spectra.lines.data["color"] == [PICKS[0], PICKS[2]]
-    assert not explorer.explore.rows[2].panel.visible
+    assert [row["number"] for row in explorer.explore.table.rows] == [1, 3]
     explorer.pick(5, 5)  # takes the free place
     assert explorer.picked[2] == (5, 5)
     explorer.unpick(3)
@@ -139,7 +139,7 @@ def test_all_image_figures_share_ranges_and_marks(shared):
 def test_the_rank_of_the_highest_score_is_one(page, scene_file):
     explorer = page(scene_file)
     explorer.pick(*np.unravel_index(explorer.scores["rx"].values.argmax(), (24, 24)))
-    assert "1 of 576" in explorer.explore.rows[1].text.object
+    assert "1 of 576" in explorer.explore.table.rows[0]["cells"]
 
 
 def test_without_truth_there_is_a_histogram_and_an_explanation(page, small_scene):

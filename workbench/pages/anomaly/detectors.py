@@ -252,6 +252,10 @@ class Compare:
         self.launched[name], self.buttons[name].loading = Live(folder), True
         state.tick()
 
+    def news(self) -> bool:
+        """Whether a launched detector has ended."""
+        return any(live.status in runs.FINAL for live in self.launched.values())
+
     def poll(self) -> bool:
         """Collect the results of launched detectors; True while one is running."""
         for name, live in list(self.launched.items()):

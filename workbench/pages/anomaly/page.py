@@ -28,6 +28,7 @@ from workbench.pages.anomaly.detectors import Compare
 from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs
 from workbench.views.card import card, escape, explain, heading, html
@@ -261,12 +262,9 @@ class Explorer(AnomalyState):
             f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
         )
 
-    def take_in(self) -> bool:
-        """Read new events of the runs; True while one is running."""
-        active = [
-            tab.poll() for tab in (self.train and self.train.runner, self.compare) if tab is not None
-        ]  # a list, because every tab must be polled
-        return any(active)
+    def followed(self) -> list[Follower]:
+        """The run of BSDM, and the launched detectors."""
+        return [part for part in (self.train and self.train.runner, self.compare) if part is not None]
 
 
 def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:

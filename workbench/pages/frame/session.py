@@ -8,9 +8,11 @@ of the page's document.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +27,7 @@ from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import CLOCK, Follower
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, html, problem
 
@@ -44,7 +47,7 @@ class Session(Addressed):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
     A subclass defines the texts below, its tabs (`build`), the scenes that it can show (`needs`, `checked`), what it does with
-    an opened scene (`arrived`), and what it reads at a tick of the timer (`take_in`).
+    an opened scene (`arrived`), and the parts of it that follow runs (`followed`).
 
     scene: a catalogue name, a path, a `Source`, or an opened scene; None for the scene of the address, or the page's first choice.
     root: folder of the runs.
@@ -82,10 +85,8 @@ class Session(Addressed):
         self._given: xr.Dataset | None = None
         self._doc = pn.state.curdoc
         self._closed = False
-        self._page: pmui.Page | None = None
         self.read_address()
         self._lay_out()
-        self.timer = pn.state.add_periodic_callback(self.poll, period=250, start=False)
         self.keep_address()
         if self._served:
             pn.state.on_session_destroyed(lambda _: self.close())
@@ -147,8 +148,8 @@ class Session(Addressed):
         """Called when a scene has been opened as `self.data`. first: the state of the address belongs to this scene."""
         raise NotImplementedError
 
-    def take_in(self) -> bool:
-        """Read new events of the runs; True while one is running."""
+    def followed(self) -> list[Follower]:
+        """The parts of the page that follow runs."""
         raise NotImplementedError
 
     # --- layout -----------------------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ class Session(Addressed):
 
     def page(self) -> pmui.Page:
         """The whole page, with title bar, side bar and light and dark mode, for `panel serve`."""
-        self._page = pmui.Page(
+        page = pmui.Page(
             title=self.TITLE,
             header=[self.banner],
             sidebar=[self.side],
@@ -207,8 +208,11 @@ class Session(Addressed):
             sidebar_width=320,
             sidebar_variant="persistent",
             theme_config=THEME,
+            busy_indicator=None,
         )
-        return self._page
+        unlink_busy(page)
+        spare_imports()
+        return page
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
@@ -353,19 +357,26 @@ class Session(Addressed):
             path.write_bytes(bytes(self._given.to_netcdf(engine="h5netcdf")))
         return Source(str(path))
 
-    # --- timer ------------------------------------------------------------------------------------------------------
+    # --- runs -------------------------------------------------------------------------------------------------------
 
-    def poll(self) -> None:
-        """Read new events of the runs; a timer calls it four times a second while a run is active."""
+    def take_in(self) -> bool:
+        """Draw what is new of the runs; True while one is running."""
+        active = [run.poll() for run in self.followed()]  # a list, because every run must be polled
+        return any(active)
+
+    def news(self) -> bool:
+        """Whether `take_in` would draw something; asks no more than the readers that all pages share."""
+        return any(run.news() for run in self.followed())
+
+    def poll(self) -> bool:
+        """Draw what is new of the runs; True while one is running. `CLOCK` calls it when there are news."""
         with pn.io.hold():
-            active = self.take_in()
-        if not active and self.timer.running:
-            self.timer.stop()
+            return self.take_in()
 
     def tick(self) -> None:
-        """Start the timer that calls `poll`, if there is an event loop."""
-        if not self.timer.running and not self._closed and has_loop():
-            self.timer.start()
+        """Let the clock of the process call `poll`, if there is an event loop."""
+        if not self._closed and has_loop():
+            CLOCK.add(self, self._doc if self._served else None)
 
     def when(self, future: Future, then: Callable[[Future], None]) -> None:
         """Call `then(future)` when the future is done: immediately if possible, else under the document's lock.
@@ -397,13 +408,10 @@ class Session(Addressed):
         return bool(self._doc and self._doc.session_context)
 
     def close(self) -> None:
-        """Stop the timer and release the page; launched runs continue."""
+        """Follow no run any more; launched runs continue."""
         self._closed = True
         self.asked += 1
-        if self.timer.running:
-            self.timer.stop()
-        if self._page is not None:
-            forget(self._page)
+        CLOCK.remove(self)
 
 
 class PairSession(Session):
@@ -426,11 +434,26 @@ class PairSession(Session):
         self.open(*named, after=self.after_path.value.strip(), resample=self.resampling.value)
 
 
-def forget(page: pmui.Page) -> None:
-    """Unlink the page from Panel's global `state.busy`, which would keep it in memory until the server stops."""
+def unlink_busy(page: pmui.Page) -> None:
+    """Unlink the page from Panel's global `state.busy`.
+
+    Each callback of any visitor changes it, and each change would walk all models of every open page. Panel would also keep the
+    page in memory until the server stops.
+    """
     for watcher in list(pn.state.param.watchers.get("busy", {}).get("value", [])):
         if getattr(getattr(watcher.fn, "__self__", None), "self", None) is page:
             pn.state.param.unwatch(watcher)
+
+
+@cache
+def spare_imports() -> None:
+    """Leave what is loaded so far out of garbage collections, once: it stays until the process ends.
+
+    Panel collects when a visitor has left. To search a million objects of the imported libraries stops the server for a third of
+    a second each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pairs(text: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ import param
 from workbench import execution
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
-from workbench.pages.frame.session import THEME, WIDE, forget, has_loop
+from workbench.pages.frame.session import THEME, WIDE, has_loop, spare_imports, unlink_busy
 from workbench.pages.runs.replay import Replay
 from workbench.runs.collection import STATUSES, Entry, compared, entries, select
 from workbench.views.card import escape, explain, html, problem
@@ -66,7 +66,6 @@ class Runs(Addressed):
         self.entries: list[Entry] = []
         self.shown: list[Entry] = []
         self._all: dict[str, Entry] = {}
-        self._page: pmui.Page | None = None
         self._filling = False
         self.read_address()
         self._lay_out()
@@ -149,15 +148,18 @@ class Runs(Addressed):
 
     def page(self) -> pmui.Page:
         """The whole page, for `panel serve`."""
-        self._page = pmui.Page(
+        page = pmui.Page(
             title="Runs",
             sidebar=[self.side],
             main=[self.tabs],
             sidebar_width=310,
             sidebar_variant="persistent",
             theme_config=THEME,
+            busy_indicator=None,
         )
-        return self._page
+        unlink_busy(page)
+        spare_imports()
+        return page
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
@@ -306,11 +308,9 @@ class Runs(Addressed):
                 self._draw_curves()
 
     def close(self) -> None:
-        """Stop the timer and release the page; runs continue."""
+        """Stop the timer; runs continue."""
         if self.timer.running:
             self.timer.stop()
-        if self._page is not None:
-            forget(self._page)
 
 
 def _tables(folders: Sequence[Path]) -> str:
