@@ -363,14 +363,21 @@ class Session(Addressed):
             self.timer.stop()
 
     def tick(self) -> None:
-        """Start the timer that calls `poll`, if there is an event loop."""
+        """Start the timer that calls `poll`, if there is an event loop; on a served page once it has loaded (see `when`)."""
+        if self._served:
+            pn.state.onload(self._start_timer)
+        else:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
         if not self.timer.running and not self._closed and has_loop():
             self.timer.start()
 
     def when(self, future: Future, then: Callable[[Future], None]) -> None:
         """Call `then(future)` when the future is done: immediately if possible, else under the document's lock.
 
-        Waits until the page has loaded, because Panel loses some changes that are made while it loads.
+        Waits until the page has loaded: Panel drops what is changed in a `hold` after the browser has fetched the document and
+        before it has drawn it, which takes seconds on a busy machine.
         """
         if future.done() or not self._served:
             then(future)
@@ -390,7 +397,7 @@ class Session(Addressed):
         if not self._served:
             then()
         elif not self._closed:
-            self._doc.add_timeout_callback(lambda: None if self._closed else then(), PAINT)
+            self._doc.add_timeout_callback(lambda: None if self._closed else pn.state.onload(then), PAINT)
 
     @property
     def _served(self) -> bool:
