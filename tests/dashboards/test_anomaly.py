@@ -231,7 +231,8 @@ def test_a_finished_run_is_reopened_with_everything(page, scene_file, tmp_path):
     result = execution.execute("bsdm", scene_file, {**TINY, "steps": 4}, folder).result
     explorer = page(scene_file, run="one", picks="3,7")
     train = explorer.train
-    assert train.runner.player.bar.value == 100
+    assert 'aria-valuenow="100"' in train.runner.player.text.object
+    assert "4 training steps + passes 0 to 2" in train.runner.player.text.object
     assert train.runner.form.overrides["steps"] == 4
     assert list(train.loss.sources["loss"].data["x"]) == [1, 2, 3, 4]
     assert list(train.auc.sources["BSDM"].data["x"]) == [0, 2, 4]

@@ -342,7 +342,10 @@ def test_player_offers_what_can_be_done():
     )
     assert "2.0 steps/s" in player.text.object  # 4 steps in 2 s; 6 more take 3 s
     assert "3 s left" in player.text.object
-    assert player.bar.value == 40
+    assert 'aria-valuenow="40"' in player.text.object
+    player.show("pausing", lines)
+    assert "Pausing after this step" in player.text.object
+    assert (player.pause.visible, player.resume.visible, player.stop.visible) == (False, True, True)
     player.show("paused", lines)
     assert (player.pause.visible, player.resume.visible, player.stop.visible) == (False, True, True)
     player.show("killed", lines, error="out of <memory>")

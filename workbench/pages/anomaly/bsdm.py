@@ -86,7 +86,7 @@ class Train:
 
     def summary(self, config: Mapping[str, Any]) -> str:
         """Text of a run in the list of runs."""
-        return f"{config.get('steps')} steps"
+        return f"{config.get('steps')} training steps"
 
     def cleared(self) -> None:
         """Remove curves, film and the scores of the network; no run is followed."""
@@ -101,6 +101,7 @@ class Train:
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
         """Show the plots instead of the invitation."""
         self._watch.visible, self._invite.visible = True, False
+        self.runner.player.passes = config.get("passes")
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the events of the run so far."""
