@@ -69,7 +69,13 @@ class Train:
         self.passes = Curves(
             "passes k", "AUC after k passes", lines, levels, **high, dashed=("untrained",), words=UNTIL["passes"]
         )
-        self.steps = Steps(state.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
+        self.steps = Steps(
+            state.frame,
+            {"training": "While training", "passes": "Pass by pass"},
+            lambda bands: state.data["hsi"].isel(band=list(bands)).values,
+            width=226,
+            height=226,
+        )
         self._no_truth = pn.pane.HTML(
             "<span style='opacity:.8'>No truth mask, so no AUC. Loss and maps are still updated.</span>",
             visible=False,
@@ -89,7 +95,7 @@ class Train:
             margin=(8, 4),
         )
         self.steps.on_move(self._moved)
-        for view in (self.steps.quiet, self.steps.background, self.steps.score):
+        for view in (self.steps.quiet, self.steps.background, self.steps.scene, self.steps.score):
             view.on_tap(state.pick)
 
     # --- called by the runner ----------------------------------------------------------------------------------------
