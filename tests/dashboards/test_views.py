@@ -16,7 +16,7 @@ from workbench.views.card import card
 from workbench.views.curves import Curves
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.form import Form
-from workbench.views.image import EVEN, ImageView, composite, departures, presets, stretch
+from workbench.views.image import EVEN, ImageView, composite, departures, equal_share, presets, stretch
 from workbench.views.maps import OWN, ScoreMap, exceedance
 from workbench.views.player import Player, clock, pace
 from workbench.views.plots import LARGEST, Frame, edges, thin
@@ -302,6 +302,10 @@ def test_steps_name_the_bands_and_show_the_scene_in_them():
     view.set("a", [Still(0, "zero", "", lambda: arrays[1])])
     assert "bands 2 / 1 / 0" in view.text.object
     assert asked[1:] == [(2, 1, 0)]
+    assert "one and the same" not in view.text.object
+    flat = {**arrays[1], "background": xr.zeros_like(arrays[1]["quiet"])}
+    view.set("a", [Still(0, "zero", "", lambda: flat)])
+    assert "one and the same for 100% of the pixels" in view.text.object
     view.set("a", [still(0, 0.0)])  # of an old run: the bands are not known
     assert view.scene.source.data["image"] == []
 
@@ -321,6 +325,10 @@ def test_departures_are_grey_at_the_median_whatever_units_and_tails():
     assert saturated.max() < 0.03
     assert len(np.unique(picture[..., 1])) > 100  # the tail leaves the others apart
     assert (departures(np.zeros((3, 2, 2))) == 127).all()
+    mostly = np.zeros((3, 10, 10))
+    mostly[:, :2] = np.linspace(1, 2, 20).reshape(2, 10)  # 80 % of the pixels are equal: the others still differ
+    assert len(np.unique(departures(mostly)[:2])) > 10
+    assert equal_share(mostly) == 0.8
     assert (departures(np.full((3, 2, 2), np.nan)) == 0).all()
 
 

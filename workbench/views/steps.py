@@ -1,4 +1,4 @@
-"""Linked images under one step slider: the current cube, the background that is subtracted, the scene, and the score map.
+"""Linked images under one step slider: the current cube, the background that is subtracted, the score map, and the scene.
 
 There are two sequences: the training, and the K passes of the trained network. The cube and the background have three bands,
 which are named above the images; the scene is shown in the same bands. Every frame has its own scale (`image.departures`),
@@ -16,7 +16,7 @@ import panel_material_ui as pmui
 import xarray as xr
 
 from workbench.views.card import html
-from workbench.views.image import ImageView, composite, departures
+from workbench.views.image import ImageView, composite, departures, equal_share
 from workbench.views.maps import ScoreMap
 from workbench.views.plots import Frame, batched
 from workbench.views.stepper import Stepper
@@ -71,7 +71,7 @@ class Steps:
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(0, 8))
         self.which.param.watch(batched(lambda _: self._place()), "value")
-        images = pn.Row(self.quiet.panel, self.background.panel, self.scene.panel, self.score.panel, margin=0)
+        images = pn.FlexBox(self.quiet.panel, self.background.panel, self.score.panel, self.scene.panel, gap="0px", margin=0)
         self._waiting = Waiting(images, title="Maps", words="Drawn at the first step that is shown.", height=height)
         self.panel = pn.Column(
             pn.Row(self.which, self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
@@ -136,14 +136,14 @@ class Steps:
                     image.show(departures(arrays[name].values))
                 else:
                     image.clear()
-            self._seen = self._show_scene(arrays.get("quiet"))
+            self._seen = self._show_scene(arrays.get("quiet"), arrays.get("background"))
             self.score.show(np.asarray(arrays["score"], float) if "score" in arrays else None)
             self._shown = still
         self.text.object = f"<b>{still.label}</b> &ensp; {still.note}{self._seen}"
         for then in self._moved:
             then(self.which.value, self.stepper.at)
 
-    def _show_scene(self, quiet: xr.DataArray | None) -> str:
+    def _show_scene(self, quiet: xr.DataArray | None, background: xr.DataArray | None) -> str:
         """Show the scene in the bands of this picture; returns what is seen in it, as HTML."""
         if quiet is None or "quiet_band" not in quiet.coords:
             self.scene.clear()
@@ -157,4 +157,6 @@ class Steps:
             named = " / ".join(f"{nm:.0f}" for nm in quiet["quiet_wavelength"].values) + " nm"
         else:
             named = "bands " + " / ".join(map(str, bands))
-        return f'<div style="opacity:.8;font-size:12.5px">Red, green and blue: {named}. {SEEN}</div>'
+        alike = 0.0 if background is None else equal_share(background.values)
+        flat = f" The predicted background is one and the same for {alike:.0%} of the pixels." if alike > 0.5 else ""
+        return f'<div style="opacity:.8;font-size:12.5px">Red, green and blue: {named}. {SEEN}{flat}</div>'
