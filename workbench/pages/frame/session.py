@@ -26,8 +26,9 @@ from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.cache import SharedResults
 from workbench.scene import Needs, fingerprint, fits, require
-from workbench.views.card import badge, escape, explain, html, problem
+from workbench.views.card import badge, escape, explain, explanation, html, problem
 
+OPENING = "The scene is read and checked. A run on this machine, or a large file, makes it take longer."
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
 WIDE = {"sizing_mode": "stretch_width", "size": "small"}
@@ -166,6 +167,7 @@ class Session(Addressed):
         self.alert = pmui.Alert(
             "", severity="error", visible=False, margin=(6, 0), sizing_mode="stretch_width", sx={"overflowWrap": "anywhere"}
         )
+        self.opening = html(margin=(6, 0), visible=False)
         self.banner = html(
             margin=(0, 24), styles={"font-size": "16px", "color": "white"}, sizing_mode="fixed", width=760, height=24
         )
@@ -175,7 +177,14 @@ class Session(Addressed):
         tabs, below = self.build()
         self._below = pn.Column(*below, sizing_mode="stretch_width", margin=0)
         self.side = pn.Column(
-            self.choice, self.own, self.alert, self.card, self._below, sizing_mode="stretch_width", margin=(0, 6)
+            self.choice,
+            self.own,
+            self.opening,
+            self.alert,
+            self.card,
+            self._below,
+            sizing_mode="stretch_width",
+            margin=(0, 6),
         )
         self.tabs = pmui.Tabs(*tabs, active=self.tab, sizing_mode="stretch_width", margin=0)
         self._empty = explain(*self.EMPTY, height=420)
@@ -192,6 +201,14 @@ class Session(Addressed):
         """Show the tabs, or while no scene is open the text EMPTY."""
         self.tabs.visible = self._below.visible = opened
         self._empty.visible = not opened
+
+    def announce(self, ref: str) -> None:
+        """Say which scene is being opened, by its title in the list or its file name; an empty name ends that."""
+        titles = {name: title for title, name in self.choice.options.items() if name}
+        name = titles.get(ref, Path(ref).name)
+        self.tabs.loading = self.opening.visible = bool(ref)
+        self.opening.object = f"Opening <b>{escape(name)}</b> …" if ref else ""
+        self._empty.object = explanation(f"Opening {name} …", OPENING) if ref else explanation(*self.EMPTY)
 
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
@@ -236,7 +253,7 @@ class Session(Addressed):
         more = {n: more.get(n, self.param[n].default) for n in self.MORE}
         source = Source.from_parameters({"scene": ref, "truth": truth, "keys": named, **more})
         key = (source, stamp(*source.files()))
-        self.tabs.loading = True
+        self.announce(ref)
         asked = self.asked
 
         def here(future: Future) -> None:
@@ -293,7 +310,7 @@ class Session(Addressed):
         first: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> None:
-        self.tabs.loading = False
+        self.announce("")
         try:
             data = future.result()
         except InputError as error:
