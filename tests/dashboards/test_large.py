@@ -153,8 +153,13 @@ def test_bsdm_is_not_offered_for_what_it_cannot_hold(page, flight, scene_file):
     assert explorer.train is None
     explorer.open(str(scene_file))
     assert explorer.glimpse is None
+    explorer.tab = 2
+    assert explorer._rooms[2].objects == [explorer.train.panel]
     explorer.open(str(flight))
     assert explorer.glimpse is not None
+    assert "too large" in explorer._rooms[2].objects[0].object  # also when the tab was built for another scene
+    explorer.open(str(scene_file))
+    assert explorer._rooms[2].objects == [explorer.train.panel]
 
 
 def test_a_cube_that_breaks_is_told_on_the_page(page, flight, tmp_path):

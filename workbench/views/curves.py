@@ -11,12 +11,14 @@ from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, HSpan, Line, 
 from workbench.views.card import escape, html
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, plot
+from workbench.views.waiting import NOTHING, Waiting
 
 
 class Curves:
     """One plot of a few named curves over a common axis.
 
-    lines: name -> colour. references: name -> (colour, dash); they appear when `refer` gives them a value.
+    lines: name -> colour. references: name -> (colour, dash); they appear when `refer` gives them a value. words: shown until a
+    curve has a point.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Curves:
         log: bool = False,
         dots: bool = False,
         dashed: Sequence[str] = (),
+        words: str = NOTHING,
     ) -> None:
         self.figure = plot(
             x, y, height=height, y_axis_type="log" if log else "linear", x_range=Range1d(0, 1), y_range=Range1d(0, 1)
@@ -53,7 +56,8 @@ class Curves:
         self._styles = {n: (c, "dashed" if n in dashed else "solid") for n, c in lines.items()} | dict(references or {})
         self.legend = html("", margin=(2, 4, 0, 8), height=40)
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
-        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+        self._waiting = Waiting(self.legend, plotted, title=y, words=words, height=height + 40)
+        self.panel = self._waiting.panel
         self._bounds()
 
     def set(self, name: str, x: Sequence[float], y: Sequence[float]) -> None:
@@ -94,6 +98,7 @@ class Curves:
         if self.legend.object != text:
             self.legend.object = text
         x = np.concatenate([np.asarray(s.data["x"], float) for s in self.sources.values()])
+        self._waiting.drawn(x.size > 0)
         left, right = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
         air = 0.03 * (right - left) or 0.5
         self.figure.x_range.update(start=left - air, end=right + air, reset_start=left - air, reset_end=right + air)

@@ -25,6 +25,7 @@ from workbench.views.plots import Frame
 from workbench.views.stepper import Stepper
 
 SIDE = 330  # pixels: width and height of one picture
+UNTIL = "Drawn from the first step that yields it."
 POINTS = 1500  # points of a line that are sent to the browser at most
 
 
@@ -77,7 +78,7 @@ class _Plot:
     def __init__(self, show: Curves) -> None:
         self.show = show
         label = f"{show.group} ({show.units})" if show.units not in ("", "1") else show.group
-        self.lines = Lines("step", label, height=250, log="y" if show.log else "")
+        self.lines = Lines("step", label, height=250, log="y" if show.log else "", words=UNTIL)
         self.lines.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
         self.panel = pn.Column(self.lines.panel, styles={"flex": "1 1 330px", "min-width": "0"}, margin=(4, 8, 4, 0))
 

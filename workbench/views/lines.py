@@ -12,15 +12,29 @@ from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, HSpan, MultiL
 from workbench.views.card import escape, html
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, plot
+from workbench.views.waiting import NOTHING, Waiting
 
 Drawn = tuple[str, str, Sequence[float], Sequence[float]]  # name, colour, x, y
 Level = tuple[str, str, float]  # name, colour, y
 
 
 class Lines:
-    """A plot with a legend above it. log: axes that are logarithmic, "x", "y" or "xy". dots: mark every point."""
+    """A plot with a legend above it. log: axes that are logarithmic, "x", "y" or "xy". dots: mark every point.
 
-    def __init__(self, x: str, y: str, *, height: int = 260, log: str = "", dots: bool = False, legend: bool = True) -> None:
+    words: shown until a line has a point.
+    """
+
+    def __init__(
+        self,
+        x: str,
+        y: str,
+        *,
+        height: int = 260,
+        log: str = "",
+        dots: bool = False,
+        legend: bool = True,
+        words: str = NOTHING,
+    ) -> None:
         self.lines = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
         self.points = ColumnDataSource({"x": [], "y": [], "color": [], "name": []})
         self.levels = ColumnDataSource({"y": [], "color": []})
@@ -37,7 +51,8 @@ class Lines:
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("", "@name"), (x, "$x{0.[000]}"), (y, "$y{0.0000}")]))
         self.legend = html("", margin=(2, 4, 0, 8), visible=legend)
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
-        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+        self._waiting = Waiting(self.legend, plotted, title=y, words=words, height=height + 20)
+        self.panel = self._waiting.panel
 
     def show(self, lines: Iterable[Drawn], levels: Iterable[Level] = ()) -> None:
         """Replace all lines and dashed horizontal levels.
@@ -65,6 +80,7 @@ class Lines:
             "color": [c for _, c, x, _ in kept for _ in x],
             "name": [n for n, _, x, _ in kept for _ in x],
         }
+        self._waiting.drawn(bool(kept))
         across = [(n, c, y) for n, c, y in levels if np.isfinite(y) and (y > 0 or "y" not in self._log)]
         self.levels.data = {"y": [y for _, _, y in across], "color": [c for _, c, _ in across]}
         dashed = [_swatch(n, c, "dashed") for n, c, _ in across]

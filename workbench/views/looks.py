@@ -139,6 +139,7 @@ STATUS: Group = {
     "idle": Look("No run yet", GREY),
     "starting": Look("Starting", BLUE),
     "running": Look("Running", GREEN),
+    "pausing": Look("Pausing after this step", YELLOW),
     "paused": Look("Paused", YELLOW),
     "finished": Look("Finished", GREEN),
     "stopped": Look("Stopped", YELLOW),

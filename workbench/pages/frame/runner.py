@@ -164,7 +164,7 @@ class Runner:
         """Resume a paused run, or restart a stopped, failed or killed one from its last checkpoint."""
         if self.live is None:
             return
-        if self.live.status == "paused":
+        if self.live.status in ("pausing", "paused"):
             self.ask("resume")
             return
         try:

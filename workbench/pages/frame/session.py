@@ -29,8 +29,9 @@ from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import CLOCK, Follower
 from workbench.scene import Needs, fingerprint, fits, require
-from workbench.views.card import badge, escape, explain, html, problem
+from workbench.views.card import badge, escape, explain, explanation, html, problem
 
+OPENING = "The scene is read and checked. A run on this machine, or a large file, makes it take longer."
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
 WIDE = {"sizing_mode": "stretch_width", "size": "small"}
@@ -167,6 +168,7 @@ class Session(Addressed):
         self.alert = pmui.Alert(
             "", severity="error", visible=False, margin=(6, 0), sizing_mode="stretch_width", sx={"overflowWrap": "anywhere"}
         )
+        self.opening = html(margin=(6, 0), visible=False)
         self.banner = html(
             margin=(0, 24), styles={"font-size": "16px", "color": "white"}, sizing_mode="fixed", width=760, height=24
         )
@@ -176,7 +178,14 @@ class Session(Addressed):
         tabs, below = self.build()
         self._below = pn.Column(*below, sizing_mode="stretch_width", margin=0)
         self.side = pn.Column(
-            self.choice, self.own, self.alert, self.card, self._below, sizing_mode="stretch_width", margin=(0, 6)
+            self.choice,
+            self.own,
+            self.opening,
+            self.alert,
+            self.card,
+            self._below,
+            sizing_mode="stretch_width",
+            margin=(0, 6),
         )
         self.tabs = pmui.Tabs(*tabs, active=self.tab, sizing_mode="stretch_width", margin=0)
         self._empty = explain(*self.EMPTY, height=420)
@@ -193,6 +202,14 @@ class Session(Addressed):
         """Show the tabs, or while no scene is open the text EMPTY."""
         self.tabs.visible = self._below.visible = opened
         self._empty.visible = not opened
+
+    def announce(self, ref: str) -> None:
+        """Say which scene is being opened, by its title in the list or its file name; an empty name ends that."""
+        titles = {name: title for title, name in self.choice.options.items() if name}
+        name = titles.get(ref, Path(ref).name)
+        self.tabs.loading = self.opening.visible = bool(ref)
+        self.opening.object = f"Opening <b>{escape(name)}</b> …" if ref else ""
+        self._empty.object = explanation(f"Opening {name} …", OPENING) if ref else explanation(*self.EMPTY)
 
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
@@ -240,7 +257,7 @@ class Session(Addressed):
         more = {n: more.get(n, self.param[n].default) for n in self.MORE}
         source = Source.from_parameters({"scene": ref, "truth": truth, "keys": named, **more})
         key = (source, stamp(*source.files()))
-        self.tabs.loading = True
+        self.announce(ref)
         asked = self.asked
 
         def here(future: Future) -> None:
@@ -297,7 +314,7 @@ class Session(Addressed):
         first: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> None:
-        self.tabs.loading = False
+        self.announce("")
         try:
             data = future.result()
         except InputError as error:
@@ -374,14 +391,21 @@ class Session(Addressed):
             return self.take_in()
 
     def tick(self) -> None:
-        """Let the clock of the process call `poll`, if there is an event loop."""
+        """Let the clock of the process call `poll`, if there is an event loop; on a served page once it has loaded (see `when`)."""
+        if self._served:
+            pn.state.onload(self._follow)
+        else:
+            self._follow()
+
+    def _follow(self) -> None:
         if not self._closed and has_loop():
             CLOCK.add(self, self._doc if self._served else None)
 
     def when(self, future: Future, then: Callable[[Future], None]) -> None:
         """Call `then(future)` when the future is done: immediately if possible, else under the document's lock.
 
-        Waits until the page has loaded, because Panel loses some changes that are made while it loads.
+        Waits until the page has loaded: Panel drops what is changed in a `hold` after the browser has fetched the document and
+        before it has drawn it, which takes seconds on a busy machine.
         """
         if future.done() or not self._served:
             then(future)
@@ -401,7 +425,7 @@ class Session(Addressed):
         if not self._served:
             then()
         elif not self._closed:
-            self._doc.add_timeout_callback(lambda: None if self._closed else then(), PAINT)
+            self._doc.add_timeout_callback(lambda: None if self._closed else pn.state.onload(then), PAINT)
 
     @property
     def _served(self) -> bool:

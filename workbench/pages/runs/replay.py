@@ -110,7 +110,7 @@ class Replay:
         else:
             self.player.show(live.status, live.lines, live.error, live.folder.name)
         self.player.start.visible = False
-        if live is None or live.status != "paused":
+        if live is None or live.status not in ("pausing", "paused"):
             self.player.resume.visible = False  # an ended run is resumed on the page that started it
 
     def _show(self) -> None:
