@@ -86,9 +86,12 @@ def test_image_is_drawn_with_pixel_centres_on_integers_and_row_zero_on_top():
 
 def test_frames_keep_the_aspect_of_the_scene():
     frame = Frame()
-    view = ImageView(frame, width=400, height=400)
+    view = ImageView(frame)
     frame.fit(80, 100)
-    assert (view.figure.frame_width, view.figure.frame_height) == (400, 320)
+    assert "* 0.8 +" in view.figure.stylesheets[0]  # height of the frame
+    frame.fit(1000, 10)  # a very long scene gets margins at its sides
+    assert "* 1.7 +" in view.figure.stylesheets[0]
+    assert frame.x_range.end - frame.x_range.start == pytest.approx(1000 / 1.7)
 
 
 def test_mask_is_red_where_flagged_and_clear_elsewhere():
@@ -184,7 +187,7 @@ def test_exceedance_counts_ties_and_leaves_missing_out():
 
 def test_rank_is_the_same_for_any_units():
     score = np.random.default_rng(0).random((5, 6))
-    one, other = ScoreMap(Frame(), "a", width=90, height=90), ScoreMap(Frame(), "b", width=90, height=90)
+    one, other = ScoreMap(Frame(), "a"), ScoreMap(Frame(), "b")
     one.show(score)
     other.show(np.exp(20 * score))
     np.testing.assert_array_equal(one.source.data["rank"][0], other.source.data["rank"][0])

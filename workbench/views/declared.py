@@ -22,9 +22,10 @@ from workbench.views.lines import Lines
 from workbench.views.looks import look_in_curves
 from workbench.views.picture import PictureView
 from workbench.views.plots import Frame
+from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
-SIDE = 330  # pixels: width and height of one picture
+LEAST = 300  # pixels: width of a plot or picture at least
 POINTS = 1500  # points of a line that are sent to the browser at most
 
 
@@ -46,8 +47,8 @@ class Declared:
         self.curves = [_Plot(s) for s in shows if isinstance(s, Curves)]
         self.films = [_Film(s) for s in shows if isinstance(s, Film)]
         self.stills = [_Still(s) for s in shows if not isinstance(s, Curves | Film)]
-        plots = pn.FlexBox(*(c.panel for c in self.curves), sizing_mode="stretch_width", margin=0)
-        stills = pn.FlexBox(*(s.view.panel for s in self.stills), sizing_mode="stretch_width", margin=0)
+        plots = grid(*(c.panel for c in self.curves), least=LEAST)
+        stills = grid(*(s.view.panel for s in self.stills), least=LEAST)
         parts = [*([plots] if self.curves else []), *(f.panel for f in self.films), *([stills] if self.stills else [])]
         self.panel = pn.Column(*parts, sizing_mode="stretch_width", margin=0)
 
@@ -79,7 +80,7 @@ class _Plot:
         label = f"{show.group} ({show.units})" if show.units not in ("", "1") else show.group
         self.lines = Lines("step", label, height=250, log="y" if show.log else "")
         self.lines.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
-        self.panel = pn.Column(self.lines.panel, styles={"flex": "1 1 330px", "min-width": "0"}, margin=(4, 8, 4, 0))
+        self.panel = pn.Column(self.lines.panel, sizing_mode="stretch_width", margin=(4, 8, 4, 0))
 
     def clear(self) -> None:
         self.lines.show([])
@@ -113,8 +114,8 @@ class _Film:
         self._drawn: dict[str, int] = {}
         self.stepper = Stepper(self._draw)
         self.text = html(width=130, margin=(10, 8))
-        self.row = pn.FlexBox(sizing_mode="stretch_width", margin=0)
-        bar = pn.Row(self.text, self.stepper.slider, self.stepper.follow, sizing_mode="stretch_width", margin=0)
+        self.row = grid(least=LEAST)
+        bar = wrapped(self.text, self.stepper.slider, self.stepper.follow)
         title = show.title or ", ".join(show.arrays).replace("_", " ")
         self.panel = pn.Column(heading(title), bar, self.row, sizing_mode="stretch_width", margin=0)
         self.panel.visible = False
@@ -158,8 +159,7 @@ class _Film:
         if name not in self.views:
             shape = () if array is None else array.shape[-2:]
             frame = self.frames.setdefault(shape, Frame())
-            wide = 2 * SIDE if array is not None and array.ndim == 1 else SIDE
-            self.views[name] = PictureView(width=wide, height=SIDE - 50, frame=frame)
+            self.views[name] = PictureView(frame=frame)
             self.row.append(self.views[name].panel)
         return self.views[name]
 
@@ -169,7 +169,7 @@ class _Still:
 
     def __init__(self, show: Shows) -> None:
         self.show = show
-        self.view = PictureView(width=SIDE, height=SIDE - 50)
+        self.view = PictureView()
         self._step: int | None = None
 
     def clear(self) -> None:

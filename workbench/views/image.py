@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import panel as pn
 import xarray as xr
 from bokeh.models import ColumnDataSource, HoverTool, ImageRGBA
 from bokeh.palettes import Cividis256, Greys256, Viridis256
 
 from workbench.views.plots import MASK, Frame, draw, ranges, rgba, taps, thin
+from workbench.views.screen import HALF, map_pane
 
 # name -> wavelengths in nm of red, green, blue
 PRESETS: dict[str, tuple[float, float, float]] = {
@@ -84,16 +84,16 @@ def coloured(values: np.ndarray, palette: str = "Grey", *, like: np.ndarray | No
 class ImageView:
     """One image figure in a frame; views of one frame share pan, zoom and marks."""
 
-    def __init__(self, frame: Frame, title: str = "", *, width: int = 440, height: int = 440, axes: bool = True) -> None:
+    def __init__(self, frame: Frame, title: str = "", *, axes: bool = True, tall: str = HALF) -> None:
         self.frame = frame
         self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         self.mask = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
-        self.figure = frame.figure(title, width=width, height=height, axes=axes)
+        self.figure = frame.figure(title, axes=axes, tall=tall)
         drawn = draw(self.figure, self.source, ImageRGBA(**PLACE))
         self.overlay = draw(self.figure, self.mask, ImageRGBA(**PLACE))
         frame.finish(self.figure)
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("row", "$y{0}"), ("column", "$x{0}")], visible=False))
-        self.panel = pn.pane.Bokeh(self.figure, margin=0)
+        self.panel = map_pane(self.figure)
 
     def show(self, rgb: np.ndarray, title: str | None = None, place: Mapping[str, float] | None = None) -> None:
         """Show a (row, column, 3) uint8 image of the whole scene, or of the part of it at `place` (x, y, dw, dh)."""

@@ -19,6 +19,7 @@ from workbench.views.card import html
 from workbench.views.image import ImageView, composite
 from workbench.views.maps import ScoreMap
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
 
@@ -35,10 +36,10 @@ class Still:
 class Steps:
     """`set(name, stills)` fills a sequence; `stepper.follow` shows its newest still. `on_move(then)` calls `then(name, index)`."""
 
-    def __init__(self, frame: Frame, names: Mapping[str, str], *, width: int = 250, height: int = 250) -> None:
-        self.quiet = ImageView(frame, "Suppressed cube", width=width, height=height, axes=False)
-        self.background = ImageView(frame, "Predicted background", width=width, height=height, axes=False)
-        self.score = ScoreMap(frame, "RX score", width=width, height=height)
+    def __init__(self, frame: Frame, names: Mapping[str, str]) -> None:
+        self.quiet = ImageView(frame, "Suppressed cube", axes=False)
+        self.background = ImageView(frame, "Predicted background", axes=False)
+        self.score = ScoreMap(frame, "RX score")
         self._titles = dict(names)
         self._stills: dict[str, Sequence[Still]] = dict.fromkeys(names, ())
         self._moved: list[Callable[[str, int], None]] = []
@@ -50,9 +51,9 @@ class Steps:
         self.text = html(margin=(0, 8))
         self.which.param.watch(batched(lambda _: self._place()), "value")
         self.panel = pn.Column(
-            pn.Row(self.which, self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
+            wrapped(self.which, self.stepper.follow, self.stepper.slider),
             self.text,
-            pn.Row(self.quiet.panel, self.background.panel, self.score.panel, margin=0),
+            grid(self.quiet.panel, self.background.panel, self.score.panel, least=250),
             sizing_mode="stretch_width",
             margin=0,
         )

@@ -14,6 +14,7 @@ from workbench.runs.watch import Live
 from workbench.views.card import explain
 from workbench.views.curves import Curves
 from workbench.views.looks import ANOMALY, BLUE, REFERENCES
+from workbench.views.screen import beside, grid
 from workbench.views.steps import Steps, Still
 
 FIRST = ("steps", "passes", "show_every", "seed")
@@ -52,23 +53,23 @@ class Train:
         self.auc = Curves("training step", "AUC after K passes", {"BSDM": OWN.colour}, LEVELS, height=255, dots=True)
         lines, levels = {"trained": OWN.colour, "untrained": UNTRAINED.colour}, {"RX": LEVELS["RX"]}
         self.passes = Curves("passes k", "AUC after k passes", lines, levels, height=255, dots=True, dashed=("untrained",))
-        self.steps = Steps(state.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
+        self.steps = Steps(state.frame, {"training": "While training", "passes": "Pass by pass"})
         self._no_truth = pn.pane.HTML(
             "<span style='opacity:.8'>No truth mask, so no AUC. Loss and maps are still updated.</span>",
             visible=False,
         )
         self._watch = pn.Column(
-            pn.Row(self.loss.panel, self.auc.panel, self.passes.panel, **stretch),
+            grid(self.loss.panel, self.auc.panel, self.passes.panel, least=300),
             self._no_truth,
             self.steps.panel,
             visible=False,
             **stretch,
         )
         self._invite = explain("Watch BSDM suppress the background", INVITATION, height=420)
-        self.panel = pn.Row(
-            pn.Column(*self.runner.controls, width=262, margin=(0, 14, 0, 0)),
+        self.panel = beside(
+            pn.Column(*self.runner.controls, sizing_mode="stretch_width", max_width=340, margin=(0, 14, 0, 0)),
             pn.Column(self._watch, self._invite, **stretch),
-            sizing_mode="stretch_width",
+            least=(200, 640),
             margin=(8, 4),
         )
         self.steps.on_move(self._moved)

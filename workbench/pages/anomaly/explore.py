@@ -17,6 +17,7 @@ from workbench.views.glimpse import Part, mean_and_spread
 from workbench.views.image import ImageView, coloured, composite, presets
 from workbench.views.looks import BLUE, GREEN, GREY, PICKS, RED
 from workbench.views.plots import batched
+from workbench.views.screen import WHOLE, beside, wrapped
 from workbench.views.spectra import Axis, SpectraView
 
 QUIET = {"after 1 pass": "suppressed_first", "after K passes": "suppressed"}
@@ -55,7 +56,7 @@ class Explore:
             margin=0,
         )
 
-        self.image = ImageView(state.frame, width=430, height=430)
+        self.image = ImageView(state.frame, tall=WHOLE)
         self.spectra = SpectraView("value", height=268)
         self.quiet: Quiet | None = None
         self._quiet = pn.Column(visible=False, **stretch)
@@ -71,9 +72,10 @@ class Explore:
         self.csv = save.download("Spectra as CSV", self._csv, "spectra.csv")
         self.clear = pmui.Button(label="Clear picks", icon="clear_all", variant="text", size="small", margin=(4, 6, 4, 0))
         self._keep = pn.Row(self.csv, self.clear, margin=0)
-        beside = pn.Column(self.spectra.panel, self._quiet, self._no_quiet, styles={"flex": "1 1 380px"}, **stretch)
         self.panel = pn.Column(
-            pn.FlexBox(self.image.panel, beside, gap="0px", **stretch),  # in a narrow notebook cell the spectra are below
+            beside(
+                self.image.panel, pn.Column(self.spectra.panel, self._quiet, self._no_quiet, **stretch), least=(400, 440)
+            ),
             self._hint,
             self._head,
             self._table,
@@ -251,11 +253,11 @@ class Quiet:
 
     def __init__(self, explore: Explore) -> None:
         self.view = SpectraView("suppressed value", height=232, x_range=explore.spectra.x_range)
-        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", width=210, margin=(2, 4))
+        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", margin=(2, 4))
         self.relative = pmui.Switch(label="minus the mean, in σ", value=True, size="small", margin=(4, 8))
         title = html("<b>Suppressed cube</b>", width=120, margin=(8, 4, 0, 8))
         self.panel = pn.Column(
-            pn.Row(title, self.which, self.relative, margin=0), self.view.panel, sizing_mode="stretch_width", margin=0
+            wrapped(title, self.which, self.relative), self.view.panel, sizing_mode="stretch_width", margin=0
         )
         self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for widget in (self.which, self.relative):
@@ -283,7 +285,10 @@ class Quiet:
 class PickRow:
     """One line of the table of picks, in the colour of the pick; built for the first pick with this number."""
 
-    GRID = "display:grid;grid-template-columns:44px 120px 200px 110px 130px 1fr;align-items:center;font-size:14px;line-height:28px"
+    GRID = (
+        "display:grid;grid-template-columns:44px minmax(60px,7.5em) minmax(70px,13em) minmax(60px,7.5em) minmax(60px,8.5em) 1fr;"
+        "column-gap:6px;align-items:center;font-size:.875rem;line-height:1.5"
+    )
 
     def __init__(self, state: AnomalyState, number: int) -> None:
         self.state, self.number = state, number
@@ -292,7 +297,7 @@ class PickRow:
             icon="close", size="small", margin=0, description=f"Remove pick {number}", width=32, height=28
         )
         self.remove.on_click(lambda _: state.unpick(number))
-        self.panel = pn.Row(self.text, self.remove, visible=False, sizing_mode="stretch_width", margin=0, height=29)
+        self.panel = pn.Row(self.text, self.remove, visible=False, sizing_mode="stretch_width", margin=0)
 
     @classmethod
     def header(cls) -> pn.pane.HTML:

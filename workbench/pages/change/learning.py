@@ -17,9 +17,9 @@ from workbench.views.fields import Decisions, Field, outcomes, swatches
 from workbench.views.image import ImageView
 from workbench.views.looks import CHANGE, GREY, PARTS, REFERENCES, UNCERTAINTY, Look
 from workbench.views.plots import Frame
+from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
-SIDE = 156
 LOSSES = {
     "loss_change": PARTS["final"],
     **{f"loss_side_{k}": PARTS[f"side_{k}"] for k in (2, 3, 4, 5)},
@@ -49,13 +49,12 @@ class Learning:
         self.stepper = Stepper(self.draw)
         self.text = html(margin=(0, 8))
         self.frame = Frame()
-        small = {"width": SIDE, "height": SIDE}
-        self.before = ImageView(self.frame, "Before", axes=False, **small)
-        self.after = ImageView(self.frame, "After", axes=False, **small)
-        self.change = Field(self.frame, "Change P", bar=False, **small)
-        self.decisions = Decisions(self.frame, "Decisions", room=False, **small)
-        self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty", bar=False, **small)
-        self.target = Field(self.frame, "Error |y − P|", palette="uncertainty", **small)
+        self.before = ImageView(self.frame, "Before", axes=False)
+        self.after = ImageView(self.frame, "After", axes=False)
+        self.change = Field(self.frame, "Change P", bar=False)
+        self.decisions = Decisions(self.frame, "Decisions", room=False)
+        self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty", bar=False)
+        self.target = Field(self.frame, "Error |y − P|", palette="uncertainty")
         shown = (self.before, self.after, self.change, self.decisions, self.uncertainty, self.target)
         self.losses = Curves("step", "loss (log)", _colours(LOSSES), height=230, log=True, dashed=(PARTS["floor"].title,))
         self.f1 = Curves("step", "F1, validation", _colours(F1), height=230)
@@ -64,11 +63,11 @@ class Learning:
             dashed=tuple(one.title for one in MEANS.values()),
         )  # fmt: skip
         self._watch = pn.Column(
-            pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
+            wrapped(self.stepper.follow, self.stepper.slider),
             self.text,
-            pn.Row(*(view.panel for view in shown), **stretch),
+            grid(*(view.panel for view in shown), least=180),
             html(swatches("not labelled, or missing"), margin=(0, 8)),
-            pn.Row(
+            grid(
                 *(
                     pn.Column(html(f"<b>{title}</b>", margin=(8, 8, 0, 8)), view.panel, **stretch)
                     for title, view in (
@@ -77,9 +76,9 @@ class Learning:
                         ("Does U know its errors?", self.sure),
                     )
                 ),
-                **stretch,
+                least=300,
             ),
-            html(FLOOR, margin=(6, 8), styles={"font-size": "12.5px", "opacity": ".8", "line-height": "1.4"}),
+            html(FLOOR, margin=(6, 8), styles={"font-size": "0.78rem", "opacity": ".8", "line-height": "1.4"}),
             visible=False,
             **stretch,
         )
