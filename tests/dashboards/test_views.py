@@ -17,6 +17,7 @@ from workbench.views.curves import Curves
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.form import Form
 from workbench.views.image import EVEN, ImageView, composite, presets, stretch
+from workbench.views.looks import Look
 from workbench.views.maps import OWN, ScoreMap, exceedance
 from workbench.views.player import Player, clock, pace
 from workbench.views.plots import LARGEST, Frame, edges, thin
@@ -221,7 +222,7 @@ def test_histogram_counts_every_finite_pixel_once():
 
 
 def test_growing_curves_are_streamed_and_others_replaced(monkeypatch):
-    view = Curves("step", "loss", {"loss": "#111111"}, {"level": ("#222222", "dashed")}, log=True)
+    view = Curves("step", "loss", [Look("loss", "#111111")], [Look("level", "#222222", "dashed")], log=True)
     streamed = []
     original = ColumnDataSource.stream
 
@@ -238,7 +239,7 @@ def test_growing_curves_are_streamed_and_others_replaced(monkeypatch):
 
 
 def test_reference_lines_are_in_range_and_in_the_legend_only_when_there():
-    view = Curves("step", "loss", {"loss": "#111111"}, {"level": ("#222222", "dashed")})
+    view = Curves("step", "loss", [Look("loss", "#111111")], [Look("level", "#222222", "dashed")])
     view.set("loss", [0, 1], [1.0, 0.5])
     assert "level" not in view.legend.object
     view.refer("level", 0.1)

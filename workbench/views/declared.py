@@ -90,8 +90,8 @@ class _Plot:
         levels = [n for s in self.show.references for n in standing_for(s, history)]
         quantities = sorted({n.partition("/")[0] for n in names})
         looks = [look_in_curves(n, i, quantities) for i, n in enumerate([*names, *levels])]
-        drawn = [(k.title, k.colour, *self._points(*history[n])) for n, k in zip(names, looks, strict=False)]
-        across = [(k.title, k.colour, history[n][1][-1]) for n, k in zip(levels, looks[len(names) :], strict=True)]
+        drawn = [(k, *self._points(*history[n])) for n, k in zip(names, looks, strict=False)]
+        across = [(k, history[n][1][-1]) for n, k in zip(levels, looks[len(names) :], strict=True)]
         self.lines.show(drawn, across)
 
     def _points(self, steps: Sequence[int], values: Sequence[float]) -> tuple[Sequence[int], Sequence[float]]:

@@ -25,7 +25,10 @@ OUTCOMES: dict[str, tuple[int, int, int]] = {
 
 
 class Field:
-    """One map in a frame. palette: a name of PALETTES. bar: draw the colour bar beside it. high: end of the scale."""
+    """One map in a frame. palette: a name of PALETTES. high: end of the scale.
+
+    bar: draw the colour bar beside it. room: leave room for one.
+    """
 
     def __init__(
         self,
@@ -34,12 +37,13 @@ class Field:
         *,
         palette: str = "change",
         bar: bool = True,
+        room: bool = True,
         high: float = 1.0,
     ) -> None:
         self.title = title
         self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         self.mapper = LinearColorMapper(palette=PALETTES[palette], low=0.0, high=high, nan_color="rgba(128, 128, 128, 0.45)")
-        self.figure = frame.figure(title, bar=bar)
+        self.figure = frame.figure(title, bar=bar or room)
         image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
         drawn = draw(self.figure, self.source, image)
         frame.finish(self.figure)

@@ -32,7 +32,7 @@ from workbench.views.card import escape, html
 from workbench.views.image import composite, presets
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
-from workbench.views.looks import PICKS, STATES, look
+from workbench.views.looks import PICKS, STATES, look, nth
 from workbench.views.plots import Frame, batched, draw, plot, rgba, theme_later, thin
 from workbench.views.screen import HALF, STRETCH, map_pane
 from workbench.views.screen import height as growing
@@ -261,9 +261,7 @@ class _Curves:
         names = _names(array, str(array.dims[0])) if array.ndim > 1 else [picture.name]
         self.lines.figure.xaxis.axis_label = dim.replace("_", " ")
         self.lines.figure.yaxis.axis_label = picture.units
-        self.lines.show(
-            (name, PICKS[n % len(PICKS)], x, row) for n, (name, row) in enumerate(zip(names, values, strict=True))
-        )
+        self.lines.show((nth(n, name), x, row) for n, (name, row) in enumerate(zip(names, values, strict=True)))
 
 
 # --- helpers of the kinds ----------------------------------------------------------------------------------------------

@@ -27,11 +27,10 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from workbench.views.looks import GREY, TRUTH
-from workbench.views.screen import HALF, shape
+from workbench.views.looks import BORDER, GREY, TRUTH
+from workbench.views.screen import HALF, breadth, shape
 from workbench.views.screen import height as growing
 
-MASK = (255, 61, 61)
 LONGEST = 1.7  # largest aspect ratio of a frame, in both directions
 LARGEST = 1024  # pixels a side that are sent to a browser; larger images are thinned
 
@@ -101,7 +100,7 @@ class Frame:
 
         axes: label rows and columns. bar: leave room for a colour bar on the right.
         """
-        left, right = (76, 14) if axes else (4, 86) if bar else (4, 6)
+        left, right = (76, 14) if axes else (4, 76) if bar else (4, 6)
         top, bottom = (42, 68) if axes else (42, 4)
         made = figure(
             title=title,
@@ -132,9 +131,11 @@ class Frame:
 
     def finish(self, made: figure) -> None:
         """Draw truth outline and marks on top of the image; call it after the image was added."""
-        draw(made, self.outline, Segment(x0="x0", y0="y0", x1="x1", y1="y1", line_color=TRUTH, line_width=1.5))
+        edge = {n: n for n in ("x0", "y0", "x1", "y1")}
+        draw(made, self.outline, Segment(**edge, line_color=BORDER, line_width=3.5, line_cap="square"))
+        draw(made, self.outline, Segment(**edge, line_color=TRUTH, line_width=1.5, line_cap="square"))
         ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}
-        draw(made, self.marks, Scatter(**ring, line_color="black", line_width=4.5, line_alpha=0.6))
+        draw(made, self.marks, Scatter(**ring, line_color=BORDER, line_width=4.5, line_alpha=0.6))
         draw(made, self.marks, Scatter(**ring, line_color=field("color"), line_width=2.5))
         number = Text(
             x="x",
@@ -161,6 +162,12 @@ class Frame:
             axis.update(start=start, end=end, reset_start=start, reset_end=end)
         for made, sized in self._figures:
             made.stylesheets = [shape(high, wide, **sized)]
+
+    def breadth(self, made: figure) -> str:
+        """CSS of something that is as wide as a figure of this frame, in a place as wide."""
+        high, wide = self._seen
+        sized = next(s for m, s in self._figures if m is made)
+        return breadth(high, wide, sides=sized["sides"], tall=sized["tall"])
 
     @property
     def _seen(self) -> tuple[float, float]:

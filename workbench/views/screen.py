@@ -22,7 +22,7 @@ STRETCH: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
 TEXT = """
 :root { font-size: clamp(16px, 11px + 0.36vw, 20px); --bokeh-font-size: 0.9rem !important; }
 """
-PLACE = {"container-type": "inline-size"}  # `100cqw` of a map is the width of its place
+CONTAINER = {"container-type": "inline-size"}  # of the place of a map: its width is `100cqw`
 # Folds the side bar in a narrow window, and unfolds it when the window becomes wide; the button in the title bar does both too.
 FOLD = f"""
     const page = Bokeh.documents.flatMap(d => d.roots()).find(r => r.data != null && "sidebar_open" in r.data.attributes)
@@ -43,11 +43,20 @@ def shape(rows: float, columns: float, *, sides: int, ends: int, tall: str) -> s
 
     sides, ends: pixels that axes, title and colour bar need at left and right, and above and below.
     """
-    frame = f"min(100cqw - {sides}px, {tall} * {columns / rows:.8g})"
-    return (
-        f":host {{ flex: none !important; width: calc({frame} + {sides}px) !important; "
-        f"height: calc({frame} * {rows / columns:.8g} + {ends}px) !important; }}"
+    height = f"calc({_frame(rows, columns, sides, tall)} * {rows / columns:.8g} + {ends}px)"
+    return f":host {{ flex: none !important; height: {height} !important; }}\n" + breadth(
+        rows, columns, sides=sides, tall=tall
     )
+
+
+def breadth(rows: float, columns: float, *, sides: int, tall: str) -> str:
+    """CSS of something that is as wide as such a map, and in the same place."""
+    return f":host {{ width: calc({_frame(rows, columns, sides, tall)} + {sides}px) !important; }}"
+
+
+def _frame(rows: float, columns: float, sides: int, tall: str) -> str:
+    """CSS length: width of the frame of the map."""
+    return f"min(100cqw - {sides}px, {tall} * {columns / rows:.8g})"
 
 
 def wrapped(*parts: Any, **options: Any) -> pn.Row:
@@ -65,12 +74,17 @@ def beside(*parts: Any, least: Sequence[int], **options: Any) -> pn.Row:
     return wrapped(*parts, **options)
 
 
-def grid(*parts: Any, least: int, **options: Any) -> pn.Column:
-    """Parts in columns of equal width, at least `least` pixels; as many columns as fit. A hidden part takes no room."""
-    css = f":host {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min({least}px, 100%), 1fr)); align-items: start; }}"
-    return pn.Column(*parts, stylesheets=[css], **{**STRETCH, **options})
+def grid(*parts: Any, least: int, most: int = 12) -> pn.Column:
+    """Parts in columns of equal width: as many as fit if each is at least `least` pixels wide, and at most `most`.
+
+    A hidden part takes no room. The grid itself cannot be hidden, because its CSS overrides that: put it into a column.
+    """
+    track = f"minmax(max(min({least}px, 100%), 100% / {most}), 1fr)"
+    css = f":host {{ display: grid; grid-template-columns: repeat(auto-fit, {track}); align-items: start; }}"
+    css += "\n.scroll-button { display: none; }"  # an empty part of every column of Panel
+    return pn.Column(*parts, stylesheets=[css], **STRETCH)
 
 
-def map_pane(figure: Any, **options: Any) -> pn.Column:
+def map_pane(figure: Any) -> pn.Column:
     """The pane of a map: as wide as its place."""
-    return pn.Column(pn.pane.Bokeh(figure, margin=0), styles=PLACE, **{**STRETCH, **options})
+    return pn.Column(pn.pane.Bokeh(figure, margin=0), styles=CONTAINER, **STRETCH)

@@ -37,15 +37,15 @@ class Steps:
     """`set(name, stills)` fills a sequence; `stepper.follow` shows its newest still. `on_move(then)` calls `then(name, index)`."""
 
     def __init__(self, frame: Frame, names: Mapping[str, str]) -> None:
-        self.quiet = ImageView(frame, "Suppressed cube", axes=False)
-        self.background = ImageView(frame, "Predicted background", axes=False)
+        self.quiet = ImageView(frame, "Suppressed cube", axes=False, room=True)
+        self.background = ImageView(frame, "Predicted background", axes=False, room=True)
         self.score = ScoreMap(frame, "RX score")
         self._titles = dict(names)
         self._stills: dict[str, Sequence[Still]] = dict.fromkeys(names, ())
         self._moved: list[Callable[[str, int], None]] = []
         self._shown: Still | None = None
         self.which = pmui.RadioButtonGroup(
-            options={t: n for n, t in names.items()}, value=next(iter(names)), size="small", width=230, margin=(4, 8)
+            options={t: n for n, t in names.items()}, value=next(iter(names)), size="small", width=270, margin=(4, 8)
         )
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(0, 8))

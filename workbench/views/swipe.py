@@ -12,7 +12,7 @@ from bokeh.models import ColumnDataSource, CustomJS, HoverTool, ImageRGBA, Span
 
 from workbench.views.card import html
 from workbench.views.plots import Frame, batched, draw, rgba, thin
-from workbench.views.screen import STRETCH, WHOLE, map_pane
+from workbench.views.screen import CONTAINER, STRETCH, WHOLE, map_pane
 
 PLACE = {"image": "image", "x": "x", "y": "y", "dw": "dw", "dh": "dh"}
 # makes the first date transparent to the right of the divider
@@ -59,7 +59,8 @@ class Swipe:
         )  # fmt: skip
         self.slider.param.watch(batched(self._slid), "value")
         self.ends = html(_ENDS, margin=(0, 14, 0, 76))
-        self.panel = pn.Column(map_pane(self.figure), self.ends, self.slider, **STRETCH)
+        self._below = pn.Column(self.ends, self.slider, **STRETCH)
+        self.panel = pn.Column(map_pane(self.figure), pn.Column(self._below, styles=CONTAINER, **STRETCH), **STRETCH)
         self._moving = False
 
     @property
@@ -77,6 +78,7 @@ class Swipe:
         alpha = np.broadcast_to(np.where(np.arange(first.shape[1]) < column, 255, 0), first.shape[:2])
         self.before.data = {"image": [rgba(first, alpha)], **placed}
         self.figure.title.text = title
+        self._below.stylesheets = [self.frame.breadth(self.figure)]
         self._put()
 
     def clear(self) -> None:

@@ -13,14 +13,14 @@ from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.views.card import explain
 from workbench.views.curves import Curves
-from workbench.views.looks import ANOMALY, BLUE, REFERENCES
+from workbench.views.looks import ANOMALY, BLUE, REFERENCES, Look
 from workbench.views.screen import beside, grid
 from workbench.views.steps import Steps, Still
 
 FIRST = ("steps", "passes", "show_every", "seed")
 MEAN, CODE = REFERENCES["sigma2"].title, REFERENCES["sigma2_code"].title
-OWN, UNTRAINED = ANOMALY["bsdm"], ANOMALY["untrained"]
-LEVELS = {REFERENCES[n].title: (REFERENCES[n].colour, REFERENCES[n].dash) for n in ("untrained", "rx", "ridge-rx", "pca-rx")}
+OWN = ANOMALY["bsdm"]
+LEVELS = [REFERENCES[n] for n in ("untrained", "rx", "ridge-rx", "pca-rx")]
 # scalar of a run -> plot and reference line
 SCALARS = {
     "sigma2": ("loss", MEAN),
@@ -48,11 +48,11 @@ class Train:
         self.runner = Runner(state, "bsdm", self, first=FIRST)
         self.runner.form.reset.label = "Paper's values"  # the defaults of bsdm
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        references = {one.title: (one.colour, one.dash) for one in (REFERENCES["sigma2"], REFERENCES["sigma2_code"])}
-        self.loss = Curves("training step", "loss (mean squared error)", {"loss": BLUE}, references, height=255, log=True)
-        self.auc = Curves("training step", "AUC after K passes", {"BSDM": OWN.colour}, LEVELS, height=255, dots=True)
-        lines, levels = {"trained": OWN.colour, "untrained": UNTRAINED.colour}, {"RX": LEVELS["RX"]}
-        self.passes = Curves("passes k", "AUC after k passes", lines, levels, height=255, dots=True, dashed=("untrained",))
+        floors = [REFERENCES["sigma2"], REFERENCES["sigma2_code"]]
+        self.loss = Curves("training step", "loss (mean squared error)", [Look("loss", BLUE)], floors, height=255, log=True)
+        self.auc = Curves("training step", "AUC after K passes", [OWN], LEVELS, height=255, dots=True)
+        lines = [Look("trained", OWN.colour), REFERENCES["untrained"]]
+        self.passes = Curves("passes k", "AUC after k passes", lines, [REFERENCES["rx"]], height=255, dots=True)
         self.steps = Steps(state.frame, {"training": "While training", "passes": "Pass by pass"})
         self._no_truth = pn.pane.HTML(
             "<span style='opacity:.8'>No truth mask, so no AUC. Loss and maps are still updated.</span>",

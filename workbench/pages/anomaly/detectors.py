@@ -61,7 +61,7 @@ class Compare:
             n: explain(ANOMALY[n].title, WAITING[n], height=206 if n not in BUTTONS else 160) for n in DETECTORS
         }
         self.buttons = {
-            n: pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", margin=(2, 80))
+            n: pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", align="center")
             for n in BUTTONS
         }
         cells = []
@@ -74,7 +74,7 @@ class Compare:
         self.histogram = HistogramView(height=275)
         self._no_truth = pn.Column(self.histogram.panel, html(NO_TRUTH, margin=(0, 4)), **stretch)
         self.logs = pmui.Switch(label="Log false-alarm axis", value=True, size="small", margin=(2, 8))
-        self.scales = pmui.RadioButtonGroup(options=[RANK, OWN], value=RANK, size="small", width=150, margin=(4, 8, 4, 0))
+        self.scales = pmui.RadioButtonGroup(options=[RANK, OWN], value=RANK, size="small", width=190, margin=(4, 8, 4, 0))
         self.palettes = pmui.Select(
             label="Palette", options=["Cividis", "Viridis"], value="Cividis", size="small", width=110, margin=(4, 8)
         )
@@ -85,7 +85,6 @@ class Compare:
             size="small",
             sizing_mode="stretch_width",
             margin=(6, 8, 2, 0),
-            sx={"flexWrap": "wrap"},
         )
         self.cuts = pmui.DiscreteSlider(
             label="", options={"1 %": 1.0}, value=1.0, show_value=False, sizing_mode="stretch_width", margin=(2, 10)
@@ -96,7 +95,7 @@ class Compare:
         self.panel = beside(
             pn.Column(
                 wrapped(self.scales, self.palettes, html(RULE, margin=(2, 4), min_width=260)),
-                grid(*cells, least=220),
+                grid(*cells, least=220, most=3),
                 self.chosen,
                 self.cuts,
                 self.verdict,
@@ -104,7 +103,7 @@ class Compare:
                 **stretch,
             ),
             pn.Column(self.overlay.panel, self.roc.panel, self.logs, self._no_truth, **stretch),
-            least=(680, 360),
+            least=(700, 300),
             margin=(8, 4),
         )
 

@@ -253,7 +253,7 @@ class Quiet:
 
     def __init__(self, explore: Explore) -> None:
         self.view = SpectraView("suppressed value", height=232, x_range=explore.spectra.x_range)
-        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", margin=(2, 4))
+        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", width=260, margin=(2, 4))
         self.relative = pmui.Switch(label="minus the mean, in σ", value=True, size="small", margin=(4, 8))
         title = html("<b>Suppressed cube</b>", width=120, margin=(8, 4, 0, 8))
         self.panel = pn.Column(

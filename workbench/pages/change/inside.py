@@ -52,7 +52,7 @@ class Inside:
             )
             for _ in range(REVIEWS)
         ]
-        self._rows = [grid(*(f.panel for f in row), least=180) for row in self.rows]
+        self._rows = [pn.Column(grid(*(f.panel for f in row), least=190), **stretch) for row in self.rows]
         self.text = html(margin=(4, 8))
         self.swap = pmui.Button(
             label="Exchange the dates", icon="swap_horiz", variant="outlined", size="small", margin=(10, 8, 4, 8)

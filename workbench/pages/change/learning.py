@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import panel as pn
 import xarray as xr
@@ -30,7 +28,10 @@ SURE = {
     "val_error_auroc": Look("AUROC of U", UNCERTAINTY["ours"].colour),
     "val_error_auroc_entropy": Look("AUROC of entropy", UNCERTAINTY["entropy"].colour),
 }
-MEANS = {"val_mean_uncertainty": Look("mean U", UNCERTAINTY["ours"].colour), "val_mean_error": Look("mean |y − P|", GREY)}
+MEANS = {
+    "val_mean_uncertainty": Look("mean U", UNCERTAINTY["ours"].colour, "dashed"),
+    "val_mean_error": Look("mean |y − P|", GREY, "dashed"),
+}
 F1 = {"val_f1": CHANGE["ours"]} | {f"val_f1/{n}": one for n, one in CHANGE.items() if n.startswith("fc_")}
 CHANCE = REFERENCES["chance"]
 FLOOR = (
@@ -49,23 +50,22 @@ class Learning:
         self.stepper = Stepper(self.draw)
         self.text = html(margin=(0, 8))
         self.frame = Frame()
-        self.before = ImageView(self.frame, "Before", axes=False)
-        self.after = ImageView(self.frame, "After", axes=False)
+        self.before = ImageView(self.frame, "Before", axes=False, room=True)
+        self.after = ImageView(self.frame, "After", axes=False, room=True)
         self.change = Field(self.frame, "Change P", bar=False)
-        self.decisions = Decisions(self.frame, "Decisions", room=False)
+        self.decisions = Decisions(self.frame, "Decisions")
         self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty", bar=False)
         self.target = Field(self.frame, "Error |y − P|", palette="uncertainty")
         shown = (self.before, self.after, self.change, self.decisions, self.uncertainty, self.target)
-        self.losses = Curves("step", "loss (log)", _colours(LOSSES), height=230, log=True, dashed=(PARTS["floor"].title,))
-        self.f1 = Curves("step", "F1, validation", _colours(F1), height=230)
+        self.losses = Curves("step", "loss (log)", [*LOSSES.values()], height=230, log=True)
+        self.f1 = Curves("step", "F1, validation", [*F1.values()], height=230)
         self.sure = Curves(
-            "step", "validation", _colours(SURE | MEANS), {CHANCE.title: (CHANCE.colour, CHANCE.dash)}, height=230,
-            dashed=tuple(one.title for one in MEANS.values()),
+            "step", "validation", [*SURE.values(), *MEANS.values()], [CHANCE], height=230,
         )  # fmt: skip
         self._watch = pn.Column(
             wrapped(self.stepper.follow, self.stepper.slider),
             self.text,
-            grid(*(view.panel for view in shown), least=180),
+            grid(*(view.panel for view in shown), least=230, most=6),
             html(swatches("not labelled, or missing"), margin=(0, 8)),
             grid(
                 *(
@@ -179,8 +179,3 @@ class Learning:
         self.sure.refer(
             CHANCE.title, 0.5 if "val_error_auroc" in live.history or "val_error_auroc_entropy" in live.history else None
         )
-
-
-def _colours(looks: Mapping[str, Look]) -> dict[str, str]:
-    """Title -> colour."""
-    return {one.title: one.colour for one in looks.values()}

@@ -16,7 +16,7 @@ from workbench.views.card import escape, explain, html
 from workbench.views.change import OURS
 from workbench.views.fields import Decisions, outcomes, swatches
 from workbench.views.lines import Lines
-from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, look
+from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, Look, look
 from workbench.views.plots import Frame, batched
 from workbench.views.screen import beside, grid, wrapped
 
@@ -184,20 +184,18 @@ class Trust:
 
     def _curves(self, judged: dict[str, Judged]) -> None:
         ordered = [n for n in UNCERTAINTY if n in judged]
-        self.curve.show([(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].coverage, judged[n].risk) for n in ordered])
+        self.curve.show([(UNCERTAINTY[n], judged[n].coverage, judged[n].risk) for n in ordered])
         self.curve.cursor(self.state.answered)
         top = max([float(np.nanmax([*j.believed, *j.seen])) for j in judged.values() if len(j.believed)] or [1.0])
-        line = [(REFERENCES["equal"].title, REFERENCES["equal"].colour, [0, top], [0, top])]
-        self.bins.show(
-            line + [(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].believed, judged[n].seen) for n in ordered]
-        )
+        line = [(REFERENCES["equal"], [0, top], [0, top])]
+        self.bins.show(line + [(UNCERTAINTY[n], judged[n].believed, judged[n].seen) for n in ordered])
         if (mine := judged.get(self.first)) is not None:
             middle = (mine.edges[1:] + mine.edges[:-1]) / 2
             name = UNCERTAINTY[self.first].title
             self.spread.show(
                 [
-                    (f"right pixels, {name}", STATES["right"].colour, middle, mine.right),
-                    (f"wrong pixels, {name}", STATES["wrong"].colour, middle, mine.wrong),
+                    (Look(f"right pixels, {name}", STATES["right"].colour), middle, mine.right),
+                    (Look(f"wrong pixels, {name}", STATES["wrong"].colour, "dashed"), middle, mine.wrong),
                 ]
             )
             self.spread.cursor(float(mine.threshold[mine.at(self.state.answered)]))

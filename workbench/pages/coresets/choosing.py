@@ -75,7 +75,7 @@ class Choose:
         self.cumulative = Cumulative(height=260)
         self.overlap = Overlap(height=400)
         self.show_what = pmui.RadioButtonGroup(
-            options=[ENDS, CUT, DRAWN], value=ENDS, size="small", width=300, margin=(4, 8)
+            options=[ENDS, CUT, DRAWN], value=ENDS, size="small", width=340, margin=(4, 8)
         )
         self.kept, self.dropped = Gallery(ACROSS, 3), Gallery(ACROSS, 3)
         self.frame = Frame()

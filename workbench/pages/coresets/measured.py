@@ -33,8 +33,7 @@ class Measured:
     def __init__(self, state: CoresetState) -> None:
         self.state = state
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        colours = {FULL: REFERENCES["full"].colour, **{one.title: one.colour for one in SELECTORS.values()}}
-        self.lines = Curves("epochs' worth of steps", "test accuracy", colours, height=300, dashed=(FULL,))
+        self.lines = Curves("epochs' worth of steps", "test accuracy", [REFERENCES["full"], *SELECTORS.values()], height=300)
         self.accuracy = Accuracy(height=300)
         self.table = html(margin=(6, 8))
         self.text = html(margin=(2, 8))

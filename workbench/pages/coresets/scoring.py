@@ -46,7 +46,7 @@ class Score:
         self.ground = ImageView(self.frame, "Scene")
         self.painted = ScoreMap(self.frame, "Score S")
         self.painted.set_scale(OWN)
-        self._maps = grid(self.ground.panel, self.painted.panel, least=300, visible=False)
+        self._maps = pn.Column(grid(self.ground.panel, self.painted.panel, least=300), visible=False, **stretch)
         self._list = pn.Column(self.chosen.panel, visible=False, **stretch)
         self._watch = pn.Column(
             wrapped(self.stepper.follow, self.stepper.slider),

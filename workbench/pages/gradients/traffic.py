@@ -13,7 +13,7 @@ from workbench.methods.rsdgc import RATIOS
 from workbench.runs.watch import ArrayHistory, Live
 from workbench.views.card import escape, html
 from workbench.views.lines import Lines
-from workbench.views.looks import COMPRESSORS, PICKS
+from workbench.views.looks import COMPRESSORS, Look, nth
 from workbench.views.screen import grid
 
 
@@ -56,7 +56,7 @@ class Budget:
             ("residual", self.residual, 1),
         ):
             values = np.array([array.values / divisor for array in rows[name].values()])
-            plot.show((layer, colours[i], list(rows[name]), values[:, i]) for i, layer in enumerate(layers))
+            plot.show((Look(layer, colours[i]), list(rows[name]), values[:, i]) for i, layer in enumerate(layers))
         ramp = f"display:inline-block;width:90px;height:10px;background:linear-gradient(to right,{colours[0]},{colours[-1]})"
         self.key.object = f"{len(layers)} layers, first <span style='{ramp}'></span> last; hover over a line for its name."
         age = self._arrays.newest.get("age")
@@ -68,7 +68,7 @@ class Budget:
             }
             self.age.name_ticks(names)
             watched = age["layer"].values.tolist()
-            self.age.show((layer, PICKS[i % len(PICKS)], list(names), age.values[i]) for i, layer in enumerate(watched))
+            self.age.show((nth(i, layer), list(names), age.values[i]) for i, layer in enumerate(watched))
 
 
 class Traffic:
@@ -101,8 +101,8 @@ class Traffic:
             sent = dict(zip(*history[f"megabytes/{name}"], strict=True))
             at, accuracy = history.get(f"accuracy/{name}", ([], []))
             one = COMPRESSORS[name]
-            lines.append((one.title, one.colour, [(step - 1) % steps + 1 for step in at], accuracy))
-            against.append((one.title, one.colour, [sent[step] for step in at], accuracy))
+            lines.append((one, [(step - 1) % steps + 1 for step in at], accuracy))
+            against.append((one, [sent[step] for step in at], accuracy))
         self.by_step.show(lines)
         self.by_bytes.show(against)
         if known:

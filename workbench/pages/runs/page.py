@@ -24,7 +24,7 @@ from workbench.pages.runs.replay import Replay
 from workbench.runs.collection import STATUSES, Entry, compared, entries, select
 from workbench.views.card import escape, explain, html, problem
 from workbench.views.lines import Lines
-from workbench.views.looks import PICKS
+from workbench.views.looks import PICKS, nth
 from workbench.views.plots import batched
 from workbench.views.screen import beside
 
@@ -284,7 +284,7 @@ class Runs(Addressed):
         drawn = []
         for n, (folder, history) in enumerate(zip(self.folders(), self.replay.histories(), strict=True)):
             if scalar in history:
-                drawn.append((folder.name, PICKS[n], *history[scalar]))
+                drawn.append((nth(n, folder.name), *history[scalar]))
         self.curves.figure.yaxis.axis_label = str(scalar or "value").replace("_", " ")
         self.curves.show(drawn)
 
