@@ -274,6 +274,7 @@ class Overlap:
     def __init__(self, *, height: int = 330) -> None:
         self.source = ColumnDataSource({"a": [], "b": [], "value": [], "text": [], "ink": []})
         self.figure = plot("", "", height=height, x_range=FactorRange(), y_range=FactorRange(), tools="")
+        self.figure.min_border_top = 10  # half a label of the colour bar
         mapper = LinearColorMapper(palette=Cividis256, low=0, high=1)
         drawn = draw(
             self.figure,

@@ -8,7 +8,7 @@ import numpy as np
 import panel as pn
 from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, HSpan, Line, Range1d, Scatter, VSpan
 
-from workbench.views.card import html
+from workbench.views.card import TEXT, html
 from workbench.views.lines import swatches
 from workbench.views.looks import GREY, Look
 from workbench.views.plots import draw, plot
@@ -52,7 +52,7 @@ class Curves:
         self.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
         self.figure.add_tools(HoverTool(renderers=drawn, tooltips=[(x, "@x"), ("value", "@y{0.00000}")], mode="vline"))
         self._looks = (*lines, *references)
-        self.legend = html("", margin=(2, 4, 0, 8), styles={"min-height": "2.4rem"})
+        self.legend = html("", margin=(2, 4, 0, 8), styles={**TEXT, "min-height": "2.4rem"})
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
         self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
         self._bounds()

@@ -19,7 +19,7 @@ from workbench.event import Bars, Boxes, Curves, Film, Map, Matrix, Shows, stand
 from workbench.views.card import heading, html
 from workbench.views.kinds import Picture, picture
 from workbench.views.lines import Lines
-from workbench.views.looks import look_in_curves
+from workbench.views.looks import looks_in_curves
 from workbench.views.picture import PictureView
 from workbench.views.plots import Frame
 from workbench.views.screen import grid, wrapped
@@ -89,7 +89,7 @@ class _Plot:
         names = [n for s in self.show.series for n in standing_for(s, history)]
         levels = [n for s in self.show.references for n in standing_for(s, history)]
         quantities = sorted({n.partition("/")[0] for n in names})
-        looks = [look_in_curves(n, i, quantities) for i, n in enumerate([*names, *levels])]
+        looks = looks_in_curves([*names, *levels], quantities)
         drawn = [(k, *self._points(*history[n])) for n, k in zip(names, looks, strict=False)]
         across = [(k, history[n][1][-1]) for n, k in zip(levels, looks[len(names) :], strict=True)]
         self.lines.show(drawn, across)

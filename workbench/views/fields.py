@@ -25,10 +25,7 @@ OUTCOMES: dict[str, tuple[int, int, int]] = {
 
 
 class Field:
-    """One map in a frame. palette: a name of PALETTES. high: end of the scale.
-
-    bar: draw the colour bar beside it. room: leave room for one.
-    """
+    """One map in a frame. palette: a name of PALETTES. high: end of the scale."""
 
     def __init__(
         self,
@@ -36,23 +33,20 @@ class Field:
         title: str,
         *,
         palette: str = "change",
-        bar: bool = True,
-        room: bool = True,
         high: float = 1.0,
     ) -> None:
         self.title = title
         self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         self.mapper = LinearColorMapper(palette=PALETTES[palette], low=0.0, high=high, nan_color="rgba(128, 128, 128, 0.45)")
-        self.figure = frame.figure(title, bar=bar or room)
+        self.figure = frame.figure(title, bar=True)
         image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
         drawn = draw(self.figure, self.source, image)
         frame.finish(self.figure)
         tips = [("row", "$y{0}"), ("column", "$x{0}"), (title or "value", "@image{0.000}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
-        if bar:
-            scale = ColorBar(color_mapper=self.mapper, width=8, padding=2, label_standoff=4)
-            scale.ticker, scale.background_fill_alpha = BasicTicker(desired_num_ticks=4), 0
-            self.figure.add_layout(scale, "right")
+        scale = ColorBar(color_mapper=self.mapper, width=8, padding=2, label_standoff=4)
+        scale.ticker, scale.background_fill_alpha = BasicTicker(desired_num_ticks=4), 0
+        self.figure.add_layout(scale, "right")
         self.panel = map_pane(self.figure)
 
     @property

@@ -176,24 +176,40 @@ def look(name: str, *groups: Group) -> Look:
     return Look(name, PICKS[place % len(PICKS)], [*DASHES][place // 8 % 4], MARKERS[place // 32 % len(MARKERS)])
 
 
-def look_in_curves(name: str, place: int, among: Sequence[str] = ()) -> Look:
-    """The look of a scalar `quantity/who` in a plot: the look of `who` if known, else a colour by `place`, its index.
+def looks_in_curves(names: Sequence[str], among: Sequence[str] = ()) -> list[Look]:
+    """The looks of the scalars `quantity/who` of a plot: the look of `who` if known, else colours that no known one has.
 
-    among: quantities of the plot. A reference such as `auc_rx` in a plot of `auc` has the look of RX.
+    among: quantities of the plot. A reference such as `auc_rx` in a plot of `auc`, or of `auc_pass`, has the look of RX.
 
-    >>> look_in_curves("accuracy/topk", 0).title, look_in_curves("auc_ridge_rx", 0, ["auc"]).title
-    ('Top-k', 'ridge-RX')
-    >>> look_in_curves("loss/my method", 1).colour == PICKS[1]
-    True
+    >>> [one.title for one in looks_in_curves(["accuracy/topk", "auc_ridge_rx"], ["auc"])]
+    ['Top-k', 'ridge-RX']
+    >>> loss, floor = looks_in_curves(["loss", "sigma2"])
+    >>> floor.colour == YELLOW, loss.colour == YELLOW
+    (True, False)
     """
+    known = {name: one for name in names if (one := _known(name, among)) is not None}
+    taken = {one.colour for one in known.values()}
+    free = [n for n, colour in enumerate(PICKS) if colour not in taken] or [*range(len(PICKS))]
+    unknown = [name for name in names if name not in known]
+    return [known.get(name) or nth(free[unknown.index(name) % len(free)], _spelled(name, len(among) != 1)) for name in names]
+
+
+def _known(name: str, among: Sequence[str]) -> Look | None:
+    """The look of what a scalar is about, if it has one."""
+    _, _, who = name.partition("/")
+    keys = [who] if who else [name, *(name.removeprefix(f"{a}_") for a in among), name.partition("_")[2]]
+    groups = (ANOMALY, CHANGE, SELECTORS, COMPRESSORS, REFERENCES)
+    for key in (spelled for one in keys for spelled in (one, one.replace("_", "-"))):
+        if key != "ours" and any(key in group for group in groups):  # "ours" is a different method in each group
+            return look(key, *groups)
+    return None
+
+
+def _spelled(name: str, several: bool) -> str:
+    """The title of an unknown scalar; of `quantity/who` only `who`, unless there are several quantities."""
     quantity, _, who = name.partition("/")
-    prefix = next((f"{a}_" for a in among if name.startswith(f"{a}_")), "")
-    key = who or (name.removeprefix(prefix).replace("_", "-") if prefix else name)
-    known = (ANOMALY, CHANGE, SELECTORS, COMPRESSORS, REFERENCES)
-    if key != "ours" and any(key in group for group in known):  # "ours" is a different method in each group
-        return look(key, *known)
     text = quantity.replace("_", " ")
-    return nth(place, who if who and len(among) == 1 else f"{text}, {who}" if who else text)
+    return who if who and not several else f"{text}, {who}" if who else text
 
 
 def nth(place: int, title: str) -> Look:

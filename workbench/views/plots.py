@@ -132,8 +132,8 @@ class Frame:
     def finish(self, made: figure) -> None:
         """Draw truth outline and marks on top of the image; call it after the image was added."""
         edge = {n: n for n in ("x0", "y0", "x1", "y1")}
-        draw(made, self.outline, Segment(**edge, line_color=BORDER, line_width=3.5, line_cap="square"))
-        draw(made, self.outline, Segment(**edge, line_color=TRUTH, line_width=1.5, line_cap="square"))
+        draw(made, self.outline, Segment(**edge, line_color=BORDER, line_width=3, line_cap="square"))
+        draw(made, self.outline, Segment(**edge, line_color=TRUTH, line_width=1.2, line_cap="square"))
         ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}
         draw(made, self.marks, Scatter(**ring, line_color=BORDER, line_width=4.5, line_alpha=0.6))
         draw(made, self.marks, Scatter(**ring, line_color=field("color"), line_width=2.5))

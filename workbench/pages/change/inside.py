@@ -46,8 +46,8 @@ class Inside:
         self.gap = Field(self.frame, "|P(A, B) − P(B, A)|", palette="uncertainty")
         self.rows = [
             (
-                Field(self.frame, "s(mₖ)", bar=False),
-                Field(self.frame, "1 − s(mₖ)", bar=False),
+                Field(self.frame, "s(mₖ)"),
+                Field(self.frame, "1 − s(mₖ)"),
                 Field(self.frame, "disagreement", palette="uncertainty"),
             )
             for _ in range(REVIEWS)
