@@ -72,7 +72,7 @@ def test_a_page_fits_every_window_and_its_maps_grow(server, visit, name):
         tab.click()
         for wide in (800, 1000, 1920):
             page.set_viewport_size({"width": wide, "height": 1000})
-            page.wait_for_timeout(700)  # the side bar moves for a quarter of a second
+            page.wait_for_timeout(500)  # the side bar moves for a quarter of a second
             page.wait_for_function(IDLE)
             beyond, left, right, found = page.evaluate(OUTSIDE)
             assert (beyond, found) == (0, []), (title, wide)
@@ -82,8 +82,9 @@ def test_a_page_fits_every_window_and_its_maps_grow(server, visit, name):
             widths.setdefault(title, {})[wide] = [width for width, _ in maps]
     for title, by_width in widths.items():
         assert len(by_width[1000]) == len(by_width[1920]), title
-        assert all(a < b for a, b in zip(by_width[1000], by_width[1920], strict=True)), (title, by_width)
-    assert any(by_width[1920] for by_width in widths.values()) == (name not in ("coresets", "gradients"))
+        assert min(by_width[1920], default=0) >= min(by_width[1000], default=0), (title, by_width)
+    grown = sum(min(by_width[1920], default=0) > 1.2 * min(by_width[1000], default=0) for by_width in widths.values())
+    assert (grown > 0) == (name not in ("coresets", "gradients"))  # the digits are not drawn as maps
     page.set_viewport_size({"width": 800, "height": 900})
     page.get_by_label("Open drawer").click()
     page.get_by_label("Close drawer").wait_for()

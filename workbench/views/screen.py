@@ -59,9 +59,15 @@ def _frame(rows: float, columns: float, sides: int, tall: str) -> str:
     return f"min(100cqw - {sides}px, {tall} * {columns / rows:.8g})"
 
 
+class _Wrapping(pn.Row):
+    """A row whose least width is that of its widest part; Panel would use the sum, and cut a narrow page."""
+
+    _direction = None
+
+
 def wrapped(*parts: Any, **options: Any) -> pn.Row:
     """Widgets of their own width in a line, which wraps."""
-    return pn.Row(*parts, stylesheets=[":host { flex-wrap: wrap; }"], **{**STRETCH, **options})
+    return _Wrapping(*parts, stylesheets=[":host { flex-wrap: wrap; }"], **{**STRETCH, **options})
 
 
 def beside(*parts: Any, least: Sequence[int], **options: Any) -> pn.Row:

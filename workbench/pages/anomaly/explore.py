@@ -71,7 +71,7 @@ class Explore:
         self._head = PickRow.header()
         self.csv = save.download("Spectra as CSV", self._csv, "spectra.csv")
         self.clear = pmui.Button(label="Clear picks", icon="clear_all", variant="text", size="small", margin=(4, 6, 4, 0))
-        self._keep = pn.Row(self.csv, self.clear, margin=0)
+        self._keep = wrapped(self.csv, self.clear)
         self.panel = pn.Column(
             beside(
                 self.image.panel, pn.Column(self.spectra.panel, self._quiet, self._no_quiet, **stretch), least=(400, 440)

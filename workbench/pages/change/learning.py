@@ -65,7 +65,7 @@ class Learning:
         self._watch = pn.Column(
             wrapped(self.stepper.follow, self.stepper.slider),
             self.text,
-            grid(*(view.panel for view in shown), least=230, most=6),
+            grid(*(view.panel for view in shown), least=230, most=3),
             html(swatches("not labelled, or missing"), margin=(0, 8)),
             grid(
                 *(

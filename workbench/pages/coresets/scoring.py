@@ -52,7 +52,7 @@ class Score:
             wrapped(self.stepper.follow, self.stepper.slider),
             self.text,
             beside(self.map.panel, self.trajectory.panel, least=(420, 420)),
-            pn.Row(self.picked_text, self.clearer, **stretch),
+            wrapped(self.picked_text, self.clearer),
             self._list,
             self._maps,
             html("<b>Most change</b>: the highest scores, kept first", margin=(6, 8, 0, 8)),
