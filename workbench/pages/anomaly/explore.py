@@ -18,6 +18,7 @@ from workbench.views.image import ImageView, coloured, composite, presets
 from workbench.views.looks import BLUE, GREEN, GREY, PICKS, RED
 from workbench.views.picks import PickTable
 from workbench.views.plots import batched
+from workbench.views.screen import WHOLE, beside, wrapped
 from workbench.views.spectra import Axis, SpectraView
 
 QUIET = {"after 1 pass": "suppressed_first", "after K passes": "suppressed"}
@@ -56,7 +57,7 @@ class Explore:
             margin=0,
         )
 
-        self.image = ImageView(state.frame, width=430, height=430)
+        self.image = ImageView(state.frame, tall=WHOLE)
         self.spectra = SpectraView("value", height=268)
         self.quiet: Quiet | None = None
         self._quiet = pn.Column(visible=False, **stretch)
@@ -69,10 +70,11 @@ class Explore:
         self._hint = html(margin=(6, 4, 2, 4))
         self.csv = save.download("Spectra as CSV", self._csv, "spectra.csv")
         self.clear = pmui.Button(label="Clear picks", icon="clear_all", variant="text", size="small", margin=(4, 6, 4, 0))
-        self._keep = pn.Row(self.csv, self.clear, margin=0)
-        beside = pn.Column(self.spectra.panel, self._quiet, self._no_quiet, styles={"flex": "1 1 380px"}, **stretch)
+        self._keep = wrapped(self.csv, self.clear)
         self.panel = pn.Column(
-            pn.FlexBox(self.image.panel, beside, gap="0px", **stretch),  # in a narrow notebook cell the spectra are below
+            beside(
+                self.image.panel, pn.Column(self.spectra.panel, self._quiet, self._no_quiet, **stretch), least=(400, 440)
+            ),
             self._hint,
             self.table,
             self._keep,
@@ -259,11 +261,11 @@ class Quiet:
 
     def __init__(self, explore: Explore) -> None:
         self.view = SpectraView("suppressed value", height=232, x_range=explore.spectra.x_range)
-        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", width=210, margin=(2, 4))
+        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", width=260, margin=(2, 4))
         self.relative = pmui.Switch(label="minus the mean, in σ", value=True, size="small", margin=(4, 8))
         title = html("<b>Suppressed cube</b>", width=120, margin=(8, 4, 0, 8))
         self.panel = pn.Column(
-            pn.Row(title, self.which, self.relative, margin=0), self.view.panel, sizing_mode="stretch_width", margin=0
+            wrapped(title, self.which, self.relative), self.view.panel, sizing_mode="stretch_width", margin=0
         )
         self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for widget in (self.which, self.relative):

@@ -266,7 +266,7 @@ class Explorer(AnomalyState):
             f"# or in a terminal\nworkbench run bsdm {shlex.join(self.named.argv())}"
         )
         self.code.object = (
-            f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
+            f'<pre style="font-size:.75rem;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
         )
 
     def followed(self) -> list[Follower]:

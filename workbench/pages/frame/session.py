@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 import xarray as xr
+from bokeh.models import CustomJS
 
 from workbench import execution
 from workbench.data.catalog import entries
@@ -30,6 +31,9 @@ from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import CLOCK, Follower
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, explanation, html, problem
+from workbench.views.screen import FOLD as FOLD_SIDE
+from workbench.views.screen import NARROW, STRETCH, beside
+from workbench.views.screen import TEXT as TEXT_SIZE
 
 OPENING = "The scene is read and checked. A run on this machine, or a large file, makes it take longer."
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
@@ -37,9 +41,18 @@ IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; la
 WIDE = {"sizing_mode": "stretch_width", "size": "small"}
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
 TEXT = {"fontSize": 12.5, "button": {"textTransform": "none"}}
+CUT_OFF = {"overflow": "hidden", "text-overflow": "ellipsis", "white-space": "nowrap", "max-width": "calc(100vw - 400px)"}
 BAR = {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#24527F", "backgroundImage": "none", "color": "#fff"}}}}
 THEME = {
-    mode: {"chart_style": "standard", "typography": TEXT, "components": BAR, "palette": {"primary": {"main": colour}}}
+    mode: {
+        "chart_style": "standard",
+        "typography": TEXT,
+        "components": BAR,
+        "palette": {"primary": {"main": colour}},
+        "breakpoints": {
+            "values": {"xs": 0, "sm": NARROW, "md": 1200, "lg": 1536, "xl": 1920}
+        },  # below sm the side bar is a drawer
+    }
     for mode, colour in {"light": "#2F6FB0", "dark": "#6CAEEE"}.items()
 }
 
@@ -169,9 +182,7 @@ class Session(Addressed):
             "", severity="error", visible=False, margin=(6, 0), sizing_mode="stretch_width", sx={"overflowWrap": "anywhere"}
         )
         self.opening = html(margin=(6, 0), visible=False)
-        self.banner = html(
-            margin=(0, 24), styles={"font-size": "16px", "color": "white"}, sizing_mode="fixed", width=760, height=24
-        )
+        self.banner = html(margin=(0, 24), styles={"font-size": "1rem", "color": "white", **CUT_OFF})
         self.card = html(margin=(6, 0))
         self.link = pmui.Button(label="Copy link to this view", icon="link", variant="outlined", margin=(6, 0), **WIDE)
         self.link.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
@@ -213,23 +224,12 @@ class Session(Addressed):
 
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
-        return pn.Row(pn.Column(self.side, width=310), self._empty, self.tabs, sizing_mode="stretch_width")
+        main = pn.Column(self._empty, self.tabs, **STRETCH)
+        return beside(pn.Column(self.side, margin=0), main, least=(310, 560))
 
     def page(self) -> pmui.Page:
         """The whole page, with title bar, side bar and light and dark mode, for `panel serve`."""
-        page = pmui.Page(
-            title=self.TITLE,
-            header=[self.banner],
-            sidebar=[self.side],
-            main=[self._empty, self.tabs],
-            sidebar_width=320,
-            sidebar_variant="persistent",
-            theme_config=THEME,
-            busy_indicator=None,
-        )
-        unlink_busy(page)
-        spare_imports()
-        return page
+        return framed(self.TITLE, self.side, self._empty, self.tabs, header=[self.banner])
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
@@ -456,6 +456,26 @@ class PairSession(Session):
         """Open the files named in the fields of the side bar."""
         named = self.path.value.strip(), self.truth_path.value.strip(), self.key_text.value
         self.open(*named, after=self.after_path.value.strip(), resample=self.resampling.value)
+
+
+def framed(title: str, side: Any, *main: Any, header: Sequence[Any] = ()) -> pmui.Page:
+    """A page with title bar, side bar and light and dark mode. In a narrow window the side bar is folded, and opens over the page."""
+    if pn.state.curdoc is not None:
+        pn.state.curdoc.js_on_event("document_ready", CustomJS(code=FOLD_SIDE))
+    page = pmui.Page(
+        title=title,
+        header=list(header),
+        sidebar=[side],
+        main=list(main),
+        sidebar_width=320,
+        sidebar_variant="auto",
+        theme_config=THEME,
+        raw_css=[TEXT_SIZE],
+        busy_indicator=None,
+    )
+    unlink_busy(page)
+    spare_imports()
+    return page
 
 
 def unlink_busy(page: pmui.Page) -> None:

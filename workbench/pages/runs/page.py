@@ -19,13 +19,14 @@ import param
 from workbench import execution
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
-from workbench.pages.frame.session import THEME, WIDE, has_loop, spare_imports, unlink_busy
+from workbench.pages.frame.session import WIDE, framed, has_loop
 from workbench.pages.runs.replay import Replay
 from workbench.runs.collection import STATUSES, Entry, compared, entries, select
 from workbench.views.card import escape, explain, html, problem
 from workbench.views.lines import Lines
-from workbench.views.looks import PICKS
+from workbench.views.looks import PICKS, nth
 from workbench.views.plots import batched
+from workbench.views.screen import beside
 
 ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)")
 MOST = len(PICKS)  # runs that can be compared at most: one colour each
@@ -35,7 +36,7 @@ NOTHING = (
     "<code>workbench run rx sim-coast-town</code>."
 )
 TICKED = """
-.tabulator { font-size: 13px; }
+.tabulator { font-size: .82rem; }
 .tabulator-row.tabulator-selected, .tabulator-row.tabulator-selected:hover { background-color: rgba(63, 160, 224, .18) !important;
   color: inherit !important; }
 """
@@ -144,22 +145,11 @@ class Runs(Addressed):
 
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
-        return pn.Row(pn.Column(self.side, width=290), self.tabs, sizing_mode="stretch_width")
+        return beside(pn.Column(self.side, margin=0), self.tabs, least=(290, 560))
 
     def page(self) -> pmui.Page:
         """The whole page, for `panel serve`."""
-        page = pmui.Page(
-            title="Runs",
-            sidebar=[self.side],
-            main=[self.tabs],
-            sidebar_width=310,
-            sidebar_variant="persistent",
-            theme_config=THEME,
-            busy_indicator=None,
-        )
-        unlink_busy(page)
-        spare_imports()
-        return page
+        return framed("Runs", self.side, self.tabs)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
@@ -292,7 +282,7 @@ class Runs(Addressed):
         drawn = []
         for n, (folder, history) in enumerate(zip(self.folders(), self.replay.histories(), strict=True)):
             if scalar in history:
-                drawn.append((folder.name, PICKS[n], *history[scalar]))
+                drawn.append((nth(n, folder.name), *history[scalar]))
         self.curves.figure.yaxis.axis_label = str(scalar or "value").replace("_", " ")
         self.curves.show(drawn)
 
