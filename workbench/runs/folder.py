@@ -92,11 +92,20 @@ def create(folder: str | Path, about: Mapping[str, Any]) -> Path:
 
 
 def refuse_existing(folder: str | Path) -> None:
-    """Raise InputError when the folder holds a run already."""
-    if (Path(folder) / "run.json").exists():
-        raise InputError(
-            f"{folder} holds a run already and nothing is overwritten; choose another folder, or continue it with --resume."
-        )
+    """Raise InputError when the folder holds a run already; the error offers only what can be done with that run."""
+    if not (Path(folder) / "run.json").exists():
+        return
+    try:
+        about = read(folder)
+    except InputError:  # damaged: nothing is known of it
+        about = {}
+    status, report = about.get("status"), "notebook" in about
+    what = f"a {'report' if report else 'run'}{f' ({status})' if status else ''}"
+    more = f", or continue this run with `workbench run --resume {folder}`"
+    continued = not report and status in ("stopped", "failed", "killed")  # only runs without a notebook have checkpoints
+    raise InputError(
+        f"{folder} holds {what} and nothing is overwritten; choose another folder (--out){more if continued else ''}."
+    )
 
 
 def note_launch(folder: str | Path, pid: int) -> None:
