@@ -7,6 +7,7 @@
     frames/000120.npz  the labelled arrays of event 120, if it had any
     checkpoint.pt      the state to continue from; replaced atomically, so never incomplete
     control.json       a request of another process: pause, resume or stop
+    tags.json          the tags that somebody gave the run
     result.nc  metrics.json  weights.safetensors      written at the end
     result.zarr        instead of result.nc, where the result does not fit in memory: written block by block
     stderr.txt         what the process printed, when it was launched in the background
@@ -219,20 +220,6 @@ def result(folder: str | Path, chunks: Any = "auto") -> xr.Dataset:
 def list_runs(root: str | Path) -> list[Path]:
     """All run folders directly under `root`, oldest first."""
     return sorted(p.parent for p in Path(root).glob("*/run.json"))
-
-
-def compare(folders: list[Path]) -> dict[str, dict[str, list[Any]]]:
-    """What differs between runs: `{"config": {name: [value per run]}, "metrics": {name: [value per run]}}`.
-
-    Settings that are equal in all runs are left out; every metric is kept.
-    """
-    configs = [read(f).get("config", {}) for f in folders]
-    numbers = [metrics(f) for f in folders]
-    settings = {k: [c.get(k) for c in configs] for k in dict.fromkeys(k for c in configs for k in c)}
-    return {
-        "config": {k: v for k, v in settings.items() if any(x != v[0] for x in v)},
-        "metrics": {k: [n.get(k) for n in numbers] for k in dict.fromkeys(k for n in numbers for k in n)},
-    }
 
 
 def request(folder: str | Path, what: str) -> None:
