@@ -299,7 +299,7 @@ def curves(folders: Sequence[Path]) -> dict[str, dict[str, tuple[list[int], list
 
 
 def ranked(histories: Sequence[History], first: Sequence[str]) -> list[str]:
-    """The scalars of these runs: those of the headline metrics `first`, then the others, at last counters of progress.
+    """The scalars of these runs: those of the headline metrics `first`, other curves, single values, counters of progress.
 
     The metric `accuracy_tdds` is the scalar `test_accuracy/tdds` while a run goes on, and `f1` is `val_f1`: on test or
     validation samples. A counter has whole values that never fall, such as the rows that are done.
@@ -323,7 +323,8 @@ def ranked(histories: Sequence[History], first: Sequence[str]) -> list[str]:
         values = [v for history in histories for v in history.get(scalar, ((), ()))[1]]
         each = [history[scalar][1] for history in histories if scalar in history]
         counts = all(v == int(v) for v in values) and max(values, default=0.0) > 1 and all(e == sorted(e) for e in each)
-        return len(first) + counts
+        single = max(map(len, each)) < 2
+        return len(first) + (2 if counts else 1 if single else 0)
 
     return sorted(scalars, key=place)
 

@@ -19,6 +19,8 @@ PINK, VIOLET, OLIVE, BROWN, RED = "#CC79A7", "#8F6FCF", "#8A8A00", "#B07050", "#
 GREY, INK = "#8A8A8A", "#333333"
 TRUTH = "#FF3DA5"  # outline of the truth
 PICKS = (YELLOW, BLUE, GREEN, PINK, ORANGE, VIOLET, OLIVE, BROWN)  # a colour per pick, run, or unknown name
+# words of the names of scalars -> as printed
+WORDS = {"val": "validation", "auc": "AUC", "auroc": "AUROC", "f1": "F1", "iou": "IoU", "lr": "learning rate"}
 DASHES = {"solid": "-", "dashed": "--", "dotted": ":", "dotdash": "-."}  # Bokeh's name -> matplotlib's
 MARKERS = "os^vDPXd<>*p"
 
@@ -180,6 +182,8 @@ def look_in_curves(name: str, place: int, among: Sequence[str] = ()) -> Look:
     ('Top-k', 'ridge-RX')
     >>> look_in_curves("loss/my method", 1).colour == PICKS[1]
     True
+    >>> look_in_curves("val_error_auroc", 0).title
+    'validation error AUROC'
     """
     quantity, _, who = name.partition("/")
     prefix = next((f"{a}_" for a in among if name.startswith(f"{a}_")), "")
@@ -187,7 +191,7 @@ def look_in_curves(name: str, place: int, among: Sequence[str] = ()) -> Look:
     known = (ANOMALY, CHANGE, SELECTORS, COMPRESSORS, REFERENCES)
     if key != "ours" and any(key in group for group in known):  # "ours" is a different method in each group
         return look(key, *known)
-    text = quantity.replace("_", " ")
+    text = " ".join(WORDS.get(word, word) for word in quantity.split("_"))
     return Look(who if who and len(among) == 1 else f"{text}, {who}" if who else text, PICKS[place % len(PICKS)])
 
 
