@@ -234,5 +234,5 @@ def _about(method: str, room: Any) -> str:
 
 
 def watch(method: str = "", scene: str | Path | xr.Dataset | None = None) -> Watch:
-    """The page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
+    """The page for a notebook cell: put it last in the cell."""
     return Watch(scene, method=method)

@@ -23,14 +23,14 @@ from workbench import execution
 from workbench.data.catalog import entries
 from workbench.data.source import Source
 from workbench.errors import InputError
-from workbench.pages.frame.address import Addressed
+from workbench.pages.frame.address import WIDE, Addressed
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.notebook import in_cell
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, html, problem
 
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
-WIDE = {"sizing_mode": "stretch_width", "size": "small"}
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
 TEXT = {"fontSize": 12.5, "button": {"textTransform": "none"}}
 BAR = {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#24527F", "backgroundImage": "none", "color": "#fff"}}}}
@@ -170,8 +170,7 @@ class Session(Addressed):
             margin=(0, 24), styles={"font-size": "16px", "color": "white"}, sizing_mode="fixed", width=760, height=24
         )
         self.card = html(margin=(6, 0))
-        self.link = pmui.Button(label="Copy link to this view", icon="link", variant="outlined", margin=(6, 0), **WIDE)
-        self.link.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
+        self.link = self.copy_link()
         tabs, below = self.build()
         self._below = pn.Column(*below, sizing_mode="stretch_width", margin=0)
         self.side = pn.Column(
@@ -195,7 +194,7 @@ class Session(Addressed):
 
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
-        return pn.Row(pn.Column(self.side, width=310), self._empty, self.tabs, sizing_mode="stretch_width")
+        return in_cell(pn.Column(self.side, width=310), self._empty, self.tabs, theme=THEME)
 
     def page(self) -> pmui.Page:
         """The whole page, with title bar, side bar and light and dark mode, for `panel serve`."""
@@ -304,6 +303,7 @@ class Session(Addressed):
             self.data, self._mark = data, ""
             self.key = key or ("given", self.mark if data.nbytes <= IN_MEMORY else id(data))
             self.param.update(scene=ref, truth=truth, keys=keys, **(more or {}))
+            self.tell_address()
             self._show(True)
             self.choice.value = ref if ref in self.choice.options.values() else ""
             self.card.object = self.describe(data)
@@ -352,6 +352,9 @@ class Session(Addressed):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(bytes(self._given.to_netcdf(engine="h5netcdf")))
         return Source(str(path))
+
+    def _no_address(self) -> str:
+        return "" if self._given is None else "The scene is in memory. Save it as a file and open that: no address has it."
 
     # --- timer ------------------------------------------------------------------------------------------------------
 

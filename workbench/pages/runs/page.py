@@ -18,6 +18,7 @@ import param
 from workbench import execution
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
+from workbench.pages.frame.notebook import in_cell
 from workbench.pages.frame.session import THEME, WIDE, forget, has_loop
 from workbench.pages.runs.comparing import Comparison
 from workbench.pages.runs.manage import Manage
@@ -146,7 +147,7 @@ class Runs(Addressed):
 
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
-        return pn.Row(pn.Column(self.side, width=290), self.tabs, sizing_mode="stretch_width")
+        return in_cell(pn.Column(self.side, width=290), self.tabs, theme=THEME)
 
     def page(self) -> pmui.Page:
         """The whole page, for `panel serve`."""
