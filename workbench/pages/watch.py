@@ -31,7 +31,7 @@ from workbench.runs.watch import Live
 from workbench.scene import VOCABULARY, Needs, fits, require
 from workbench.views.card import escape, explain, explanation, heading, html
 from workbench.views.declared import Declared
-from workbench.views.outcome import OutcomeView
+from workbench.views.outcome import OutcomeView, metrics_line
 from workbench.views.plots import batched, theme_later
 from workbench.views.scene_card import scene_card
 
@@ -185,7 +185,7 @@ class Watch(PairSession):
             self.declared.end(result)
             first = load(self.method).HEADLINE
             self.outcome.show(result, first, self.data)
-            self.numbers.object = "&emsp;".join(f"{escape(n)} <b>{float(result[n]):.5g}</b>" for n in first if n in result)
+            self.numbers.object = metrics_line(result, first)
             self.no_result.visible, self.outcome.panel.visible = False, True
 
     def followed(self) -> list[Follower]:
@@ -224,5 +224,5 @@ def _about(method: str, room: Any) -> str:
 
 
 def watch(method: str = "", scene: str | Path | xr.Dataset | None = None) -> Watch:
-    """The page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
+    """The page for a notebook cell: put it last in the cell."""
     return Watch(scene, method=method)

@@ -7,7 +7,6 @@ from workbench.runs.files import plain, replace, write_json, writing
 from workbench.runs.folder import (
     FINAL,
     checkpoint,
-    compare,
     create,
     data_hash,
     iter_status,
@@ -28,7 +27,7 @@ from workbench.runs.recorder import Stopped, record
 from workbench.runs.watch import ArrayHistory, Live, Tail, events, follow, replay
 
 __all__ = [
-    "FINAL", "ArrayHistory", "Live", "Stopped", "Tail", "checkpoint", "compare", "create", "data_hash", "events", "follow", "iter_status",
+    "FINAL", "ArrayHistory", "Live", "Stopped", "Tail", "checkpoint", "create", "data_hash", "events", "follow", "iter_status",
     "launch_failure", "list_runs", "metrics", "new_folder", "note_launch", "plain", "read", "record", "refuse_existing",
     "reopen", "replace", "replay", "request", "result", "unused", "weights", "write_json", "writing",
 ]  # fmt: skip

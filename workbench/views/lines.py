@@ -24,7 +24,7 @@ PATTERNS = {"solid": "none", "dashed": "6 4", "dotted": "2 3", "dotdash": "2 3 7
 class Lines:
     """A plot with a legend above it. log: axes that are logarithmic, "x", "y" or "xy". dots: mark every point.
 
-    words: shown until a line has a point.
+    words: shown while there is nothing to draw.
     """
 
     def __init__(
@@ -85,7 +85,6 @@ class Lines:
             "color": [look.colour for look, x, _ in kept for _ in x],
             "name": [look.title for look, x, _ in kept for _ in x],
         }
-        self._waiting.drawn(bool(kept))
         across = [(look if look.dash != "solid" else replace(look, dash="dashed"), y) for look, y in levels]
         across = [(look, y) for look, y in across if np.isfinite(y) and (y > 0 or "y" not in self._log)]
         self.levels.data = {
@@ -93,6 +92,7 @@ class Lines:
             "color": [look.colour for look, _ in across],
             "dash": [look.dash for look, _ in across],
         }
+        self._waiting.drawn(bool(kept or across))
         self.legend.object = swatches([*(look for look, _, _ in kept), *(look for look, _ in across)])
         extent = {"x": [x for _, x, _ in kept], "y": [*(y for _, _, y in kept), np.array([y for _, y in across])]}
         for axis, range_ in (("x", self.figure.x_range), ("y", self.figure.y_range)):

@@ -285,7 +285,6 @@ def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
 def explorer(scene: str | Path | Source | xr.Dataset | None = None) -> Explorer:
     """The explorer of a scene for a notebook cell: put it last in the cell, or call its `panel()`.
 
-    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the first of the catalogue. Call
-    `panel.extension(inline=True)` once before, in the notebook's first cell.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the first of the catalogue.
     """
     return Explorer(scene)

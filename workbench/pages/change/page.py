@@ -280,7 +280,7 @@ def _bands(folder: Path) -> int | None:
 
 
 def change(scene: str | Path | Source | xr.Dataset | None = None) -> Changes:
-    """The change page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before.
+    """The change page for a notebook cell: put it last in the cell.
 
     scene: a catalogue name, the path of a set of pairs, or a `Source` of the files of two dates; None for the page's first choice.
     """

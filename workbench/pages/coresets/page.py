@@ -143,5 +143,5 @@ class Coresets(CoresetState):
 
 
 def coresets(scene: str | Path | Source | xr.Dataset | None = None) -> Coresets:
-    """The coreset page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
+    """The coreset page for a notebook cell: put it last in the cell."""
     return Coresets(scene)

@@ -26,9 +26,10 @@ from workbench import execution
 from workbench.data.catalog import entries
 from workbench.data.source import Source
 from workbench.errors import InputError
-from workbench.pages.frame.address import Addressed
+from workbench.pages.frame.address import WIDE, Addressed
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import CLOCK, Follower
+from workbench.pages.frame.notebook import in_cell
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, explanation, html, problem
 from workbench.views.screen import FOLD as FOLD_SIDE
@@ -38,7 +39,6 @@ from workbench.views.screen import TEXT as TEXT_SIZE
 OPENING = "The scene is read and checked. A run on this machine, or a large file, makes it take longer."
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
-WIDE = {"sizing_mode": "stretch_width", "size": "small"}
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
 TEXT = {"fontSize": 12.5, "button": {"textTransform": "none"}}
 CUT_OFF = {"overflow": "hidden", "text-overflow": "ellipsis", "white-space": "nowrap", "max-width": "calc(100vw - 400px)"}
@@ -184,8 +184,7 @@ class Session(Addressed):
         self.opening = html(margin=(6, 0), visible=False)
         self.banner = html(margin=(0, 24), styles={"font-size": "1rem", "color": "white", **CUT_OFF})
         self.card = html(margin=(6, 0))
-        self.link = pmui.Button(label="Copy link to this view", icon="link", variant="outlined", margin=(6, 0), **WIDE)
-        self.link.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
+        self.link = self.copy_link()
         tabs, below = self.build()
         self._below = pn.Column(*below, sizing_mode="stretch_width", margin=0)
         self.side = pn.Column(
@@ -225,7 +224,7 @@ class Session(Addressed):
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
         main = pn.Column(self._empty, self.tabs, **STRETCH)
-        return beside(pn.Column(self.side, margin=0), main, least=(310, 560))
+        return in_cell(beside(pn.Column(self.side, margin=0), main, least=(310, 560)), theme=THEME)
 
     def page(self) -> pmui.Page:
         """The whole page, with title bar, side bar and light and dark mode, for `panel serve`."""
@@ -325,6 +324,7 @@ class Session(Addressed):
             self.data, self._mark = data, ""
             self.key = key or ("given", self.mark if data.nbytes <= IN_MEMORY else id(data))
             self.param.update(scene=ref, truth=truth, keys=keys, **(more or {}))
+            self.tell_address()
             self._show(True)
             self.choice.value = ref if ref in self.choice.options.values() else ""
             self.card.object = self.describe(data)
@@ -373,6 +373,9 @@ class Session(Addressed):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(bytes(self._given.to_netcdf(engine="h5netcdf")))
         return Source(str(path))
+
+    def _no_address(self) -> str:
+        return "" if self._given is None else "The scene is in memory. Save it as a file and open that: no address has it."
 
     # --- runs -------------------------------------------------------------------------------------------------------
 

@@ -114,5 +114,5 @@ class Gradients(GradientState):
 
 
 def gradients(scene: str | Path | Source | None = None) -> Gradients:
-    """The gradient page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
+    """The gradient page for a notebook cell: put it last in the cell."""
     return Gradients(scene)
