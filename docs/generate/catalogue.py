@@ -11,6 +11,7 @@ from workbench.data import catalog
 TITLES = {
     "simulated": "Simulated scenes",
     "simulated-pairs": "Simulated pairs of dates",
+    "simulated-boxes": "Simulated chips with boxes",
     "hyperspectral": "Hyperspectral cubes",
     "chips": "Labelled chips and pixels",
     "boxes": "Images with boxes",

@@ -12,7 +12,7 @@ from workbench.data.entries.hyperspectral import Hyperspectral
 from workbench.data.entries.multimodal import Multimodal
 from workbench.data.entries.pairs import Pairs
 from workbench.data.entries.sar import Sar
-from workbench.data.entries.simulated import Simulated, SimulatedPairs
+from workbench.data.entries.simulated import Simulated, SimulatedBoxes, SimulatedPairs
 
-Entry = Hyperspectral | Multimodal | Simulated | SimulatedPairs | Chips | Pairs | Boxes | Sar
+Entry = Hyperspectral | Multimodal | Simulated | SimulatedPairs | SimulatedBoxes | Chips | Pairs | Boxes | Sar
 ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
