@@ -27,8 +27,8 @@ LOG = math.log(256.0)
 class Images:
     """The images of a scene with their boxes.
 
-    ids (N,); size: (height, width) of each; box: (M, 4) float32 of each image; label: (M,) int64 of each; ignored: (M,) bool of each, difficult
-    boxes. train, val, test: positions. names: of the classes.
+    ids (N,). Of each image: size (height, width), box (M, 4) float32, label (M,) int64, ignored (M,) bool, which boxes are
+    difficult. train, val, test: positions. names: of the classes.
     """
 
     scene: xr.Dataset
@@ -67,8 +67,8 @@ def grey(values: Tensor, name: str) -> Tensor:
     finite = values[torch.isfinite(values)]
     if len(finite) and not -1e-6 <= float(finite.min()) <= float(finite.max()) <= 1 + 1e-6:
         raise InputError(
-            f"sarnet needs amplitudes in [0, 1]; the image {name} has {float(finite.min()):.4g} to {float(finite.max()):.4g}. Divide by the "
-            "largest value of the format, such as 255."
+            f"sarnet needs amplitudes in [0, 1]; the image {name} has {float(finite.min()):.4g} to {float(finite.max()):.4g}. "
+            "Divide by the largest value of the format, such as 255."
         )
     return torch.nan_to_num(values, nan=0.0).mean(0, keepdim=True)
 
@@ -79,7 +79,10 @@ def entered(amplitude: Tensor, config: Config) -> Tensor:
 
 
 def images_of(scene: xr.Dataset, config: Config, whole: bool = False) -> Images:
-    """The images and the split; whole: all images are for testing, and watched. Raises InputError for boxes or images that cannot be used, and if a part of the split is empty."""
+    """The images and the split; whole: all images are for testing, and watched.
+
+    Raises InputError for boxes or images that cannot be used, and if a part of the split is empty.
+    """
     require(scene, *NEEDS, who="sarnet")
     if scene["image"].dims[0] != "sample":
         raise InputError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -72,9 +73,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.stem = conv(1, max(1, width // 2), 3, 2)
         widths = [max(1, width // 2), width, 2 * width, 4 * width, 8 * width]
-        self.stages = nn.ModuleList(
-            nn.Sequential(conv(a, b, 3, 2), Residual(b)) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.stages = nn.ModuleList(nn.Sequential(conv(a, b, 3, 2), Residual(b)) for a, b in pairwise(widths))
         self.widths = widths[1:]
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -104,7 +104,10 @@ class Watched:
         return box[((middle >= 0) & (middle < edge)).all(1)]
 
     def found(self, network: SARNet, images: Images, config: Config) -> dict[str, xr.DataArray]:
-        """`heat (y, x)`, the highest class probability around each pixel; boxes, true ones as a class of their own; the first level's gates."""
+        """`heat (y, x)`, the highest class probability around each pixel; boxes; and the gates of the first level.
+
+        True boxes are among the boxes, as a class of their own.
+        """
         amplitude = images.amplitude(self.image)[:, self.rows, self.columns]
         high, wide = amplitude.shape[1:]
         with torch.inference_mode():

@@ -21,8 +21,9 @@ from workbench.parts.training import about, same_run, weights
 def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = None) -> Trace:
     """Train on the training images and score on the test images; with `config.weights` only apply and score.
 
-    Event 0 shows the watched validation image before training; then one event for each step: `loss`, `loss_class`, `loss_box`, `lr`; every
-    `show_every` steps `val_ap50`, boxes, heat and gates. Then `loss/NAME`, `val_ap50/NAME` of each rival. docs/methods/sarnet.md lists all of it.
+    Event 0 shows the watched validation image before training; then one event for each step: `loss`, `loss_class`, `loss_box`,
+    `lr`; every `show_every` steps `val_ap50`, boxes, heat and gates. Then `loss/NAME`, `val_ap50/NAME` of each rival.
+    docs/methods/sarnet.md lists all of it.
     """
     if config.weights is not None:
         return (yield from apply_weights(scene, config))
@@ -86,7 +87,8 @@ def apply_weights(scene: xr.Dataset, config: Config) -> Trace:
     images = images_of(scene, config, whole=True)
     if images.names != trained.names and len(trained.names) > 1:
         raise InputError(
-            f"The network knows the classes {', '.join(trained.names)}; this scene has {', '.join(images.names)}. Give a scene with the same."
+            f"The network knows the classes {', '.join(trained.names)}; this scene has {', '.join(images.names)}. "
+            "Give a scene with the same."
         )
     view = watched(images)
     used = trained.config.model_copy(

@@ -1,7 +1,8 @@
 """Detection in images of any size: tiles of the training size, duplicates merged once; loading a trained network.
 
-Strip means depend on how long the strips are, so a network is applied to tiles of the size that it was trained with. Neighbouring tiles share
-`margin` pixels. A detection that touches the inner border of a tile is dropped if it is shorter than the margin: a neighbour sees it whole.
+Strip means depend on how long the strips are, so a network is applied to tiles of the size that it was trained with. Neighbouring
+tiles share `margin` pixels. A detection that touches the inner border of a tile is dropped if it is shorter than the margin: a
+neighbour sees it whole.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def detect_all(
 ) -> list[Found]:
     """Detections of several images, each given by its (height, width) and a function that reads a window of it.
 
-    Tiles are read one at a time; at most AT_ONCE are in memory. shuffled: each tile gets the gates of another, a control that needs at least two tiles.
+    Tiles are read one at a time; at most AT_ONCE + 2 are in memory. shuffled: each tile gets the gates of another, a control that
+    needs at least two tiles.
     """
     network.eval()
     parts: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in reads]
