@@ -207,8 +207,8 @@ class _Chip:
     def ship(self) -> np.ndarray | None:
         """One ship: an uneven hull with some strong echoes; None if there is no room for it."""
         rng, n = self.rng, self.size
-        length = rng.uniform(8, 40) if rng.random() < 0.5 else rng.uniform(8, 18)
-        width = np.clip(length / rng.uniform(2.5, 6), 2.5, 9)
+        length = rng.uniform(9, 40) if rng.random() < 0.5 else rng.uniform(9, 20)
+        width = np.clip(length / rng.uniform(2.2, 5), 4, 10)
         angle = rng.uniform(0, np.pi)
         cy, cx = rng.uniform(6, n - 6, 2)
         reach = int(length / 2 + 3)
@@ -220,7 +220,7 @@ class _Chip:
         hull = (np.abs(along) <= 1) & (np.abs(across) <= np.clip(1.6 * (1 - np.abs(along)), 0, 1))  # pointed ends
         near = (np.abs(along) <= 1 + 6 / length) & (np.abs(across) <= 1 + 4 / width)
         solid = np.isin(self.clutter[rows, columns], (1, 2, 3))
-        if hull.sum() < 12 or (self.taken[rows, columns] & near).any() or solid[hull].any():
+        if hull.sum() < 20 or (self.taken[rows, columns] & near).any() or solid[hull].any():
             return None
         cut = hull[[0, -1]].any() or hull[:, [0, -1]].any()  # partly beyond the border: only if enough is left
         if cut and sum(map(np.ptp, np.nonzero(hull))) < 10:

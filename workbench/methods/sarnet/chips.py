@@ -91,7 +91,9 @@ def images_of(scene: xr.Dataset, config: Config, whole: bool = False) -> Images:
     ids = scene["sample"].values.astype(str)
     names, counts = np.unique(ids, return_counts=True)
     if counts.max() > 1:
-        raise InputError(f"Two images of this scene are called {names[counts.argmax()]!r}; boxes cannot be assigned to one.")
+        raise InputError(
+            f"Two images of this scene are called {str(names[counts.argmax()])!r}; boxes cannot be assigned to one."
+        )
     high, wide = scene.sizes["y"], scene.sizes["x"]
     if "height" in scene.coords:
         size = [(int(h), int(w)) for h, w in zip(scene["height"].values, scene["width"].values, strict=True)]

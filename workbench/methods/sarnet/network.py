@@ -10,6 +10,7 @@ Where a map is divided into two, there are two convolutions and not one that is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -307,5 +308,8 @@ def matched_neck(classes: int, width: int, aggregate: str = "product") -> int:
     """Channels of the plain neck whose network has the number of parameters that is nearest to the full network's."""
     with torch.device("meta"):
         wanted = parameters(SARNet(classes, width, "sarnet", aggregate))
-        sizes = {n: parameters(SARNet(classes, width, "plain", neck=n)) for n in range(4 * width, 8 * width + 8)}
-    return min(sizes, key=lambda n: abs(sizes[n] - wanted))
+        a, b, c = (parameters(SARNet(classes, width, "plain", neck=n)) for n in (1, 2, 3))
+    square = (a - 2 * b + c) / 2  # the number is square n^2 + line n + rest
+    line = b - a - 3 * square
+    rest = a - square - line
+    return round((-line + math.sqrt(line**2 + 4 * square * (wanted - rest))) / (2 * square))
