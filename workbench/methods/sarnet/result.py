@@ -172,6 +172,9 @@ def result_of(scene: xr.Dataset, images: Images, config: Config, networks: Mappi
     for name in CFARS:
         table[name], factors[name] = _cfar(name, images, positions, config)
     result = _boxes(images, table["sarnet"][0])
+    shown = max(positions, key=lambda n: len(images.box[n]))  # the test image with most ships, as background of its boxes
+    attrs = {"long_name": "input of the network: a test image", "sample": str(images.ids[shown])}
+    result["chip"] = (("band", "chip_y", "chip_x"), entered(images.amplitude(shown), config).numpy(), attrs)
     result["precision"] = (
         ("detector", "recall"),
         np.stack([scores.curve for _, scores in table.values()]),

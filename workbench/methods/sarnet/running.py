@@ -10,8 +10,8 @@ import xarray as xr
 
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
-from workbench.methods.sarnet.chips import Images, images_of
-from workbench.methods.sarnet.result import Watched, result_of, watched
+from workbench.methods.sarnet.chips import images_of
+from workbench.methods.sarnet.result import result_of, watched
 from workbench.methods.sarnet.settings import Config
 from workbench.methods.sarnet.tiles import load_network, packed
 from workbench.methods.sarnet.training import Learner
@@ -22,7 +22,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     """Train on the training images and score on the test images; with `config.weights` only apply and score.
 
     Event 0 shows the watched validation image before training; then one event for each step: `loss`, `loss_class`, `loss_box`,
-    `lr`; every `show_every` steps `val_ap50`, boxes, heat and gates. Then `loss/NAME`, `val_ap50/NAME` of each rival.
+    `lr`; at the first and every `show_every` steps `val_ap50`, boxes, heat and gates. Then `loss/NAME`, `val_ap50/NAME` of each rival.
     docs/methods/sarnet.md lists all of it.
     """
     if config.weights is not None:
@@ -36,7 +36,8 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         finished, unfinished = dict(state["finished"]), state["going"]
     total = config.steps * len(names)
     if state is None:
-        yield Event(0, *_validated(Learner("sarnet", images, config), images, view, config, start=True), total)
+        arrays = view.still(images, config) | view.found(Learner("sarnet", images, config).network, images, config)
+        yield Event(0, {}, arrays, total)
     for n, name in enumerate(names):
         if name in finished:
             continue
@@ -50,10 +51,14 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
 
         while learner.done < config.steps:
             numbers = learner.step()
-            arrays: Mapping[str, xr.DataArray] = {}
-            if learner.done % config.show_every == 0 or learner.done == config.steps:
-                scores, arrays = _validated(learner, images, view, config)
-                numbers |= scores
+            arrays = {}
+            if learner.done % config.show_every == 0 or learner.done in (
+                1,
+                config.steps,
+            ):  # at 1: curves start at their own first step
+                score = view.score(learner.network, images, config)
+                numbers |= {"val_ap50": float(score)} if np.isfinite(score) else {}
+                arrays = view.found(learner.network, images, config) if name == "sarnet" else {}
             if name != "sarnet":
                 numbers = {f"{quantity}/{name}": value for quantity, value in numbers.items()}
             yield Event(n * config.steps + learner.done, numbers, arrays, total, saved)
@@ -66,18 +71,6 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     result = result_of(scene, images, config, networks)
     others = {name: finished[name] for name in names if name != "sarnet"}
     return Outcome(result, packed(networks["sarnet"], config, images.names) | others)
-
-
-def _validated(
-    learner: Learner, images: Images, view: Watched, config: Config, start: bool = False
-) -> tuple[dict[str, float], dict[str, xr.DataArray]]:
-    """AP50 on the validation images and, for SAR-Net, the pictures of the watched one."""
-    score = view.score(learner.network, images, config)
-    scores = {"val_ap50": float(score)} if np.isfinite(score) else {}
-    if learner.name != "sarnet":
-        return scores, {}
-    arrays = view.found(learner.network, images, config)
-    return scores, (view.still(images, config) | arrays) if start else arrays
 
 
 def apply_weights(scene: xr.Dataset, config: Config) -> Trace:

@@ -14,7 +14,7 @@ HEADLINE = ("ap50", "ap", "ap50_ca_cfar")
 SHOWS = (
     Curves("loss", ("loss",), own_steps=True),
     Curves("AP50 on validation images", ("val_ap50",), own_steps=True),
-    Boxes("chip", "Boxes on one image: found, and true"),
+    Boxes("chip"),
     Film(("chip", "truth", "heat"), "One validation image: amplitude, ships, and where the network fires"),
     Film(("row_gate", "column_gate"), "Gates of the two directions, first level"),
     Map("precision", "Precision against recall, IoU 0.5"),
@@ -57,7 +57,7 @@ class Config(Settings):
     fold: int = Field(0, ge=0, description="which part is for testing; 0 is the first")
     val_share: float = Field(0.15, gt=0, lt=0.9, description="share of the training images that only watch the training")
     weights: ReadFile = Field(None, description="a run folder or .safetensors file: apply these weights and do not train")
-    threshold: float = Field(0.05, gt=0, lt=1, description="lowest score of a detection")
+    threshold: float = Field(0.02, gt=0, lt=1, description="lowest score of a detection")
     overlap: float = Field(0.6, gt=0, le=1, description="IoU above which the lower of two detections is removed")
     most: int = Field(300, ge=1, le=10_000, description="detections of an image that are kept and scored")
     tile: int | None = Field(None, ge=64, multiple_of=32, description="side of inference tiles, pixels; none: the crop")
