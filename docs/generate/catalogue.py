@@ -15,6 +15,7 @@ TITLES = {
     "hyperspectral": "Hyperspectral cubes",
     "chips": "Labelled chips and pixels",
     "boxes": "Images with boxes",
+    "boxes-joined": "Images with boxes, joined",
     "pairs": "Pairs of dates",
     "sar": "SAR rasters",
     "multimodal": "Several sensors on one place",

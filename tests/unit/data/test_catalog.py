@@ -290,7 +290,7 @@ def test_chips_are_in_the_catalogue_beside_the_scenes():
 
 
 def test_sar_and_boxes_are_in_the_catalogue():
-    found = {e.id: e.kind for e in entries() if e.kind in ("sar", "boxes")}
+    found = {e.id: e.kind for e in entries() if e.kind in ("sar", "boxes", "boxes-joined")}
     assert found == {
         **dict.fromkeys(("sen1floods11-spain", "sentinel1-grdh-safe-blank", "sentinel1-vv-utm31"), "sar"),
         **dict.fromkeys(
@@ -306,6 +306,7 @@ def test_sar_and_boxes_are_in_the_catalogue():
             ),
             "boxes",
         ),
+        "hrsid-27": "boxes-joined",
     }
     told = describe_entry("hrsid-24")
     assert "24 images, 44 boxes" in told
