@@ -17,6 +17,7 @@ from workbench.methods.sarnet.network import SARNet, parameters
 from workbench.methods.sarnet.settings import Config
 from workbench.methods.sarnet.tiles import Read, detect_all
 from workbench.metrics.detect import RECALLS, Boxes, Scores, best_f1, evaluate, false_alarms_at, recall_at
+from workbench.metrics.detect_errors import KINDS, errors
 from workbench.parts.detect import Found
 from workbench.parts.device import device
 from workbench.scene import PROVENANCE
@@ -180,7 +181,11 @@ def result_of(scene: xr.Dataset, images: Images, config: Config, networks: Mappi
         np.stack([scores.curve for _, scores in table.values()]),
         {"long_name": f"precision at IoU 0.5, at most {config.most} detections an image", "units": "1"},
     )
-    result = result.assign_coords(detector=list(table), recall=RECALLS)
+    why = errors(table["sarnet"][0], true_boxes(images, positions), len(images.names), most=config.most)
+    text = "AP50 that mending one kind of error would add (TIDE)"
+    result["lost_ap50"] = ("error", np.nan_to_num([why.lost[k] for k in KINDS]), {"long_name": text, "units": "1"})
+    result["error_count"] = ("error", np.array([why.count[k] for k in KINDS]), {"long_name": "errors of each kind (TIDE)"})
+    result = result.assign_coords(detector=list(table), recall=RECALLS, error=list(KINDS))
     for who, (_, scores) in table.items():
         _metrics(result, "" if who == "sarnet" else f"_{who}", who, scores, len(positions))
     for name, factor in factors.items():

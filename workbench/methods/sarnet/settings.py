@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from workbench.config import ReadFile, Settings
-from workbench.event import Boxes, Curves, Film, Map
+from workbench.event import Bars, Boxes, Curves, Film, Map
 
 SMOKE = {"steps": 6, "width": 2, "crop": 64, "batch": 4, "show_every": 3, "rivals": ["plain"], "cfar_factors": [2.0]}
 HEADLINE = ("ap50", "ap", "ap50_ca_cfar")
@@ -18,6 +18,7 @@ SHOWS = (
     Film(("chip", "truth", "heat"), "One validation image: amplitude, ships, and where the network fires"),
     Film(("row_gate", "column_gate"), "Gates of the two directions, first level"),
     Map("precision", "Precision against recall, IoU 0.5"),
+    Bars("lost_ap50", "AP50 lost to each kind of error"),
 )
 NEEDS = ("image", "box", "box_sample", "box_label")
 Arm = Literal["plain", "wide", "ucm", "dam", "ucm-low", "ucm-high", "se", "cbam", "coordinate"]
