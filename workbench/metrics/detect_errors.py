@@ -1,7 +1,7 @@
 """Why a detector loses average precision: the six kinds of errors of TIDE (D. Bolya et al., ECCV 2020, arXiv 2008.08115).
 
     kinds = errors(found, true, classes=1)
-    kinds.count["missed"], kinds.lost["missed"]       # how many, and the AP50 gained if exactly these were mended
+    kinds.number["missed"], kinds.lost["missed"]       # how many, and the AP50 gained if exactly these were mended
 
 Detections are matched at IoU `high`, best score first. A false one has the first of these kinds that fits: `duplicate`, it is on a
 true box of its class that is taken; `class`, on a true box of another class; `location`, between `low` and `high` on one of its
@@ -21,9 +21,9 @@ KINDS = ("class", "location", "both", "duplicate", "background", "missed")
 
 
 class Errors(NamedTuple):
-    """count: errors of each kind. lost: AP50 that mending this kind alone would add. ap50: as it is."""
+    """number: errors of each kind. lost: AP50 that mending this kind alone would add. ap50: as it is."""
 
-    count: dict[str, int]
+    number: dict[str, int]
     lost: dict[str, float]
     ap50: float
 

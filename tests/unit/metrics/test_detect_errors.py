@@ -33,7 +33,7 @@ def boxes(rows, label=None, score=None, ignored=None):
 def test_each_kind(found, label, true_label, kind, missed):
     scores = [0.9 - 0.1 * n for n in range(len(found))]
     made = errors(boxes(found, label, scores), boxes([A], true_label), classes=2)
-    assert made.count == dict.fromkeys(KINDS, 0) | {kind: 1} | {"missed": missed}
+    assert made.number == dict.fromkeys(KINDS, 0) | {kind: 1} | {"missed": missed}
 
 
 def test_mending_a_kind_gives_the_average_precision_without_it():
@@ -43,7 +43,7 @@ def test_mending_a_kind_gives_the_average_precision_without_it():
     )  # false, true, duplicate-near A (location), true; C is missed
     made = errors(found, true)
     assert made.ap50 == pytest.approx(evaluate(found, true).ap50)
-    assert made.count == {"class": 0, "location": 1, "both": 0, "duplicate": 0, "background": 1, "missed": 1}
+    assert made.number == {"class": 0, "location": 1, "both": 0, "duplicate": 0, "background": 1, "missed": 1}
     without = evaluate(boxes([A, NEAR_A, B], score=[0.8, 0.7, 0.6]), true).ap50
     assert made.lost["background"] == pytest.approx(without - made.ap50)
     assert made.lost["missed"] == pytest.approx(evaluate(found, boxes([A, B])).ap50 - made.ap50)
@@ -64,9 +64,9 @@ def test_ignored_boxes_and_no_detections():
     true = boxes([A, B], ignored=np.array([True, False]))
     made = errors(boxes([A, B], score=[0.9, 0.8]), true)
     assert made.ap50 == 1
-    assert sum(made.count.values()) == 0
+    assert sum(made.number.values()) == 0
     none = errors(boxes([], score=[]), true)
-    assert none.count["missed"] == 1
+    assert none.number["missed"] == 1
     assert none.ap50 == 0
     assert np.isnan(none.lost["missed"])
     assert np.isnan(errors(boxes([A], score=[0.5]), boxes([])).ap50)
@@ -83,6 +83,6 @@ def test_kinds_add_up_on_random_boxes():
     assert made.ap50 == pytest.approx(evaluate(found, true, 3).ap50)
     scores = evaluate(found, true, 3)
     hits = sum(int(m.true[0].sum()) for m in scores.matched)
-    assert hits + sum(n for kind, n in made.count.items() if kind != "missed") == 60
+    assert hits + sum(n for kind, n in made.number.items() if kind != "missed") == 60
     assert all(value >= -1e-12 for value in made.lost.values())
-    assert made.count["duplicate"] > 0 < made.count["class"]
+    assert made.number["duplicate"] > 0 < made.number["class"]

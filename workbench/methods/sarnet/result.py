@@ -184,7 +184,7 @@ def result_of(scene: xr.Dataset, images: Images, config: Config, networks: Mappi
     why = errors(table["sarnet"][0], true_boxes(images, positions), len(images.names), most=config.most)
     text = "AP50 that mending one kind of error would add (TIDE)"
     result["lost_ap50"] = ("error", np.nan_to_num([why.lost[k] for k in KINDS]), {"long_name": text, "units": "1"})
-    result["error_count"] = ("error", np.array([why.count[k] for k in KINDS]), {"long_name": "errors of each kind (TIDE)"})
+    result["error_count"] = ("error", np.array([why.number[k] for k in KINDS]), {"long_name": "errors of each kind (TIDE)"})
     result = result.assign_coords(detector=list(table), recall=RECALLS, error=list(KINDS))
     for who, (_, scores) in table.items():
         _metrics(result, "" if who == "sarnet" else f"_{who}", who, scores, len(positions))
