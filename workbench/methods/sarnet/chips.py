@@ -204,7 +204,8 @@ class Crops:
             centre = ((y0 + y1) / 2, (x0 + x1) / 2)
         else:
             n = int(images.train[int(torch.randint(len(images.train), ()))])
-            centre = tuple(float(torch.rand(())) * s for s in images.size[n])
+            high, wide = images.size[n]
+            centre = (float(torch.rand(())) * high, float(torch.rand(())) * wide)
         start = []
         for at, length in zip(centre, images.size[n], strict=True):
             shift = float(torch.rand(())) * c.crop
