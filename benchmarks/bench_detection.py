@@ -80,9 +80,9 @@ def tiles(size: int) -> dict[str, float]:
     """Time of detection in a scene of 8 size x 8 size, and of the network alone on as many tiles."""
     image = xr.DataArray(np.tile(simulate(size, seed=2)["image"].values[0], (1, 8, 8)), dims=("band", "y", "x"))
     torch.manual_seed(0)
-    config = Config(threshold=0.02)
+    config = Config()
     network = SARNet(1, config.width).eval()
-    trained = Trained(network, config, ["ship"])
+    trained = Trained(network, config, ["ship"], config.threshold)
     x = entered(torch.rand(8, 1, config.side, config.side), config)
     calls = []
     hook = network.register_forward_hook(lambda _, given, out: calls.append(len(given[0])))

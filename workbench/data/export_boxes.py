@@ -119,7 +119,12 @@ def write_coco(found: xr.Dataset, path: str | PathLike[str]) -> Path:
     names = sorted(set(classes))
     annotations = []
     for n, (x0, y0, x1, y1) in enumerate(found["box"].values.astype(float).tolist()):
-        one = {"id": n + 1, "image_id": int(image[n]) + 1, "category_id": names.index(classes[n]) + 1, "iscrowd": 0}
+        one: dict[str, Any] = {
+            "id": n + 1,
+            "image_id": int(image[n]) + 1,
+            "category_id": names.index(classes[n]) + 1,
+            "iscrowd": 0,
+        }
         one |= {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)}
         if "box_score" in found:
             one["score"] = float(found["box_score"].values[n])

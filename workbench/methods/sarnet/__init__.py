@@ -24,7 +24,7 @@ from workbench.methods.sarnet.settings import HEADLINE, NEEDS, SHOWS, SMOKE, Con
 if TYPE_CHECKING:
     from workbench.methods.sarnet.network import ARMS, Output, SARNet, parameters
     from workbench.methods.sarnet.running import run
-    from workbench.methods.sarnet.tiles import Trained, detect, load_network
+    from workbench.methods.sarnet.tiles import Trained, as_amplitude, detect, load_network
 else:
     __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles")
 
@@ -39,6 +39,7 @@ __all__ = [
     "Output",
     "SARNet",
     "Trained",
+    "as_amplitude",
     "detect",
     "load_network",
     "parameters",

@@ -161,8 +161,19 @@ def _window(at: np.ndarray, length: int) -> slice:
 # --- the result -------------------------------------------------------------------------------------------------------
 
 
-def result_of(scene: xr.Dataset, images: Images, config: Config, networks: Mapping[str, SARNet]) -> xr.Dataset:
-    """Boxes of SAR-Net on the test images, and scores of all detectors there. networks: arm -> trained network, sarnet first."""
+def operating_threshold(network: SARNet, images: Images, config: Config) -> float:
+    """The score threshold with the best F1 on the validation images; that of the settings if no detection there is right."""
+    best = best_f1(scored(network, images, [int(n) for n in images.val], config)[1].matched)
+    return best.threshold if best.f1 > 0 else config.threshold
+
+
+def result_of(
+    scene: xr.Dataset, images: Images, config: Config, networks: Mapping[str, SARNet], operating: float
+) -> xr.Dataset:
+    """Boxes of SAR-Net on the test images, and scores of all detectors there.
+
+    networks: arm -> trained network, sarnet first. operating: lowest score of a box that is kept; the scores count all.
+    """
     positions = [int(n) for n in images.test]
     table = {who.replace("-", "_"): scored(network, images, positions, config) for who, network in networks.items()}
     if config.controls:
@@ -172,7 +183,8 @@ def result_of(scene: xr.Dataset, images: Images, config: Config, networks: Mappi
     factors = {}
     for name in CFARS:
         table[name], factors[name] = _cfar(name, images, positions, config)
-    result = _boxes(images, table["sarnet"][0])
+    result = _boxes(images, table["sarnet"][0], operating)
+    _at_threshold(result, table["sarnet"][1], operating)
     shown = max(positions, key=lambda n: len(images.box[n]))  # the test image with most ships, as background of its boxes
     attrs = {"long_name": "input of the network: a test image", "sample": str(images.ids[shown])}
     result["chip"] = (("band", "chip_y", "chip_x"), entered(images.amplitude(shown), config).numpy(), attrs)
@@ -208,7 +220,10 @@ def result_of(scene: xr.Dataset, images: Images, config: Config, networks: Mappi
     return result
 
 
-def _boxes(images: Images, found: Boxes) -> xr.Dataset:
+def _boxes(images: Images, found: Boxes, operating: float) -> xr.Dataset:
+    assert found.score is not None
+    kept = found.score >= operating
+    found = Boxes(found.box[kept], found.image[kept], found.label[kept], found.score[kept])
     assert found.score is not None
     return xr.Dataset(
         {
@@ -225,6 +240,21 @@ def _boxes(images: Images, found: Boxes) -> xr.Dataset:
     )
 
 
+def _at_threshold(result: xr.Dataset, scores: Scores, operating: float) -> None:
+    """The operating threshold, and precision and recall there."""
+    matched = [m.at(0) for m in scores.matched]
+    hits = sum(int(true[score >= operating].sum()) for score, true, _ in matched)
+    found = sum(int((score >= operating).sum()) for score, _, _ in matched)
+    wanted = sum(m.count for m in scores.matched)
+    numbers = {
+        "operating_threshold": (operating, "lowest score of the boxes: the best F1 on the validation images"),
+        "operating_precision": (hits / max(found, 1), "precision of the boxes on test images, IoU 0.5"),
+        "operating_recall": (hits / max(wanted, 1), "recall of the boxes on test images, IoU 0.5"),
+    }
+    for name, (value, text) in numbers.items():
+        result[name] = ((), float(value), {"long_name": text, "units": "1"})
+
+
 def _metrics(result: xr.Dataset, ending: str, who: str, scores: Scores, count: int) -> None:
     """The numbers of one detector as variables without dims; those that are NaN are left out."""
     best = best_f1(scores.matched)
@@ -238,12 +268,6 @@ def _metrics(result: xr.Dataset, ending: str, who: str, scores: Scores, count: i
     for at in RECALL:
         alarms = false_alarms_at(scores.matched, at) / count
         numbers[f"false_alarms_{at * 100:.0f}"] = (alarms, f"false alarms an image at {at:.0%} recall")
-    if who == "sarnet":
-        numbers |= {
-            "score_threshold": (best.threshold, "score threshold with the best F1"),
-            "precision_at_best": (best.precision, "precision at that threshold"),
-            "recall_at_best": (best.recall, "recall at that threshold"),
-        }
     for name, (value, text) in numbers.items():
         if np.isfinite(value):
             result[name + ending] = ((), float(value), {"long_name": f"{text}, {who}", "units": "1"})

@@ -11,7 +11,7 @@ import xarray as xr
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.methods.sarnet.chips import images_of
-from workbench.methods.sarnet.result import result_of, watched
+from workbench.methods.sarnet.result import operating_threshold, result_of, watched
 from workbench.methods.sarnet.settings import Config
 from workbench.methods.sarnet.tiles import load_network, packed
 from workbench.methods.sarnet.training import Learner
@@ -67,10 +67,11 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     for name in names:
         learner = Learner(name, images, config)
         learner.network.load_state_dict(finished[name])
-        networks[name] = learner.trained.network
-    result = result_of(scene, images, config, networks)
+        networks[name] = learner.network.eval()
+    operating = operating_threshold(networks["sarnet"], images, config)
+    result = result_of(scene, images, config, networks, operating)
     others = {name: finished[name] for name in names if name != "sarnet"}
-    return Outcome(result, packed(networks["sarnet"], config, images.names) | others)
+    return Outcome(result, packed(networks["sarnet"], config, images.names, operating) | others)
 
 
 def apply_weights(scene: xr.Dataset, config: Config) -> Trace:
@@ -92,6 +93,5 @@ def apply_weights(scene: xr.Dataset, config: Config) -> Trace:
     used = used.model_copy(update={"tile": config.tile or trained.config.side})
     arrays = view.still(images, used) | view.found(trained.network, images, used)
     yield Event(1, {"images": float(len(images.ids))}, arrays, 1)
-    return Outcome(
-        result_of(scene, images, used, {"sarnet": trained.network}), packed(trained.network, trained.config, trained.names)
-    )
+    result = result_of(scene, images, used, {"sarnet": trained.network}, trained.operating)
+    return Outcome(result, packed(trained.network, trained.config, trained.names, trained.operating))

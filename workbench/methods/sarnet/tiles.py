@@ -37,11 +37,12 @@ Read = Callable[[slice, slice], Tensor]  # (rows, columns) -> amplitude (1, h, w
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, its settings and the names of its classes."""
+    """A trained network, its settings, the names of its classes, and the lowest score of a detection in use."""
 
     network: SARNet
     config: Config
     names: list[str]
+    operating: float = 0.5
 
 
 def starts(length: int, tile: int, margin: int) -> list[int]:
@@ -115,10 +116,11 @@ def _merged(parts: Sequence[tuple[Tensor, Tensor, Tensor]], config: Config) -> F
     return Found(box[kept], score[kept], label[kept])
 
 
-def detect(trained: Trained, image: xr.DataArray, most: int | None = None) -> xr.Dataset:
+def detect(trained: Trained, image: xr.DataArray, threshold: float | None = None, most: int | None = None) -> xr.Dataset:
     """`box (object, edge)`, `box_score`, `box_label` of one image (band, y, x) of any size, in pixels of the image.
 
-    The image holds amplitudes in [0, 1] and may be lazy: it is read tile by tile. most: detections that are kept; None: as in the settings.
+    The image holds amplitudes in [0, 1] and may be lazy: it is read tile by tile. threshold: lowest score; None:
+    the one with the best F1 on the validation images of the training. most: detections that are kept; None: as in the settings.
     """
     if set(image.dims) != {"band", "y", "x"}:
         raise InputError(f"detect needs one image (band, y, x); this array has the dims {tuple(image.dims)}.")
@@ -128,9 +130,26 @@ def detect(trained: Trained, image: xr.DataArray, most: int | None = None) -> xr
         values = np.ascontiguousarray(image.isel(y=rows, x=columns).values, np.float32)
         return grey(torch.from_numpy(values), str(image.name))
 
-    config = trained.config.model_copy(update={"most": most or trained.config.most})
+    lowest = trained.operating if threshold is None else threshold
+    config = trained.config.model_copy(update={"most": most or trained.config.most, "threshold": lowest})
     (found,) = detect_all(trained.network, [((image.sizes["y"], image.sizes["x"]), read)], config)
     return xr.Dataset(as_variables(found, trained.names), {"edge": ["x0", "y0", "x1", "y1"]})
+
+
+def as_amplitude(sar: xr.DataArray, low: float = -25.0, high: float = 5.0) -> xr.DataArray:
+    """`image (band, y, x)` in [0, 1] of linear intensity `sar (sar_band, y, x)`, for `detect`; stays lazy.
+
+    Intensity in dB is clipped to `low` and `high`, fixed for all scenes, and scaled so that the network's logarithmic input is linear
+    in dB. Choose them so that the sea and the ships have the brightness of the training chips. Raises InputError for another array.
+    """
+    if "sar_band" not in sar.dims or np.iscomplexobj(sar) or not low < high:
+        raise InputError(
+            f"as_amplitude needs intensity with the dim sar_band, and low below high; got dims {tuple(sar.dims)}, {sar.dtype}, "
+            f"low={low:g}, high={high:g}."
+        )
+    decibels = 10 * np.log10(sar.astype(np.float32).clip(min=1e-12))
+    share = (decibels.clip(low, high) - low) / (high - low)
+    return (((256**share - 1) / 255).astype(np.float32)).rename({"sar_band": "band"}).rename("image")
 
 
 def as_variables(found: Found, names: Sequence[str]) -> dict[str, xr.DataArray]:
@@ -145,9 +164,10 @@ def as_variables(found: Found, names: Sequence[str]) -> dict[str, xr.DataArray]:
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def packed(network: SARNet, config: Config, names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+def packed(network: SARNet, config: Config, names: Sequence[str], operating: float) -> dict[str, dict[str, Tensor]]:
     """`weights` of an Outcome: the network, and as JSON bytes everything needed to rebuild it."""
-    about = json.dumps({"names": list(names), "config": config.model_dump(mode="json")}, sort_keys=True)
+    facts = {"names": list(names), "operating": operating, "config": config.model_dump(mode="json")}
+    about = json.dumps(facts, sort_keys=True)
     return {"sarnet": weights(network), "settings": {"json": torch.tensor(list(about.encode()), dtype=torch.uint8)}}
 
 
@@ -175,4 +195,4 @@ def load_network(source: str | PathLike[str]) -> Trained:
     config = Config.model_validate(about["config"])
     network = SARNet(len(about["names"]), config.width, "sarnet", config.aggregate)
     network.load_state_dict({n.removeprefix("sarnet/"): v for n, v in flat.items() if n.startswith("sarnet/")})
-    return Trained(network.eval().to(device()), config, about["names"])
+    return Trained(network.eval().to(device()), config, about["names"], float(about["operating"]))

@@ -12,7 +12,6 @@ from workbench.errors import InputError
 from workbench.methods.sarnet.chips import Crops, Images
 from workbench.methods.sarnet.network import STRIDES, SARNet
 from workbench.methods.sarnet.settings import Config
-from workbench.methods.sarnet.tiles import Trained
 from workbench.parts.detect import detection_loss
 from workbench.parts.device import device
 from workbench.parts.schedules import cosine
@@ -62,11 +61,6 @@ class Learner:
             "loss_box": float(losses.boxes.detach()),
             "lr": lr,
         }
-
-    @property
-    def trained(self) -> Trained:
-        """The current network as a `Trained`."""
-        return Trained(self.network.eval(), self.config, self.images.names)
 
     def state(self) -> dict[str, Any]:
         """State for a checkpoint; after `load` the numbers are the same as without the interruption."""
