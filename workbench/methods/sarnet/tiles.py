@@ -149,7 +149,7 @@ def as_amplitude(sar: xr.DataArray, low: float = -25.0, high: float = 5.0) -> xr
         )
     decibels = 10 * np.log10(sar.astype(np.float32).clip(min=1e-12))
     share = (decibels.clip(low, high) - low) / (high - low)
-    scaled: xr.DataArray = (np.exp2(8 * share) - 1) / 255
+    scaled = share.copy(data=(np.exp2(8 * share.data) - 1) / 255)
     return scaled.astype(np.float32).rename({"sar_band": "band"}).rename("image")
 
 
