@@ -6,7 +6,7 @@
 
 A chip is 8-bit amplitude: `image (sample, band, y, x)` in [0, 1] in steps of 1/255, with boxes `box (object, edge)` of the ships
 and, unlike a real chip, `clutter (sample, y, x)`: what each pixel shows besides. The sea has K-distributed clutter (gamma texture
-times gamma speckle of 1 to 4 looks), swell and a gradient; ships are 8 to 40 pixels long, uneven, and many are dim. On half of the
+times gamma speckle of 1 to 4 looks), swell and a gradient; ships are 9 to 40 pixels long, uneven, and many are dim. On half of the
 chips there is land. Piers, rails, breakwaters and azimuth streaks are brighter than most ships. docs/simulated_scenes.md says what
 is realistic and what is not.
 """

@@ -147,10 +147,10 @@ def as_amplitude(sar: xr.DataArray, low: float = -25.0, high: float = 5.0) -> xr
             f"as_amplitude needs intensity with the dim sar_band, and low below high; got dims {tuple(sar.dims)}, {sar.dtype}, "
             f"low={low:g}, high={high:g}."
         )
-    decibels = 10 * np.log10(sar.astype(np.float32).clip(min=1e-12))
+    decibels = 10 * np.log10(sar.data.astype(np.float32).clip(1e-12))
     share = (decibels.clip(low, high) - low) / (high - low)
-    scaled = share.copy(data=(np.exp2(8 * share.data) - 1) / 255)
-    return scaled.astype(np.float32).rename({"sar_band": "band"}).rename("image")
+    image = sar.copy(data=((np.exp2(8 * share) - 1) / 255).astype(np.float32))
+    return image.rename({"sar_band": "band"}).rename("image")
 
 
 def as_variables(found: Found, names: Sequence[str]) -> dict[str, xr.DataArray]:
