@@ -120,6 +120,17 @@ def test_it_learns_a_few_chips_by_heart(ships):
     assert np.nanmean(last[-10:]) < 0.7 * np.nanmean(first)
 
 
+def test_several_classes_are_scored_apart(ships):
+    label = np.arange(ships.sizes["object"]) % 2
+    scene = other(ships, box_label=label)
+    scene["box_label"].attrs["names"] = ["ship", "boat"]
+    result = drain(run(scene, override(QUICK, {"steps": 2, "threshold": 0.005}))).result
+    assert result["ap50_by_class"].dims == ("class",)
+    assert list(result["class"].values) == ["ship", "boat"]
+    assert set(result["box_label"].values) <= {0, 1}
+    assert result["box_label"].attrs["names"] == ["ship", "boat"]
+
+
 # --- split, crops -----------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +263,9 @@ def test_intensity_in_decibels_becomes_the_input_of_the_network():
     assert image.dims == ("band", "y", "x")
     seen = entered(torch.from_numpy(image.values), Config()).flatten().tolist()
     assert seen == pytest.approx([0, 0.25, 0.75, 1, np.nan], abs=1e-5, nan_ok=True)
-    assert as_amplitude(sar.chunk(x=2)).chunks is not None
+    lazy = as_amplitude(sar.chunk(x=2), -30, 10)
+    assert lazy.chunks is not None
+    xr.testing.assert_allclose(lazy, image)
     for wrong in (sar.rename(sar_band="band"), sar.astype(complex)):
         with pytest.raises(InputError, match="intensity with the dim sar_band"):
             as_amplitude(wrong)
