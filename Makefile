@@ -65,8 +65,8 @@ results-check: $(STAMP)  ## make them again and fail where a committed number is
 lab: $(STAMP)  ## JupyterLab in notebooks/
 	@$(BIN)/jupyter lab --notebook-dir notebooks
 
-serve: $(STAMP)  ## all dashboards in a browser
-	@$(BIN)/panel serve dashboards/*.py --warm --show
+serve: $(STAMP)  ## all dashboards in a browser; ARGS="--root DIR --port N"
+	@$(BIN)/workbench serve --show $(ARGS)
 
 browser:  ## install Debian's Chromium for the browser tests (needs root)
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium)

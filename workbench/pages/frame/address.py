@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 import panel as pn
 
+from workbench.pages.frame.offline import own_stylesheets
+
 
 class Addressed(pn.viewable.Viewer):
     """A page that writes the parameters named in `ADDRESS` into the browser's address, if they differ from their defaults."""
@@ -16,6 +18,7 @@ class Addressed(pn.viewable.Viewer):
     SAFE: ClassVar[str] = ",;|/"  # characters that are not escaped in the address
 
     def __init__(self, **params: Any) -> None:
+        own_stylesheets()
         super().__init__(**params)
         self._location = pn.state.location  # None without a browser
 

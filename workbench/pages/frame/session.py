@@ -25,6 +25,7 @@ from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.links import report_of, run_folder, ways
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, html, problem
 
@@ -169,6 +170,8 @@ class Session(Addressed):
         self.banner = html(
             margin=(0, 24), styles={"font-size": "16px", "color": "white"}, sizing_mode="fixed", width=760, height=24
         )
+        self.ways = html(ways(), margin=(0, 0, 0, 24), sizing_mode=None)
+        self.param.watch(self._link_report, "run")
         self.card = html(margin=(6, 0))
         self.link = pmui.Button(label="Copy link to this view", icon="link", variant="outlined", margin=(6, 0), **WIDE)
         self.link.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
@@ -201,7 +204,7 @@ class Session(Addressed):
         """The whole page, with title bar, side bar and light and dark mode, for `panel serve`."""
         self._page = pmui.Page(
             title=self.TITLE,
-            header=[self.banner],
+            header=[self.ways, self.banner],
             sidebar=[self.side],
             main=[self._empty, self.tabs],
             sidebar_width=320,
@@ -311,6 +314,10 @@ class Session(Addressed):
                 "&ensp;" + badge("SIMULATED", "#F2B233") if data.attrs.get("simulated") else ""
             )
             self.arrived(first)
+
+    def _link_report(self, _: Any) -> None:
+        """Link the report to which the followed run belongs, in the title bar."""
+        self.ways.object = ways(report_of(run_folder(self.root, self.run), self.root) if self.run else "")
 
     def complain(self, message: str) -> None:
         """Show an error below the fields that open scenes; an empty message hides it."""

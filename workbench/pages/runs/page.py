@@ -18,7 +18,9 @@ import param
 
 from workbench import execution
 from workbench.errors import InputError
+from workbench.methods import METHODS
 from workbench.pages.frame.address import Addressed
+from workbench.pages.frame.links import page_of, report_of, ways
 from workbench.pages.frame.session import THEME, WIDE, forget, has_loop
 from workbench.pages.runs.replay import Replay
 from workbench.runs.collection import STATUSES, Entry, compared, entries, select
@@ -27,7 +29,7 @@ from workbench.views.lines import Lines
 from workbench.views.looks import PICKS
 from workbench.views.plots import batched
 
-ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)")
+ALWAYS = ("run", "open", "status", "method", "scene", "begun", "time (s)")
 MOST = len(PICKS)  # runs that can be compared at most: one colour each
 ANY = "any"
 NOTHING = (
@@ -110,6 +112,7 @@ class Runs(Addressed):
         self.table = pn.widgets.Tabulator(
             pd.DataFrame(columns=list(ALWAYS)),
             selectable="checkbox",
+            formatters={"open": "html"},
             show_index=False,
             disabled=True,
             layout="fit_data_fill",
@@ -151,6 +154,7 @@ class Runs(Addressed):
         """The whole page, for `panel serve`."""
         self._page = pmui.Page(
             title="Runs",
+            header=[html(ways(), margin=(0, 0, 0, 24), sizing_mode=None)],
             sidebar=[self.side],
             main=[self.tabs],
             sidebar_width=310,
@@ -231,7 +235,7 @@ class Runs(Addressed):
         rows = []
         for e in self.shown:
             begun = str(e.about.get("start", "")).replace("T", " ")[:16]
-            row = [e.name, e.status, e.method, e.scene, begun, round(e.seconds, 1)]
+            row = [e.name, self._link(e), e.status, e.method, e.scene, begun, round(e.seconds, 1)]
             config = e.about.get("config") or {}
             rows.append([*row, *(e.metrics.get(c, config.get(c)) for c in columns)])
         made = pd.DataFrame(rows, columns=[*ALWAYS, *columns])
@@ -245,6 +249,13 @@ class Runs(Addressed):
                 self.table.selection = ticked
         finally:
             self._filling = False
+
+    def _link(self, entry: Entry) -> str:
+        """HTML: a link to the page that shows the run, or to its report."""
+        report = "" if entry.method in METHODS else report_of(entry.folder, self.root)
+        address = report or page_of(entry, self.root)
+        label = "report" if report else address.partition("?")[0]
+        return f'<a href="{escape(address)}" target="_blank" style="color:inherit">{escape(label)}</a>'
 
     def _ticked(self, event: Any) -> None:
         if self._filling:
