@@ -40,15 +40,20 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *names: str, warm: bool = True, patience: float = 120) -> Iterator[Served]:
-    """Serve the dashboards of these names, or all, with `folder` as working directory; ready when it answers."""
+def served(
+    folder: Path, *names: str, root: Path | None = None, warm: bool = True, patience: float = 120
+) -> Iterator[Served]:
+    """Serve the dashboards of these names, or all, with `folder` as working directory; ready when it answers.
+
+    root: folder of the runs, by default `folder/runs`.
+    """
     from workbench.pages.landing.serving import command as serve
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "server.log"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "WORKBENCH_RUNS": str(root or "runs")}
     command = [*serve(names, port=port, warm=warm), "--address", "127.0.0.1", "--unused-session-lifetime", "15000"]
     command += ["--check-unused-sessions", "1000"]
     command += ["--allow-websocket-origin", f"127.0.0.1:{port}"]
@@ -74,6 +79,6 @@ def served(folder: Path, *names: str, warm: bool = True, patience: float = 120) 
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(20)
-        for run, about in runs.iter_status(folder / "runs"):  # where a test failed, what it began outlives the server
+        for run, about in runs.iter_status(root or folder / "runs"):  # where a test failed, what it began outlives the server
             if about["status"] not in runs.FINAL:
                 runs.request(run, "stop")
