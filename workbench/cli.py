@@ -403,9 +403,7 @@ def runs_list(
 
 
 @runs_commands.command("show")
-def runs_show(
-    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path(RUNS)
-) -> None:
+def runs_show(run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path(RUNS)) -> None:
     """Show all facts, settings, numbers and files of a run folder."""
     from workbench import runs
     from workbench.runs.collection import find

@@ -1,9 +1,10 @@
 """Takes the pictures of the landing page from the running dashboards: `make pictures`, a few minutes.
 
-    python -m docs.generate.pictures [NAME ...]
+    python -m docs.generate.pictures FOLDER [NAME ...]
 
 Each method runs once with small settings on an embedded simulated scene or the digits; then each dashboard is opened at one of
-these runs, in light and dark, and its picture is written to dashboards/pictures/NAME-light.webp and NAME-dark.webp.
+these runs, in light and dark, and its picture is written to dashboards/pictures/NAME-light.webp and NAME-dark.webp. The runs are made
+in FOLDER, and those that are there are not made again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from PIL import Image
@@ -29,10 +29,10 @@ from workbench.runs.collection import entries
 RUNS = (
     ("rx", "sim-dry-airfield", {}),
     ("pca-rx", "sim-coast-town", {}),
-    ("rsdgc", "digits", {"rivals": ["rsdgc", "dense"], "steps": 40}),
-    ("tdds", "digits", {"epochs": 20, "budgets": [0.1]}),
-    ("arcdnet", "sim-change-town", {"steps": 120, "rivals": []}),
-    ("bsdm", "sim-coast-town", {"steps": 200, "show_every": 20}),
+    ("rsdgc", "digits", {"rivals": ["rsdgc", "dense"], "steps": 20}),
+    ("tdds", "digits", {"epochs": 12, "budgets": [0.1]}),
+    ("arcdnet", "sim-change-town", {"steps": 40, "rivals": []}),
+    ("bsdm", "sim-coast-town", {"steps": 60, "show_every": 10}),
 )
 # page -> method whose run it shows, what else the address holds, a text that is there when the page is complete
 VIEWS = {
@@ -40,34 +40,33 @@ VIEWS = {
     "change": ("arcdnet", "", "Areas of change"),
     "coresets": ("tdds", "", "Finished"),
     "gradients": ("rsdgc", "", "Finished"),
-    "runs": ("", "runs", "6 of 6 runs"),
-    "watch": ("bsdm", "watch?method=bsdm", "Finished"),
+    "runs": ("bsdm", "&tab=0", "of 6 runs"),
+    "watch": ("bsdm", "", "Finished"),
 }
 WINDOW, SIZE = (1280, 800), (640, 400)
 KILOBYTES = 40
 SETTLED = 3000  # ms in which a page draws its last figure
 
 
-def main(names: list[str]) -> None:
-    """Writes the pictures of these dashboards, or of all."""
-    with tempfile.TemporaryDirectory() as name:
-        for method, scene, settings in RUNS:
-            folder = new_folder("runs", method, scene)
-            subprocess.run(run_command(method, Source(scene), settings, folder), cwd=name, check=True, stdout=subprocess.DEVNULL)
-        with served(Path(name)) as server, browser() as opened:
-            made = {entry.method: entry for entry in entries(server.folder / "runs")}
-            for page, (method, own, text) in VIEWS.items():
-                if names and page not in names:
-                    continue
-                address = page_of(made[method], server.folder / "runs") if method else own
-                if method and own:
-                    address = own + "&" + address.partition("?")[2].replace("tab=2&", "")
-                for mode in ("light", "dark"):
-                    shown, _ = visit(opened, f"{server.base}/{address}{'&' if '?' in address else '?'}theme={mode}", wide=WINDOW[0], high=WINDOW[1])
-                    shown.get_by_text(text).first.wait_for()
-                    shown.wait_for_timeout(SETTLED)
-                    _write(shown.screenshot(), PICTURES / f"{page}-{mode}.webp")
-                    shown.context.close()
+def main(place: str, *names: str) -> None:
+    """Writes the pictures of these dashboards, or of all. place: folder in which the runs are made."""
+    folder = Path(place)
+    folder.mkdir(parents=True, exist_ok=True)
+    for method, scene, settings in RUNS:
+        if not any(e.method == method and e.status == "finished" for e in entries(folder / "runs")):
+            command = run_command(method, Source(scene), settings, new_folder("runs", method, scene))
+            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    made = {entry.method: entry for entry in entries(folder / "runs") if entry.status == "finished"}
+    with served(folder) as server, browser() as opened:
+        for page in names or VIEWS:
+            method, more, text = VIEWS[page]
+            address = page_of(made[method], folder / "runs", [page])
+            for mode in ("light", "dark"):
+                shown, _ = visit(opened, f"{server.base}/{address}{more}&theme={mode}", wide=WINDOW[0], high=WINDOW[1])
+                shown.get_by_text(text).first.wait_for()
+                shown.wait_for_timeout(SETTLED)
+                _write(shown.screenshot(), PICTURES / f"{page}-{mode}.webp")
+                shown.context.close()
 
 
 def _write(png: bytes, path: Path) -> None:
@@ -82,4 +81,4 @@ def _write(png: bytes, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

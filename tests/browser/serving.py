@@ -79,6 +79,8 @@ def served(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(20)
-        for run, about in runs.iter_status(root or folder / "runs"):  # where a test failed, what it began outlives the server
+        for run, about in runs.iter_status(
+            root or folder / "runs"
+        ):  # where a test failed, what it began outlives the server
             if about["status"] not in runs.FINAL:
                 runs.request(run, "stop")

@@ -61,7 +61,9 @@ def test_from_the_landing_page_to_a_run_to_its_report_and_back(tmp_path: Path, o
     drain(start("rx", "sim-coast-town", None, root / "report" / "inner"))
     shutil.copytree(root / "report" / "inner", root / "alone")
     shutil.copy(root / "alone" / "run.json", root / "report" / "run.json")
-    (root / "report" / "report.html").write_text("<!DOCTYPE html><title>r</title><h1>All numbers</h1><script>oops()</script>")
+    (root / "report" / "report.html").write_text(
+        "<!DOCTYPE html><title>r</title><h1>All numbers</h1><script>oops()</script>"
+    )
     with served(tmp_path, "runs", "watch", root=root) as server:
         page, watch = plain(opened, server.base)
         assert page.locator(".cards img:visible").count() == 2

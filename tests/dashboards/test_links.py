@@ -55,7 +55,9 @@ def test_the_page_of_a_method_has_a_dashboard_that_opens_scene_and_run(method: s
 def test_a_page_follows_the_method_that_names_it(stem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     followed = []
     make_runner = Runner.__init__
-    monkeypatch.setattr(Runner, "__init__", lambda self, p, m, *a, **k: (followed.append(m), make_runner(self, p, m, *a, **k))[1])
+    monkeypatch.setattr(
+        Runner, "__init__", lambda self, p, m, *a, **k: (followed.append(m), make_runner(self, p, m, *a, **k))[1]
+    )
     shown = getattr(importlib.import_module(f"workbench.pages.{stem}.page"), PAGES[stem])(root=tmp_path)
     shown.tab = 2
     shown.close()
@@ -64,13 +66,18 @@ def test_a_page_follows_the_method_that_names_it(stem: str, monkeypatch: pytest.
 
 def test_a_run_opens_its_page(tmp_path: Path) -> None:
     assert page_of(entry(tmp_path), tmp_path) == "anomaly?tab=2&scene=sim-coast-town&run=one"
-    assert parts(page_of(entry(tmp_path, "rsdgc", id="digits"), tmp_path)) == ("gradients", {"scene": "digits", "run": "one"})
+    assert parts(page_of(entry(tmp_path, "rsdgc", id="digits"), tmp_path)) == (
+        "gradients",
+        {"scene": "digits", "run": "one"},
+    )
     expected = ("watch", {"method": "rx", "scene": "sim-coast-town", "run": "one"})
     assert parts(page_of(entry(tmp_path, "rx"), tmp_path)) == expected
 
 
 def test_the_address_names_every_file_of_the_scene(tmp_path: Path) -> None:
-    source = Source("a.tif", truth="t & u.png", keys={"cube": "data", "truth": "map"}, beside={"after": "b.tif"}, resample=True)
+    source = Source(
+        "a.tif", truth="t & u.png", keys={"cube": "data", "truth": "map"}, beside={"after": "b.tif"}, resample=True
+    )
     stem, given = parts(page_of(entry(tmp_path, "arcdnet", open=source.record()), tmp_path))
     assert stem == "change"
     named = {"scene": "a.tif", "truth": "t & u.png", "keys": "cube=data, truth=map", "after": "b.tif", "resample": "True"}

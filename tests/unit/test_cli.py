@@ -339,7 +339,14 @@ def test_serve_without_names_serves_every_dashboard(workbench, served):
     assert workbench("serve")[0] == 0
     ((words, root),) = served
     assert root == "runs"
-    assert [Path(w).stem for w in words if w.endswith(".py")] == ["anomaly", "change", "coresets", "gradients", "runs", "watch"]
+    assert [Path(w).stem for w in words if w.endswith(".py")] == [
+        "anomaly",
+        "change",
+        "coresets",
+        "gradients",
+        "runs",
+        "watch",
+    ]
 
 
 def test_serve_refuses_a_file_as_folder_of_the_runs(workbench, served, tmp_path):

@@ -18,7 +18,9 @@ from workbench.runs.collection import Entry
 from workbench.views.card import escape
 
 HOME = "./"
-REPORTS = "landing/report/"  # the landing page's routes serve `report.html` of the run folder whose path below the root follows
+REPORTS = (
+    "landing/report/"  # the landing page's routes serve `report.html` of the run folder whose path below the root follows
+)
 SAFE = ",;|/"  # as in the addresses that pages write themselves
 WHITE = 'style="color:#fff;white-space:nowrap;margin-right:18px"'
 

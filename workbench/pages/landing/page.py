@@ -123,7 +123,12 @@ def _ago(start: str) -> str:
         seconds = (datetime.now(UTC) - datetime.fromisoformat(start)).total_seconds()
     except (ValueError, TypeError):
         return ""
-    for limit, unit, name in ((60, 0, "now"), (3600, 60, "min ago"), (86400, 3600, "h ago"), (30 * 86400, 86400, "days ago")):
+    for limit, unit, name in (
+        (60, 0, "now"),
+        (3600, 60, "min ago"),
+        (86400, 3600, "h ago"),
+        (30 * 86400, 86400, "days ago"),
+    ):
         if seconds < limit:
             return name if not unit else f"{int(seconds // unit)} {name}".replace("1 days", "1 day")
     return start[:10]

@@ -1,9 +1,9 @@
 """What the server answers besides the pages: `panel serve ... --plugins workbench.pages.landing.routes`.
 
-    /                      the landing page
-    /landing/recent        its list of runs alone, which it asks for again every few seconds
-    /landing/picture/NAME  the pictures of the pages
-    /landing/report/RUN    `report.html` of a run folder, by its path below the folder of runs
+/                      the landing page
+/landing/recent        its list of runs alone, which it asks for again every few seconds
+/landing/picture/NAME  the pictures of the pages
+/landing/report/RUN    `report.html` of a run folder, by its path below the folder of runs
 """
 
 from __future__ import annotations
