@@ -52,15 +52,16 @@ def test_the_page_of_a_method_has_a_dashboard_that_opens_scene_and_run(method: s
 
 
 @pytest.mark.parametrize("stem", PAGES)
-def test_a_page_follows_the_method_that_names_it(stem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_page_follows_the_method_that_names_it(stem, monkeypatch, tmp_path, scene_file) -> None:
     followed = []
-    make_runner = Runner.__init__
+    made = Runner.__init__
     monkeypatch.setattr(
-        Runner, "__init__", lambda self, p, m, *a, **k: (followed.append(m), make_runner(self, p, m, *a, **k))[1]
+        Runner, "__init__", lambda self, p, method, *a, **k: followed.append(method) or made(self, p, method, *a, **k)
     )
-    shown = getattr(importlib.import_module(f"workbench.pages.{stem}.page"), PAGES[stem])(root=tmp_path)
-    shown.tab = 2
-    shown.close()
+    shown = getattr(importlib.import_module(f"workbench.pages.{stem}.page"), PAGES[stem])
+    page_ = shown(scene_file if stem == "anomaly" else "missing", root=tmp_path)  # without a scene it is made sooner
+    page_.tab = 2
+    page_.close()
     assert [m for m in METHODS if parts(page(m))[0] == stem] == followed
 
 

@@ -33,6 +33,6 @@ RUNS = os.environ.get("WORKBENCH_RUNS", "runs")  # default folder of runs, relat
 
 __all__ = [
     "FINAL", "RUNS", "ArrayHistory", "Live", "Stopped", "Tail", "checkpoint", "compare", "create", "data_hash", "events",
-    "follow", "iter_status", "launch_failure", "list_runs", "metrics", "new_folder", "note_launch", "plain", "read", "record", "refuse_existing",
-    "reopen", "replace", "replay", "request", "result", "unused", "weights", "write_json", "writing",
+    "follow", "iter_status", "launch_failure", "list_runs", "metrics", "new_folder", "note_launch", "plain", "read",
+    "record", "refuse_existing", "reopen", "replace", "replay", "request", "result", "unused", "weights", "write_json", "writing",
 ]  # fmt: skip
