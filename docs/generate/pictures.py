@@ -36,8 +36,8 @@ RUNS = (
 )
 # page -> method whose run it shows, what else the address holds, a text that is there when the page is complete
 VIEWS = {
-    "anomaly": ("bsdm", "", "AUC after k passes"),
-    "change": ("arcdnet", "", "Areas of change"),
+    "anomaly": ("bsdm", "", "Finished"),
+    "change": ("arcdnet", "", "Finished"),
     "coresets": ("tdds", "", "Finished"),
     "gradients": ("rsdgc", "", "Finished"),
     "runs": ("bsdm", "&tab=0", "of 6 runs"),
