@@ -67,7 +67,7 @@ def _repeatable(chosen: torch.device) -> torch.device:
     if chosen.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, before its first product
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a check for programmers; it takes time
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a check for programmers; it takes time
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
     return chosen

@@ -317,7 +317,7 @@ def ranked(histories: Sequence[History], first: Sequence[str]) -> list[str]:
                 best |= {n: place for n in named if n not in best}
                 break
 
-    def place(scalar: str) -> int:
+    def rank(scalar: str) -> int:
         if scalar in best:
             return best[scalar]
         values = [v for history in histories for v in history.get(scalar, ((), ()))[1]]
@@ -326,7 +326,7 @@ def ranked(histories: Sequence[History], first: Sequence[str]) -> list[str]:
         single = max(map(len, each)) < 2
         return len(first) + (2 if counts else 1 if single else 0)
 
-    return sorted(scalars, key=place)
+    return sorted(scalars, key=rank)
 
 
 def _as_metric(scalar: str, held_out: bool) -> str:
