@@ -71,7 +71,14 @@ class Steps:
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(0, 8))
         self.which.param.watch(batched(lambda _: self._place()), "value")
-        images = pn.FlexBox(self.quiet.panel, self.background.panel, self.score.panel, self.scene.panel, gap="0px", margin=0)
+        images = pn.Row(
+            self.quiet.panel,
+            self.background.panel,
+            self.score.panel,
+            self.scene.panel,
+            margin=0,
+            styles={"flex-wrap": "wrap"},
+        )
         self._waiting = Waiting(images, title="Maps", words="Drawn at the first step that is shown.", height=height)
         self.panel = pn.Column(
             pn.Row(self.which, self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
