@@ -131,7 +131,7 @@ def test_a_detector_is_launched_and_its_overview_shown_with_the_pixels_own_score
     assert over["own"][0][61 // 3, 7 // 3] == pytest.approx(full[61, 7], rel=1e-6)
     assert not compare.buttons["rx"].visible
     explorer.pick(60, 7)  # in the same cell as the anomaly, but not it
-    assert f"{full[60, 7]:.5g}" in explorer.explore.rows[1].text.object
+    assert f"{full[60, 7]:.5g}" in explorer.explore.table.rows[0]["cells"]
     compare._looked((59.7, 79.2), (0.0, 19.2))
     fine = compare.maps["rx"].source.data
     assert (fine["x"][0], fine["y"][0], fine["dw"][0], fine["dh"][0]) == (-0.5, 59.5, 20, 20)

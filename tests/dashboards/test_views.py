@@ -17,6 +17,7 @@ from workbench.views.curves import Curves
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.form import Form
 from workbench.views.image import EVEN, ImageView, composite, departures, equal_share, presets, stretch
+from workbench.views.looks import Look
 from workbench.views.maps import OWN, ScoreMap, exceedance
 from workbench.views.player import Player, clock, pace
 from workbench.views.plots import LARGEST, Frame, edges, thin
@@ -86,9 +87,12 @@ def test_image_is_drawn_with_pixel_centres_on_integers_and_row_zero_on_top():
 
 def test_frames_keep_the_aspect_of_the_scene():
     frame = Frame()
-    view = ImageView(frame, width=400, height=400)
+    view = ImageView(frame)
     frame.fit(80, 100)
-    assert (view.figure.frame_width, view.figure.frame_height) == (400, 320)
+    assert "* 0.8 +" in view.figure.stylesheets[0]  # height of the frame
+    frame.fit(1000, 10)  # a very long scene gets margins at its sides
+    assert "* 1.7 +" in view.figure.stylesheets[0]
+    assert frame.x_range.end - frame.x_range.start == pytest.approx(1000 / 1.7)
 
 
 def test_mask_is_red_where_flagged_and_clear_elsewhere():
@@ -184,7 +188,7 @@ def test_exceedance_counts_ties_and_leaves_missing_out():
 
 def test_rank_is_the_same_for_any_units():
     score = np.random.default_rng(0).random((5, 6))
-    one, other = ScoreMap(Frame(), "a", width=90, height=90), ScoreMap(Frame(), "b", width=90, height=90)
+    one, other = ScoreMap(Frame(), "a"), ScoreMap(Frame(), "b")
     one.show(score)
     other.show(np.exp(20 * score))
     np.testing.assert_array_equal(one.source.data["rank"][0], other.source.data["rank"][0])
@@ -218,7 +222,7 @@ def test_histogram_counts_every_finite_pixel_once():
 
 
 def test_growing_curves_are_streamed_and_others_replaced(monkeypatch):
-    view = Curves("step", "loss", {"loss": "#111111"}, {"level": ("#222222", "dashed")}, log=True)
+    view = Curves("step", "loss", [Look("loss", "#111111")], [Look("level", "#222222", "dashed")], log=True)
     streamed = []
     original = ColumnDataSource.stream
 
@@ -235,7 +239,7 @@ def test_growing_curves_are_streamed_and_others_replaced(monkeypatch):
 
 
 def test_reference_lines_are_in_range_and_in_the_legend_only_when_there():
-    view = Curves("step", "loss", {"loss": "#111111"}, {"level": ("#222222", "dashed")})
+    view = Curves("step", "loss", [Look("loss", "#111111")], [Look("level", "#222222", "dashed")])
     view.set("loss", [0, 1], [1.0, 0.5])
     assert "level" not in view.legend.object
     view.refer("level", 0.1)

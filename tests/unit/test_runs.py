@@ -362,16 +362,6 @@ def test_a_refusing_disk_is_one_clear_error(tmp_path, monkeypatch, number, words
     assert not list(folder.rglob("*.part"))
 
 
-def test_compare_shows_settings_that_differ_and_all_metrics(tmp_path):
-    folders = []
-    for steps in (3, 4):
-        folder = runs.create(tmp_path / str(steps), {**ABOUT, "config": {"seed": 0, "steps": steps}})
-        drain(runs.record(toy(steps), folder))
-        folders.append(folder)
-    assert runs.list_runs(tmp_path) == folders
-    assert runs.compare(folders) == {"config": {"steps": [3, 4]}, "metrics": {"total": [6.0, 10.0]}}
-
-
 def test_run_json_names_versions_machine_and_process(tmp_path):
     folder, trace = recorded(tmp_path)
     drain(trace)

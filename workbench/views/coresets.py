@@ -34,12 +34,13 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256
 
-from workbench.views.card import escape, html
+from workbench.views.card import html
+from workbench.views.lines import swatches
 from workbench.views.looks import GREY, REFERENCES, SELECTORS, STATES, look
 from workbench.views.plots import draw, plot
 from workbench.views.waiting import Waiting
 
-FULL = REFERENCES["full"]
+FULL, CUT = REFERENCES["full"], STATES["cut"]
 LARGEST = 6000  # points that are sent to a browser at most; more are thinned to every second, third, ...
 
 
@@ -239,7 +240,7 @@ class Cumulative:
     """Share of the total score that the highest-scored samples have, against their share; dashed: if all scores were equal."""
 
     def __init__(self, *, height: int = 250) -> None:
-        self.source = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
+        self.source = ColumnDataSource({"xs": [], "ys": [], "color": [], "dash": [], "name": []})
         self.cut = ColumnDataSource({"x": []})
         self.figure = plot(
             "share of samples, highest score first",
@@ -253,8 +254,9 @@ class Cumulative:
             ColumnDataSource({"x": [0, 1], "y": [0, 1]}),
             Line(x="x", y="y", line_color=GREY, line_dash="dashed"),
         )
-        drawn = draw(self.figure, self.source, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2.4))
-        draw(self.figure, self.cut, VSpan(x="x", line_color="#FF3D3D", line_width=2))
+        style = {"line_color": field("color"), "line_dash": field("dash"), "line_width": 2.4}
+        drawn = draw(self.figure, self.source, MultiLine(xs="xs", ys="ys", **style))
+        draw(self.figure, self.cut, VSpan(x="x", line_color=CUT.colour, line_width=2.5, line_dash=CUT.dash))
         tips = [("", "@name"), ("samples", "$x{0 %}"), ("score", "$y{0 %}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
@@ -273,6 +275,7 @@ class Cumulative:
             data["xs"].append(at / score.size)
             data["ys"].append(total[at] / total[-1])
             data["color"].append(look(name, SELECTORS).colour)
+            data["dash"].append(look(name, SELECTORS).dash)
             data["name"].append(look(name, SELECTORS).title)
         self._waiting.drawn(bool(data["name"]))
         self.source.data = data
@@ -285,6 +288,7 @@ class Overlap:
     def __init__(self, *, height: int = 330) -> None:
         self.source = ColumnDataSource({"a": [], "b": [], "value": [], "text": [], "ink": []})
         self.figure = plot("", "", height=height, x_range=FactorRange(), y_range=FactorRange(), tools="")
+        self.figure.min_border_top = 10  # half a label of the colour bar
         mapper = LinearColorMapper(palette=Cividis256, low=0, high=1)
         drawn = draw(
             self.figure,
@@ -339,7 +343,7 @@ class Accuracy:
         drawn = []
         for name, one in SELECTORS.items():
             source, colour = self.sources[name], one.colour
-            draw(self.figure, source, Line(x="x", y="y", line_color=colour, line_width=2.2))
+            draw(self.figure, source, Line(x="x", y="y", line_color=colour, line_dash=one.dash, line_width=2.2))
             drawn.append(draw(self.figure, source, Scatter(x="x", y="y", size=8, fill_color=colour, line_color=colour)))
             bars = Whisker(
                 base="x", lower="low", upper="high", source=source, line_color=colour, line_width=2, level="glyph"
@@ -378,10 +382,7 @@ class Accuracy:
             seen += [*(mean - spread), *(mean + spread)]
         self._waiting.drawn(bool(seen))
         self.full.data = {"y": [float(np.mean(full))] if full else []}
-        self.legend.object = " ".join(
-            [_swatch(one.title, one.colour, "solid") for n, one in SELECTORS.items() if values.get(n)]
-            + ([_swatch(FULL.title, FULL.colour, FULL.dash)] if full else [])
-        )
+        self.legend.object = swatches([*(one for n, one in SELECTORS.items() if values.get(n)), *([FULL] if full else [])])
         if shares:
             low, high = 0.85 * min(shares), min(1.15 * max(shares), 1.2)
             self.figure.x_range.update(start=low, end=high, reset_start=low, reset_end=high)
@@ -393,8 +394,3 @@ class Accuracy:
             air = 0.08 * (max(seen) - min(seen)) or 0.02
             low, high = min(seen) - air, max(seen) + air
             self.figure.y_range.update(start=low, end=high, reset_start=low, reset_end=high)
-
-
-def _swatch(name: str, colour: str, line: str) -> str:
-    style = f"display:inline-block;width:20px;border-top:3px {line} {colour};vertical-align:middle"
-    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {escape(name)}</span>'

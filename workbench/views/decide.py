@@ -9,9 +9,11 @@ import panel as pn
 from bokeh.core.properties import field
 from bokeh.models import ColumnDataSource, HoverTool, MultiLine, Quad, Range1d, Scatter, VSpan
 
-from workbench.views.looks import ANOMALY, BLUE, look
+from workbench.views.looks import ANOMALY, BLUE, STATES, look
 from workbench.views.plots import draw, plot
 from workbench.views.waiting import Waiting
+
+CUT = STATES["cut"]
 
 
 class RocView:
@@ -95,7 +97,7 @@ class HistogramView:
         )
         bar = {"fill_color": BLUE, "fill_alpha": 0.8, "line_alpha": 0}
         draw(self.figure, self.bars, Quad(left="left", right="right", top="top", bottom=0.5, **bar))
-        draw(self.figure, self.cut, VSpan(x="x", line_color="#FF3D3D", line_width=2))
+        draw(self.figure, self.cut, VSpan(x="x", line_color=CUT.colour, line_width=2.5, line_dash=CUT.dash))
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
         words = "Drawn when there are scores."
         self._waiting = Waiting(plotted, title="Histogram of the scores", words=words, height=height)

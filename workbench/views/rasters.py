@@ -30,7 +30,7 @@ class Kind:
 class Rasters:
     """One raster per name, each (row, column) with its own colour bar. `kinds`: name -> Kind."""
 
-    def __init__(self, kinds: Mapping[str, Kind], *, height: int = 150) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], *, height: int = 180) -> None:
         self.kinds = dict(kinds)
         self.x_range, self.y_range = Range1d(-0.5, 0.5), Range1d(0.5, -0.5)
         self.sources, self.mappers, self.figures = {}, {}, {}

@@ -31,7 +31,7 @@ class Stepper:
         self._sent: deque[tuple[float, int]] = deque(maxlen=100)  # (time, position) sent to the browser
         self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(10, 8))
         self.slider = pmui.IntSlider(
-            label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", margin=(12, 16)
+            label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", min_width=240, margin=(12, 16)
         )
         self.slider.param.watch(batched(self._dragged), "value")
         self.slider.param.watch(batched(self._released), "value_throttled")

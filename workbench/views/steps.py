@@ -19,6 +19,7 @@ from workbench.views.card import html
 from workbench.views.image import ImageView, composite, departures, equal_share
 from workbench.views.maps import ScoreMap
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 from workbench.views.waiting import Waiting
 
@@ -45,19 +46,11 @@ class Steps:
     (quiet_band, y, x), `score` (y, x).
     """
 
-    def __init__(
-        self,
-        frame: Frame,
-        names: Mapping[str, str],
-        scene: Callable[[Sequence[int]], np.ndarray],
-        *,
-        width: int = 250,
-        height: int = 250,
-    ) -> None:
-        self.quiet = ImageView(frame, "Suppressed cube", width=width, height=height, axes=False)
-        self.background = ImageView(frame, "Predicted background", width=width, height=height, axes=False)
-        self.scene = ImageView(frame, "Scene, same bands", width=width, height=height, axes=False)
-        self.score = ScoreMap(frame, "RX score", width=width, height=height)
+    def __init__(self, frame: Frame, names: Mapping[str, str], scene: Callable[[Sequence[int]], np.ndarray]) -> None:
+        self.quiet = ImageView(frame, "Suppressed cube", axes=False, room=True)
+        self.background = ImageView(frame, "Predicted background", axes=False, room=True)
+        self.scene = ImageView(frame, "Scene, same bands", axes=False, room=True)
+        self.score = ScoreMap(frame, "RX score")
         self._titles = dict(names)
         self._stills: dict[str, Sequence[Still]] = dict.fromkeys(names, ())
         self._moved: list[Callable[[str, int], None]] = []
@@ -66,22 +59,15 @@ class Steps:
         self._bands: tuple[int, ...] = ()  # those of the visible scene
         self._seen = ""  # what is seen in the visible still
         self.which = pmui.RadioButtonGroup(
-            options={t: n for n, t in names.items()}, value=next(iter(names)), size="small", width=230, margin=(4, 8)
+            options={t: n for n, t in names.items()}, value=next(iter(names)), size="small", width=270, margin=(4, 8)
         )
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(0, 8))
         self.which.param.watch(batched(lambda _: self._place()), "value")
-        images = pn.Row(
-            self.quiet.panel,
-            self.background.panel,
-            self.score.panel,
-            self.scene.panel,
-            margin=0,
-            styles={"flex-wrap": "wrap"},
-        )
-        self._waiting = Waiting(images, title="Maps", words="Drawn at the first step that is shown.", height=height)
+        images = grid(self.quiet.panel, self.background.panel, self.score.panel, self.scene.panel, least=250)
+        self._waiting = Waiting(images, title="Maps", words="Drawn at the first step that is shown.", height=250)
         self.panel = pn.Column(
-            pn.Row(self.which, self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
+            wrapped(self.which, self.stepper.follow, self.stepper.slider),
             self.text,
             self._waiting.panel,
             sizing_mode="stretch_width",

@@ -13,13 +13,14 @@ from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.views.card import explain
 from workbench.views.curves import Curves
-from workbench.views.looks import ANOMALY, BLUE, REFERENCES
+from workbench.views.looks import ANOMALY, BLUE, REFERENCES, Look
+from workbench.views.screen import beside, grid
 from workbench.views.steps import Steps, Still
 
 FIRST = ("steps", "passes", "show_every", "seed")
 MEAN, CODE = REFERENCES["sigma2"].title, REFERENCES["sigma2_code"].title
-OWN, UNTRAINED = ANOMALY["bsdm"], ANOMALY["untrained"]
-LEVELS = {REFERENCES[n].title: (REFERENCES[n].colour, REFERENCES[n].dash) for n in ("untrained", "rx", "ridge-rx", "pca-rx")}
+OWN = ANOMALY["bsdm"]
+LEVELS = [REFERENCES[n] for n in ("untrained", "rx", "ridge-rx", "pca-rx")]
 # scalar of a run -> plot and reference line
 SCALARS = {
     "sigma2": ("loss", MEAN),
@@ -53,45 +54,41 @@ class Train:
         self.runner = Runner(state, "bsdm", self, first=FIRST)
         self.runner.form.reset.label = "Paper's values"  # the defaults of bsdm
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        references = {one.title: (one.colour, one.dash) for one in (REFERENCES["sigma2"], REFERENCES["sigma2_code"])}
+        floors = [REFERENCES["sigma2"], REFERENCES["sigma2_code"]]
         high = {"height": 255, "dots": True}
         self.loss = Curves(
             "training step",
             "loss (mean squared error)",
-            {"loss": BLUE},
-            references,
+            [Look("loss", BLUE)],
+            floors,
             height=255,
             log=True,
             words=UNTIL["loss"],
         )
-        self.auc = Curves("training step", "AUC after K passes", {"BSDM": OWN.colour}, LEVELS, **high, words=UNTIL["auc"])
-        lines, levels = {"trained": OWN.colour, "untrained": UNTRAINED.colour}, {"RX": LEVELS["RX"]}
-        self.passes = Curves(
-            "passes k", "AUC after k passes", lines, levels, **high, dashed=("untrained",), words=UNTIL["passes"]
-        )
+        self.auc = Curves("training step", "AUC after K passes", [OWN], LEVELS, **high, words=UNTIL["auc"])
+        lines = [Look("trained", OWN.colour), REFERENCES["untrained"]]
+        self.passes = Curves("passes k", "AUC after k passes", lines, [REFERENCES["rx"]], **high, words=UNTIL["passes"])
         self.steps = Steps(
             state.frame,
             {"training": "While training", "passes": "Pass by pass"},
             lambda bands: state.data["hsi"].isel(band=list(bands)).values,
-            width=226,
-            height=226,
         )
         self._no_truth = pn.pane.HTML(
             "<span style='opacity:.8'>No truth mask, so no AUC. Loss and maps are still updated.</span>",
             visible=False,
         )
         self._watch = pn.Column(
-            pn.Row(self.loss.panel, self.auc.panel, self.passes.panel, **stretch),
+            grid(self.loss.panel, self.auc.panel, self.passes.panel, least=300),
             self._no_truth,
             self.steps.panel,
             visible=False,
             **stretch,
         )
         self._invite = explain("Watch BSDM suppress the background", INVITATION, height=420)
-        self.panel = pn.Row(
-            pn.Column(*self.runner.controls, width=262, margin=(0, 14, 0, 0)),
+        self.panel = beside(
+            pn.Column(*self.runner.controls, sizing_mode="stretch_width", max_width=340, margin=(0, 14, 0, 0)),
             pn.Column(self._watch, self._invite, **stretch),
-            sizing_mode="stretch_width",
+            least=(200, 640),
             margin=(8, 4),
         )
         self.steps.on_move(self._moved)

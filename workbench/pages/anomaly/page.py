@@ -28,6 +28,7 @@ from workbench.pages.anomaly.detectors import Compare
 from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs
 from workbench.views.card import card, escape, explain, heading, html
@@ -265,15 +266,12 @@ class Explorer(AnomalyState):
             f"# or in a terminal\nworkbench run bsdm {shlex.join(self.named.argv())}"
         )
         self.code.object = (
-            f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
+            f'<pre style="font-size:.75rem;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
         )
 
-    def take_in(self) -> bool:
-        """Read new events of the runs; True while one is running."""
-        active = [
-            tab.poll() for tab in (self.train and self.train.runner, self.compare) if tab is not None
-        ]  # a list, because every tab must be polled
-        return any(active)
+    def followed(self) -> list[Follower]:
+        """The run of BSDM, and the launched detectors."""
+        return [part for part in (self.train and self.train.runner, self.compare) if part is not None]
 
 
 def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
@@ -287,7 +285,6 @@ def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
 def explorer(scene: str | Path | Source | xr.Dataset | None = None) -> Explorer:
     """The explorer of a scene for a notebook cell: put it last in the cell, or call its `panel()`.
 
-    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the first of the catalogue. Call
-    `panel.extension(inline=True)` once before, in the notebook's first cell.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the first of the catalogue.
     """
     return Explorer(scene)
