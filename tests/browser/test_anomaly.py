@@ -12,7 +12,7 @@ import pytest
 from bokeh.client import pull_session
 from bokeh.models import ColumnDataSource
 
-from tests.browser.chromium import LENGTHS, Watch, frame
+from tests.browser.chromium import IDLE, LENGTHS, Watch, frame
 from tests.dashboards.conftest import TINY
 from workbench import execution, runs
 
@@ -165,6 +165,7 @@ def test_what_a_run_adds_while_the_page_loads_is_drawn(server, visit, opened):
         for message in late:
             sockets[0].send(message)
         page.get_by_text("Finished", exact=True).wait_for()
+        page.wait_for_function(IDLE)  # also the plots that were hidden behind their words
         page.wait_for_function(f"() => ({PASSES})()?.drawn.length == 2")
         page.wait_for_timeout(1000)
         shown = page.evaluate(PASSES)
