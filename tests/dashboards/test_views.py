@@ -16,7 +16,7 @@ from workbench.views.card import card
 from workbench.views.curves import Curves
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.form import Form
-from workbench.views.image import EVEN, ImageView, composite, presets, stretch
+from workbench.views.image import EVEN, ImageView, composite, departures, equal_share, presets, stretch
 from workbench.views.looks import Look
 from workbench.views.maps import OWN, ScoreMap, exceedance
 from workbench.views.player import Player, clock, pace
@@ -256,7 +256,7 @@ def still(step: int, value: float) -> Still:
 
 
 def test_steps_follow_the_newest_until_somebody_scrubs_back():
-    view = Steps(Frame(), {"a": "A"})
+    view = Steps(Frame(), {"a": "A"}, lambda bands: np.stack([np.full((2, 2), b) for b in bands]))
     stills = [still(0, 0.0), still(10, 1.0)]
     view.set("a", stills)
     assert view.stepper.at == 1
@@ -272,12 +272,68 @@ def test_steps_follow_the_newest_until_somebody_scrubs_back():
 
 
 def test_a_still_without_a_picture_shows_none_instead_of_the_last_one():
-    view = Steps(Frame(), {"a": "A"})
+    view = Steps(Frame(), {"a": "A"}, lambda bands: np.stack([np.full((2, 2), b) for b in bands]))
     view.set("a", [still(0, 0.0)])
     assert view.quiet.source.data["image"]
     view.set("a", [still(0, 0.0), Still(1, "bare", "", dict)])
     assert view.quiet.source.data["image"] == []
     assert view.score.empty
+
+
+def test_steps_name_the_bands_and_show_the_scene_in_them():
+    asked = []
+
+    def scene(bands):
+        asked.append(tuple(bands))
+        return np.random.default_rng(0).random((3, 2, 2))
+
+    view = Steps(Frame(), {"a": "A"}, scene)
+    words, maps = view._waiting.panel.objects
+    assert (words.visible, maps.visible) == (True, False)
+    bands = {"quiet_band": [28, 17, 6], "quiet_wavelength": ("quiet_band", [653.2, 550.0, 455.9])}
+    plain = still(0, 0.0).arrays()
+    arrays = [
+        {**plain, "quiet": plain["quiet"].assign_coords(bands)},
+        {**plain, "quiet": plain["quiet"].assign_coords(quiet_band=[2, 1, 0])},
+    ]
+    view.set("a", [Still(0, "zero", "", lambda: arrays[0]), Still(1, "one", "", lambda: arrays[0])])
+    assert (words.visible, maps.visible) == (False, True)
+    assert "Red, green and blue: 653 / 550 / 456 nm" in view.text.object
+    assert view.scene.source.data["image"]
+    assert asked == [(28, 17, 6)]  # not again for a step with the same bands
+    view.stepper.slider.value = 1
+    assert asked == [(28, 17, 6)]
+    view.set("a", [Still(0, "zero", "", lambda: arrays[1])])
+    assert "bands 2 / 1 / 0" in view.text.object
+    assert asked[1:] == [(2, 1, 0)]
+    assert "one and the same" not in view.text.object
+    flat = {**arrays[1], "background": xr.zeros_like(arrays[1]["quiet"])}
+    view.set("a", [Still(0, "zero", "", lambda: flat)])
+    assert "one and the same for 100% of the pixels" in view.text.object
+    view.set("a", [still(0, 0.0)])  # of an old run: the bands are not known
+    assert view.scene.source.data["image"] == []
+
+
+def test_departures_are_grey_at_the_median_whatever_units_and_tails():
+    values = np.random.default_rng(0).normal(size=(3, 40, 40))
+    values *= np.array([1.0, -2000.0, 1e-3])[:, None, None]
+    values += np.array([0.5, -17_000.0, 3.0])[:, None, None]
+    values[:, 0, 0] = 1e6, -1e9, 1e3  # a long tail
+    values[:, 1, 1] = np.nan
+    picture = departures(values)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (40, 40, 3)
+    assert np.abs(np.median(picture, axis=(0, 1)) - 127).max() <= 3
+    assert (picture[1, 1] == 0).all()
+    saturated = ((picture == 0) | (picture == 255)).mean(axis=(0, 1))
+    assert saturated.max() < 0.03
+    assert len(np.unique(picture[..., 1])) > 100  # the tail leaves the others apart
+    assert (departures(np.zeros((3, 2, 2))) == 127).all()
+    mostly = np.zeros((3, 10, 10))
+    mostly[:, :2] = np.linspace(1, 2, 20).reshape(2, 10)  # 80 % of the pixels are equal: the others still differ
+    assert len(np.unique(departures(mostly)[:2])) > 10
+    assert equal_share(mostly) == 0.8
+    assert (departures(np.full((3, 2, 2), np.nan)) == 0).all()
 
 
 # --- form and player ----------------------------------------------------------------------------------------------------
@@ -346,7 +402,10 @@ def test_player_offers_what_can_be_done():
     )
     assert "2.0 steps/s" in player.text.object  # 4 steps in 2 s; 6 more take 3 s
     assert "3 s left" in player.text.object
-    assert player.bar.value == 40
+    assert 'aria-valuenow="40"' in player.text.object
+    player.show("pausing", lines)
+    assert "Pausing after this step" in player.text.object
+    assert (player.pause.visible, player.resume.visible, player.stop.visible) == (False, True, True)
     player.show("paused", lines)
     assert (player.pause.visible, player.resume.visible, player.stop.visible) == (False, True, True)
     player.show("killed", lines, error="out of <memory>")

@@ -38,6 +38,7 @@ from workbench.views.card import html
 from workbench.views.lines import swatches
 from workbench.views.looks import GREY, REFERENCES, SELECTORS, STATES, look
 from workbench.views.plots import draw, plot
+from workbench.views.waiting import Waiting
 
 FULL, CUT = REFERENCES["full"], STATES["cut"]
 LARGEST = 6000  # points that are sent to a browser at most; more are thinned to every second, third, ...
@@ -85,11 +86,15 @@ class DataMap:
         self._then: list[Callable[[list[int]], None]] = []
         self._quiet = False
         self.source.selected.on_change("indices", self._selected)
-        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        words = "Scores begin when the first window of J epochs is full."
+        self._waiting = Waiting(plotted, title="Scores of the samples", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, x: np.ndarray, y: np.ndarray, texts: Sequence[str], kept: np.ndarray, wrong: np.ndarray | None) -> None:
         """Show all samples: x, y, hover texts, whether kept (colour), and which labels are known to be wrong (blue ring)."""
         at = np.arange(0, len(x), -(-len(x) // LARGEST) or 1)
+        self._waiting.drawn(len(x) > 0)
         self._quiet = True
         self.source.data = {
             "x": np.asarray(x, np.float32)[at],
@@ -118,6 +123,7 @@ class DataMap:
         """Remove all samples, marks and the selection."""
         self.unselect()
         self.source.data = {k: [] for k in self.source.data}
+        self._waiting.drawn(False)
         self.mark([], [], [])
 
     def on_select(self, then: Callable[[list[int]], None]) -> None:
@@ -158,11 +164,10 @@ class Trajectory:
             made.add_tools(
                 HoverTool(renderers=[drawn, behind], tooltips=[("", "@name"), ("epoch", "$x{0}"), ("value", "$y{0.000}")])
             )
-        self.panel = pn.Column(
-            *(pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=0) for f in (self.p, self.d)),
-            sizing_mode="stretch_width",
-            margin=0,
-        )
+        plotted = [pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=0) for f in (self.p, self.d)]
+        words = "Drawn after the first epochs; click a point or a picture to add its sample."
+        self._waiting = Waiting(*plotted, title="Trajectories", words=words, height=2 * height)
+        self.panel = self._waiting.panel
 
     def show(
         self,
@@ -176,6 +181,7 @@ class Trajectory:
 
         last: last epoch of the axis. window: first and last epoch that the score S uses.
         """
+        self._waiting.drawn(any(len(x) for given in (lines, changes, *means) for _, _, x, _ in given))
         for source, given in zip((self.lines, self.changes, *self.means), (lines, changes, *means), strict=True):
             source.data = {
                 "xs": [np.asarray(x, float) for _, _, x, _ in given],
@@ -209,7 +215,10 @@ class ClassBars:
         tips = [("class", "@name"), ("kept", "@kept of @total"), ("share", "@share{0.0} %")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips, mode="vline"))
         self.figure.xgrid.visible = False
-        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        words = "Drawn when the run has scores."
+        self._waiting = Waiting(plotted, title="Samples of each class", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, names: Sequence[str], total: np.ndarray, kept: np.ndarray) -> None:
         """Replace the bars: names of the classes, number of samples and of kept samples (class)."""
@@ -217,6 +226,7 @@ class ClassBars:
         if list(self.figure.x_range.factors) != names:
             self.figure.x_range.factors = names
             self.figure.xaxis.major_label_orientation = 0.6 if max(map(len, names)) > 4 and len(names) > 4 else 0.0
+        self._waiting.drawn(bool(names))
         self.source.data = {
             "name": names,
             "total": np.asarray(total),
@@ -249,7 +259,10 @@ class Cumulative:
         draw(self.figure, self.cut, VSpan(x="x", line_color=CUT.colour, line_width=2.5, line_dash=CUT.dash))
         tips = [("", "@name"), ("samples", "$x{0 %}"), ("score", "$y{0 %}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
-        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        words = "Drawn when the run has scores."
+        self._waiting = Waiting(plotted, title="Share of the whole score", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, scores: Mapping[str, np.ndarray], keep: float) -> None:
         """selector -> its scores (sample); a selector with a negative or non-finite score is omitted."""
@@ -264,6 +277,7 @@ class Cumulative:
             data["color"].append(look(name, SELECTORS).colour)
             data["dash"].append(look(name, SELECTORS).dash)
             data["name"].append(look(name, SELECTORS).title)
+        self._waiting.drawn(bool(data["name"]))
         self.source.data = data
         self.cut.data = {"x": [keep]}
 
@@ -288,7 +302,10 @@ class Overlap:
         self.figure.xaxis.major_label_orientation = 0.8
         bar = ColorBar(color_mapper=mapper, width=8, padding=2, label_standoff=4, ticker=FixedTicker(ticks=[0, 0.5, 1]))
         self.figure.add_layout(bar, "right")
-        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        words = "Drawn when the run has scores."
+        self._waiting = Waiting(plotted, title="Overlap of the selectors", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, names: Sequence[str], matrix: np.ndarray) -> None:
         """matrix (selector, selector), in the order of the printed names."""
@@ -296,6 +313,7 @@ class Overlap:
         if list(self.figure.x_range.factors) != names:
             self.figure.x_range.factors, self.figure.y_range.factors = names, names[::-1]
         values = np.asarray(matrix, float).ravel()
+        self._waiting.drawn(bool(names))
         self.source.data = {
             "a": list(np.repeat(names, len(names))),
             "b": names * len(names),
@@ -337,7 +355,9 @@ class Accuracy:
         self.figure.add_tools(HoverTool(renderers=drawn, tooltips=tips))
         self.legend = html("", margin=(2, 4, 0, 8))
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
-        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+        words = "Drawn when a run on these data has measured it."
+        self._waiting = Waiting(self.legend, plotted, title="Accuracy against the share kept", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence[float]) -> None:
         """selector -> share kept -> one accuracy per run."""
@@ -360,6 +380,7 @@ class Accuracy:
             }
             shares |= set(keeps)
             seen += [*(mean - spread), *(mean + spread)]
+        self._waiting.drawn(bool(seen))
         self.full.data = {"y": [float(np.mean(full))] if full else []}
         self.legend.object = swatches([*(one for n, one in SELECTORS.items() if values.get(n)), *([FULL] if full else [])])
         if shares:

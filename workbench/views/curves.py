@@ -12,12 +12,14 @@ from workbench.views.card import TEXT, html
 from workbench.views.lines import swatches
 from workbench.views.looks import GREY, Look
 from workbench.views.plots import draw, plot
+from workbench.views.waiting import NOTHING, Waiting
 
 
 class Curves:
     """One plot of a few named curves over a common axis.
 
-    Each is named by its title. References are horizontal lines; they appear when `refer` gives them a value.
+    Each is named by its title. References are horizontal lines; they appear when `refer` gives them a value. words: shown until a
+    curve has a point.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Curves:
         height: int = 260,
         log: bool = False,
         dots: bool = False,
+        words: str = NOTHING,
     ) -> None:
         self.figure = plot(
             x, y, height=height, y_axis_type="log" if log else "linear", x_range=Range1d(0, 1), y_range=Range1d(0, 1)
@@ -54,7 +57,8 @@ class Curves:
         self._looks = (*lines, *references)
         self.legend = html("", margin=(2, 4, 0, 8), styles={**TEXT, "min-height": "2.4rem"})
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
-        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+        self._waiting = Waiting(self.legend, plotted, title=y, words=words, height=height + 40)
+        self.panel = self._waiting.panel
         self._bounds()
 
     def set(self, name: str, x: Sequence[float], y: Sequence[float]) -> None:
@@ -95,6 +99,7 @@ class Curves:
         if self.legend.object != text:
             self.legend.object = text
         x = np.concatenate([np.asarray(s.data["x"], float) for s in self.sources.values()])
+        self._waiting.drawn(x.size > 0)
         left, right = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
         air = 0.03 * (right - left) or 0.5
         self.figure.x_range.update(start=left - air, end=right + air, reset_start=left - air, reset_end=right + air)

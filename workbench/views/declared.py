@@ -26,6 +26,7 @@ from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
 LEAST = 300  # pixels: width of a plot or picture at least
+UNTIL = "Drawn from the first step that yields it."
 POINTS = 1500  # points of a line that are sent to the browser at most
 
 
@@ -78,7 +79,7 @@ class _Plot:
     def __init__(self, show: Curves) -> None:
         self.show = show
         label = f"{show.group} ({show.units})" if show.units not in ("", "1") else show.group
-        self.lines = Lines("step", label, height=250, log="y" if show.log else "")
+        self.lines = Lines("step", label, height=250, log="y" if show.log else "", words=UNTIL)
         self.lines.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
         self.panel = pn.Column(self.lines.panel, sizing_mode="stretch_width", margin=(4, 8, 4, 0))
 

@@ -76,6 +76,35 @@ def composite(
     return np.dstack([stretch(np.asarray(bands[b], dtype=float), like=o) for b, o in zip(which, of, strict=True)])
 
 
+def departures(bands: np.ndarray) -> np.ndarray:
+    """(row, column, 3) uint8 of three bands (band, row, column) whose units, signs and tails differ: how far a pixel is from the
+    median of each band.
+
+    Grey is the median. The distance is in robust standard deviations of its band (1.4826 MAD; at least an eighth of the span of
+    90 % of the pixels, because most pixels may be equal), compressed by asinh(d / 2); the scale ends at the 1st and 99th
+    percentile of all three bands. Stretched one by one, bands that are negatives of each other give saturated colours, and long
+    tails give few colours. NaN is black.
+    """
+    values = np.asarray(bands, dtype=float)
+    known = np.isfinite(values)
+    picture = np.zeros(values.shape)
+    for band, seen, out in zip(values, known, picture, strict=True):
+        if seen.any():
+            distance = band - np.median(band[seen])
+            low, high = np.percentile(distance[seen], (5, 95))
+            spread = max(1.4826 * np.median(np.abs(distance[seen])), (high - low) / 8) or np.std(distance[seen]) or 1.0
+            out[seen] = np.arcsinh(distance[seen] / spread / 2)
+    ends = np.abs(np.percentile(picture[known], (1, 99))).max() if known.any() else 0.0
+    picture = np.clip(0.5 + picture / (2 * ends or 1.0), 0, 1)
+    return np.moveaxis((np.where(known, picture, 0) * 255).astype(np.uint8), 0, -1)
+
+
+def equal_share(bands: np.ndarray) -> float:
+    """Share of the pixels of (band, row, column) that have exactly the median of every band."""
+    values = np.asarray(bands)
+    return float((values == np.nanmedian(values, axis=(1, 2), keepdims=True)).all(0).mean())
+
+
 def coloured(values: np.ndarray, palette: str = "Grey", *, like: np.ndarray | None = None) -> np.ndarray:
     """(row, column, 3) uint8 of one band through a palette, stretched between its 2nd and 98th percentile, or those of `like`."""
     lut = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PALETTES[palette]], np.uint8)

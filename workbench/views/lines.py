@@ -13,6 +13,7 @@ from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, HSpan, MultiL
 from workbench.views.card import escape, html
 from workbench.views.looks import GREY, Look
 from workbench.views.plots import draw, plot
+from workbench.views.waiting import NOTHING, Waiting
 
 Drawn = tuple[Look, Sequence[float], Sequence[float]]  # look, x, y
 Level = tuple[Look, float]  # look, y
@@ -21,9 +22,22 @@ PATTERNS = {"solid": "none", "dashed": "6 4", "dotted": "2 3", "dotdash": "2 3 7
 
 
 class Lines:
-    """A plot with a legend above it. log: axes that are logarithmic, "x", "y" or "xy". dots: mark every point."""
+    """A plot with a legend above it. log: axes that are logarithmic, "x", "y" or "xy". dots: mark every point.
 
-    def __init__(self, x: str, y: str, *, height: int = 260, log: str = "", dots: bool = False, legend: bool = True) -> None:
+    words: shown while there is nothing to draw.
+    """
+
+    def __init__(
+        self,
+        x: str,
+        y: str,
+        *,
+        height: int = 260,
+        log: str = "",
+        dots: bool = False,
+        legend: bool = True,
+        words: str = NOTHING,
+    ) -> None:
         self.lines = ColumnDataSource({"xs": [], "ys": [], "color": [], "dash": [], "name": []})
         self.points = ColumnDataSource({"x": [], "y": [], "color": [], "name": []})
         self.levels = ColumnDataSource({"y": [], "color": [], "dash": []})
@@ -41,7 +55,8 @@ class Lines:
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("", "@name"), (x, "$x{0.[000]}"), (y, "$y{0.0000}")]))
         self.legend = html("", margin=(2, 4, 0, 8), visible=legend)
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
-        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+        self._waiting = Waiting(self.legend, plotted, title=y, words=words, height=height + 20)
+        self.panel = self._waiting.panel
 
     def show(self, lines: Iterable[Drawn], levels: Iterable[Level] = ()) -> None:
         """Replace all lines and horizontal levels. A level is dashed, if its look is solid.
@@ -77,6 +92,7 @@ class Lines:
             "color": [look.colour for look, _ in across],
             "dash": [look.dash for look, _ in across],
         }
+        self._waiting.drawn(bool(kept or across))
         self.legend.object = swatches([*(look for look, _, _ in kept), *(look for look, _ in across)])
         extent = {"x": [x for _, x, _ in kept], "y": [*(y for _, _, y in kept), np.array([y for _, y in across])]}
         for axis, range_ in (("x", self.figure.x_range), ("y", self.figure.y_range)):

@@ -23,6 +23,8 @@ TRUTH, BORDER, FLAGGED = "#FFFFFF", "#000000", "#00E5FF"
 PICKS = (YELLOW, BLUE, GREEN, PINK, ORANGE, VIOLET, OLIVE, BROWN)  # a colour per pick, run, or unknown name
 # Lines in these colours: colour-blind readers confuse some of the colours, but not colour and dash together.
 PICK_DASHES = ("solid", "solid", "solid", "solid", "dashed", "dotted", "dotdash", "dashed")
+# words of the names of scalars -> as printed
+WORDS = {"val": "validation", "auc": "AUC", "auroc": "AUROC", "f1": "F1", "iou": "IoU", "lr": "learning rate"}
 DASHES = {"solid": "-", "dashed": "--", "dotted": ":", "dotdash": "-."}  # Bokeh's name -> matplotlib's
 MARKERS = "os^vDPXd<>*p"
 
@@ -144,6 +146,7 @@ STATUS: Group = {
     "idle": Look("No run yet", GREY),
     "starting": Look("Starting", BLUE),
     "running": Look("Running", GREEN),
+    "pausing": Look("Pausing after this step", YELLOW),
     "paused": Look("Paused", YELLOW),
     "finished": Look("Finished", GREEN),
     "stopped": Look("Stopped", YELLOW),
@@ -209,9 +212,13 @@ def _known(name: str, among: Sequence[str]) -> Look | None:
 
 
 def _spelled(name: str, several: bool) -> str:
-    """The title of an unknown scalar; of `quantity/who` only `who`, unless there are several quantities."""
+    """The title of an unknown scalar; of `quantity/who` only `who`, unless there are several quantities.
+
+    >>> _spelled("val_error_auroc", several=False)
+    'validation error AUROC'
+    """
     quantity, _, who = name.partition("/")
-    text = quantity.replace("_", " ")
+    text = " ".join(WORDS.get(word, word) for word in quantity.split("_"))
     return who if who and not several else f"{text}, {who}" if who else text
 
 

@@ -30,6 +30,12 @@ SCALARS = {
     "auc_ridge_rx": ("auc", "ridge-RX"),
     "auc_pca_rx": ("auc", "PCA-RX"),
 }
+# what the plots say until they have a point
+UNTIL = {
+    "loss": "Drawn from the first training step on.",
+    "auc": "Drawn from the first score map on, then every <i>show every</i> steps.",
+    "passes": "Drawn when the untrained network has suppressed the cube; the trained one follows after the training.",
+}
 INVITATION = (
     "Press <b>Start</b>. The network trains on this scene alone, in a separate process that continues when this page "
     "is closed; loss, AUC and score map are updated while it trains. Then the cube passes through the network K times."
@@ -49,11 +55,24 @@ class Train:
         self.runner.form.reset.label = "Paper's values"  # the defaults of bsdm
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         floors = [REFERENCES["sigma2"], REFERENCES["sigma2_code"]]
-        self.loss = Curves("training step", "loss (mean squared error)", [Look("loss", BLUE)], floors, height=255, log=True)
-        self.auc = Curves("training step", "AUC after K passes", [OWN], LEVELS, height=255, dots=True)
+        high = {"height": 255, "dots": True}
+        self.loss = Curves(
+            "training step",
+            "loss (mean squared error)",
+            [Look("loss", BLUE)],
+            floors,
+            height=255,
+            log=True,
+            words=UNTIL["loss"],
+        )
+        self.auc = Curves("training step", "AUC after K passes", [OWN], LEVELS, **high, words=UNTIL["auc"])
         lines = [Look("trained", OWN.colour), REFERENCES["untrained"]]
-        self.passes = Curves("passes k", "AUC after k passes", lines, [REFERENCES["rx"]], height=255, dots=True)
-        self.steps = Steps(state.frame, {"training": "While training", "passes": "Pass by pass"})
+        self.passes = Curves("passes k", "AUC after k passes", lines, [REFERENCES["rx"]], **high, words=UNTIL["passes"])
+        self.steps = Steps(
+            state.frame,
+            {"training": "While training", "passes": "Pass by pass"},
+            lambda bands: state.data["hsi"].isel(band=list(bands)).values,
+        )
         self._no_truth = pn.pane.HTML(
             "<span style='opacity:.8'>No truth mask, so no AUC. Loss and maps are still updated.</span>",
             visible=False,
@@ -73,7 +92,7 @@ class Train:
             margin=(8, 4),
         )
         self.steps.on_move(self._moved)
-        for view in (self.steps.quiet, self.steps.background, self.steps.score):
+        for view in (self.steps.quiet, self.steps.background, self.steps.scene, self.steps.score):
             view.on_tap(state.pick)
 
     # --- called by the runner ----------------------------------------------------------------------------------------
@@ -87,7 +106,7 @@ class Train:
 
     def summary(self, config: Mapping[str, Any]) -> str:
         """Text of a run in the list of runs."""
-        return f"{config.get('steps')} steps"
+        return f"{config.get('steps')} training steps"
 
     def cleared(self) -> None:
         """Remove curves, film and the scores of the network; no run is followed."""
@@ -102,6 +121,7 @@ class Train:
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
         """Show the plots instead of the invitation."""
         self._watch.visible, self._invite.visible = True, False
+        self.runner.player.passes = config.get("passes")
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the events of the run so far."""

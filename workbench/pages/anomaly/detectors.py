@@ -11,6 +11,7 @@ import panel_material_ui as pmui
 
 from workbench import execution, runs
 from workbench.errors import InputError
+from workbench.methods import load
 from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
 from workbench.pages.anomaly.state import DETECTORS, FAST, AnomalyState
 from workbench.runs.watch import Live
@@ -147,6 +148,7 @@ class Compare:
             self.refuse(name)
         for name in state.scores:
             self.put(name)
+        self._pick_up("local-rx")
 
     def refuse(self, name: str) -> None:
         """Show why detector `name` cannot score this scene."""
@@ -256,20 +258,46 @@ class Compare:
         self.launched[name], self.buttons[name].loading = Live(folder), True
         state.tick()
 
+    def news(self) -> bool:
+        """Whether a launched detector has ended."""
+        return any(live.status in runs.FINAL for live in self.launched.values())
+
+    def _pick_up(self, name: str) -> None:
+        """Show the newest finished run of detector `name` on this scene with its default settings, or follow one that runs.
+
+        A large scene is left out: its fingerprint, which tells its runs, takes as long to compute as the scene to read.
+        """
+        state = self.state
+        if state.large or name in state.scores:
+            return
+        default = load(name).Config().model_dump(mode="json")
+        for folder, about in reversed(list(runs.iter_status(state.root))):
+            same = about.get("method") == name and about.get("config") == default
+            if not same or about["status"] not in ("running", "finished"):
+                continue
+            if about["scene"].get("fingerprint") == state.mark:
+                self.launched[name], self.buttons[name].loading = Live(folder), True
+                self.poll()
+                state.tick()
+                return
+
     def poll(self) -> bool:
         """Collect the results of launched detectors; True while one is running."""
         for name, live in list(self.launched.items()):
             status = live.status
             if status not in runs.FINAL:
                 continue
-            if status == "finished":
+            try:
+                if status != "finished":
+                    raise InputError(live.error or status)
                 result = runs.result(live.folder, chunks=None)
+            except (InputError, OSError) as error:
+                self._waiting[name].object = explanation(ANOMALY[name].title, problem(str(error)))
+            else:
                 if "score_overview" in result:
                     self.state.put_large(name, result)
                 else:
                     self.state.put(name, result["score"], float(result["auc"]) if "auc" in result else None)
-            else:
-                self._waiting[name].object = explanation(ANOMALY[name].title, problem(live.error or status))
             del self.launched[name]
             self.buttons[name].loading = False
         return bool(self.launched)

@@ -16,6 +16,7 @@ from workbench.views.card import escape, explain, html
 from workbench.views.glimpse import Part, mean_and_spread
 from workbench.views.image import ImageView, coloured, composite, presets
 from workbench.views.looks import BLUE, GREEN, GREY, PICKS, RED
+from workbench.views.picks import PickTable
 from workbench.views.plots import batched
 from workbench.views.screen import WHOLE, beside, wrapped
 from workbench.views.spectra import Axis, SpectraView
@@ -65,10 +66,8 @@ class Explore:
             "They appear here when a BSDM run on this scene has finished.<br>Train one under <b>BSDM live</b>.",
             height=190,
         )
-        self.rows: dict[int, PickRow] = {}
-        self._table = pn.Column(**stretch)
+        self.table = PickTable(state.unpick, sizing_mode="stretch_width", margin=(0, 4))
         self._hint = html(margin=(6, 4, 2, 4))
-        self._head = PickRow.header()
         self.csv = save.download("Spectra as CSV", self._csv, "spectra.csv")
         self.clear = pmui.Button(label="Clear picks", icon="clear_all", variant="text", size="small", margin=(4, 6, 4, 0))
         self._keep = wrapped(self.csv, self.clear)
@@ -77,8 +76,7 @@ class Explore:
                 self.image.panel, pn.Column(self.spectra.panel, self._quiet, self._no_quiet, **stretch), least=(400, 440)
             ),
             self._hint,
-            self._head,
-            self._table,
+            self.table,
             self._keep,
             sizing_mode="stretch_width",
             margin=(8, 4),
@@ -221,12 +219,22 @@ class Explore:
     def draw_rows(self) -> None:
         """Update the table of picks."""
         state = self.state
-        if new := [n for n in state.picked if n not in self.rows]:
-            self.rows |= {n: PickRow(state, n) for n in new}
-            self._table.objects = [self.rows[n].panel for n in sorted(self.rows)]
-        for number, row in self.rows.items():
-            row.show(state.picked.get(number))
-        self._head.visible = self._keep.visible = bool(state.picked)
+        self.table.show(
+            [
+                {
+                    "number": n,
+                    "colour": PICKS[n - 1],
+                    "cells": [
+                        f"{r}, {c}",
+                        _coordinates(state.data, r, c),
+                        _truth_of(state.data, r, c),
+                        *_place(state, r, c),
+                    ],
+                }
+                for n, (r, c) in sorted(state.picked.items())
+            ]
+        )
+        self._keep.visible = bool(state.picked)
         title = escape(state.title(state.detector))
         self._hint.object = (
             f"<b>Picked pixels</b> &ensp; <span style='opacity:.75'>score and rank by {title}; click a pixel again to remove it</span>"
@@ -280,47 +288,6 @@ class Quiet:
         self.view.figure.yaxis.axis_label = "deviation (σ of band)" if self.relative.value else "suppressed value"
         self.view.backdrop(mean, spread)
         self.view.show(lines, colours)
-
-
-class PickRow:
-    """One line of the table of picks, in the colour of the pick; built for the first pick with this number."""
-
-    GRID = (
-        "display:grid;grid-template-columns:44px minmax(60px,7.5em) minmax(70px,13em) minmax(60px,7.5em) minmax(60px,8.5em) 1fr;"
-        "column-gap:6px;align-items:center;font-size:.875rem;line-height:1.5"
-    )
-
-    def __init__(self, state: AnomalyState, number: int) -> None:
-        self.state, self.number = state, number
-        self.text = html(margin=(0, 0, 0, 4))
-        self.remove = pmui.IconButton(
-            icon="close", size="small", margin=0, description=f"Remove pick {number}", width=32, height=28
-        )
-        self.remove.on_click(lambda _: state.unpick(number))
-        self.panel = pn.Row(self.text, self.remove, visible=False, sizing_mode="stretch_width", margin=0)
-
-    @classmethod
-    def header(cls) -> pn.pane.HTML:
-        """The header of the table."""
-        names = ("", "row, column", "map coordinates x, y", "truth", "score", "rank")
-        cells = "".join(f'<span style="opacity:.65">{n}</span>' for n in names)
-        row = f'<div style="{cls.GRID}">{cells}</div>'
-        return html(row, margin=(0, 36, 0, 4), visible=False)
-
-    def show(self, pixel: tuple[int, int] | None) -> None:
-        """Show a picked (row, column) with its truth, score and rank; None hides the row."""
-        self.panel.visible = pixel is not None
-        if pixel is None:
-            return
-        (r, c), state = pixel, self.state
-        badge = (
-            f'<span style="background:{PICKS[self.number - 1]};color:#111;border-radius:50%;width:22px;height:22px;line-height:22px;'
-            f'text-align:center;font-weight:700;justify-self:start">{self.number}</span>'
-        )
-        cells = [f"{r}, {c}", _coordinates(state.data, r, c), _truth_of(state.data, r, c), *_place(state, r, c)]
-        row = f'<div style="{self.GRID}">{badge}' + "".join(f"<span>{x}</span>" for x in cells) + "</div>"
-        if self.text.object != row:
-            self.text.object = row
 
 
 def _coordinates(data: xr.Dataset, row: int, column: int) -> str:

@@ -14,6 +14,7 @@ from workbench.errors import InputError
 from workbench.runs.watch import Live
 from workbench.views.card import escape, explain, html
 from workbench.views.kinds import Picture, picture, pictures
+from workbench.views.outcome import number
 from workbench.views.picture import PictureView
 from workbench.views.player import Player
 from workbench.views.plots import batched
@@ -48,7 +49,7 @@ class Replay:
             self.player.panel,
             self.stepper.slider,
             self.text,
-            beside(self.scalars, pn.Column(self.picture.panel, self._empty, **STRETCH), least=(280, 520)),
+            beside(pn.Column(self.picture.panel, self._empty, **STRETCH), self.scalars, least=(520, 280)),
             sizing_mode="stretch_width",
             margin=(4, 4),
         )
@@ -107,7 +108,7 @@ class Replay:
         else:
             self.player.show(live.status, live.lines, live.error, live.folder.name)
         self.player.start.visible = False
-        if live is None or live.status != "paused":
+        if live is None or live.status not in ("pausing", "paused"):
             self.player.resume.visible = False  # an ended run is resumed on the page that started it
 
     def _show(self) -> None:
@@ -172,7 +173,7 @@ def _scalars(live: Live, step: int) -> str:
         if before:
             rows.append(
                 f'<tr><td style="opacity:.7;padding:1px 14px 1px 0">{escape(name)}</td>'
-                f'<td style="text-align:right">{before[-1]:.5g}</td></tr>'
+                f'<td style="text-align:right">{number(before[-1])}</td></tr>'
             )
     return (
         f'<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{"".join(rows)}</table>' if rows else ""
