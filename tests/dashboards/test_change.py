@@ -166,7 +166,7 @@ def test_both_dates_share_one_stretch_and_sar_is_in_decibels():
 def test_the_divider_parts_the_dates_and_follows_slider_and_drag():
     ground = Frame()
     ground.fit(4, 10)
-    swipe = Swipe(ground, width=100, height=100)
+    swipe = Swipe(ground)
     swipe.show(np.full((4, 10, 3), 9, np.uint8), np.full((4, 10, 3), 200, np.uint8), "both")
     alpha = np.asarray(swipe.before.data["image"][0]).view(np.uint8).reshape(4, 10, 4)[0, :, 3]
     assert alpha.tolist() == [255] * 5 + [0] * 5
@@ -179,7 +179,7 @@ def test_the_divider_parts_the_dates_and_follows_slider_and_drag():
 
 def test_fields_of_one_frame_share_their_ranges():
     ground = Frame()
-    a, b = (Field(ground, n, width=50, height=50) for n in "ab")
+    a, b = (Field(ground, n) for n in "ab")
     assert a.figure.x_range is b.figure.x_range
     a.show(np.zeros((3, 3)))
     assert not a.empty

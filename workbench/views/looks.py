@@ -192,7 +192,10 @@ def looks_in_curves(names: Sequence[str], among: Sequence[str] = ()) -> list[Loo
     """
     known = {name: one for name in names if (one := _known(name, among)) is not None}
     taken = {one.colour for one in known.values()}
-    free = [n for n, colour in enumerate(PICKS) if colour not in taken] or [*range(len(PICKS))]
+    common = {one.colour for one in REFERENCES.values()}  # last, so that they mean a reference in all plots of a page
+    free = sorted((n for n, c in enumerate(PICKS) if c not in taken), key=lambda n: PICKS[n] in common) or [
+        *range(len(PICKS))
+    ]
     unknown = [name for name in names if name not in known]
     return [known.get(name) or nth(free[unknown.index(name) % len(free)], _spelled(name, len(among) != 1)) for name in names]
 
