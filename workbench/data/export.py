@@ -109,7 +109,7 @@ def polygons(
     uncertainty, surer_than: leave out pixels whose uncertainty is above `surer_than`. min_pixels: leave out smaller areas.
     Pixels touch along edges. Properties: `pixels`, `mean_change`, `mean_uncertainty` where it is given, and `area_m2`, by
     geodesics on the ellipsoid of the map's CRS, None where the map is not georeferenced. Coordinates are those of the map's
-    CRS, named in `crs`, or columns and rows.
+    CRS, named in `crs`, or columns and rows; `in_pixels` tells which.
     """
     from rasterio.features import shapes
 
@@ -136,7 +136,9 @@ def polygons(
         properties = {"pixels": int(size[n]), "area_m2": area, **numbers}
         features.append({"type": "Feature", "properties": properties, "geometry": geometry})
     features.sort(key=lambda f: -f["properties"]["pixels"])
-    return {"type": "FeatureCollection", "crs": None if crs is None else crs.to_wkt(), "features": features}
+    in_pixels = transform is None
+    wkt = None if crs is None or in_pixels else crs.to_wkt()
+    return {"type": "FeatureCollection", "crs": wkt, "in_pixels": in_pixels, "features": features}
 
 
 def _areas(mask: np.ndarray) -> tuple[np.ndarray, int]:
@@ -169,11 +171,15 @@ def _geodesic(crs: Any) -> Any:
 def write_polygons(collection: dict[str, Any], path: str | PathLike[str]) -> Path:
     """Write the result of `polygons` as .geojson (longitude and latitude, as RFC 7946 requires) or .gpkg (the map's CRS).
 
-    Without a georeference the coordinates are columns and rows. InputError for another suffix, and for .gpkg without pyogrio.
+    Without a georeference the coordinates are columns and rows. A program that reads GeoJSON takes them for degrees, so the name
+    of such a file must contain `pixels`, and each feature has the property `coordinates`.
+
+    InputError for GeoJSON of a map without CRS under another name, for another suffix, and for .gpkg without pyogrio.
     """
     path = Path(path)
     try:
         if path.suffix.lower() in (".geojson", ".json"):
+            _check_degrees(collection, path)
             path.write_text(json.dumps({"type": "FeatureCollection", "features": list(_in_degrees(collection))}))
         elif path.suffix.lower() == ".gpkg":
             _write_geopackage(collection, path)
@@ -184,9 +190,19 @@ def write_polygons(collection: dict[str, Any], path: str | PathLike[str]) -> Pat
     return path
 
 
+def _check_degrees(collection: dict[str, Any], path: Path) -> None:
+    if collection["crs"] is not None or (collection["in_pixels"] and "pixels" in path.name):
+        return
+    problem = "GeoJSON has degrees, and would show these columns and rows as degrees" if collection["in_pixels"] else ""
+    problem = problem or "GeoJSON has degrees, and map coordinates without a CRS cannot be converted to them"
+    pixels = f" To write pixels, name the file {path.stem}-pixels{path.suffix}." if collection["in_pixels"] else ""
+    raise InputError(f"The map has no CRS: {problem}. Write a .gpkg, or give the map a CRS with map.rio.write_crs.{pixels}")
+
+
 def _in_degrees(collection: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if collection["crs"] is None:
-        yield from collection["features"]
+        for feature in collection["features"]:
+            yield {**feature, "properties": {**feature["properties"], "coordinates": "pixels: column, row"}}
         return
     from pyproj import Transformer
 

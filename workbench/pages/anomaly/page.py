@@ -30,7 +30,7 @@ from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs
-from workbench.views.card import card, escape, explain, heading, html
+from workbench.views.card import card, code, explain, heading, html
 from workbench.views.glimpse import Glimpse
 from workbench.views.looks import PICKS
 from workbench.views.plots import Frame
@@ -257,9 +257,7 @@ class Explorer(AnomalyState):
             f"import workbench as wb\nscene = wb.open_scene({self.named.arguments()})\nwb.execute('rx', scene).result['score']\n\n"
             f"# or in a terminal\nworkbench run bsdm {shlex.join(self.named.argv())}"
         )
-        self.code.object = (
-            f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
-        )
+        self.code.object = code(text)
 
     def take_in(self) -> bool:
         """Read new events of the runs; True while one is running."""
