@@ -58,7 +58,7 @@ def test_a_tap_adds_the_spectrum_of_that_pixel(page, scene_file, small_scene):
     assert explorer.frame.marks.data["x"] == [7]
     assert explorer.frame.marks.data["y"] == [3]
     assert explorer.picks == "3,7"
-    assert "3, 7" in explorer.explore.rows[1].text.object
+    assert "3, 7" in explorer.explore.table.rows[0]["cells"]
 
 
 def test_a_pick_keeps_its_colour_when_another_goes(page, scene_file):
@@ -68,7 +68,7 @@ def test_a_pick_keeps_its_colour_when_another_goes(page, scene_file):
     explorer.pick(1, 1)  # again: let go
     assert explorer.picked == {1: (0, 0), 3: (2, 2)}
     assert explorer.explore.spectra.lines.data["color"] == [PICKS[0], PICKS[2]]
-    assert not explorer.explore.rows[2].panel.visible
+    assert [row["number"] for row in explorer.explore.table.rows] == [1, 3]
     explorer.pick(5, 5)  # takes the free place
     assert explorer.picked[2] == (5, 5)
     explorer.unpick(3)
@@ -140,7 +140,7 @@ def test_all_image_figures_share_ranges_and_marks(shared):
 def test_the_rank_of_the_highest_score_is_one(page, scene_file):
     explorer = page(scene_file)
     explorer.pick(*np.unravel_index(explorer.scores["rx"].values.argmax(), (24, 24)))
-    assert "1 of 576" in explorer.explore.rows[1].text.object
+    assert "1 of 576" in explorer.explore.table.rows[0]["cells"]
 
 
 def test_without_truth_there_is_a_histogram_and_an_explanation(page, small_scene):
@@ -232,7 +232,8 @@ def test_a_finished_run_is_reopened_with_everything(page, scene_file, tmp_path):
     result = execution.execute("bsdm", scene_file, {**TINY, "steps": 4}, folder).result
     explorer = page(scene_file, run="one", picks="3,7")
     train = explorer.train
-    assert train.runner.player.bar.value == 100
+    assert 'aria-valuenow="100"' in train.runner.player.text.object
+    assert "4 training steps + passes 0 to 2" in train.runner.player.text.object
     assert train.runner.form.overrides["steps"] == 4
     assert list(train.loss.sources["loss"].data["x"]) == [1, 2, 3, 4]
     assert list(train.auc.sources["BSDM"].data["x"]) == [0, 2, 4]
@@ -274,6 +275,23 @@ def test_a_run_of_another_scene_is_not_shown_as_this_one(page, scene_file, tmp_p
     assert explorer.run == ""
     assert "not" in explorer.train.runner.player.text.object or "open that scene" in explorer.train.runner.player.text.object
     assert "trained" not in explorer.scores
+
+
+def test_a_finished_local_rx_is_picked_up_after_reopening(page, scene_file, small_scene, tmp_path):
+    root = tmp_path / "runs"
+    execution.execute("local-rx", scene_file, {"inner": 3, "outer": 7}, root / "20260101-other-settings")
+    explorer = page(scene_file)
+    assert "local-rx" not in explorer.scores  # not the map that the button computes
+    explorer.close()
+    result = execution.execute("local-rx", scene_file, {}, root / "20260102-finished").result
+    (root / "20260103-damaged").mkdir()
+    again = page(scene_file)
+    np.testing.assert_allclose(again.scores["local-rx"], result["score"])
+    assert again.compare.maps["local-rx"].panel.visible
+    assert not again.compare.buttons["local-rx"].visible
+    assert "local RX" in again.compare.verdict.object
+    again.open("sim-coast-town")
+    assert "local-rx" not in again.scores  # of another scene
 
 
 def test_a_run_that_is_not_there_says_so(page, scene_file):

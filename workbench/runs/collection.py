@@ -72,7 +72,7 @@ class Entry:
 
     @property
     def seconds(self) -> float:
-        """Run time in seconds."""
+        """Run time in seconds, without pauses."""
         return float(self.about.get("seconds") or 0.0)
 
     @cached_property

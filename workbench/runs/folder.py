@@ -7,6 +7,7 @@
     frames/000120.npz  the labelled arrays of event 120, if it had any
     checkpoint.pt      the state to continue from; replaced atomically, so never incomplete
     control.json       a request of another process: pause, resume or stop
+    paused             exists while the run waits because of such a request
     tags.json          the tags that somebody gave the run
     result.nc  metrics.json  weights.safetensors      written at the end
     result.zarr        instead of result.nc, where the result does not fit in memory: written block by block
@@ -139,7 +140,8 @@ def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None) -> dict[s
     if about["status"] == "finished":
         raise InputError(f"{folder} has finished; there is nothing to continue. Its metrics are in metrics.json.")
     with writing(folder):
-        (folder / "control.json").unlink(missing_ok=True)
+        for name in ("control.json", "paused"):
+            (folder / name).unlink(missing_ok=True)
         _cut_half_line(folder / "events.jsonl")
         replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
         about = {**about, **provenance.environment(), **(facts or {}), "status": "running", "end": None, "error": None}

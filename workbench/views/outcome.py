@@ -13,8 +13,9 @@ from workbench.views.card import escape, html
 from workbench.views.kinds import Picture, pictures
 from workbench.views.picture import PictureView
 from workbench.views.plots import batched
+from workbench.views.screen import STRETCH, WHOLE, beside
 
-WIDTH, HEIGHT = 345, 330
+LEAST = (290, 345, 345)  # pixels: width of the table and of each picture at least
 
 
 class OutcomeView:
@@ -22,9 +23,9 @@ class OutcomeView:
 
     def __init__(self) -> None:
         self._pictures: dict[str, Picture] = {}
-        self.metrics = html(margin=(6, 8), width=290)
+        self.metrics = html(margin=(6, 8))
         self.sides = [_Side(self), _Side(self)]
-        self.panel = pn.FlexBox(self.metrics, *(s.panel for s in self.sides), sizing_mode="stretch_width", margin=0)
+        self.panel = beside(self.metrics, *(s.panel for s in self.sides), least=LEAST)
 
     def show(self, result: xr.Dataset | None, first: Sequence[str] = (), scene: xr.Dataset | None = None) -> None:
         """Draw a result; None empties the view. scene: its image is the background of boxes."""
@@ -50,9 +51,9 @@ class _Side:
 
     def __init__(self, of: OutcomeView) -> None:
         self.of = of
-        self.which = pmui.Select(label="Variable", options=[], size="small", width=WIDTH - 20, margin=(8, 8))
-        self.view = PictureView(width=WIDTH, height=HEIGHT)
-        self.panel = pn.Column(self.which, self.view.panel, margin=0)
+        self.which = pmui.Select(label="Variable", options=[], size="small", sizing_mode="stretch_width", margin=(8, 8))
+        self.view = PictureView(tall=WHOLE)
+        self.panel = pn.Column(self.which, self.view.panel, **STRETCH)
         self.which.param.watch(batched(lambda _: self._draw()), "value")
 
     def offer(self, names: list[str], value: str | None) -> None:
@@ -95,7 +96,7 @@ def _with_units(metric: xr.DataArray) -> str:
 
 
 def _description(metric: xr.DataArray) -> str:
-    return f'<div style="font-size:12px;opacity:.7">{escape(str(metric.attrs.get("long_name", "")))}</div>'
+    return f'<div style="font-size:.75rem;opacity:.7">{escape(str(metric.attrs.get("long_name", "")))}</div>'
 
 
 def metrics_table(result: xr.Dataset, first: Sequence[str]) -> str:

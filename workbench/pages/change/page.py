@@ -30,6 +30,7 @@ from workbench.pages.change.maps import Maps
 from workbench.pages.change.state import ChangeState
 from workbench.pages.change.trust import Trust
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
@@ -219,9 +220,9 @@ class Changes(ChangeState):
         self.export.take()
         self.draw()
 
-    def take_in(self) -> bool:
-        """Read new events of the run; True while it is running."""
-        return self.runner.poll()
+    def followed(self) -> list[Follower]:
+        """The run of the method."""
+        return [self.runner]
 
     def draw(self) -> None:
         """Redraw all tabs after a change of the visible pair, detector or overlay."""

@@ -15,7 +15,7 @@ from workbench.methods import load
 from workbench.runs.collection import Entry, History, compared, ranked, setting_name
 from workbench.views.card import escape, html
 from workbench.views.lines import Lines
-from workbench.views.looks import PICKS
+from workbench.views.looks import PICKS, nth
 from workbench.views.outcome import number
 from workbench.views.plots import batched
 
@@ -56,9 +56,9 @@ class Comparison:
         for n, (entry, history) in enumerate(zip(self._ticked, self._histories, strict=True)):
             steps, values = history.get(scalar, ((), ()))
             if len(steps) > 1:
-                drawn.append((entry.name, PICKS[n], steps, values))
+                drawn.append((nth(n, entry.name), steps, values))
             elif len(steps) == 1:
-                levels.append((f"{entry.name}: {number(values[0])}", PICKS[n], values[0]))
+                levels.append((nth(n, f"{entry.name}: {number(values[0])}"), values[0]))
         self.curves.figure.yaxis.axis_label = str(scalar or "value").replace("_", " ")
         self.curves.figure.xaxis.visible = bool(drawn)  # a level has no step
         self.curves.show(drawn, levels)

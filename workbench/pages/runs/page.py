@@ -19,7 +19,7 @@ from workbench import execution
 from workbench.errors import InputError
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.notebook import in_cell
-from workbench.pages.frame.session import THEME, WIDE, forget, has_loop
+from workbench.pages.frame.session import THEME, WIDE, framed, has_loop
 from workbench.pages.runs.comparing import Comparison
 from workbench.pages.runs.manage import Manage
 from workbench.pages.runs.replay import Replay
@@ -28,6 +28,7 @@ from workbench.views.card import escape, explain, html, problem
 from workbench.views.looks import PICKS
 from workbench.views.outcome import number
 from workbench.views.plots import batched
+from workbench.views.screen import beside
 
 ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)", "tags")
 MOST = len(PICKS)  # runs that can be compared at most: one colour each
@@ -37,7 +38,7 @@ NOTHING = (
     "<code>workbench run rx sim-coast-town</code>."
 )
 TICKED = """
-.tabulator { font-size: 13px; }
+.tabulator { font-size: .82rem; }
 .tabulator-row.tabulator-selected, .tabulator-row.tabulator-selected:hover { background-color: rgba(63, 160, 224, .18) !important;
   color: inherit !important; }
 """
@@ -69,7 +70,6 @@ class Runs(Addressed):
         self.entries: list[Entry] = []
         self.shown: list[Entry] = []
         self._all: dict[str, Entry] = {}
-        self._page: pmui.Page | None = None
         self._filling = False
         self.read_address()
         self._lay_out()
@@ -147,19 +147,11 @@ class Runs(Addressed):
 
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
-        return in_cell(pn.Column(self.side, width=290), self.tabs, theme=THEME)
+        return in_cell(beside(pn.Column(self.side, margin=0), self.tabs, least=(290, 560)), theme=THEME)
 
     def page(self) -> pmui.Page:
         """The whole page, for `panel serve`."""
-        self._page = pmui.Page(
-            title="Runs",
-            sidebar=[self.side],
-            main=[self.tabs],
-            sidebar_width=310,
-            sidebar_variant="persistent",
-            theme_config=THEME,
-        )
-        return self._page
+        return framed("Runs", self.side, self.tabs)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
@@ -301,11 +293,9 @@ class Runs(Addressed):
                 self.comparison.update(self.replay.histories())
 
     def close(self) -> None:
-        """Stop the timer and release the page; runs continue."""
+        """Stop the timer; runs continue."""
         if self.timer.running:
             self.timer.stop()
-        if self._page is not None:
-            forget(self._page)
 
 
 def browse_runs(root: str | Path = execution.RUNS) -> Runs:
