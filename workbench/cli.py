@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from workbench.errors import InputError
-from workbench.runs import provenance
+from workbench.runs import RUNS, provenance
 
 if TYPE_CHECKING:
     from workbench.data.source import Source
@@ -220,7 +220,7 @@ def _run(
     from workbench import runs
     from workbench.engines import is_follower
     from workbench.event import drain
-    from workbench.execution import RUNS, drive, start
+    from workbench.execution import drive, start
     from workbench.execution import resume as continue_
 
     _choose(device)
@@ -271,7 +271,6 @@ def report(
 ) -> None:
     """Execute the method's notebook with Papermill and export it: report.ipynb and report.html in the run folder."""
     from workbench import runs
-    from workbench.execution import RUNS
     from workbench.reports.notebook import NotebookFailed
     from workbench.reports.notebook import report as make
 
@@ -346,20 +345,26 @@ def rerun(
 @app.command()
 def serve(
     names: Annotated[list[str] | None, typer.Argument(help="dashboards to serve (default: all)")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="folder of the runs that the pages list and write (default: runs)")
+    ] = None,
     port: Annotated[int, typer.Option(help="port to listen on")] = 5006,
     show: Annotated[bool, typer.Option(help="open a browser")] = False,
 ) -> None:
-    """Serve the dashboards with Panel."""
-    from workbench.errors import did_you_mean
-    from workbench.resources import folder
+    """Serve the dashboards, with a page that lists them and the recent runs."""
+    from workbench.pages.landing.serving import command, open_browser
 
-    pages = {p.stem: p for p in sorted(folder("dashboards").glob("*.py"))}
-    for name in names or []:
-        if name not in pages:
-            raise InputError(f"There is no dashboard {name!r}; there are {', '.join(pages)}.{did_you_mean(name, pages)}")
-    files = [str(pages[n]) for n in (names or pages)]
-    command = [sys.executable, "-m", "panel", "serve", *files, "--port", str(port), "--warm", *(["--show"] if show else [])]
-    os.execv(sys.executable, command)
+    words = command(names or (), port=port)
+    if root is not None:
+        if root.exists() and not root.is_dir():
+            raise InputError(f"--root takes the folder of the runs; {root} is a file.")
+        os.environ["WORKBENCH_RUNS"] = str(root)
+    address = f"http://localhost:{port}"
+    folder = root or RUNS
+    print(f"Starting the pages with the runs of {folder}, a few seconds; then open {address}", file=sys.stderr, flush=True)
+    if show:
+        open_browser(address)
+    os.execv(words[0], words)
 
 
 RootOpt = Annotated[Path, typer.Option("--root", help="folder of the runs")]
@@ -375,7 +380,7 @@ InsideOpt = Annotated[bool, typer.Option("--all", help="also the runs inside rep
 
 @runs_commands.command("list")
 def runs_list(
-    root: RootOpt = Path("runs"),
+    root: RootOpt = Path(RUNS),
     method: MethodOpt = None,
     scene: OnSceneOpt = None,
     status: StatusOpt = None,
@@ -400,9 +405,7 @@ def runs_list(
 
 
 @runs_commands.command("show")
-def runs_show(
-    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path("runs")
-) -> None:
+def runs_show(run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path(RUNS)) -> None:
     """Show all facts, settings, numbers and files of a run folder."""
     from workbench import runs
     from workbench.runs.collection import find, tags
@@ -446,7 +449,7 @@ def runs_tag(
 @runs_commands.command("compare")
 def runs_compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN...", help="names or paths of two runs or more")],
-    root: RootOpt = Path("runs"),
+    root: RootOpt = Path(RUNS),
     out: Annotated[Path | None, typer.Option("--out", help="file for the page (.html) or the curves (.png)")] = None,
     json_: JsonOpt = False,
 ) -> None:
@@ -470,7 +473,7 @@ def runs_compare(
 
 @runs_commands.command("prune")
 def runs_prune(
-    root: RootOpt = Path("runs"),
+    root: RootOpt = Path(RUNS),
     method: MethodOpt = None,
     scene: OnSceneOpt = None,
     status: Annotated[
@@ -505,7 +508,7 @@ def runs_prune(
 def runs_export(
     run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")],
     out: Annotated[Path, typer.Option("--out", help="file to write: .html, one page, or .zip, an RO-Crate with checksums")],
-    root: RootOpt = Path("runs"),
+    root: RootOpt = Path(RUNS),
 ) -> None:
     """Export a run as one self-contained page, or as an archive with checksums."""
     from workbench.runs.collection import find
@@ -525,7 +528,7 @@ def runs_export(
 
 @runs_commands.command("import")
 def runs_import(
-    file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path("runs")
+    file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path(RUNS)
 ) -> None:
     """Check every file of an exported run against its SHA-256, and copy the run into the folder of runs."""
     from workbench.runs.crate import unpack

@@ -24,6 +24,7 @@ SHOWS = (
     Matrix("age", "Share of a layer's entries by steps since they were sent"),
 )
 NOTEBOOK = "gradients"
+PAGE = "gradients"
 
 RECONSTRUCTION = "The NSI formula is a reconstruction from the paper's abstract, not the paper's own equation."
 RATIOS = {

@@ -20,6 +20,7 @@ SHOWS = (
     Film(("p_label",), "Probability of the label"),
 )
 NOTEBOOK = "coresets"
+PAGE = "coresets"
 
 RIVALS = ("random", "random_balanced", "el2n", "grand", "forgetting", "aum", "ccs", "dyn_unc", "dual", "entropy", "margin")
 

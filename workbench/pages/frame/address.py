@@ -11,6 +11,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from workbench.pages.frame.notebook import load_panel, show_icons
+from workbench.pages.frame.offline import own_stylesheets
 
 SERVER = "http://localhost:5006"  # where `workbench serve` listens by default
 WIDE = {"sizing_mode": "stretch_width", "size": "small"}
@@ -24,6 +25,7 @@ class Addressed(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         load_panel()
+        own_stylesheets()
         super().__init__(**params)
         self._location = pn.state.location  # None without a browser
         self._told: pmui.TextInput | None = None  # the field with the address, in a notebook

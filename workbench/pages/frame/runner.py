@@ -18,6 +18,7 @@ from workbench.config import override
 from workbench.errors import InputError
 from workbench.methods import load
 from workbench.pages.frame.followed import FRESH, Followed, followed
+from workbench.pages.frame.links import run_folder, run_name
 from workbench.pages.frame.session import WIDE, Session
 from workbench.runs.watch import Live
 from workbench.views.card import heading
@@ -91,17 +92,17 @@ class Runner:
         self.follow(folder.name)
 
     def follow(self, name: str, *, fresh: bool = True) -> None:
-        """Follow the run `name` of the runs folder; any process may have started it."""
+        """Follow the run `name` of the runs folder (`report/inner`: one within a report); any process may have started it."""
         page = self.page
-        folder = page.root / Path(name).name
         self._forget()
         try:
+            folder = run_folder(page.root, name)
             config = self._settings_of(folder)
         except InputError as error:
             self._list()
             self.player.show("failed", error=str(error))
             return
-        self.live, page.run = followed(folder), folder.name
+        self.live, page.run = followed(folder), run_name(page.root, folder)
         self._list()
         self.host.watching(config, fresh)
         page.poll()
@@ -139,8 +140,11 @@ class Runner:
                 when = about["start"][:16].replace("T", " ")
                 text = f"{when} UTC, {self.host.summary(about['config'])}, {about['status']}"
                 listed[text if text not in listed else f"{text} ({folder.name})"] = folder.name
-        self._listed = not page.run or page.run in listed.values()
-        if not self._listed:
+        within = "/" in page.run  # of a report: not in the list
+        self._listed = not page.run or within or page.run in listed.values()
+        if within:
+            listed = {page.run: page.run, **listed}
+        elif not self._listed:
             listed = {f"{page.run}, starting": page.run, **listed}
         options = {"choose one": "", **listed} if listed else {"none yet": ""}
         if options != self.earlier.options:

@@ -29,6 +29,7 @@ from workbench.errors import InputError
 from workbench.pages.frame.address import WIDE, Addressed
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import CLOCK, Follower
+from workbench.pages.frame.links import report_of, run_folder, ways
 from workbench.pages.frame.notebook import in_cell
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, explanation, html, problem
@@ -183,6 +184,8 @@ class Session(Addressed):
         )
         self.opening = html(margin=(6, 0), visible=False)
         self.banner = html(margin=(0, 24), styles={"font-size": "1rem", "color": "white", **CUT_OFF})
+        self.ways = html(ways(), margin=(0, 0, 0, 24), sizing_mode=None)
+        self.param.watch(self._link_report, "run")
         self.card = html(margin=(6, 0))
         self.link = self.copy_link()
         tabs, below = self.build()
@@ -228,7 +231,7 @@ class Session(Addressed):
 
     def page(self) -> pmui.Page:
         """The whole page, with title bar, side bar and light and dark mode, for `panel serve`."""
-        return framed(self.TITLE, self.side, self._empty, self.tabs, header=[self.banner])
+        return framed(self.TITLE, self.side, self._empty, self.tabs, header=[self.ways, self.banner])
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
@@ -332,6 +335,10 @@ class Session(Addressed):
                 "&ensp;" + badge("SIMULATED", "#F2B233") if data.attrs.get("simulated") else ""
             )
             self.arrived(first)
+
+    def _link_report(self, _: Any) -> None:
+        """Link the report to which the followed run belongs, in the title bar."""
+        self.ways.object = ways(report_of(run_folder(self.root, self.run), self.root) if self.run else "")
 
     def complain(self, message: str) -> None:
         """Show an error below the fields that open scenes; an empty message hides it."""

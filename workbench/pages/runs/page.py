@@ -17,7 +17,9 @@ import param
 
 from workbench import execution
 from workbench.errors import InputError
+from workbench.methods import METHODS
 from workbench.pages.frame.address import Addressed
+from workbench.pages.frame.links import page_of, report_of, ways
 from workbench.pages.frame.notebook import in_cell
 from workbench.pages.frame.session import THEME, WIDE, framed, has_loop
 from workbench.pages.runs.comparing import Comparison
@@ -30,7 +32,7 @@ from workbench.views.outcome import number
 from workbench.views.plots import batched
 from workbench.views.screen import beside
 
-ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)", "tags")
+ALWAYS = ("run", "open", "status", "method", "scene", "begun", "time (s)", "tags")
 MOST = len(PICKS)  # runs that can be compared at most: one colour each
 ANY = "any"
 NOTHING = (
@@ -115,6 +117,7 @@ class Runs(Addressed):
         self.table = pn.widgets.Tabulator(
             pd.DataFrame(columns=list(ALWAYS)),
             selectable="checkbox",
+            formatters={"open": "html"},
             show_index=False,
             disabled=True,
             layout="fit_data_fill",
@@ -151,7 +154,7 @@ class Runs(Addressed):
 
     def page(self) -> pmui.Page:
         """The whole page, for `panel serve`."""
-        return framed("Runs", self.side, self.tabs)
+        return framed("Runs", self.side, self.tabs, header=[html(ways(), margin=(0, 0, 0, 24), sizing_mode=None)])
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
@@ -231,7 +234,7 @@ class Runs(Addressed):
         rows = []
         for e in self.shown:
             begun = str(e.about.get("start", "")).replace("T", " ")[:16]
-            row = [e.name, e.status, e.method, e.scene, begun, round(e.seconds, 1), ", ".join(e.tags)]
+            row = [e.name, self._link(e), e.status, e.method, e.scene, begun, round(e.seconds, 1), ", ".join(e.tags)]
             if mixed:
                 row.append(f"{e.headline[0]} {number(e.metrics[e.headline[0]])}" if e.headline else "")
             rows.append([*row, *(e.metrics.get(c, e.settings.get(c)) for c in columns)])
@@ -246,6 +249,13 @@ class Runs(Addressed):
                 self.table.selection = ticked
         finally:
             self._filling = False
+
+    def _link(self, entry: Entry) -> str:
+        """HTML: a link to the page that shows the run, or to its report."""
+        report = "" if entry.method in METHODS else report_of(entry.folder, self.root)
+        address = report or page_of(entry, self.root)
+        label = "report" if report else address.partition("?")[0]
+        return f'<a href="{escape(address)}" target="_blank" style="color:inherit">{escape(label)}</a>'
 
     def _ticked(self, event: Any) -> None:
         if self._filling:
