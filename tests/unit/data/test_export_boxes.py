@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  registers .rio
 import xarray as xr
 from PIL import Image
 
