@@ -443,6 +443,7 @@ def test_areas_of_a_located_pair_have_square_metres(page, tmp_path):
     p = opened.probability()
     assert "<b>1 area</b>" in opened.export.message.object
     assert "m² on the ellipsoid" in opened.export.message.object
+    assert opened.export.geojson.filename == "change.geojson"
     found = json.loads(opened.export.polygon_file(".geojson").read())["features"]
     assert found[0]["properties"]["area_m2"] == pytest.approx(100 * found[0]["properties"]["pixels"], rel=0.01)
     with rasterio.MemoryFile(opened.export.cog("change").read()) as file, file.open() as tif:
@@ -457,6 +458,10 @@ def test_everything_else_can_be_taken_too(page, result):
     opened.tab = 4
     opened.export.tell()
     assert "not georeferenced" in opened.export.message.object or "No area" in opened.export.message.object
+    assert opened.export.geojson.filename == "change-pixels.geojson"
+    assert "change-pixels.geojson" in opened.export.code.object
+    for feature in json.loads(opened.export.polygon_file(".geojson").read())["features"]:
+        assert feature["properties"]["coordinates"] == "pixels: column, row"
     taken = xr.open_dataset(io.BytesIO(opened.export.maps_file().read()), engine="h5netcdf")
     xr.testing.assert_equal(taken["change"], result["change"])
     scores = opened.export.scores().read().splitlines()

@@ -310,11 +310,11 @@ def ranked(histories: Sequence[History], first: Sequence[str]) -> list[str]:
     """
     scalars = list(dict.fromkeys(name for history in histories for name in history))
     best: dict[str, int] = {}
-    for place, metric in enumerate(first):
+    for n, metric in enumerate(first):
         for held_out in (True, False):  # `test_accuracy/tdds` before `accuracy/tdds`, which is of the training samples
-            named = [n for n in scalars if _as_metric(n, held_out) == metric]
+            named = [name for name in scalars if _as_metric(name, held_out) == metric]
             if named:
-                best |= {n: place for n in named if n not in best}
+                best |= {name: n for name in named if name not in best}
                 break
 
     def rank(scalar: str) -> int:

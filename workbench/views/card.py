@@ -10,7 +10,19 @@ import numpy as np
 import panel as pn
 import xarray as xr
 
-__all__ = ["badge", "card", "escape", "explain", "explanation", "fact_card", "heading", "html", "problem", "samples_card"]
+__all__ = [
+    "badge",
+    "card",
+    "code",
+    "escape",
+    "explain",
+    "explanation",
+    "fact_card",
+    "heading",
+    "html",
+    "problem",
+    "samples_card",
+]
 TEXT = {"font-size": "0.84rem", "line-height": "1.4"}
 
 
@@ -96,6 +108,12 @@ def _table(facts: list[tuple[str, str]]) -> str:
         for k, v in facts
     )
     return f'<table style="border-collapse:collapse;margin-top:3px">{rows}</table>'
+
+
+def code(text: str) -> str:
+    """HTML of lines of code, in the colours of the page, light or dark."""
+    style = "font-size:.75rem;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0;padding:8px 10px;border-radius:4px"
+    return f'<pre style="{style};background:rgba(128,128,128,.14);color:inherit">{escape(text)}</pre>'
 
 
 def html(text: str = "", **options: Any) -> pn.pane.HTML:

@@ -31,7 +31,7 @@ from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs
-from workbench.views.card import card, escape, explain, heading, html
+from workbench.views.card import card, code, explain, heading, html
 from workbench.views.glimpse import Glimpse
 from workbench.views.looks import PICKS
 from workbench.views.plots import Frame
@@ -265,9 +265,7 @@ class Explorer(AnomalyState):
             f"import workbench as wb\nscene = wb.open_scene({self.named.arguments()})\nwb.execute('rx', scene).result['score']\n\n"
             f"# or in a terminal\nworkbench run bsdm {shlex.join(self.named.argv())}"
         )
-        self.code.object = (
-            f'<pre style="font-size:.75rem;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
-        )
+        self.code.object = code(text)
 
     def followed(self) -> list[Follower]:
         """The run of BSDM, and the launched detectors."""

@@ -17,7 +17,7 @@ from workbench.data.export import polygons, write_cog, write_polygons
 from workbench.errors import InputError
 from workbench.pages.change.state import ChangeState
 from workbench.views import save
-from workbench.views.card import escape, explain, heading, html, problem
+from workbench.views.card import code, escape, explain, heading, html, problem
 from workbench.views.change import OURS
 from workbench.views.looks import CHANGE, RED, look
 from workbench.views.paper.change import maps_png
@@ -52,7 +52,7 @@ class Export:
         self.netcdf = save.download("All maps, NetCDF", self.maps_file, "maps.nc")
         self.png = save.download("Picture, PNG", self.picture, "change.png")
         self.csv = save.download("Scores, CSV", self.scores, "scores.csv")
-        self.code = pn.pane.Markdown("", sizing_mode="stretch_width", margin=(0, 8))
+        self.code = html(margin=(0, 8))
         self._content = pn.Column(
             self.text,
             heading("Areas of change"),
@@ -80,7 +80,7 @@ class Export:
             return
         p = self.map("change")
         self._content.visible, self._invite.visible = p is not None, p is None
-        self.code.object = f"```python\n{self.as_code()}\n```"
+        self.code.object = code(self.as_code())
         self.message.object = ""
         if p is None:
             return
@@ -90,6 +90,7 @@ class Export:
         self.netcdf.visible = state.findings is not None
         self.csv.visible = state.findings is not None and "scores" in state.findings.result
         which = f", pair {escape(state.sample)}" if state.samples else ""
+        self.geojson.filename = f"{self._areas_name}.geojson"
         place = "georeferenced like the pair" if self.placed else "in pixels: the pair is not georeferenced"
         self.text.object = f"Map of <b>{escape(CHANGE[state.shown].title)}</b>{which}, as chosen on the first tab; {place}."
 
@@ -137,7 +138,12 @@ class Export:
 
     def polygon_file(self, suffix: str) -> io.BytesIO:
         """The areas as a file."""
-        return self._file(lambda path: write_polygons(self.areas(), path), f"change{suffix}")
+        return self._file(lambda path: write_polygons(self.areas(), path), f"{self._areas_name}{suffix}")
+
+    @property
+    def _areas_name(self) -> str:
+        """Stem of the file of areas; without a georeference it says that the coordinates are pixels."""
+        return "change" if self.placed else "change-pixels"
 
     # --- maps and numbers -------------------------------------------------------------------------------------------
 
@@ -189,7 +195,7 @@ class Export:
             f'change = outcome.result["change"]{one}',
             'write_cog(change, "change.tif")',
             f"areas = polygons(change, {self.threshold.value:g}, min_pixels={self.least.value})",
-            'write_polygons(areas, "change.geojson")',
+            f'write_polygons(areas, "{self._areas_name}.geojson")',
             f"wb.change({given})  # this page, in a notebook",
         ]
         if state.findings is not None and state.runner.live is not None:
