@@ -27,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-runs_commands = typer.Typer(help="List, compare, delete and export the runs of a folder.", no_args_is_help=True)
+runs_commands = typer.Typer(help="List, tag, compare, delete and export the runs of a folder.", no_args_is_help=True)
 app.add_typer(runs_commands, name="runs")
 
 SceneArg = Annotated[
@@ -371,6 +371,7 @@ RootOpt = Annotated[Path, typer.Option("--root", help="folder of the runs")]
 MethodOpt = Annotated[str | None, typer.Option("--method", help="only runs of this method")]
 OnSceneOpt = Annotated[str | None, typer.Option("--scene", help="only runs on this scene")]
 StatusOpt = Annotated[str | None, typer.Option("--status", help="running, finished, stopped, failed or killed")]
+TagOpt = Annotated[str | None, typer.Option("--tag", help="only runs with this tag")]
 WhereOpt = Annotated[
     list[str] | None, typer.Option("--where", help="a metric and a bound, such as auc>=0.9 (repeat for more)")
 ]
@@ -383,21 +384,22 @@ def runs_list(
     method: MethodOpt = None,
     scene: OnSceneOpt = None,
     status: StatusOpt = None,
+    tag: TagOpt = None,
     where: WhereOpt = None,
     inside: InsideOpt = False,
     json_: JsonOpt = False,
 ) -> None:
-    """Runs, oldest first: status, method, scene, time, and the first numbers."""
-    selected = _chosen(root, method, scene, status, where, inside)
+    """Runs, oldest first: status, method, scene, time, the first numbers, and tags."""
+    selected = _chosen(root, method, scene, status, tag, where, inside)
     if json_:
-        keys = ("name", "method", "scene", "status", "seconds", "metrics")
+        keys = ("name", "method", "scene", "status", "seconds", "metrics", "tags")
         print(json.dumps([{"folder": str(e.folder), **{k: getattr(e, k) for k in keys}} for e in selected]))
         return
     rows = []
     for e in selected:
         numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
-        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers))
-    _print_table(("run", "status", "method", "scene", "time", "numbers"), rows)
+        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.tags)))
+    _print_table(("run", "status", "method", "scene", "time", "numbers", "tags"), rows)
     if not rows:
         print(f"no such run under {root}", file=sys.stderr)
 
@@ -406,13 +408,13 @@ def runs_list(
 def runs_show(run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path(RUNS)) -> None:
     """Show all facts, settings, numbers and files of a run folder."""
     from workbench import runs
-    from workbench.runs.collection import find
+    from workbench.runs.collection import find, tags
 
     folder = find(root, run_)
     about = runs.read(folder)
     scene = about.get("scene") or {}
     facts = {k: about.get(k) for k in ("method", "status", "error", "start", "end", "seconds", "command", "commit", "dirty")}
-    facts |= {"scene": scene.get("id"), "data": runs.data_hash(about)}
+    facts |= {"tags": ", ".join(tags(folder)), "scene": scene.get("id"), "data": runs.data_hash(about)}
     facts |= {k: about.get(k) for k in ("code", "cpu", "device", "threads")}
     for name, value in (facts | (about.get("versions") or {})).items():
         if value not in (None, "", False):
@@ -424,6 +426,24 @@ def runs_show(run_: Annotated[str, typer.Argument(metavar="RUN", help="name or p
     print("files")
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.parent.name != "frames"):
         print(f"  {path.relative_to(folder)}")
+
+
+@runs_commands.command("tag")
+def runs_tag(
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="names or paths of runs")],
+    add: Annotated[list[str] | None, typer.Option("--add", help="a tag to give these runs (repeat for more)")] = None,
+    take: Annotated[
+        list[str] | None, typer.Option("--remove", help="a tag to take from these runs (repeat for more)")
+    ] = None,
+    root: RootOpt = Path("runs"),
+) -> None:
+    """Give runs tags, and take tags away; print the tags that each run has then."""
+    from workbench.runs.collection import find, tag
+
+    if not (add or take):
+        raise InputError("Give --add TAG or --remove TAG; `workbench runs show RUN` shows the tags of a run.")
+    for folder in [find(root, name) for name in names]:
+        print(f"{folder}: {', '.join(tag(folder, add=add or (), take=take or ())) or 'no tags'}")
 
 
 @runs_commands.command("compare")
@@ -472,13 +492,13 @@ def runs_prune(
             raise InputError(
                 f"--status takes {', '.join(s for s in STATUSES if s != 'running')}, separated by commas; got {one!r}."
             )
-    unwanted = prunable(_chosen(root, method, scene, None, where, False), statuses=wanted, days=days)
+    unwanted = prunable(_chosen(root, method, scene, None, None, where, False), statuses=wanted, days=days)
     _print_table(
         ("run", "status", "method", "size"), [(e.name, e.status, e.method, megabytes(size(e.folder))) for e in unwanted]
     )
     total = f"{len(unwanted)} runs, {megabytes(sum(size(e.folder) for e in unwanted))}"
     if delete:
-        remove(unwanted)
+        remove(unwanted, root)
         print(f"deleted {total}", file=sys.stderr)
     else:
         print(f"nothing is deleted: {total} would be, with --delete", file=sys.stderr)
@@ -517,11 +537,17 @@ def runs_import(
 
 
 def _chosen(
-    root: Path, method: str | None, scene: str | None, status: str | None, where: list[str] | None, inside: bool
+    root: Path,
+    method: str | None,
+    scene: str | None,
+    status: str | None,
+    tag: str | None,
+    where: list[str] | None,
+    inside: bool,
 ) -> list[Any]:
     from workbench.runs.collection import entries, select
 
-    return select(entries(root, inside=inside), method=method, scene=scene, status=status, where=where or ())
+    return select(entries(root, inside=inside), method=method, scene=scene, status=status, tag=tag, where=where or ())
 
 
 def _as_text(value: Any) -> str:

@@ -174,7 +174,7 @@ def test_two_runs_are_compared(old, tmp_path):
     assert table["metrics"]["auc"] == [EXPECTED["bsdm-finished"]["metrics"]["auc"], None]
     other = compared([old / "rx-finished", old / "bsdm-finished"])
     assert other["about"]["method"] == ["rx", "bsdm"]
-    assert other["config"]["steps"] == [None, 6]
+    assert other["config"]["bsdm.steps"] == [None, 6]
     assert write_comparison(both, tmp_path / "both.html").read_text().count("<img") == 1
     assert write_comparison(both, tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
 

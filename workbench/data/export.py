@@ -166,17 +166,18 @@ def _geodesic(crs: Any) -> Any:
     return area
 
 
-def write_polygons(collection: dict[str, Any], path: str | PathLike[str]) -> Path:
-    """Write the result of `polygons` as .geojson (longitude and latitude, as RFC 7946 requires) or .gpkg (the map's CRS).
+def write_polygons(collection: dict[str, Any], path: str | PathLike[str], layer: str = "change") -> Path:
+    """Write the result of `polygons`, or of `export_boxes.outlines`, as .geojson or .gpkg.
 
-    Without a georeference the coordinates are columns and rows. InputError for another suffix, and for .gpkg without pyogrio.
+    GeoJSON is in longitude and latitude, as RFC 7946 requires, a GeoPackage in the map's CRS; without a georeference the coordinates
+    are columns and rows. layer: its name in a GeoPackage. InputError for another suffix, and for .gpkg without pyogrio.
     """
     path = Path(path)
     try:
         if path.suffix.lower() in (".geojson", ".json"):
             path.write_text(json.dumps({"type": "FeatureCollection", "features": list(_in_degrees(collection))}))
         elif path.suffix.lower() == ".gpkg":
-            _write_geopackage(collection, path)
+            _write_geopackage(collection, path, layer)
         else:
             raise InputError(f"Polygons are written as .geojson or .gpkg, not {path.suffix or 'without a suffix'}.")
     except OSError as error:
@@ -201,7 +202,7 @@ def _in_degrees(collection: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**feature, "geometry": {"type": "Polygon", "coordinates": rings}}
 
 
-def _write_geopackage(collection: dict[str, Any], path: Path) -> None:
+def _write_geopackage(collection: dict[str, Any], path: Path, layer: str) -> None:
     try:
         from pyogrio.raw import write
     except ImportError:
@@ -210,15 +211,19 @@ def _write_geopackage(collection: dict[str, Any], path: Path) -> None:
         ) from None
     rows = [f["properties"] for f in collection["features"]]
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["pixels", "area_m2", "mean_change"]
-    columns = [
-        np.array([np.nan if row.get(n) is None else row[n] for row in rows], np.int64 if n == "pixels" else np.float64)
-        for n in names
-    ]
+    columns = [_column(n, [row.get(n) for row in rows]) for n in names]
     geometry = np.array([_wkb(f["geometry"]["coordinates"]) for f in collection["features"]], dtype=object)
     path.unlink(missing_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*crs.*")  # a map without a georeference has no CRS
-        write(path, geometry, columns, names, driver="GPKG", layer="change", geometry_type="Polygon", crs=collection["crs"])
+        write(path, geometry, columns, names, driver="GPKG", layer=layer, geometry_type="Polygon", crs=collection["crs"])
+
+
+def _column(name: str, values: Sequence[Any]) -> np.ndarray:
+    """Values of one property: texts, whole numbers of pixels, or numbers with NaN for None."""
+    if any(isinstance(v, str) for v in values):
+        return np.array(values, object)
+    return np.array([np.nan if v is None else v for v in values], np.int64 if name == "pixels" else np.float64)
 
 
 def _wkb(rings: Sequence[Any]) -> bytes:

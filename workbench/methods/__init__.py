@@ -46,6 +46,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "workbench.methods.arcdnet",
         "AR-CDNet: a change map of two dates, and the uncertainty of each pixel.",
     ),
+    "sarnet": (
+        "workbench.methods.sarnet",
+        "SAR-Net: ships and aircraft in SAR images, found with global context of all scales and attention in two directions.",
+    ),
 }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench import runs
-from workbench.errors import InputError, did_you_mean
+from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import RUNS
 from workbench.reports.claims import Claim, spread
 from workbench.reports.grid import Cell, Grid, grid_of, plan
@@ -77,8 +77,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(fields)
     except ValidationError as error:
-        errors = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(f"The recipe {path} cannot be used: {errors}.") from None
+        raise InputError(f"The recipe {path} cannot be used: {reasons(error)}.") from None
     if not recipe.controls:
         raise InputError(
             f"The recipe {path} names no control: without one its numbers do not show what the method contributes."

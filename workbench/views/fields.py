@@ -6,12 +6,12 @@ They share one `Frame`: pan, zoom and crosshair are linked. NaN (unknown) is gre
 from __future__ import annotations
 
 import numpy as np
-import panel as pn
 from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, HoverTool, Image, ImageRGBA, LinearColorMapper
 from bokeh.palettes import Cividis256, Viridis256
 
 from workbench.views.looks import GREY
 from workbench.views.plots import Frame, draw, rgba, thin
+from workbench.views.screen import map_pane
 
 PALETTES = {"change": Viridis256, "uncertainty": Cividis256}
 MISSING = (128, 128, 128)
@@ -25,33 +25,29 @@ OUTCOMES: dict[str, tuple[int, int, int]] = {
 
 
 class Field:
-    """One map in a frame. palette: a name of PALETTES. bar: draw the colour bar beside it. high: end of the scale."""
+    """One map in a frame. palette: a name of PALETTES. high: end of the scale."""
 
     def __init__(
         self,
         frame: Frame,
         title: str,
         *,
-        width: int,
-        height: int,
         palette: str = "change",
-        bar: bool = True,
         high: float = 1.0,
     ) -> None:
         self.title = title
         self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         self.mapper = LinearColorMapper(palette=PALETTES[palette], low=0.0, high=high, nan_color="rgba(128, 128, 128, 0.45)")
-        self.figure = frame.figure(title, width=width, height=height, bar=bar)
+        self.figure = frame.figure(title, bar=True)
         image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
         drawn = draw(self.figure, self.source, image)
         frame.finish(self.figure)
         tips = [("row", "$y{0}"), ("column", "$x{0}"), (title or "value", "@image{0.000}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
-        if bar:
-            scale = ColorBar(color_mapper=self.mapper, width=8, padding=2, label_standoff=4)
-            scale.ticker, scale.background_fill_alpha = BasicTicker(desired_num_ticks=4), 0
-            self.figure.add_layout(scale, "right")
-        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=(0, 4, 4, 0)), margin=0)
+        scale = ColorBar(color_mapper=self.mapper, width=8, padding=2, label_standoff=4)
+        scale.ticker, scale.background_fill_alpha = BasicTicker(desired_num_ticks=4), 0
+        self.figure.add_layout(scale, "right")
+        self.panel = map_pane(self.figure)
 
     @property
     def empty(self) -> bool:
@@ -71,14 +67,14 @@ class Field:
 class Decisions:
     """Which decisions were right and which wrong, in the colours of OUTCOMES."""
 
-    def __init__(self, frame: Frame, title: str, *, width: int, height: int, room: bool = True) -> None:
+    def __init__(self, frame: Frame, title: str, *, room: bool = True) -> None:
         self.title = title
         self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
-        self.figure = frame.figure(title, width=width, height=height, bar=room)
+        self.figure = frame.figure(title, bar=room)
         drawn = draw(self.figure, self.source, ImageRGBA(image="image", x="x", y="y", dw="dw", dh="dh"))
         frame.finish(self.figure)
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("row", "$y{0}"), ("column", "$x{0}")], visible=False))
-        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=(0, 4, 4, 0)), margin=0)
+        self.panel = map_pane(self.figure)
 
     def show(self, colours: np.ndarray | None, title: str | None = None) -> None:
         """Show (row, column, 3) uint8 colours, as `outcomes` gives them; None empties the map."""

@@ -22,6 +22,7 @@ from workbench.views.change import OURS
 from workbench.views.looks import CHANGE, RED, look
 from workbench.views.paper.change import maps_png
 from workbench.views.plots import batched
+from workbench.views.screen import wrapped
 
 INVITATION = (
     "Maps, areas of change and scores can be downloaded here when a run has finished, or when the first tab shows a classical "
@@ -55,13 +56,13 @@ class Export:
         self._content = pn.Column(
             self.text,
             heading("Areas of change"),
-            pn.Row(self.threshold, self.least, self.surer, **stretch),
-            pn.Row(self.count, self.geojson, self.geopackage, **stretch),
+            wrapped(self.threshold, self.least, self.surer),
+            wrapped(self.count, self.geojson, self.geopackage),
             self.message,
             heading("Maps"),
-            pn.Row(self.change, self.uncertainty, self.netcdf, self.png, **stretch),
+            wrapped(self.change, self.uncertainty, self.netcdf, self.png),
             heading("Numbers"),
-            pn.Row(self.csv, **stretch),
+            wrapped(self.csv),
             visible=False,
             **stretch,
         )

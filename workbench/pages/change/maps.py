@@ -18,9 +18,9 @@ from workbench.views.change import OURS, pictures, step_of
 from workbench.views.fields import Decisions, Field, outcomes, swatches, tinted
 from workbench.views.looks import CHANGE, TRUTH, look, rgb
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import beside, grid, wrapped
 from workbench.views.swipe import Swipe
 
-SIDE = 190  # screen pixels of a small map
 WAITING = (
     "Maps of change probability and uncertainty appear here when a run has finished. Start one on the left, watch it under "
     "<b>Training</b>. Before that, the page shows a fast classical map: change vector analysis, or the log-ratio of SAR, with "
@@ -37,12 +37,11 @@ class Maps:
         self._choosing = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.frame = Frame()
-        self.swipe = Swipe(self.frame, width=400, height=400)
-        small = {"width": SIDE, "height": SIDE}
-        self.change = Field(self.frame, "Change P", **small)
-        self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty", **small)
-        self.decisions = Decisions(self.frame, "Decisions P > 0.5", **small)
-        self.error = Field(self.frame, "Error |y − P|", palette="uncertainty", **small)
+        self.swipe = Swipe(self.frame)
+        self.change = Field(self.frame, "Change P")
+        self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty")
+        self.decisions = Decisions(self.frame, "Decisions P > 0.5")
+        self.error = Field(self.frame, "Error |y − P|", palette="uncertainty")
         self.samples = pmui.Select(
             label="Pair", options={"": ""}, value="", size="small", width=250, margin=(6, 8), searchable=True
         )
@@ -64,15 +63,15 @@ class Maps:
         self.legend = html(margin=(0, 8, 4, 8))
         self.text = html(margin=(2, 8))
         self.table = html(margin=(4, 8))
-        self._wait_small = explain("P and U come with a run", WAITING, height=200, width=2 * SIDE + 130)
-        self._top = pn.Row(self.change.panel, self.decisions.panel, **stretch)
-        self._bottom = pn.Row(self.uncertainty.panel, self.error.panel, **stretch)
+        self._wait_small = explain("P and U come with a run", WAITING, height=200)
+        self._top = grid(self.change.panel, self.decisions.panel, least=220)
+        self._bottom = grid(self.uncertainty.panel, self.error.panel, least=220)
         self.panel = pn.Column(
-            pn.Row(self.samples, self.detectors, self.overlays, self.opacity, **stretch),
-            pn.Row(
+            wrapped(self.samples, self.detectors, self.overlays, self.opacity),
+            beside(
                 self.swipe.panel,
                 pn.Column(self._top, self.legend, self._wait_small, self._bottom, **stretch),
-                **stretch,
+                least=(420, 480),
             ),
             self.text,
             self.table,

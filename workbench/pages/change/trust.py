@@ -16,10 +16,10 @@ from workbench.views.card import escape, explain, html
 from workbench.views.change import OURS
 from workbench.views.fields import Decisions, outcomes, swatches
 from workbench.views.lines import Lines
-from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, look
+from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, Look, look
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import beside, grid, wrapped
 
-SIDE = 215
 INVITATION = (
     "When a run has finished, and the pair has a reference, this tab evaluates its uncertainty: whether uncertain pixels are wrong "
     "more often, how much the error rate falls if they are left unanswered, and whether the entropy of P, which needs no extra "
@@ -47,13 +47,13 @@ class Trust:
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.slider = pmui.FloatSlider.from_param(
             state.param.answered, label="Share of test pixels answered, most certain first", step=0.01, format="0%",
-            size="small", sizing_mode="stretch_width", margin=(4, 24, 4, 16),
+            size="small", sizing_mode="stretch_width", min_width=260, margin=(4, 24, 4, 16),
         )  # fmt: skip
         self.rivals = pmui.Select(label="Compare with", options={"": ""}, value="", size="small", width=230, margin=(6, 8))
         self.readout = html(margin=(2, 8))
         self.frame = Frame()
-        self.mine = Decisions(self.frame, "", width=SIDE, height=SIDE, room=False)
-        self.theirs = Decisions(self.frame, "", width=SIDE, height=SIDE, room=False)
+        self.mine = Decisions(self.frame, "", room=False)
+        self.theirs = Decisions(self.frame, "", room=False)
         self.curve = Lines("share of pixels answered", "error rate of the answered pixels", height=250)
         self.bins = Lines("mean uncertainty in the bin", "mean |y − P| in the bin", height=250, dots=True)
         self.spread = Lines("uncertainty", "share of pixels (log)", height=250, log="y")
@@ -61,13 +61,13 @@ class Trust:
         self.csv = save.download("Curves as CSV", self._csv, "risk_coverage.csv")
         self._choosing = False
         self._content = pn.Column(
-            pn.Row(self.slider, self.rivals, **stretch),
-            pn.Row(
-                pn.Column(pn.Row(self.mine.panel, self.theirs.panel, margin=0), html(swatches(), margin=(0, 8)), margin=0),
+            wrapped(self.slider, self.rivals),
+            beside(
+                pn.Column(grid(self.mine.panel, self.theirs.panel, least=200), html(swatches(), margin=(0, 8)), **stretch),
                 self.readout,
-                **stretch,
+                least=(520, 480),
             ),
-            pn.Row(
+            grid(
                 *(
                     pn.Column(
                         html(f"<b>{title}</b> <span style='opacity:.75'>{note}</span>", margin=(6, 8, 0, 8)),
@@ -80,7 +80,7 @@ class Trust:
                         ("Right and wrong pixels", "separated is better", self.spread),
                     )
                 ),
-                **stretch,
+                least=300,
             ),
             self.table,
             self.csv,
@@ -184,20 +184,18 @@ class Trust:
 
     def _curves(self, judged: dict[str, Judged]) -> None:
         ordered = [n for n in UNCERTAINTY if n in judged]
-        self.curve.show([(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].coverage, judged[n].risk) for n in ordered])
+        self.curve.show([(UNCERTAINTY[n], judged[n].coverage, judged[n].risk) for n in ordered])
         self.curve.cursor(self.state.answered)
         top = max([float(np.nanmax([*j.believed, *j.seen])) for j in judged.values() if len(j.believed)] or [1.0])
-        line = [(REFERENCES["equal"].title, REFERENCES["equal"].colour, [0, top], [0, top])]
-        self.bins.show(
-            line + [(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].believed, judged[n].seen) for n in ordered]
-        )
+        line = [(REFERENCES["equal"], [0, top], [0, top])]
+        self.bins.show(line + [(UNCERTAINTY[n], judged[n].believed, judged[n].seen) for n in ordered])
         if (mine := judged.get(self.first)) is not None:
             middle = (mine.edges[1:] + mine.edges[:-1]) / 2
             name = UNCERTAINTY[self.first].title
             self.spread.show(
                 [
-                    (f"right pixels, {name}", STATES["right"].colour, middle, mine.right),
-                    (f"wrong pixels, {name}", STATES["wrong"].colour, middle, mine.wrong),
+                    (Look(f"right pixels, {name}", STATES["right"].colour), middle, mine.right),
+                    (Look(f"wrong pixels, {name}", STATES["wrong"].colour, "dashed"), middle, mine.wrong),
                 ]
             )
             self.spread.cursor(float(mine.threshold[mine.at(self.state.answered)]))
@@ -240,7 +238,7 @@ class Trust:
             "<b>entropy</b> at the same share.</div>"
         )
         self.readout.object = (
-            f'<table style="border-collapse:collapse;font-size:13px"><tr><th></th>{head}</tr>{body}</table>{note}'
+            f'<table style="border-collapse:collapse;font-size:.82rem"><tr><th></th>{head}</tr>{body}</table>{note}'
         )
 
     def _table(self, findings: Findings) -> None:

@@ -27,6 +27,7 @@ from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
 from workbench.views.looks import RED, SELECTORS, STATES, rgb
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import WHOLE, beside, grid, wrapped
 
 ACROSS = 9
 ENDS, CUT, DRAWN = "extremes", "at the cut", "at random"
@@ -46,7 +47,14 @@ class Choose:
         self.scores: xr.Dataset | None = None
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.keep = pmui.FloatSlider(
-            label="Share kept", start=0.01, end=1.0, step=0.01, value=state.keep, sizing_mode="stretch_width", margin=(4, 14)
+            label="Share kept",
+            start=0.01,
+            end=1.0,
+            step=0.01,
+            value=state.keep,
+            sizing_mode="stretch_width",
+            min_width=220,
+            margin=(4, 14),
         )
         self.length = pmui.IntSlider(
             label="T, number of epochs that the score uses",
@@ -54,6 +62,7 @@ class Choose:
             end=30,
             value=10,
             sizing_mode="stretch_width",
+            min_width=260,
             margin=(4, 14),
         )
         titles = {one.title: name for name, one in SELECTORS.items()}
@@ -66,11 +75,11 @@ class Choose:
         self.cumulative = Cumulative(height=260)
         self.overlap = Overlap(height=400)
         self.show_what = pmui.RadioButtonGroup(
-            options=[ENDS, CUT, DRAWN], value=ENDS, size="small", width=300, margin=(4, 8)
+            options=[ENDS, CUT, DRAWN], value=ENDS, size="small", width=340, margin=(4, 8)
         )
         self.kept, self.dropped = Gallery(ACROSS, 3), Gallery(ACROSS, 3)
         self.frame = Frame()
-        self.ground = ImageView(self.frame, "Kept (orange) and dropped (blue)", width=330, height=300)
+        self.ground = ImageView(self.frame, "Kept (orange) and dropped (blue)", tall=WHOLE)
         self._map = pn.Column(self.ground.panel, visible=False, margin=0)
         parquet = importlib.util.find_spec("fastparquet") is not None
         files = [save.download("Index list, CSV", lambda: self.table(".csv"), "coreset.csv")]
@@ -81,28 +90,27 @@ class Choose:
         )
         self.message = html(margin=(2, 4))
         self._content = pn.Column(
-            pn.Row(self.selector, self.balanced, self.keep, self.length, **stretch),
+            wrapped(self.selector, self.balanced, self.keep, self.length),
             self.readout,
-            pn.Row(self.bars.panel, self.histogram.panel, self.cumulative.panel, **stretch),
-            pn.Row(
+            grid(self.bars.panel, self.histogram.panel, self.cumulative.panel, least=300),
+            beside(
                 pn.Column(
                     html("<b>Overlap</b> of the selectors' coresets at this share", margin=(0, 8)),
                     self.overlap.panel,
                     **stretch,
                 ),
                 pn.Column(
-                    pn.Row(self.show_what, margin=0),
+                    self.show_what,
                     html(f'<b style="color:{STATES["kept"].colour}">Kept</b>', margin=(2, 8, 0, 8)),
                     self.kept.panel,
                     html("<b>Dropped</b>", margin=(2, 8, 0, 8)),
                     self.dropped.panel,
-                    width=510,
-                    margin=0,
+                    **stretch,
                 ),
-                **stretch,
+                least=(420, 480),
             ),
             self._map,
-            pn.Row(*files, self.yaml, self.opener, margin=0),
+            wrapped(*files, self.yaml, self.opener),
             self.message,
             visible=False,
             **stretch,

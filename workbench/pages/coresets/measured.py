@@ -15,6 +15,7 @@ from workbench.views.card import escape, explain, html
 from workbench.views.coresets import Accuracy
 from workbench.views.curves import Curves
 from workbench.views.looks import REFERENCES, SELECTORS
+from workbench.views.screen import grid
 
 FULL = REFERENCES["full"].title
 NAME = re.compile(r"accuracy_(?!best_)(?P<name>\w+?)(?:_at_(?P<keep>[\d.e-]+))?$")
@@ -32,20 +33,19 @@ class Measured:
     def __init__(self, state: CoresetState) -> None:
         self.state = state
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        colours = {FULL: REFERENCES["full"].colour, **{one.title: one.colour for one in SELECTORS.values()}}
-        self.lines = Curves("epochs' worth of steps", "test accuracy", colours, height=300, dashed=(FULL,))
+        self.lines = Curves("epochs' worth of steps", "test accuracy", [REFERENCES["full"], *SELECTORS.values()], height=300)
         self.accuracy = Accuracy(height=300)
         self.table = html(margin=(6, 8))
         self.text = html(margin=(2, 8))
         self._empty = explain("No finished run yet", NOTHING, height=300)
         self._content = pn.Column(self.accuracy.panel, **stretch)
         self.panel = pn.Column(
-            pn.Row(
+            grid(
                 pn.Column(html("<b>This run</b>: during training", margin=(0, 8)), self.lines.panel, **stretch),
                 pn.Column(
                     html("<b>All runs</b>: against the share kept", margin=(0, 8)), self._content, self._empty, **stretch
                 ),
-                **stretch,
+                least=420,
             ),
             self.text,
             self.table,
@@ -136,8 +136,8 @@ def _table(values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence
     for k in keeps:
         cells = [f"{k:g}", *(_mean(values[n].get(k, [])) for n in values), _mean(full)]
         body += "<tr>" + "".join(f"{cell}{c}</td>" for c in cells) + "</tr>"
-    style = "border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums"
-    return f'<table style="{style}"><tr>{head}</tr>{body}</table>'
+    style = "border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums"
+    return f'<div style="overflow-x:auto"><table style="{style}"><tr>{head}</tr>{body}</table></div>'
 
 
 def _mean(seen: Sequence[float]) -> str:

@@ -17,6 +17,7 @@ from workbench.views.image import ImageView
 from workbench.views.looks import GREY, PICKS, STATES
 from workbench.views.maps import OWN, ScoreMap
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import beside, grid, wrapped
 from workbench.views.stepper import Stepper
 
 ACROSS = 18  # tiles in a row
@@ -42,16 +43,16 @@ class Score:
         self.picked_text = html(margin=(8, 8, 2, 8))
         self.clearer = pmui.Button(label="Clear", icon="clear", variant="text", size="small", margin=(2, 4))
         self.frame = Frame()
-        self.ground = ImageView(self.frame, "Scene", width=330, height=300)
-        self.painted = ScoreMap(self.frame, "Score S", width=330, height=300)
+        self.ground = ImageView(self.frame, "Scene")
+        self.painted = ScoreMap(self.frame, "Score S")
         self.painted.set_scale(OWN)
-        self._maps = pn.Row(self.ground.panel, self.painted.panel, visible=False, **stretch)
+        self._maps = pn.Column(grid(self.ground.panel, self.painted.panel, least=300), visible=False, **stretch)
         self._list = pn.Column(self.chosen.panel, visible=False, **stretch)
         self._watch = pn.Column(
-            pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
+            wrapped(self.stepper.follow, self.stepper.slider),
             self.text,
-            pn.Row(self.map.panel, self.trajectory.panel, **stretch),
-            pn.Row(self.picked_text, self.clearer, **stretch),
+            beside(self.map.panel, self.trajectory.panel, least=(420, 420)),
+            wrapped(self.picked_text, self.clearer),
             self._list,
             self._maps,
             html("<b>Most change</b>: the highest scores, kept first", margin=(6, 8, 0, 8)),

@@ -19,9 +19,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from workbench.views.looks import INK, PICKS, TRUTH, look
+from workbench.views.looks import BORDER, INK, PICKS, TRUTH, look
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -131,8 +132,14 @@ def image(axes: Axes, values: np.ndarray, truth: np.ndarray | None, **how: Any) 
     """Draw (row, column) or (row, column, 3) values, with outlined truth; returns the AxesImage."""
     drawn = axes.imshow(values, interpolation="nearest", **how)
     if truth is not None and (truth > 0).any():
-        axes.contour(truth > 0, levels=[0.5], colors=TRUTH, linewidths=0.8)
+        outline(axes, truth)
     return drawn
+
+
+def outline(axes: Axes, truth: np.ndarray) -> None:
+    """Outline the pixels with truth > 0, as the pages do."""
+    drawn = axes.contour(truth > 0, levels=[0.5], colors=TRUTH, linewidths=0.8)
+    drawn.set_path_effects([withStroke(linewidth=2.0, foreground=BORDER)])
 
 
 def finish(axes: Axes, grid: str = "both") -> None:
