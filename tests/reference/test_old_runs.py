@@ -39,7 +39,7 @@ UNFINISHED = {  # folder -> the uninterrupted run of the same settings
     "rsdgc-killed": "rsdgc-finished",
 }
 # numbers that the code which made the folders did not give
-NEWER = {"bytes_headers", "ratio_counted", "measured_ratio", "ratio_counted_dense"}
+NEWER = {"bytes_headers", "ratio_counted", "measured_ratio", "ratio_counted_dense", "class_accuracy", "class_accuracy_full"}
 CLOCK = ("seconds", "bytes_measured", "measured")  # beginnings of the names of numbers that no two runs share
 
 
