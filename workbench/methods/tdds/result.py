@@ -75,8 +75,8 @@ def result_of(
         result["kept_map"] = painted(scene, samples, result["kept"]).assign_attrs(long_name="1 kept, 0 dropped")
     result = result.assign(accuracy_of("full", scoring.accuracy))
     if len(samples.test):
-        text = {"long_name": "test accuracy of each class after training on all samples, last epoch"}
-        result["class_accuracy_full"] = ("class", scoring.training.class_accuracy(), text)
+        about = {"long_name": "test accuracy of each class after training on all samples, last epoch"}
+        result["class_accuracy_full"] = ("class", scoring.training.class_accuracy(), about)
     for name, training in finished.items():
         result = result.assign(accuracy_of(name, training["accuracies"]))
     result = result.assign(_by_budget(samples, config, kept_at, finished))
