@@ -294,7 +294,11 @@ def test_the_maps_are_those_of_the_run(shared, result):
     assert opened.maps.uncertainty.empty  # U speaks of AR-CDNet's map
     for name in result["rival"].values:
         row = result["scores"].sel(rival=name)
-        assert f"{round(float(row.sel(metric='f1')), 3) + 0.0:.3f}</td>" in opened.maps.table.object
+        assert f">{float(row.sel(metric='f1')):.3f}<" in opened.maps.table.object
+    scores = result["scores"].sel(metric=["precision", "recall", "f1", "iou", "kappa"])
+    columns = scores.where(np.isfinite(scores), -1).values.round(3)
+    best = (columns == columns.max(0)) & (columns != columns.max(0)).any(0)  # bold is for a column, not for a row
+    assert opened.maps.table.object.count("</b></td>") == best.sum() > 0
 
 
 def test_a_training_pair_has_both_dates_and_the_quick_map_only(shared, result):
@@ -305,6 +309,15 @@ def test_a_training_pair_has_both_dates_and_the_quick_map_only(shared, result):
     assert opened.shown == "cva"
     assert opened.maps.uncertainty.empty
     assert not opened.maps.change.empty
+    assert opened.maps.change.mask  # 0 and 1 are no probability
+    assert opened.maps.change.figure.title.text == "Change mask, CVA + Otsu"
+    assert list(opened.maps.change.scale.major_label_overrides.values()) == ["no", "yes"]
+    assert "P > 0.5" not in opened.maps.decisions.figure.title.text
+    opened.sample = str(result["sample"].values[0])
+    assert opened.shown == "ours"
+    assert not opened.maps.change.mask
+    assert not opened.maps.change.scale.major_label_overrides
+    assert len(opened.maps.change.mapper.palette) == 256
 
 
 @pytest.mark.parametrize("overlay", ["Reference", "Change", "Uncertainty", "Decisions"])
@@ -327,7 +340,7 @@ def test_answering_only_the_surest_is_counted_on_all_test_pixels(shared, result)
     at = int(np.searchsorted(curve.coverage, 0.5 - 1e-9))
     kept = u <= curve.threshold[at]
     wrong = ((p > 0.5) != (truth > 0))[kept].mean()
-    assert f"{100 * wrong:.2f} %</td>" in opened.trust.readout.object
+    assert f"{100 * wrong:.2f}<" in opened.trust.readout.object
     assert f"{100 * kept.mean():.1f} %</td>" in opened.trust.readout.object
     here = result["uncertainty"].sel(sample=opened.sample).values <= curve.threshold[at]
     grey = (opened.trust.mine.source.data["image"][0].view(np.uint8).reshape(32, 32, 4)[..., :3] == 128).all(-1)
@@ -342,9 +355,9 @@ def test_all_measures_are_in_the_table_with_their_numbers(shared, result):
     opened = shared
     for name in result["measure"].values:
         number = float(result["uncertainty_scores"].sel(measure=name, quantity="error_auroc"))
-        assert f"{number:.3f}</td>" in opened.trust.table.object
+        assert f"{number:.3f}<" in opened.trust.table.object
     expected = error_auroc(result["uncertainty"].values, result["change"].values, result["truth"].values)
-    assert f"{expected:.3f}</td>" in opened.trust.table.object
+    assert f"{expected:.3f}<" in opened.trust.table.object
     table = opened.trust._csv().read().splitlines()
     assert table[0] == "measure,coverage,risk,precision,recall,threshold"
 

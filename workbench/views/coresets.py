@@ -38,6 +38,7 @@ from workbench.views.card import html
 from workbench.views.lines import swatches
 from workbench.views.looks import GREY, REFERENCES, SELECTORS, STATES, look
 from workbench.views.plots import draw, plot
+from workbench.views.ranks import rank_ticks, ranked
 from workbench.views.waiting import Waiting
 
 FULL, CUT = REFERENCES["full"], STATES["cut"]
@@ -47,35 +48,34 @@ LARGEST = 6000  # points that are sent to a browser at most; more are thinned to
 class DataMap:
     """Samples as points: x is the mean probability of the label, y the score. `on_select(then)` gives the selected positions.
 
+    Both axes are by rank, with values at their ticks: most samples are easy and hardly move, so they would pile up in a corner.
     A point is selected by a click, by the box or by the lasso; positions are those of the arrays given to `show`.
     """
 
     def __init__(self, *, height: int = 330) -> None:
-        columns = ("x", "y", "at", "text", "color", "wrong")
+        columns = ("x", "y", "rank_x", "rank_y", "at", "text", "color", "wrong")
         self.source = ColumnDataSource({c: [] for c in columns})
-        self.picks = ColumnDataSource({"x": [], "y": [], "color": []})
+        self.picks = ColumnDataSource({"rank_x": [], "rank_y": [], "color": []})
+        self._ranks = np.zeros((2, 0))  # of all samples, also of those that are not sent
         lasso = LassoSelectTool(continuous=False)
         self.figure = plot(
-            "mean probability of the label so far (easy to the right)",
-            "score S",
+            "mean probability of the label so far (easy to the right; axis by rank)",
+            "score S (axis by rank)",
             height=height,
             x_range=Range1d(-0.03, 1.03),
-            y_range=Range1d(0, 1),
+            y_range=Range1d(-0.03, 1.03),
             tools="pan,wheel_zoom,reset",
             active_drag=None,
         )
-        point = {"x": "x", "y": "y", "size": 6, "fill_color": field("color"), "line_width": 0, "fill_alpha": 0.65}
+        place = {"x": "rank_x", "y": "rank_y"}
+        point = {**place, "size": 6, "fill_color": field("color"), "line_width": 0, "fill_alpha": 0.65}
         drawn = draw(self.figure, self.source, Scatter(**point, line_color=None))
         drawn.nonselection_glyph = Scatter(**{**point, "fill_alpha": 0.18}, line_color=None)
-        ringed = Scatter(
-            x="x", y="y", size=field("wrong"), fill_alpha=0, line_color=STATES["wrong label"].colour, line_width=1.6
-        )
+        ringed = Scatter(**place, size=field("wrong"), fill_alpha=0, line_color=STATES["wrong label"].colour, line_width=1.6)
         rings = draw(self.figure, self.source, ringed)
         rings.nonselection_glyph = None
-        draw(self.figure, self.picks, Scatter(x="x", y="y", size=12, fill_alpha=0, line_color="black", line_width=4.5))
-        draw(
-            self.figure, self.picks, Scatter(x="x", y="y", size=12, fill_alpha=0, line_color=field("color"), line_width=2.5)
-        )
+        draw(self.figure, self.picks, Scatter(**place, size=12, fill_alpha=0, line_color="black", line_width=4.5))
+        draw(self.figure, self.picks, Scatter(**place, size=12, fill_alpha=0, line_color=field("color"), line_width=2.5))
         tap = TapTool(renderers=[drawn])
         box = BoxSelectTool(renderers=[drawn])
         lasso.renderers = [drawn]
@@ -95,23 +95,27 @@ class DataMap:
         """Show all samples: x, y, hover texts, whether kept (colour), and which labels are known to be wrong (blue ring)."""
         at = np.arange(0, len(x), -(-len(x) // LARGEST) or 1)
         self._waiting.drawn(len(x) > 0)
+        self._ranks = np.array([ranked(np.asarray(x)), ranked(np.asarray(y))])
         self._quiet = True
         self.source.data = {
             "x": np.asarray(x, np.float32)[at],
             "y": np.asarray(y, np.float32)[at],
+            "rank_x": self._ranks[0][at].astype(np.float32),
+            "rank_y": self._ranks[1][at].astype(np.float32),
             "at": at,
             "text": [texts[i] for i in at],
             "color": np.where(np.asarray(kept)[at], STATES["kept"].colour, STATES["dropped"].colour).tolist(),
             "wrong": np.zeros(len(at)) if wrong is None else np.where(wrong[at], 9.0, 0.0),
         }
         self._quiet = False
-        top = float(np.max(y)) if len(y) else 1.0
-        low, high = -0.04 * (top or 1.0), 1.06 * (top or 1.0)
-        self.figure.y_range.update(start=low, end=high, reset_start=low, reset_end=high)
+        for axis, values in ((self.figure.xaxis, x), (self.figure.yaxis, y)):
+            ticks = rank_ticks(np.asarray(values))
+            axis.ticker, axis.major_label_overrides = FixedTicker(ticks=list(ticks)), ticks
 
-    def mark(self, x: Sequence[float], y: Sequence[float], colours: Sequence[str]) -> None:
-        """Ring the picked samples."""
-        self.picks.data = {"x": list(x), "y": list(y), "color": list(colours)}
+    def mark(self, positions: Sequence[int] | np.ndarray, colours: Sequence[str]) -> None:
+        """Ring the picked samples; positions are those of the arrays given to `show`."""
+        x, y = self._ranks[:, np.asarray(positions, int)]
+        self.picks.data = {"rank_x": x, "rank_y": y, "color": list(colours)}
 
     def unselect(self) -> None:
         """Clear the selection without calling the listeners."""
@@ -124,7 +128,7 @@ class DataMap:
         self.unselect()
         self.source.data = {k: [] for k in self.source.data}
         self._waiting.drawn(False)
-        self.mark([], [], [])
+        self.mark([], [])
 
     def on_select(self, then: Callable[[list[int]], None]) -> None:
         """Call `then` with the positions of the samples after each selection."""

@@ -92,6 +92,8 @@ SELECTORS: Group = {
     "forgetting": Look("forgetting", VIOLET, "dotdash", "P"),
     "aum": Look("AUM", PINK, "solid", "X"),
     "ccs": Look("CCS", GREEN, "solid", "d"),
+    "tdds_ccs": Look("TDDS in strata", "#8A3B12", "dashed", "h"),
+    "el2n_ccs": Look("EL2N in strata", "#1F4E9E", "dashed", "H"),
     "dyn_unc": Look("Dyn-Unc", OLIVE, "dotted", "<"),
     "dual": Look("DUAL", BROWN, "dotted", ">"),
     "entropy": Look("entropy", YELLOW, "dotted", "*"),

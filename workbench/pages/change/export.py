@@ -84,6 +84,9 @@ class Export:
         self.message.object = ""
         if p is None:
             return
+        self.threshold.disabled = state.mask
+        self.threshold.label = "A mask: no threshold" if state.mask else "Change where P is above"
+        self.change.label = "Change mask, GeoTIFF" if state.mask else "Change P, GeoTIFF"
         sure = self.map("uncertainty") is not None
         self.uncertainty.visible = sure
         self.surer.disabled = not sure or not state.judged
@@ -119,7 +122,8 @@ class Export:
         if self.surer.value and not self.surer.disabled:
             judged = self.state.judged[OURS]
             limit = float(judged.threshold[judged.at(self.state.answered)])
-        return polygons(self.map("change"), float(self.threshold.value), u, limit, int(self.least.value))
+        threshold = 0.5 if self.state.mask else float(self.threshold.value)
+        return polygons(self.map("change"), threshold, u, limit, int(self.least.value))
 
     def tell(self) -> None:
         """Show number and size of the areas."""
@@ -168,10 +172,11 @@ class Export:
         return io.BytesIO(bytes(result.to_netcdf(engine="h5netcdf")))
 
     def picture(self) -> io.BytesIO:
-        """Both dates, reference, P, U and decisions in one figure."""
+        """Both dates, decisions, the change map, U and the error in one figure."""
         state, u = self.state, self.map("uncertainty")
         title = f"{state.called}{', ' + state.sample if state.samples else ''}: {CHANGE[state.shown].title}"
-        return maps_png(state.pair(), self.map("change").values, None if u is None else u.values, title)
+        uncertainty = None if u is None else u.values
+        return maps_png(state.pair(), self.map("change").values, uncertainty, title, mask=state.mask)
 
     def scores(self) -> io.StringIO:
         """Scores of all detectors on test pixels, one row per rival."""

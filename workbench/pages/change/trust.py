@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
-from workbench.pages.change.findings import Findings, Judged, cell
+from workbench.pages.change.findings import Findings, Judged
 from workbench.pages.change.state import ChangeState
 from workbench.views import save
-from workbench.views.card import escape, explain, html
+from workbench.views.card import explain, html
 from workbench.views.change import OURS
 from workbench.views.fields import Decisions, outcomes, swatches
 from workbench.views.lines import Lines
 from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, Look, look
 from workbench.views.plots import Frame, batched
 from workbench.views.screen import beside, grid, wrapped
+from workbench.views.tables import Column, Marked, html_table, spread
 
 INVITATION = (
     "When a run has finished, and the pair has a reference, this tab evaluates its uncertainty: whether uncertain pixels are wrong "
@@ -36,6 +37,9 @@ QUANTITIES = {
     "error_rate": ("error rate", "of all test pixels"),
     "error_rate_kept_80": ("at 80 %", "error rate of the surest 80 %"),
 }
+BETTER: dict[str, Literal["higher", "lower"]] = {
+    "error_auroc": "higher", "aurc": "lower", "calibration_error": "lower", "error_rate": "lower", "error_rate_kept_80": "lower",
+}  # fmt: skip
 
 
 class Trust:
@@ -206,30 +210,24 @@ class Trust:
             self.readout.object = "Computing …"
             return
         share = self.state.answered
-        rows = []
-        for name, j in judged.items():
-            at = j.at(share)
-            rows.append((f"surest {100 * share:.0f} %, {UNCERTAINTY[name].title}", j, at, f"≤ {j.threshold[at]:.4f}"))
+        points = [
+            (f"surest {100 * share:.0f} %, {UNCERTAINTY[name].title}", j, j.at(share), f"≤ {j.threshold[j.at(share)]:.4f}")
+            for name, j in judged.items()
+        ]
         one = next(iter(judged.values()))
-        rows.insert(0, ("all test pixels", one, len(one.coverage) - 1, ""))
-        head = "".join(
-            f'<th style="text-align:right;padding:2px 10px;font-weight:600;white-space:nowrap">{c}</th>'
-            for c in ("answered", "uncertainty", "error rate", "precision", "recall")
-        )
-        body = "".join(
-            f'<tr><td style="padding:3px 10px 3px 0;white-space:nowrap">{escape(n)}</td>'
-            + "".join(
-                f'<td style="text-align:right;padding:3px 10px">{c}</td>'
-                for c in (
-                    f"{100 * j.coverage[at]:.1f} %",
-                    u,
-                    f"{100 * j.risk[at]:.2f} %",
-                    cell(j.precision[at]),
-                    cell(j.recall[at]),
-                )
-            )
-            + "</tr>"
-            for n, j, at, u in rows
+        points.insert(0, ("all test pixels", one, len(one.coverage) - 1, ""))
+        table = html_table(
+            [
+                "",
+                "answered",
+                "uncertainty",
+                Column("error rate (%)", "lower", 2),
+                *(Column(c, "", 3) for c in ("precision", "recall")),
+            ],
+            [
+                (name, f"{100 * j.coverage[at]:.1f} %", u, 100 * j.risk[at], j.precision[at], j.recall[at])
+                for name, j, at, u in points
+            ],
         )
         note = (
             "<div style='margin-top:10px;opacity:.8;line-height:1.45'>Computed on all test pixels; the maps show the pair selected on the "
@@ -237,9 +235,7 @@ class Trust:
             "answered pixels. So compare the <b>error rate</b>. A measure is useful if its error rate is lower than that of "
             "<b>entropy</b> at the same share.</div>"
         )
-        self.readout.object = (
-            f'<table style="border-collapse:collapse;font-size:.82rem"><tr><th></th>{head}</tr>{body}</table>{note}'
-        )
+        self.readout.object = table + note
 
     def _table(self, findings: Findings) -> None:
         """Write the table of all measures, each against the errors of its own change map."""
@@ -248,28 +244,18 @@ class Trust:
         if not shown:
             self.table.object = ""
             return
-        best = {
-            q: choose([numbers[q] for _, numbers in rows])
-            for q, choose in (("error_auroc", np.nanmax), ("aurc", np.nanmin), ("calibration_error", np.nanmin))
-            if q in shown
-        }
-        head = "".join(
-            f'<th title="{escape(QUANTITIES[q][1])}" style="text-align:right;padding:2px 12px">{QUANTITIES[q][0]}</th>'
-            for q in shown
-        )
-        body = ""
+        columns = [Column(QUANTITIES[q][0], BETTER.get(q, ""), 4 if q == "aurc" else 3, QUANTITIES[q][1]) for q in shown]
+        cells = []
         for name, numbers in rows:
             one = look(name, UNCERTAINTY)
-            cells = "".join(
-                f'<td style="text-align:right;padding:1px 12px;font-weight:{700 if best.get(q) == numbers[q] else 400}">'
-                f"{cell(numbers[q], 4 if q == 'aurc' else 3)}</td>"
-                for q in shown
+            apart = {"calibration_error"} if name == "entropy" else set()  # in bits, so it does not compete
+            cells.append(
+                [Marked(one.title, one.colour), *(spread([v], 3) if q in apart else v for q in shown for v in [numbers[q]])]
             )
-            body += f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{one.colour}">■</span> {escape(one.title)}</td>{cells}</tr>'
         self.table.object = (
-            "<b>All measures on test pixels</b>, each against the errors of its own change map; best in bold "
-            '<span style="opacity:.75">(AUROC high; AURC and ECE low; entropy is in bits, so its ECE is not comparable)</span>'
-            f'<table style="border-collapse:collapse;margin-top:4px"><tr><th></th>{head}</tr>{body}</table>'
+            "<b>All measures on test pixels</b>, each against the errors of its own change map; the best of a column in bold "
+            '<span style="opacity:.75">(AUROC high; AURC, ECE and error rates low; entropy is in bits, so its ECE is not compared)</span>'
+            + html_table(["", *columns], cells)
         )
 
     def _csv(self) -> Any:

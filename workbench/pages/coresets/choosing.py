@@ -17,7 +17,7 @@ from workbench.baselines.coresets import jaccard, select, selectors
 from workbench.data.coresets import write_coreset, write_index, wrong_labels
 from workbench.errors import InputError
 from workbench.methods.tdds.choosing import length_of
-from workbench.methods.tdds.settings import RIVALS, Config
+from workbench.methods.tdds.settings import RIVALS, STRATIFIED, Config
 from workbench.pages.coresets.state import CoresetState
 from workbench.views import save
 from workbench.views.card import escape, explain, html, problem
@@ -160,8 +160,9 @@ class Choose:
         score = result["score_by_T"].sel(T=self.T).drop_vars("T")
         kept = {"tdds": select(score, state.keep, labels, balance="class" if state.balanced else None)}
         seed = int(state.runner.config.get("seed", 0))
-        for name, choose in selectors(RIVALS).items():
-            kept[name] = choose(self.scores, state.keep, labels, seed)
+        scores = self.scores.assign(tdds=score)
+        for name, choose in selectors([*RIVALS, *STRATIFIED]).items():
+            kept[name] = choose(scores, state.keep, labels, seed)
         if state.balanced and state.selector in self.scores:
             kept[state.selector] = selectors([f"{state.selector}_balanced"])[f"{state.selector}_balanced"](
                 self.scores, state.keep, labels, seed
@@ -204,11 +205,11 @@ class Choose:
             self._paint(kept)
 
     def score(self) -> np.ndarray:
-        """Score (sample) of the current selector; for CCS that of AUM, for random zeros."""
+        """Score (sample) of the current selector; for CCS that of AUM, in strata that which is stratified, for random zeros."""
         state, result = self.state, self.state.result
-        if state.selector == "tdds":
+        name = "aum" if state.selector == "ccs" else state.selector.removesuffix("_ccs")
+        if name == "tdds":
             return result["score_by_T"].sel(T=self.T).values.astype(float)
-        name = "aum" if state.selector == "ccs" else state.selector
         return self.scores[name].values.astype(float) if name in self.scores else np.zeros(result.sizes["sample"])
 
     def _summary(self, kept: np.ndarray, counts: np.ndarray, names: list[str], score: np.ndarray) -> str:
@@ -223,7 +224,7 @@ class Choose:
         text = " &ensp; ".join(parts)
         if lost:
             text += f' &ensp; <b style="color:{RED}">no sample of {escape(", ".join(lost[:6]))} is kept</b>; switch <i>By class</i> on'
-        if self.state.selector in ("random", "random_balanced", "ccs"):
+        if self.state.selector in ("random", "random_balanced", "ccs", *STRATIFIED):
             text += " &ensp; <i>drawn at random with the run's seed</i>"
         return text
 

@@ -157,7 +157,7 @@ class Score:
         self.picked_text.object = f"<b>Picked</b>: {len(ids)} sample{'s' if len(ids) != 1 else ''}" if ids else HINT
         if not ids or epoch is None:
             self.chosen.clear()
-            self.map.mark([], [], [])
+            self.map.mark([], [])
             self.trajectory.show([], [], self._means(), film.epochs[-1] if epoch else 2, self._window(epoch))
             self._mark_places(np.zeros(0, int), [])
             return
@@ -169,7 +169,7 @@ class Score:
         colours = [*PICKS, *[GREY] * len(ids)][: len(ids)]
         few = ids[: self.chosen.room]
         self.chosen.show(state.pictures.of(few), few, self._texts(score, ease, rows[: len(few)]), colours)
-        self.map.mark(ease[rows[: len(PICKS)]], score[rows[: len(PICKS)]], colours[: len(PICKS)])
+        self.map.mark(rows[: len(PICKS)], colours[: len(PICKS)])
         lines, changes = [], []
         epochs, changed = film.epochs, sorted(film.d)
         for identifier, row, colour in list(zip(ids, rows, colours, strict=True))[: len(PICKS)]:

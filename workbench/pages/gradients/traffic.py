@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import panel as pn
@@ -11,10 +10,11 @@ from bokeh.palettes import Cividis256
 
 from workbench.methods.rsdgc import RATIOS
 from workbench.runs.watch import ArrayHistory, Live
-from workbench.views.card import escape, html
+from workbench.views.card import html
 from workbench.views.lines import Lines
 from workbench.views.looks import COMPRESSORS, Look, nth
 from workbench.views.screen import grid
+from workbench.views.tables import Column, Marked, html_table
 
 
 class Budget:
@@ -111,35 +111,45 @@ class Traffic:
 
 def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str]) -> str:
     """HTML: a row per compressor."""
-    head = ["compressor", "accuracy", "MB sent, counted", "MB measured", *(r.replace("ratio_", "ratio: ") for r in RATIOS)]
+    columns: list[Column | str] = [
+        "compressor",
+        Column("accuracy", "higher"),
+        Column("MB of messages", "lower", 3, "counted, without headers"),
+        Column("MB with headers", "lower", 3, "counted"),
+        Column("MB measured", "lower", 3, "by the kernel, on the loopback"),
+        *(Column(f"ratio: {_short(r)}", "higher", 1, text) for r, text in RATIOS.items()),
+    ]
     rows = []
     for name in names:
         latest = {
             key: history[f"{key}/{name}"][1][-1]
-            for key in ("accuracy", "megabytes", "measured_megabytes", *RATIOS)
+            for key in ("accuracy", "megabytes", "header_megabytes", "measured_megabytes", *RATIOS)
             if f"{key}/{name}" in history
         }
+        headers = latest.get("header_megabytes")
+        sent = (latest["megabytes"], None if headers is None else latest["megabytes"] + headers)
+        measured = latest.get("measured_megabytes")
         one = COMPRESSORS[name]
-        cells = [f'<span style="border-left:12px solid {one.colour};padding-left:6px">{escape(one.title)}</span>']
-        cells += [
-            _number(latest.get("accuracy"), ".4f"),
-            _number(latest.get("megabytes"), ".3f"),
-            _number(latest.get("measured_megabytes"), ".3f"),
-        ]
-        cells += [_number(latest.get(ratio), ".1f") for ratio in RATIOS]
-        rows.append(cells)
-    cell = '<td style="padding:2px 18px 2px 0">{}</td>'
-    body = "".join("<tr>" + "".join(cell.format(c) for c in row) + "</tr>" for row in rows)
-    top = "".join(f'<th style="padding:2px 18px 2px 0;text-align:left;font-weight:400;opacity:.7">{h}</th>' for h in head)
-    meanings = "".join(f"<li><b>{r.replace('ratio_', '')}</b>: {text}</li>" for r, text in RATIOS.items())
+        rows.append(
+            [
+                Marked(one.title, one.colour),
+                latest.get("accuracy"),
+                *sent,
+                measured,
+                *(latest.get(ratio) for ratio in RATIOS),
+            ]
+        )
+    meanings = "".join(f"<li><b>{_short(r)}</b>: {text}</li>" for r, text in RATIOS.items())
     return (
-        f'<div style="overflow-x:auto"><table style="border-collapse:collapse;font-size:.84rem"><tr>{top}</tr>{body}</table></div>'
-        "<div style='opacity:.8;margin-top:6px'>Counted: from the messages, by the formulas of ring all-reduce and all-gather. "
+        html_table(columns, rows)
+        + "<div style='opacity:.8;margin-top:6px'>Messages: counted by the formulas of ring all-reduce and all-gather. "
+        "Headers: counted too, as those of gloo and TCP; a small network sends more of them than data. "
         "Measured: by the kernel, all bytes on the loopback interface meanwhile, including control messages and other programs. "
-        "Ratios, updated with every test accuracy:"
+        "Bold: the best of a column. Ratios, updated with every test accuracy:"
         f"<ul style='margin:2px 0;padding-left:18px'>{meanings}</ul></div>"
     )
 
 
-def _number(value: Any, spelled: str) -> str:
-    return "–" if value is None or not np.isfinite(value) else format(value, spelled)
+def _short(ratio: str) -> str:
+    """`wire` of `ratio_wire`, `measured` of `measured_ratio`."""
+    return ratio.removeprefix("ratio_").removesuffix("_ratio")
