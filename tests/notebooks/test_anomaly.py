@@ -13,6 +13,7 @@ import pytest
 
 from tests.notebooks.page import Page, assert_whole
 from workbench import runs
+from workbench.reports.claims import VERDICTS
 from workbench.reports.notebook import report
 from workbench.resources import folder as resource
 
@@ -54,7 +55,7 @@ def test_page_tells_claims_with_their_controls(made: Path) -> None:
     claims = page.rows[head + 1 : head + 5]
     for words, row in zip(("beats RX", "untrained", "ridge-RX and PCA-RX", "random projections"), claims, strict=True):
         assert words in row[0]
-        assert row[4] in ("holds", "does not hold here", "undecided")
+        assert row[4] in VERDICTS
     numbers = runs.metrics(made)
     assert claims[0][2] == f"{numbers['auc_rx']:.4f}"
     assert claims[1][2] == f"{numbers['auc_untrained_mean']:.4f} ± {numbers['auc_untrained_std']:.4f}"
