@@ -164,21 +164,22 @@ def corrected(claims: Sequence[Claim]) -> list[Claim]:
 # name of a metric -> its heading; lower is better for auc_f_tau alone
 METRICS = {
     "auc": "AUC(D,F)",
-    "auc_f_tau": "AUC(F,τ)",
-    "auc_d_tau": "AUC(D,τ)",
+    "average_precision": "AP",
     "pd_at_pf_001": "PD at PF 0.01",
     "pd_at_pf_0001": "PD at PF 0.001",
+    "objects_at_pf_001": "objects at PF 0.01",
+    "objects_at_pf_0001": "objects at PF 0.001",
+    "auc_f_tau": "AUC(F,τ)",
+    "auc_bs": "AUC_BS",
+    "auc_d_tau": "AUC(D,τ)",
 }
 
 
 def evaluate(score: xr.DataArray, truth: xr.DataArray) -> dict[str, float]:
     """All metrics of a score map (y, x) against the truth (y, x): name -> number; empty unless the truth has both classes."""
-    import xarray as xr
+    from workbench.metrics.anomaly import measured
 
-    from workbench.metrics.anomaly import add_metrics
-
-    evaluated = add_metrics(xr.Dataset({"score": score}), truth)
-    return {str(name): float(value) for name, value in evaluated.data_vars.items() if value.ndim == 0}
+    return {name: value for name, (value, _) in measured(score, truth).items()}
 
 
 def spread(values: Sequence[float]) -> str:

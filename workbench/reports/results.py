@@ -31,7 +31,6 @@ from workbench.reports.notebook import find_notebook
 from workbench.reports.sweep import sweep
 from workbench.views.paper import base as figures
 
-
 MACHINE = (
     "cpu",
     "platform",
