@@ -47,6 +47,8 @@ ANOMALY: Group = {
     "pca-rx": Look("PCA-RX", GREEN, "solid", "v"),
     "rp-rx": Look("RP-RX", BROWN, "dashed", "d"),
     "local-rx": Look("local RX", PINK, "solid", "P"),
+    "crd": Look("CRD", VIOLET, "dotdash", "<"),
+    "kifd": Look("kernel forest", RED, "dotdash", ">"),
     "affine": Look("affine oracle", OLIVE, "dotted", "X"),
     "untrained": Look("BSDM untrained", YELLOW, "dashed", "D"),
     "trained": Look("BSDM trained", ORANGE),
