@@ -2,7 +2,7 @@
 
 Every detector maps a cube to a score map, `(band, y, x) -> (y, x)` float64 on the same pixel coordinates, higher = more
 anomalous, NaN where a pixel is missing. None of them uses the truth. Those of this module score a pixel by its squared
-Mahalanobis distance from a background (`crd.py` and `kernel_forest.py` do not); they differ in how the background's
+Mahalanobis distance from a background (`crd.py`, `kernel_forest.py` and `autoencoder.py` do not); they differ in how the background's
 covariance is estimated and inverted:
 
     rx                    the pseudo-inverse of the covariance of the whole scene

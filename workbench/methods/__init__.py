@@ -41,6 +41,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "workbench.methods.rx:kernel_forest_room",
         "Kernel isolation forest: how soon random cuts in a kernel space isolate each pixel.",
     ),
+    "auto-ad": (
+        "workbench.methods.autoad",
+        "Autoencoder of the Auto-AD kind: what a network trained on the scene alone reproduces badly.",
+    ),
     "bsdm": ("workbench.methods.bsdm", "BSDM: suppress the background of a hyperspectral cube with a diffusion model."),
     "tdds": (
         "workbench.methods.tdds",
