@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.io import savemat
+from scipy.stats import ttest_1samp
 
 from tests.unit.test_sweeps import notebook
+from workbench.data.catalog import open_scene
 from workbench.errors import InputError
 from workbench.reports import results
+from workbench.reports.claims import METRICS
 from workbench.reports.results import check, claims_of, differs, gather, main, make, names, platform_of, read_recipe, render
 from workbench.resources import folder as resource
 
@@ -159,6 +164,79 @@ def test_claims_without_random_draws_are_tested_over_scenes() -> None:
     numbers = [v["numbers"] for v in kept["variants"].values()]
     assert both.ours == pytest.approx([np.mean(n["auc_ridge_rx"]) for n in numbers])
     assert both.control == pytest.approx([np.mean(n["auc_rx"]) for n in numbers])
+
+
+def small_cube(path: Path, seed: int) -> None:
+    """A cube in the layout of HAD100: a MATLAB file of one small scene, `data (y, x, band)` and `map (y, x)`."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((12, 12), np.uint8)
+    truth[3:5, 4] = 1
+    savemat(path, {"data": rng.normal(5, 1, (12, 12, 7)) + 9 * truth[..., None], "map": truth})
+
+
+def test_a_folder_of_many_small_scenes_is_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Averages over scenes, wins and losses; what is drawn at random or not is not asked of the single scene."""
+    for n in range(6):
+        small_cube(tmp_path / f"ang{n}.mat", n)
+    monkeypatch.setenv("SCENES", str(tmp_path))
+    text = RECIPE.replace("sweep: {seeds: [0, 1]}", 'sweep: {grid: {scene: ["$SCENES/*.mat"]}}')
+    (tmp_path / "set.yml").write_text(text.replace("NOTEBOOK", str(notebook(tmp_path / "set.ipynb"))))
+    recipe = read_recipe(tmp_path / "set.yml")
+    scenes = recipe.sweep.grid["scene"]
+    assert scenes == sorted(str(tmp_path / f"ang{n}.mat") for n in range(6))
+    assert len({cell.key for cell in results.plan_of(recipe)}) == 6  # each has data of its own
+    assert {"hsi", "truth"} <= set(open_scene(scenes[0]))
+
+    def variant(ours: float, control: float) -> dict[str, Any]:
+        run = {
+            "run": "r",
+            "seed": None,
+            "metrics_sha256": "0",
+            "data": "0",
+            "code": "0",
+            "versions": {},
+            "cpu": "",
+            "threads": 1,
+        }
+        return {"numbers": {"ours": [ours], "control": [control]}, "runs": [run]}
+
+    gains = [0.01, 0.02, 0.03, 0.02, -0.005, 0.015]
+    made = {"recipe": "r", "recipe_sha256": "0"}
+    made["variants"] = {f"scene ang{n}.mat": variant(0.9 + n / 100 + g, 0.9 + n / 100) for n, g in enumerate(gains)}
+    ((claim, label),) = claims_of(recipe, made)
+    assert (label, claim.verdict) == ("all 6 scenes", "holds")
+    assert claim.p == pytest.approx(ttest_1samp(gains, 0).pvalue)
+    page = render("set", recipe, made)
+    std = np.std([0.91, 0.93, 0.95, 0.95, 0.935, 0.965], ddof=1)
+    assert f"| mean of 6 scenes | 0.9250 ± 0.0187 | 0.9400 ± {std:.4f} |" in page
+    assert "| scene ang3.mat | [0.9300](#runs-4) | [0.9500](#runs-4) |" in page
+    assert "5 wins, 1 losses of 6 | holds |" in page
+    assert str(tmp_path) not in page.replace(recipe.notebook, "")
+    monkeypatch.setenv("SCENES", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"asks for the scenes \$SCENES/\*.mat; there is no such file"):
+        read_recipe(tmp_path / "set.yml")
+
+
+def test_long_recipes_are_made_by_name_only(tmp_path: Path) -> None:
+    recipes, pages = tmp_path / "recipes", tmp_path / "pages"
+    (recipes / "long").mkdir(parents=True)
+    pages.mkdir()
+    (recipes / "a.yml").touch()
+    (recipes / "long" / "b.yml").touch()
+    (pages / "b.json").touch()
+    (pages / "lost.json").touch()
+    assert names(recipes, pages) == ["a", "lost"]
+    assert results.path_of("b", recipes) == recipes / "long" / "b.yml"
+    assert results.path_of("a", recipes) == recipes / "a.yml"
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes" / "long").glob("*.yml")), ids=lambda p: p.stem)
+def test_every_long_recipe_can_be_read(path: Path) -> None:
+    recipe = read_recipe(path)
+    known = [
+        f"{metric}_{who}" for metric in METRICS for who in ("rx", "ridge_rx", "pca_rx", "rp_rx", "untrained", "trained")
+    ]
+    assert recipe.notebook != "anomaly" or set(recipe.numbers) <= {*known, "gain_of_training"}
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes").glob("*.yml")), ids=lambda p: p.stem)

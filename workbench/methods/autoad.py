@@ -1,4 +1,4 @@
-"""An autoencoder of the kind of Auto-AD as a room: train on the scene, score by the residual.
+"""Autoencoder of the Auto-AD kind: what a network trained on the scene alone reproduces badly.
 
 The mathematics and its source are in `workbench.baselines.autoencoder`; settings are in docs/methods/rx.md. The truth is used only
 for the AUC.

@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from workbench.reports.notebook import find_notebook
 from workbench.reports.sweep import sweep
 from workbench.views.paper import base as figures
 
+MANY = 5  # scenes from which on Table 1 has a row per scene, and claims are not told scene by scene
 MACHINE = (
     "cpu",
     "platform",
@@ -107,8 +109,12 @@ def plan_of(recipe: Recipe) -> list[Cell]:
     return plan(find_notebook(recipe.notebook), recipe.sweep)
 
 
-def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bool = True) -> dict[str, Any]:
+def gather(
+    name: str, recipe: Recipe, root: Path, *, folder: str = "", jobs: int = 1, progress: bool = True
+) -> dict[str, Any]:
     """Run the sweep of a page. For every combination without the seed: metric -> values per seed, and the runs.
+
+    folder: `long/` for a recipe in that folder.
 
     Raises InputError when a cell has no result or lacks a metric of the recipe.
     """
@@ -131,7 +137,7 @@ def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bo
         facts = {"run": row["key"], "seed": row["varied"].get("seed"), "metrics_sha256": hashlib.sha256(file).hexdigest()}
         facts |= {"data": runs.data_hash(about), "code": about["code"], "versions": about["versions"]}
         variant["runs"].append(facts | {name: about.get(name) for name in MACHINE})
-    return {"recipe": f"recipes/{name}.yml", "recipe_sha256": recipe_hash(recipe), "variants": variants}
+    return {"recipe": f"recipes/{folder}{name}.yml", "recipe_sha256": recipe_hash(recipe), "variants": variants}
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -154,15 +160,10 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
         f"![{_alt(recipe, made)}]({name}.png)",
         "",
         f"**Table 1.** Mean ± standard deviation (n - 1) over seeds, {recipe.unit}; a number alone draws nothing at random, or has one "
-        "seed. Controls in italics. Every number leads to the runs behind it, where each run's own number stands.",
+        "seed; over scenes, the standard deviation is that of the scenes. Controls in italics. Every number leads to the runs behind it, where each run's own number stands.",
         "",
-        "| | " + " | ".join(made["variants"]) + " |",
-        "|---" * (1 + len(made["variants"])) + "|",
+        *_numbers(recipe, made),
     ]
-    for metric, heading in recipe.numbers.items():
-        row = [f"[{_as_text(v['numbers'][metric])}](#{_anchor(n)})" for n, v in enumerate(made["variants"].values(), 1)]
-        heading = f"*{heading}*" if metric in recipe.controls else heading
-        lines.append(f"| {heading} | " + " | ".join(row) + " |")
     if recipe.claims:
         lines += [
             "",
@@ -204,7 +205,7 @@ def claims_of(recipe: Recipe, made: Mapping[str, Any]) -> list[tuple[Claim, str]
     """The claims of a page, each with the variant it is tested on; where scenes are an axis of the sweep, also over all of them."""
     found = []
     for compared in recipe.claims:
-        for label, variant in made["variants"].items():
+        for label, variant in made["variants"].items() if not _many(recipe) else ():
             ours, control = variant["numbers"][compared.ours], variant["numbers"][compared.control]
             varies = len({*ours}) > 1 or len({*control}) > 1
             if not varies:
@@ -219,8 +220,32 @@ def claims_of(recipe: Recipe, made: Mapping[str, Any]) -> list[tuple[Claim, str]
     return found
 
 
+def _numbers(recipe: Recipe, made: Mapping[str, Any]) -> list[str]:
+    """The lines of Table 1: a column per variant, and the mean over scenes where they are an axis; a row per variant if they are many."""
+    columns = [""] + [f"*{heading}*" if metric in recipe.controls else heading for metric, heading in recipe.numbers.items()]
+    table = [columns]
+    for n, (label, variant) in enumerate(made["variants"].items(), 1):
+        table.append([label, *(f"[{_as_text(variant['numbers'][metric])}](#{_anchor(n)})" for metric in recipe.numbers)])
+    for others, labels in _over_scenes(recipe).items():
+        means = (
+            [float(np.mean(made["variants"][label]["numbers"][metric])) for label in labels] for metric in recipe.numbers
+        )
+        table.append([f"mean of {len(labels)} scenes" + (f", {others}" if others else ""), *(spread(m) for m in means)])
+    if not _many(recipe):
+        table = [list(row) for row in zip(*table, strict=True)]
+    head, *rows = ["| " + " | ".join(row) + " |" for row in table]
+    return [head.replace("|  |", "| |", 1), "|---" * len(table[0]) + "|", *rows]
+
+
+def _many(recipe: Recipe) -> bool:
+    """Whether there are so many scenes that claims are tested over all of them only."""
+    return any(len(labels) >= MANY for labels in _over_scenes(recipe).values())
+
+
 def _label(varied: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in varied.items()) or "as in the recipe"
+    """What a variant is called; of a file only the name, so that a page does not tell where somebody keeps it."""
+    named = {k: Path(v).name if k == "scene" and os.sep in str(v) else v for k, v in varied.items()}
+    return ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in named.items()) or "as in the recipe"
 
 
 def _over_scenes(recipe: Recipe) -> dict[str, list[str]]:
@@ -262,8 +287,8 @@ def draw(recipe: Recipe, made: Mapping[str, Any], out: Path) -> None:
 
 def make(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, progress: bool = True) -> Path:
     """Make the numbers, the page and the picture of a recipe; returns the path of the page."""
-    recipe = read_recipe(recipes / f"{name}.yml")
-    made = gather(name, recipe, root, jobs=jobs, progress=progress)
+    recipe = read_recipe(path_of(name, recipes))
+    made = gather(name, recipe, root, folder=_folder(name, recipes), jobs=jobs, progress=progress)
     with runs.writing(pages):
         pages.mkdir(parents=True, exist_ok=True)
         runs.write_json(pages / f"{name}.json", made)
@@ -275,7 +300,7 @@ def make(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, pr
 def check(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, progress: bool = True) -> list[str]:
     """Problems of a page, one sentence each; empty when it is correct."""
     try:
-        recipe = read_recipe(recipes / f"{name}.yml")
+        recipe = read_recipe(path_of(name, recipes))
     except InputError as error:
         return [str(error)]
     try:
@@ -334,8 +359,19 @@ def differs(committed: Sequence[float], now: Sequence[float], recipe: Recipe, *,
 
 
 def names(recipes: Path, pages: Path) -> list[str]:
-    """Names of all recipes, and of all pages without a recipe."""
-    return sorted({p.stem for p in recipes.glob("*.yml")} | {p.stem for p in pages.glob("*.json")})
+    """Names of all recipes but those in the folder `long`, which take hours and are asked for by name, and of all pages without a recipe."""
+    long = {p.stem for p in recipes.glob("long/*.yml")}
+    return sorted({p.stem for p in recipes.glob("*.yml")} | ({p.stem for p in pages.glob("*.json")} - long))
+
+
+def _folder(name: str, recipes: Path) -> str:
+    return "long/" if path_of(name, recipes).parent != recipes else ""
+
+
+def path_of(name: str, recipes: Path) -> Path:
+    """The file of a recipe: in the folder, or in its folder `long`."""
+    long = recipes / "long" / f"{name}.yml"
+    return long if long.exists() else recipes / f"{name}.yml"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
