@@ -83,7 +83,9 @@ class TestClaim:
         assert claim.row()[3].endswith("3 wins, 1 losses of 4")
         assert Claim("", [0.9], [0.8], over="scenes").verdict == "on this scene"
         assert Claim("", [0.91, 0.82, 0.73], [0.90, 0.81, 0.721], over="scenes").verdict == "holds"
-        assert Claim("", [0.9, 0.8], [0.9, 0.8], over="scenes").verdict == "undecided"  # no gain on any scene
+        equal = Claim("", [0.9, 0.8], [0.9, 0.8], over="scenes")
+        assert equal.verdict == "undecided"  # no gain on any scene
+        assert equal.row()[3] == "+0.0000; 0 wins, 0 losses of 2"
 
     def test_no_truth(self) -> None:
         assert Claim("x beats y", [], []).row() == ("x beats y", "–", "–", "–", "cannot be tested: no truth")

@@ -112,7 +112,7 @@ class Claim:
         """95 % interval of the mean gain over seeds or scenes, by Student's t; infinite where it cannot be estimated."""
         gains = self.gains
         mean = float(gains.mean())
-        if self.fact or len(gains) < 2:
+        if self.fact or len(gains) < 2 or float(np.ptp(gains)) <= ROUNDING:
             return -math.inf, math.inf
         from scipy.stats import t
 

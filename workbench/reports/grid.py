@@ -104,7 +104,7 @@ def grid_of(fields: Any, path: str | Path) -> Grid:
 
 
 def _with_folders(axes: Any, path: str | Path) -> Any:
-    """The axes with every scene that has a wildcard, such as `$WORKBENCH_DATA/had100/*.mat`, replaced by the files it stands for, sorted."""
+    """The axes with every scene that has a wildcard (`$WORKBENCH_DATA/had100/*.mat`) replaced by the files that match, sorted."""
     scenes = axes.get("scene") if isinstance(axes, dict) else None
     if not isinstance(scenes, list):
         return axes

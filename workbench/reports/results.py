@@ -160,7 +160,8 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
         f"![{_alt(recipe, made)}]({name}.png)",
         "",
         f"**Table 1.** Mean ± standard deviation (n - 1) over seeds, {recipe.unit}; a number alone draws nothing at random, or has one "
-        "seed; over scenes, the standard deviation is that of the scenes. Controls in italics. Every number leads to the runs behind it, where each run's own number stands.",
+        "seed; over scenes, the standard deviation is that of the scenes. Controls in italics. Every number leads to the runs behind it, "
+        "where each run's own number stands.",
         "",
         *_numbers(recipe, made),
     ]
@@ -359,7 +360,7 @@ def differs(committed: Sequence[float], now: Sequence[float], recipe: Recipe, *,
 
 
 def names(recipes: Path, pages: Path) -> list[str]:
-    """Names of all recipes but those in the folder `long`, which take hours and are asked for by name, and of all pages without a recipe."""
+    """Names of all recipes but those in the folder `long`, which take hours, and of all pages without a recipe."""
     long = {p.stem for p in recipes.glob("long/*.yml")}
     return sorted({p.stem for p in recipes.glob("*.yml")} | ({p.stem for p in pages.glob("*.json")} - long))
 
