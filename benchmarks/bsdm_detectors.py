@@ -34,7 +34,8 @@ from workbench.data.synth import simulate
 from workbench.event import drain
 from workbench.methods import bsdm
 from workbench.metrics.anomaly import measured
-from workbench.reports.claims import Claim, corrected, spread
+from workbench.reports.claims import Claim, corrected
+from workbench.views.tables import spread
 
 SCENES = (
     *(f"abu-{name}" for name in ("airport-1", "airport-2", "airport-4", "beach-1", "beach-3")),

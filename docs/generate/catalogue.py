@@ -11,9 +11,11 @@ from workbench.data import catalog
 TITLES = {
     "simulated": "Simulated scenes",
     "simulated-pairs": "Simulated pairs of dates",
+    "simulated-boxes": "Simulated chips with boxes",
     "hyperspectral": "Hyperspectral cubes",
     "chips": "Labelled chips and pixels",
     "boxes": "Images with boxes",
+    "boxes-joined": "Images with boxes, joined",
     "pairs": "Pairs of dates",
     "sar": "SAR rasters",
     "multimodal": "Several sensors on one place",

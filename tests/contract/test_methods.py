@@ -41,6 +41,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "tdds": ("tdds", "2311.13613"),
     "rsdgc": ("rsdgc", "10.1109/TGRS.2024.3394501"),
     "arcdnet": ("arcdnet", "2305.19513"),
+    "sarnet": ("sarnet", "2312.16943"),
 }
 # beside SMOKE: an image of 24 pixels, and a drive of every behaviour without rivals and second processes
 SMALLER: dict[str, dict[str, object]] = {
@@ -48,12 +49,14 @@ SMALLER: dict[str, dict[str, object]] = {
     "tdds": {"keep": 0.5, "block": 6},
     "rsdgc": {"rivals": ["rsdgc"], "workers": 1},
     "arcdnet": {"rivals": []},
+    "sarnet": {"rivals": []},
 }
 # rooms whose score is a map of how anomalous each pixel is
 DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "crd", "kifd", "auto-ad", "bsdm")
 
 CHIPS = ("rsdgc",)  # rooms that take chips and no cube
 PAIRS = ("arcdnet",)  # rooms that take two dates
+BOXES = ("sarnet",)  # rooms that take chips with boxes
 
 PROCESSES = ("rsdgc",)  # rooms that start processes
 
@@ -65,7 +68,7 @@ def _params(names):
 
 
 every_room = _params(ROOMS)
-every_cube_room = _params([n for n in ROOMS if n not in (*CHIPS, *PAIRS)])
+every_cube_room = _params([n for n in ROOMS if n not in (*CHIPS, *PAIRS, *BOXES)])
 every_detector = _params(DETECTORS)
 
 
@@ -76,11 +79,16 @@ def room(name):
 
 @pytest.fixture
 def scene(name, small_scene):
-    """A scene that the room can use: a simulated cube with truth on a map, noisy chips of three classes, or simulated pairs."""
+    """A scene that the room can use: a simulated cube with truth on a map, noisy chips of three classes, simulated pairs, or
+    simulated ships."""
     if name in PAIRS:
         from workbench.data.synth_change import small
 
         return small(seed=0).compute()
+    if name in BOXES:
+        from workbench.data.synth_ships import small as ships
+
+        return ships(seed=0).compute()
     if name not in CHIPS:
         return small_scene.assign_coords(y=np.arange(24) * -30.0 + 5e6, x=np.arange(24) * 30.0 + 4e5, spatial_ref=0)
     label = np.arange(48) % 3

@@ -38,7 +38,9 @@ UNFINISHED = {  # folder -> the uninterrupted run of the same settings
     "arcdnet-stopped": "arcdnet-finished",
     "rsdgc-killed": "rsdgc-finished",
 }
-CLOCK = ("seconds", "bytes_measured")  # beginnings of the names of numbers that no two runs share
+# numbers that the code which made the folders did not give
+NEWER = {"bytes_headers", "ratio_counted", "measured_ratio", "ratio_counted_dense", "class_accuracy", "class_accuracy_full"}
+CLOCK = ("seconds", "bytes_measured", "measured")  # beginnings of the names of numbers that no two runs share
 
 
 def restore(target: Path) -> Path:
@@ -174,7 +176,7 @@ def test_two_runs_are_compared(old, tmp_path):
     assert table["metrics"]["auc"] == [EXPECTED["bsdm-finished"]["metrics"]["auc"], None]
     other = compared([old / "rx-finished", old / "bsdm-finished"])
     assert other["about"]["method"] == ["rx", "bsdm"]
-    assert other["config"]["steps"] == [None, 6]
+    assert other["config"]["bsdm.steps"] == [None, 6]
     assert write_comparison(both, tmp_path / "both.html").read_text().count("<img") == 1
     assert write_comparison(both, tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
 

@@ -19,10 +19,11 @@ from workbench.execution import pending
 from workbench.methods import METHODS
 from workbench.methods import notebook as notebook_of
 from workbench.reports import notebook as reporting
-from workbench.reports.claims import Claim, corrected, holm, spread, student, summary
+from workbench.reports.claims import Claim, corrected, holm, student, summary
 from workbench.reports.html import html
 from workbench.reports.notebook import NotebookFailed, report, run_notebook
 from workbench.resources import folder as resource
+from workbench.views.tables import spread
 
 
 def notebook(path: Path, *sources: str, parameters: str = "steps: int = 3  # how many") -> Path:
@@ -174,6 +175,24 @@ class TestRefusals:
         (tmp_path / "run.json").write_text("{}")
         with pytest.raises(InputError, match="nothing is overwritten"):
             report("rx", "sim-coast-town", folder=tmp_path)
+
+    @pytest.mark.parametrize(
+        ("about", "says", "continued"),
+        [
+            ({"status": "stopped"}, r"holds a run \(stopped\)", True),
+            ({"status": "finished"}, r"holds a run \(finished\)", False),
+            ({"status": "failed", "notebook": {"name": "anomaly"}}, r"holds a report \(failed\)", False),
+        ],
+    )
+    def test_only_what_can_be_done_is_offered(
+        self, tmp_path: Path, about: dict[str, object], says: str, continued: bool
+    ) -> None:
+        (tmp_path / "run.json").write_text(json.dumps({"method": "rx", **about}))
+        with pytest.raises(InputError, match=says) as refused:
+            report("rx", "sim-coast-town", folder=tmp_path)
+        assert "choose another folder (--out)" in str(refused.value)
+        assert (f"`workbench run --resume {tmp_path}`" in str(refused.value)) == continued
+        assert "--resume" not in str(refused.value).replace("workbench run --resume", "")  # `report` has no such option
 
 
 class TestRunNotebook:

@@ -23,6 +23,7 @@ Origin of the coordinates in each format, and the conversion (the notes of a sce
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -187,6 +188,36 @@ def chip(scene: xr.Dataset, identifier: str) -> xr.Dataset:
     if "height" in scene.coords:
         one = one.isel(y=slice(int(one["height"])), x=slice(int(one["width"])))
     return one.isel(object=np.flatnonzero(one["box_sample"].values == identifier)) if "object" in scene.dims else one
+
+
+def joined(scenes: Sequence[xr.Dataset], label: str) -> xr.Dataset:
+    """Several scenes of chips with boxes as one; all boxes get one class, `label`.
+
+    Raises InputError if the images differ in bands or size, or two have the same identifier.
+    """
+    import xarray as xr
+
+    shapes = {s["image"].shape[1:] for s in scenes}
+    if len(shapes) > 1:
+        raise InputError(f"Chips that are joined must have the same bands and size; these have {sorted(shapes)}.")
+    ids = np.concatenate([s["sample"].values for s in scenes])
+    names, counts = np.unique(ids, return_counts=True)
+    if counts.max() > 1:
+        raise InputError(f"Two of the joined scenes have an image {str(names[counts.argmax()])!r}.")
+    flat = ("box", "box_sample")
+    kept = [
+        s[["image", *flat]].drop_vars([c for c in s.coords if c not in s.dims and c not in ("height", "width")])
+        for s in scenes
+    ]
+    scene = xr.concat([s.drop_vars(flat) for s in kept], "sample", combine_attrs="drop")
+    scene["box"] = (("object", "edge"), np.concatenate([s["box"].values for s in kept]), {"units": "pixel"})
+    scene["box_sample"] = ("object", np.concatenate([s["box_sample"].values for s in kept]).astype(ids.dtype))
+    scene["box_label"] = ("object", np.zeros(scene.sizes["object"], np.int64), {"names": [label]})
+    scene = scene.assign_coords(edge=["x0", "y0", "x1", "y1"])
+    hashes = "".join(str(s.attrs["sha256"]) for s in scenes)
+    notes = dict.fromkeys(n for s in scenes for n in str(s.attrs.get("notes", "")).splitlines() if n)
+    scene.attrs = {"sha256": hashlib.sha256(hashes.encode()).hexdigest(), "simulated": "", "notes": "\n".join(notes)}
+    return scene
 
 
 # --- the scene --------------------------------------------------------------------------------------------------------

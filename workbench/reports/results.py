@@ -24,13 +24,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench import runs
-from workbench.errors import InputError, did_you_mean
+from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import RUNS
-from workbench.reports.claims import Claim, corrected, spread
+from workbench.reports.claims import Claim, corrected
 from workbench.reports.grid import Cell, Grid, grid_of, plan
 from workbench.reports.notebook import find_notebook
 from workbench.reports.sweep import sweep
 from workbench.views.paper import base as figures
+from workbench.views.tables import spread
 
 MANY = 5  # scenes from which on Table 1 has a row per scene, and claims are not told scene by scene
 MACHINE = (
@@ -92,8 +93,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(fields)
     except ValidationError as error:
-        errors = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(f"The recipe {path} cannot be used: {errors}.") from None
+        raise InputError(f"The recipe {path} cannot be used: {reasons(error)}.") from None
     if not recipe.controls:
         raise InputError(
             f"The recipe {path} names no control: without one its numbers do not show what the method contributes."
@@ -226,7 +226,7 @@ def _numbers(recipe: Recipe, made: Mapping[str, Any]) -> list[str]:
     columns = [""] + [f"*{heading}*" if metric in recipe.controls else heading for metric, heading in recipe.numbers.items()]
     table = [columns]
     for n, (label, variant) in enumerate(made["variants"].items(), 1):
-        table.append([label, *(f"[{_as_text(variant['numbers'][metric])}](#{_anchor(n)})" for metric in recipe.numbers)])
+        table.append([label, *(f"[{spread(variant['numbers'][metric])}](#{_anchor(n)})" for metric in recipe.numbers)])
     for others, labels in _over_scenes(recipe).items():
         means = (
             [float(np.mean(made["variants"][label]["numbers"][metric])) for label in labels] for metric in recipe.numbers
@@ -262,10 +262,6 @@ def _over_scenes(recipe: Recipe) -> dict[str, list[str]]:
 
 def _anchor(n: int) -> str:
     return f"runs-{n}"
-
-
-def _as_text(values: Sequence[float]) -> str:
-    return spread(values if len({*values}) > 1 else values[:1])
 
 
 def _alt(recipe: Recipe, made: Mapping[str, Any]) -> str:

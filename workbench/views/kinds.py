@@ -91,9 +91,24 @@ def picture(
     beside = beside or {}
     parts = {"score": beside.get("box_score"), "label": beside.get("box_label")} if kind == "boxes" else {}
     if kind == "boxes":
-        parts["image"] = image if image is not None else beside.get("image")
+        image = image if image is not None else beside.get("image")
+        if "box_sample" in beside and own == array.ndim:
+            array, parts, who = _of_one_image(array, parts, beside["box_sample"], image)
+            title += f", image {who}"
+        parts["image"] = image
     leading = tuple(map(str, array.dims[: array.ndim - own]))
     return Picture(name, kind, array, title, units, **parts, _leading=leading)
+
+
+def _of_one_image(
+    box: xr.DataArray, parts: Mapping[str, xr.DataArray | None], owner: xr.DataArray, image: xr.DataArray | None
+) -> tuple[xr.DataArray, dict[str, xr.DataArray | None], str]:
+    """The boxes, scores and labels of one of many images: of that in `image`, else of the one with most boxes; and its identifier."""
+    names, counts = np.unique(owner.values, return_counts=True)
+    shown = None if image is None else image.attrs.get("sample")
+    shown = str(names[counts.argmax()] if shown is None else shown)
+    here = np.flatnonzero(owner.values == shown)
+    return box[here], {n: None if a is None else a[here] for n, a in parts.items()}, shown
 
 
 def _kind(quantity: str, array: xr.DataArray) -> tuple[Kind, int]:

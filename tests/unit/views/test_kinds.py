@@ -103,6 +103,22 @@ def test_boxes_have_their_scores_labels_and_image() -> None:
     assert boxes["text"] == ["0 0.00", "1 1.00"]
 
 
+@pytest.mark.parametrize(("shown", "left"), [("a", [0.0]), ("c", []), (None, [4.0, 8.0])])
+def test_boxes_of_many_images_are_drawn_on_their_own(shown: str | None, left: list[float]) -> None:
+    """On an image that says which sample it is: its boxes; without one: those of the image with most boxes."""
+    arrays = {
+        "box": array(("object", "edge"), 3, 4, dtype=int),
+        "box_score": array(("object",), 3),
+        "box_label": array(("object",), 3, dtype=int),
+        "box_sample": xr.DataArray(["a", "b", "b"], dims="object"),
+    }
+    image = None if shown is None else array(YX, 9, 9).assign_attrs(sample=shown)
+    made = picture("box", arrays["box"], arrays, image)
+    assert made.array[:, 0].values.tolist() == left
+    assert made.score.sizes == made.label.sizes == {"object": len(left)}
+    assert made.title.endswith(f", image {shown or 'b'}")
+
+
 def test_classes_have_a_legend_and_no_colour_for_no_class() -> None:
     labels = array(YX, 2, 2, dtype=int).assign_attrs(names=["sea", "sand", "town", "wood"])
     labels = labels.where(labels > 0, -1).astype(int).assign_attrs(labels.attrs)

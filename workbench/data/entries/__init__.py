@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from workbench.data.entries.boxes import Boxes
+from workbench.data.entries.boxes import Boxes, JoinedBoxes
 from workbench.data.entries.chips import Chips
 from workbench.data.entries.hyperspectral import Hyperspectral
 from workbench.data.entries.multimodal import Multimodal
 from workbench.data.entries.pairs import Pairs
 from workbench.data.entries.sar import Sar
-from workbench.data.entries.simulated import Simulated, SimulatedPairs
+from workbench.data.entries.simulated import Simulated, SimulatedBoxes, SimulatedPairs
 
-Entry = Hyperspectral | Multimodal | Simulated | SimulatedPairs | Chips | Pairs | Boxes | Sar
+Entry = Hyperspectral | Multimodal | Simulated | SimulatedPairs | SimulatedBoxes | Chips | Pairs | Boxes | JoinedBoxes | Sar
 ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

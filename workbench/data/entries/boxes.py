@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from workbench.data.entries.kind import Kind
 from workbench.data.entries.located import Kept, Part, locate
-from workbench.data.records import file_lines, signed
+from workbench.data.records import Sourced, file_lines, signed
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,3 +93,65 @@ class Boxes(Kept, Kind):
         what = "no boxes" if self.boxes is None else f"{self.boxes} boxes"
         lines = [f"  chips: {self.samples} images, {what}, {self.sensor}", f"  folder: {self.folder}"]
         return [*lines, f"  publisher: {self.publisher}", *file_lines(self.files, self.obtain)]
+
+
+class JoinedBoxes(Sourced, Kind):
+    """Chips of several `boxes` entries as one set, with one class; published by the same people."""
+
+    kind: Literal["boxes-joined"]
+    members: list[Boxes] = Field(
+        min_length=2, description="the entries, written as entries; citation, sensor and publisher are those of this one"
+    )
+    label: str = Field(description="the class of all boxes")
+    samples: int = Field(ge=2)
+    boxes: int = Field(ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared(cls, fields: Any) -> Any:
+        """Members without the fields that they share with this entry."""
+        if isinstance(fields, dict) and isinstance(fields.get("members"), list):
+            shared = {n: fields[n] for n in ("sensor", "publisher", "citation") if n in fields}
+            members = [{"kind": "boxes", **shared, **m} if isinstance(m, dict) else m for m in fields["members"]]
+            return {**fields, "members": members}
+        return fields
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """Images and boxes."""
+        return ("image", "box", "box_sample", "box_label")
+
+    @property
+    def many(self) -> bool:
+        """True: many samples."""
+        return True
+
+    def open(
+        self,
+        truth: str | Path | None = None,
+        keys: Mapping[str, str] | None = None,
+        chunks: Mapping[str, int] | str | None = "auto",
+        ortho: bool = False,
+    ) -> xr.Dataset:
+        """The chips of all members; see `workbench.data.boxes.joined`."""
+        from workbench.data import boxes
+
+        self.refuse(truth, keys, "joins several sets that have their own boxes")
+        scene = boxes.joined([m.open(chunks=chunks) for m in self.members], self.label)
+        if (scene.sizes["sample"], scene.sizes["object"]) != (self.samples, self.boxes):
+            raise InputError(
+                f"{self.id} should have {self.samples} images and {self.boxes} boxes; {scene.sizes['sample']} and "
+                f"{scene.sizes['object']} were found."
+            )
+        return signed(scene, self)
+
+    def place(self) -> Path:
+        """The folder of the first member; the files of all are verified."""
+        places = [m.place() for m in self.members]
+        return places[0]
+
+    def card(self) -> list[str]:
+        """Number of images and boxes, and the joined entries."""
+        joined = ", ".join(m.id for m in self.members)
+        lines = [f"  chips: {self.samples} images, {self.boxes} boxes, {self.sensor}", f"  joins: {joined}"]
+        return [*lines, f"  publisher: {self.publisher}"]

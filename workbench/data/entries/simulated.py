@@ -1,4 +1,4 @@
-"""Catalogue entries of simulated scenes and pairs, which are computed when they are opened."""
+"""Catalogue entries of simulated scenes, pairs and chips, which are computed when they are opened."""
 
 from __future__ import annotations
 
@@ -99,3 +99,27 @@ class SimulatedPairs(Made):
         from workbench.data import synth_change
 
         return synth_change.make(self.generator)
+
+
+class SimulatedBoxes(Made):
+    """Simulated chips with boxes."""
+
+    ORDER: ClassVar[int] = 1
+    kind: Literal["simulated-boxes"]
+    generator: str = Field(description="name that `workbench.data.synth_ships.make` takes")
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """Images, and the boxes of the ships in them."""
+        return ("image", "box", "box_sample", "box_label")
+
+    @property
+    def many(self) -> bool:
+        """True: many samples."""
+        return True
+
+    def make(self) -> xr.Dataset:
+        """The chips."""
+        from workbench.data import synth_ships
+
+        return synth_ships.make(self.generator)

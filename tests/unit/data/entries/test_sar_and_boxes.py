@@ -42,6 +42,32 @@ def test_damaged_files_of_an_entry_are_not_opened(tmp_path, monkeypatch, real_da
             open_scene(name)
 
 
+def test_joined_chips_have_all_boxes_with_one_class(real_data):
+    scene = open_scene("hrsid-27")
+    assert dict(scene.sizes) == {"sample": 27, "band": 3, "y": 800, "x": 800, "object": 180, "edge": 4}
+    assert scene["box_label"].attrs["names"] == ["ship"]
+    assert scene.attrs["id"] == "hrsid-27"
+    for name in ("hrsid-24", "hrsid-masks-1", "hrsid-masks-2"):
+        part = open_scene(name)
+        here = np.isin(scene["box_sample"].values, part["sample"].values)
+        np.testing.assert_array_equal(scene["box"].values[here], part["box"].values)
+        one = str(part["sample"].values[-1])
+        np.testing.assert_array_equal(scene["image"].sel(sample=one), part["image"].sel(sample=one))
+    with pytest.raises(InputError, match="leave truth and key out"):
+        open_scene("hrsid-27", truth="x.png")
+
+
+def test_chips_that_cannot_be_joined_are_refused():
+    from workbench.data.boxes import joined
+    from workbench.data.synth_ships import small
+
+    first = small(seed=0).assign_attrs(sha256="a")
+    with pytest.raises(InputError, match="have an image 'chip-000'"):
+        joined([first, first], "ship")
+    with pytest.raises(InputError, match="the same bands and size"):
+        joined([first, first.isel(y=slice(32))], "ship")
+
+
 def test_boxes_of_two_more_chips_come_from_the_ids_of_their_masks(real_data):
     scene = open_scene("hrsid-masks-2")
     assert scene["image"].sizes == {"sample": 2, "band": 3, "y": 800, "x": 800}

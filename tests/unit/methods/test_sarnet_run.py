@@ -1,0 +1,318 @@
+"""Runs of SAR-Net on tiny simulated chips: resuming, applying weights, splits, crops, tiles, and input that cannot be used."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from safetensors.torch import save_file
+
+from workbench.config import override
+from workbench.data.synth_ships import small
+from workbench.errors import InputError
+from workbench.event import drain
+from workbench.execution import execute
+from workbench.methods.sarnet import SMOKE, Config, SARNet, Trained, as_amplitude, detect, load_network, run
+from workbench.methods.sarnet.chips import Crops, entered, images_of, padded
+from workbench.methods.sarnet.result import found_boxes, reads_of
+from workbench.methods.sarnet.tiles import detect_all, starts
+from workbench.parts.seeding import Seeded
+
+QUICK = override(Config(), {**SMOKE, "rivals": []})
+
+
+@pytest.fixture(scope="module")
+def ships():
+    return small(seed=0).compute()
+
+
+def other(scene: xr.Dataset, **variables) -> xr.Dataset:
+    """A copy of the scene with other values of these variables."""
+    return scene.copy().assign({n: scene[n].copy(data=v) for n, v in variables.items()})
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [2, 8])
+def test_a_stopped_run_continues_to_the_same_numbers(ships, after):
+    config = override(QUICK, {"rivals": ["plain"], "steps": 5})
+    whole, trace = [], run(ships, config)
+    while True:
+        try:
+            whole.append(next(trace))
+        except StopIteration as end:
+            expected = end.value
+            break
+    trace = run(ships, config)
+    state = list(islice(trace, after + 1))[-1].state()
+    trace.close()
+    rest, trace = [], run(ships, config, state)
+    while True:
+        try:
+            rest.append(next(trace))
+        except StopIteration as end:
+            outcome = end.value
+            break
+    assert [e.step for e in rest] == [e.step for e in whole[after + 1 :]]
+    for a, b in zip(rest, whole[after + 1 :], strict=True):
+        assert a.scalars == b.scalars
+        for name in a.arrays:
+            xr.testing.assert_identical(a.arrays[name], b.arrays[name])
+    xr.testing.assert_identical(outcome.result, expected.result)
+    for name, tensors in outcome.weights.items():
+        assert all(torch.equal(v, expected.weights[name][k]) for k, v in tensors.items())
+
+
+def test_a_checkpoint_of_other_chips_or_settings_is_refused(ships):
+    trace = run(ships, QUICK)
+    state = list(islice(trace, 3))[-1].state()
+    trace.close()
+    with pytest.raises(InputError, match="other data"):
+        next(run(small(seed=1), QUICK, state))
+    with pytest.raises(InputError, match="lr=0.002 there and 0.01 here"):
+        next(run(ships, override(QUICK, {"lr": 0.01}), state))
+
+
+def test_arms_differ_and_share_their_crops(ships):
+    outcome = drain(run(ships, override(QUICK, {"rivals": ["plain", "wide", "ucm", "dam"], "steps": 2})))
+    count = {n: float(outcome.result[n]) for n in outcome.result if n.startswith("parameters")}
+    assert count["parameters_plain"] < count["parameters_dam"] < count["parameters_ucm"] < count["parameters"]
+    assert set(outcome.weights) == {"sarnet", "settings", "plain", "wide", "ucm", "dam"}
+    assert list(outcome.result["detector"].values)[:5] == ["sarnet", "plain", "wide", "ucm", "dam"]
+    assert {"ap50_shuffled_gates", "ap50_random_boxes", "ap50_ca_cfar", "ap50_os_cfar"} <= set(outcome.result.data_vars)
+    without = drain(run(ships, override(QUICK, {"steps": 2, "controls": False})))
+    assert not [n for n in without.result if "shuffled" in str(n) or "random" in str(n)]
+
+
+def test_a_folder_of_a_run_gives_the_network_back(ships, tmp_path):
+    outcome = execute("sarnet", ships, {**SMOKE, "rivals": [], "threshold": 0.01}, tmp_path / "run")
+    trained = load_network(tmp_path / "run")
+    assert trained.names == ["ship"]
+    images = images_of(ships, trained.config)
+    again = found_boxes(
+        images, list(images.test), detect_all(trained.network, reads_of(images, list(images.test)), trained.config)
+    )
+    assert trained.operating == float(outcome.result["operating_threshold"])
+    kept = again.score >= trained.operating
+    np.testing.assert_array_equal(again.box[kept], outcome.result["box"].values)
+    np.testing.assert_array_equal(again.score[kept], outcome.result["box_score"].values)
+    assert kept.sum() > 0
+    applied = drain(run(ships, override(QUICK, {"weights": str(tmp_path / "run"), "threshold": 0.01})))
+    assert set(applied.result["box_sample"].values) > set(outcome.result["box_sample"].values)  # all images are scored
+    assert "18 for testing" in applied.result.attrs["split"]
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="no network of sarnet"):
+        load_network(tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="has not finished"):
+        load_network(tmp_path)
+
+
+def test_it_learns_a_few_chips_by_heart(ships):
+    """A short version of the overfit gate; the whole one is in tests/acceptance."""
+    config = override(QUICK, {"steps": 60, "width": 4, "lr": 0.01, "augment": ["flip"]})
+    first, last = [], []
+    for event in islice(run(ships, config), 61):
+        (first if event.step < 10 else last).append(event.scalars.get("loss", np.nan))
+    assert np.nanmean(last[-10:]) < 0.7 * np.nanmean(first)
+
+
+def test_several_classes_are_scored_apart(ships):
+    label = np.arange(ships.sizes["object"]) % 2
+    scene = other(ships, box_label=label)
+    scene["box_label"].attrs["names"] = ["ship", "boat"]
+    result = drain(run(scene, override(QUICK, {"steps": 2, "threshold": 0.005}))).result
+    assert result["ap50_by_class"].dims == ("class",)
+    assert list(result["class"].values) == ["ship", "boat"]
+    assert set(result["box_label"].values) <= {0, 1}
+    assert result["box_label"].attrs["names"] == ["ship", "boat"]
+
+
+# --- split, crops -----------------------------------------------------------------------------------------------------
+
+
+def test_no_image_is_in_two_parts_and_folds_cover_all(ships):
+    plain = ships.drop_vars("split")
+    tested = []
+    for fold in range(3):
+        images = images_of(plain, override(QUICK, {"folds": 3, "fold": fold}))
+        assert sorted([*images.train, *images.val, *images.test]) == list(range(18))
+        tested += list(images.test)
+    assert sorted(tested) == list(range(18))
+    named = images_of(plain, override(QUICK, {"test": ["chip-003", "chip-010"]}))
+    assert list(named.test) == [3, 10]
+    own = images_of(ships, QUICK)
+    assert list(own.test) == list(range(12, 18))
+    with pytest.raises(InputError, match="fold=3 of folds=3"):
+        images_of(plain, override(QUICK, {"folds": 3, "fold": 3}))
+    with pytest.raises(InputError, match="not in this scene"):
+        images_of(plain, override(QUICK, {"test": ["chip-999"]}))
+
+
+@pytest.mark.parametrize("augment", [[], ["flip"], ["transpose"], ["flip", "transpose"]])
+def test_boxes_move_with_their_pixels(ships, augment):
+    """Every ship is painted with its own value; after the crop its box must enclose just that value."""
+    painted = np.zeros(ships["image"].shape, np.float32)
+    keep = []
+    for n, (box, name) in enumerate(zip(ships["box"].values.astype(int), ships["box_sample"].values, strict=True)):
+        at = list(ships["sample"].values).index(name)
+        x0, y0, x1, y1 = box
+        if not painted[at, 0, max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1].any():
+            painted[at, 0, y0:y1, x0:x1] = 0.2 + 0.01 * n
+            keep.append(n)
+    scene = other(ships, image=painted).isel(object=keep)
+    config = override(QUICK, {"augment": augment, "transform": "linear", "crop": 32})
+    crops = Crops(images_of(scene, config), config)
+    seen = 0
+    with Seeded(1):
+        for _ in range(12):
+            batch = crops.draw()
+            for x, boxes in zip(batch.x, batch.boxes, strict=True):
+                for x0, y0, x1, y1 in boxes.int().tolist():
+                    inside = x[0, y0:y1, x0:x1]
+                    assert inside.min() == inside.max() > 0
+                    around = torch.nonzero(x[0] == inside.max())
+                    assert around.amin(0).tolist() == [y0, x0]
+                    assert (around.amax(0) + 1).tolist() == [y1, x1]
+                    seen += 1
+    assert seen > 20
+
+
+def test_speckle_and_gain_keep_the_boxes_and_change_the_pixels(ships):
+    plain = override(QUICK, {"augment": []})
+    for augment in ("speckle", "gain"):
+        config, changed = override(QUICK, {"augment": [augment]}), 0
+        for seed in range(6):
+            with Seeded(seed):
+                before = Crops(images_of(ships, plain), plain)._one()
+            with Seeded(seed):
+                after = Crops(images_of(ships, config), config)._one()
+            assert torch.equal(before[1], after[1])
+            changed += not torch.equal(before[0], after[0])
+        assert changed >= (2 if augment == "speckle" else 6)  # speckle is added to every second crop
+
+
+def test_padding_reflects_and_the_logarithm_is_that_of_8_bits():
+    x = torch.arange(6.0).reshape(1, 2, 3) / 255
+    grown = padded(x, 7)
+    assert grown.shape == (1, 7, 7)
+    assert torch.equal(grown[:, :2, :3], x)
+    assert set(grown.unique().tolist()) == set(x.unique().tolist())
+    assert padded(torch.ones(1, 1, 1), 4).shape == (1, 4, 4)
+    assert float(entered(torch.tensor(1.0), Config())) == pytest.approx(1)
+    assert float(entered(torch.tensor(0.0), Config())) == 0
+
+
+# --- tiles ------------------------------------------------------------------------------------------------------------
+
+
+class Bright(torch.nn.Module):
+    """In the place of a network: every bright cell of 8 pixels is a ship of 24 x 24 pixels."""
+
+    def forward(self, x, shuffled=False):
+        from workbench.methods.sarnet.network import Output
+
+        bright = torch.nn.functional.max_pool2d(x, 8)
+        first = torch.cat([torch.full_like(bright, np.log(12 / 8)).expand(-1, 4, -1, -1), 20 * bright - 10], 1)
+        rest = [torch.full((len(x), 5, x.shape[2] // s, x.shape[3] // s), -20.0) for s in (16, 32)]
+        return Output([first, *rest], [], ())
+
+
+@pytest.mark.parametrize("size", [(40, 304), (128, 128), (336, 208)])
+def test_ships_at_seams_are_found_once_and_whole(size):
+    assert starts(300, 128, 48) == [0, 80, 160, 172]
+    assert starts(100, 128, 48) == [0]
+    image = torch.zeros(1, *size)
+    high, wide = size
+    apart = [
+        (i, j) for i in range(1, high // 8 - 1, 5) for j in range(1, wide // 8 - 1, 5)
+    ]  # at all places beside the seams
+    for i, j in apart:
+        image[0, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8] = 1
+    config = Config(crop=128, margin=48, transform="linear")
+    (found,) = detect_all(Bright(), [((high, wide), lambda rows, columns: image[:, rows, columns])], config)
+    expected = sorted([8 * j - 8, 8 * i - 8, 8 * j + 16, 8 * i + 16] for i, j in apart)
+    sure = found.box[found.score > 0.9]
+    assert sorted(sure.round().int().tolist()) == expected
+    assert len(expected) >= 8
+
+
+def test_a_large_lazy_image_is_read_tile_by_tile(ships):
+    network = SARNet(1, 2)
+    trained = Trained(network.eval(), QUICK, ["ship"], operating=0.01)
+    image = xr.DataArray(np.random.default_rng(0).random((3, 150, 170), np.float32), dims=("band", "y", "x"))
+    found, lazy = detect(trained, image), detect(trained, image.chunk(y=64, x=50))
+    xr.testing.assert_identical(found, lazy)
+    assert found["box"].dims == ("object", "edge")
+    assert len(found["box"]) <= trained.config.most
+    assert len(detect(trained, image, most=5)["box"]) == 5
+    few = detect(trained, image, threshold=float(found["box_score"][3]))
+    np.testing.assert_array_equal(few["box"], found["box"][:4])
+    with pytest.raises(InputError, match="one image"):
+        detect(trained, image[0])
+    with pytest.raises(InputError, match=r"amplitudes in \[0, 1\]"):
+        detect(trained, image * 255)
+
+
+def test_intensity_in_decibels_becomes_the_input_of_the_network():
+    sar = xr.DataArray(np.array([[[1e-4, 1e-2, 1.0, 1e2, np.nan]]], np.float32), dims=("sar_band", "y", "x"))
+    image = as_amplitude(sar, -30, 10)
+    assert image.dims == ("band", "y", "x")
+    seen = entered(torch.from_numpy(image.values), Config()).flatten().tolist()
+    assert seen == pytest.approx([0, 0.25, 0.75, 1, np.nan], abs=1e-5, nan_ok=True)
+    lazy = as_amplitude(sar.chunk(x=2), -30, 10)
+    assert lazy.chunks is not None
+    xr.testing.assert_allclose(lazy, image)
+    for wrong in (sar.rename(sar_band="band"), sar.astype(complex)):
+        with pytest.raises(InputError, match="intensity with the dim sar_band"):
+            as_amplitude(wrong)
+
+
+# --- input that cannot be used ----------------------------------------------------------------------------------------
+
+
+def test_an_image_without_ships_is_a_valid_negative(ships):
+    keep = ships["box_sample"].values != "chip-001"
+    images = images_of(ships.isel(object=keep), QUICK)
+    assert images.box[1].shape == (0, 4)
+    outcome = drain(run(ships.isel(object=keep), QUICK))
+    assert np.isfinite(float(outcome.result["ap50"]))
+
+
+def test_missing_pixels_and_true_sizes(ships):
+    image = ships["image"].values.copy()
+    image[:, :, 60:] = np.nan
+    small_boxes = ships["box"].values.copy()
+    small_boxes[:, [1, 3]] = np.clip(small_boxes[:, [1, 3]], 0, 60)
+    keep = small_boxes[:, 3] > small_boxes[:, 1]
+    scene = other(ships, image=image, box=small_boxes).isel(object=keep)
+    scene = scene.assign_coords(height=("sample", np.full(18, 60)), width=("sample", np.full(18, 64)))
+    images = images_of(scene, QUICK)
+    assert images.amplitude(0).shape == (1, 60, 64)
+    assert np.isfinite(float(drain(run(scene, QUICK)).result["ap50"]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: other(s, box=s["box"].values + 60), r"reaches beyond its image; \d+ boxes do"),
+        (lambda s: other(s, box=np.repeat(s["box"].values[:, :2], 2, 1)[:, [0, 2, 1, 3]]), "has no area"),
+        (lambda s: other(s, box=s["box"].values * np.nan), "reaches beyond its image"),
+        (lambda s: other(s, box_label=s["box_label"].values + 1), "1 classes have names"),
+        (
+            lambda s: other(s, box_sample=np.array(["x"] * s.sizes["object"])),
+            "images that this scene does not have, such as 'x'",
+        ),
+        (lambda s: other(s, image=s["image"].values * 255), r"amplitudes in \[0, 1\]"),
+        (lambda s: s.assign_coords(sample=["a"] * 18), "Two images of this scene are called 'a'"),
+        (lambda s: s.isel(object=slice(0, 0)), "0 boxes for training and 0 for testing"),
+        (lambda s: s.isel(sample=0), "one image without samples"),
+        (lambda s: s.drop_vars("box"), "sarnet needs 'box'"),
+    ],
+)
+def test_input_that_cannot_be_used_is_refused_before_the_first_event(ships, spoil, message):
+    with pytest.raises(InputError, match=message):
+        next(run(spoil(ships), QUICK))

@@ -1,0 +1,47 @@
+"""SAR-Net: ships and aircraft in SAR images, found with global context of all scales and attention in two directions.
+
+M. Cao, W. Xie, J. Lei, J. Zhang, D. Li, Y. Li, "SAR-Net: Multi-scale Direction-aware SAR Network via Global Information Fusion", 2023,
+arXiv 2312.16943. What you get: boxes with scores, where the network fires, the gates of rows and columns; beside CFAR, a plain neck with
+as many parameters, and one module alone.
+
+No code of SAR-Net is public and we could read only the abstract: the network honours each of its statements, and the interior of
+each module is our *reconstruction*. docs/methods/sarnet.md says what is known and what is not.
+
+    settings.py   Config
+    network.py    backbone, UCM (gather, fuse, embed), DAM, head; the arms
+    chips.py      a scene as images with boxes: checks, split, crops
+    training.py   one step of a network
+    tiles.py      detection in images of any size; loading weights
+    running.py    run: train, watch one image, score on the test images
+    result.py     boxes, scores of all detectors, precision against recall
+"""
+
+from typing import TYPE_CHECKING
+
+from workbench.methods import lazily
+from workbench.methods.sarnet.settings import HEADLINE, NEEDS, SHOWS, SMOKE, Config
+
+if TYPE_CHECKING:
+    from workbench.methods.sarnet.network import ARMS, Output, SARNet, parameters
+    from workbench.methods.sarnet.running import run
+    from workbench.methods.sarnet.tiles import Trained, as_amplitude, detect, load_network
+else:
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles")
+
+
+__all__ = [
+    "ARMS",
+    "HEADLINE",
+    "NEEDS",
+    "SHOWS",
+    "SMOKE",
+    "Config",
+    "Output",
+    "SARNet",
+    "Trained",
+    "as_amplitude",
+    "detect",
+    "load_network",
+    "parameters",
+    "run",
+]

@@ -1,0 +1,72 @@
+"""Training of SAR-Net and its rivals; all are trained by the same code on the same crops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from workbench.errors import InputError
+from workbench.methods.sarnet.chips import Crops, Images
+from workbench.methods.sarnet.network import STRIDES, SARNet
+from workbench.methods.sarnet.settings import Config
+from workbench.parts.detect import detection_loss
+from workbench.parts.device import device
+from workbench.parts.schedules import cosine
+from workbench.parts.seeding import Seeded
+from workbench.parts.training import Checkpoint
+
+
+class Learner:
+    """A network being trained, and all state that a step changes. name: of an arm.
+
+    The seed determines initial weights, and crops and their changes; the crops of all arms are the same.
+    """
+
+    def __init__(self, name: str, images: Images, config: Config) -> None:
+        self.name, self.images, self.config, self.done = name, images, config, 0
+        with Seeded(config.seed):
+            network = SARNet(len(images.names), config.width, name, config.aggregate)
+        self.network = network.to(device())
+        self.random = Seeded((config.seed + 77) % 2**32)  # apart from the weights, whose number differs between arms
+        self.optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        self.checkpoint = Checkpoint(network=self.network, optimiser=self.optimiser, random=self.random)
+        self.crops = Crops(images, config)
+
+    def step(self) -> dict[str, float]:
+        """One optimiser step; returns its losses and its learning rate."""
+        c, here = self.config, device()
+        lr = cosine(self.done, c.steps, c.lr, warmup=min(c.warmup, c.steps // 2))
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        with self.random:
+            x, boxes, labels = self.crops.draw()
+        self.network.train()
+        out = self.network(x.to(here))
+        losses = detection_loss(out.levels, [b.to(here) for b in boxes], [n.to(here) for n in labels], STRIDES)
+        loss = losses.classes + c.box_weight * losses.boxes
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), c.clip)
+        self.optimiser.step()
+        self.done += 1
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise InputError(f"The training of {self.name} diverged at step {self.done}; lower lr={c.lr:g}.")
+        return {
+            "loss": value,
+            "loss_class": float(losses.classes.detach()),
+            "loss_box": float(losses.boxes.detach()),
+            "lr": lr,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """State for a checkpoint; after `load` the numbers are the same as without the interruption."""
+        return {"done": self.done, **self.checkpoint.state()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from a result of `state`."""
+        self.done = state["done"]
+        self.checkpoint.load(state)

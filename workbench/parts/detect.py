@@ -1,0 +1,249 @@
+"""Parts of a one-stage detector without anchors: points, assignment, losses, decoding, non-maximum suppression.
+
+    loss = detection_loss(levels, boxes, labels, strides)
+    found = detections(levels, strides, sizes)          # one `Found` for each image
+
+A network gives one level for each stride s: (B, 4 + classes, H / s, W / s). The first four channels are t, the logarithms of the
+distances from the centre of a cell to the left, top, right and bottom side of a box, divided by s; the others are class logits.
+Boxes are x0 y0 x1 y1 in pixels, half-open, from the top left corner of the image, so the centre of cell (i, j) is at
+x = (j + 0.5) s, y = (i + 0.5) s. The scheme is that of FCOS (Z. Tian et al., ICCV 2019, doi 10.1109/ICCV.2019.00972).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LIMIT = 4.0  # t is clipped to [-LIMIT, LIMIT]: a side is 0.018 to 55 strides away
+LIMITS = (
+    40.0,
+    110.0,
+)  # a box whose longest side is at most 40 pixels is learnt at the first level, at most 110 at the second
+PER_LEVEL = 1000  # candidates of one level at most
+BLOCK = 1000  # boxes that are compared with all others at once
+
+
+class Found(NamedTuple):
+    """Detections of one image by falling score: box (N, 4) in pixels, score (N,) in [0, 1], label (N,) int64."""
+
+    box: Tensor
+    score: Tensor
+    label: Tensor
+
+
+# --- points and boxes -------------------------------------------------------------------------------------------------
+
+
+def points(shape: tuple[int, int], stride: int) -> Tensor:
+    """Centres (H * W, 2) of the cells of a level, x and y in pixels, row by row."""
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij")
+    return (torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride
+
+
+def encode(box: Tensor, at: Tensor, stride: Tensor | float) -> Tensor:
+    """t (..., 4) of boxes (..., 4) seen from points (..., 2). Sides nearer than s exp(-LIMIT), or on the wrong side, are clipped."""
+    sides = torch.cat([at - box[..., :2], box[..., 2:] - at], -1) / _column(stride)
+    return sides.clamp_min(1e-9).log().clamp(-LIMIT, LIMIT)
+
+
+def decode(t: Tensor, at: Tensor, stride: Tensor | float) -> Tensor:
+    """Boxes (..., 4) of t (..., 4) at points (..., 2); the inverse of `encode`.
+
+    >>> decode(torch.zeros(4), torch.tensor([12.0, 4.0]), 8.0).tolist()
+    [4.0, -4.0, 20.0, 12.0]
+    """
+    sides = t.clamp(-LIMIT, LIMIT).exp() * _column(stride)
+    return torch.cat([at - sides[..., :2], at + sides[..., 2:]], -1)
+
+
+def _column(stride: Tensor | float) -> Tensor | float:
+    return stride[..., None] if isinstance(stride, Tensor) else stride
+
+
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of every box of a (N, 4) with every box of b (M, 4): (N, M).
+
+    >>> round(float(box_iou(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[1.0, 1, 11, 11]]))), 6)
+    0.680672
+    """
+    low, high = torch.maximum(a[:, None, :2], b[None, :, :2]), torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = (high - low).clamp_min(0).prod(-1)
+    union = _area(a)[:, None] + _area(b)[None] - common
+    return torch.where(union > 0, common / union.clamp_min(1e-12), 0.0)
+
+
+def _area(box: Tensor) -> Tensor:
+    return (box[..., 2:] - box[..., :2]).clamp_min(0).prod(-1)
+
+
+def giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised IoU (N,) of pairs of boxes (N, 4), in (-1, 1] (H. Rezatofighi et al., CVPR 2019, doi 10.1109/CVPR.2019.00075)."""
+    common = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp_min(0).prod(-1)
+    union = (_area(a) + _area(b) - common).clamp_min(1e-9)
+    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(-1).clamp_min(1e-9)
+    return common / union - (hull - union) / hull
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def assign(
+    box: Tensor, shapes: Sequence[tuple[int, int]], strides: Sequence[int], limits: Sequence[float] = LIMITS
+) -> Tensor:
+    """Which box of one image each point learns: (P,) int64 over the points of all levels, -1 for background.
+
+    A box belongs to one level, by its longest side and `limits`. There it is learnt by those of the 3 x 3 cells around its centre
+    whose centres are inside it, and always by the cell that contains its centre. Where boxes compete, the smallest wins.
+    """
+    longest = (box[:, 2:] - box[:, :2]).amax(1) if len(box) else box.new_zeros(0)
+    level = torch.bucketize(longest, torch.tensor(list(limits)[: len(strides) - 1], dtype=box.dtype, device=box.device))
+    centre = (box[:, :2] + box[:, 2:]) / 2
+    taken = []
+    for n, ((high, wide), s) in enumerate(zip(shapes, strides, strict=True)):
+        at = points((high, wide), s).to(box.device)
+        if len(box) == 0:
+            taken.append(torch.full((len(at),), -1, dtype=torch.int64, device=box.device))
+            continue
+        last = torch.tensor([wide - 1, high - 1], device=box.device)
+        home = torch.minimum((centre / s).floor().long().clamp_min(0), last)  # column, row of the cell with the centre
+        cell = (at / s).floor().long()
+        away = (cell[:, None] - home[None]).abs().amax(-1)  # (P, M)
+        inside = ((at[:, None] > box[None, :, :2]) & (at[:, None] < box[None, :, 2:])).all(-1)
+        learns = ((away <= 1) & inside | (away == 0)) & (level == n)
+        size = torch.where(learns, _area(box)[None], torch.inf)
+        smallest, which = size.min(1)
+        taken.append(torch.where(torch.isfinite(smallest), which, -1))
+    return torch.cat(taken)
+
+
+def focal(logit: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Sum of the focal loss of binary targets (T.-Y. Lin et al., ICCV 2017, doi 10.1109/ICCV.2017.324)."""
+    p = torch.sigmoid(logit)
+    right = p * target + (1 - p) * (1 - target)
+    weight = alpha * target + (1 - alpha) * (1 - target)
+    return (weight * (1 - right) ** gamma * F.binary_cross_entropy_with_logits(logit, target, reduction="none")).sum()
+
+
+class Losses(NamedTuple):
+    """Losses of a batch, each divided by the number of positive points (at least 1)."""
+
+    classes: Tensor
+    boxes: Tensor
+    positive: int
+
+
+def detection_loss(
+    levels: Sequence[Tensor],
+    boxes: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    strides: Sequence[int],
+    limits: Sequence[float] = LIMITS,
+) -> Losses:
+    """Focal loss of the classes at all points, and 1 - GIoU at the positive points.
+
+    levels: raw outputs of the network. boxes: of each image (M, 4) in pixels; M = 0 is a valid negative. labels: (M,) int64.
+    """
+    shapes = [(x.shape[2], x.shape[3]) for x in levels]
+    raw = torch.cat([x.flatten(2) for x in levels], 2).transpose(1, 2)  # (B, P, 4 + classes)
+    at = torch.cat([points(shape, s) for shape, s in zip(shapes, strides, strict=True)]).to(raw.device)
+    stride = torch.cat([torch.full((h * w,), float(s)) for (h, w), s in zip(shapes, strides, strict=True)]).to(raw.device)
+    target = torch.zeros_like(raw[..., 4:])
+    wanted, given = [], []
+    for n, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        which = assign(box, shapes, strides, limits)
+        positive = torch.nonzero(which >= 0)[:, 0]
+        target[n, positive, label[which[positive]]] = 1.0
+        wanted.append(box[which[positive]])
+        given.append(decode(raw[n, positive, :4], at[positive], stride[positive]))
+    count = sum(map(len, wanted))
+    shortfall = (1 - giou(torch.cat(given), torch.cat(wanted))).sum()
+    return Losses(focal(raw[..., 4:], target) / max(count, 1), shortfall / max(count, 1), count)
+
+
+# --- inference --------------------------------------------------------------------------------------------------------
+
+
+def detections(
+    levels: Sequence[Tensor],
+    strides: Sequence[int],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    threshold: float = 0.05,
+    overlap: float = 0.6,
+    per_level: int = PER_LEVEL,
+    most: int | None = None,
+) -> list[Found]:
+    """The detections of each image of a batch.
+
+    sizes: true (height, width) of each image, without padding; boxes are cut there, and points beyond it give none. threshold:
+    lowest score. overlap: IoU above which the lower of two boxes of one class is removed. per_level: best candidates of a level that
+    take part. most: detections of an image at most; None: all.
+    """
+    found = []
+    for n, (high, wide) in enumerate(sizes):
+        parts = [_candidates(x[n], s, high, wide, threshold, per_level) for x, s in zip(levels, strides, strict=True)]
+        box, score, label = (torch.cat([p[i] for p in parts]) for i in range(3))
+        kept = nms(box, score, overlap, label)[:most]
+        found.append(Found(box[kept], score[kept], label[kept]))
+    return found
+
+
+def _candidates(
+    raw: Tensor, stride: int, high: int, wide: int, threshold: float, most: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, scores and labels of the best cells of one level (4 + classes, h, w)."""
+    at = points((raw.shape[1], raw.shape[2]), stride).to(raw.device)
+    score = torch.sigmoid(raw[4:].flatten(1))  # (classes, P)
+    score = torch.where((at[:, 0] < wide) & (at[:, 1] < high), score, 0.0).flatten()
+    best, which = score.topk(min(most, score.numel()))
+    which = which[best >= threshold]
+    label, cell = which // len(at), which % len(at)
+    box = decode(raw[:4].flatten(1).T[cell], at[cell], float(stride))
+    edge = torch.tensor([wide, high, wide, high], dtype=box.dtype, device=box.device)
+    box = torch.minimum(box.clamp_min(0), edge)
+    solid = (box[:, 2:] > box[:, :2]).all(1)
+    return box[solid], score[which][solid], label[solid]
+
+
+def nms(box: Tensor, score: Tensor, overlap: float, label: Tensor | None = None) -> Tensor:
+    """Positions of the boxes that greedy non-maximum suppression keeps, by falling score.
+
+    A box is removed if its IoU with a kept box of higher score, and of the same label, is above `overlap`. Boxes are compared in blocks,
+    so the memory grows with their number and not with its square.
+
+    >>> boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]])
+    >>> nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist()
+    [0, 2]
+    """
+    order = torch.argsort(score, descending=True, stable=True)
+    box = box[order]
+    label = torch.zeros_like(order) if label is None else label[order]
+    alive = torch.ones(len(box), dtype=torch.bool, device=box.device)
+    for start in range(0, len(box), BLOCK):
+        end = min(start + BLOCK, len(box))
+        here = slice(start, end)
+        over = (box_iou(box[here], box[here]) > overlap) & (label[here, None] == label[None, here])
+        alive[here] = _greedy(over.triu(1), alive[here])
+        kept = start + torch.nonzero(alive[here])[:, 0]
+        for begin in range(end, len(box), BLOCK):
+            rest = slice(begin, min(begin + BLOCK, len(box)))
+            covered = (box_iou(box[kept], box[rest]) > overlap) & (label[kept, None] == label[None, rest])
+            alive[rest] &= ~covered.any(0)
+    return order[alive]
+
+
+def _greedy(over: Tensor, candidates: Tensor) -> Tensor:
+    """Which candidates (N,) remain: those that no remaining earlier one covers. over (N, N): row covers column, row < column.
+
+    The condition has one solution. After k rounds the first k entries agree with it, and usually all do after a few.
+    """
+    alive = candidates
+    while True:
+        after = candidates & ~(over & alive[:, None]).any(0)
+        if torch.equal(after, alive):
+            return alive
+        alive = after
