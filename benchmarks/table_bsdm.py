@@ -28,10 +28,20 @@ def table(runs: list[Run]) -> str:
         ("untrained, K=1", lambda r: r["auc_k_untrained"][1]),  # type: ignore[index]
         ("PCA-RX 30", lambda r: r["auc_pca_rx"]),
         ("ridge-RX 1e-4", lambda r: r["auc_ridge_rx"]),
+        ("RP-RX 61", lambda r: r["auc_rp_rx"]),
         ("oracle", lambda r: r["auc_oracle"]),
         ("trained - RX", lambda r: r["auc"] - r["auc_rx"]),
         ("trained - untrained", lambda r: r["auc"] - r["auc_untrained"]),
         ("trained - best of PCA, ridge", lambda r: r["auc"] - max(r["auc_pca_rx"], r["auc_ridge_rx"])),
+        *(
+            (f"{title}, {who}", lambda r, name=name: r[name])
+            for metric, title in (
+                ("average_precision", "AP"),
+                ("pd_at_pf_001", "PD at PF 0.01"),
+                ("objects_at_pf_001", "objects"),
+            )
+            for who, name in (("trained", metric), ("untrained", f"{metric}_untrained"), ("RX", f"{metric}_rx"))
+        ),
         ("loss / sigma^2", lambda r: r["loss_final"] / r["sigma2"]),
     ]
     scenes = list(dict.fromkeys(run["scene"] for run in runs))

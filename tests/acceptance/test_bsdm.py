@@ -74,7 +74,7 @@ def test_negative_control_urban_4_comes_out_below_rx(runs):
 @pytest.mark.parametrize("name", SCENES)
 def test_controls_stand_beside_the_claim(runs, name):
     for run in runs[name]:
-        for control in ("untrained", "rx", "ridge_rx", "pca_rx", "oracle"):
+        for control in ("untrained", "rx", "ridge_rx", "pca_rx", "rp_rx", "oracle"):
             assert 0.5 < run[f"auc_{control}"] <= 1
         assert run["auc_oracle"] == pytest.approx(run["auc_rx"], abs=1e-6)
         assert run["auc_k"][0] == pytest.approx(run["auc_rx"], abs=1e-6)

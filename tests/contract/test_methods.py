@@ -34,6 +34,9 @@ ROOMS: dict[str, tuple[str, str]] = {
     "pca-rx": ("rx", "10.1109/MAES.2010.5546306"),
     "rp-rx": ("rx", "10.1109/TIP.2011.2159730"),
     "local-rx": ("rx", "10.1117/1.1614265"),
+    "crd": ("rx", "10.1109/TGRS.2014.2343955"),
+    "kifd": ("rx", "10.1109/TGRS.2019.2936308"),
+    "auto-ad": ("rx", "10.1109/TGRS.2021.3057721"),
     "bsdm": ("bsdm", "2307.09861"),
     "tdds": ("tdds", "2311.13613"),
     "rsdgc": ("rsdgc", "10.1109/TGRS.2024.3394501"),
@@ -49,7 +52,7 @@ SMALLER: dict[str, dict[str, object]] = {
     "sarnet": {"rivals": []},
 }
 # rooms whose score is a map of how anomalous each pixel is
-DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "bsdm")
+DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "crd", "kifd", "auto-ad", "bsdm")
 
 CHIPS = ("rsdgc",)  # rooms that take chips and no cube
 PAIRS = ("arcdnet",)  # rooms that take two dates

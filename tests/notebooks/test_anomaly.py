@@ -13,6 +13,7 @@ import pytest
 
 from tests.notebooks.page import Page, assert_whole
 from workbench import runs
+from workbench.reports.claims import METRICS, VERDICTS
 from workbench.reports.notebook import report
 from workbench.resources import folder as resource
 
@@ -45,7 +46,24 @@ def test_metrics_are_those_of_the_runs(made: Path) -> None:
     assert numbers["auc_trained_mean"] == pytest.approx(np.mean(trained))
     assert numbers["auc_trained_std"] == pytest.approx(np.std(trained, ddof=1))
     assert numbers["gain_of_training_mean"] == pytest.approx(np.mean(trained) - np.mean(untrained))
+    for who in ("rx", "ridge_rx", "pca_rx", "affine_oracle"):  # every control, not only the trained network
+        assert {f"{m}_{who}" for m in METRICS} <= set(numbers)
+    assert {f"{m}_trained_mean" for m in METRICS} <= set(numbers)
     assert {"auc_f_tau_rx", "auc_d_tau_rx", "pd_at_pf_001_rx", "pd_at_pf_0001_rx", "auc_rp_rx_std"} <= set(numbers)
+
+
+def test_page_has_an_interval_over_blocks_for_every_detector(made: Path) -> None:
+    page = Page(made / "report.html")
+    head = page.rows.index(["detector", "AUC(D,F)", "AP", "PD at PF 0.01", "AUC(D,F) minus RX"])
+    rows = {row[0]: row[1:] for row in page.rows[head + 1 : head + 8]}
+    assert set(rows) == {"RX", "ridge-RX", "PCA-RX", "RP-RX", "affine oracle", "BSDM untrained", "BSDM trained"}
+    numbers = runs.metrics(made)
+    for title, name in (("RX", "auc_rx"), ("BSDM trained", "auc_trained_mean")):
+        value, low, high = (float(v) for v in re.findall(r"[0-9.]+", rows[title][0]))
+        assert value == pytest.approx(numbers[name], abs=6e-5)
+        assert low < value < high
+    assert rows["RX"][3] == "–"
+    assert rows["affine oracle"][3].replace("−", "+") == "+0.0000 [+0.0000, +0.0000]"
 
 
 def test_page_tells_claims_with_their_controls(made: Path) -> None:
@@ -54,7 +72,7 @@ def test_page_tells_claims_with_their_controls(made: Path) -> None:
     claims = page.rows[head + 1 : head + 5]
     for words, row in zip(("beats RX", "untrained", "ridge-RX and PCA-RX", "random projections"), claims, strict=True):
         assert words in row[0]
-        assert row[4] in ("holds", "does not hold here", "undecided")
+        assert row[4] in VERDICTS
     numbers = runs.metrics(made)
     assert claims[0][2] == f"{numbers['auc_rx']:.4f}"
     assert claims[1][2] == f"{numbers['auc_untrained_mean']:.4f} ± {numbers['auc_untrained_std']:.4f}"

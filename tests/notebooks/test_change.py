@@ -13,6 +13,7 @@ from workbench import execution, runs
 from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.methods.arcdnet import SMOKE
+from workbench.reports.claims import VERDICTS
 from workbench.reports.notebook import report
 
 
@@ -75,7 +76,7 @@ def test_page_tells_claims_with_their_controls(made: Path) -> None:
     numbers = runs.metrics(made)
     head = page.rows.index(["claim", "ours", "control", "gain [95 %]", "verdict"])
     claims = {row[0]: row for row in page.rows[head + 1 :] if len(row) == 5}
-    assert all(row[4] in ("holds", "does not hold here", "undecided") for row in claims.values())
+    assert all(row[4] in VERDICTS for row in claims.values())
     against = claims["U detects wrong pixels better than entropy of P (AUROC)"]
     assert against[2] == f"{numbers['error_auroc_entropy_mean']:.4f} ± {numbers['error_auroc_entropy_std']:.4f}"
     cva = claims["F1: at least 0.15 above CVA + Otsu (control: its F1 + 0.15)"]

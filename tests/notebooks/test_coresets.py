@@ -10,6 +10,7 @@ import pytest
 from tests.notebooks.page import Page, assert_whole
 from workbench import runs
 from workbench.errors import InputError
+from workbench.reports.claims import VERDICTS
 from workbench.reports.notebook import report
 
 
@@ -47,7 +48,7 @@ def test_page_tells_claims_with_their_controls(made: Path) -> None:
     head = page.rows.index(["claim", "ours", "control", "gain [95 %]", "verdict"])
     claims = page.rows[head + 1 : head + 8]
     assert [row[0] for row in claims[:3]] == [f"keep {k:g}: TDDS beats random" for k in (0.5, 0.3, 0.1)]
-    assert all(row[4] in ("holds", "does not hold here", "undecided") for row in claims)
+    assert all(row[4] in VERDICTS for row in claims)
     mean, std = numbers["accuracy_random_at_0.1_mean"], numbers["accuracy_random_at_0.1_std"]
     assert claims[2][2] == f"{mean:.4f} ± {std:.4f}"
     told = " ".join(row[0] for row in claims)

@@ -12,9 +12,8 @@ from workbench import runs
 from workbench.baselines.compression import RIVALS
 from workbench.errors import InputError
 from workbench.methods.rsdgc import RECONSTRUCTION
+from workbench.reports.claims import VERDICTS
 from workbench.reports.notebook import report
-
-VERDICTS = ("holds", "does not hold here", "undecided")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ import math
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from workbench import cli, runs
 from workbench.errors import InputError
@@ -17,10 +19,11 @@ from workbench.execution import pending
 from workbench.methods import METHODS
 from workbench.methods import notebook as notebook_of
 from workbench.reports import notebook as reporting
-from workbench.reports.claims import Claim, spread, summary
+from workbench.reports.claims import Claim, corrected, holm, student, summary
 from workbench.reports.html import html
 from workbench.reports.notebook import NotebookFailed, report, run_notebook
 from workbench.resources import folder as resource
+from workbench.views.tables import spread
 
 
 def notebook(path: Path, *sources: str, parameters: str = "steps: int = 3  # how many") -> Path:
@@ -56,10 +59,34 @@ class TestClaim:
         assert "one seed" in claim.row()[3]
 
     @pytest.mark.parametrize(
-        ("ours", "verdict"), [(0.91, "holds"), (0.90, "does not hold here"), (0.89, "does not hold here")]
+        ("ours", "verdict"), [(0.91, "on this scene"), (0.90, "not on this scene"), (0.89, "not on this scene")]
     )
-    def test_without_randomness_the_sign_decides(self, ours: float, verdict: str) -> None:
-        assert Claim("", [ours], [0.90], random=False).verdict == verdict
+    def test_without_randomness_one_scene_is_a_fact_and_no_test(self, ours: float, verdict: str) -> None:
+        claim = Claim("", [ours], [0.90], random=False)
+        assert claim.verdict == verdict
+        assert math.isnan(claim.p)
+        assert claim.interval == (-math.inf, math.inf)
+        assert "[" not in claim.row()[3]
+
+    def test_seeds_without_any_spread_decide_nothing(self) -> None:
+        assert Claim("", [0.91, 0.91, 0.91], [0.90]).verdict == "on this scene"  # the interval would have no width
+        claim = Claim("", [0.7 + 0.1, 0.3], [0.7, 0.2])  # gains .1 and .1, apart by rounding
+        assert claim.gains[0] != claim.gains[1]
+        assert claim.verdict == "on this scene"
+        assert math.isnan(claim.p)
+
+    def test_over_scenes(self) -> None:
+        # gains .01 .02 .03 -.01: mean .0125, std .017078, t = 1.4639, two-sided p with 3 degrees of freedom 0.2394
+        claim = Claim("", [0.91, 0.82, 0.73, 0.59], [0.90, 0.80, 0.70, 0.60], over="scenes")
+        assert claim.verdict == "undecided"
+        assert claim.p == pytest.approx(ttest_rel(claim.ours, claim.control).pvalue, rel=1e-9)
+        assert claim.p == pytest.approx(0.2394, abs=1e-4)
+        assert claim.row()[3].endswith("3 wins, 1 losses of 4")
+        assert Claim("", [0.9], [0.8], over="scenes").verdict == "on this scene"
+        assert Claim("", [0.91, 0.82, 0.73], [0.90, 0.81, 0.721], over="scenes").verdict == "holds"
+        equal = Claim("", [0.9, 0.8], [0.9, 0.8], over="scenes")
+        assert equal.verdict == "undecided"  # no gain on any scene
+        assert equal.row()[3] == "+0.0000; 0 wins, 0 losses of 2"
 
     def test_no_truth(self) -> None:
         assert Claim("x beats y", [], []).row() == ("x beats y", "–", "–", "–", "cannot be tested: no truth")
@@ -71,6 +98,44 @@ class TestClaim:
     def test_what_draws_nothing_against_what_does(self) -> None:
         # one number of ours against three seeds of the control: gains 0.04 0.05 0.06
         assert Claim("", [0.95], [0.91, 0.90, 0.89]).interval[0] == pytest.approx(0.05 - 0.0248414, abs=1e-7)
+
+
+class TestCorrection:
+    def test_holm_by_hand(self) -> None:
+        # sorted .005 .01 .03 .04 times 4 3 2 1 = .02 .03 .06 .04, then never falling: .02 .03 .06 .06
+        assert holm(np.array([0.01, 0.04, np.nan, 0.03, 0.005])) == pytest.approx(
+            [0.03, 0.06, np.nan, 0.06, 0.02], nan_ok=True
+        )
+        assert holm(np.array([0.5, 0.6])).tolist() == [1.0, 1.0]
+        assert holm(np.array([])).tolist() == []
+
+    def test_a_false_claim_holds_in_at_most_one_table_in_twenty(self) -> None:
+        """1000 simulated tables of 8 claims over 5 seeds: 6 false ones that share their rival's or our draws, and 2 true ones."""
+        rng = np.random.default_rng(0)
+        ours = rng.normal(0.90, 0.01, (1000, 1, 5))
+        control = rng.normal(0.90, 0.01, (1000, 8, 5))
+        control[:, 6:] -= 0.05
+        gains = ours - control
+        p = student(gains)
+        above = gains.mean(-1) > 0
+        plain, fair = above & (p <= 0.05), above & (holm(p) <= 0.05)
+        wrong = fair[:, :6].any(1).mean()
+        assert plain[:, :6].any(1).mean() > 0.05  # the correction is needed ...
+        assert 0 < wrong <= 0.05  # ... does what it promises ...
+        assert fair[:, 6:].mean() > 0.5  # ... and does not simply refuse everything
+        for n in range(40):  # the claims of a table say the same
+            claims = corrected([Claim("", ours[n, 0], rival) for rival in control[n]])
+            assert [c.verdict == "holds" for c in claims] == fair[n].tolist()
+
+    def test_facts_do_not_count_among_the_tests(self) -> None:
+        tested = Claim("a", [0.95, 0.96, 0.97], [0.90])
+        (alone, fact) = corrected([tested, Claim("b", [0.9], [0.8], random=False)])
+        assert alone == tested
+        assert fact.verdict == "on this scene"
+        first, second = corrected([tested, tested])
+        assert first.among == second.among == pytest.approx(2 * tested.p)
+        assert ", Holm" in first.row()[3]
+        assert corrected([]) == []
 
 
 def test_spread_and_summary() -> None:

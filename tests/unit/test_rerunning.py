@@ -16,7 +16,7 @@ from workbench.errors import InputError
 from workbench.execution import about_scene, execute
 from workbench.methods.tdds.settings import Config
 from workbench.reports.grid import Grid
-from workbench.reports.rerun import rerun
+from workbench.reports.rerun import Rerun, rerun
 from workbench.reports.sweep import sweep
 from workbench.runs import provenance
 
@@ -170,3 +170,12 @@ def test_a_cell_of_a_sweep_and_the_exit_code(
     notebook(path, "1")
     with pytest.raises(InputError, match="squares.ipynb is not what it was"):
         rerun(cell)
+
+
+def test_a_metric_that_newer_code_adds_is_no_difference() -> None:
+    now = Rerun(Path("a"), Path("b"), 1e-3, numbers={"auc": (0.9, 0.9000001), "new": (None, 0.5)})
+    assert not now.same  # with the same code it is
+    now.differs["code"] = ("1", "2")
+    assert now.same
+    now.numbers["gone"] = (0.5, None)
+    assert not now.same

@@ -1,8 +1,9 @@
 """Anomaly detectors for hyperspectral cubes: RX and its relatives.
 
 Every detector maps a cube to a score map, `(band, y, x) -> (y, x)` float64 on the same pixel coordinates, higher = more
-anomalous, NaN where a pixel is missing. None of them uses the truth. All of them score a pixel by its squared
-Mahalanobis distance from a background; they differ in how the background's covariance is estimated and inverted:
+anomalous, NaN where a pixel is missing. None of them uses the truth. Those of this module score a pixel by its squared
+Mahalanobis distance from a background (`crd.py`, `kernel_forest.py` and `autoencoder.py` do not); they differ in how the background's
+covariance is estimated and inverted:
 
     rx                    the pseudo-inverse of the covariance of the whole scene
     ridge_rx              its eigenvalues raised by a fraction of the largest one

@@ -140,7 +140,7 @@ def _tiles(shared: Shared) -> list[Tile]:
     ]
 
 
-def _slab(window: Window, rows: np.ndarray, cols: np.ndarray) -> tuple[slice, slice]:
+def covered(window: Window, rows: np.ndarray, cols: np.ndarray) -> tuple[slice, slice]:
     """The rows and columns that the windows of a tile cover."""
     return slice(*_reach(rows, window.outer, window.rows)), slice(*_reach(cols, window.outer, window.cols))
 
@@ -151,7 +151,7 @@ def _here(cube: xr.DataArray, shared: Shared, tiles: list[Tile]) -> Generator[tu
     with ThreadPoolExecutor(threads) as pool:
         run = map if threads == 1 else pool.map
         for rows, cols in tiles:
-            y, x = _slab(shared.window, rows, cols)
+            y, x = covered(shared.window, rows, cols)
             yield _block(np.asarray(cube.data[:, y, x]), shared, rows, cols, (y.start, x.start), run)
 
 
@@ -162,7 +162,7 @@ def _on_cluster(cube: xr.DataArray, shared: Shared, tiles: list[Tile]) -> Genera
     constant = dask.delayed(shared, pure=True)
     tasks = []
     for rows, cols in tiles:
-        y, x = _slab(shared.window, rows, cols)
+        y, x = covered(shared.window, rows, cols)
         part = cube.data[:, y, x]
         slab = part.rechunk(part.shape).to_delayed().item()
         tasks.append(dask.delayed(_block, pure=False)(slab, constant, rows, cols, (y.start, x.start), map))
@@ -182,7 +182,7 @@ def lazy_against(cube: xr.DataArray, shared: Shared) -> xr.DataArray:
     for rows in _lines(data.chunks[1], high):
         line = []
         for cols in _lines(data.chunks[2], wide):
-            y, x = _slab(window, rows, cols)
+            y, x = covered(window, rows, cols)
             part = data[:, y, x]
             slab = part.rechunk(part.shape).to_delayed().item()
             block = dask.delayed(_scores)(slab, constant, rows, cols, (y.start, x.start))
@@ -221,11 +221,11 @@ def _shared(cube: xr.DataArray, inner: int, outer: int) -> Shared:
     return shared_of(cube, m.background(cube, "local_rx"), inner, outer)
 
 
-def check(cube: xr.DataArray, inner: int, outer: int) -> None:
+def check(cube: xr.DataArray, inner: int, outer: int, who: str = "local_rx") -> None:
     """Raise InputError unless both windows are odd, the outer one is larger, and it fits the image."""
-    m.check_cube(cube, "local_rx")
+    m.check_cube(cube, who)
     _, rows, cols = cube.shape
-    requested = f"local_rx got windows inner={inner}, outer={outer}"
+    requested = f"{who} got windows inner={inner}, outer={outer}"
     if inner < 1 or inner % 2 == 0 or outer % 2 == 0 or outer <= inner:
         raise InputError(f"{requested}; both must be odd and the outer larger than the inner, as in inner=5, outer=19.")
     if outer > min(rows, cols):

@@ -33,6 +33,18 @@ METHODS: dict[str, tuple[str, str]] = {
         "workbench.methods.rx:local_rx",
         "Dual-window local RX: mean and covariance of a ring around each pixel.",
     ),
+    "crd": (
+        "workbench.methods.rx:crd_room",
+        "CRD: how badly the ring around each pixel predicts it, by collaborative representation.",
+    ),
+    "kifd": (
+        "workbench.methods.rx:kernel_forest_room",
+        "Kernel isolation forest: how soon random cuts in a kernel space isolate each pixel.",
+    ),
+    "auto-ad": (
+        "workbench.methods.autoad",
+        "Autoencoder of the Auto-AD kind: what a network trained on the scene alone reproduces badly.",
+    ),
     "bsdm": ("workbench.methods.bsdm", "BSDM: suppress the background of a hyperspectral cube with a diffusion model."),
     "tdds": (
         "workbench.methods.tdds",

@@ -1,6 +1,6 @@
-"""RX and its relatives as rooms: settings, events while they run, and a score map with metrics at the end.
+"""RX, its relatives and its rivals as rooms: settings, events while they run, and a score map with metrics at the end.
 
-The mathematics is in `workbench.baselines.anomaly`; settings and measured results are in docs/methods/rx.md.
+The mathematics is in `workbench.baselines.anomaly`, `crd` and `kernel_forest`; settings and measured results are in docs/methods/rx.md.
 The truth is used only after the score is final.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field, field_validator
 
-from workbench.baselines import anomaly
+from workbench.baselines import anomaly, crd, kernel_forest
 from workbench.baselines import local_rx as local
 from workbench.baselines.moments import Background, background_by_rows
 from workbench.config import Settings
@@ -56,12 +56,13 @@ class ProjectionConfig(Settings):
     components: int = Field(61, ge=1, le=10_000, description="random linear combinations of the bands")
 
 
+GUARD = "width in pixels of the guard window, odd; at least the size of a target"
+
+
 class LocalConfig(Settings):
     """Settings of local RX."""
 
-    inner: int = Field(
-        5, ge=1, le=999, description="width in pixels of the guard window, odd; at least the size of a target"
-    )
+    inner: int = Field(5, ge=1, le=999, description=GUARD)
     outer: int = Field(
         19, ge=3, le=1001, description="width in pixels of the background window, odd; its ring needs more pixels than bands"
     )
@@ -72,6 +73,25 @@ class LocalConfig(Settings):
         if width % 2 == 0:
             raise ValueError("must be odd")
         return width
+
+
+class CrdConfig(LocalConfig):
+    """Settings of CRD."""
+
+    inner: int = Field(7, ge=1, le=999, description=GUARD)
+    outer: int = Field(15, ge=3, le=1001, description="width in pixels of the background window, odd")
+    ridge: float = Field(
+        1e-6, gt=0, le=1e6, description="weight of the penalty on neighbours that do not resemble the pixel"
+    )
+
+
+class ForestConfig(Settings):
+    """Settings of the kernel isolation forest."""
+
+    components: int = Field(300, ge=1, le=5000, description="kernel principal components to keep")
+    samples: int = Field(500, ge=2, le=5000, description="random pixels that the components are computed from")
+    trees: int = Field(500, ge=1, le=10_000, description="trees of the forest")
+    subset: int = Field(256, ge=2, le=100_000, description="random pixels that each tree sees")
 
 
 class Room:
@@ -186,7 +206,26 @@ def _local(cube: xr.DataArray, config: LocalConfig, hold: bool) -> Scoring:
     yield "rows", 0
     if not hold:
         return local.lazy_against(cube, shared)
-    rows = local.rows_against(cube, shared)
+    return (yield from _by_rows(local.rows_against(cube, shared)))
+
+
+def _crd(cube: xr.DataArray, config: CrdConfig, hold: bool) -> Scoring:
+    crd.check(cube, config.inner, config.outer, config.ridge)
+    stats = yield from _background(cube, "crd")
+    yield "rows", 0
+    return (yield from _by_rows(crd.rows_against(cube, stats, config.inner, config.outer, config.ridge)))
+
+
+def _forest(cube: xr.DataArray, config: ForestConfig, hold: bool) -> Scoring:
+    kernel_forest.check(config.components, config.samples, config.trees, config.subset)
+    stats = yield from _background(cube, "kernel_forest")
+    yield "rows", 0
+    chosen = config.model_dump(include={"components", "samples", "trees", "subset", "seed"})
+    return (yield from _by_rows(kernel_forest.rows_against(cube, stats, **chosen)))
+
+
+def _by_rows(rows: Generator[int, None, xr.DataArray]) -> Scoring:
+    """The map of a detector that works in strips, in memory."""
     while True:
         try:
             done = next(rows)
@@ -220,3 +259,17 @@ rp_rx = Room(
     {"components": 7},
 )
 local_rx = Room("local-rx", "Dual-window local RX: mean and covariance of a ring around each pixel.", LocalConfig, _local)
+crd_room = Room(
+    "crd",
+    "CRD: how badly the ring around each pixel predicts it, by collaborative representation.",
+    CrdConfig,
+    _crd,
+    {"inner": 3, "outer": 7},
+)
+kernel_forest_room = Room(
+    "kifd",
+    "Kernel isolation forest: how soon random cuts in a kernel space isolate each pixel.",
+    ForestConfig,
+    _forest,
+    {"components": 5, "samples": 50, "trees": 20, "subset": 64},
+)

@@ -1,22 +1,28 @@
 """How reliable an uncertainty map is: whether it is high where the errors are, and as large as the errors.
 
-There are three kinds of metrics. All take flat or shaped arrays of uncertainty U, change probability P and truth y
+There are four kinds of metrics. All take flat or shaped arrays of uncertainty U, change probability P and truth y
 (> 0 changed, 0 not, < 0 not labelled); pixels without a label or without a finite U or P do not count.
 
     error_auroc         P(U of a wrong pixel > U of a right one) + P(equal) / 2: ranking only, 0.5 = chance
     risk_coverage       error rate of the most certain share of the pixels, for every share; its mean is the AURC
+    auroc_given         the same among pixels of (nearly) equal value of another measure: 0.5 = U adds nothing to it
     reliability         mean |y - P| beside mean U, in bins of U; their mean distance is the calibration error
 
 For a change map with calibrated P, no uncertainty ranks or estimates errors better than 2 P (1 - P) (`variance`): always
-show it, or `entropy`, which gives the same ranking, beside a learnt uncertainty.
+show it, or `entropy`, which gives the same ranking, beside a learnt uncertainty. Both are symmetric in P and 1 - P, so they cannot
+say that missed changes are likelier than false ones. Where P is not calibrated, the rival that can say it is P itself, or
+`fit_wrongness`: isotonic regression of y on P, fitted on validation pixels. A learnt uncertainty is worth its network only if
+`auroc_given` that rival is above 0.5.
 
 Y. Geifman and R. El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017 (risk and coverage);
+B. Zadrozny and C. Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002 (isotonic);
 C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017 (calibration error,
 temperature scaling).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,6 +92,35 @@ def error_auroc(uncertainty: Any, change: Any, truth: Any, threshold: float = 0.
     u, p, y = _counted(uncertainty, change, truth)
     wrong = (p > threshold) != y
     return float("nan") if wrong.all() or not wrong.any() else auc(u, wrong)
+
+
+def auroc_given(uncertainty: Any, given: Any, change: Any, truth: Any, threshold: float = 0.5, bins: int = 100) -> float:
+    """AUROC of U for wrong pixels, counting only pairs of a wrong and a right pixel of about equal `given`; ties of U count half.
+
+    Pixels are sorted by `given` and cut into `bins` groups of about equal size; equal values stay together. 0.5: U orders errors no
+    better than `given` does already. NaN when no group has both wrong and right pixels. Raises InputError when bins < 1.
+
+    >>> auroc_given([0.1, 0.9, 0.9, 0.2], [0, 0, 1, 1], [0.9, 0.9, 0.1, 0.1], [1, 0, 0, 1])  # 1 of 2 pairs in the right order
+    0.5
+    """
+    from workbench.metrics.anomaly import auc
+
+    if bins < 1:
+        raise InputError(f"auroc_given needs at least 1 bin; got {bins}.")
+    g = np.asarray(given)
+    _same(g, np.asarray(truth), "The measure that is given")
+    u, p, y = _counted(uncertainty, np.where(np.isfinite(g), np.asarray(change), np.nan), truth)
+    g = g[np.isfinite(uncertainty) & np.isfinite(change) & np.isfinite(g) & (np.asarray(truth) >= 0)]
+    wrong = (p > threshold) != y
+    group = np.searchsorted(np.unique(np.quantile(g, np.linspace(0, 1, bins + 1)[1:-1])), g, side="left")
+    found = pairs = 0.0
+    for n in np.unique(group):
+        here = group == n
+        many = float(wrong[here].sum()) * float((~wrong[here]).sum())
+        if many:
+            found += many * auc(u[here], wrong[here])
+            pairs += many
+    return found / pairs if pairs else float("nan")
 
 
 def risk_coverage(uncertainty: Any, change: Any, truth: Any, threshold: float = 0.5) -> RiskCoverage:
@@ -219,6 +254,29 @@ def fit_temperature(logits: Any, truth: Any) -> float:
 
     optimum = minimize_scalar(loss, bounds=(-np.log(100), np.log(100)), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(-optimum.x))
+
+
+def fit_wrongness(change: Any, truth: Any, threshold: float = 0.5) -> Callable[[Any], np.ndarray]:
+    """A function from P to the probability that its decision (P > threshold) is wrong: isotonic regression of y on P.
+
+    Fit it on pixels used neither for training nor for testing. Beyond the range of P seen there the nearest value is taken;
+    NaN stays. Raises InputError when no labelled pixel has a finite P.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    p, y = np.asarray(change, np.float64), np.asarray(truth)
+    _same(p, y, "Change map")
+    counts = np.isfinite(p) & (y >= 0)
+    if not counts.any():
+        raise InputError("isotonic regression needs labelled pixels with a finite P; there are none.")
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p[counts], y[counts] > 0)
+
+    def wrongness(probability: Any) -> np.ndarray:
+        values = np.asarray(probability, np.float64)
+        changed = np.interp(values, fitted.X_thresholds_, fitted.y_thresholds_)
+        return np.where(values > threshold, 1 - changed, changed)
+
+    return wrongness
 
 
 def add_metrics(result: xr.Dataset, truth: xr.DataArray | None, threshold: float = 0.5) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import itertools
 import json
@@ -36,7 +37,9 @@ class Grid(BaseModel):
     title: str = Field("", description="one line for the tables")
     parameters: dict[str, Any] = Field({}, description="parameters of the notebook that are the same in every cell")
     grid: dict[str, list[Any]] = Field(
-        {}, description="parameter -> its values; `overrides.steps` is the setting `steps` in the parameter `overrides`"
+        {},
+        description="parameter -> its values; `overrides.steps` is the setting `steps` in the parameter `overrides`; a `scene` "
+        "with a wildcard stands for all files that match",
     )
     seeds: list[int] = Field([], description="seeds; each cell is executed once per seed, as the last axis of the grid")
     threads: int = Field(1, ge=1, description="threads of each cell; the last digits of sums depend on their number")
@@ -86,6 +89,7 @@ def grid_of(fields: Any, path: str | Path) -> Grid:
         if name not in Grid.model_fields:
             near = did_you_mean(str(name), Grid.model_fields)
             raise InputError(f"The grid {path} has no field {name!r}; its fields are {', '.join(Grid.model_fields)}.{near}")
+    fields = {**fields, "grid": _with_folders(fields.get("grid", {}), path)}
     try:
         grid = Grid.model_validate(fields)
     except ValidationError as error:
@@ -96,6 +100,24 @@ def grid_of(fields: Any, path: str | Path) -> Grid:
         if len({json.dumps(v, sort_keys=True) for v in values}) < len(values):
             raise InputError(f"The grid {path} has a value of {name} twice: {values}.")
     return grid
+
+
+def _with_folders(axes: Any, path: str | Path) -> Any:
+    """The axes with every scene that has a wildcard (`$WORKBENCH_DATA/had100/*.mat`) replaced by the files that match, sorted."""
+    scenes = axes.get("scene") if isinstance(axes, dict) else None
+    if not isinstance(scenes, list):
+        return axes
+    found: list[Any] = []
+    for scene in scenes:
+        if not isinstance(scene, str) or not glob.has_magic(scene):
+            found.append(scene)
+            continue
+        pattern = os.path.expanduser(os.path.expandvars(scene))
+        files = sorted(glob.glob(pattern))
+        if not files:
+            raise InputError(f"The grid {path} asks for the scenes {scene}; there is no such file (looked for {pattern}).")
+        found += files
+    return {**axes, "scene": found}
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,9 @@ class Rerun:
 
     @property
     def largest(self) -> float:
-        """The largest relative difference of a metric; infinite where a run lacks it."""
-        return max((_relative(a, b) for a, b in self.numbers.values()), default=0.0)
+        """The largest relative difference of a metric; infinite where a run lacks it. Metrics that other code adds do not count."""
+        added = "code" in self.differs
+        return max((_relative(a, b) for a, b in self.numbers.values() if not (added and a is None)), default=0.0)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields and properties as values for JSON."""

@@ -2,7 +2,8 @@
 
 A recipe (`recipes/NAME.yml`, see `Recipe`) defines the sweep that gives the numbers of a page, the controls among them, and how
 far a number may differ from the one on the page. `make` writes `docs/results/NAME.json`, `.md` and `.png`; `check` computes the
-numbers again and reports committed numbers that differ from their recipe, pages that differ from their numbers, and recipes
+numbers again and reports committed numbers that differ from their recipe (at all on the same platform, by more than a tolerance
+on another one), pages that differ from their numbers, and recipes
 without a control or a page. The sweep is kept under `runs/results/NAME`, so that only stale cells are computed again.
 """
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,12 +26,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench import runs
 from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import RUNS
-from workbench.reports.claims import Claim
+from workbench.reports.claims import Claim, corrected
 from workbench.reports.grid import Cell, Grid, grid_of, plan
 from workbench.reports.notebook import find_notebook
 from workbench.reports.sweep import sweep
 from workbench.views.paper import base as figures
 from workbench.views.tables import spread
+
+MANY = 5  # scenes from which on Table 1 has a row per scene, and claims are not told scene by scene
+MACHINE = (
+    "cpu",
+    "platform",
+    "device",
+    "threads",
+)  # facts of a run; with equal versions, code and data its numbers are equal
 
 
 class Compared(BaseModel):
@@ -54,8 +65,12 @@ class Recipe(BaseModel):
     controls: list[str] = Field([], description="metrics of rivals and controls, without the method's contribution")
     claims: list[Compared] = []
     unit: str = Field("no unit", description="of all numbers")
-    spreads: float = Field(2.0, gt=0, description="standard errors by which a new mean may differ from the committed one")
-    tolerance: float = Field(1e-6, gt=0, description="relative difference allowed for a number without a spread")
+    spreads: float = Field(
+        2.0, gt=0, description="standard errors by which a new mean may differ from the committed one on another platform"
+    )
+    tolerance: float = Field(
+        1e-6, gt=0, description="relative difference allowed on another platform for a number without a spread"
+    )
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -94,8 +109,12 @@ def plan_of(recipe: Recipe) -> list[Cell]:
     return plan(find_notebook(recipe.notebook), recipe.sweep)
 
 
-def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bool = True) -> dict[str, Any]:
+def gather(
+    name: str, recipe: Recipe, root: Path, *, folder: str = "", jobs: int = 1, progress: bool = True
+) -> dict[str, Any]:
     """Run the sweep of a page. For every combination without the seed: metric -> values per seed, and the runs.
+
+    folder: `long/` for a recipe in that folder.
 
     Raises InputError when a cell has no result or lacks a metric of the recipe.
     """
@@ -105,8 +124,7 @@ def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bo
         raise InputError(f"{len(done.failed)} cells of the recipe {name} have no result; {first['key']}: {first['error']}")
     variants: dict[str, dict[str, Any]] = {}
     for row in done.rows:
-        varied = {k: v for k, v in row["varied"].items() if k != "seed"}
-        label = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in varied.items()) or "as in the recipe"
+        label = _label({k: v for k, v in row["varied"].items() if k != "seed"})
         missing = [m for m in recipe.numbers if m not in row["metrics"]]
         if missing:
             has = ", ".join(row["metrics"])
@@ -118,8 +136,8 @@ def gather(name: str, recipe: Recipe, root: Path, *, jobs: int = 1, progress: bo
         file = (done.folder / "cells" / row["key"] / "metrics.json").read_bytes()
         facts = {"run": row["key"], "seed": row["varied"].get("seed"), "metrics_sha256": hashlib.sha256(file).hexdigest()}
         facts |= {"data": runs.data_hash(about), "code": about["code"], "versions": about["versions"]}
-        variant["runs"].append(facts | {"cpu": about["cpu"], "threads": about["threads"]})
-    return {"recipe": f"recipes/{name}.yml", "recipe_sha256": recipe_hash(recipe), "variants": variants}
+        variant["runs"].append(facts | {name: about.get(name) for name in MACHINE})
+    return {"recipe": f"recipes/{folder}{name}.yml", "recipe_sha256": recipe_hash(recipe), "variants": variants}
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -142,29 +160,24 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
         f"![{_alt(recipe, made)}]({name}.png)",
         "",
         f"**Table 1.** Mean ± standard deviation (n - 1) over seeds, {recipe.unit}; a number alone draws nothing at random, or has one "
-        "seed. Controls in italics. Every number leads to the runs behind it, where each run's own number stands.",
+        "seed; over scenes, the standard deviation is that of the scenes. Controls in italics. Every number leads to the runs behind it, "
+        "where each run's own number stands.",
         "",
-        "| | " + " | ".join(made["variants"]) + " |",
-        "|---" * (1 + len(made["variants"])) + "|",
+        *_numbers(recipe, made),
     ]
-    for metric, heading in recipe.numbers.items():
-        row = [f"[{spread(v['numbers'][metric])}](#{_anchor(n)})" for n, v in enumerate(made["variants"].values(), 1)]
-        heading = f"*{heading}*" if metric in recipe.controls else heading
-        lines.append(f"| {heading} | " + " | ".join(row) + " |")
     if recipe.claims:
         lines += [
             "",
-            "**Table 2.** Claims, seed by seed; the interval is Student's, 95 %. *Undecided*: it contains zero.",
+            "**Table 2.** Claims. The interval and p are of Student's t test of the gains, seed by seed or scene by scene; p is "
+            "corrected for all tests of the table (Holm). *Holds*: p at most 0.05 and a gain above zero. *On this scene*: nothing "
+            "is drawn at random, so the numbers are a fact of this scene and no test.",
             "",
             "| claim | on | ours | control | gain [95 %] | verdict |",
             "|---|---|---|---|---|---|",
         ]
-        for compared in recipe.claims:
-            for label, variant in made["variants"].items():
-                ours, control = variant["numbers"][compared.ours], variant["numbers"][compared.control]
-                random = len({*ours}) > 1 or len({*control}) > 1
-                claim = Claim(compared.text, ours if random else ours[:1], control if random else control[:1], random=random)
-                lines.append(f"| {compared.text} | {label} | " + " | ".join(claim.row()[1:]) + " |")
+        tested = claims_of(recipe, made)
+        for (_, label), claim in zip(tested, corrected([c for c, _ in tested]), strict=True):
+            lines.append(f"| {claim.text} | {label} | " + " | ".join(claim.row()[1:]) + " |")
     lines += [
         "",
         "## Runs",
@@ -187,6 +200,64 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
             seed = "" if run["seed"] is None else run["seed"]
             lines.append(f"| `{run['run']}` | {seed} | {own} | `{run['metrics_sha256'][:16]}` |")
     return "\n".join(lines) + "\n"
+
+
+def claims_of(recipe: Recipe, made: Mapping[str, Any]) -> list[tuple[Claim, str]]:
+    """The claims of a page, each with the variant it is tested on; where scenes are an axis of the sweep, also over all of them."""
+    found = []
+    for compared in recipe.claims:
+        for label, variant in made["variants"].items() if not _many(recipe) else ():
+            ours, control = variant["numbers"][compared.ours], variant["numbers"][compared.control]
+            varies = len({*ours}) > 1 or len({*control}) > 1
+            if not varies:
+                ours, control = ours[:1], control[:1]
+            one_seed = len(recipe.sweep.seeds) == 1  # whether it draws anything cannot be seen
+            found.append((Claim(compared.text, ours, control, random=varies or one_seed), label))
+        for others, labels in _over_scenes(recipe).items():
+            variants = [made["variants"][label]["numbers"] for label in labels]
+            ours, control = ([float(np.mean(v[m])) for v in variants] for m in (compared.ours, compared.control))
+            label = f"all {len(variants)} scenes" + (f", {others}" if others else "")
+            found.append((Claim(compared.text, ours, control, over="scenes"), label))
+    return found
+
+
+def _numbers(recipe: Recipe, made: Mapping[str, Any]) -> list[str]:
+    """The lines of Table 1: a column per variant, and the mean over scenes where they are an axis; a row per variant if they are many."""
+    columns = [""] + [f"*{heading}*" if metric in recipe.controls else heading for metric, heading in recipe.numbers.items()]
+    table = [columns]
+    for n, (label, variant) in enumerate(made["variants"].items(), 1):
+        table.append([label, *(f"[{spread(variant['numbers'][metric])}](#{_anchor(n)})" for metric in recipe.numbers)])
+    for others, labels in _over_scenes(recipe).items():
+        means = (
+            [float(np.mean(made["variants"][label]["numbers"][metric])) for label in labels] for metric in recipe.numbers
+        )
+        table.append([f"mean of {len(labels)} scenes" + (f", {others}" if others else ""), *(spread(m) for m in means)])
+    if not _many(recipe):
+        table = [list(row) for row in zip(*table, strict=True)]
+    head, *rows = ["| " + " | ".join(row) + " |" for row in table]
+    return [head.replace("|  |", "| |", 1), "|---" * len(table[0]) + "|", *rows]
+
+
+def _many(recipe: Recipe) -> bool:
+    """Whether there are so many scenes that claims are tested over all of them only."""
+    return any(len(labels) >= MANY for labels in _over_scenes(recipe).values())
+
+
+def _label(varied: Mapping[str, Any]) -> str:
+    """What a variant is called; of a file only the name, so that a page does not tell where somebody keeps it."""
+    named = {k: Path(v).name if k == "scene" and os.sep in str(v) else v for k, v in varied.items()}
+    return ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in named.items()) or "as in the recipe"
+
+
+def _over_scenes(recipe: Recipe) -> dict[str, list[str]]:
+    """The variants that differ in nothing but the scene: what they share -> their labels; empty unless scenes are an axis."""
+    grid = recipe.sweep.grid
+    groups: dict[str, list[str]] = {}
+    for values in itertools.product(*grid.values()) if len(grid.get("scene", ())) > 1 else ():
+        varied = dict(zip(grid, values, strict=True))
+        others = {k: v for k, v in varied.items() if k != "scene"}
+        groups.setdefault(_label(others) if others else "", []).append(_label(varied))
+    return groups
 
 
 def _anchor(n: int) -> str:
@@ -213,8 +284,8 @@ def draw(recipe: Recipe, made: Mapping[str, Any], out: Path) -> None:
 
 def make(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, progress: bool = True) -> Path:
     """Make the numbers, the page and the picture of a recipe; returns the path of the page."""
-    recipe = read_recipe(recipes / f"{name}.yml")
-    made = gather(name, recipe, root, jobs=jobs, progress=progress)
+    recipe = read_recipe(path_of(name, recipes))
+    made = gather(name, recipe, root, folder=_folder(name, recipes), jobs=jobs, progress=progress)
     with runs.writing(pages):
         pages.mkdir(parents=True, exist_ok=True)
         runs.write_json(pages / f"{name}.json", made)
@@ -226,7 +297,7 @@ def make(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, pr
 def check(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, progress: bool = True) -> list[str]:
     """Problems of a page, one sentence each; empty when it is correct."""
     try:
-        recipe = read_recipe(recipes / f"{name}.yml")
+        recipe = read_recipe(path_of(name, recipes))
     except InputError as error:
         return [str(error)]
     try:
@@ -249,29 +320,55 @@ def check(name: str, recipes: Path, pages: Path, root: Path, *, jobs: int = 1, p
         if label not in kept["variants"] or label not in fresh["variants"]:
             wrong.append(f"{name}, {label}: {'not on the page' if label in fresh['variants'] else 'not in the recipe'}")
             continue
+        same = platform_of(kept["variants"][label]) == platform_of(fresh["variants"][label])
         for metric in recipe.numbers:
             committed, now = (d["variants"][label]["numbers"].get(metric, []) for d in (kept, fresh))
-            difference = differs(committed, now, recipe)
+            difference = differs(committed, now, recipe, exact=same)
             if difference:
                 wrong.append(f"{name}, {label}, {metric}: {difference}")
     return wrong
 
 
-def differs(committed: Sequence[float], now: Sequence[float], recipe: Recipe) -> str | None:
-    """How new numbers differ from the committed ones; None where their means agree within the recipe's tolerance."""
+def platform_of(variant: Mapping[str, Any]) -> list[Any]:
+    """What the last digits of a variant's numbers depend on besides code and data, per run."""
+    return [[run.get(name) for name in ("versions", *MACHINE)] for run in variant["runs"]]
+
+
+def differs(committed: Sequence[float], now: Sequence[float], recipe: Recipe, *, exact: bool = False) -> str | None:
+    """How new numbers differ from the committed ones; None where they agree.
+
+    exact: they come from the same platform, so every one has to be equal to the last bit; else their means have to agree within
+    the recipe's tolerance.
+    """
     if len(committed) != len(now):
         return f"{len(committed)} values on the page, {len(now)} from the recipe"
+    if exact:
+        for old, new in zip(committed, now, strict=True):
+            if old != new and not (math.isnan(old) and math.isnan(new)):
+                return f"the page says {old!r}, the recipe gives {new!r}; on the same platform they have to be equal"
+        return None
     a, b = float(np.mean(committed)), float(np.mean(now))
     std = float(np.std(now, ddof=1)) if len(now) > 1 else 0.0
     allowed = max(recipe.spreads * std / math.sqrt(len(now)), recipe.tolerance * abs(b))
     if abs(a - b) <= allowed:
         return None
-    return f"the page says {a:.6g}, the recipe gives {b:.6g}; {allowed:.2g} is allowed"
+    return f"the page says {a:.6g}, the recipe gives {b:.6g}; {allowed:.2g} is allowed on another platform"
 
 
 def names(recipes: Path, pages: Path) -> list[str]:
-    """Names of all recipes, and of all pages without a recipe."""
-    return sorted({p.stem for p in recipes.glob("*.yml")} | {p.stem for p in pages.glob("*.json")})
+    """Names of all recipes but those in the folder `long`, which take hours, and of all pages without a recipe."""
+    long = {p.stem for p in recipes.glob("long/*.yml")}
+    return sorted({p.stem for p in recipes.glob("*.yml")} | ({p.stem for p in pages.glob("*.json")} - long))
+
+
+def _folder(name: str, recipes: Path) -> str:
+    return "long/" if path_of(name, recipes).parent != recipes else ""
+
+
+def path_of(name: str, recipes: Path) -> Path:
+    """The file of a recipe: in the folder, or in its folder `long`."""
+    long = recipes / "long" / f"{name}.yml"
+    return long if long.exists() else recipes / f"{name}.yml"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

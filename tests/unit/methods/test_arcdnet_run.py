@@ -235,13 +235,21 @@ def test_the_result(ended, tiles):
         "max_probability",
         "entropy",
         "variance",
+        "probability",
         "temperature",
+        "isotonic",
         "shuffled",
         "untrained",
         "mc_dropout",
         "ensemble",
     ]
     assert list(result["measure"].values) == measures
+    scores = result["uncertainty_scores"]
+    assert 0 <= float(scores.sel(measure="uncertainty", quantity="auroc_given_isotonic")) <= 1
+    assert np.isnan(
+        scores.sel(measure=["mc_dropout", "ensemble"], quantity="auroc_given_isotonic")
+    ).all()  # another map's errors
+    np.testing.assert_array_equal(result["uncertainty_probability"], result["change"])
     np.testing.assert_array_equal(result["truth"], tiles["truth"].sel(sample=tests))
     same = (
         result["uncertainty_scores"].sel(quantity="error_auroc", measure=["max_probability", "entropy", "variance"]).values

@@ -18,7 +18,7 @@ from workbench.event import drain
 from workbench.methods import bsdm
 from workbench.methods.bsdm.network import Denoiser
 from workbench.methods.bsdm.settings import Config
-from workbench.metrics.anomaly import auc
+from workbench.metrics.anomaly import COMPARED, auc, measured
 from workbench.parts.diffusion import Mixing
 from workbench.parts.training import weights as weights_of
 
@@ -494,6 +494,7 @@ def test_events(whole):
         "auc_rx",
         "auc_ridge_rx",
         "auc_pca_rx",
+        "auc_rp_rx",
         "auc_oracle",
         "auc_untrained",
     }
@@ -522,10 +523,12 @@ def test_background_is_what_the_next_pass_takes_away(whole):
 def test_result(whole):
     result = whole[1].result
     assert list(result.k.values) == [0, 1, 2, 3]
-    for name in ("score", "score_untrained", "score_rx", "score_ridge_rx", "score_pca_rx", "score_oracle"):
+    for name in ("score", "score_untrained", "score_rx", "score_ridge_rx", "score_pca_rx", "score_rp_rx", "score_oracle"):
         assert result[name].dims == ("y", "x")
         assert result[name].dtype == np.float64
         assert float(result[name.replace("score", "auc")]) == auc(result[name], SCENE.truth)
+        alone = measured(result[name], SCENE.truth)
+        assert all(float(result[name.replace("score", metric)]) == alone[metric][0] for metric in COMPARED)
     assert result.score_k.shape == (4, 16, 16)
     np.testing.assert_allclose(result.score_k[-1], result.score, rtol=1e-6)
     assert float(result.auc_k[0]) == pytest.approx(float(result.auc_rx))

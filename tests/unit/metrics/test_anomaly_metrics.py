@@ -61,12 +61,13 @@ def test_at_threshold_counts_ties_as_detected():
 
 @pytest.mark.parametrize("levels", [5, 1000])
 def test_agrees_with_scikit_learn(levels):
-    from sklearn.metrics import roc_auc_score, roc_curve
+    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
     rng = np.random.default_rng(levels)
     truth = (rng.random(2000) < 0.05).astype(int)
     score = np.round((rng.normal(size=2000) + truth) * levels) / levels  # few levels: many ties
     assert m.auc(score, truth) == pytest.approx(roc_auc_score(truth, score), rel=1e-12)
+    assert m.average_precision(score, truth) == pytest.approx(average_precision_score(truth, score), rel=1e-12)
     pf, pd, threshold = roc_curve(truth, score, drop_intermediate=False)
     ours = m.roc(score, truth)
     np.testing.assert_allclose(ours.pf, pf, atol=1e-15)
@@ -81,8 +82,10 @@ def result(score: np.ndarray) -> xr.Dataset:
 def test_add_metrics_by_hand():
     found = m.add_metrics(result(SCORE), xr.DataArray(TRUTH, dims=("y", "x")))
     d, f, area = 0.75, 0.3125, 0.875
+    # anomalies at 4 (precision 1/1) and 2 (2 of 4); one object of two scored pixels
     expected = {
         "auc": area,
+        "average_precision": (1 + 0.5) / 2,
         "auc_d_tau": d,
         "auc_f_tau": f,
         "auc_td": area + d,
@@ -93,11 +96,38 @@ def test_add_metrics_by_hand():
         "pd_at_pf_01": 0.5,
         "pd_at_pf_001": 0.5,
         "pd_at_pf_0001": 0.5,
+        "objects_at_pf_01": 1.0,
+        "objects_at_pf_001": 1.0,
+        "objects_at_pf_0001": 1.0,
     }
     numbers = {name: float(v) for name, v in found.data_vars.items() if v.ndim == 0}
     assert numbers == pytest.approx(expected, rel=1e-14)
     assert all(found[name].attrs["long_name"] for name in expected)
     np.testing.assert_array_equal(found["score"], SCORE)
+
+
+def test_objects_are_8_connected_components():
+    truth = np.array([[1, 0, 0, 0, 1], [0, 1, 0, 0, -1], [0, 0, 0, 0, 1], [1, 0, 0, 0, 0]])
+    score = np.array([[0, 0, 0, 0, 7], [0, 5, 0, 0, 9], [0, 0, 3, 0, np.nan], [1, 0, 0, 0, 0]], float)
+    # four components: the diagonal pair, the pixel above the unlabelled one, the unscored one, the one below
+    assert m.objects_at_pf(score, truth, 0) == (2, 3)  # threshold 5
+    assert m.objects_at_pf(score, truth, 0.1) == (3, 3)  # 1 of 13 background pixels reaches 1
+    assert m.objects_at_pf(score, truth, 0.1).share == 1
+    assert m.objects_at_pf(-score, truth, 0) == (0, 3)
+    with pytest.raises(InputError, match="truth map"):
+        m.objects_at_pf(score.ravel(), truth.ravel(), 0.1)
+    with pytest.raises(InputError, match="from 0 to 1"):
+        m.objects_at_pf(score, truth, -0.1)
+
+
+def test_controls_get_the_metrics_that_compare():
+    both = result(SCORE).assign(score_rx=(("y", "x"), -SCORE, {"long_name": "RX"}))
+    found = m.add_metrics(both, xr.DataArray(TRUTH, dims=("y", "x")), "score_rx")
+    for metric in m.COMPARED:
+        alone = m.add_metrics(result(-SCORE), xr.DataArray(TRUTH, dims=("y", "x")))
+        assert float(found[f"{metric}_rx"]) == float(alone[metric])
+        assert found[f"{metric}_rx"].attrs["long_name"].endswith(": RX")
+    assert "auc_td_rx" not in found
 
 
 @pytest.mark.parametrize("truth", [np.zeros((2, 4)), np.ones((2, 4)), np.full((2, 4), -1), None], ids=str)

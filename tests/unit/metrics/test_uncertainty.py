@@ -180,3 +180,57 @@ def test_metrics_of_a_result():
     assert judged["aurc"].attrs["long_name"]
     assert m.add_metrics(result, None) is result
     assert "aurc" not in m.add_metrics(result, truth * 0 - 1)
+
+
+def test_auroc_given_counts_pairs_within_groups_only():
+    # given 0: U .1 (wrong), .9 (right): 0 of 1; given 1: U .9 (wrong), .2, .9 (right): 1 + 1/2 of 2. 1.5 of 3 pairs.
+    u, given = [0.1, 0.9, 0.9, 0.2, 0.9], [0, 0, 1, 1, 1]
+    p, y = [0.1, 0.9, 0.1, 0.9, 0.9], [1, 1, 1, 1, 1]
+    assert m.auroc_given(u, given, p, y) == 0.5
+    assert m.auroc_given([0.9, 0.1, 0.9, 0.2, 0.1], given, p, y) == 1
+    # labels and values that do not count
+    assert (
+        m.auroc_given([*u, 5, 5, np.nan, 5], [*given, 0, np.nan, 0, 0], [*p, 0.9, 0.9, 0.9, np.nan], [*y, -1, 1, 1, 1])
+        == 0.5
+    )
+    assert np.isnan(m.auroc_given([1, 2], [0, 1], [0.9, 0.1], [1, 1]))  # no group has both
+    with pytest.raises(InputError, match="at least 1 bin"):
+        m.auroc_given(u, given, p, y, bins=0)
+    with pytest.raises(InputError, match="that is given"):
+        m.auroc_given(u, [1.0], p, y)
+
+
+def test_what_adds_nothing_to_p_is_told_from_what_does():
+    """Errors are likelier above P = 0.5, and in a region that P does not know. U1 = f(P) + noise knows P only, U2 the region."""
+    rng = np.random.default_rng(0)
+    n = 20_000
+    p, region = rng.random(n), rng.random(n) < 0.3
+    chance = np.where(p > 0.5, 0.05 + 0.5 * (1 - p), 0.02) + 0.3 * region
+    wrong = rng.random(n) < chance
+    y = (p > 0.5) != wrong
+    only_p, knows = chance - 0.3 * region + 0.01 * rng.normal(size=n), chance + 0.01 * rng.normal(size=n)
+    half = slice(0, n // 2), slice(n // 2, n)
+    given = m.fit_wrongness(p[half[0]], y[half[0]])(p[half[1]])
+    p, y = p[half[1]], y[half[1]]
+    assert m.error_auroc(only_p[half[1]], p, y) > 0.6  # looks like knowledge
+    assert m.auroc_given(only_p[half[1]], given, p, y) == pytest.approx(0.5, abs=0.03)
+    assert m.auroc_given(knows[half[1]], given, p, y) > 0.6
+
+
+def test_wrongness_is_isotonic_regression_and_can_be_asymmetric():
+    from sklearn.isotonic import isotonic_regression
+
+    p = np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
+    y = np.array([0, 1, 0, 1, 0, 1])
+    changed = isotonic_regression(y.astype(float))
+    assert changed.tolist() == [0, 0.5, 0.5, 0.5, 0.5, 1]
+    wrongness = m.fit_wrongness(p, y)
+    assert wrongness(p).tolist() == [0, 0.5, 0.5, 0.5, 0.5, 0]
+    assert wrongness([[0.0, 1.0], [np.nan, 0.15]])[0].tolist() == [0, 0]  # beyond the range: the nearest
+    assert np.isnan(wrongness([np.nan])).all()
+    # one changed pixel in three at every P: entropy calls P = .01 sure, this does not
+    p, y = np.repeat([0.01, 0.99], 300), np.tile([0, 0, 1], 200)
+    low, high = m.fit_wrongness(p, y)([0.01, 0.99])
+    assert (low, high) == pytest.approx((1 / 3, 2 / 3))
+    with pytest.raises(InputError, match="there are none"):
+        m.fit_wrongness([0.5], [-1])

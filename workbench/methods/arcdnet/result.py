@@ -22,10 +22,12 @@ from workbench.metrics import uncertainty as uncertainty_metrics
 from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import (
     aurc,
+    auroc_given,
     calibration_error,
     entropy,
     error_auroc,
     fit_temperature,
+    fit_wrongness,
     max_probability,
     mean_gap,
     risk_at,
@@ -143,7 +145,7 @@ def applied_result(scene: xr.Dataset, maps: Sequence[xr.Dataset], config: Config
     truth = scene["truth"]
     result["truth"] = truth.astype(np.int16).compute().assign_attrs(long_name="truth")
     y, p = np.where(truth.values < 0, -1, truth.values > 0), result["change"].values
-    measures = {"max_probability": (max_probability(p), p), "entropy": (entropy(p), p), "variance": (variance(p), p)}
+    measures = of_probability(p)
     if "uncertainty" in result:
         measures = {"uncertainty": (result["uncertainty"].values, p), **measures}
     return result.assign(_scores({"arcdnet": p}, y)).assign(_uncertainty_scores(measures, y))
@@ -161,15 +163,14 @@ def training_result(
         for kind, values in zip(learner.names, stacked, strict=True):
             maps[kind if name == "arcdnet" else f"{kind}_{name}"] = values
     p = maps["change"]
-    temperature = _temperature(trained["arcdnet"], pairs)
+    seen, labels = _validated(trained["arcdnet"], pairs)
+    temperature = fit_temperature(_logit(seen), labels)
     calibrated = 1 / (1 + np.exp(-_logit(p) / temperature))
     # measure -> (uncertainty, the change map whose errors it should predict)
     measures = {"uncertainty": (maps["uncertainty"], p)} if "uncertainty" in maps else {}
-    measures |= {
-        "max_probability": (max_probability(p), p),
-        "entropy": (entropy(p), p),
-        "variance": (variance(p), p),
+    measures |= of_probability(p) | {
         "temperature": (calibrated * (1 - p) + (1 - calibrated) * p, p),
+        "isotonic": (fit_wrongness(seen, labels)(p), p),
     }
     for control in ("shuffled", "untrained"):
         if control in maps:
@@ -244,11 +245,22 @@ def _dropped(learner: Learner, pairs: Pairs, n: int, config: Config) -> np.ndarr
     return mean
 
 
-def _temperature(learner: Learner, pairs: Pairs) -> float:
+def of_probability(p: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Measures of uncertainty that need nothing but P: name -> (uncertainty, P). `probability` is P itself."""
+    return {
+        "max_probability": (max_probability(p), p),
+        "entropy": (entropy(p), p),
+        "variance": (variance(p), p),
+        "probability": (p, p),
+    }
+
+
+def _validated(learner: Learner, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """P and truth of all validation pixels, flat."""
     rows = [
         (maps_of(learner, pairs, n)[0][pairs.part[n] == VAL], pairs.truth[n][pairs.part[n] == VAL]) for n in pairs.of(VAL)
     ]
-    return fit_temperature(_logit(np.concatenate([p for p, _ in rows])), np.concatenate([t for _, t in rows]))
+    return np.concatenate([p for p, _ in rows]), np.concatenate([t for _, t in rows])
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
@@ -281,6 +293,10 @@ def _scores(change: Mapping[str, np.ndarray], y: np.ndarray) -> xr.Dataset:
 def _uncertainty_scores(measures: Mapping[str, tuple[np.ndarray, np.ndarray]], y: np.ndarray) -> xr.Dataset:
     """`uncertainty_scores (measure, quantity)`, and the most important as 0-d variables."""
     rows = {name: _against_error(u, p, y) for name, (u, p) in measures.items()}
+    if "isotonic" in measures:
+        known, own_map = measures["isotonic"]
+        for name, (u, p) in measures.items():  # measures of another map have errors of their own
+            rows[name]["auroc_given_isotonic"] = auroc_given(u, known, p, y) if p is own_map else np.nan
     quantities = list(next(iter(rows.values())))
     result = xr.Dataset(
         {

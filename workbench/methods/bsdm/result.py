@@ -38,11 +38,6 @@ def provenance(scene: xr.Dataset) -> dict[str, Any]:
     return {name: scene.attrs[name] for name in PROVENANCE if name in scene.attrs}
 
 
-def with_metrics(result: xr.Dataset, scene: xr.Dataset, frame: Frame, **scores: Tensor) -> xr.Dataset:
-    """Add all metrics of `score` and the AUC of every other score, if the scene has a usable truth."""
-    if frame.truth is None:
-        return result
-    result = add_metrics(result, scene["truth"])
-    for name, value in frame.aucs(**scores).items():
-        result[name.replace("score", "auc")] = ((), value, {"long_name": f"AUC(D,F): {result[name].attrs['long_name']}"})
-    return result
+def with_metrics(result: xr.Dataset, scene: xr.Dataset, frame: Frame, *controls: str) -> xr.Dataset:
+    """Add all metrics of `score`, and those that controls are compared by for the maps `controls`, if there is a usable truth."""
+    return result if frame.truth is None else add_metrics(result, scene["truth"], *controls)

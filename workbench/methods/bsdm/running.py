@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from workbench.baselines.anomaly import pca_rx, ridge_rx, rx
+from workbench.baselines.anomaly import pca_rx, random_projection_rx, ridge_rx, rx
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.methods.bsdm.network import moments
@@ -111,18 +111,23 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
         ("bands", len(bands), "bands used"),
     ):
         result[name] = ((), number, {"long_name": text})
-    scores = {"score": record["score"][-1], **{f"score_{name}": score for name, (score, _) in rivals.items()}}
-    return Outcome(with_metrics(result, scene, frame, **scores), {"denoiser": weights(training.network)})
+    maps_of_rivals = [f"score_{name}" for name in rivals]
+    return Outcome(with_metrics(result, scene, frame, *maps_of_rivals), {"denoiser": weights(training.network)})
 
 
 def controls(spectra: Tensor, x0: Tensor, training: Training) -> dict[str, tuple[Tensor, str]]:
-    """Controls without training: name -> (scores (P,), long name). RX, ridge RX and PCA-RX use the scene's values."""
+    """Controls without training: name -> (scores (P,), long name). RX and its relatives use the scene's values."""
+    drawn = max(1, min(61, len(spectra) - 2))  # random projections; RX needs more pixels than dimensions
     oracle = affine_oracle(training.mean, training.coefficients)
     *_, (once, _) = suppress(oracle, x0, training.coefficients, 1)
     return {
         "rx": (detected(rx, spectra), "RX of the scene"),
         "ridge_rx": (detected(lambda cube: ridge_rx(cube, ridge=1e-4), spectra), "RX with ridge 1e-4"),
         "pca_rx": (detected(lambda cube: pca_rx(cube, components=30), spectra), "RX of 30 principal components"),
+        "rp_rx": (
+            detected(lambda cube: random_projection_rx(cube, drawn, training.config.seed), spectra),
+            f"RX of {drawn} random projections",
+        ),
         "oracle": (detected(rx, once), "RX after one pass of the best affine denoiser"),
     }
 

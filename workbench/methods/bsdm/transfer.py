@@ -88,7 +88,7 @@ def apply(weights: Mapping[str, Tensor], about: str, scene: xr.Dataset, *, doubl
         coords={"source_band": ("aligned_band", bands[source], {"long_name": "band of the scene"})},
         attrs=provenance(scene),
     )
-    return with_metrics(result, scene, frame, score=after, score_rx=before)
+    return with_metrics(result, scene, frame, "score_rx")
 
 
 class Part(NamedTuple):
@@ -146,8 +146,7 @@ def _apply_by_block(network: nn.Module, config: Config, wanted: int, scene: xr.D
             values[where] = block
         result[name] = result[name].copy(data=values)
     frame = Frame(scene, bands, np.isfinite(result["score"].values))
-    scores = {name: torch.from_numpy(result[name].values[frame.valid]) for name in ("score", "score_rx")}
-    return with_metrics(result, scene, frame, **scores)
+    return with_metrics(result, scene, frame, "score_rx")
 
 
 def _over(data: Any, work: Callable[..., Any], merged: Callable[[Any, Any], Any], *args: Any) -> Any:
