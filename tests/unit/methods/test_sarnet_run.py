@@ -144,6 +144,11 @@ def test_no_image_is_in_two_parts_and_folds_cover_all(ships):
     assert sorted(tested) == list(range(18))
     named = images_of(plain, override(QUICK, {"test": ["chip-003", "chip-010"]}))
     assert list(named.test) == [3, 10]
+    watching = images_of(plain, override(QUICK, {"test": ["chip-003"], "val": ["chip-005"]}))
+    assert (list(watching.val), list(watching.test)) == ([5], [3])
+    assert len(watching.train) == 16
+    with pytest.raises(InputError, match="'chip-003' is in val and for testing"):
+        images_of(plain, override(QUICK, {"test": ["chip-003"], "val": ["chip-003"]}))
     own = images_of(ships, QUICK)
     assert list(own.test) == list(range(12, 18))
     with pytest.raises(InputError, match="fold=3 of folds=3"):
