@@ -103,7 +103,8 @@ def test_a_folder_of_a_run_gives_the_network_back(ships, tmp_path):
     assert kept.sum() > 0
     applied = drain(run(ships, override(QUICK, {"weights": str(tmp_path / "run"), "threshold": 0.01})))
     assert set(applied.result["box_sample"].values) > set(outcome.result["box_sample"].values)  # all images are scored
-    assert "18 for testing" in applied.result.attrs["split"]
+    assert applied.result.attrs["split"] == "18 images for testing"
+    assert outcome.result.attrs["split"] == "10 images for training, 2 images for validation, 6 images for testing"
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="no network of sarnet"):
         load_network(tmp_path / "other.safetensors")
