@@ -11,7 +11,7 @@ export WORKBENCH_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test quick fuzz slow lint check format notebooks results results-check lab serve browser bench docs-numbers constraints clean
+.PHONY: help install demo test quick fuzz slow lint check format notebooks results results-check pictures lab serve browser bench docs-numbers constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,11 +62,14 @@ results: $(STAMP)  ## make the numbers, pages and figures of docs/results from r
 results-check: $(STAMP)  ## make them again and fail where a committed number is not what its recipe gives
 	@$(BIN)/python -m workbench.reports.results check --jobs $(JOBS) $(RECIPES)
 
+pictures: $(STAMP)  ## take the pictures of the landing page from the running dashboards (minutes; needs Chromium)
+	@$(BIN)/python -m docs.generate.pictures $(or $(A),$$(mktemp -d))
+
 lab: $(STAMP)  ## JupyterLab in notebooks/
 	@$(BIN)/jupyter lab --notebook-dir notebooks
 
-serve: $(STAMP)  ## all dashboards in a browser
-	@$(BIN)/panel serve dashboards/*.py --warm --show
+serve: $(STAMP)  ## all dashboards in a browser; ARGS="--root DIR --port N"
+	@$(BIN)/workbench serve --show $(ARGS)
 
 browser:  ## install Debian's Chromium for the browser tests (needs root)
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium)

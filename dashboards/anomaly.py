@@ -1,4 +1,7 @@
-"""The anomaly workbench as a served page: `panel serve dashboards/anomaly.py`, or `workbench serve anomaly`."""
+"""Anomaly workbench: find what does not belong to a hyperspectral scene, compare detectors, and watch BSDM suppress the background.
+
+A served page: `workbench serve anomaly`, or `panel serve dashboards/anomaly.py`.
+"""
 
 import panel as pn
 

@@ -1,4 +1,7 @@
-"""The change workbench as a served page: `panel serve dashboards/change.py`, or `workbench serve change`."""
+"""Change workbench: map what changed between two dates, and see how sure the network is of each pixel.
+
+A served page: `workbench serve change`, or `panel serve dashboards/change.py`.
+"""
 
 import panel as pn
 

@@ -1,4 +1,7 @@
-"""The coreset workbench as a served page: `panel serve dashboards/coresets.py`, or `workbench serve coresets`."""
+"""Coreset workbench: score how much every sample changes the training, and keep the few that matter.
+
+A served page: `workbench serve coresets`, or `panel serve dashboards/coresets.py`.
+"""
 
 import panel as pn
 

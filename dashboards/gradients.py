@@ -1,4 +1,7 @@
-"""The gradient workbench as a served page: `panel serve dashboards/gradients.py`, or `workbench serve gradients`."""
+"""Gradient workbench: watch which gradient entries are sent between training processes, and what that saves.
+
+A served page: `workbench serve gradients`, or `panel serve dashboards/gradients.py`.
+"""
 
 import panel as pn
 

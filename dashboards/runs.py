@@ -1,4 +1,7 @@
-"""The page of the runs as a served page: `panel serve dashboards/runs.py`, or `workbench serve runs`."""
+"""Runs: find, compare and replay all runs; follow one that is still running.
+
+A served page: `workbench serve runs`, or `panel serve dashboards/runs.py`.
+"""
 
 import panel as pn
 

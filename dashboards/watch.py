@@ -1,4 +1,7 @@
-"""The page for any method as a served page: `panel serve dashboards/watch.py`, or `workbench serve watch`."""
+"""Method workbench: run any method on any scene that it can use, and watch it live.
+
+A served page: `workbench serve watch`, or `panel serve dashboards/watch.py`.
+"""
 
 import panel as pn
 

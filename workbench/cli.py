@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from workbench.errors import InputError
-from workbench.runs import provenance
+from workbench.runs import RUNS, provenance
 
 if TYPE_CHECKING:
     from workbench.data.source import Source
@@ -27,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-runs_commands = typer.Typer(help="List, compare, delete and export the runs of a folder.", no_args_is_help=True)
+runs_commands = typer.Typer(help="List, tag, compare, delete and export the runs of a folder.", no_args_is_help=True)
 app.add_typer(runs_commands, name="runs")
 
 SceneArg = Annotated[
@@ -220,7 +220,7 @@ def _run(
     from workbench import runs
     from workbench.engines import is_follower
     from workbench.event import drain
-    from workbench.execution import RUNS, drive, start
+    from workbench.execution import drive, start
     from workbench.execution import resume as continue_
 
     _choose(device)
@@ -271,7 +271,6 @@ def report(
 ) -> None:
     """Execute the method's notebook with Papermill and export it: report.ipynb and report.html in the run folder."""
     from workbench import runs
-    from workbench.execution import RUNS
     from workbench.reports.notebook import NotebookFailed
     from workbench.reports.notebook import report as make
 
@@ -346,26 +345,33 @@ def rerun(
 @app.command()
 def serve(
     names: Annotated[list[str] | None, typer.Argument(help="dashboards to serve (default: all)")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="folder of the runs that the pages list and write (default: runs)")
+    ] = None,
     port: Annotated[int, typer.Option(help="port to listen on")] = 5006,
     show: Annotated[bool, typer.Option(help="open a browser")] = False,
 ) -> None:
-    """Serve the dashboards with Panel."""
-    from workbench.errors import did_you_mean
-    from workbench.resources import folder
+    """Serve the dashboards, with a page that lists them and the recent runs."""
+    from workbench.pages.landing.serving import command, open_browser
 
-    pages = {p.stem: p for p in sorted(folder("dashboards").glob("*.py"))}
-    for name in names or []:
-        if name not in pages:
-            raise InputError(f"There is no dashboard {name!r}; there are {', '.join(pages)}.{did_you_mean(name, pages)}")
-    files = [str(pages[n]) for n in (names or pages)]
-    command = [sys.executable, "-m", "panel", "serve", *files, "--port", str(port), "--warm", *(["--show"] if show else [])]
-    os.execv(sys.executable, command)
+    words = command(names or (), port=port)
+    if root is not None:
+        if root.exists() and not root.is_dir():
+            raise InputError(f"--root takes the folder of the runs; {root} is a file.")
+        os.environ["WORKBENCH_RUNS"] = str(root)
+    address = f"http://localhost:{port}"
+    folder = root or RUNS
+    print(f"Starting the pages with the runs of {folder}, a few seconds; then open {address}", file=sys.stderr, flush=True)
+    if show:
+        open_browser(address)
+    os.execv(words[0], words)
 
 
 RootOpt = Annotated[Path, typer.Option("--root", help="folder of the runs")]
 MethodOpt = Annotated[str | None, typer.Option("--method", help="only runs of this method")]
 OnSceneOpt = Annotated[str | None, typer.Option("--scene", help="only runs on this scene")]
 StatusOpt = Annotated[str | None, typer.Option("--status", help="running, finished, stopped, failed or killed")]
+TagOpt = Annotated[str | None, typer.Option("--tag", help="only runs with this tag")]
 WhereOpt = Annotated[
     list[str] | None, typer.Option("--where", help="a metric and a bound, such as auc>=0.9 (repeat for more)")
 ]
@@ -374,42 +380,41 @@ InsideOpt = Annotated[bool, typer.Option("--all", help="also the runs inside rep
 
 @runs_commands.command("list")
 def runs_list(
-    root: RootOpt = Path("runs"),
+    root: RootOpt = Path(RUNS),
     method: MethodOpt = None,
     scene: OnSceneOpt = None,
     status: StatusOpt = None,
+    tag: TagOpt = None,
     where: WhereOpt = None,
     inside: InsideOpt = False,
     json_: JsonOpt = False,
 ) -> None:
-    """Runs, oldest first: status, method, scene, time, and the first numbers."""
-    selected = _chosen(root, method, scene, status, where, inside)
+    """Runs, oldest first: status, method, scene, time, the first numbers, and tags."""
+    selected = _chosen(root, method, scene, status, tag, where, inside)
     if json_:
-        keys = ("name", "method", "scene", "status", "seconds", "metrics")
+        keys = ("name", "method", "scene", "status", "seconds", "metrics", "tags")
         print(json.dumps([{"folder": str(e.folder), **{k: getattr(e, k) for k in keys}} for e in selected]))
         return
     rows = []
     for e in selected:
         numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
-        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers))
-    _print_table(("run", "status", "method", "scene", "time", "numbers"), rows)
+        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.tags)))
+    _print_table(("run", "status", "method", "scene", "time", "numbers", "tags"), rows)
     if not rows:
         print(f"no such run under {root}", file=sys.stderr)
 
 
 @runs_commands.command("show")
-def runs_show(
-    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path("runs")
-) -> None:
+def runs_show(run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")], root: RootOpt = Path(RUNS)) -> None:
     """Show all facts, settings, numbers and files of a run folder."""
     from workbench import runs
-    from workbench.runs.collection import find
+    from workbench.runs.collection import find, tags
 
     folder = find(root, run_)
     about = runs.read(folder)
     scene = about.get("scene") or {}
     facts = {k: about.get(k) for k in ("method", "status", "error", "start", "end", "seconds", "command", "commit", "dirty")}
-    facts |= {"scene": scene.get("id"), "data": runs.data_hash(about)}
+    facts |= {"tags": ", ".join(tags(folder)), "scene": scene.get("id"), "data": runs.data_hash(about)}
     facts |= {k: about.get(k) for k in ("code", "cpu", "device", "threads")}
     for name, value in (facts | (about.get("versions") or {})).items():
         if value not in (None, "", False):
@@ -423,10 +428,28 @@ def runs_show(
         print(f"  {path.relative_to(folder)}")
 
 
+@runs_commands.command("tag")
+def runs_tag(
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="names or paths of runs")],
+    add: Annotated[list[str] | None, typer.Option("--add", help="a tag to give these runs (repeat for more)")] = None,
+    take: Annotated[
+        list[str] | None, typer.Option("--remove", help="a tag to take from these runs (repeat for more)")
+    ] = None,
+    root: RootOpt = Path("runs"),
+) -> None:
+    """Give runs tags, and take tags away; print the tags that each run has then."""
+    from workbench.runs.collection import find, tag
+
+    if not (add or take):
+        raise InputError("Give --add TAG or --remove TAG; `workbench runs show RUN` shows the tags of a run.")
+    for folder in [find(root, name) for name in names]:
+        print(f"{folder}: {', '.join(tag(folder, add=add or (), take=take or ())) or 'no tags'}")
+
+
 @runs_commands.command("compare")
 def runs_compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN...", help="names or paths of two runs or more")],
-    root: RootOpt = Path("runs"),
+    root: RootOpt = Path(RUNS),
     out: Annotated[Path | None, typer.Option("--out", help="file for the page (.html) or the curves (.png)")] = None,
     json_: JsonOpt = False,
 ) -> None:
@@ -450,7 +473,7 @@ def runs_compare(
 
 @runs_commands.command("prune")
 def runs_prune(
-    root: RootOpt = Path("runs"),
+    root: RootOpt = Path(RUNS),
     method: MethodOpt = None,
     scene: OnSceneOpt = None,
     status: Annotated[
@@ -469,13 +492,13 @@ def runs_prune(
             raise InputError(
                 f"--status takes {', '.join(s for s in STATUSES if s != 'running')}, separated by commas; got {one!r}."
             )
-    unwanted = prunable(_chosen(root, method, scene, None, where, False), statuses=wanted, days=days)
+    unwanted = prunable(_chosen(root, method, scene, None, None, where, False), statuses=wanted, days=days)
     _print_table(
         ("run", "status", "method", "size"), [(e.name, e.status, e.method, megabytes(size(e.folder))) for e in unwanted]
     )
     total = f"{len(unwanted)} runs, {megabytes(sum(size(e.folder) for e in unwanted))}"
     if delete:
-        remove(unwanted)
+        remove(unwanted, root)
         print(f"deleted {total}", file=sys.stderr)
     else:
         print(f"nothing is deleted: {total} would be, with --delete", file=sys.stderr)
@@ -485,7 +508,7 @@ def runs_prune(
 def runs_export(
     run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path")],
     out: Annotated[Path, typer.Option("--out", help="file to write: .html, one page, or .zip, an RO-Crate with checksums")],
-    root: RootOpt = Path("runs"),
+    root: RootOpt = Path(RUNS),
 ) -> None:
     """Export a run as one self-contained page, or as an archive with checksums."""
     from workbench.runs.collection import find
@@ -505,7 +528,7 @@ def runs_export(
 
 @runs_commands.command("import")
 def runs_import(
-    file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path("runs")
+    file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path(RUNS)
 ) -> None:
     """Check every file of an exported run against its SHA-256, and copy the run into the folder of runs."""
     from workbench.runs.crate import unpack
@@ -514,11 +537,17 @@ def runs_import(
 
 
 def _chosen(
-    root: Path, method: str | None, scene: str | None, status: str | None, where: list[str] | None, inside: bool
+    root: Path,
+    method: str | None,
+    scene: str | None,
+    status: str | None,
+    tag: str | None,
+    where: list[str] | None,
+    inside: bool,
 ) -> list[Any]:
     from workbench.runs.collection import entries, select
 
-    return select(entries(root, inside=inside), method=method, scene=scene, status=status, where=where or ())
+    return select(entries(root, inside=inside), method=method, scene=scene, status=status, tag=tag, where=where or ())
 
 
 def _as_text(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workbench.errors import InputError, did_you_mean
+from workbench.errors import InputError, did_you_mean, reason
 
 
 class Settings(BaseModel):
@@ -80,7 +80,7 @@ def override(config: S, changes: Mapping[str, Any] | None = None) -> S:
         for e in error.errors():
             name = str(e["loc"][0]) if e["loc"] else "config"
             about = names[name].description if name in names else None
-            lines.append(f"setting {name}={e['input']!r}: {e['msg']}" + (f" ({about})" if about else ""))
+            lines.append(f"setting {name}={e['input']!r}: {reason(e)}" + (f" ({about})" if about else ""))
         raise InputError("; ".join(lines)) from None
 
 

@@ -1,9 +1,13 @@
-"""InputError, the one error for users, and the did-you-mean text for its messages."""
+"""InputError, the one error for users, and texts for its messages: did-you-mean, and the reasons of pydantic."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class InputError(ValueError):
@@ -22,3 +26,18 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def reason(detail: Mapping[str, Any]) -> str:
+    """Why pydantic refused a value, from one of `ValidationError.errors()`; its "Value error," tells a user nothing.
+
+    >>> reason({"msg": "Value error, must be odd"}), reason({"msg": "Field required"})
+    ('must be odd', 'Field required')
+    """
+    return str(detail["msg"]).removeprefix("Value error, ")
+
+
+def reasons(error: ValidationError) -> str:
+    """All that pydantic refused, in one line: `place: reason; place: reason`."""
+    told = ((".".join(map(str, detail["loc"])), reason(detail)) for detail in error.errors())
+    return "; ".join(f"{place}: {why}" if place else why for place, why in told)

@@ -23,13 +23,12 @@ from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
 from workbench.methods import load
+from workbench.runs import RUNS
 from workbench.runs.progress import progress_bar
 from workbench.scene import OVER, PROVENANCE, file_hash, fingerprint, require
 
 if TYPE_CHECKING:
     import xarray as xr
-
-RUNS = "runs"  # default folder of runs, relative to the working directory
 
 
 def start(

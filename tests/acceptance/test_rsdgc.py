@@ -1,9 +1,10 @@
-"""RS-DGC keeps the accuracy of dense training at a fiftieth of the bytes, on real digits and EuroSAT, three seeds each.
+"""RS-DGC keeps the accuracy of dense training at a fortieth (digits) or thirtieth (EuroSAT) of the bytes, three seeds each.
 
 Real torch.distributed ranks train; the gates are inequalities on means over seeds with the rivals beside them. That a
 neighbourhood score beats plain Top-k is *not* a gate: the difference is printed with its spread, whatever its sign.
-With WORKBENCH_NUMBERS set to a folder, the numbers are written there. Digits: about four minutes of two idle cores;
-EuroSAT: about twenty.
+Ratios are those of the bytes that the kernel measured on the loopback: other programs that talk there make them smaller
+(`unshare --user --map-root-user --net sh -c 'ip link set lo up && pytest ...'` leaves them out). With WORKBENCH_NUMBERS
+set to a folder, the numbers are written there. Digits: about four minutes of two idle cores; EuroSAT: about twenty.
 
 No error feedback: the rival forgets what it does not send, and its optimiser keeps the momentum. At density 0.01 it then
 loses only some three points, so its gate stands at 0.001.
@@ -35,15 +36,18 @@ CARD = {
 
 
 def measured(name, scene, settings):
-    """{rival: (accuracy per seed)} and the wire ratio of RS-DGC, smallest over seeds."""
+    """{rival: (accuracy per seed)} and the measured ratio of RS-DGC, smallest over seeds; the counted one is printed beside it."""
     results = [drain(run(scene, override(Config(), {**settings, "seed": seed}))).result for seed in SEEDS]
     accuracy = {str(r): [float(x["accuracy"].sel(rival=r)) for x in results] for r in results[0]["rival"].values}
-    ratio = min(float(x["ratio_wire"].sel(rival="rsdgc")) for x in results)
+    counted, ratio = (min(float(x[how].sel(rival="rsdgc")) for x in results) for how in ("ratio_counted", "measured_ratio"))
+    if np.isnan(ratio):
+        pytest.skip("the kernel of this system does not count the bytes of its loopback")
     folder = os.environ.get("WORKBENCH_NUMBERS")
     if folder and Path(folder).is_dir():
-        found = {"settings": settings, "accuracy": accuracy, "ratio_wire": ratio}
+        found = {"settings": settings, "accuracy": accuracy, "ratio_counted": counted, "measured_ratio": ratio}
         (Path(folder) / f"rsdgc-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(name, {r: f"{np.mean(a):.4f} +- {np.std(a, ddof=1):.4f}" for r, a in accuracy.items()}, f"wire ratio {ratio:.1f}")
+    print(name, {r: f"{np.mean(a):.4f} +- {np.std(a, ddof=1):.4f}" for r, a in accuracy.items()})
+    print(f"ratio counted {counted:.1f}, measured {ratio:.1f}")
     return {r: float(np.mean(a)) for r, a in accuracy.items()}, ratio
 
 
@@ -67,7 +71,7 @@ def test_digits_need_error_feedback(digits):
     rivals = ["rsdgc", "topk", "no-feedback"]
     accuracy, ratio = measured("digits-0.001", digits, {**CARD, "density": 0.001, "rivals": rivals})
     assert accuracy["rsdgc"] >= accuracy["no-feedback"] + 0.1
-    assert ratio >= 200
+    assert ratio >= 100
 
 
 def test_eurosat_at_one_percent(real_data):

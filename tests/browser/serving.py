@@ -1,11 +1,10 @@
-"""All dashboards served by one `panel serve` in a process of its own, on a free port, and ended by its id."""
+"""The dashboards served in a process of their own, as `workbench serve` does it, on a free port, and ended by its id."""
 
 from __future__ import annotations
 
 import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -41,18 +40,22 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, name: str = "*", patience: float = 120) -> Iterator[Served]:
-    """Serve `dashboards/<name>.py`, or all of them, with `folder` as working directory; ready when it answers."""
-    from workbench.resources import folder as resource
+def served(
+    folder: Path, *names: str, root: Path | None = None, warm: bool = True, patience: float = 120
+) -> Iterator[Served]:
+    """Serve the dashboards of these names, or all, with `folder` as working directory; ready when it answers.
+
+    root: folder of the runs, by default `folder/runs`.
+    """
+    from workbench.pages.landing.serving import command as serve
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "server.log"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    pages = sorted(resource("dashboards").glob(f"{name}.py"))
-    command = [sys.executable, "-m", "panel", "serve", *map(str, pages), "--port", str(port), "--warm"]
-    command += ["--address", "127.0.0.1", "--unused-session-lifetime", "15000", "--check-unused-sessions", "1000"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "WORKBENCH_RUNS": str(root or "runs")}
+    command = [*serve(names, port=port, warm=warm), "--address", "127.0.0.1", "--unused-session-lifetime", "15000"]
+    command += ["--check-unused-sessions", "1000"]
     command += ["--allow-websocket-origin", f"127.0.0.1:{port}"]
     with open(log, "wb") as out:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
@@ -61,7 +64,7 @@ def served(folder: Path, name: str = "*", patience: float = 120) -> Iterator[Ser
         deadline = time.monotonic() + patience
         while True:
             try:
-                with urllib.request.urlopen(f"{base}/{pages[0].stem}", timeout=patience) as answer:
+                with urllib.request.urlopen(f"{base}/", timeout=patience) as answer:
                     answer.read()
                 break
             except (urllib.error.URLError, ConnectionError, TimeoutError):
@@ -76,6 +79,8 @@ def served(folder: Path, name: str = "*", patience: float = 120) -> Iterator[Ser
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(20)
-        for run, about in runs.iter_status(folder / "runs"):  # where a test failed, what it began outlives the server
+        for run, about in runs.iter_status(
+            root or folder / "runs"
+        ):  # where a test failed, what it began outlives the server
             if about["status"] not in runs.FINAL:
                 runs.request(run, "stop")

@@ -12,9 +12,9 @@ import pytest
 from bokeh.client import pull_session
 from bokeh.models import ColumnDataSource
 
-from tests.browser.chromium import LENGTHS, frame
+from tests.browser.chromium import IDLE, LENGTHS, Watch, frame
 from tests.dashboards.conftest import TINY
-from workbench import runs
+from workbench import execution, runs
 
 pytestmark = [
     # a session that is closed while something is under way leaves its socket to the garbage collector
@@ -116,3 +116,61 @@ def test_a_visitor_picks_a_pixel_trains_and_stops(server, visit):
     assert watch.foreign == []
     assert second.foreign == []
     assert server.complaints() == ""
+
+
+# the range of the passes plot, and the k of all curves in it
+PASSES = """() => { const [plot] = [...Bokeh.index.all_views()].filter(v => v.model.type.endsWith("Figure") && v.frame
+        && v.model.below.some(axis => axis.axis_label == "passes k"))
+    return plot && {end: plot.model.x_range.end, start: plot.model.x_range.start, drawn: plot.model.renderers
+        .filter(r => r.glyph.type == "Line").map(r => [...r.data_source.data.x])} }"""
+
+
+def test_what_a_run_adds_while_the_page_loads_is_drawn(server, visit, opened):
+    """The browser has fetched the page and has not yet drawn it: what the server changes then must not be lost."""
+    visit(server.address("anomaly"))  # from now on the server has the scene, and follows a run at once
+    folder = server.folder / "runs" / "grows-while-loading"
+    trace = execution.start("bsdm", "sim-coast-town", {**TINY, "steps": 2, "passes": 10}, folder)
+    while next(trace).scalars.get("pass") != 1:
+        pass
+
+    page = opened.new_context(viewport={"width": 1400, "height": 900}).new_page()
+    page.set_default_timeout(60_000)
+    watch = Watch(page)
+    held: list | None = []  # what the browser says once it has the document
+    sockets = []
+
+    def between(browser):
+        answers = browser.connect_to_server()
+        sockets.append(answers)
+        fetched = [False, 0]  # whether it has asked for the document; frames of its question so far
+
+        def said(message):
+            if held is not None and fetched[1] >= 3:
+                held.append(message)
+                return
+            fetched[0] = fetched[0] or "PULL-DOC-REQ" in str(message)
+            fetched[1] += fetched[0]
+            answers.send(message)
+
+        browser.on_message(said)
+
+    page.route_web_socket("**/ws*", between)
+    try:
+        page.goto(f"{server.address('anomaly')}?run={folder.name}&tab=2")
+        page.wait_for_function("() => window.Bokeh && Bokeh.documents.length")
+        list(trace)  # the other nine passes
+        page.wait_for_timeout(1500)  # six ticks of the server's timer
+        late, held = held, None
+        assert late  # the page was not ready yet
+        for message in late:
+            sockets[0].send(message)
+        page.get_by_text("Finished", exact=True).wait_for()
+        page.wait_for_function(IDLE)  # also the plots that were hidden behind their words
+        page.wait_for_function(f"() => ({PASSES})()?.drawn.length == 2")
+        page.wait_for_timeout(1000)
+        shown = page.evaluate(PASSES)
+        assert shown["drawn"] == [list(range(11)), list(range(11))]
+        assert shown["start"] < 0 < 10 < shown["end"] < 11
+        assert watch.errors == []
+    finally:
+        page.context.close()

@@ -15,6 +15,7 @@ from tests.dashboards.conftest import TINY, restored
 from workbench import execution, runs
 from workbench.metrics.anomaly import at_threshold
 from workbench.pages.anomaly.page import Explorer
+from workbench.pages.frame.session import THEME
 from workbench.views.looks import PICKS
 
 
@@ -57,7 +58,7 @@ def test_a_tap_adds_the_spectrum_of_that_pixel(page, scene_file, small_scene):
     assert explorer.frame.marks.data["x"] == [7]
     assert explorer.frame.marks.data["y"] == [3]
     assert explorer.picks == "3,7"
-    assert "3, 7" in explorer.explore.rows[1].text.object
+    assert "3, 7" in explorer.explore.table.rows[0]["cells"]
 
 
 def test_a_pick_keeps_its_colour_when_another_goes(page, scene_file):
@@ -67,7 +68,7 @@ def test_a_pick_keeps_its_colour_when_another_goes(page, scene_file):
     explorer.pick(1, 1)  # again: let go
     assert explorer.picked == {1: (0, 0), 3: (2, 2)}
     assert explorer.explore.spectra.lines.data["color"] == [PICKS[0], PICKS[2]]
-    assert not explorer.explore.rows[2].panel.visible
+    assert [row["number"] for row in explorer.explore.table.rows] == [1, 3]
     explorer.pick(5, 5)  # takes the free place
     assert explorer.picked[2] == (5, 5)
     explorer.unpick(3)
@@ -139,7 +140,7 @@ def test_all_image_figures_share_ranges_and_marks(shared):
 def test_the_rank_of_the_highest_score_is_one(page, scene_file):
     explorer = page(scene_file)
     explorer.pick(*np.unravel_index(explorer.scores["rx"].values.argmax(), (24, 24)))
-    assert "1 of 576" in explorer.explore.rows[1].text.object
+    assert "1 of 576" in explorer.explore.table.rows[0]["cells"]
 
 
 def test_without_truth_there_is_a_histogram_and_an_explanation(page, small_scene):
@@ -231,7 +232,8 @@ def test_a_finished_run_is_reopened_with_everything(page, scene_file, tmp_path):
     result = execution.execute("bsdm", scene_file, {**TINY, "steps": 4}, folder).result
     explorer = page(scene_file, run="one", picks="3,7")
     train = explorer.train
-    assert train.runner.player.bar.value == 100
+    assert 'aria-valuenow="100"' in train.runner.player.text.object
+    assert "4 training steps + passes 0 to 2" in train.runner.player.text.object
     assert train.runner.form.overrides["steps"] == 4
     assert list(train.loss.sources["loss"].data["x"]) == [1, 2, 3, 4]
     assert list(train.auc.sources["BSDM"].data["x"]) == [0, 2, 4]
@@ -273,6 +275,23 @@ def test_a_run_of_another_scene_is_not_shown_as_this_one(page, scene_file, tmp_p
     assert explorer.run == ""
     assert "not" in explorer.train.runner.player.text.object or "open that scene" in explorer.train.runner.player.text.object
     assert "trained" not in explorer.scores
+
+
+def test_a_finished_local_rx_is_picked_up_after_reopening(page, scene_file, small_scene, tmp_path):
+    root = tmp_path / "runs"
+    execution.execute("local-rx", scene_file, {"inner": 3, "outer": 7}, root / "20260101-other-settings")
+    explorer = page(scene_file)
+    assert "local-rx" not in explorer.scores  # not the map that the button computes
+    explorer.close()
+    result = execution.execute("local-rx", scene_file, {}, root / "20260102-finished").result
+    (root / "20260103-damaged").mkdir()
+    again = page(scene_file)
+    np.testing.assert_allclose(again.scores["local-rx"], result["score"])
+    assert again.compare.maps["local-rx"].panel.visible
+    assert not again.compare.buttons["local-rx"].visible
+    assert "local RX" in again.compare.verdict.object
+    again.open("sim-coast-town")
+    assert "local-rx" not in again.scores  # of another scene
 
 
 def test_a_run_that_is_not_there_says_so(page, scene_file):
@@ -355,10 +374,45 @@ def test_explorer_shows_in_a_notebook_cell(scene_file):
     import workbench
 
     made = workbench.explorer(scene_file)
-    assert isinstance(made.panel(), pn.Row)
-    assert made.__panel__() is not None
-    assert "text/html" in str(pn.panel(made)._repr_mimebundle_()) or made.panel().get_root() is not None
+    shown = made.panel()
+    assert made.tabs in shown.select()
+    for mode in ("light", "dark"):  # the theme of a served page, and the rule for icons that a cell lacks
+        assert shown.theme_config[mode]["palette"] == THEME[mode]["palette"]
+        assert "Material Icons" in shown.theme_config[mode]["components"]["MuiIcon"]["styleOverrides"]["root"]["fontFamily"]
     made.close()
+
+
+def test_a_cell_loads_panel_and_has_the_font_of_the_icons(scene_file, monkeypatch):
+    import workbench
+
+    loaded, shown = [], []
+    monkeypatch.setattr("workbench.pages.frame.notebook._in_notebook", lambda: True)
+    monkeypatch.setattr("panel.extension._loaded", False)
+    monkeypatch.setattr("panel.extension.__new__", lambda cls, *names, **options: loaded.append(options))
+    monkeypatch.setattr("IPython.display.display", lambda html: shown.append(html.data))
+    made = workbench.explorer(scene_file)
+    assert loaded == [{"inline": True}]  # nothing comes from the network
+    made._repr_mimebundle_()
+    assert len(shown) == 1
+    assert shown[0].startswith('<style>@font-face { font-family: "Material Icons"; src: url(data:font/woff2;base64,d09GMg')
+    made.close()
+
+
+def test_in_a_notebook_the_link_is_the_address_of_the_served_page(scene_file, small_scene):
+    import workbench
+    from workbench.resources import folder
+
+    made = workbench.explorer("sim-coast-town")
+    assert made._told.value.startswith("http://localhost:5006/anomaly?scene=sim-coast-town")
+    made.tab = 1
+    assert "tab=1" in made._told.value
+    made.close()
+    given = workbench.explorer(small_scene.load())
+    assert "in memory" in given._told.value  # no address has this scene
+    given.close()
+    pages = (workbench.change, workbench.coresets, workbench.gradients, workbench.watch, workbench.browse_runs)
+    for make in pages:
+        assert (folder("dashboards") / f"{make.__module__.split('.')[2]}.py").exists()
 
 
 def test_a_scene_of_several_chips_is_refused_with_the_fix(page, small_scene):

@@ -166,7 +166,7 @@ def test_both_dates_share_one_stretch_and_sar_is_in_decibels():
 def test_the_divider_parts_the_dates_and_follows_slider_and_drag():
     ground = Frame()
     ground.fit(4, 10)
-    swipe = Swipe(ground, width=100, height=100)
+    swipe = Swipe(ground)
     swipe.show(np.full((4, 10, 3), 9, np.uint8), np.full((4, 10, 3), 200, np.uint8), "both")
     alpha = np.asarray(swipe.before.data["image"][0]).view(np.uint8).reshape(4, 10, 4)[0, :, 3]
     assert alpha.tolist() == [255] * 5 + [0] * 5
@@ -179,7 +179,7 @@ def test_the_divider_parts_the_dates_and_follows_slider_and_drag():
 
 def test_fields_of_one_frame_share_their_ranges():
     ground = Frame()
-    a, b = (Field(ground, n, width=50, height=50) for n in "ab")
+    a, b = (Field(ground, n) for n in "ab")
     assert a.figure.x_range is b.figure.x_range
     a.show(np.zeros((3, 3)))
     assert not a.empty
@@ -294,7 +294,11 @@ def test_the_maps_are_those_of_the_run(shared, result):
     assert opened.maps.uncertainty.empty  # U speaks of AR-CDNet's map
     for name in result["rival"].values:
         row = result["scores"].sel(rival=name)
-        assert f"{round(float(row.sel(metric='f1')), 3) + 0.0:.3f}</td>" in opened.maps.table.object
+        assert f">{float(row.sel(metric='f1')):.3f}<" in opened.maps.table.object
+    scores = result["scores"].sel(metric=["precision", "recall", "f1", "iou", "kappa"])
+    columns = scores.where(np.isfinite(scores), -1).values.round(3)
+    best = (columns == columns.max(0)) & (columns != columns.max(0)).any(0)  # bold is for a column, not for a row
+    assert opened.maps.table.object.count("</b></td>") == best.sum() > 0
 
 
 def test_a_training_pair_has_both_dates_and_the_quick_map_only(shared, result):
@@ -305,6 +309,15 @@ def test_a_training_pair_has_both_dates_and_the_quick_map_only(shared, result):
     assert opened.shown == "cva"
     assert opened.maps.uncertainty.empty
     assert not opened.maps.change.empty
+    assert opened.maps.change.mask  # 0 and 1 are no probability
+    assert opened.maps.change.figure.title.text == "Change mask, CVA + Otsu"
+    assert list(opened.maps.change.scale.major_label_overrides.values()) == ["no", "yes"]
+    assert "P > 0.5" not in opened.maps.decisions.figure.title.text
+    opened.sample = str(result["sample"].values[0])
+    assert opened.shown == "ours"
+    assert not opened.maps.change.mask
+    assert not opened.maps.change.scale.major_label_overrides
+    assert len(opened.maps.change.mapper.palette) == 256
 
 
 @pytest.mark.parametrize("overlay", ["Reference", "Change", "Uncertainty", "Decisions"])
@@ -327,7 +340,7 @@ def test_answering_only_the_surest_is_counted_on_all_test_pixels(shared, result)
     at = int(np.searchsorted(curve.coverage, 0.5 - 1e-9))
     kept = u <= curve.threshold[at]
     wrong = ((p > 0.5) != (truth > 0))[kept].mean()
-    assert f"{100 * wrong:.2f} %</td>" in opened.trust.readout.object
+    assert f"{100 * wrong:.2f}<" in opened.trust.readout.object
     assert f"{100 * kept.mean():.1f} %</td>" in opened.trust.readout.object
     here = result["uncertainty"].sel(sample=opened.sample).values <= curve.threshold[at]
     grey = (opened.trust.mine.source.data["image"][0].view(np.uint8).reshape(32, 32, 4)[..., :3] == 128).all(-1)
@@ -342,9 +355,9 @@ def test_all_measures_are_in_the_table_with_their_numbers(shared, result):
     opened = shared
     for name in result["measure"].values:
         number = float(result["uncertainty_scores"].sel(measure=name, quantity="error_auroc"))
-        assert f"{number:.3f}</td>" in opened.trust.table.object
+        assert f"{number:.3f}<" in opened.trust.table.object
     expected = error_auroc(result["uncertainty"].values, result["change"].values, result["truth"].values)
-    assert f"{expected:.3f}</td>" in opened.trust.table.object
+    assert f"{expected:.3f}<" in opened.trust.table.object
     table = opened.trust._csv().read().splitlines()
     assert table[0] == "measure,coverage,risk,precision,recall,threshold"
 
@@ -443,6 +456,7 @@ def test_areas_of_a_located_pair_have_square_metres(page, tmp_path):
     p = opened.probability()
     assert "<b>1 area</b>" in opened.export.message.object
     assert "m² on the ellipsoid" in opened.export.message.object
+    assert opened.export.geojson.filename == "change.geojson"
     found = json.loads(opened.export.polygon_file(".geojson").read())["features"]
     assert found[0]["properties"]["area_m2"] == pytest.approx(100 * found[0]["properties"]["pixels"], rel=0.01)
     with rasterio.MemoryFile(opened.export.cog("change").read()) as file, file.open() as tif:
@@ -457,6 +471,10 @@ def test_everything_else_can_be_taken_too(page, result):
     opened.tab = 4
     opened.export.tell()
     assert "not georeferenced" in opened.export.message.object or "No area" in opened.export.message.object
+    assert opened.export.geojson.filename == "change-pixels.geojson"
+    assert "change-pixels.geojson" in opened.export.code.object
+    for feature in json.loads(opened.export.polygon_file(".geojson").read())["features"]:
+        assert feature["properties"]["coordinates"] == "pixels: column, row"
     taken = xr.open_dataset(io.BytesIO(opened.export.maps_file().read()), engine="h5netcdf")
     xr.testing.assert_equal(taken["change"], result["change"])
     scores = opened.export.scores().read().splitlines()

@@ -131,7 +131,7 @@ def test_a_detector_is_launched_and_its_overview_shown_with_the_pixels_own_score
     assert over["own"][0][61 // 3, 7 // 3] == pytest.approx(full[61, 7], rel=1e-6)
     assert not compare.buttons["rx"].visible
     explorer.pick(60, 7)  # in the same cell as the anomaly, but not it
-    assert f"{full[60, 7]:.5g}" in explorer.explore.rows[1].text.object
+    assert f"{full[60, 7]:.5g}" in explorer.explore.table.rows[0]["cells"]
     compare._looked((59.7, 79.2), (0.0, 19.2))
     fine = compare.maps["rx"].source.data
     assert (fine["x"][0], fine["y"][0], fine["dw"][0], fine["dh"][0]) == (-0.5, 59.5, 20, 20)
@@ -153,8 +153,13 @@ def test_bsdm_is_not_offered_for_what_it_cannot_hold(page, flight, scene_file):
     assert explorer.train is None
     explorer.open(str(scene_file))
     assert explorer.glimpse is None
+    explorer.tab = 2
+    assert explorer._rooms[2].objects == [explorer.train.panel]
     explorer.open(str(flight))
     assert explorer.glimpse is not None
+    assert "too large" in explorer._rooms[2].objects[0].object  # also when the tab was built for another scene
+    explorer.open(str(scene_file))
+    assert explorer._rooms[2].objects == [explorer.train.panel]
 
 
 def test_a_cube_that_breaks_is_told_on_the_page(page, flight, tmp_path):

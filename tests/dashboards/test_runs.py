@@ -11,8 +11,9 @@ import xarray as xr
 
 from tests.unit.test_collection import make
 from workbench import runs
-from workbench.event import Event, Outcome
+from workbench.event import Event, Outcome, drain
 from workbench.pages.runs.page import Runs
+from workbench.runs.collection import tag, tags
 
 
 @pytest.fixture
@@ -49,10 +50,10 @@ def test_table_filters_and_columns(page: Runs) -> None:
     assert page.alert.visible
     assert "Did you mean" in page.alert.object
     page.by_metric.value = ""
-    page.which.value = ["steps"]
+    page.which.value = ["bsdm.steps"]
     assert not page.alert.visible
-    assert sorted(page.table.value["steps"]) == [10, 20]
-    assert (page.method, page.status, page.columns) == ("bsdm", "finished", "steps")
+    assert sorted(page.table.value["bsdm.steps"]) == [10, 20]
+    assert (page.method, page.status, page.columns) == ("bsdm", "finished", "bsdm.steps")
     page.by_method.value = page.by_status.value = "any"
     page.with_inner.value = True
     assert "one/inner" in names(page)
@@ -63,9 +64,9 @@ def test_compare_tells_what_differs_and_overlays_curves(page: Runs) -> None:
     page.table.selection = [names(page).index("two")]
     page.table.selection = [names(page).index("two"), names(page).index("one")]
     assert page.picks() == ["two", "one"]  # in the order in which they were ticked
-    assert page.curves.lines.data["name"] == ["two", "one"]
-    assert list(page.curves.lines.data["ys"][0]) == [1.0, 0.5, 1 / 3]
-    text = page.differences.object
+    assert page.comparison.curves.lines.data["name"] == ["two", "one"]
+    assert list(page.comparison.curves.lines.data["ys"][0]) == [1.0, 0.5, 1 / 3]
+    text = page.comparison.differences.object
     assert ">steps<" in text
     assert ">20<" in text
     assert ">seed<" not in text
@@ -76,12 +77,12 @@ def test_compare_tells_what_differs_and_overlays_curves(page: Runs) -> None:
 
 
 def test_an_address_restores_the_view(root: Path) -> None:
-    page = Runs(root, method="bsdm", picked="two", columns="auc,steps", tab=1)
+    page = Runs(root, method="bsdm", picked="two", columns="auc,bsdm.steps", tab=1)
     assert page.tabs.active == 1
     page.tabs.active = 0  # the table is filled when it is seen
     assert page.by_method.value == "bsdm"
     assert page.table.selection == [names(page).index("two")]
-    assert list(page.table.value.columns[-2:]) == ["auc", "steps"]
+    assert list(page.table.value.columns[-2:]) == ["auc", "bsdm.steps"]
     page.close()
 
 
@@ -107,7 +108,7 @@ def test_a_run_that_goes_on_is_followed_and_scrubbed(root: Path, page: Runs, mon
     assert "Step 3" in replay.text.object
     assert replay.picture.picture.kind == "map"
     assert replay.stepper.slider.end == 3
-    assert page.curves.lines.data["xs"][0].tolist() == [1, 2, 3]
+    assert page.comparison.curves.lines.data["xs"][0].tolist() == [1, 2, 3]
     replay.stepper.slider.value = 1
     assert not replay.stepper.follow.value
     assert "Step 1" in replay.text.object
@@ -120,6 +121,129 @@ def test_a_run_that_goes_on_is_followed_and_scrubbed(root: Path, page: Runs, mon
     page.poll()
     assert "Finished" in replay.player.text.object
     assert set(page.table.value["status"]) == {"finished", "failed"}
+
+
+def test_compare_opens_on_the_headline_metric(tmp_path: Path) -> None:
+    """A run of one detector has one value of it, drawn as a level; `rows`, a counter, is what came first."""
+    for name, method, values in (("detector", "rx", [0.7]), ("network", "bsdm", [0.5, 0.8])):
+
+        def trace(values: list[float] = values):  # noqa: ANN202
+            for n in (1, 2):
+                yield Event(n, {"rows": 100.0 * n, "loss": 1.0 / n}, of=3)
+            for n, value in enumerate(values, 3):
+                yield Event(n, {"auc": value}, of=4)
+            return Outcome(xr.Dataset({"loss": ((), 0.5), "auc": ((), values[-1])}))
+
+        runs.create(tmp_path / name, {"method": method, "headline": ["auc"], "config": {}, "scene": {"id": "sim-x"}})
+        drain(runs.record(trace(), tmp_path / name))
+    page = Runs(tmp_path, picked="detector|network")
+    comparison = page.comparison
+    assert list(comparison.scalar.options) == ["auc", "loss", "rows"]
+    assert comparison.scalar.value == "auc"
+    assert comparison.curves.lines.data["name"] == ["network"]
+    assert comparison.curves.levels.data["y"] == [0.7]
+    assert comparison.differences.object.index(">auc<") < comparison.differences.object.index(">loss<")
+    comparison.scalar.value = "rows"
+    page.poll()
+    assert comparison.scalar.value == "rows"  # what the visitor chose stays
+    page.close()
+
+
+def test_a_setting_is_named_with_its_method_and_explained(tmp_path: Path) -> None:
+    make(tmp_path / "ring", 0.9, method="local-rx", inner=5)
+    make(tmp_path / "network", 0.8, inner=200)
+    page = Runs(tmp_path, picked="ring|network")
+    text = page.comparison.differences.object
+    assert ">local-rx.inner<" in text
+    assert 'title="width in pixels of the guard window' in text
+    assert 'title="hidden width of the outer blocks"' in text
+    page.which.value = ["local-rx.inner"]
+    values = dict(zip(page.table.value["run"], page.table.value["local-rx.inner"], strict=True))
+    assert values["ring"] == 5
+    assert values["network"] != 200
+    page.close()
+
+
+def test_a_mixed_list_shows_the_main_metric_of_each_run(tmp_path: Path) -> None:
+    for name, headline in (("a", "f1"), ("b", "accuracy_tdds")):
+        runs.create(tmp_path / name, {"method": name, "headline": [headline], "config": {}, "scene": {}})
+        (tmp_path / name / "metrics.json").write_text(f'{{"aurc": 0.1, "{headline}": 0.48341}}')
+    page = Runs(tmp_path)
+    assert dict(zip(page.table.value["run"], page.table.value["main metric"], strict=True)) == {
+        "a": "f1 0.4834",
+        "b": "accuracy_tdds 0.4834",
+    }
+    page.by_method.value = "a"
+    assert list(page.table.value.columns[-2:]) == ["f1", "aurc"]
+    assert page.columns == ""  # a filter does not fix the columns
+    page.close()
+
+
+class TestManage:
+    def tick(self, page: Runs, *names_: str) -> None:
+        page.table.selection = [names(page).index(name) for name in names_]
+
+    def test_tags(self, root: Path, page: Runs) -> None:
+        assert not page.manage.panel.visible
+        self.tick(page, "one", "two")
+        page.manage.text.value = "talk"
+        page.manage.adder.clicks += 1
+        assert tags(root / "one") == tags(root / "two") == ["talk"]
+        assert dict(zip(page.table.value["run"], page.table.value["tags"], strict=True))["one"] == "talk"
+        tag(root / "other", add=["shell"])  # by the command line
+        page.poll()
+        assert page.by_tag.options == ["any", "shell", "talk"]
+        page.by_tag.value = "talk"
+        assert sorted(names(page)) == ["one", "two"]
+        page.manage.taker.clicks += 1
+        assert names(page) == []
+        page.manage.text.value = "a,b"
+        page.manage.adder.clicks += 1
+        assert page.manage.refusal.visible
+        assert "1 to 40 characters" in page.manage.refusal.object
+
+    def test_delete_asks_first(self, root: Path, page: Runs) -> None:
+        self.tick(page, "one", "broken")
+        page.manage.deleter.clicks += 1
+        assert page.manage.asking.visible
+        assert "<b>one</b> (finished" in page.manage.question.object
+        page.manage.no.clicks += 1
+        assert not page.manage.asking.visible
+        page.manage.deleter.clicks += 1
+        self.tick(page, "one")  # the question named two runs
+        assert not page.manage.asking.visible
+        page.manage.yes.clicks += 1
+        assert (root / "one").exists()
+        page.manage.deleter.clicks += 1
+        page.manage.yes.clicks += 1
+        assert not (root / "one").exists()
+        assert sorted(names(page)) == ["broken", "other", "two"]
+        assert page.picks() == []
+
+    def test_a_run_in_progress_and_a_part_of_a_run_are_refused(self, root: Path, page: Runs) -> None:
+        runs.create(root / "going", {"method": "bsdm", "config": {}, "scene": {}})  # by this very process
+        page.with_inner.value = True
+        for name, says in (("going", "in progress"), ("one/inner", "part of one")):
+            page.refresh()
+            self.tick(page, name)
+            page.manage.deleter.clicks += 1
+            page.manage.yes.clicks += 1
+            assert page.manage.refusal.visible
+            assert says in page.manage.refusal.object
+        assert (root / "going").exists()
+        assert (root / "one" / "inner").exists()
+
+    def test_an_index_outside_the_table_ticks_nothing(self, page: Runs) -> None:
+        page.table.selection = [-1]  # -1 would be the last run
+        assert page.picks() == []
+
+    def test_a_name_in_the_address_outside_the_root_is_no_run(self, root: Path) -> None:
+        outside = make(root.parent / "precious", 0.9)
+        page = Runs(root, picked="../precious")
+        page.manage.deleter.clicks += 1
+        page.manage.yes.clicks += 1
+        assert outside.exists()
+        page.close()
 
 
 def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:

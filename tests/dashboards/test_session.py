@@ -87,3 +87,59 @@ def test_a_scene_given_in_memory_that_the_page_cannot_show_is_told(tmp_path, sma
 def test_a_file_that_a_page_cannot_open_is_refused_and_not_left_out(page, role, tmp_path):
     with pytest.raises(InputError, match=f"cannot open {role} beside flight.hdr"):
         page(Source("flight.hdr", beside={role: "other.tif"}), root=tmp_path)
+
+
+def test_a_page_says_by_name_which_scene_it_opens(tmp_path, monkeypatch, scene_file):
+    """Until it is there; today's scene stays on the page while another one is read."""
+    waiting = []
+    monkeypatch.setattr(Explorer, "when", lambda self, future, then: waiting.append((future, then)))
+    page = Explorer("sim-coast-town", root=tmp_path)
+
+    def arrive():
+        while waiting:
+            future, then = waiting.pop(0)
+            future.exception(60)
+            then(future)
+
+    try:
+        assert page._empty.visible
+        assert "Opening sim-coast-town: Town on a coast" in page._empty.object
+        assert "No scene is open" not in page._empty.object
+        assert page.opening.visible
+        arrive()
+        assert page.tabs.visible
+        assert not page.opening.visible
+        page.open(str(scene_file))
+        assert page.tabs.visible
+        assert page.tabs.loading
+        assert "Opening <b>little.nc</b>" in page.opening.object
+        arrive()
+        assert not page.opening.visible
+        page.open(str(tmp_path / "gone.nc"))
+        arrive()
+        assert not page.opening.visible
+        assert page.alert.visible
+        assert page.data is not None
+    finally:
+        page.close()
+
+
+def test_a_page_whose_scene_cannot_be_opened_says_that_none_is_open(tmp_path):
+    page = Explorer(str(tmp_path / "gone.nc"), root=tmp_path)
+    try:
+        assert page._empty.visible
+        assert "No scene is open" in page._empty.object
+        assert not page.tabs.loading
+    finally:
+        page.close()
+
+
+def test_a_tab_that_is_not_built_yet_is_not_blank(tmp_path, scene_file):
+    page = Explorer(str(scene_file), root=tmp_path)
+    try:
+        assert "being built" in page._rooms[1].objects[0].object
+        assert "being built" in page._rooms[2].objects[0].object
+        page.tab = 1
+        assert page._rooms[1].objects == [page.compare.panel]
+    finally:
+        page.close()

@@ -1,5 +1,7 @@
 """The slider through steps, and what keeps it at the newest one."""
 
+import param
+
 from workbench.views.stepper import Stepper
 
 
@@ -64,3 +66,16 @@ def test_a_position_that_comes_back_late_is_no_drag(monkeypatch):
     stepper.slider.value = 4
     assert not stepper.follow.value
     assert stepper.at == 3
+
+
+def test_where_the_slider_is_released_is_no_echo():
+    stepper, drawn = made()
+    for count in (3, 4, 5):
+        stepper.fit(count)
+    stepper.slider.value = 4  # a drag, or an echo: nobody knows before the release
+    with param.edit_constant(stepper.slider):
+        stepper.slider.value_throttled = 4
+    assert not stepper.follow.value
+    assert stepper.at == 3
+    stepper.fit(6)
+    assert drawn == [2, 3, 4, 3, 3]

@@ -16,7 +16,8 @@ from workbench.views.card import card
 from workbench.views.curves import Curves
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.form import Form
-from workbench.views.image import EVEN, ImageView, composite, presets, stretch
+from workbench.views.image import EVEN, ImageView, composite, departures, equal_share, presets, stretch
+from workbench.views.looks import Look
 from workbench.views.maps import OWN, ScoreMap, exceedance
 from workbench.views.player import Player, clock, pace
 from workbench.views.plots import LARGEST, Frame, edges, thin
@@ -86,9 +87,12 @@ def test_image_is_drawn_with_pixel_centres_on_integers_and_row_zero_on_top():
 
 def test_frames_keep_the_aspect_of_the_scene():
     frame = Frame()
-    view = ImageView(frame, width=400, height=400)
+    view = ImageView(frame)
     frame.fit(80, 100)
-    assert (view.figure.frame_width, view.figure.frame_height) == (400, 320)
+    assert "* 0.8 +" in view.figure.stylesheets[0]  # height of the frame
+    frame.fit(1000, 10)  # a very long scene gets margins at its sides
+    assert "* 1.7 +" in view.figure.stylesheets[0]
+    assert frame.x_range.end - frame.x_range.start == pytest.approx(1000 / 1.7)
 
 
 def test_mask_is_red_where_flagged_and_clear_elsewhere():
@@ -184,7 +188,7 @@ def test_exceedance_counts_ties_and_leaves_missing_out():
 
 def test_rank_is_the_same_for_any_units():
     score = np.random.default_rng(0).random((5, 6))
-    one, other = ScoreMap(Frame(), "a", width=90, height=90), ScoreMap(Frame(), "b", width=90, height=90)
+    one, other = ScoreMap(Frame(), "a"), ScoreMap(Frame(), "b")
     one.show(score)
     other.show(np.exp(20 * score))
     np.testing.assert_array_equal(one.source.data["rank"][0], other.source.data["rank"][0])
@@ -218,7 +222,7 @@ def test_histogram_counts_every_finite_pixel_once():
 
 
 def test_growing_curves_are_streamed_and_others_replaced(monkeypatch):
-    view = Curves("step", "loss", {"loss": "#111111"}, {"level": ("#222222", "dashed")}, log=True)
+    view = Curves("step", "loss", [Look("loss", "#111111")], [Look("level", "#222222", "dashed")], log=True)
     streamed = []
     original = ColumnDataSource.stream
 
@@ -235,7 +239,7 @@ def test_growing_curves_are_streamed_and_others_replaced(monkeypatch):
 
 
 def test_reference_lines_are_in_range_and_in_the_legend_only_when_there():
-    view = Curves("step", "loss", {"loss": "#111111"}, {"level": ("#222222", "dashed")})
+    view = Curves("step", "loss", [Look("loss", "#111111")], [Look("level", "#222222", "dashed")])
     view.set("loss", [0, 1], [1.0, 0.5])
     assert "level" not in view.legend.object
     view.refer("level", 0.1)
@@ -252,7 +256,7 @@ def still(step: int, value: float) -> Still:
 
 
 def test_steps_follow_the_newest_until_somebody_scrubs_back():
-    view = Steps(Frame(), {"a": "A"})
+    view = Steps(Frame(), {"a": "A"}, lambda bands: np.stack([np.full((2, 2), b) for b in bands]))
     stills = [still(0, 0.0), still(10, 1.0)]
     view.set("a", stills)
     assert view.stepper.at == 1
@@ -268,12 +272,68 @@ def test_steps_follow_the_newest_until_somebody_scrubs_back():
 
 
 def test_a_still_without_a_picture_shows_none_instead_of_the_last_one():
-    view = Steps(Frame(), {"a": "A"})
+    view = Steps(Frame(), {"a": "A"}, lambda bands: np.stack([np.full((2, 2), b) for b in bands]))
     view.set("a", [still(0, 0.0)])
     assert view.quiet.source.data["image"]
     view.set("a", [still(0, 0.0), Still(1, "bare", "", dict)])
     assert view.quiet.source.data["image"] == []
     assert view.score.empty
+
+
+def test_steps_name_the_bands_and_show_the_scene_in_them():
+    asked = []
+
+    def scene(bands):
+        asked.append(tuple(bands))
+        return np.random.default_rng(0).random((3, 2, 2))
+
+    view = Steps(Frame(), {"a": "A"}, scene)
+    words, maps = view._waiting.panel.objects
+    assert (words.visible, maps.visible) == (True, False)
+    bands = {"quiet_band": [28, 17, 6], "quiet_wavelength": ("quiet_band", [653.2, 550.0, 455.9])}
+    plain = still(0, 0.0).arrays()
+    arrays = [
+        {**plain, "quiet": plain["quiet"].assign_coords(bands)},
+        {**plain, "quiet": plain["quiet"].assign_coords(quiet_band=[2, 1, 0])},
+    ]
+    view.set("a", [Still(0, "zero", "", lambda: arrays[0]), Still(1, "one", "", lambda: arrays[0])])
+    assert (words.visible, maps.visible) == (False, True)
+    assert "Red, green and blue: 653 / 550 / 456 nm" in view.text.object
+    assert view.scene.source.data["image"]
+    assert asked == [(28, 17, 6)]  # not again for a step with the same bands
+    view.stepper.slider.value = 1
+    assert asked == [(28, 17, 6)]
+    view.set("a", [Still(0, "zero", "", lambda: arrays[1])])
+    assert "bands 2 / 1 / 0" in view.text.object
+    assert asked[1:] == [(2, 1, 0)]
+    assert "one and the same" not in view.text.object
+    flat = {**arrays[1], "background": xr.zeros_like(arrays[1]["quiet"])}
+    view.set("a", [Still(0, "zero", "", lambda: flat)])
+    assert "one and the same for 100% of the pixels" in view.text.object
+    view.set("a", [still(0, 0.0)])  # of an old run: the bands are not known
+    assert view.scene.source.data["image"] == []
+
+
+def test_departures_are_grey_at_the_median_whatever_units_and_tails():
+    values = np.random.default_rng(0).normal(size=(3, 40, 40))
+    values *= np.array([1.0, -2000.0, 1e-3])[:, None, None]
+    values += np.array([0.5, -17_000.0, 3.0])[:, None, None]
+    values[:, 0, 0] = 1e6, -1e9, 1e3  # a long tail
+    values[:, 1, 1] = np.nan
+    picture = departures(values)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (40, 40, 3)
+    assert np.abs(np.median(picture, axis=(0, 1)) - 127).max() <= 3
+    assert (picture[1, 1] == 0).all()
+    saturated = ((picture == 0) | (picture == 255)).mean(axis=(0, 1))
+    assert saturated.max() < 0.03
+    assert len(np.unique(picture[..., 1])) > 100  # the tail leaves the others apart
+    assert (departures(np.zeros((3, 2, 2))) == 127).all()
+    mostly = np.zeros((3, 10, 10))
+    mostly[:, :2] = np.linspace(1, 2, 20).reshape(2, 10)  # 80 % of the pixels are equal: the others still differ
+    assert len(np.unique(departures(mostly)[:2])) > 10
+    assert equal_share(mostly) == 0.8
+    assert (departures(np.full((3, 2, 2), np.nan)) == 0).all()
 
 
 # --- form and player ----------------------------------------------------------------------------------------------------
@@ -342,7 +402,10 @@ def test_player_offers_what_can_be_done():
     )
     assert "2.0 steps/s" in player.text.object  # 4 steps in 2 s; 6 more take 3 s
     assert "3 s left" in player.text.object
-    assert player.bar.value == 40
+    assert 'aria-valuenow="40"' in player.text.object
+    player.show("pausing", lines)
+    assert "Pausing after this step" in player.text.object
+    assert (player.pause.visible, player.resume.visible, player.stop.visible) == (False, True, True)
     player.show("paused", lines)
     assert (player.pause.visible, player.resume.visible, player.stop.visible) == (False, True, True)
     player.show("killed", lines, error="out of <memory>")

@@ -65,6 +65,8 @@ def test_page_tells_claims_with_their_controls(made: Path) -> None:
     assert facts["anomalous pixels"].endswith("of 10,000 labelled")
     assert "Simulated scene." in page.source
     assert "smoke run" in page.source
+    assert "RX of random projections of the spectra" in page.source
+    assert "a ring around each pixel" not in page.source  # local RX is not run in a smoke run
 
 
 def test_page_and_notebook_are_whole(made: Path) -> None:

@@ -55,6 +55,12 @@ def test_page_tells_claims_with_their_controls(made: Path) -> None:
     facts = {row[0]: row[1] for row in page.rows if len(row) == 2}
     assert facts["samples"].startswith("1,347 for training, 450 for testing")
     assert facts["wrong labels"].startswith("20 %")
+    assert facts["notebook"].startswith("notebooks/coresets.ipynb; SHA-256")
+    assert not facts["command"].startswith("cells of")  # it names the process that asked for the report
+    selectors = page.rows.index(next(row for row in page.rows if row[0] == "selector"))
+    assert [column[:8] for column in page.rows[selectors][1:]] == ["keep 0.5", "keep 0.3", "keep 0.1"]
+    assert [row[0] for row in page.rows[selectors + 1 : selectors + 5]] == ["TDDS", "random", "EL2N", "CCS"]
+    assert "± 0.0000" not in page.source
     assert "smoke run" in page.source
     assert "A coreset of" in page.source
 

@@ -37,7 +37,7 @@ def test_folder_is_a_run_with_runs_inside(made: Path) -> None:
 def test_metrics_are_those_of_the_runs(made: Path) -> None:
     numbers = runs.metrics(made)
     for rival in RIVALS:
-        for name in ("accuracy", "bytes_sent", "ratio_wire"):
+        for name in ("accuracy", "bytes_sent", "ratio_wire", "ratio_counted"):
             seen = [runs.metrics(made / f"rsdgc-seed{s}")[f"{name}_{rival}"] for s in (0, 1)]
             assert numbers[f"{name}_{rival}_mean"] == pytest.approx(np.mean(seen))
             assert numbers[f"{name}_{rival}_std"] == pytest.approx(np.std(seen, ddof=1))
@@ -47,14 +47,16 @@ def test_metrics_are_those_of_the_runs(made: Path) -> None:
 def test_table_names_every_compressor_with_its_bytes_and_ratios(made: Path) -> None:
     page = Page(made / "report.html")
     head = next(n for n, row in enumerate(page.rows) if row[:2] == ["compressor", "what it sends"])
-    assert page.rows[head][4:] == ["ratio_wire", "ratio_upload", "ratio_entries"]
+    assert page.rows[head][6:] == ["ratio_counted", "measured_ratio", "ratio_upload", "ratio_entries"]
     table = {row[0]: row[2:] for row in page.rows[head + 1 : head + 1 + len(RIVALS)]}
     assert tuple(table) == RIVALS
     result = runs.result(made / "rsdgc-seed0")
-    assert float(table["dense"][1]) == pytest.approx(float(result["bytes_sent_dense"]) / 1e6, rel=1e-3)
-    assert table["dense"][2:] == ["1", "–", "–"]
-    assert float(table["rsdgc"][2]) == pytest.approx(float(result["ratio_wire_rsdgc"]), rel=1e-3)
-    assert all(float(ratio) > 10 for ratio in table["topk"][2:])
+    dense = result.sel(rival="dense")
+    assert float(table["dense"][1]) == pytest.approx(float(dense["bytes_sent"]) / 1e6, abs=5e-4)
+    assert float(table["dense"][2]) == pytest.approx(float(dense["bytes_sent"] + dense["bytes_headers"]) / 1e6, abs=5e-4)
+    assert table["dense"][6:] == ["–", "–"]
+    assert float(table["rsdgc"][4]) == pytest.approx(float(result["ratio_counted_rsdgc"]), abs=0.05)
+    assert all(float(ratio) > 10 for ratio in table["topk"][6:])
 
 
 def test_page_tells_claims_with_their_controls(made: Path) -> None:

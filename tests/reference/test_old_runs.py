@@ -38,7 +38,9 @@ UNFINISHED = {  # folder -> the uninterrupted run of the same settings
     "arcdnet-stopped": "arcdnet-finished",
     "rsdgc-killed": "rsdgc-finished",
 }
-CLOCK = ("seconds", "bytes_measured")  # beginnings of the names of numbers that no two runs share
+# numbers that the code which made the folders did not give
+NEWER = {"bytes_headers", "ratio_counted", "measured_ratio", "ratio_counted_dense", "class_accuracy", "class_accuracy_full"}
+CLOCK = ("seconds", "bytes_measured", "measured")  # beginnings of the names of numbers that no two runs share
 
 
 def restore(target: Path) -> Path:
@@ -174,7 +176,7 @@ def test_two_runs_are_compared(old, tmp_path):
     assert table["metrics"]["auc"] == [EXPECTED["bsdm-finished"]["metrics"]["auc"], None]
     other = compared([old / "rx-finished", old / "bsdm-finished"])
     assert other["about"]["method"] == ["rx", "bsdm"]
-    assert other["config"]["steps"] == [None, 6]
+    assert other["config"]["bsdm.steps"] == [None, 6]
     assert write_comparison(both, tmp_path / "both.html").read_text().count("<img") == 1
     assert write_comparison(both, tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
 
@@ -229,13 +231,13 @@ def test_an_unfinished_run_is_continued_to_the_numbers_of_an_uninterrupted_one(t
     expected = EXPECTED[UNFINISHED[name]]
     assert runs.read(root / name)["status"] == "finished"
     numbers = runs.metrics(root / name)
-    assert sorted(numbers) == sorted(expected["metrics"])
+    assert sorted(set(numbers) - NEWER) == sorted(expected["metrics"])
     for metric, value in expected["metrics"].items():
         if not metric.startswith(CLOCK):
             assert numbers[metric] == pytest.approx(value, rel=1e-6, abs=1e-6, nan_ok=True), metric
     now = summary(root / name)
     for part in ("result", "weights"):
-        assert sorted(now[part]) == sorted(expected[part])
+        assert sorted(set(now[part]) - NEWER) == sorted(expected[part])
         for variable, of in expected[part].items():
             if not variable.startswith(CLOCK):
                 assert now[part][variable][:-1] == of[:-1], variable

@@ -39,6 +39,10 @@ def test_an_earlier_run_is_drawn_from_its_declaration(tmp_path: Path) -> None:
             page.outcome.sides[0].which.value = name
             kinds.append(page.outcome.sides[0].view.picture.kind)
         assert kinds == ["map", "classes", "map", "boxes", "bars", "kept"]
+        line = page.numbers.object  # the meaning and the unit of each headline metric stand below its value
+        assert "contrast <b>" in line
+        assert ">largest minus mean score<" in line
+        assert "<b>0.1667 dB</b>" in line
         assert page.outcome.metrics.object.index("contrast") < page.outcome.metrics.object.index("error")
         assert "steps 6" in next(text for text in page.runner.earlier.options if "UTC" in text)
     finally:

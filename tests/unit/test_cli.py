@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,3 +308,48 @@ def test_convert_and_describe(workbench, tmp_path):
         assert code == 2
         assert told in err
     assert not (tmp_path / "b.zarr").exists()
+
+
+# --- serving ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What `serve` would start: the command, and the folder of the runs in its environment."""
+    started = []
+    monkeypatch.setenv("WORKBENCH_RUNS", "runs")
+    monkeypatch.setattr(os, "execv", lambda _, words: started.append((words, os.environ["WORKBENCH_RUNS"])))
+    return started
+
+
+def test_serve_says_at_once_what_it_starts_and_takes_a_folder_of_runs(workbench, served, tmp_path):
+    code, out, err = workbench("serve", "runs", "--root", tmp_path / "other", "--port", "5999")
+    assert (code, out) == (0, "")
+    assert len(err.strip().splitlines()) == 1
+    assert "Starting" in err
+    assert "http://localhost:5999" in err
+    ((words, root),) = served
+    assert root == str(tmp_path / "other")
+    assert [w for w in words if w.endswith(".py")] == [str(Path(words[4]))]
+    assert words[4].endswith("runs.py")
+    assert words[-1] == "--warm"
+
+
+def test_serve_without_names_serves_every_dashboard(workbench, served):
+    assert workbench("serve")[0] == 0
+    ((words, root),) = served
+    assert root == "runs"
+    assert [Path(w).stem for w in words if w.endswith(".py")] == [
+        "anomaly",
+        "change",
+        "coresets",
+        "gradients",
+        "runs",
+        "watch",
+    ]
+
+
+def test_serve_refuses_a_file_as_folder_of_the_runs(workbench, served, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(workbench("serve", "--root", tmp_path / "file"), "--root", "is a file")
+    assert served == []

@@ -17,7 +17,7 @@ from workbench import cli, runs
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, drain
 from workbench.reports.export import write_comparison, write_page
-from workbench.runs.collection import compared, curves, entries, find, prunable, remove, select
+from workbench.runs.collection import compared, curves, entries, find, prunable, ranked, remove, select, tag, tags
 from workbench.runs.crate import pack, unpack
 
 
@@ -102,7 +102,87 @@ def test_prune_shows_first_and_never_takes_what_finished_or_goes_on(
     assert "deleted 2 runs" in ask("--delete")
     assert {p.name for p in root.iterdir()} == {"one", "two", "other", "going"}
     with pytest.raises(InputError, match="in progress"):
-        remove([e for e in entries(root) if e.name == "going"])
+        remove([e for e in entries(root) if e.name == "going"], root)
+
+
+def test_remove_takes_all_or_nothing_and_only_runs_under_the_root(root: Path, tmp_path: Path) -> None:
+    outside = make(tmp_path / "elsewhere" / "precious", 0.9)
+    (root / "linked").symlink_to(outside)
+    runs.create(root / "going", {"method": "bsdm", "config": {}, "scene": {}})  # by this very process
+    found = {e.name: e for e in entries(root, inside=True)}
+    away = entries(outside.parent)[0]
+    for refused, says in (
+        (found["linked"], "symbolic link"),
+        (away, "lies outside"),
+        (found["one/inner"], "part of one"),
+        (found["going"], "stop it first"),
+    ):
+        with pytest.raises(InputError, match=says):
+            remove([found["broken"], refused], root)
+    assert (root / "broken").exists()
+    assert outside.exists()
+    remove([found["broken"], found["half"]], root)
+    assert not (root / "broken").exists()
+    assert not (root / "half").exists()
+
+
+def test_tags_are_kept_beside_the_run_and_found_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (root / "one" / "run.json").read_bytes()
+    assert tag(root / "one", add=["talk", " best "]) == ["best", "talk"]
+    assert tag(root / "two", add=["talk"]) == ["talk"]
+    assert (root / "one" / "run.json").read_bytes() == before  # the recorder of an active run writes that file
+    assert [e.name for e in select(entries(root), tag="talk")] == ["one", "two"]
+    for wrong in ("", "a,b", "a|b", "x" * 41, "two\nlines"):
+        with pytest.raises(InputError, match="1 to 40 characters"):
+            tag(root / "one", add=[wrong])
+    with pytest.raises(InputError, match="not a run folder"):
+        tag(root, add=["talk"])
+
+    def ask(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["workbench", "runs", *words, "--root", str(root)])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return "".join(capsys.readouterr())
+
+    assert "best, new" in ask("tag", "one", "two", "--add", "new", "--remove", "talk")
+    assert tags(root / "two") == ["new"]
+    assert "other" not in ask("list", "--tag", "new")
+    assert "best, new" in ask("show", "one")
+    assert "--add TAG" in ask("tag", "one")
+    (root / "two" / "tags.json").write_text("[1")
+    assert tags(root / "two") == []
+
+
+def test_settings_are_compared_by_method_and_the_headline_comes_first(tmp_path: Path) -> None:
+    rings = [make(tmp_path / f"ring{w}", 0.9, method="local-rx", inner=w, outer=19) for w in (5, 7)]
+    network = make(tmp_path / "network", 0.8, inner=5)
+    table = compared([*rings, network])["config"]
+    assert table == {
+        "local-rx.inner": [5, 7, None],
+        "bsdm.inner": [None, None, 5],
+    }  # `outer` is the same, and so is the seed
+    assert compared(rings)["config"] == {"inner": [5, 7]}
+    report = make(tmp_path / "report", 0.8, method="report-bsdm", inner=6)
+    assert compared([network, report])["config"] == {"inner": [5, 6]}  # settings of the same method
+    about = {"method": "x", "config": {}, "scene": {}, "headline": ["kappa"]}
+    runs.create(tmp_path / "own", about)
+    (tmp_path / "own" / "metrics.json").write_text('{"auc": 0.5, "kappa": 0.1}')
+    assert list(compared([tmp_path / "own"])["metrics"]) == ["kappa", "auc"]
+
+
+def test_curves_of_the_headline_come_first_and_counters_last() -> None:
+    up, down = ([1, 2, 3], [0.1, 0.2, 0.3]), ([1, 2, 3], [3.0, 2.0, 1.5])
+    counted = ([1, 2, 3], [1.0, 2.0, 3.0])
+    history = {"rows": counted, "accuracy/tdds": up, "loss": down, "test_accuracy/tdds": up, "test_accuracy/random": up}
+    order = ranked([history], ["accuracy_tdds", "accuracy_full", "accuracy_random"])
+    assert order == ["test_accuracy/tdds", "test_accuracy/random", "accuracy/tdds", "loss", "rows"]
+    assert ranked([{"pass": counted}, {"accuracy/rsdgc": up}], ["accuracy_rsdgc"]) == ["accuracy/rsdgc", "pass"]
+    assert ranked([{"wrong": ([1, 2], [5.0, 3.0])}, {"rows": counted}], []) == [
+        "wrong",
+        "rows",
+    ]  # a count that falls is a result
 
 
 def test_page_of_a_run_and_of_a_comparison(root: Path, tmp_path: Path) -> None:

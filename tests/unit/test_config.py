@@ -42,3 +42,19 @@ def test_a_value_out_of_range_names_the_setting(bad):
 def test_a_config_survives_json():
     config = override(Config(), {"sizes": [1, 2], "gamma": "official"})
     assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("method", "bad", "why"),
+    [
+        ("local-rx", {"outer": 18}, "must be odd"),
+        ("tdds", {"patch": 4}, "must be odd"),
+        ("bsdm", {"t": 1000, "gamma": "official"}, "must be at most 999"),
+    ],
+)
+def test_what_a_method_refuses_is_told_without_the_words_of_pydantic(method, bad, why):
+    from workbench.methods import load
+
+    with pytest.raises(InputError, match=why) as caught:
+        override(load(method).Config(), bad)
+    assert "Value error" not in str(caught.value)

@@ -111,6 +111,24 @@ class TestRefusals:
         with pytest.raises(InputError, match="nothing is overwritten"):
             report("rx", "sim-coast-town", folder=tmp_path)
 
+    @pytest.mark.parametrize(
+        ("about", "says", "continued"),
+        [
+            ({"status": "stopped"}, r"holds a run \(stopped\)", True),
+            ({"status": "finished"}, r"holds a run \(finished\)", False),
+            ({"status": "failed", "notebook": {"name": "anomaly"}}, r"holds a report \(failed\)", False),
+        ],
+    )
+    def test_only_what_can_be_done_is_offered(
+        self, tmp_path: Path, about: dict[str, object], says: str, continued: bool
+    ) -> None:
+        (tmp_path / "run.json").write_text(json.dumps({"method": "rx", **about}))
+        with pytest.raises(InputError, match=says) as refused:
+            report("rx", "sim-coast-town", folder=tmp_path)
+        assert "choose another folder (--out)" in str(refused.value)
+        assert (f"`workbench run --resume {tmp_path}`" in str(refused.value)) == continued
+        assert "--resume" not in str(refused.value).replace("workbench run --resume", "")  # `report` has no such option
+
 
 class TestRunNotebook:
     def test_unknown_parameter(self, tmp_path: Path) -> None:

@@ -40,6 +40,17 @@ def copy(made: Path, to: Path) -> Path:
     return Path(shutil.copytree(made, to))
 
 
+def test_command_names_the_notebook_of_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(provenance.COMMAND, raising=False)
+    monkeypatch.delenv(provenance.SESSION, raising=False)
+    monkeypatch.setattr(provenance.sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
+    assert provenance.command() == "cells of a notebook whose file is not known"
+    monkeypatch.setenv(provenance.SESSION, "mine/flood.ipynb")
+    assert provenance.command() == "cells of flood.ipynb"
+    monkeypatch.setenv(provenance.COMMAND, "workbench report rx scene")
+    assert provenance.command() == "workbench report rx scene"
+
+
 def test_a_run_folder_tells_everything(made: Path) -> None:
     about = runs.read(made)
     assert about["code"] == provenance.code_hash()

@@ -33,13 +33,13 @@ from torch.nn.parallel import DistributedDataParallel
 from workbench.baselines.compressors import RIVALS
 from workbench.errors import InputError, did_you_mean
 from workbench.parts.gradients import RSDGC, rsdgc_hook
-from workbench.parts.wire import all_reduce_bytes
-from workbench.parts.wire import broadcast_bytes as broadcast
+from workbench.parts.wire import all_reduce_bytes, all_reduce_transfers, broadcast_bytes, broadcast_transfers
 
 
 class Rival(Protocol):
     """Interface of a compressor. `sent`: bytes of this rank's messages since the start; `counted`: bytes of all ranks.
 
+    transfers: of the last backward pass, of all ranks together; each has headers, which are not in `counted`.
     optimiser_momentum: momentum that the optimiser must use. skipped: whether the last backward pass was not finite on
     some rank; equal on all ranks, and the optimiser must then not step.
     """
@@ -47,6 +47,10 @@ class Rival(Protocol):
     sent: int
     counted: int
     optimiser_momentum: float
+
+    @property
+    def transfers(self) -> int:
+        """Transfers of the last backward pass, of all ranks together."""
 
     @property
     def skipped(self) -> bool:
@@ -115,7 +119,14 @@ def buffer_bytes(ddp: DistributedDataParallel) -> int:
     if not ddp.broadcast_buffers:
         return 0
     size = sum(b.numel() * b.element_size() for b in ddp.module.buffers())
-    return broadcast(size, dist.get_world_size())
+    return broadcast_bytes(size, dist.get_world_size())
+
+
+def buffer_transfers(ddp: DistributedDataParallel) -> int:
+    """Transfers of that copy: DDP sends the buffers of each data type together."""
+    if not ddp.broadcast_buffers:
+        return 0
+    return len({b.dtype for b in ddp.module.buffers()}) * broadcast_transfers(dist.get_world_size())
 
 
 class Sparse(RSDGC):
@@ -129,7 +140,7 @@ class Reduced:
 
     def __init__(self, width: int, momentum: float) -> None:
         self.width, self.optimiser_momentum = width, momentum
-        self.sent = self.counted = 0
+        self.sent = self.counted = self.transfers = 0
         self._bad: list[Tensor] = []
 
     @property
@@ -140,7 +151,8 @@ class Reduced:
     def note(self, bucket: dist.GradBucket) -> None:
         """Count a bucket; a new backward pass begins with bucket 0."""
         if bucket.index() == 0:
-            self._bad = []
+            self._bad, self.transfers = [], 0
+        self.transfers += all_reduce_transfers(dist.get_world_size())
         size = bucket.buffer().numel() * self.width
         self.sent += size
         self.counted += all_reduce_bytes(size, dist.get_world_size())
@@ -207,6 +219,7 @@ class PowerSGD(Reduced):
             r = min(n, m, rank)
             entries += (n + m) * r if (n + m) * r * rate < n * m else n * m
         size = 4 * entries
+        self.transfers = 3 * all_reduce_transfers(dist.get_world_size())  # of vectors, of P, of Q
         self.sent += size
         self.counted += all_reduce_bytes(size, dist.get_world_size())
 

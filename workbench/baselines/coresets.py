@@ -394,7 +394,7 @@ Selector = Callable[[xr.Dataset, float, np.ndarray, int], xr.DataArray]  # score
 
 def selectors(names: tuple[str, ...] | list[str]) -> dict[str, Selector]:
     """name -> selector, for "random", "ccs" (on aum), the name of any score, and any of these except ccs with the suffix
-    "_balanced", which balances the classes.
+    "_balanced", which balances the classes, or "_ccs", which takes the score as the hardness that `ccs` stratifies.
 
     The seed breaks ties at random, in the same way for all.
     """
@@ -409,10 +409,15 @@ def selectors(names: tuple[str, ...] | list[str]) -> dict[str, Selector]:
 
         return choose
 
-    def covered(scores: xr.Dataset, keep: float, labels: np.ndarray, seed: int) -> xr.DataArray:
-        return ccs(_one(scores, "aum"), keep, seed=seed)
+    def covered(name: str) -> Selector:
+        hardness = "aum" if name == "ccs" else name.removesuffix("_ccs")
 
-    return {name: covered if name == "ccs" else top(name) for name in names}
+        def choose(scores: xr.Dataset, keep: float, labels: np.ndarray, seed: int) -> xr.DataArray:
+            return ccs(_one(scores, hardness), keep, seed=seed)
+
+        return choose
+
+    return {name: covered(name) if name == "ccs" or name.endswith("_ccs") else top(name) for name in names}
 
 
 def jaccard(kept: xr.Dataset) -> xr.DataArray:

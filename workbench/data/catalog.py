@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 
 from workbench.data.entries import ENTRY, Entry
 from workbench.data.records import Record
-from workbench.errors import InputError
+from workbench.errors import InputError, reasons
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -230,12 +230,13 @@ def read_folder(folder: Path) -> dict[str, Entry]:
         try:
             collection = _Collection.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))  # noqa: S506
         except (ValidationError, yaml.YAMLError) as error:
-            raise ValueError(f"{path.name}: {error}") from None
+            why = reasons(error) if isinstance(error, ValidationError) else error
+            raise ValueError(f"{path.name}: {why}") from None
         for fields in collection.entries:
             try:
                 entry = ENTRY.validate_python({**collection.defaults, **fields})
             except ValidationError as error:
-                raise ValueError(f"{path.name}, entry {fields.get('id', '?')}: {error}") from None
+                raise ValueError(f"{path.name}, entry {fields.get('id', '?')}: {reasons(error)}") from None
             if entry.id in by_id:
                 raise ValueError(f"{path.name}: the id {entry.id} occurs twice")
             by_id[entry.id] = entry

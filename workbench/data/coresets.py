@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from workbench.data.records import Record
-from workbench.errors import InputError
+from workbench.errors import InputError, reasons
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -192,9 +192,8 @@ def open_coreset(path: str | Path, opener: Opener) -> xr.Dataset:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}).") from None
     except (yaml.YAMLError, ValidationError) as error:
-        raise InputError(
-            f"{path} is not a coreset file: {str(error).splitlines()[0]}. Write one with write_coreset."
-        ) from None
+        why = reasons(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
+        raise InputError(f"{path} is not a coreset file: {why}. Write one with write_coreset.") from None
     try:
         scene = opener(entry.of, truth=entry.truth, keys=entry.keys or None)
     except RecursionError:

@@ -109,7 +109,7 @@ def polygons(
     uncertainty, surer_than: leave out pixels whose uncertainty is above `surer_than`. min_pixels: leave out smaller areas.
     Pixels touch along edges. Properties: `pixels`, `mean_change`, `mean_uncertainty` where it is given, and `area_m2`, by
     geodesics on the ellipsoid of the map's CRS, None where the map is not georeferenced. Coordinates are those of the map's
-    CRS, named in `crs`, or columns and rows.
+    CRS, named in `crs`, or columns and rows; `in_pixels` tells which.
     """
     from rasterio.features import shapes
 
@@ -136,7 +136,17 @@ def polygons(
         properties = {"pixels": int(size[n]), "area_m2": area, **numbers}
         features.append({"type": "Feature", "properties": properties, "geometry": geometry})
     features.sort(key=lambda f: -f["properties"]["pixels"])
-    return {"type": "FeatureCollection", "crs": None if crs is None else crs.to_wkt(), "features": features}
+    return collected(features, crs, transform)
+
+
+def collected(features: list[dict[str, Any]], crs: Any, transform: Any) -> dict[str, Any]:
+    """These features as a collection that knows what its coordinates are; crs and transform: from `georeference`.
+
+    `crs` is the CRS as text, None without one; `in_pixels` is true for columns and rows.
+    """
+    in_pixels = transform is None
+    wkt = None if crs is None or in_pixels else crs.to_wkt()
+    return {"type": "FeatureCollection", "crs": wkt, "in_pixels": in_pixels, "features": features}
 
 
 def _areas(mask: np.ndarray) -> tuple[np.ndarray, int]:
@@ -170,11 +180,15 @@ def write_polygons(collection: dict[str, Any], path: str | PathLike[str], layer:
     """Write the result of `polygons`, or of `export_boxes.outlines`, as .geojson or .gpkg.
 
     GeoJSON is in longitude and latitude, as RFC 7946 requires, a GeoPackage in the map's CRS; without a georeference the coordinates
-    are columns and rows. layer: its name in a GeoPackage. InputError for another suffix, and for .gpkg without pyogrio.
+    are columns and rows. A program that reads GeoJSON takes them for degrees, so the name of such a file must contain `pixels`,
+    and each feature has the property `coordinates`. layer: its name in a GeoPackage.
+
+    InputError for GeoJSON of a map without CRS under another name, for another suffix, and for .gpkg without pyogrio.
     """
     path = Path(path)
     try:
         if path.suffix.lower() in (".geojson", ".json"):
+            _check_degrees(collection, path)
             path.write_text(json.dumps({"type": "FeatureCollection", "features": list(_in_degrees(collection))}))
         elif path.suffix.lower() == ".gpkg":
             _write_geopackage(collection, path, layer)
@@ -185,9 +199,19 @@ def write_polygons(collection: dict[str, Any], path: str | PathLike[str], layer:
     return path
 
 
+def _check_degrees(collection: dict[str, Any], path: Path) -> None:
+    if collection["crs"] is not None or (collection["in_pixels"] and "pixels" in path.name):
+        return
+    problem = "GeoJSON has degrees, and would show these columns and rows as degrees" if collection["in_pixels"] else ""
+    problem = problem or "GeoJSON has degrees, and map coordinates without a CRS cannot be converted to them"
+    pixels = f" To write pixels, name the file {path.stem}-pixels{path.suffix}." if collection["in_pixels"] else ""
+    raise InputError(f"The map has no CRS: {problem}. Write a .gpkg, or give the map a CRS with map.rio.write_crs.{pixels}")
+
+
 def _in_degrees(collection: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if collection["crs"] is None:
-        yield from collection["features"]
+        for feature in collection["features"]:
+            yield {**feature, "properties": {**feature["properties"], "coordinates": "pixels: column, row"}}
         return
     from pyproj import Transformer
 

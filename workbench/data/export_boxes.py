@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data.export import FAIL_TO_WRITE, georeference, write_polygons
+from workbench.data.export import FAIL_TO_WRITE, collected, georeference, write_polygons
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def outlines(found: xr.Dataset, image: xr.DataArray | None = None) -> dict[str, 
         }
         geometry = {"type": "Polygon", "coordinates": [[list(c) for c in corners]]}
         features.append({"type": "Feature", "properties": properties, "geometry": geometry})
-    return {"type": "FeatureCollection", "crs": None if crs is None else crs.to_wkt(), "features": features}
+    return collected(features, crs, transform)
 
 
 def _require_boxes(found: xr.Dataset) -> None:

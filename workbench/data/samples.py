@@ -20,7 +20,7 @@ Values are scaled with the mean and spread of training samples only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -92,6 +92,7 @@ class Samples:
 
     ids (N,): identifiers; of pixels "row,column", after the image's identifier and a slash where there are several images.
     values: modality -> (N, bands, height, width) float32, all in the order of `ids`; `sar` is in dB.
+    blank: modality -> (bands,) what a pixel outside an image is after scaling: a value of 0 in the file, for `sar` the mean.
     label (N,) int64 as used (noise included). names: of the classes. train, test: positions in `ids`.
     flipped (N,): label made wrong on purpose. kind: type of the samples, as text.
     position (N, 2): row and column, for pixels; image (N,): number of the image they are in.
@@ -100,6 +101,7 @@ class Samples:
 
     ids: np.ndarray
     values: Mapping[str, Tensor]
+    blank: Mapping[str, Tensor]
     label: Tensor
     names: list[str]
     train: np.ndarray
@@ -151,9 +153,15 @@ def take_samples(scene: xr.Dataset, how: Sampling, who: str = "this method") -> 
     if "wrong_label" in scene.coords:
         flipped = _known_wrong(scene, ids, position, how)
     kind = " + ".join(how.modalities)
+    scaled, blank = {}, {}
+    for name, tensor in values.items():
+        scale = SCALINGS[how.scaling](tensor, train, who)
+        empty = scale(torch.zeros(1, tensor.shape[1], 1, 1)).view(-1)
+        scaled[name], blank[name] = scale(tensor), torch.zeros_like(empty) if name == "sar" else empty
     return Samples(
         ids,
-        {name: SCALINGS[how.scaling](tensor, train, who) for name, tensor in values.items()},
+        scaled,
+        blank,
         torch.from_numpy(used),
         names,
         train,
@@ -323,8 +331,11 @@ def patches(cube: np.ndarray, image: np.ndarray, rows: np.ndarray, columns: np.n
 # --- scaling ----------------------------------------------------------------------------------------------------------
 
 
-def standardised(values: Tensor, train: np.ndarray, who: str = "this method") -> Tensor:
-    """Every band with mean 0 and spread 1 over the training samples; missing values and constant bands become 0.
+Scaling = Callable[[Tensor], Tensor]  # (N, bands, height, width) -> same
+
+
+def standardisation(values: Tensor, train: np.ndarray, who: str = "this method") -> Scaling:
+    """The scaling to mean 0 and spread 1 of every band over the training samples; missing values and constant bands become 0.
 
     The moments are taken in float64, and the variance is divided by the number of values.
     """
@@ -341,23 +352,32 @@ def standardised(values: Tensor, train: np.ndarray, who: str = "this method") ->
     mean = known.sum((0, 2, 3)) / count
     variance = torch.where(finite, (rows - mean[:, None, None]).square(), 0.0).sum((0, 2, 3)) / count
     scale = torch.where(variance > 0, variance.rsqrt(), 0.0)
-    moved = (values - mean[:, None, None].float()) * scale[:, None, None].float()
-    return torch.where(torch.isfinite(moved), moved, 0.0)
+
+    def scaled(x: Tensor) -> Tensor:
+        moved = (x - mean[:, None, None].float()) * scale[:, None, None].float()
+        return torch.where(torch.isfinite(moved), moved, 0.0)
+
+    return scaled
 
 
-def standardised_float32(values: Tensor, train: np.ndarray, who: str = "this method") -> Tensor:
-    """As `standardised`, in float32 throughout, with the variance divided by the number of values less one.
+def standardisation_float32(values: Tensor, train: np.ndarray, who: str = "this method") -> Scaling:
+    """As `standardisation`, in float32 throughout, with the variance divided by the number of values less one.
 
     Raises InputError for missing values.
     """
     if not torch.isfinite(values).all():
         raise InputError(f"{who} needs finite values; some samples have missing ones (NaN). Fill or drop them.")
     rows = values[torch.from_numpy(train)]
-    return (values - rows.mean((0, 2, 3), keepdim=True)) / rows.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
+    mean, deviation = rows.mean((0, 2, 3), keepdim=True), rows.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
+    return lambda x: (x - mean) / deviation
 
 
 # The committed results of RS-DGC use "float32"; new methods use "float64", which accepts missing values.
-SCALINGS = {"float64": standardised, "float32": standardised_float32, "none": lambda values, train, who: values}
+SCALINGS: dict[str, Callable[[Tensor, np.ndarray, str], Scaling]] = {
+    "float64": standardisation,
+    "float32": standardisation_float32,
+    "none": lambda values, train, who: lambda x: x,
+}
 
 
 # --- wrong labels -----------------------------------------------------------------------------------------------------

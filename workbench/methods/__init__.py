@@ -60,7 +60,9 @@ class Room(Protocol):
     `state()`. SMOKE: settings with which a run gives every event and every variable of the result within seconds; used by
     the contract test, by smoke reports, and to check whether a scene can be used. HEADLINE: metrics, the most important first.
 
-    A room with its own notebook also has `NOTEBOOK`, its stem in notebooks/; `method.ipynb` reports the others.
+    A room with its own notebook also has `NOTEBOOK`, its stem in notebooks/; `method.ipynb` reports the others. A room with its own
+    page also has `PAGE`, its stem in dashboards/ with what else the address needs to show a run (`anomaly?tab=2`); the page
+    `watch` shows the others.
     """
 
     @property
@@ -141,6 +143,11 @@ def summary(name: str) -> str:
 def notebook(name: str) -> str:
     """Stem of the notebook that reports the method: its own, or the general one."""
     return getattr(load(name), "NOTEBOOK", "method")
+
+
+def page(name: str) -> str:
+    """Address of the page that shows a run of the method, without scene and run: its own page, or `watch?method=NAME`."""
+    return getattr(load(name), "PAGE", f"watch?method={name}")
 
 
 def undeclared(room: Any) -> list[str]:

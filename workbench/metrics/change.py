@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+# metric -> its description; each is a property of `Confusion`
+MEANING = {
+    "f1": "F1 of changed pixels",
+    "iou": "IoU of changed pixels",
+    "kappa": "Cohen's kappa",
+    "precision": "share of the pixels classified as changed that did change",
+    "recall": "share of the changed pixels that were found",
+    "error_rate": "share of wrong pixels, lower is better",
+}
+
+
 @dataclass(frozen=True)
 class Confusion:
     """Counts of pixels, changed = positive. `a + b` pools two matrices; a score with denominator 0 is NaN.
@@ -119,15 +130,7 @@ def add_metrics(result: xr.Dataset, truth: xr.DataArray | None, threshold: float
     matrix = confusion(result["change"].transpose(*truth.dims), truth, threshold)
     if matrix.total == 0:
         return result
-    numbers = {
-        "f1": (matrix.f1, "F1 of changed pixels"),
-        "iou": (matrix.iou, "IoU of changed pixels"),
-        "kappa": (matrix.kappa, "Cohen's kappa"),
-        "precision": (matrix.precision, "share of the pixels classified as changed that did change"),
-        "recall": (matrix.recall, "share of the changed pixels that were found"),
-        "error_rate": (matrix.error_rate, "share of wrong pixels, lower is better"),
-    }
-    return result.assign({name: ((), value, {"long_name": text}) for name, (value, text) in numbers.items()})
+    return result.assign({name: ((), getattr(matrix, name), {"long_name": text}) for name, text in MEANING.items()})
 
 
 def _ratio(part: float, whole: float) -> float:

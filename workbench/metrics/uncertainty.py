@@ -28,6 +28,20 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+# metric -> its description
+MEANING = {
+    "error_auroc": "AUROC of the uncertainty against wrong pixels",
+    "aurc": "area under the risk-coverage curve, lower is better",
+    "calibration_error": "calibration error of the uncertainty against |y - P|",
+    "mean_uncertainty": "mean uncertainty",
+    "mean_error": "mean |y - P|",
+    "mean_on_wrong": "mean uncertainty of wrong pixels",
+    "mean_on_right": "mean uncertainty of right pixels",
+    "error_rate": "share of wrong pixels, lower is better",
+    "error_rate_kept_80": "share of wrong pixels among the most certain 80 %, lower is better",
+}
+
+
 class RiskCoverage(NamedTuple):
     """Points of the curve, from the most certain pixels to all pixels, at most 1000; pixels with equal U are added together.
 
@@ -219,13 +233,13 @@ def add_metrics(result: xr.Dataset, truth: xr.DataArray | None, threshold: float
         return result
     mean, error = mean_gap(u, p, truth)
     numbers = {
-        "error_auroc": (error_auroc(u, p, truth, threshold), "AUROC of the uncertainty against wrong pixels"),
-        "aurc": (aurc(u, p, truth, threshold), "area under the risk-coverage curve, lower is better"),
-        "calibration_error": (calibration_error(u, p, truth), "calibration error of the uncertainty against |y - P|"),
-        "mean_uncertainty": (mean, "mean uncertainty"),
-        "mean_error": (error, "mean |y - P|"),
+        "error_auroc": error_auroc(u, p, truth, threshold),
+        "aurc": aurc(u, p, truth, threshold),
+        "calibration_error": calibration_error(u, p, truth),
+        "mean_uncertainty": mean,
+        "mean_error": error,
     }
-    return result.assign({name: ((), value, {"long_name": text}) for name, (value, text) in numbers.items()})
+    return result.assign({name: ((), value, {"long_name": MEANING[name]}) for name, value in numbers.items()})
 
 
 def _counted(uncertainty: Any, change: Any, truth: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

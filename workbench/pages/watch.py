@@ -9,7 +9,6 @@ This module depends on no method. It draws what the method declares in `SHOWS`; 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from inspect import cleandoc
 from pathlib import Path
@@ -25,17 +24,17 @@ from workbench.data.catalog import entries
 from workbench.errors import InputError
 from workbench.methods import METHODS, load, summary
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE, PairSession
 from workbench.runs.watch import Live
 from workbench.scene import VOCABULARY, Needs, fits, require
 from workbench.views.card import escape, explain, explanation, heading, html
 from workbench.views.declared import Declared
-from workbench.views.outcome import OutcomeView
+from workbench.views.outcome import OutcomeView, metrics_line
 from workbench.views.plots import batched, theme_later
 from workbench.views.scene_card import scene_card
 
-REST = 0.5  # minimum seconds between two drawings, so that clicks are handled in between
 FIRST = 6  # settings that are always visible, besides the seed
 
 
@@ -90,7 +89,6 @@ class Watch(PairSession):
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the column of the controls, which are rebuilt for each method."""
-        self._due, self._rested = False, 0.0  # whether new events must be drawn; earliest time to draw them
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.live_place, self.controls = pn.Column(**stretch), pn.Column(**stretch)
         self.outcome = OutcomeView()
@@ -168,7 +166,6 @@ class Watch(PairSession):
 
     def cleared(self) -> None:
         """Empty the page; no run is followed."""
-        self._due, self._rested = False, 0.0
         self.declared.clear()
         self.outcome.show(None)
         self.numbers.object = ""
@@ -179,28 +176,21 @@ class Watch(PairSession):
         self._stage(True)
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """Request a drawing of the new events; `take_in` draws at most once per REST seconds."""
-        self._due = True
+        """Draw the new events."""
+        self.declared.take(live)
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """Draw last step and result when the run has ended."""
-        self.declared.take(live)
-        self._due = False
+        """Draw the result when the run has ended."""
         if result is not None:
             self.declared.end(result)
             first = load(self.method).HEADLINE
             self.outcome.show(result, first, self.data)
-            self.numbers.object = "&emsp;".join(f"{escape(n)} <b>{float(result[n]):.5g}</b>" for n in first if n in result)
+            self.numbers.object = metrics_line(result, first)
             self.no_result.visible, self.outcome.panel.visible = False, True
 
-    def take_in(self) -> bool:
-        """Read new events of the run; True while it is running."""
-        active = self.runner.poll()
-        if self._due and self.runner.live is not None and time.monotonic() >= self._rested:
-            begun, self._due = time.monotonic(), False
-            self.declared.take(self.runner.live)
-            self._rested = time.monotonic() + max(REST, 2 * (time.monotonic() - begun))
-        return active
+    def followed(self) -> list[Follower]:
+        """The run of the method."""
+        return [self.runner]
 
     def _stage(self, watched: bool) -> None:
         """Show the run, or the invitation."""
@@ -234,5 +224,5 @@ def _about(method: str, room: Any) -> str:
 
 
 def watch(method: str = "", scene: str | Path | xr.Dataset | None = None) -> Watch:
-    """The page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
+    """The page for a notebook cell: put it last in the cell."""
     return Watch(scene, method=method)

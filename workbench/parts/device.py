@@ -29,7 +29,7 @@ def device() -> torch.device:
 
     requested = os.environ.get("WORKBENCH_DEVICE", "auto")
     if requested == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _repeatable(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         chosen = torch.device(requested)
     except RuntimeError:
@@ -41,7 +41,7 @@ def device() -> torch.device:
         if (chosen.index or 0) >= present:
             here = f"{present} CUDA device{'s' * (present > 1)}, numbered from 0" if present else "no CUDA device"
             raise InputError(f"Device {requested!r} was requested, but torch finds {here}; use another, or cpu.")
-    return chosen
+    return _repeatable(chosen)
 
 
 def gpu() -> torch.device | None:
@@ -55,6 +55,22 @@ def gpu() -> torch.device | None:
 def name() -> str:
     """`device()` as run.json stores it, such as "cpu" or "cuda". Imports torch only if there may be a GPU."""
     return "cpu" if _cpu_only() else str(device())
+
+
+def _repeatable(chosen: torch.device) -> torch.device:
+    """On a GPU, make torch choose algorithms that give the same numbers each time, without TensorFloat-32.
+
+    Else two runs with one seed differ from the first steps on, and a resumed run is not the run that was stopped.
+    """
+    import torch
+
+    if chosen.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, before its first product
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a check for programmers; it takes time
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
+    return chosen
 
 
 def _cpu_only() -> bool:

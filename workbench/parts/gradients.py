@@ -42,7 +42,18 @@ from workbench.parts.indicators import (
     tile_entries,
     tile_grid,
 )
-from workbench.parts.wire import CODINGS, VALUES, Layout, all_gather_bytes, all_reduce_bytes, cheapest, pack, unpack
+from workbench.parts.wire import (
+    CODINGS,
+    VALUES,
+    Layout,
+    all_gather_bytes,
+    all_gather_transfers,
+    all_reduce_bytes,
+    all_reduce_transfers,
+    cheapest,
+    pack,
+    unpack,
+)
 
 REFERENCE_STEPS = 10  # a layer's signal is relative to its mean over this number of first steps
 SMOOTHING = 0.9  # of the signal's running mean
@@ -201,6 +212,12 @@ class RSDGC:
                 layer.units = min(down * across, max(1, round(k / self.p**2)))
         self.report = Report(self.step, density, {la.name: la.k for la in layers}, {la.name: la.signal for la in layers})
         self.seen = {}
+
+    @property
+    def transfers(self) -> int:
+        """Transfers of the last backward pass, of all ranks together; each has headers besides its data."""
+        dense, sparse = self.report.dense_buckets, self.report.buckets - self.report.dense_buckets
+        return dense * all_reduce_transfers(self._world) + sparse * all_gather_transfers(self._world)
 
     def settle(self) -> None:
         """Apply the results of the last step: residuals, momenta, signals. Nothing if that step was skipped."""

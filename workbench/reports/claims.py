@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench import runs
+from workbench.views.tables import spread
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -97,16 +98,6 @@ def evaluate(score: xr.DataArray, truth: xr.DataArray) -> dict[str, float]:
     return {str(name): float(value) for name, value in evaluated.data_vars.items() if value.ndim == 0}
 
 
-def spread(values: Sequence[float]) -> str:
-    """`0.9500 ± 0.0100`: mean and standard deviation (n - 1) over seeds; without a deviation for a single number.
-
-    >>> spread([0.94, 0.95, 0.96])
-    '0.9500 ± 0.0100'
-    """
-    array = np.asarray(values, float)
-    return f"{array.mean():.4f}" + (f" ± {array.std(ddof=1):.4f}" if len(array) > 1 else "")
-
-
 def counted(seeds: int) -> str:
     """The number of seeds as text: `3 seeds`, `one seed`."""
     return "one seed" if seeds == 1 else f"{seeds} seeds"
@@ -130,7 +121,10 @@ def summary(numbers: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
-    """Rows (title, value) on the runs: versions, command, hash of the code, machine, threads, hash of the scene, time of every run."""
+    """Rows (title, value) on the runs: versions, command, notebook, hash of the code, machine, hash of the scene, time of every run.
+
+    folders: runs, of a report or alone. The notebook is known where a report, or a cell of a sweep, made the runs.
+    """
     facts = [runs.read(folder) for folder in folders]
     about = facts[0]
     commit = about.get("commit", "not in a git checkout") + (", with uncommitted changes" if about.get("dirty") else "")
@@ -141,6 +135,7 @@ def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
         ("time of all runs", f"{sum(times):.1f} s: {', '.join(each)}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in about["versions"].items())),
         ("command", str(about.get("command", "not noted"))),
+        *_notebook(folders[0].parent),
         ("code", f"{about.get('code', 'not noted')} (SHA-256 of the package); commit {commit}"),
         (
             "machine",
@@ -149,3 +144,12 @@ def provenance(folders: Sequence[Path]) -> list[tuple[str, str]]:
         ),
         ("fingerprint of the scene", runs.data_hash(about)),
     ]
+
+
+def _notebook(report: Path) -> list[tuple[str, str]]:
+    """The row on the notebook of a report's folder; none if the folder is no report."""
+    made = runs.read(report).get("notebook") if (report / "run.json").is_file() else None
+    if not made:
+        return []
+    name = made["name"] if made["name"].endswith(".ipynb") else f"notebooks/{made['name']}.ipynb"
+    return [("notebook", f"{name}; SHA-256 of its cells {made['sha256']}")]

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench.config import override
 from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB
-from workbench.errors import InputError, did_you_mean
+from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import setting_files
 from workbench.methods import METHODS, load
 from workbench.reports.notebook import check_parameters, notebook_hash, parameters_of
@@ -89,8 +89,7 @@ def grid_of(fields: Any, path: str | Path) -> Grid:
     try:
         grid = Grid.model_validate(fields)
     except ValidationError as error:
-        errors = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(f"The grid {path} cannot be used: {errors}.") from None
+        raise InputError(f"The grid {path} cannot be used: {reasons(error)}.") from None
     for name, values in grid.axes().items():
         if not values:
             raise InputError(f"The grid {path} has no values for {name}; name at least one, or leave it out.")

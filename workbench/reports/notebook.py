@@ -29,6 +29,7 @@ from workbench.methods import notebook as notebook_of
 from workbench.reports.html import html
 from workbench.reports.progress import NotebookProgress
 from workbench.resources import folder as resource
+from workbench.runs import provenance
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -221,7 +222,8 @@ def run_notebook(
                 self.transport_encryption = "auto"
 
         async def start_kernel(self, **options: Any) -> Any:  # type: ignore[override]
-            result = await super().start_kernel(env={**ENVIRONMENT, **os.environ}, **options)
+            environment = {**ENVIRONMENT, provenance.COMMAND: provenance.command(), **os.environ}
+            result = await super().start_kernel(env=environment, **options)
             started.append(getattr(self.provisioner, "process", None))
             return result
 

@@ -30,7 +30,7 @@ from workbench.methods import load
 from workbench.reports.notebook import about_notebook, find_notebook
 
 TOLERANCE = 1e-3  # relative, where the machine, the packages or the code differ
-MEASURED = ("bytes_measured", "seconds")  # prefixes of names
+MEASURED = ("bytes_measured", "measured", "seconds")  # prefixes of names
 
 
 @dataclass

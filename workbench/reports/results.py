@@ -21,13 +21,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench import runs
-from workbench.errors import InputError, did_you_mean
+from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import RUNS
-from workbench.reports.claims import Claim, spread
+from workbench.reports.claims import Claim
 from workbench.reports.grid import Cell, Grid, grid_of, plan
 from workbench.reports.notebook import find_notebook
 from workbench.reports.sweep import sweep
 from workbench.views.paper import base as figures
+from workbench.views.tables import spread
 
 
 class Compared(BaseModel):
@@ -77,8 +78,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(fields)
     except ValidationError as error:
-        errors = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(f"The recipe {path} cannot be used: {errors}.") from None
+        raise InputError(f"The recipe {path} cannot be used: {reasons(error)}.") from None
     if not recipe.controls:
         raise InputError(
             f"The recipe {path} names no control: without one its numbers do not show what the method contributes."
@@ -148,7 +148,7 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
         "|---" * (1 + len(made["variants"])) + "|",
     ]
     for metric, heading in recipe.numbers.items():
-        row = [f"[{_as_text(v['numbers'][metric])}](#{_anchor(n)})" for n, v in enumerate(made["variants"].values(), 1)]
+        row = [f"[{spread(v['numbers'][metric])}](#{_anchor(n)})" for n, v in enumerate(made["variants"].values(), 1)]
         heading = f"*{heading}*" if metric in recipe.controls else heading
         lines.append(f"| {heading} | " + " | ".join(row) + " |")
     if recipe.claims:
@@ -191,10 +191,6 @@ def render(name: str, recipe: Recipe, made: Mapping[str, Any]) -> str:
 
 def _anchor(n: int) -> str:
     return f"runs-{n}"
-
-
-def _as_text(values: Sequence[float]) -> str:
-    return spread(values if len({*values}) > 1 else values[:1])
 
 
 def _alt(recipe: Recipe, made: Mapping[str, Any]) -> str:

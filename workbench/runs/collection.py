@@ -1,16 +1,18 @@
-"""Many run folders: list, filter, compare and delete them.
+"""Many run folders: list, filter, tag, compare and delete them.
 
 chosen = select(entries("runs"), method="bsdm", where=["auc>0.9"])
+tag("runs/one", add=["for the talk"])      # kept in tags.json of the folder
 compared([e.folder for e in chosen])       # settings that differ, and all metrics
-unwanted = prunable(entries("runs"))       # only remove(unwanted) deletes anything
+unwanted = prunable(entries("runs"))       # only remove(unwanted, "runs") deletes anything
 """
 
 from __future__ import annotations
 
+import json
 import operator
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import runs
+from workbench.config import Settings
 from workbench.errors import InputError, did_you_mean
 from workbench.runs.watch import Live
 
@@ -25,6 +28,7 @@ STATUSES = ("running", "finished", "stopped", "failed", "killed")
 UNFINISHED = ("stopped", "failed", "killed")
 # Metrics listed first for runs whose run.json has no `headline`: older runs, and cells of a notebook without a method.
 USUAL = ("auc", "auc_trained_mean", "accuracy", "accuracy_tdds", "overall_accuracy", "f1", "iou", "map50")
+LONGEST = 40  # characters of a tag
 CONDITION = re.compile(r"\s*(?P<name>[\w.@-]+?)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>\S+)\s*$")
 SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -33,6 +37,9 @@ SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "=": operator.eq,
 }
+
+
+History = Mapping[str, tuple[list[int], list[float]]]  # scalar -> (steps, values), as `Live.history`
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Entry:
 
     @property
     def seconds(self) -> float:
-        """Run time in seconds."""
+        """Run time in seconds, without pauses."""
         return float(self.about.get("seconds") or 0.0)
 
     @cached_property
@@ -77,6 +84,16 @@ class Entry:
     def headline(self) -> list[str]:
         """Names of the metrics; those that the method declares in HEADLINE come first."""
         return headline(self.metrics, self.about.get("headline") or ())
+
+    @cached_property
+    def tags(self) -> list[str]:
+        """The tags of the run, sorted."""
+        return tags(self.folder)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings, by a name that means one thing in the runs of all methods; see `setting_name`."""
+        return {setting_name(self.method, name): value for name, value in (self.about.get("config") or {}).items()}
 
 
 def entries(root: str | Path, *, inside: bool = False) -> list[Entry]:
@@ -95,9 +112,10 @@ def select(
     method: str | None = None,
     scene: str | None = None,
     status: str | None = None,
+    tag: str | None = None,
     where: Sequence[str] = (),
 ) -> list[Entry]:
-    """The entries with that method, scene and status whose metrics meet every condition, such as `auc>=0.9`.
+    """The entries with that method, scene, status and tag whose metrics meet every condition, such as `auc>=0.9`.
 
     A run without the metric does not meet a condition. Raises InputError for an unknown status, for a condition that cannot
     be parsed, and for a metric that none of the entries has.
@@ -109,6 +127,8 @@ def select(
         for e in candidates
         if method in (None, e.method) and scene in (None, e.scene) and (status is None or e.status == status)
     ]
+    if tag is not None:
+        chosen = [e for e in chosen if tag in e.tags]
     for text in where:
         chosen = _meeting(chosen, text)
     return chosen
@@ -159,16 +179,86 @@ def find(root: str | Path, name: str) -> Path:
     raise InputError(f"There is no run {name!r}, neither as a path nor under {root}.{did_you_mean(name, names)}")
 
 
+def tags(folder: str | Path) -> list[str]:
+    """The tags of a run, sorted; none if its `tags.json` does not exist or is damaged."""
+    try:
+        kept = json.loads((Path(folder) / "tags.json").read_text())
+        return sorted({str(t) for t in kept["tags"]})
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def tag(folder: str | Path, *, add: Iterable[str] = (), take: Iterable[str] = ()) -> list[str]:
+    """Add tags to a run and take others away; returns its tags. A file of its own keeps them, so that an active run can be tagged.
+
+    Raises InputError for a folder that is not a run or cannot be written, and for a tag that is empty, longer than 40 characters,
+    or has a comma or a bar, which separate tags and runs in lists and addresses.
+    """
+    folder = Path(folder)
+    runs.read(folder)
+    new = [t.strip() for t in add]
+    for text in new:
+        if not text or len(text) > LONGEST or set(text) & set(",|") or not text.isprintable():
+            raise InputError(f"A tag has 1 to {LONGEST} characters, without comma and bar; got {text!r}.")
+    kept = sorted({*tags(folder), *new} - {t.strip() for t in take})
+    with runs.writing(folder):
+        runs.write_json(folder / "tags.json", {"tags": kept})
+    return kept
+
+
+def setting_name(method: str, name: str) -> str:
+    """A name of a setting that means one thing in runs of all methods: `seed`, which all have, or `local-rx.inner`.
+
+    >>> setting_name("local-rx", "inner"), setting_name("report-bsdm", "inner"), setting_name("bsdm", "seed")
+    ('local-rx.inner', 'bsdm.inner', 'seed')
+    """
+    return name if name in Settings.model_fields else f"{_plain(method)}.{name}"
+
+
+def _plain(method: str) -> str:
+    """The method of a report or of a cell of a sweep: its name without the prefix."""
+    return method.removeprefix("report-").removeprefix("sweep-")
+
+
 def compared(folders: Sequence[Path]) -> dict[str, dict[str, list[Any]]]:
     """What differs between runs: {"about": ..., "config": ..., "metrics": ...}, each name -> one value per run.
 
     `about` (method, scene, status, code, threads and versions) and `config` list only what differs; `metrics` lists all
-    metrics. The value is None where a run does not have it.
+    metrics, those of the headlines first. The value is None where a run does not have it.
+
+    Runs of one method have the names of its settings. In runs of several methods a setting is named `method.setting`, so that
+    only settings of the same meaning are compared; it is listed if the runs of this method differ in it, or if there is one.
     """
-    facts = [_facts(runs.read(f)) for f in folders]
-    table = {name: [f.get(name) for f in facts] for name in dict.fromkeys(n for f in facts for n in f)}
-    differing = {name: values for name, values in table.items() if any(v != values[0] for v in values)}
-    return {"about": differing, **runs.compare(list(folders))}
+    found = [Entry(f, runs.read(f)) for f in folders]
+    metrics = _table([e.metrics for e in found])
+    order = headline(metrics, list(dict.fromkeys(name for e in found for name in e.about.get("headline") or ())))
+    return {
+        "about": _differing([_facts(e.about) for e in found]),
+        "config": _settings(found),
+        "metrics": {name: metrics[name] for name in order},
+    }
+
+
+def _settings(found: Sequence[Entry]) -> dict[str, list[Any]]:
+    if len({_plain(e.method) for e in found}) == 1:
+        return _differing([e.about.get("config") or {} for e in found])
+    table = _table([e.settings for e in found])
+    of = {name: [e.settings[name] for e in found if name in e.settings] for name in table}
+    # a setting of one method differs between its runs; where there is one run of the method, all its settings are listed
+    return {
+        name: values
+        for name, values in table.items()
+        if any(v != of[name][0] for v in of[name]) or (len(of[name]) == 1 and len(found) > 1)
+    }
+
+
+def _table(facts: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """name -> its value in each of `facts`, None where one does not have it."""
+    return {name: [f.get(name) for f in facts] for name in dict.fromkeys(n for f in facts for n in f)}
+
+
+def _differing(facts: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: values for name, values in _table(facts).items() if any(v != values[0] for v in values)}
 
 
 def _facts(about: dict[str, Any]) -> dict[str, Any]:
@@ -193,14 +283,56 @@ def labels(folders: Sequence[Path]) -> list[str]:
 
 
 def curves(folders: Sequence[Path]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
-    """Scalar -> label of the run -> (steps, values); only scalars with more than one point somewhere."""
-    by_scalar: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    """Scalar -> label of the run -> (steps, values); only scalars with more than one point somewhere, in the order of `ranked`."""
+    histories: dict[str, History] = {}
+    first: dict[str, None] = {}
     for label, folder in zip(labels(folders), folders, strict=True):
         live = Live(folder)
         live.poll()
-        for scalar, (steps, values) in live.history.items():
-            by_scalar.setdefault(scalar, {})[label] = (steps, values)
-    return {scalar: by for scalar, by in by_scalar.items() if any(len(steps) > 1 for steps, _ in by.values())}
+        histories[label] = live.history
+        first |= dict.fromkeys(runs.read(folder).get("headline") or ())
+    return {
+        scalar: {label: history[scalar] for label, history in histories.items() if scalar in history}
+        for scalar in ranked(list(histories.values()), list(first))
+        if any(len(history[scalar][0]) > 1 for history in histories.values() if scalar in history)
+    }
+
+
+def ranked(histories: Sequence[History], first: Sequence[str]) -> list[str]:
+    """The scalars of these runs: those of the headline metrics `first`, other curves, single values, counters of progress.
+
+    The metric `accuracy_tdds` is the scalar `test_accuracy/tdds` while a run goes on, and `f1` is `val_f1`: on test or
+    validation samples. A counter has whole values that never fall, such as the rows that are done.
+
+    >>> rows, f1 = ([1, 2], [10.0, 20.0]), ([1, 2], [0.1, 0.4])
+    >>> ranked([{"rows": rows, "loss": f1, "val_f1": f1}], ["f1", "iou"])
+    ['val_f1', 'loss', 'rows']
+    """
+    scalars = list(dict.fromkeys(name for history in histories for name in history))
+    best: dict[str, int] = {}
+    for n, metric in enumerate(first):
+        for held_out in (True, False):  # `test_accuracy/tdds` before `accuracy/tdds`, which is of the training samples
+            named = [name for name in scalars if _as_metric(name, held_out) == metric]
+            if named:
+                best |= {name: n for name in named if name not in best}
+                break
+
+    def rank(scalar: str) -> int:
+        if scalar in best:
+            return best[scalar]
+        values = [v for history in histories for v in history.get(scalar, ((), ()))[1]]
+        each = [history[scalar][1] for history in histories if scalar in history]
+        counts = all(v == int(v) for v in values) and max(values, default=0.0) > 1 and all(e == sorted(e) for e in each)
+        single = max(map(len, each)) < 2
+        return len(first) + (2 if counts else 1 if single else 0)
+
+    return sorted(scalars, key=rank)
+
+
+def _as_metric(scalar: str, held_out: bool) -> str:
+    """The metric whose course a scalar of events is; held_out: only for scalars that name their samples, else only for others."""
+    plain = scalar.removeprefix("test_").removeprefix("val_")
+    return plain.replace("/", "_") if (plain != scalar) == held_out else ""
 
 
 def prunable(candidates: Iterable[Entry], *, statuses: Sequence[str] = UNFINISHED, days: float = 0.0) -> list[Entry]:
@@ -221,14 +353,23 @@ def size(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
 
 
-def remove(unwanted: Iterable[Entry]) -> None:
-    """Delete these run folders.
+def remove(unwanted: Iterable[Entry], root: str | Path) -> None:
+    """Delete these run folders; all are checked before the first is deleted.
 
-    Raises InputError for a folder that is not a run, is a symbolic link, is running, or cannot be deleted.
+    Raises InputError for a folder that is not a run, lies outside `root` or inside another run, is a symbolic link, is
+    running, or cannot be deleted.
     """
+    unwanted = list(unwanted)
+    within = Path(root).resolve()
     for entry in unwanted:
-        if entry.folder.is_symlink() or runs.read(entry.folder)["status"] == "running":
-            raise InputError(f"{entry.folder} is a symbolic link or a run in progress; it was not deleted.")
+        folder = entry.folder
+        if folder.is_symlink() or within not in folder.resolve().parents:
+            raise InputError(f"{folder} is a symbolic link, or lies outside {root}; nothing was deleted.")
+        if (folder.parent / "run.json").exists():
+            raise InputError(f"{folder} is part of {folder.parent.name}; delete that. Nothing was deleted.")
+        if runs.read(folder)["status"] == "running":
+            raise InputError(f"{folder} is a run in progress; stop it first. Nothing was deleted.")
+    for entry in unwanted:
         try:
             shutil.rmtree(entry.folder)
         except OSError as error:

@@ -22,7 +22,7 @@ from workbench.errors import InputError
 
 DESCRIPTION = "ro-crate-metadata.json"
 MANIFEST = "manifest-sha256.txt"
-LEFT_OUT = {"checkpoint.pt", "control.json", "launch.json", "lock"}  # useful only on this machine
+LEFT_OUT = {"checkpoint.pt", "control.json", "paused", "launch.json", "lock"}  # useful only on this machine
 TERMS = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
 KINDS = {
     ".json": "application/json",

@@ -7,6 +7,8 @@
     frames/000120.npz  the labelled arrays of event 120, if it had any
     checkpoint.pt      the state to continue from; replaced atomically, so never incomplete
     control.json       a request of another process: pause, resume or stop
+    paused             exists while the run waits because of such a request
+    tags.json          the tags that somebody gave the run
     result.nc  metrics.json  weights.safetensors      written at the end
     result.zarr        instead of result.nc, where the result does not fit in memory: written block by block
     stderr.txt         what the process printed, when it was launched in the background
@@ -92,11 +94,20 @@ def create(folder: str | Path, about: Mapping[str, Any]) -> Path:
 
 
 def refuse_existing(folder: str | Path) -> None:
-    """Raise InputError when the folder holds a run already."""
-    if (Path(folder) / "run.json").exists():
-        raise InputError(
-            f"{folder} holds a run already and nothing is overwritten; choose another folder, or continue it with --resume."
-        )
+    """Raise InputError when the folder holds a run already; the error offers only what can be done with that run."""
+    if not (Path(folder) / "run.json").exists():
+        return
+    try:
+        about = read(folder)
+    except InputError:  # damaged: nothing is known of it
+        about = {}
+    status, report = about.get("status"), "notebook" in about
+    what = f"a {'report' if report else 'run'}{f' ({status})' if status else ''}"
+    more = f", or continue this run with `workbench run --resume {folder}`"
+    continued = not report and status in ("stopped", "failed", "killed")  # only runs without a notebook have checkpoints
+    raise InputError(
+        f"{folder} holds {what} and nothing is overwritten; choose another folder (--out){more if continued else ''}."
+    )
 
 
 def note_launch(folder: str | Path, pid: int) -> None:
@@ -129,7 +140,8 @@ def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None) -> dict[s
     if about["status"] == "finished":
         raise InputError(f"{folder} has finished; there is nothing to continue. Its metrics are in metrics.json.")
     with writing(folder):
-        (folder / "control.json").unlink(missing_ok=True)
+        for name in ("control.json", "paused"):
+            (folder / name).unlink(missing_ok=True)
         _cut_half_line(folder / "events.jsonl")
         replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
         about = {**about, **provenance.environment(), **(facts or {}), "status": "running", "end": None, "error": None}
@@ -210,20 +222,6 @@ def result(folder: str | Path, chunks: Any = "auto") -> xr.Dataset:
 def list_runs(root: str | Path) -> list[Path]:
     """All run folders directly under `root`, oldest first."""
     return sorted(p.parent for p in Path(root).glob("*/run.json"))
-
-
-def compare(folders: list[Path]) -> dict[str, dict[str, list[Any]]]:
-    """What differs between runs: `{"config": {name: [value per run]}, "metrics": {name: [value per run]}}`.
-
-    Settings that are equal in all runs are left out; every metric is kept.
-    """
-    configs = [read(f).get("config", {}) for f in folders]
-    numbers = [metrics(f) for f in folders]
-    settings = {k: [c.get(k) for c in configs] for k in dict.fromkeys(k for c in configs for k in c)}
-    return {
-        "config": {k: v for k, v in settings.items() if any(x != v[0] for x in v)},
-        "metrics": {k: [n.get(k) for n in numbers] for k in dict.fromkeys(k for n in numbers for k in n)},
-    }
 
 
 def request(folder: str | Path, what: str) -> None:

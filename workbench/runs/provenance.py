@@ -32,6 +32,7 @@ PACKAGES = (
     "numba",
 )  # packages that compute numbers
 DRAWING = ("pages", "views")  # subpackages that compute no numbers
+SESSION = "JPY_SESSION_NAME"  # set by Jupyter servers: the path of the notebook of a kernel
 COMMAND = "WORKBENCH_COMMAND"  # environment variable: the user's command, inherited by child processes
 
 
@@ -122,10 +123,13 @@ def cpu() -> str:
 
 
 def command() -> str:
-    """The command line behind this process: what the user typed, also in child processes."""
+    """The command line behind this process: what the user typed, also in child processes; of a notebook its file, if known."""
     if COMMAND in os.environ:
         return os.environ[COMMAND]
-    return "a notebook" if "ipykernel" in sys.argv[0] else shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    if "ipykernel" in sys.argv[0]:
+        file = os.environ.get(SESSION, "")
+        return f"cells of {Path(file).name}" if file.endswith(".ipynb") else "cells of a notebook whose file is not known"
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 @cache

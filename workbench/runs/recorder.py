@@ -27,8 +27,8 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
     """Yield the events of a trace and write them into a run folder made by `create` (or reopened by `reopen`).
 
     Obeys pause and stop requests between two events. `run.json` then has the status `finished`, `stopped` or
-    `failed`. resumed_from: the step of the checkpoint that the trace continues from; later events of the file are
-    superseded.
+    `failed`. `seconds`, of events and of the run, leaves pauses out. resumed_from: the step of the checkpoint that the trace
+    continues from; later events of the file are superseded.
     """
     folder = Path(folder)
     saved_at = time.monotonic()
@@ -63,7 +63,7 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
                     _write_checkpoint(folder, event)
                     saved_at = time.monotonic()
                 yield event
-                _obey(folder)
+                begun += _obey(folder)
             _write_outcome(folder, outcome)
         close("finished")
         return outcome
@@ -81,19 +81,29 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
         raise
 
 
-def _obey(folder: Path) -> None:
-    """Sleep while `control.json` requests a pause; raise Stopped when it requests a stop."""
-    control = folder / "control.json"
-    while control.exists():
-        try:
-            requested = json.loads(control.read_text())["request"]
-        except (json.JSONDecodeError, FileNotFoundError):
-            requested = "pause"  # just being written: read it again
-        if requested == "stop":
-            raise Stopped
-        if requested == "resume":
-            return
-        time.sleep(0.1)
+def _obey(folder: Path) -> float:
+    """Sleep while `control.json` requests a pause, and return how long, in seconds; raise Stopped when it requests a stop.
+
+    The file `paused` exists during the pause.
+    """
+    control, paused = folder / "control.json", folder / "paused"
+    begun = time.monotonic()
+    try:
+        while control.exists():
+            try:
+                requested = json.loads(control.read_text())["request"]
+            except (json.JSONDecodeError, FileNotFoundError):
+                requested = ""  # just being written: read it again
+            if requested == "stop":
+                raise Stopped
+            if requested == "resume":
+                break
+            if requested == "pause":
+                paused.touch()
+            time.sleep(0.1)
+    finally:
+        paused.unlink(missing_ok=True)
+    return time.monotonic() - begun
 
 
 def _event_line(event: Event, seconds: float) -> str:

@@ -89,12 +89,17 @@ class Live:
 
     @property
     def status(self) -> str:
-        """`starting`, `running`, `paused`, `finished`, `stopped`, `failed` or `killed`."""
+        """`starting`, `running`, `pausing`, `paused`, `finished`, `stopped`, `failed` or `killed`.
+
+        pausing: it was asked to pause, and computes until its next event.
+        """
         try:
             status = read(self.folder)["status"]
         except InputError:
             return "failed" if launch_failure(self.folder) else "starting"
-        return "paused" if status == "running" and self._requested() == "pause" else status
+        if status == "running" and self._requested() == "pause":
+            return "paused" if (self.folder / "paused").exists() else "pausing"
+        return status
 
     @property
     def error(self) -> str | None:

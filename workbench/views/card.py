@@ -10,8 +10,20 @@ import numpy as np
 import panel as pn
 import xarray as xr
 
-__all__ = ["badge", "card", "escape", "explain", "explanation", "fact_card", "heading", "html", "problem", "samples_card"]
-TEXT = {"font-size": "13.5px", "line-height": "1.4"}
+__all__ = [
+    "badge",
+    "card",
+    "code",
+    "escape",
+    "explain",
+    "explanation",
+    "fact_card",
+    "heading",
+    "html",
+    "problem",
+    "samples_card",
+]
+TEXT = {"font-size": "0.84rem", "line-height": "1.4"}
 
 
 def badge(text: str, colour: str) -> str:
@@ -84,9 +96,9 @@ def fact_card(attrs: Mapping[str, Any], facts: Sequence[tuple[str, str]], *, unt
     folded += f'<ul style="margin:4px 0 0;padding-left:18px">{notes}</ul>' if notes else ""
     head = badge("SIMULATED", "#F2B233") + "<br>" if attrs.get("simulated") else ""
     title = escape(str(attrs.get("title") or attrs.get("id") or untitled))
-    top = f'{head}<b style="font-size:14px">{title}</b>{_table(rows)}'
+    top = f'{head}<b style="font-size:.875rem">{title}</b>{_table(rows)}'
     under = f'<summary style="cursor:pointer;opacity:.8">Citation, source, notes</summary>{folded}'
-    return f'<div style="font-size:13px;line-height:1.4">{top}<details style="margin-top:4px">{under}</details></div>'
+    return f'<div style="font-size:.82rem;line-height:1.4">{top}<details style="margin-top:4px">{under}</details></div>'
 
 
 def _table(facts: list[tuple[str, str]]) -> str:
@@ -96,6 +108,12 @@ def _table(facts: list[tuple[str, str]]) -> str:
         for k, v in facts
     )
     return f'<table style="border-collapse:collapse;margin-top:3px">{rows}</table>'
+
+
+def code(text: str) -> str:
+    """HTML of lines of code, in the colours of the page, light or dark."""
+    style = "font-size:.75rem;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0;padding:8px 10px;border-radius:4px"
+    return f'<pre style="{style};background:rgba(128,128,128,.14);color:inherit">{escape(text)}</pre>'
 
 
 def html(text: str = "", **options: Any) -> pn.pane.HTML:
@@ -111,8 +129,8 @@ def explanation(title: str, text: str) -> str:
         "border:1px dashed rgba(128,128,128,.55);border-radius:8px;padding:14px 18px;line-height:1.4"
     )
     return (
-        f'<div style="{frame}"><div style="font-weight:600;font-size:14px;margin-bottom:6px">{escape(title)}</div>'
-        f'<div style="opacity:.8;font-size:13px">{text}</div></div>'
+        f'<div style="{frame}"><div style="font-weight:600;font-size:.875rem;margin-bottom:6px">{escape(title)}</div>'
+        f'<div style="opacity:.8;font-size:.82rem">{text}</div></div>'
     )
 
 
@@ -126,7 +144,7 @@ def explain(title: str, text: str, *, height: int | None = None, width: int | No
 def heading(text: str) -> pn.pane.HTML:
     """A small heading with a line above it."""
     style = (
-        "font-size:12px;font-weight:700;letter-spacing:.08em;text-transform:uppercase;opacity:.6;"
+        "font-size:.75rem;font-weight:700;letter-spacing:.08em;text-transform:uppercase;opacity:.6;"
         "border-top:1px solid rgba(128,128,128,.35);padding-top:8px"
     )
     return pn.pane.HTML(f'<div style="{style}">{escape(text)}</div>', sizing_mode="stretch_width", margin=(10, 0, 2, 0))

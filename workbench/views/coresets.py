@@ -34,46 +34,48 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256
 
-from workbench.views.card import escape, html
+from workbench.views.card import html
+from workbench.views.lines import swatches
 from workbench.views.looks import GREY, REFERENCES, SELECTORS, STATES, look
 from workbench.views.plots import draw, plot
+from workbench.views.ranks import rank_ticks, ranked
+from workbench.views.waiting import Waiting
 
-FULL = REFERENCES["full"]
+FULL, CUT = REFERENCES["full"], STATES["cut"]
 LARGEST = 6000  # points that are sent to a browser at most; more are thinned to every second, third, ...
 
 
 class DataMap:
     """Samples as points: x is the mean probability of the label, y the score. `on_select(then)` gives the selected positions.
 
+    Both axes are by rank, with values at their ticks: most samples are easy and hardly move, so they would pile up in a corner.
     A point is selected by a click, by the box or by the lasso; positions are those of the arrays given to `show`.
     """
 
     def __init__(self, *, height: int = 330) -> None:
-        columns = ("x", "y", "at", "text", "color", "wrong")
+        columns = ("x", "y", "rank_x", "rank_y", "at", "text", "color", "wrong")
         self.source = ColumnDataSource({c: [] for c in columns})
-        self.picks = ColumnDataSource({"x": [], "y": [], "color": []})
+        self.picks = ColumnDataSource({"rank_x": [], "rank_y": [], "color": []})
+        self._ranks = np.zeros((2, 0))  # of all samples, also of those that are not sent
         lasso = LassoSelectTool(continuous=False)
         self.figure = plot(
-            "mean probability of the label so far (easy to the right)",
-            "score S",
+            "mean probability of the label so far (easy to the right; axis by rank)",
+            "score S (axis by rank)",
             height=height,
             x_range=Range1d(-0.03, 1.03),
-            y_range=Range1d(0, 1),
+            y_range=Range1d(-0.03, 1.03),
             tools="pan,wheel_zoom,reset",
             active_drag=None,
         )
-        point = {"x": "x", "y": "y", "size": 6, "fill_color": field("color"), "line_width": 0, "fill_alpha": 0.65}
+        place = {"x": "rank_x", "y": "rank_y"}
+        point = {**place, "size": 6, "fill_color": field("color"), "line_width": 0, "fill_alpha": 0.65}
         drawn = draw(self.figure, self.source, Scatter(**point, line_color=None))
         drawn.nonselection_glyph = Scatter(**{**point, "fill_alpha": 0.18}, line_color=None)
-        ringed = Scatter(
-            x="x", y="y", size=field("wrong"), fill_alpha=0, line_color=STATES["wrong label"].colour, line_width=1.6
-        )
+        ringed = Scatter(**place, size=field("wrong"), fill_alpha=0, line_color=STATES["wrong label"].colour, line_width=1.6)
         rings = draw(self.figure, self.source, ringed)
         rings.nonselection_glyph = None
-        draw(self.figure, self.picks, Scatter(x="x", y="y", size=12, fill_alpha=0, line_color="black", line_width=4.5))
-        draw(
-            self.figure, self.picks, Scatter(x="x", y="y", size=12, fill_alpha=0, line_color=field("color"), line_width=2.5)
-        )
+        draw(self.figure, self.picks, Scatter(**place, size=12, fill_alpha=0, line_color="black", line_width=4.5))
+        draw(self.figure, self.picks, Scatter(**place, size=12, fill_alpha=0, line_color=field("color"), line_width=2.5))
         tap = TapTool(renderers=[drawn])
         box = BoxSelectTool(renderers=[drawn])
         lasso.renderers = [drawn]
@@ -84,28 +86,36 @@ class DataMap:
         self._then: list[Callable[[list[int]], None]] = []
         self._quiet = False
         self.source.selected.on_change("indices", self._selected)
-        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        words = "Scores begin when the first window of J epochs is full."
+        self._waiting = Waiting(plotted, title="Scores of the samples", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, x: np.ndarray, y: np.ndarray, texts: Sequence[str], kept: np.ndarray, wrong: np.ndarray | None) -> None:
         """Show all samples: x, y, hover texts, whether kept (colour), and which labels are known to be wrong (blue ring)."""
         at = np.arange(0, len(x), -(-len(x) // LARGEST) or 1)
+        self._waiting.drawn(len(x) > 0)
+        self._ranks = np.array([ranked(np.asarray(x)), ranked(np.asarray(y))])
         self._quiet = True
         self.source.data = {
             "x": np.asarray(x, np.float32)[at],
             "y": np.asarray(y, np.float32)[at],
+            "rank_x": self._ranks[0][at].astype(np.float32),
+            "rank_y": self._ranks[1][at].astype(np.float32),
             "at": at,
             "text": [texts[i] for i in at],
             "color": np.where(np.asarray(kept)[at], STATES["kept"].colour, STATES["dropped"].colour).tolist(),
             "wrong": np.zeros(len(at)) if wrong is None else np.where(wrong[at], 9.0, 0.0),
         }
         self._quiet = False
-        top = float(np.max(y)) if len(y) else 1.0
-        low, high = -0.04 * (top or 1.0), 1.06 * (top or 1.0)
-        self.figure.y_range.update(start=low, end=high, reset_start=low, reset_end=high)
+        for axis, values in ((self.figure.xaxis, x), (self.figure.yaxis, y)):
+            ticks = rank_ticks(np.asarray(values))
+            axis.ticker, axis.major_label_overrides = FixedTicker(ticks=list(ticks)), ticks
 
-    def mark(self, x: Sequence[float], y: Sequence[float], colours: Sequence[str]) -> None:
-        """Ring the picked samples."""
-        self.picks.data = {"x": list(x), "y": list(y), "color": list(colours)}
+    def mark(self, positions: Sequence[int] | np.ndarray, colours: Sequence[str]) -> None:
+        """Ring the picked samples; positions are those of the arrays given to `show`."""
+        x, y = self._ranks[:, np.asarray(positions, int)]
+        self.picks.data = {"rank_x": x, "rank_y": y, "color": list(colours)}
 
     def unselect(self) -> None:
         """Clear the selection without calling the listeners."""
@@ -117,7 +127,8 @@ class DataMap:
         """Remove all samples, marks and the selection."""
         self.unselect()
         self.source.data = {k: [] for k in self.source.data}
-        self.mark([], [], [])
+        self._waiting.drawn(False)
+        self.mark([], [])
 
     def on_select(self, then: Callable[[list[int]], None]) -> None:
         """Call `then` with the positions of the samples after each selection."""
@@ -157,11 +168,10 @@ class Trajectory:
             made.add_tools(
                 HoverTool(renderers=[drawn, behind], tooltips=[("", "@name"), ("epoch", "$x{0}"), ("value", "$y{0.000}")])
             )
-        self.panel = pn.Column(
-            *(pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=0) for f in (self.p, self.d)),
-            sizing_mode="stretch_width",
-            margin=0,
-        )
+        plotted = [pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=0) for f in (self.p, self.d)]
+        words = "Drawn after the first epochs; click a point or a picture to add its sample."
+        self._waiting = Waiting(*plotted, title="Trajectories", words=words, height=2 * height)
+        self.panel = self._waiting.panel
 
     def show(
         self,
@@ -175,6 +185,7 @@ class Trajectory:
 
         last: last epoch of the axis. window: first and last epoch that the score S uses.
         """
+        self._waiting.drawn(any(len(x) for given in (lines, changes, *means) for _, _, x, _ in given))
         for source, given in zip((self.lines, self.changes, *self.means), (lines, changes, *means), strict=True):
             source.data = {
                 "xs": [np.asarray(x, float) for _, _, x, _ in given],
@@ -208,7 +219,10 @@ class ClassBars:
         tips = [("class", "@name"), ("kept", "@kept of @total"), ("share", "@share{0.0} %")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips, mode="vline"))
         self.figure.xgrid.visible = False
-        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        words = "Drawn when the run has scores."
+        self._waiting = Waiting(plotted, title="Samples of each class", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, names: Sequence[str], total: np.ndarray, kept: np.ndarray) -> None:
         """Replace the bars: names of the classes, number of samples and of kept samples (class)."""
@@ -216,6 +230,7 @@ class ClassBars:
         if list(self.figure.x_range.factors) != names:
             self.figure.x_range.factors = names
             self.figure.xaxis.major_label_orientation = 0.6 if max(map(len, names)) > 4 and len(names) > 4 else 0.0
+        self._waiting.drawn(bool(names))
         self.source.data = {
             "name": names,
             "total": np.asarray(total),
@@ -229,7 +244,7 @@ class Cumulative:
     """Share of the total score that the highest-scored samples have, against their share; dashed: if all scores were equal."""
 
     def __init__(self, *, height: int = 250) -> None:
-        self.source = ColumnDataSource({"xs": [], "ys": [], "color": [], "name": []})
+        self.source = ColumnDataSource({"xs": [], "ys": [], "color": [], "dash": [], "name": []})
         self.cut = ColumnDataSource({"x": []})
         self.figure = plot(
             "share of samples, highest score first",
@@ -243,11 +258,15 @@ class Cumulative:
             ColumnDataSource({"x": [0, 1], "y": [0, 1]}),
             Line(x="x", y="y", line_color=GREY, line_dash="dashed"),
         )
-        drawn = draw(self.figure, self.source, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2.4))
-        draw(self.figure, self.cut, VSpan(x="x", line_color="#FF3D3D", line_width=2))
+        style = {"line_color": field("color"), "line_dash": field("dash"), "line_width": 2.4}
+        drawn = draw(self.figure, self.source, MultiLine(xs="xs", ys="ys", **style))
+        draw(self.figure, self.cut, VSpan(x="x", line_color=CUT.colour, line_width=2.5, line_dash=CUT.dash))
         tips = [("", "@name"), ("samples", "$x{0 %}"), ("score", "$y{0 %}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
-        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        words = "Drawn when the run has scores."
+        self._waiting = Waiting(plotted, title="Share of the whole score", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, scores: Mapping[str, np.ndarray], keep: float) -> None:
         """selector -> its scores (sample); a selector with a negative or non-finite score is omitted."""
@@ -260,7 +279,9 @@ class Cumulative:
             data["xs"].append(at / score.size)
             data["ys"].append(total[at] / total[-1])
             data["color"].append(look(name, SELECTORS).colour)
+            data["dash"].append(look(name, SELECTORS).dash)
             data["name"].append(look(name, SELECTORS).title)
+        self._waiting.drawn(bool(data["name"]))
         self.source.data = data
         self.cut.data = {"x": [keep]}
 
@@ -271,6 +292,7 @@ class Overlap:
     def __init__(self, *, height: int = 330) -> None:
         self.source = ColumnDataSource({"a": [], "b": [], "value": [], "text": [], "ink": []})
         self.figure = plot("", "", height=height, x_range=FactorRange(), y_range=FactorRange(), tools="")
+        self.figure.min_border_top = 10  # half a label of the colour bar
         mapper = LinearColorMapper(palette=Cividis256, low=0, high=1)
         drawn = draw(
             self.figure,
@@ -284,7 +306,10 @@ class Overlap:
         self.figure.xaxis.major_label_orientation = 0.8
         bar = ColorBar(color_mapper=mapper, width=8, padding=2, label_standoff=4, ticker=FixedTicker(ticks=[0, 0.5, 1]))
         self.figure.add_layout(bar, "right")
-        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        words = "Drawn when the run has scores."
+        self._waiting = Waiting(plotted, title="Overlap of the selectors", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, names: Sequence[str], matrix: np.ndarray) -> None:
         """matrix (selector, selector), in the order of the printed names."""
@@ -292,6 +317,7 @@ class Overlap:
         if list(self.figure.x_range.factors) != names:
             self.figure.x_range.factors, self.figure.y_range.factors = names, names[::-1]
         values = np.asarray(matrix, float).ravel()
+        self._waiting.drawn(bool(names))
         self.source.data = {
             "a": list(np.repeat(names, len(names))),
             "b": names * len(names),
@@ -321,7 +347,7 @@ class Accuracy:
         drawn = []
         for name, one in SELECTORS.items():
             source, colour = self.sources[name], one.colour
-            draw(self.figure, source, Line(x="x", y="y", line_color=colour, line_width=2.2))
+            draw(self.figure, source, Line(x="x", y="y", line_color=colour, line_dash=one.dash, line_width=2.2))
             drawn.append(draw(self.figure, source, Scatter(x="x", y="y", size=8, fill_color=colour, line_color=colour)))
             bars = Whisker(
                 base="x", lower="low", upper="high", source=source, line_color=colour, line_width=2, level="glyph"
@@ -333,7 +359,9 @@ class Accuracy:
         self.figure.add_tools(HoverTool(renderers=drawn, tooltips=tips))
         self.legend = html("", margin=(2, 4, 0, 8))
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
-        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+        words = "Drawn when a run on these data has measured it."
+        self._waiting = Waiting(self.legend, plotted, title="Accuracy against the share kept", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence[float]) -> None:
         """selector -> share kept -> one accuracy per run."""
@@ -356,11 +384,9 @@ class Accuracy:
             }
             shares |= set(keeps)
             seen += [*(mean - spread), *(mean + spread)]
+        self._waiting.drawn(bool(seen))
         self.full.data = {"y": [float(np.mean(full))] if full else []}
-        self.legend.object = " ".join(
-            [_swatch(one.title, one.colour, "solid") for n, one in SELECTORS.items() if values.get(n)]
-            + ([_swatch(FULL.title, FULL.colour, FULL.dash)] if full else [])
-        )
+        self.legend.object = swatches([*(one for n, one in SELECTORS.items() if values.get(n)), *([FULL] if full else [])])
         if shares:
             low, high = 0.85 * min(shares), min(1.15 * max(shares), 1.2)
             self.figure.x_range.update(start=low, end=high, reset_start=low, reset_end=high)
@@ -372,8 +398,3 @@ class Accuracy:
             air = 0.08 * (max(seen) - min(seen)) or 0.02
             low, high = min(seen) - air, max(seen) + air
             self.figure.y_range.update(start=low, end=high, reset_start=low, reset_end=high)
-
-
-def _swatch(name: str, colour: str, line: str) -> str:
-    style = f"display:inline-block;width:20px;border-top:3px {line} {colour};vertical-align:middle"
-    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{style}"></span> {escape(name)}</span>'

@@ -2,58 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import panel as pn
 from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, HSpan, Line, Range1d, Scatter, VSpan
 
-from workbench.views.card import escape, html
-from workbench.views.looks import GREY
+from workbench.views.card import TEXT, html
+from workbench.views.lines import swatches
+from workbench.views.looks import GREY, Look
 from workbench.views.plots import draw, plot
+from workbench.views.waiting import NOTHING, Waiting
 
 
 class Curves:
     """One plot of a few named curves over a common axis.
 
-    lines: name -> colour. references: name -> (colour, dash); they appear when `refer` gives them a value.
+    Each is named by its title. References are horizontal lines; they appear when `refer` gives them a value. words: shown until a
+    curve has a point.
     """
 
     def __init__(
         self,
         x: str,
         y: str,
-        lines: Mapping[str, str],
-        references: Mapping[str, tuple[str, str]] | None = None,
+        lines: Sequence[Look],
+        references: Sequence[Look] = (),
         *,
         height: int = 260,
         log: bool = False,
         dots: bool = False,
-        dashed: Sequence[str] = (),
+        words: str = NOTHING,
     ) -> None:
         self.figure = plot(
             x, y, height=height, y_axis_type="log" if log else "linear", x_range=Range1d(0, 1), y_range=Range1d(0, 1)
         )
         self._log = log
-        self.sources = {n: ColumnDataSource({"x": [], "y": []}) for n in lines}
-        self.levels = {n: ColumnDataSource({"y": []}) for n in references or {}}
+        self.sources = {look.title: ColumnDataSource({"x": [], "y": []}) for look in lines}
+        self.levels = {look.title: ColumnDataSource({"y": []}) for look in references}
         self._cursor = ColumnDataSource({"x": []})
         drawn = []
-        for name, colour in lines.items():
-            dash = "dashed" if name in dashed else "solid"
-            line = Line(x="x", y="y", line_color=colour, line_width=2, line_dash=dash)
-            drawn.append(draw(self.figure, self.sources[name], line))
+        for look in lines:
+            line = Line(x="x", y="y", line_color=look.colour, line_width=2, line_dash=look.dash)
+            drawn.append(draw(self.figure, self.sources[look.title], line))
             if dots:
-                draw(self.figure, self.sources[name], Scatter(x="x", y="y", size=6, fill_color=colour, line_color=colour))
-        for name, (colour, dash) in (references or {}).items():
-            draw(self.figure, self.levels[name], HSpan(y="y", line_color=colour, line_dash=dash, line_width=2))
+                dot = Scatter(x="x", y="y", size=6, fill_color=look.colour, line_color=look.colour)
+                draw(self.figure, self.sources[look.title], dot)
+        for look in references:
+            level = HSpan(y="y", line_color=look.colour, line_dash=look.dash, line_width=2)
+            draw(self.figure, self.levels[look.title], level)
         draw(self.figure, self._cursor, VSpan(x="x", line_color=GREY, line_width=1.5))
         self.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
         self.figure.add_tools(HoverTool(renderers=drawn, tooltips=[(x, "@x"), ("value", "@y{0.00000}")], mode="vline"))
-        self._styles = {n: (c, "dashed" if n in dashed else "solid") for n, c in lines.items()} | dict(references or {})
-        self.legend = html("", margin=(2, 4, 0, 8), height=40)
+        self._looks = (*lines, *references)
+        self.legend = html("", margin=(2, 4, 0, 8), styles={**TEXT, "min-height": "2.4rem"})
         plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
-        self.panel = pn.Column(self.legend, plotted, sizing_mode="stretch_width", margin=0)
+        self._waiting = Waiting(self.legend, plotted, title=y, words=words, height=height + 40)
+        self.panel = self._waiting.panel
         self._bounds()
 
     def set(self, name: str, x: Sequence[float], y: Sequence[float]) -> None:
@@ -90,10 +95,11 @@ class Curves:
     def _bounds(self) -> None:
         """Update the legend, and fit both ranges to curves and reference lines; Bokeh ignores the latter in automatic ranges."""
         shown = {n for n, s in (self.sources | self.levels).items() if len(s.data["y"])}
-        text = " ".join(_entry(n, *style) for n, style in self._styles.items() if n in shown)
+        text = swatches(look for look in self._looks if look.title in shown)
         if self.legend.object != text:
             self.legend.object = text
         x = np.concatenate([np.asarray(s.data["x"], float) for s in self.sources.values()])
+        self._waiting.drawn(x.size > 0)
         left, right = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
         air = 0.03 * (right - left) or 0.5
         self.figure.x_range.update(start=left - air, end=right + air, reset_start=left - air, reset_end=right + air)
@@ -108,11 +114,3 @@ class Curves:
             pad = 0.08 * (y.max() - y.min()) or 0.02
             low, high = y.min() - pad, y.max() + pad
         self.figure.y_range.update(start=float(low), end=float(high), reset_start=float(low), reset_end=float(high))
-
-
-def _entry(name: str, colour: str, dash: str) -> str:
-    line = {"solid": "solid", "dashed": "dashed", "dotted": "dotted", "dotdash": "double"}[dash]
-    swatch = (
-        f"display:inline-block;width:20px;border-top:{4 if line == 'double' else 3}px {line} {colour};vertical-align:middle"
-    )
-    return f'<span style="white-space:nowrap;margin-right:10px"><span style="{swatch}"></span> {escape(name)}</span>'

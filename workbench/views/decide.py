@@ -9,8 +9,11 @@ import panel as pn
 from bokeh.core.properties import field
 from bokeh.models import ColumnDataSource, HoverTool, MultiLine, Quad, Range1d, Scatter, VSpan
 
-from workbench.views.looks import ANOMALY, BLUE, look
+from workbench.views.looks import ANOMALY, BLUE, STATES, look
 from workbench.views.plots import draw, plot
+from workbench.views.waiting import Waiting
+
+CUT = STATES["cut"]
 
 
 class RocView:
@@ -45,7 +48,9 @@ class RocView:
             for kind, made in self._figures.items()
         }
         self._panes["linear"].visible = False
-        self.panel = pn.Column(*self._panes.values(), sizing_mode="stretch_width", margin=0)
+        words = "Drawn when the first detector has scored the scene."
+        self._waiting = Waiting(*self._panes.values(), title="ROC curves", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def set_log(self, log: bool) -> None:
         """Log or linear false-alarm axis; the log axis starts at one false alarm."""
@@ -54,6 +59,7 @@ class RocView:
     def show(self, curves: Mapping[str, tuple[np.ndarray, np.ndarray, str]], chosen: str, negatives: int) -> None:
         """Show name -> (pf, pd, colour); the chosen one is drawn strongest, on top. `negatives`: background pixels."""
         self._raw, self._chosen = curves, chosen
+        self._waiting.drawn(bool(curves))
         least = 1 / max(negatives, 10)
         self._figures["log"].x_range.update(start=0.7 * least, end=1.0, reset_start=0.7 * least, reset_end=1.0)
         names = sorted(curves, key=lambda n: n == chosen)
@@ -91,12 +97,16 @@ class HistogramView:
         )
         bar = {"fill_color": BLUE, "fill_alpha": 0.8, "line_alpha": 0}
         draw(self.figure, self.bars, Quad(left="left", right="right", top="top", bottom=0.5, **bar))
-        draw(self.figure, self.cut, VSpan(x="x", line_color="#FF3D3D", line_width=2))
-        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        draw(self.figure, self.cut, VSpan(x="x", line_color=CUT.colour, line_width=2.5, line_dash=CUT.dash))
+        plotted = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
+        words = "Drawn when there are scores."
+        self._waiting = Waiting(plotted, title="Histogram of the scores", words=words, height=height)
+        self.panel = self._waiting.panel
 
     def show(self, score: np.ndarray, name: str) -> None:
         """Show the histogram of the finite scores of detector `name`."""
         finite = score[np.isfinite(score)].astype(float)
+        self._waiting.drawn(finite.size > 0)
         if not finite.size:
             self.bars.data = {k: [] for k in self.bars.data}
             return

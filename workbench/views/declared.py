@@ -19,12 +19,14 @@ from workbench.event import Bars, Boxes, Curves, Film, Map, Matrix, Shows, stand
 from workbench.views.card import heading, html
 from workbench.views.kinds import Picture, picture
 from workbench.views.lines import Lines
-from workbench.views.looks import look_in_curves
+from workbench.views.looks import looks_in_curves
 from workbench.views.picture import PictureView
 from workbench.views.plots import Frame
+from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
-SIDE = 330  # pixels: width and height of one picture
+LEAST = 300  # pixels: width of a plot or picture at least
+UNTIL = "Drawn from the first step that yields it."
 POINTS = 1500  # points of a line that are sent to the browser at most
 
 
@@ -46,8 +48,8 @@ class Declared:
         self.curves = [_Plot(s) for s in shows if isinstance(s, Curves)]
         self.films = [_Film(s) for s in shows if isinstance(s, Film)]
         self.stills = [_Still(s) for s in shows if not isinstance(s, Curves | Film)]
-        plots = pn.FlexBox(*(c.panel for c in self.curves), sizing_mode="stretch_width", margin=0)
-        stills = pn.FlexBox(*(s.view.panel for s in self.stills), sizing_mode="stretch_width", margin=0)
+        plots = grid(*(c.panel for c in self.curves), least=LEAST)
+        stills = grid(*(s.view.panel for s in self.stills), least=LEAST)
         parts = [*([plots] if self.curves else []), *(f.panel for f in self.films), *([stills] if self.stills else [])]
         self.panel = pn.Column(*parts, sizing_mode="stretch_width", margin=0)
 
@@ -77,9 +79,9 @@ class _Plot:
     def __init__(self, show: Curves) -> None:
         self.show = show
         label = f"{show.group} ({show.units})" if show.units not in ("", "1") else show.group
-        self.lines = Lines("step", label, height=250, log="y" if show.log else "")
+        self.lines = Lines("step", label, height=250, log="y" if show.log else "", words=UNTIL)
         self.lines.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
-        self.panel = pn.Column(self.lines.panel, styles={"flex": "1 1 330px", "min-width": "0"}, margin=(4, 8, 4, 0))
+        self.panel = pn.Column(self.lines.panel, sizing_mode="stretch_width", margin=(4, 8, 4, 0))
 
     def clear(self) -> None:
         self.lines.show([])
@@ -88,9 +90,9 @@ class _Plot:
         names = [n for s in self.show.series for n in standing_for(s, history)]
         levels = [n for s in self.show.references for n in standing_for(s, history)]
         quantities = sorted({n.partition("/")[0] for n in names})
-        looks = [look_in_curves(n, i, quantities) for i, n in enumerate([*names, *levels])]
-        drawn = [(k.title, k.colour, *self._points(*history[n])) for n, k in zip(names, looks, strict=False)]
-        across = [(k.title, k.colour, history[n][1][-1]) for n, k in zip(levels, looks[len(names) :], strict=True)]
+        looks = looks_in_curves([*names, *levels], quantities)
+        drawn = [(k, *self._points(*history[n])) for n, k in zip(names, looks, strict=False)]
+        across = [(k, history[n][1][-1]) for n, k in zip(levels, looks[len(names) :], strict=True)]
         self.lines.show(drawn, across)
 
     def _points(self, steps: Sequence[int], values: Sequence[float]) -> tuple[Sequence[int], Sequence[float]]:
@@ -113,8 +115,8 @@ class _Film:
         self._drawn: dict[str, int] = {}
         self.stepper = Stepper(self._draw)
         self.text = html(width=130, margin=(10, 8))
-        self.row = pn.FlexBox(sizing_mode="stretch_width", margin=0)
-        bar = pn.Row(self.text, self.stepper.slider, self.stepper.follow, sizing_mode="stretch_width", margin=0)
+        self.row = grid(least=LEAST)
+        bar = wrapped(self.text, self.stepper.slider, self.stepper.follow)
         title = show.title or ", ".join(show.arrays).replace("_", " ")
         self.panel = pn.Column(heading(title), bar, self.row, sizing_mode="stretch_width", margin=0)
         self.panel.visible = False
@@ -158,8 +160,7 @@ class _Film:
         if name not in self.views:
             shape = () if array is None else array.shape[-2:]
             frame = self.frames.setdefault(shape, Frame())
-            wide = 2 * SIDE if array is not None and array.ndim == 1 else SIDE
-            self.views[name] = PictureView(width=wide, height=SIDE - 50, frame=frame)
+            self.views[name] = PictureView(frame=frame)
             self.row.append(self.views[name].panel)
         return self.views[name]
 
@@ -169,7 +170,7 @@ class _Still:
 
     def __init__(self, show: Shows) -> None:
         self.show = show
-        self.view = PictureView(width=SIDE, height=SIDE - 50)
+        self.view = PictureView()
         self._step: int | None = None
 
     def clear(self) -> None:

@@ -6,15 +6,25 @@ They share one `Frame`: pan, zoom and crosshair are linked. NaN (unknown) is gre
 from __future__ import annotations
 
 import numpy as np
-import panel as pn
-from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, HoverTool, Image, ImageRGBA, LinearColorMapper
+from bokeh.models import (
+    BasicTicker,
+    ColorBar,
+    ColumnDataSource,
+    FixedTicker,
+    HoverTool,
+    Image,
+    ImageRGBA,
+    LinearColorMapper,
+)
 from bokeh.palettes import Cividis256, Viridis256
 
 from workbench.views.looks import GREY
 from workbench.views.plots import Frame, draw, rgba, thin
+from workbench.views.screen import map_pane
 
 PALETTES = {"change": Viridis256, "uncertainty": Cividis256}
 MISSING = (128, 128, 128)
+MASK = {0.25: "no", 0.75: "yes"}  # labels of the colour bar of a mask
 # outcome of a decision -> red, green, blue; distinguishable with colour blindness
 OUTCOMES: dict[str, tuple[int, int, int]] = {
     "change found": (255, 255, 255),
@@ -25,60 +35,78 @@ OUTCOMES: dict[str, tuple[int, int, int]] = {
 
 
 class Field:
-    """One map in a frame. palette: a name of PALETTES. bar: draw the colour bar beside it. high: end of the scale."""
+    """One map in a frame. palette: a name of PALETTES. high: end of the scale.
+
+    A mask of 0 and 1 has two colours, and a bar that says so: it is not a probability.
+    """
 
     def __init__(
         self,
         frame: Frame,
         title: str,
         *,
-        width: int,
-        height: int,
         palette: str = "change",
-        bar: bool = True,
         high: float = 1.0,
     ) -> None:
         self.title = title
         self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         self.mapper = LinearColorMapper(palette=PALETTES[palette], low=0.0, high=high, nan_color="rgba(128, 128, 128, 0.45)")
-        self.figure = frame.figure(title, width=width, height=height, bar=bar)
+        self.figure = frame.figure(title, bar=True)
         image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
         drawn = draw(self.figure, self.source, image)
         frame.finish(self.figure)
-        tips = [("row", "$y{0}"), ("column", "$x{0}"), (title or "value", "@image{0.000}")]
-        self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
-        if bar:
-            scale = ColorBar(color_mapper=self.mapper, width=8, padding=2, label_standoff=4)
-            scale.ticker, scale.background_fill_alpha = BasicTicker(desired_num_ticks=4), 0
-            self.figure.add_layout(scale, "right")
-        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=(0, 4, 4, 0)), margin=0)
+        self._palette = PALETTES[palette]
+        self.hover = HoverTool(renderers=[drawn], tooltips=self._tips(False))
+        self.figure.add_tools(self.hover)
+        self.scale = ColorBar(color_mapper=self.mapper, width=8, padding=2, label_standoff=4)
+        self.scale.ticker, self.scale.background_fill_alpha = BasicTicker(desired_num_ticks=4), 0
+        self.figure.add_layout(self.scale, "right")
+        self.panel = map_pane(self.figure)
 
     @property
     def empty(self) -> bool:
         """Whether no map is shown."""
         return not len(self.source.data["image"])
 
-    def show(self, values: np.ndarray | None, title: str | None = None) -> None:
-        """Show (row, column) values; None empties the map."""
+    def show(self, values: np.ndarray | None, title: str | None = None, *, mask: bool = False) -> None:
+        """Show (row, column) values; None empties the map. mask: the values are 0 and 1, no probabilities."""
         self.figure.title.text = self.title if title is None else title
+        if mask != self.mask:
+            self._spell(mask)
         if values is None:
             self.source.data = {k: [] for k in self.source.data}
             return
         small, place = thin(np.asarray(values, np.float32))
         self.source.data = {"image": [small], **{k: [v] for k, v in place.items()}}
 
+    @property
+    def mask(self) -> bool:
+        """Whether the map is shown as a mask."""
+        return isinstance(self.scale.ticker, FixedTicker)
+
+    def _spell(self, mask: bool) -> None:
+        """Set colours, colour bar and hover text for a mask, or for values."""
+        self.mapper.palette = [self._palette[0], self._palette[-1]] if mask else list(self._palette)
+        self.scale.ticker = FixedTicker(ticks=list(MASK)) if mask else BasicTicker(desired_num_ticks=4)
+        self.scale.major_label_overrides = MASK if mask else {}
+        self.hover.tooltips = self._tips(mask)
+
+    def _tips(self, mask: bool) -> list[tuple[str, str]]:
+        value = ("changed: 1, not: 0", "@image{0}") if mask else (self.title or "value", "@image{0.000}")
+        return [("row", "$y{0}"), ("column", "$x{0}"), value]
+
 
 class Decisions:
     """Which decisions were right and which wrong, in the colours of OUTCOMES."""
 
-    def __init__(self, frame: Frame, title: str, *, width: int, height: int, room: bool = True) -> None:
+    def __init__(self, frame: Frame, title: str, *, room: bool = True) -> None:
         self.title = title
         self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
-        self.figure = frame.figure(title, width=width, height=height, bar=room)
+        self.figure = frame.figure(title, bar=room)
         drawn = draw(self.figure, self.source, ImageRGBA(image="image", x="x", y="y", dw="dw", dh="dh"))
         frame.finish(self.figure)
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("row", "$y{0}"), ("column", "$x{0}")], visible=False))
-        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=(0, 4, 4, 0)), margin=0)
+        self.panel = map_pane(self.figure)
 
     def show(self, colours: np.ndarray | None, title: str | None = None) -> None:
         """Show (row, column, 3) uint8 colours, as `outcomes` gives them; None empties the map."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import panel as pn
 from bokeh.core.properties import field
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, HoverTool, ImageRGBA, Range1d, Rect
@@ -18,6 +17,7 @@ from bokeh.plotting import figure
 
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, rgba
+from workbench.views.screen import map_pane, shape
 
 SIDE = 72  # pixels a side of a tile at most
 LINE = (63, 160, 224)  # colour of a spectrum; visible on light and dark pages
@@ -78,12 +78,13 @@ def mosaic(pictures: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 class Gallery:
     """A grid of tiles. `show` fills it row by row; `on_tap(then)` calls `then` with the identifier of a tapped tile."""
 
-    def __init__(self, columns: int, rows: int, *, tile: int = 48) -> None:
+    def __init__(self, columns: int, rows: int) -> None:
         self.columns, self.rows = columns, rows
         self.source = ColumnDataSource({k: [] for k in ("image", "x", "y", "cx", "cy", "id", "text", "edge", "width")})
         self.figure = figure(
-            width=columns * (tile + 6) + 4,
-            height=rows * (tile + 6) + 4,
+            sizing_mode="stretch_width",
+            height=100,  # until the browser has applied the stylesheet
+            stylesheets=[shape(rows, columns, sides=0, ends=0, tall=f"{SIDE * rows}px")],
             x_range=Range1d(0, columns),
             y_range=Range1d(rows, 0),
             tools="",
@@ -100,7 +101,7 @@ class Gallery:
         )
         framed = draw(self.figure, self.source, frame)
         self.figure.add_tools(HoverTool(renderers=[framed], tooltips="@text", attachment="below"))
-        self.panel = pn.pane.Bokeh(self.figure, margin=0)
+        self.panel = map_pane(self.figure)
         self._tapped: list[Callable[[str], None]] = []
         self.figure.on_event(Tap, self._tap)
 

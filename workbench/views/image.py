@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import panel as pn
 import xarray as xr
 from bokeh.models import ColumnDataSource, HoverTool, ImageRGBA
 from bokeh.palettes import Cividis256, Greys256, Viridis256
 
-from workbench.views.plots import MASK, Frame, draw, ranges, rgba, taps, thin
+from workbench.views.looks import FLAGGED, rgb
+from workbench.views.plots import Frame, draw, ranges, rgba, taps, thin
+from workbench.views.screen import HALF, map_pane
 
 # name -> wavelengths in nm of red, green, blue
 PRESETS: dict[str, tuple[float, float, float]] = {
@@ -75,6 +76,35 @@ def composite(
     return np.dstack([stretch(np.asarray(bands[b], dtype=float), like=o) for b, o in zip(which, of, strict=True)])
 
 
+def departures(bands: np.ndarray) -> np.ndarray:
+    """(row, column, 3) uint8 of three bands (band, row, column) whose units, signs and tails differ: how far a pixel is from the
+    median of each band.
+
+    Grey is the median. The distance is in robust standard deviations of its band (1.4826 MAD; at least an eighth of the span of
+    90 % of the pixels, because most pixels may be equal), compressed by asinh(d / 2); the scale ends at the 1st and 99th
+    percentile of all three bands. Stretched one by one, bands that are negatives of each other give saturated colours, and long
+    tails give few colours. NaN is black.
+    """
+    values = np.asarray(bands, dtype=float)
+    known = np.isfinite(values)
+    picture = np.zeros(values.shape)
+    for band, seen, out in zip(values, known, picture, strict=True):
+        if seen.any():
+            distance = band - np.median(band[seen])
+            low, high = np.percentile(distance[seen], (5, 95))
+            spread = max(1.4826 * np.median(np.abs(distance[seen])), (high - low) / 8) or np.std(distance[seen]) or 1.0
+            out[seen] = np.arcsinh(distance[seen] / spread / 2)
+    ends = np.abs(np.percentile(picture[known], (1, 99))).max() if known.any() else 0.0
+    picture = np.clip(0.5 + picture / (2 * ends or 1.0), 0, 1)
+    return np.moveaxis((np.where(known, picture, 0) * 255).astype(np.uint8), 0, -1)
+
+
+def equal_share(bands: np.ndarray) -> float:
+    """Share of the pixels of (band, row, column) that have exactly the median of every band."""
+    values = np.asarray(bands)
+    return float((values == np.nanmedian(values, axis=(1, 2), keepdims=True)).all(0).mean())
+
+
 def coloured(values: np.ndarray, palette: str = "Grey", *, like: np.ndarray | None = None) -> np.ndarray:
     """(row, column, 3) uint8 of one band through a palette, stretched between its 2nd and 98th percentile, or those of `like`."""
     lut = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PALETTES[palette]], np.uint8)
@@ -82,22 +112,25 @@ def coloured(values: np.ndarray, palette: str = "Grey", *, like: np.ndarray | No
 
 
 class ImageView:
-    """One image figure in a frame; views of one frame share pan, zoom and marks."""
+    """One image figure in a frame; views of one frame share pan, zoom and marks.
 
-    def __init__(self, frame: Frame, title: str = "", *, width: int = 440, height: int = 440, axes: bool = True) -> None:
+    room: as wide as a map with a colour bar.
+    """
+
+    def __init__(self, frame: Frame, title: str = "", *, axes: bool = True, room: bool = False, tall: str = HALF) -> None:
         self.frame = frame
         self.source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         self.mask = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
-        self.figure = frame.figure(title, width=width, height=height, axes=axes)
+        self.figure = frame.figure(title, axes=axes, bar=room, tall=tall)
         drawn = draw(self.figure, self.source, ImageRGBA(**PLACE))
         self.overlay = draw(self.figure, self.mask, ImageRGBA(**PLACE))
         frame.finish(self.figure)
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("row", "$y{0}"), ("column", "$x{0}")], visible=False))
-        self.panel = pn.pane.Bokeh(self.figure, margin=0)
+        self.panel = map_pane(self.figure)
 
-    def show(self, rgb: np.ndarray, title: str | None = None, place: Mapping[str, float] | None = None) -> None:
+    def show(self, picture: np.ndarray, title: str | None = None, place: Mapping[str, float] | None = None) -> None:
         """Show a (row, column, 3) uint8 image of the whole scene, or of the part of it at `place` (x, y, dw, dh)."""
-        small, place = thin(rgb) if place is None else (rgb, place)
+        small, place = thin(picture) if place is None else (picture, place)
         self.source.data = {"image": [rgba(small)], **{k: [v] for k, v in place.items()}}
         if title is not None:
             self.figure.title.text = title
@@ -106,13 +139,13 @@ class ImageView:
         """Remove the image."""
         self.source.data = {k: [] for k in self.source.data}
 
-    def flag(self, mask: np.ndarray | None, opacity: float = 0.75, grain: int = 1) -> None:
-        """Draw a boolean (row, column) mask over the image in red; None removes it. grain: scene pixels a side of a mask cell."""
+    def flag(self, mask: np.ndarray | None, opacity: float = 0.85, grain: int = 1) -> None:
+        """Fill the pixels of a boolean (row, column) mask; None removes it. grain: scene pixels a side of a mask cell."""
         if mask is None:
             self.mask.data = {k: [] for k in self.mask.data}
             return
         small, place = thin(mask, grain)
-        colour = np.broadcast_to(np.array(MASK, np.uint8), (*small.shape, 3))
+        colour = np.broadcast_to(np.array(rgb(FLAGGED), np.uint8), (*small.shape, 3))
         self.mask.data = {
             "image": [rgba(colour, np.where(small, round(255 * opacity), 0))],
             **{k: [v] for k, v in place.items()},

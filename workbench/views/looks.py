@@ -4,8 +4,8 @@
     look("entropy", UNCERTAINTY).title      # give the group where a name is ambiguous
     look("my method").title                 # an unknown name: the name itself, and a fixed colour from its hash
 
-Colours have medium lightness, so that they are visible on white and on black, and are close to Okabe and Ito's palette, so
-that colour-blind readers can distinguish them.
+Colours have medium lightness, so that they are visible on white and on black, and are close to Okabe and Ito's palette. Two
+lines of one group that colour-blind readers would confuse have different dashes; a test simulates this.
 """
 
 from __future__ import annotations
@@ -17,8 +17,14 @@ from dataclasses import dataclass
 ORANGE, BLUE, GREEN, YELLOW = "#D9541E", "#3FA0E0", "#00A878", "#E69F00"
 PINK, VIOLET, OLIVE, BROWN, RED = "#CC79A7", "#8F6FCF", "#8A8A00", "#B07050", "#E0404A"
 GREY, INK = "#8A8A8A", "#333333"
-TRUTH = "#FF3DA5"  # outline of the truth
+# Marks on an image. Each has a form of its own, because a scene has every colour, such as red roofs: the truth is an outline with
+# a dark border, flagged pixels are filled, and picks are rings with a dark border and a number.
+TRUTH, BORDER, FLAGGED = "#FFFFFF", "#000000", "#00E5FF"
 PICKS = (YELLOW, BLUE, GREEN, PINK, ORANGE, VIOLET, OLIVE, BROWN)  # a colour per pick, run, or unknown name
+# Lines in these colours: colour-blind readers confuse some of the colours, but not colour and dash together.
+PICK_DASHES = ("solid", "solid", "solid", "solid", "dashed", "dotted", "dotdash", "dashed")
+# words of the names of scalars -> as printed
+WORDS = {"val": "validation", "auc": "AUC", "auroc": "AUROC", "f1": "F1", "iou": "IoU", "lr": "learning rate"}
 DASHES = {"solid": "-", "dashed": "--", "dotted": ":", "dotdash": "-."}  # Bokeh's name -> matplotlib's
 MARKERS = "os^vDPXd<>*p"
 
@@ -44,9 +50,9 @@ Group = Mapping[str, Look]
 ANOMALY: Group = {
     "rx": Look("RX", GREY, "solid", "s"),
     "ridge-rx": Look("ridge-RX", BLUE, "solid", "^"),
-    "pca-rx": Look("PCA-RX", GREEN, "solid", "v"),
+    "pca-rx": Look("PCA-RX", GREEN, "dotdash", "v"),
     "rp-rx": Look("RP-RX", BROWN, "dashed", "d"),
-    "local-rx": Look("local RX", PINK, "solid", "P"),
+    "local-rx": Look("local RX", PINK, "dashed", "P"),
     "affine": Look("affine oracle", OLIVE, "dotted", "X"),
     "untrained": Look("BSDM untrained", YELLOW, "dashed", "D"),
     "trained": Look("BSDM trained", ORANGE),
@@ -56,7 +62,7 @@ ANOMALY: Group = {
 CHANGE: Group = {
     "ours": Look("AR-CDNet", ORANGE),
     "fc_siam_diff": Look("FC-Siam-diff", BLUE, "solid", "^"),
-    "fc_siam_conc": Look("FC-Siam-conc", VIOLET, "solid", "v"),
+    "fc_siam_conc": Look("FC-Siam-conc", VIOLET, "dashed", "v"),
     "fc_ef": Look("FC-EF", GREEN, "solid", "s"),
     "mc_dropout": Look("MC dropout", PINK, "dotdash", "P"),
     "ensemble": Look("ensemble of 3", OLIVE, "dotdash", "X"),
@@ -70,9 +76,9 @@ UNCERTAINTY: Group = {
     "entropy": Look("entropy of P", BLUE),
     "max_probability": Look("1 − max(P, 1 − P)", GREEN),
     "variance": Look("2P(1 − P)", YELLOW),
-    "temperature": Look("temperature scaling", VIOLET),
-    "mc_dropout": Look("MC dropout", PINK),
-    "ensemble": Look("ensemble of 3", OLIVE),
+    "temperature": Look("temperature scaling", VIOLET, "dashed"),
+    "mc_dropout": Look("MC dropout", PINK, "dotdash"),
+    "ensemble": Look("ensemble of 3", OLIVE, "dotdash"),
     "shuffled": Look("control: shuffled targets", BROWN, "dashed"),
     "untrained": Look("control: untrained branch", GREY, "dashed"),
 }
@@ -80,12 +86,14 @@ UNCERTAINTY: Group = {
 SELECTORS: Group = {
     "tdds": Look("TDDS", ORANGE),
     "random": Look("random", GREY, "dashed", "s"),
-    "random_balanced": Look("random by class", "#6F7F8F", "dashed", "D"),
+    "random_balanced": Look("random by class", "#6F7F8F", "dotdash", "D"),
     "el2n": Look("EL2N", BLUE, "solid", "^"),
-    "grand": Look("GraNd", "#5B7FD0", "solid", "v"),
+    "grand": Look("GraNd", "#5B7FD0", "dashed", "v"),
     "forgetting": Look("forgetting", VIOLET, "dotdash", "P"),
-    "aum": Look("AUM", PINK, "dotdash", "X"),
+    "aum": Look("AUM", PINK, "solid", "X"),
     "ccs": Look("CCS", GREEN, "solid", "d"),
+    "tdds_ccs": Look("TDDS in strata", "#8A3B12", "dashed", "h"),
+    "el2n_ccs": Look("EL2N in strata", "#1F4E9E", "dashed", "H"),
     "dyn_unc": Look("Dyn-Unc", OLIVE, "dotted", "<"),
     "dual": Look("DUAL", BROWN, "dotted", ">"),
     "entropy": Look("entropy", YELLOW, "dotted", "*"),
@@ -97,7 +105,7 @@ COMPRESSORS: Group = {
     "dense": Look("dense", GREY, "solid", "s"),
     "fp16": Look("float16", BLUE, "dashed", "D"),
     "powersgd": Look("PowerSGD", VIOLET, "dotdash", "X"),
-    "topk": Look("Top-k", GREEN, "solid", "^"),
+    "topk": Look("Top-k", GREEN, "dashed", "^"),
     "randomk": Look("Random-k", BROWN, "dotted", "v"),
     "dgc": Look("DGC", YELLOW, "dotdash", "P"),
     "no-feedback": Look("no error feedback", PINK, "dashed", "d"),
@@ -107,7 +115,7 @@ PARTS: Group = {
     "final": Look("final map", ORANGE),
     "side_2": Look("side map 2", GREEN),
     "side_3": Look("side map 3", BLUE),
-    "side_4": Look("side map 4", VIOLET),
+    "side_4": Look("side map 4", VIOLET, "dashed"),
     "side_5": Look("side map 5", PINK),
     "uncertainty": Look("uncertainty", YELLOW),
     "floor": Look("its entropy floor", GREY, "dashed"),
@@ -133,12 +141,14 @@ STATES: Group = {
     "wrong": Look("wrong", ORANGE),
     "wrong label": Look("wrong label", BLUE),
     "window": Look("window of the score", YELLOW),
+    "cut": Look("threshold", RED, "dashed"),
 }
 # status of a run
 STATUS: Group = {
     "idle": Look("No run yet", GREY),
     "starting": Look("Starting", BLUE),
     "running": Look("Running", GREEN),
+    "pausing": Look("Pausing after this step", YELLOW),
     "paused": Look("Paused", YELLOW),
     "finished": Look("Finished", GREEN),
     "stopped": Look("Stopped", YELLOW),
@@ -171,24 +181,56 @@ def look(name: str, *groups: Group) -> Look:
     return Look(name, PICKS[place % len(PICKS)], [*DASHES][place // 8 % 4], MARKERS[place // 32 % len(MARKERS)])
 
 
-def look_in_curves(name: str, place: int, among: Sequence[str] = ()) -> Look:
-    """The look of a scalar `quantity/who` in a plot: the look of `who` if known, else a colour by `place`, its index.
+def looks_in_curves(names: Sequence[str], among: Sequence[str] = ()) -> list[Look]:
+    """The looks of the scalars `quantity/who` of a plot: the look of `who` if known, else colours that no known one has.
 
-    among: quantities of the plot. A reference such as `auc_rx` in a plot of `auc` has the look of RX.
+    among: quantities of the plot. A reference such as `auc_rx` in a plot of `auc`, or of `auc_pass`, has the look of RX.
 
-    >>> look_in_curves("accuracy/topk", 0).title, look_in_curves("auc_ridge_rx", 0, ["auc"]).title
-    ('Top-k', 'ridge-RX')
-    >>> look_in_curves("loss/my method", 1).colour == PICKS[1]
-    True
+    >>> [one.title for one in looks_in_curves(["accuracy/topk", "auc_ridge_rx"], ["auc"])]
+    ['Top-k', 'ridge-RX']
+    >>> loss, floor = looks_in_curves(["loss", "sigma2"])
+    >>> floor.colour == YELLOW, loss.colour == YELLOW
+    (True, False)
+    """
+    known = {name: one for name in names if (one := _known(name, among)) is not None}
+    taken = {one.colour for one in known.values()}
+    common = {one.colour for one in REFERENCES.values()}  # last, so that they mean a reference in all plots of a page
+    free = sorted((n for n, c in enumerate(PICKS) if c not in taken), key=lambda n: PICKS[n] in common) or [
+        *range(len(PICKS))
+    ]
+    unknown = [name for name in names if name not in known]
+    return [known.get(name) or nth(free[unknown.index(name) % len(free)], _spelled(name, len(among) != 1)) for name in names]
+
+
+def _known(name: str, among: Sequence[str]) -> Look | None:
+    """The look of what a scalar is about, if it has one."""
+    _, _, who = name.partition("/")
+    keys = [who] if who else [name, *(name.removeprefix(f"{a}_") for a in among), name.partition("_")[2]]
+    groups = (ANOMALY, CHANGE, SELECTORS, COMPRESSORS, REFERENCES)
+    for key in (spelled for one in keys for spelled in (one, one.replace("_", "-"))):
+        if key != "ours" and any(key in group for group in groups):  # "ours" is a different method in each group
+            return look(key, *groups)
+    return None
+
+
+def _spelled(name: str, several: bool) -> str:
+    """The title of an unknown scalar; of `quantity/who` only `who`, unless there are several quantities.
+
+    >>> _spelled("val_error_auroc", several=False)
+    'validation error AUROC'
     """
     quantity, _, who = name.partition("/")
-    prefix = next((f"{a}_" for a in among if name.startswith(f"{a}_")), "")
-    key = who or (name.removeprefix(prefix).replace("_", "-") if prefix else name)
-    known = (ANOMALY, CHANGE, SELECTORS, COMPRESSORS, REFERENCES)
-    if key != "ours" and any(key in group for group in known):  # "ours" is a different method in each group
-        return look(key, *known)
-    text = quantity.replace("_", " ")
-    return Look(who if who and len(among) == 1 else f"{text}, {who}" if who else text, PICKS[place % len(PICKS)])
+    text = " ".join(WORDS.get(word, word) for word in quantity.split("_"))
+    return who if who and not several else f"{text}, {who}" if who else text
+
+
+def nth(place: int, title: str) -> Look:
+    """The look of the pick, run or line at this index.
+
+    >>> nth(1, "a run").colour == PICKS[1]
+    True
+    """
+    return Look(title, PICKS[place % len(PICKS)], PICK_DASHES[place % len(PICKS)])
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

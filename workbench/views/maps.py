@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import panel as pn
 from bokeh.models import (
     BasicTicker,
     BasicTickFormatter,
@@ -25,6 +24,7 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256, Viridis256
 
 from workbench.views.plots import Frame, draw, ranges, taps, thin
+from workbench.views.screen import map_pane
 
 PALETTES = {"Cividis": Cividis256, "Viridis": Viridis256}
 RANK, OWN = "Rank", "Own units"
@@ -48,13 +48,13 @@ def exceedance(score: np.ndarray, among: np.ndarray | None = None) -> np.ndarray
 class ScoreMap:
     """One map in a frame. `show` takes the raw score; `set_scale` selects rank (comparable) or the detector's own units."""
 
-    def __init__(self, frame: Frame, title: str, *, width: int, height: int) -> None:
+    def __init__(self, frame: Frame, title: str) -> None:
         self.title = title
         self.scale = RANK
         self.whole: tuple[np.ndarray | None, int] = (None, 1)
         self.source = ColumnDataSource({"rank": [], "own": [], "share": [], "x": [], "y": [], "dw": [], "dh": []})
         self.mapper = LinearColorMapper(palette=Cividis256, low=0, high=4, nan_color="rgba(128, 128, 128, 0.35)")
-        self.figure = frame.figure(title, width=width, height=height, bar=True)
+        self.figure = frame.figure(title, bar=True)
         self._drawn = draw(
             self.figure, self.source, Image(image="rank", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
         )
@@ -77,7 +77,7 @@ class ScoreMap:
         self.bar.ticker, self.bar.formatter = self._ticks[RANK]
         self.figure.add_layout(self.bar, "right")
         self._frame = frame
-        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=(0, 4, 4, 0)), margin=0)
+        self.panel = map_pane(self.figure)
 
     @property
     def empty(self) -> bool:

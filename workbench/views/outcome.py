@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
@@ -12,8 +13,9 @@ from workbench.views.card import escape, html
 from workbench.views.kinds import Picture, pictures
 from workbench.views.picture import PictureView
 from workbench.views.plots import batched
+from workbench.views.screen import STRETCH, WHOLE, beside
 
-WIDTH, HEIGHT = 345, 330
+LEAST = (290, 345, 345)  # pixels: width of the table and of each picture at least
 
 
 class OutcomeView:
@@ -21,9 +23,9 @@ class OutcomeView:
 
     def __init__(self) -> None:
         self._pictures: dict[str, Picture] = {}
-        self.metrics = html(margin=(6, 8), width=290)
+        self.metrics = html(margin=(6, 8))
         self.sides = [_Side(self), _Side(self)]
-        self.panel = pn.FlexBox(self.metrics, *(s.panel for s in self.sides), sizing_mode="stretch_width", margin=0)
+        self.panel = beside(self.metrics, *(s.panel for s in self.sides), least=LEAST)
 
     def show(self, result: xr.Dataset | None, first: Sequence[str] = (), scene: xr.Dataset | None = None) -> None:
         """Draw a result; None empties the view. scene: its image is the background of boxes."""
@@ -49,9 +51,9 @@ class _Side:
 
     def __init__(self, of: OutcomeView) -> None:
         self.of = of
-        self.which = pmui.Select(label="Variable", options=[], size="small", width=WIDTH - 20, margin=(8, 8))
-        self.view = PictureView(width=WIDTH, height=HEIGHT)
-        self.panel = pn.Column(self.which, self.view.panel, margin=0)
+        self.which = pmui.Select(label="Variable", options=[], size="small", sizing_mode="stretch_width", margin=(8, 8))
+        self.view = PictureView(tall=WHOLE)
+        self.panel = pn.Column(self.which, self.view.panel, **STRETCH)
         self.which.param.watch(batched(lambda _: self._draw()), "value")
 
     def offer(self, names: list[str], value: str | None) -> None:
@@ -65,6 +67,38 @@ class _Side:
         self.view.show(self.of.picture(self.which.value))
 
 
+def number(value: Any) -> str:
+    """A value as text: four significant digits, whole numbers in full, a dash for None.
+
+    >>> [number(v) for v in (0.483412, 1350001.0, 6.853e-4, 252.37, float("nan"), 1000, None, True, "small")]
+    ['0.4834', '1,350,001', '0.0006853', '252.4', 'nan', '1000', '–', 'True', 'small']
+    """
+    if value is None:
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def metrics_line(result: xr.Dataset, first: Sequence[str]) -> str:
+    """HTML: the metrics of `first` side by side: name and value, with unit, above the description."""
+    return "".join(
+        f'<div style="display:inline-block;vertical-align:top;max-width:260px;margin:0 28px 8px 0">{escape(name)} '
+        f"<b>{_with_units(result[name])}</b>{_description(result[name])}</div>"
+        for name in first
+        if name in result
+    )
+
+
+def _with_units(metric: xr.DataArray) -> str:
+    units = metric.attrs.get("units")
+    return number(float(metric)) + (f" {escape(str(units))}" if units not in (None, "1") else "")
+
+
+def _description(metric: xr.DataArray) -> str:
+    return f'<div style="font-size:.75rem;opacity:.7">{escape(str(metric.attrs.get("long_name", "")))}</div>'
+
+
 def metrics_table(result: xr.Dataset, first: Sequence[str]) -> str:
     """HTML: the metrics (variables without dims), those of `first` on top and in bold, with description and unit."""
     numbers = {str(n): v for n, v in result.data_vars.items() if v.ndim == 0 and v.dtype.kind in "biuf"}
@@ -72,14 +106,10 @@ def metrics_table(result: xr.Dataset, first: Sequence[str]) -> str:
     cell = "padding:3px 12px 3px 0;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.2)"
     rows = []
     for name in order:
-        units = numbers[name].attrs.get("units")
-        value = f"{float(numbers[name]):.5g}" + (f" {escape(str(units))}" if units not in (None, "1") else "")
-        about = escape(str(numbers[name].attrs.get("long_name", "")))
         weight = "700" if name in first else "400"
         rows.append(
-            f'<tr><td style="{cell}"><span style="font-weight:{weight}">{escape(name)}</span>'
-            f'<div style="font-size:11.5px;opacity:.65">{about}</div></td>'
-            f'<td style="{cell};text-align:right;font-weight:{weight};white-space:nowrap">{value}</td></tr>'
+            f'<tr><td style="{cell}"><span style="font-weight:{weight}">{escape(name)}</span>{_description(numbers[name])}</td>'
+            f'<td style="{cell};text-align:right;font-weight:{weight};white-space:nowrap">{_with_units(numbers[name])}</td></tr>'
         )
     if not rows:
         return "<span style='opacity:.75'>The result has no metrics, because the scene has no reference.</span>"

@@ -1,6 +1,6 @@
 """Any array as a picture: map with colour bar, class map with legend, composite, boxes, matrix, lines, bars, histogram, strip.
 
-view = PictureView(width=420, height=380)
+view = PictureView()
 view.show(picture("score", result["score"]))        # see `workbench.views.kinds`
 
 The module `kinds` decides the kind of picture; this module draws it. An array with leading dims gets a slider.
@@ -32,8 +32,10 @@ from workbench.views.card import escape, html
 from workbench.views.image import composite, presets
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
-from workbench.views.looks import PICKS, STATES, look
+from workbench.views.looks import PICKS, STATES, look, nth
 from workbench.views.plots import Frame, batched, draw, plot, rgba, theme_later, thin
+from workbench.views.screen import HALF, STRETCH, map_pane
+from workbench.views.screen import height as growing
 
 NOTHING = "rgba(128, 128, 128, 0.3)"  # colour of pixels without a value
 KEPT = (look("dropped", STATES).colour, look("kept", STATES).colour)
@@ -41,19 +43,26 @@ TICKS = 12  # names along an axis at most; of more, only some are written
 
 
 class PictureView:
-    """`show(picture)` draws any kind. frame: shared by views of one size that pan and zoom together."""
+    """`show(picture)` draws any kind, as wide as its place. frame: shared by views of one size that pan and zoom together.
 
-    def __init__(self, *, width: int = 420, height: int = 380, frame: Frame | None = None) -> None:
+    tall: height of a map at most (CSS). height: of a plot, in pixels.
+    """
+
+    def __init__(self, *, tall: str = HALF, height: int = 300, frame: Frame | None = None) -> None:
         self.picture: Picture | None = None
-        self._size, self._frame = (width, height), frame
+        self._size, self._frame = (tall, height), frame
         self._drawers: dict[str, _Grid | _Table | _Bars | _Curves] = {}
-        self._place = pn.Column(margin=0)
-        self.slider = pmui.IntSlider(label="", start=1, end=2, value=1, show_value=False, width=width - 60, margin=(2, 12))
-        self.where = html(margin=(0, 8), width=width)
-        self.legend = html(margin=(0, 8), width=width)
+        self._place = pn.Column(**STRETCH)
+        self.slider = pmui.IntSlider(
+            label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", margin=(2, 20)
+        )
+        self.where = html(margin=(0, 8))
+        self.legend = html(margin=(0, 8))
         self.slider.visible = False
         self.slider.param.watch(batched(lambda _: self._draw()), "value")
-        self.panel = pn.Column(self.where, self.slider, self._place, self.legend, margin=(0, 10, 6, 0))
+        self.panel = pn.Column(
+            self.where, self.slider, self._place, self.legend, sizing_mode="stretch_width", margin=(0, 10, 6, 0)
+        )
 
     def show(self, picture: Picture | None) -> None:
         """Draw a picture; None removes it. The slider keeps its position if the new picture has this position."""
@@ -93,10 +102,10 @@ class PictureView:
 class _Grid:
     """Map, class map, composite, or boxes on an image: every kind with rows and columns of pixels."""
 
-    def __init__(self, width: int, height: int, frame: Frame | None) -> None:
+    def __init__(self, tall: str, _: int, frame: Frame | None) -> None:
         self.legend = ""
         self.frame = frame or Frame()
-        self.figure = self.frame.figure("", width=width - 72, height=height, bar=True)
+        self.figure = self.frame.figure("", bar=True, tall=tall)
         place = {"x": [], "y": [], "dw": [], "dh": []}
         self.values = ColumnDataSource({"image": [], **place})
         self.colours = ColumnDataSource({"image": [], **place})
@@ -114,7 +123,7 @@ class _Grid:
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
         self.bar = _bar(self.mapper)
         self.figure.add_layout(self.bar, "right")
-        self.panel = pn.pane.Bokeh(self.figure, margin=0)
+        self.panel = map_pane(self.figure)
 
     def draw(self, picture: Picture, array: xr.DataArray) -> None:
         self.legend = ""
@@ -150,10 +159,10 @@ class _Grid:
 class _Table:
     """A matrix as coloured cells with names along both axes; or which samples are kept, as one row of cells."""
 
-    def __init__(self, width: int, height: int, _: Frame | None) -> None:
+    def __init__(self, _: str, height: int, __: Frame | None) -> None:
         self.legend = ""
         self.height = height
-        self.figure = plot("", "", height=height, width=width, sizing_mode="fixed", x_range=Range1d(-0.5, 0.5))
+        self.figure = plot("", "", height=height, x_range=Range1d(-0.5, 0.5))
         self.figure.y_range = Range1d(0.5, -0.5)
         self.figure.grid.visible = False
         self.source = ColumnDataSource({"image": [], "dw": [], "dh": []})
@@ -164,13 +173,13 @@ class _Table:
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
         self.bar = _bar(self.mapper)
         self.figure.add_layout(self.bar, "right")
-        self.panel = pn.pane.Bokeh(self.figure, margin=0)
+        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
 
     def draw(self, picture: Picture, array: xr.DataArray) -> None:
         strip = picture.kind == "kept"
         values = np.atleast_2d(np.asarray(array.values, np.float32))
         rows, columns = values.shape
-        self.figure.height = 130 if strip else self.height
+        self.figure.styles = growing(130 if strip else self.height)
         self.figure.yaxis.visible = not strip
         self.bar.visible = not strip
         self.legend = _kept(array) if strip else ""
@@ -189,16 +198,16 @@ class _Table:
 class _Bars:
     """Bars: a value for each name, a count for each class, or a histogram of the values of samples."""
 
-    def __init__(self, width: int, height: int, _: Frame | None) -> None:
+    def __init__(self, _: str, height: int, __: Frame | None) -> None:
         self.legend = ""
         ranges = {"x_range": Range1d(0, 1), "y_range": Range1d(0, 1)}
-        self.figure = plot("", "", height=height, width=width, sizing_mode="fixed", **ranges)
+        self.figure = plot("", "", height=height, **ranges)
         self.figure.xgrid.visible = False
         self.source = ColumnDataSource({n: [] for n in ("left", "right", "top", "bottom", "name")})
         edges = {n: n for n in ("left", "right", "top", "bottom")}
         drawn = draw(self.figure, self.source, Quad(**edges, fill_color=PICKS[1], line_color=None, fill_alpha=0.9))
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("", "@name"), ("value", "@top")]))
-        self.panel = pn.pane.Bokeh(self.figure, margin=0)
+        self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
 
     def draw(self, picture: Picture, array: xr.DataArray) -> None:
         values = np.asarray(array.values, float)
@@ -240,11 +249,10 @@ class _Bars:
 class _Curves:
     """Lines over an axis that is a quantity."""
 
-    def __init__(self, width: int, height: int, _: Frame | None) -> None:
+    def __init__(self, _: str, height: int, __: Frame | None) -> None:
         self.legend = ""
         self.lines = Lines("", "", height=height - 30, dots=True)
-        self.lines.figure.update(width=width, sizing_mode="fixed")
-        self.panel = pn.Column(self.lines.panel, width=width, margin=0)
+        self.panel = self.lines.panel
 
     def draw(self, picture: Picture, array: xr.DataArray) -> None:
         values = np.atleast_2d(np.asarray(array.values, float))
@@ -253,9 +261,7 @@ class _Curves:
         names = _names(array, str(array.dims[0])) if array.ndim > 1 else [picture.name]
         self.lines.figure.xaxis.axis_label = dim.replace("_", " ")
         self.lines.figure.yaxis.axis_label = picture.units
-        self.lines.show(
-            (name, PICKS[n % len(PICKS)], x, row) for n, (name, row) in enumerate(zip(names, values, strict=True))
-        )
+        self.lines.show((nth(n, name), x, row) for n, (name, row) in enumerate(zip(names, values, strict=True)))
 
 
 # --- helpers of the kinds ----------------------------------------------------------------------------------------------

@@ -27,16 +27,18 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from workbench.views.looks import GREY, TRUTH
+from workbench.views.looks import BORDER, GREY, TRUTH
+from workbench.views.screen import HALF, breadth, shape
+from workbench.views.screen import height as growing
 
-MASK = (255, 61, 61)
 LONGEST = 1.7  # largest aspect ratio of a frame, in both directions
 LARGEST = 1024  # pixels a side that are sent to a browser; larger images are thinned
 
 
 def plot(x: str, y: str, *, height: int = 260, **options: Any) -> figure:
-    """A figure of full width, `height` screen pixels high, with axis labels `x` and `y`."""
+    """A figure of full width, `height` screen pixels high (more in a high window), with axis labels `x` and `y`."""
     options = {"tools": "pan,wheel_zoom,box_zoom,reset", "active_drag": None, "sizing_mode": "stretch_width", **options}
+    options["styles"] = growing(height)
     made = figure(height=height, x_axis_label=x, y_axis_label=y, min_border_right=12, **options)
     made.toolbar.logo = None
     made.toolbar.autohide = True
@@ -91,13 +93,15 @@ class Frame:
         self.marks = ColumnDataSource({"x": [], "y": [], "number": [], "color": []})
         self.outline = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})
         self._cross = [Span(dimension=d, line_color=GREY, line_width=1, line_alpha=0.8) for d in ("width", "height")]
-        self._figures: list[tuple[figure, tuple[int, int], tuple[int, int]]] = []
+        self._figures: list[tuple[figure, dict[str, Any]]] = []
 
-    def figure(self, title: str, *, width: int, height: int, axes: bool = False, bar: bool = False) -> figure:
-        """An image figure whose frame fits into `width` x `height` screen pixels and keeps the scene's aspect.
+    def figure(self, title: str, *, axes: bool = False, bar: bool = False, tall: str = HALF) -> figure:
+        """An image figure that is as wide as its place; its frame has the scene's aspect and is at most `tall` (CSS) high.
 
         axes: label rows and columns. bar: leave room for a colour bar on the right.
         """
+        left, right = (76, 14) if axes else (4, 76) if bar else (4, 6)
+        top, bottom = (42, 68) if axes else (42, 4)
         made = figure(
             title=title,
             x_range=self.x_range,
@@ -105,10 +109,12 @@ class Frame:
             tools="pan,wheel_zoom,box_zoom,reset",
             active_scroll="wheel_zoom",
             toolbar_location="above",
-            min_border_left=64 if axes else 4,
-            min_border_right=68 if bar else 14 if axes else 6,
-            min_border_bottom=58 if axes else 4,
-            sizing_mode="fixed",
+            min_border_left=left,
+            min_border_right=right,
+            min_border_top=top,
+            min_border_bottom=bottom,
+            sizing_mode="stretch_width",
+            height=200,  # until the browser has applied the stylesheet
         )
         made.toolbar.logo = None
         made.toolbar.autohide = True
@@ -118,16 +124,18 @@ class Frame:
             made.xaxis.axis_label, made.yaxis.axis_label = "column (pixels)", "row (pixels)"
             made.xaxis.ticker = BasicTicker(desired_num_ticks=4)  # four labels of five digits fit below a narrow frame
         made.add_tools(CrosshairTool(overlay=self._cross))
-        around = (78 if axes else 72 if bar else 10, 87 if axes else 37)
-        self._figures.append((made, (width, height), around))
-        self._fit(made, (width, height), around)
+        sized = {"sides": left + right, "ends": top + bottom, "tall": tall}
+        self._figures.append((made, sized))
+        made.stylesheets = [shape(*self._seen, **sized)]
         return made
 
     def finish(self, made: figure) -> None:
         """Draw truth outline and marks on top of the image; call it after the image was added."""
-        draw(made, self.outline, Segment(x0="x0", y0="y0", x1="x1", y1="y1", line_color=TRUTH, line_width=1.5))
+        edge = {n: n for n in ("x0", "y0", "x1", "y1")}
+        draw(made, self.outline, Segment(**edge, line_color=BORDER, line_width=3, line_cap="square"))
+        draw(made, self.outline, Segment(**edge, line_color=TRUTH, line_width=1.2, line_cap="square"))
         ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}
-        draw(made, self.marks, Scatter(**ring, line_color="black", line_width=4.5, line_alpha=0.6))
+        draw(made, self.marks, Scatter(**ring, line_color=BORDER, line_width=4.5, line_alpha=0.6))
         draw(made, self.marks, Scatter(**ring, line_color=field("color"), line_width=2.5))
         number = Text(
             x="x",
@@ -152,20 +160,20 @@ class Frame:
         top, left = (high - rows) / 2 + 0.5, (wide - columns) / 2 + 0.5
         for axis, start, end in ((self.x_range, -left, wide - left), (self.y_range, high - top, -top)):
             axis.update(start=start, end=end, reset_start=start, reset_end=end)
-        for made, box, around in self._figures:
-            self._fit(made, box, around)
+        for made, sized in self._figures:
+            made.stylesheets = [shape(high, wide, **sized)]
+
+    def breadth(self, made: figure) -> str:
+        """CSS of something that is as wide as a figure of this frame, in a place as wide."""
+        high, wide = self._seen
+        sized = next(s for m, s in self._figures if m is made)
+        return breadth(high, wide, sides=sized["sides"], tall=sized["tall"])
 
     @property
     def _seen(self) -> tuple[float, float]:
         """Rows and columns that a frame shows; limited by LONGEST, because a narrower frame has no room for title and axis."""
         rows, columns = self.shape
         return max(rows, columns / LONGEST), max(columns, rows / LONGEST)
-
-    def _fit(self, made: figure, box: tuple[int, int], around: tuple[int, int]) -> None:
-        rows, columns = self._seen
-        scale = min(box[0] / columns, box[1] / rows)
-        width, height = max(60, round(columns * scale)), max(60, round(rows * scale))
-        made.update(frame_width=width, frame_height=height, width=width + around[0], height=height + around[1])
 
     def outline_truth(self, truth: np.ndarray | None) -> None:
         """Outline the pixels with truth > 0; None removes the outline."""

@@ -12,6 +12,7 @@ from bokeh.palettes import Cividis256, interp_palette
 
 from workbench.views.looks import STATES
 from workbench.views.plots import draw, plot
+from workbench.views.waiting import Waiting
 
 SIGNED = interp_palette(["#2166AC", "#67A9CF", "#F7F7F7", "#EF8A62", "#B2182B"], 255)  # blue, white, red
 CHOICE = ["#3A4A63", STATES["kept"].colour]
@@ -29,7 +30,7 @@ class Kind:
 class Rasters:
     """One raster per name, each (row, column) with its own colour bar. `kinds`: name -> Kind."""
 
-    def __init__(self, kinds: Mapping[str, Kind], *, height: int = 150) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], *, height: int = 180) -> None:
         self.kinds = dict(kinds)
         self.x_range, self.y_range = Range1d(-0.5, 0.5), Range1d(0.5, -0.5)
         self.sources, self.mappers, self.figures = {}, {}, {}
@@ -52,11 +53,15 @@ class Rasters:
             else:
                 made.min_border_right = 70  # same width as rasters with a colour bar
             self.sources[name], self.mappers[name], self.figures[name] = source, mapper, made
-        self.panels = {n: pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=(0, 4)) for n, f in self.figures.items()}
+        panes = {n: pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=(0, 4)) for n, f in self.figures.items()}
+        words = "Drawn at the first logged step."
+        self._waiting = {n: Waiting(p, title=self.kinds[n].title, words=words, height=height) for n, p in panes.items()}
+        self.panels = {n: w.panel for n, w in self._waiting.items()}
 
     def show(self, name: str, values: np.ndarray, title: str | None = None) -> None:
         """values: (row, column). The scale ends at the 99.5th percentile of the finite values."""
         values = np.asarray(values, np.float32)
+        self._waiting[name].drawn(True)
         rows, columns = values.shape
         if self.kinds[name].choice:
             low, high = 0.0, 1.0
@@ -73,5 +78,6 @@ class Rasters:
 
     def clear(self) -> None:
         """Empty all rasters."""
-        for source in self.sources.values():
+        for name, source in self.sources.items():
             source.data = {"image": [], "dw": [], "dh": []}
+            self._waiting[name].drawn(False)

@@ -10,7 +10,6 @@ import numpy as np
 import panel_material_ui as pmui
 import xarray as xr
 
-from workbench.views.looks import TRUTH
 from workbench.views.maps import exceedance
 
 
@@ -27,6 +26,8 @@ def maps_png(scores: Mapping[str, np.ndarray], title: str, truth: np.ndarray | N
     """A figure of named (row, column) score maps on the rank scale, one colour bar, truth outlined."""
     from matplotlib.figure import Figure
 
+    from workbench.views.paper.base import outline
+
     n = len(scores)
     columns = min(n, 3)
     lines = -(-n // columns)
@@ -39,7 +40,7 @@ def maps_png(scores: Mapping[str, np.ndarray], title: str, truth: np.ndarray | N
         top = max(1.0, np.log10(max(np.isfinite(score).sum(), 10)))
         drawn = ax.imshow(rank, cmap="cividis", vmin=0, vmax=top, interpolation="nearest")
         if truth is not None:
-            ax.contour(truth > 0, levels=[0.5], colors=TRUTH, linewidths=0.9)
+            outline(ax, truth)
         ax.set_title(name)
         ax.set_xlabel("column (pixels)")
         ax.set_ylabel("row (pixels)")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import panel as pn
 import xarray as xr
 from bokeh.core.properties import field
-from bokeh.models import ColumnDataSource, HoverTool, Line, MultiLine, Patches, Range1d, VSpan, VStrip
+from bokeh.models import ColumnDataSource, HoverTool, Line, MultiLine, Patches, Range1d, Text, VSpan, VStrip
 
 from workbench.views.looks import GREY
 from workbench.views.plots import draw, plot
@@ -67,11 +68,14 @@ class Axis:
 
 
 class SpectraView:
-    """A plot of spectra over an `Axis`; all lines share one source, so that a pick sends one small message."""
+    """A plot of spectra over an `Axis`, each with the number of its pick; all lines share one source, so that a pick sends one
+    small message.
+    """
 
     def __init__(self, y: str, *, height: int = 250, x_range: Range1d | None = None) -> None:
         self.x_range = x_range or Range1d(0, 1)
         self.lines = ColumnDataSource({"xs": [], "ys": [], "color": [], "number": []})
+        self._numbers = ColumnDataSource({"x": [], "y": [], "color": [], "number": []})
         self._grey = ColumnDataSource({"x0": [], "x1": []})
         self._bands = ColumnDataSource({"x": [], "color": []})
         self.figure = plot("band", y, height=height, x_range=self.x_range, y_range=Range1d(0, 1))
@@ -82,6 +86,20 @@ class SpectraView:
         draw(self.figure, self._grey, VStrip(x0="x0", x1="x1", fill_color=GREY, fill_alpha=0.18, line_alpha=0))
         draw(self.figure, self._bands, VSpan(x="x", line_color=field("color"), line_width=1.5, line_dash="dotted"))
         drawn = draw(self.figure, self.lines, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2))
+        badge = Text(
+            x="x",
+            y="y",
+            text=field("number"),
+            text_color="#111111",
+            text_font_size="11px",
+            text_font_style="bold",
+            text_baseline="middle",
+            background_fill_color=field("color"),
+            border_radius=3,
+            padding=2,
+            x_offset=-8,
+        )
+        draw(self.figure, self._numbers, badge)
         tips = [("pick", "@number"), ("at", "$x{0.0}"), ("value", "$y{0.0000}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips, line_policy="nearest"))
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
@@ -108,7 +126,20 @@ class SpectraView:
             "color": [(colors or {}).get(n, GREY) for n in spectra],
             "number": list(spectra),
         }
+        self._number(drawn)
         self._bounds()
+
+    def _number(self, drawn: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Put the number of its pick on every line, each further left than the one before, so that they do not overlap."""
+        data: dict[str, list[Any]] = {"x": [], "y": [], "color": [], "number": []}
+        for n, (x, y) in enumerate(drawn):
+            known = np.flatnonzero(np.isfinite(y))
+            if known.size:
+                at = known[-1 - round(0.04 * n * (known.size - 1))]
+                named = (self.lines.data["color"][n], str(self.lines.data["number"][n]))
+                for column, value in zip(data.values(), (float(x[at]), float(y[at]), *named), strict=True):
+                    column.append(value)
+        self._numbers.data = data
 
     def backdrop(self, mean: np.ndarray, spread: np.ndarray) -> None:
         """The mean spectrum of the scene and one standard deviation to either side, in grey behind the picks."""

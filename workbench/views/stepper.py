@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Callable
 
 import panel_material_ui as pmui
+from param.parameterized import Event
 
 from workbench.views.plots import batched
 
-ECHO = 1.5  # seconds in which the browser may echo an old position
+ECHO = 15.0  # seconds in which a busy browser may echo an old position
 
 
 class Stepper:
@@ -19,7 +20,8 @@ class Stepper:
     While `follow` is on, the slider moves to the newest step; dragging it back turns `follow` off.
     The page places the two widgets, `slider` and `follow`. The slider counts from 1.
 
-    Ignores stale positions: a busy browser that receives many positions quickly echoes older ones.
+    Ignores stale positions: a busy browser that receives many positions quickly echoes older ones. What the visitor leaves the
+    slider at is never taken for such an echo: a browser sends `value_throttled` only when the slider is released.
     """
 
     def __init__(self, then: Callable[[], None]) -> None:
@@ -29,9 +31,10 @@ class Stepper:
         self._sent: deque[tuple[float, int]] = deque(maxlen=100)  # (time, position) sent to the browser
         self.follow = pmui.Switch(label="Follow the newest", value=True, margin=(10, 8))
         self.slider = pmui.IntSlider(
-            label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", margin=(12, 16)
+            label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", min_width=240, margin=(12, 16)
         )
         self.slider.param.watch(batched(self._dragged), "value")
+        self.slider.param.watch(batched(self._released), "value_throttled")
         self.follow.param.watch(batched(lambda _: self.fit(self.count)), "value")
 
     @property
@@ -65,3 +68,12 @@ class Stepper:
                 self.follow.value = False  # its listener draws
         else:
             self._then()
+
+    def _released(self, event: Event) -> None:
+        if self.follow.value and event.new < self.count:
+            self._fitting = True
+            try:
+                self.slider.value = event.new
+            finally:
+                self._fitting = False
+            self.follow.value = False  # its listener draws

@@ -1,8 +1,8 @@
-"""Three linked images under one step slider: the current cube, the background that is subtracted, and the score map.
+"""Linked images under one step slider: the current cube, the background that is subtracted, the score map, and the scene.
 
-There are two sequences: the training, and the K passes of the trained network. Every frame is stretched between its own
-percentiles, because the range of the suppressed cube grows severalfold from pass to pass; the range is written above the
-images.
+There are two sequences: the training, and the K passes of the trained network. The cube and the background have three bands,
+which are named above the images; the scene is shown in the same bands. Every frame has its own scale (`image.departures`),
+because the range of the suppressed cube grows severalfold from pass to pass; the range is written above the images.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ import panel_material_ui as pmui
 import xarray as xr
 
 from workbench.views.card import html
-from workbench.views.image import ImageView, composite
+from workbench.views.image import ImageView, composite, departures, equal_share
 from workbench.views.maps import ScoreMap
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
+from workbench.views.waiting import Waiting
+
+SEEN = (
+    "Grey: the median pixel of this picture. Colour: how far a pixel is from it, in robust standard deviations of each band; "
+    "not a reflectance. The scale is that of this picture alone."
+)
 
 
 @dataclass(frozen=True)
@@ -33,26 +40,36 @@ class Still:
 
 
 class Steps:
-    """`set(name, stills)` fills a sequence; `stepper.follow` shows its newest still. `on_move(then)` calls `then(name, index)`."""
+    """`set(name, stills)` fills a sequence; `stepper.follow` shows its newest still. `on_move(then)` calls `then(name, index)`.
 
-    def __init__(self, frame: Frame, names: Mapping[str, str], *, width: int = 250, height: int = 250) -> None:
-        self.quiet = ImageView(frame, "Suppressed cube", width=width, height=height, axes=False)
-        self.background = ImageView(frame, "Predicted background", width=width, height=height, axes=False)
-        self.score = ScoreMap(frame, "RX score", width=width, height=height)
+    scene: bands (band, row, column) of the scene at these positions. Arrays of a still: `quiet` and `background`
+    (quiet_band, y, x), `score` (y, x).
+    """
+
+    def __init__(self, frame: Frame, names: Mapping[str, str], scene: Callable[[Sequence[int]], np.ndarray]) -> None:
+        self.quiet = ImageView(frame, "Suppressed cube", axes=False, room=True)
+        self.background = ImageView(frame, "Predicted background", axes=False, room=True)
+        self.scene = ImageView(frame, "Scene, same bands", axes=False, room=True)
+        self.score = ScoreMap(frame, "RX score")
         self._titles = dict(names)
         self._stills: dict[str, Sequence[Still]] = dict.fromkeys(names, ())
         self._moved: list[Callable[[str, int], None]] = []
         self._shown: Still | None = None
+        self._read_scene = scene
+        self._bands: tuple[int, ...] = ()  # those of the visible scene
+        self._seen = ""  # what is seen in the visible still
         self.which = pmui.RadioButtonGroup(
-            options={t: n for n, t in names.items()}, value=next(iter(names)), size="small", width=230, margin=(4, 8)
+            options={t: n for n, t in names.items()}, value=next(iter(names)), size="small", width=270, margin=(4, 8)
         )
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(0, 8))
         self.which.param.watch(batched(lambda _: self._place()), "value")
+        images = grid(self.quiet.panel, self.background.panel, self.score.panel, self.scene.panel, least=250)
+        self._waiting = Waiting(images, title="Maps", words="Drawn at the first step that is shown.", height=250)
         self.panel = pn.Column(
-            pn.Row(self.which, self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
+            wrapped(self.which, self.stepper.follow, self.stepper.slider),
             self.text,
-            pn.Row(self.quiet.panel, self.background.panel, self.score.panel, margin=0),
+            self._waiting.panel,
             sizing_mode="stretch_width",
             margin=0,
         )
@@ -95,11 +112,13 @@ class Steps:
 
     def _draw(self) -> None:
         stills = self._stills[self.which.value]
+        self._waiting.drawn(bool(stills))
         if not stills:
-            self._shown = None
+            self._shown, self._bands = None, ()
             self.text.object = f"<i>{self._titles[self.which.value]}: nothing yet.</i>"
             self.quiet.clear()
             self.background.clear()
+            self.scene.clear()
             self.score.show(None)
             return
         still = stills[min(self.stepper.at, len(stills) - 1)]
@@ -107,11 +126,30 @@ class Steps:
             arrays = still.arrays()
             for image, name in ((self.quiet, "quiet"), (self.background, "background")):
                 if name in arrays:
-                    image.show(composite(arrays[name]))
+                    image.show(departures(arrays[name].values))
                 else:
                     image.clear()
+            self._seen = self._show_scene(arrays.get("quiet"), arrays.get("background"))
             self.score.show(np.asarray(arrays["score"], float) if "score" in arrays else None)
             self._shown = still
-        self.text.object = f"<b>{still.label}</b> &ensp; {still.note}"
+        self.text.object = f"<b>{still.label}</b> &ensp; {still.note}{self._seen}"
         for then in self._moved:
             then(self.which.value, self.stepper.at)
+
+    def _show_scene(self, quiet: xr.DataArray | None, background: xr.DataArray | None) -> str:
+        """Show the scene in the bands of this picture; returns what is seen in it, as HTML."""
+        if quiet is None or "quiet_band" not in quiet.coords:
+            self.scene.clear()
+            self._bands = ()
+            return ""
+        bands = tuple(int(b) for b in quiet["quiet_band"].values)
+        if bands != self._bands:
+            self._bands = bands
+            self.scene.show(composite(self._read_scene(bands)))
+        if "quiet_wavelength" in quiet.coords:
+            named = " / ".join(f"{nm:.0f}" for nm in quiet["quiet_wavelength"].values) + " nm"
+        else:
+            named = "bands " + " / ".join(map(str, bands))
+        alike = 0.0 if background is None else equal_share(background.values)
+        flat = f" The predicted background is one and the same for {alike:.0%} of the pixels." if alike > 0.5 else ""
+        return f'<div style="opacity:.8;font-size:12.5px">Red, green and blue: {named}. {SEEN}{flat}</div>'

@@ -12,6 +12,7 @@ from bokeh.models import ColumnDataSource, CustomJS, HoverTool, ImageRGBA, Span
 
 from workbench.views.card import html
 from workbench.views.plots import Frame, batched, draw, rgba, thin
+from workbench.views.screen import CONTAINER, STRETCH, WHOLE, map_pane
 
 PLACE = {"image": "image", "x": "x", "y": "y", "dw": "dw", "dh": "dh"}
 # makes the first date transparent to the right of the divider
@@ -31,11 +32,11 @@ CUT = """
 class Swipe:
     """Before to the left of the divider, after to its right. `share`: position of the divider, 0 (left) to 1."""
 
-    def __init__(self, frame: Frame, *, width: int, height: int) -> None:
+    def __init__(self, frame: Frame) -> None:
         self.frame = frame
         empty: dict[str, list[object]] = {k: [] for k in PLACE}
         self.before, self.after, self.over = (ColumnDataSource(dict(empty)) for _ in range(3))
-        self.figure = frame.figure("", width=width, height=height, axes=True)
+        self.figure = frame.figure("", axes=True, tall=WHOLE)
         drawn = draw(self.figure, self.after, ImageRGBA(**PLACE))
         draw(self.figure, self.before, ImageRGBA(**PLACE))
         self.overlay = draw(self.figure, self.over, ImageRGBA(**PLACE))
@@ -54,11 +55,12 @@ class Swipe:
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("row", "$y{0}"), ("column", "$x{0}")], visible=False))
         self.slider = pmui.IntSlider(
             label="Divider between before and after", start=0, end=100, value=50, show_value=False, size="small",
-            margin=(0, 12, 0, 70), width=width - 10,
+            margin=(0, 20, 0, 76), sizing_mode="stretch_width",
         )  # fmt: skip
         self.slider.param.watch(batched(self._slid), "value")
-        self.ends = html(_ENDS, margin=(0, 0, 0, 62), width=width)
-        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=0), self.ends, self.slider, margin=0)
+        self.ends = html(_ENDS, margin=(0, 14, 0, 76))
+        self._below = pn.Column(self.ends, self.slider, **STRETCH)
+        self.panel = pn.Column(map_pane(self.figure), pn.Column(self._below, styles=CONTAINER, **STRETCH), **STRETCH)
         self._moving = False
 
     @property
@@ -76,6 +78,7 @@ class Swipe:
         alpha = np.broadcast_to(np.where(np.arange(first.shape[1]) < column, 255, 0), first.shape[:2])
         self.before.data = {"image": [rgba(first, alpha)], **placed}
         self.figure.title.text = title
+        self._below.stylesheets = [self.frame.breadth(self.figure)]
         self._put()
 
     def clear(self) -> None:
@@ -113,6 +116,6 @@ class Swipe:
 
 
 _ENDS = (
-    '<div style="display:flex;justify-content:space-between;font-size:12.5px;opacity:.8">'
+    '<div style="display:flex;justify-content:space-between;flex-wrap:wrap;font-size:.78rem;opacity:.8">'
     "<span>◀ all of <b>after</b></span><span>drag the line on the image, or this slider</span><span>all of <b>before</b> ▶</span></div>"
 )

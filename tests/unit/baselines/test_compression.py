@@ -99,7 +99,10 @@ def test_measured_bytes_are_the_counted_ones_within_5_percent():
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*alone, *script], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
-    for name, found in json.loads(done.stdout.splitlines()[-1]).items():
-        if found["measured"] is None:
-            pytest.skip("no /proc/net/dev here")
-        assert 1.0 <= found["measured"] / found["counted"] <= 1.05, (name, found)
+    for name, networks in json.loads(done.stdout.splitlines()[-1]).items():
+        for network, found in networks.items():
+            if found["measured"] is None:
+                pytest.skip("no /proc/net/dev here")
+            assert 0.95 <= found["measured"] / found["counted"] <= 1.05, (name, network, found)
+        if name in ("topk", "rsdgc"):  # the messages alone of a small network are not within 5 percent
+            assert networks["small"]["measured"] > 1.05 * networks["small"]["messages"]

@@ -87,6 +87,25 @@ def test_geojson_is_in_degrees(tmp_path):
     assert set(found["features"][0]["properties"]) == {"pixels", "area_m2", "mean_change"}
 
 
+def test_pixels_are_never_taken_for_degrees(tmp_path):
+    found = polygons(change(None))
+    assert found["in_pixels"]
+    with pytest.raises(InputError, match="name the file change-pixels.geojson"):
+        write_polygons(found, tmp_path / "change.geojson")
+    assert not (tmp_path / "change.geojson").exists()
+    path = write_polygons(found, tmp_path / "change-pixels.geojson")
+    features = json.loads(path.read_text())["features"]
+    assert {f["properties"]["coordinates"] for f in features} == {"pixels: column, row"}
+    somewhere = change().drop_vars("spatial_ref")  # coordinates of a map, but of which?
+    with pytest.raises(InputError, match="cannot be converted") as refused:
+        write_polygons(polygons(somewhere), tmp_path / "change-pixels.geojson")
+    assert "pixels" not in str(refused.value)
+    without = change(None).rio.write_crs("EPSG:32633")  # a CRS, but no coordinates in it
+    assert polygons(without)["in_pixels"]
+    with pytest.raises(InputError, match="columns and rows as degrees"):
+        write_polygons(polygons(without), tmp_path / "change.geojson")
+
+
 def test_geopackage_is_in_the_maps_crs(tmp_path):
     pyogrio = pytest.importorskip("pyogrio", reason="the extra 'vector' is not installed")
     path = write_polygons(polygons(change()), tmp_path / "change.gpkg")

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  registers .rio
 import xarray as xr
 from PIL import Image
 
@@ -98,5 +99,7 @@ def test_what_cannot_be_exported_is_told(found, tmp_path):
     for write, target in ((write_boxes, outlines(found)), (write_coco, found)):
         with pytest.raises(InputError, match="Cannot write"):
             write(target, tmp_path / "no" / ("x.csv" if write is write_boxes else "x.json"))
+    with pytest.raises(InputError, match="name the file ships-pixels.geojson"):
+        write_boxes(outlines(found), tmp_path / "ships.geojson")
     with pytest.raises(InputError, match=r"\.geojson or \.gpkg"):
         write_boxes(outlines(found), tmp_path / "ships.shp")

@@ -9,7 +9,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.data.samples import Samples, Sampling, reduced, standardised, standardised_float32, take_samples
+from workbench.data.samples import Samples, Sampling, reduced, standardisation, standardisation_float32, take_samples
 from workbench.data.splits import apart, by_block, by_class, by_image
 from workbench.errors import InputError
 
@@ -253,7 +253,7 @@ def test_missing_values_and_constant_bands_become_zero():
     values = torch.rand(6, 2, 2, 2)
     values[:, 1] = 3.0
     values[0, 0, 0, 0] = float("nan")
-    scaled = standardised(values, np.arange(6))
+    scaled = standardisation(values, np.arange(6))(values)
     assert scaled[0, 0, 0, 0] == 0
     assert (scaled[:, 1] == 0).all()
     assert torch.isfinite(scaled).all()
@@ -261,11 +261,11 @@ def test_missing_values_and_constant_bands_become_zero():
 
 def test_scaling_in_float32_refuses_missing_values():
     values = torch.rand(6, 2, 2, 2)
-    scaled = standardised_float32(values, np.arange(4))
+    scaled = standardisation_float32(values, np.arange(4))(values)
     torch.testing.assert_close(scaled[:4].std((0, 2, 3)), torch.ones(2))
     values[5, 0, 0, 0] = float("nan")
     with pytest.raises(InputError, match="finite values"):
-        standardised_float32(values, np.arange(4))
+        standardisation_float32(values, np.arange(4))
 
 
 def test_sizes_after_reduction():

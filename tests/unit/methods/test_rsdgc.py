@@ -26,7 +26,7 @@ from workbench.event import drain
 from workbench.methods import METHODS, rsdgc
 from workbench.methods.rsdgc import Config, batch_of, chips_of, importance, learning_rate
 from workbench.methods.rsdgc.chips import turned
-from workbench.parts.wire import Layout
+from workbench.parts.wire import GLOO_HEADERS, Layout
 
 pytestmark = [pytest.mark.timeout(400)]  # two real gloo processes a test
 TINY = {"network": "cnn", "width": 4, "steps": 4, "batch": 8, "eval_every": 2, "show_every": 2, "timeout": 60}
@@ -86,6 +86,14 @@ def test_counted_megabytes_by_formula(run):
     assert events[3].scalars["megabytes/rsdgc"] == pytest.approx(4 * 2 * Layout(4, 42, 31, 31, 3084).size / 1e6)
     assert float(outcome.result["bytes_sent_dense"]) == 4 * 8 * 3126
     assert float(outcome.result["ratio_wire_dense"]) == pytest.approx(1.0)
+    headers = 4 * 8 * GLOO_HEADERS  # steps x transfers of an all-reduce of two ranks, in one bucket
+    assert float(outcome.result["bytes_headers"].sel(rival="dense")) == headers
+    assert float(outcome.result["bytes_headers"].sel(rival="rsdgc")) == headers / 2  # all-gather
+    assert float(outcome.result["ratio_counted_dense"]) == pytest.approx(4 * 8 * 3126 / (4 * 8 * 3126 + headers))
+    assert events[3].scalars["header_megabytes/rsdgc"] == pytest.approx(headers / 2 / 1e6)
+    measured = outcome.result["bytes_measured"].sel(rival="rsdgc")
+    if np.isfinite(measured):
+        assert float(outcome.result["measured_ratio"].sel(rival="rsdgc")) == pytest.approx(4 * 8 * 3126 / float(measured))
     assert float(outcome.result["ratio_entries"].sel(rival="rsdgc")) == pytest.approx(3126 / 31)
 
 

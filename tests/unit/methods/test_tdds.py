@@ -13,13 +13,15 @@ from torch.nn import functional as F
 
 from workbench.baselines.coresets import select
 from workbench.config import override
+from workbench.data.chips import digits
 from workbench.data.coresets import subset
 from workbench.errors import InputError
 from workbench.event import drain, tee
 from workbench.methods import tdds
 from workbench.methods.tdds.running import run
+from workbench.methods.tdds.samples import samples_of
 from workbench.methods.tdds.scoring import TDDS, change, ema_weights, spread, trajectory_length
-from workbench.methods.tdds.settings import Config
+from workbench.methods.tdds.settings import SMOKE, Config
 from workbench.parts.dynamics import dynamics, score
 from workbench.parts.schedules import cosine
 
@@ -163,7 +165,7 @@ def test_too_few_epochs():
 def test_crop_flip_moves_whole_images():
     torch.manual_seed(0)
     x = torch.arange(1, 65, dtype=torch.float32).reshape(1, 1, 8, 8).repeat(200, 2, 1, 1)
-    y = tdds.crop_flip(x)
+    y = tdds.crop_flip(x, torch.zeros(2))
     options = {}
     for dy, dx, mirrored in itertools.product(range(9), range(9), (False, True)):
         moved = F.pad(x[:1, :1], (4, 4, 4, 4))[..., dy : dy + 8, dx : dx + 8]
@@ -172,6 +174,37 @@ def test_crop_flip_moves_whole_images():
     seen = {options[row.numpy().tobytes()] for row in y[:, 0]}  # KeyError if an image is none of these
     assert len(seen) > 80
     assert {m for *_, m in seen} == {True, False}
+
+
+def test_crop_flip_pads_with_black_as_loaders_that_pad_before_they_standardise():
+    """The official order: pad the image with 0, crop, then subtract the mean and divide by the deviation."""
+    raw = torch.rand(30, 3, 8, 8) * 255
+    scene = xr.Dataset(
+        {"image": (("sample", "band", "y", "x"), raw.numpy()), "label": ("sample", np.arange(30) % 3)},
+        {"sample": [str(i) for i in range(30)]},
+    )
+    samples = samples_of(scene, Config(test_share=0.2))
+    train = raw[torch.from_numpy(samples.train)]
+    mean, deviation = train.mean((0, 2, 3)), train.std((0, 2, 3), correction=0)
+    torch.manual_seed(3)
+    theirs = (tdds.crop_flip(raw, torch.zeros(3)) - mean[:, None, None]) / deviation[:, None, None]
+    torch.manual_seed(3)
+    torch.testing.assert_close(tdds.crop_flip(samples.only, samples.blank["image"]), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_accuracy_of_each_class_averages_to_the_accuracy():
+    result = drain(
+        tdds.run(digits(), override(Config(), {**SMOKE, "compare": ["tdds", "tdds_ccs"], "test_share": 0.3}))
+    ).result
+    count = np.bincount(digits()["label"].sel(sample=result["test_sample"]).values, minlength=10)
+    for name in ("tdds", "tdds_ccs"):
+        by_class = result["class_accuracy"].sel(budget=0.3, trained=name).values
+        assert (by_class * count).sum() / count.sum() == pytest.approx(float(result[f"accuracy_{name}"]))
+    assert (result["class_accuracy_full"].values * count).sum() / count.sum() == pytest.approx(
+        float(result["accuracy_full"])
+    )
+    assert float(result["kept_tdds_ccs"].sum()) == float(result["kept"].sum())
+    assert (result["kept_tdds_ccs"] != result["kept"]).any()
 
 
 # --- samples of scenes ------------------------------------------------------------------------------------------------

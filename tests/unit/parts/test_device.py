@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from workbench.parts import device
 
 
 @pytest.fixture
-def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -25,6 +29,7 @@ def test_the_requested_device_else_cuda(requested: str, chosen: str, monkeypatch
     assert device.device() == torch.device(chosen)
     assert device.name() == chosen
     assert device.gpu() == (None if chosen == "cpu" else torch.device(chosen))
+    assert torch.are_deterministic_algorithms_enabled() == (chosen != "cpu")
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workbench.errors import InputError
-from workbench.parts.networks import CNN, MLP, VGG, Plain, ResNet10, ResNet18, classifier
+from workbench.parts.networks import CNN, MLP, VGG, Plain, ResNet10, ResNet18, WindowMean, classifier
 from workbench.parts.seeding import Seeded
 
 
@@ -68,3 +68,13 @@ def test_initial_weights_stay_as_they_were(kind, sha256):
 def test_another_kind_is_refused():
     with pytest.raises(InputError, match="Did you mean 'resnet18'"):
         classifier("resnet-18", (3, 8, 8), 2)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 12), (7, 8)])
+def test_the_mean_of_windows_is_that_of_torch_on_a_gpu_too(size, monkeypatch):
+    x = torch.rand(2, 3, *size, dtype=torch.float64)
+    expected = torch.nn.functional.adaptive_avg_pool2d(x, 4)
+    pool = WindowMean(4)
+    assert torch.equal(pool(x), expected)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    torch.testing.assert_close(pool(x), expected, rtol=1e-14, atol=0)

@@ -56,7 +56,9 @@ def test_the_map_tells_kept_from_dropped_and_rings_wrong_labels():
     kept, wrong = np.array([True, False, False]), np.array([False, True, False])
     axes = cf.data_map(np.array([0.1, 0.5, 0.9]), np.array([3.0, 2.0, 1.0]), kept, wrong, "S").axes[0]
     drawn = {line.get_label(): line.get_xdata().tolist() for line in axes.lines}
-    assert drawn == {"dropped": [0.5, 0.9], "kept": [0.1], "wrong label": [0.5]}
+    places = np.array([1, 3, 5]) / 6  # by rank
+    assert drawn == {"dropped": places[1:].tolist(), "kept": places[:1].tolist(), "wrong label": places[1:2].tolist()}
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.1", "0.5", "0.9"]
 
 
 def test_examples_and_painted_scene_are_pictures():

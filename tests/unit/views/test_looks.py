@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from workbench.baselines.compression import RIVALS as COMPRESSED
 from workbench.methods.tdds.settings import RIVALS as SELECTED
 from workbench.views import looks
 from workbench.views.coresets import ClassBars, DataMap
+from workbench.views.image import ImageView
 from workbench.views.looks import look
 from workbench.views.paper import anomaly, coresets, gradients
+from workbench.views.plots import Frame
 
 PACKAGE = Path(workbench.__file__).parent
 HEX = re.compile(r"#[0-9A-Fa-f]{6}\b")
@@ -101,3 +104,80 @@ def test_nobody_else_gives_a_colour_to_a_name(path):
 
 def _texts(node):
     return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
+# Machado et al. (2009): how linear red, green and blue are seen without the medium and without the long cones
+EYES = {
+    "all cones": np.eye(3),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+}
+APART = 14  # CIE 1976 distance; about six times the smallest visible one
+
+
+def distance(one: str, other: str) -> float:
+    """The smallest CIE 1976 distance of two colours in any of EYES."""
+    return min(float(np.linalg.norm(_lab(one, eye) - _lab(other, eye))) for eye in EYES.values())
+
+
+def _lab(colour: str, eye: np.ndarray) -> np.ndarray:
+    value = np.array(looks.rgb(colour)) / 255
+    linear = np.clip(eye @ np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4), 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
+    x, y, z = (np.cbrt(v) if v > 0.008856 else 7.787 * v + 16 / 116 for v in xyz / (0.95047, 1.0, 1.08883))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_the_simulation_confuses_what_colour_blind_eyes_confuse():
+    assert np.linalg.norm(_lab("#D9541E", EYES["all cones"]) - _lab("#8A8A00", EYES["all cones"])) > 50
+    assert distance("#D9541E", "#8A8A00") < 3
+    assert distance("#000000", "#FFFFFF") == pytest.approx(100, abs=0.1)
+
+
+def confused(group: dict[str, looks.Look]) -> list[tuple[str, str]]:
+    """Pairs of a group that neither colour nor dash tells apart; two names of one method are no pair."""
+    return [
+        (a, b)
+        for a, b in itertools.combinations(group, 2)
+        if (group[a].colour, group[a].dash, group[a].marker) != (group[b].colour, group[b].dash, group[b].marker)
+        and group[a].dash == group[b].dash
+        and distance(group[a].colour, group[b].colour) < APART
+    ]
+
+
+@pytest.mark.parametrize("name", ["ANOMALY", "CHANGE", "UNCERTAINTY", "SELECTORS", "COMPRESSORS", "PARTS"])
+def test_lines_of_a_group_are_told_apart_by_colour_blind_eyes(name):
+    assert confused(getattr(looks, name)) == []
+
+
+def test_references_that_are_in_one_plot_are_told_apart_by_colour_blind_eyes():
+    for names in (("rx", "ridge-rx", "pca-rx", "untrained"), ("sigma2", "sigma2_code")):
+        assert confused({name: looks.REFERENCES[name] for name in names}) == []
+
+
+def test_picks_and_runs_are_told_apart_by_colour_blind_eyes():
+    assert confused({str(n): looks.nth(n, str(n)) for n in range(len(looks.PICKS))}) == []
+    assert confused({"a": looks.Look("a", looks.ORANGE), "b": looks.Look("b", looks.OLIVE)}) == [("a", "b")]
+
+
+def test_marks_on_an_image_have_different_forms():
+    """The truth is an outline with a border, flagged pixels are filled, picks are rings with a border and a number."""
+    frame = Frame()
+    view = ImageView(frame)
+    frame.fit(2, 2)
+    view.flag(np.array([[True, False], [False, False]]), opacity=1.0)
+    packed = int(view.mask.data["image"][0][0, 0])
+    assert tuple(packed >> shift & 255 for shift in (0, 8, 16)) == looks.rgb(looks.FLAGGED)
+    glyphs = [(r.glyph.__class__.__name__, r.data_source) for r in view.figure.renderers]
+    assert glyphs.count(("Segment", frame.outline)) == 2  # the border, and the outline on top of it
+    border, outline = [r.glyph for r in view.figure.renderers if r.data_source is frame.outline]
+    assert border.line_width > outline.line_width
+    assert (border.line_color, outline.line_color) == (looks.BORDER, looks.TRUTH)
+    assert {name for name, source in glyphs if source is frame.marks} == {"Scatter", "Text"}
+    assert distance(looks.TRUTH, looks.BORDER) > 90
+    for roof in ("#B4402F", "#8C3A2B", "#D06A50"):  # of the simulated towns: flagged pixels stand out on them
+        assert distance(looks.FLAGGED, roof) > 2 * APART

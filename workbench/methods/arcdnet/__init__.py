@@ -21,7 +21,7 @@ Differences from the authors' code and their reasons: docs/methods/arcdnet.md.
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.arcdnet.settings import HEADLINE, NEEDS, NOTEBOOK, PAPER, SHOWS, SMOKE, Config
+from workbench.methods.arcdnet.settings import HEADLINE, NEEDS, NOTEBOOK, PAGE, PAPER, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.arcdnet.network import ARCDNet, Output, from_conv3d, load_encoder, reach
@@ -35,6 +35,7 @@ __all__ = [
     "HEADLINE",
     "NEEDS",
     "NOTEBOOK",
+    "PAGE",
     "PAPER",
     "SHOWS",
     "SMOKE",

@@ -17,6 +17,8 @@ from workbench.methods.arcdnet.pairs import TEST, TRAIN, VAL, Pairs
 from workbench.methods.arcdnet.settings import Config
 from workbench.methods.arcdnet.tiles import Trained, check_fits, knowledge, layout, predict, strips
 from workbench.methods.arcdnet.training import Learner
+from workbench.metrics import change as change_metrics
+from workbench.metrics import uncertainty as uncertainty_metrics
 from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import (
     aurc,
@@ -271,7 +273,7 @@ def _scores(change: Mapping[str, np.ndarray], y: np.ndarray) -> xr.Dataset:
             result[m if name == "arcdnet" else f"{m}_{name}"] = (
                 (),
                 getattr(matrix, m),
-                {"long_name": f"{m} of {name} on test pixels"},
+                {"long_name": _text(change_metrics.MEANING[m], "" if name == "arcdnet" else name)},
             )
     return _finite(result)
 
@@ -292,12 +294,18 @@ def _uncertainty_scores(measures: Mapping[str, tuple[np.ndarray, np.ndarray]], y
     )
     own = "uncertainty" if "uncertainty" in rows else "entropy"
     for q in quantities:
-        result[q] = ((), rows[own][q], {"long_name": f"{q} of {own} on test pixels"})
+        text = _text(uncertainty_metrics.MEANING[q], "" if own == "uncertainty" else own)
+        result[q] = ((), rows[own][q], {"long_name": text})
     for name in rows:
         for q in ("error_auroc", "aurc"):
             if name != "uncertainty":
-                result[f"{q}_{name}"] = ((), rows[name][q], {"long_name": f"{q} of {name} on test pixels"})
+                result[f"{q}_{name}"] = ((), rows[name][q], {"long_name": _text(uncertainty_metrics.MEANING[q], name)})
     return _finite(result)
+
+
+def _text(meaning: str, who: str) -> str:
+    """Description of a metric on test pixels; who: the rival or measure, empty for the network's own."""
+    return f"{meaning} (test pixels{', ' + who if who else ''})"
 
 
 def _against_error(u: np.ndarray, p: np.ndarray, y: np.ndarray) -> dict[str, float]:

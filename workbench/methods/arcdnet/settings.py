@@ -18,6 +18,7 @@ SHOWS = (
     Film(("before", "after", "truth", "change", "uncertainty", "target"), "One validation pair"),
 )
 NOTEBOOK = "change"
+PAGE = "change"
 
 NEEDS = ("before", "after")
 RIVALS = ("fc-ef", "fc-siam-conc", "fc-siam-diff")

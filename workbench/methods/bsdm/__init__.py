@@ -14,7 +14,7 @@ In this room a cube is `spectra (P, C)`: its P valid pixels, C used bands. No op
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.bsdm.settings import HEADLINE, NEEDS, NOTEBOOK, SHOWS, SMOKE, Config, mix
+from workbench.methods.bsdm.settings import HEADLINE, NEEDS, NOTEBOOK, PAGE, SHOWS, SMOKE, Config, mix
 
 if TYPE_CHECKING:
     from workbench.methods.bsdm.network import Denoiser, Offset, TimeEmbedding, lattice, moments, tanh
@@ -31,6 +31,7 @@ __all__ = [
     "HEADLINE",
     "NEEDS",
     "NOTEBOOK",
+    "PAGE",
     "SHOWS",
     "SMOKE",
     "Config",

@@ -22,6 +22,7 @@ SHOWS = (
     Film(("quiet", "background", "score"), "Suppressed cube, what is subtracted next, and the score"),
 )
 NOTEBOOK = "anomaly"
+PAGE = "anomaly?tab=2"
 
 
 class Config(Settings):

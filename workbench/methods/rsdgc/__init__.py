@@ -14,7 +14,7 @@ abstract, and the layer-wise dynamic budget is ours. What is known and what is n
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.rsdgc.settings import HEADLINE, NEEDS, NOTEBOOK, RATIOS, RECONSTRUCTION, SHOWS, SMOKE, Config
+from workbench.methods.rsdgc.settings import HEADLINE, NEEDS, NOTEBOOK, PAGE, RATIOS, RECONSTRUCTION, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.rsdgc.chips import batch_of, chips_of
@@ -29,6 +29,7 @@ __all__ = [
     "HEADLINE",
     "NEEDS",
     "NOTEBOOK",
+    "PAGE",
     "RATIOS",
     "RECONSTRUCTION",
     "SHOWS",

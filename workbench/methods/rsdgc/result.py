@@ -14,6 +14,11 @@ from workbench.event import Outcome
 from workbench.methods.rsdgc.settings import RATIOS, RECONSTRUCTION, Config
 from workbench.scene import PROVENANCE
 
+EACH = (
+    "ratio_wire",
+    "ratio_counted",
+)  # ratios that are a metric for each compressor; a measured one differs from run to run
+
 
 def outcome(scene: xr.Dataset, chips: Samples, config: Config, results: Mapping[str, Mapping[str, Any]]) -> Outcome:
     """The results of all compressors as one Dataset on the scene's samples, and the first one's weights."""
@@ -29,15 +34,17 @@ def outcome(scene: xr.Dataset, chips: Samples, config: Config, results: Mapping[
     def by_rival(name: str, key: Callable[[Mapping[str, Any]], float], what: str, units: str = "1") -> None:
         values = np.array([key(results[r]) for r in rivals], np.float64)
         result[name] = ("rival", values, {"long_name": what, "units": units})
-        if name in ("accuracy", "bytes_sent", "ratio_wire"):
+        if name in ("accuracy", "bytes_sent", *EACH):
             for rival, value in zip(rivals, values, strict=True):
-                result[f"{name}_{rival}"] = ((), value, {"long_name": f"{what}, {rival}", "units": units})
+                if np.isfinite(value):  # headers are not known for every backend
+                    result[f"{name}_{rival}"] = ((), value, {"long_name": f"{what}, {rival}", "units": units})
 
     by_rival("accuracy", lambda r: r["accuracy"][-1], "test accuracy after the last step")
-    by_rival("bytes_sent", lambda r: r["counted"], "bytes sent by all ranks, counted", "byte")
+    by_rival("bytes_sent", lambda r: r["counted"], "bytes of all messages of all ranks, counted", "byte")
+    by_rival("bytes_headers", partial(_number, name="headers"), "bytes of the headers of these messages, counted", "byte")
     by_rival(
         "bytes_measured",
-        lambda r: np.nan if r["measured"] is None else r["measured"],
+        partial(_number, name="measured"),
         "bytes sent over this machine's loopback meanwhile, by all processes",
         "byte",
     )
@@ -64,4 +71,5 @@ def outcome(scene: xr.Dataset, chips: Samples, config: Config, results: Mapping[
 
 def _number(rival: Mapping[str, Any], name: str) -> float:
     """A number of a rival's results; NaN if it has none of that name."""
-    return rival.get(name, np.nan)
+    value = rival.get(name)
+    return np.nan if value is None else value

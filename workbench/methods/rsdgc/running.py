@@ -75,6 +75,8 @@ def worker(
                 scalars[f"loss/{rival}"] = loss
             if training.skipped:
                 scalars[f"skipped/{rival}"] = float(training.skipped)
+            if training.headers is not None:
+                scalars[f"header_megabytes/{rival}"] = training.headers / 1e6
             if training.measured is not None:
                 scalars[f"measured_megabytes/{rival}"] = training.measured / 1e6
             if (step + 1) % config.eval_every == 0 or step + 1 == config.steps:
@@ -120,6 +122,7 @@ def conclusion(training: Training, predicted: Tensor) -> dict[str, Any]:
         "predicted": predicted,
         "counted": float(training.counted),
         "sent": float(training.compressor.sent),
+        "headers": None if training.headers is None else float(training.headers),
         "measured": None if training.measured is None else float(training.measured),
         "skipped": float(training.skipped),
         **ratios(training, training.config.steps),

@@ -13,7 +13,7 @@ from workbench.event import Bars, Curves, Film, Matrix
 
 NEEDS = ("image", "label")
 SMOKE = {"steps": 6, "network": "cnn", "width": 4, "batch": 16, "eval_every": 3, "show_every": 3, "size": 8}
-HEADLINE = ("accuracy_rsdgc", "ratio_wire_rsdgc")
+HEADLINE = ("accuracy_rsdgc", "ratio_counted_rsdgc")
 SHOWS = (
     Curves("test accuracy", ("accuracy",), own_steps=True),
     Curves("loss", ("loss",), own_steps=True),
@@ -24,12 +24,15 @@ SHOWS = (
     Matrix("age", "Share of a layer's entries by steps since they were sent"),
 )
 NOTEBOOK = "gradients"
+PAGE = "gradients"
 
 RECONSTRUCTION = "The NSI formula is a reconstruction from the paper's abstract, not the paper's own equation."
 RATIOS = {
     "ratio_entries": "entries of the gradient divided by entries sent; the ratio that papers often print",
     "ratio_upload": "bytes of a float32 gradient divided by bytes of one rank's message, positions included",
-    "ratio_wire": "bytes of dense ring all-reduce divided by bytes sent, by all ranks together: the relevant ratio",
+    "ratio_wire": "bytes of dense ring all-reduce divided by bytes of all messages, by all ranks together; without headers",
+    "ratio_counted": "the same, with the headers of all messages counted: small networks send more headers than data",
+    "measured_ratio": "the same, divided by the bytes that the kernel measured on the loopback: the relevant ratio on a quiet machine",
 }
 
 

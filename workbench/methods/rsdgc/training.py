@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.baselines.compression import Sparse, buffer_bytes, wrap
+from workbench.baselines.compression import Sparse, buffer_bytes, buffer_transfers, wrap
 from workbench.data.samples import Samples
 from workbench.engines.processes import loopback_bytes, rank_device
 from workbench.methods.rsdgc.chips import batch_of
@@ -21,6 +21,7 @@ from workbench.parts.networks import ByWidth, classifier
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import Checkpoint
+from workbench.parts.wire import GLOO_HEADERS
 
 # settings' names of networks -> those of `workbench.parts.networks`
 KINDS: dict[str, ByWidth] = {"vgg": "vgg", "vgg19": "vgg19", "resnet": "resnet10", "cnn": "plain"}
@@ -70,6 +71,7 @@ class Training:
         )
         self.checkpoint = Checkpoint(network=self.network, optimiser=self.optimiser, compressor=self.compressor)
         self.buffers = 0  # bytes of normalisation statistics, counted like the gradient
+        self.transfers: int | None = 0 if dist.get_backend() == "gloo" else None  # headers of other backends are not known
         self.measured: int | None = 0
         self.skipped = 0
         self.age: dict[str, Tensor] = {}
@@ -92,6 +94,8 @@ class Training:
         loss.backward()
         after = loopback_bytes()
         self.buffers += buffer_bytes(self.ddp)
+        if self.transfers is not None:
+            self.transfers += self.compressor.transfers + buffer_transfers(self.ddp)
         if self.measured is not None:
             self.measured = None if before is None or after is None else self.measured + after - before
         if self.compressor.skipped:
@@ -106,8 +110,13 @@ class Training:
 
     @property
     def counted(self) -> int:
-        """Bytes sent by all ranks together since the start, normalisation statistics included."""
+        """Bytes of all messages, by all ranks together since the start, normalisation statistics included, headers not."""
         return self.compressor.counted + self.buffers
+
+    @property
+    def headers(self) -> int | None:
+        """Bytes of the headers of these messages, counted; None where they are not known."""
+        return None if self.transfers is None else GLOO_HEADERS * self.transfers
 
     def predicted(self) -> Tensor:
         """Classes (test,) of the test chips; every rank computes its share."""
@@ -127,7 +136,7 @@ class Training:
         """The state this rank needs to continue."""
         return {
             **self.checkpoint.state(),
-            "numbers": [self.buffers, self.measured, self.skipped],
+            "numbers": [self.buffers, self.measured, self.skipped, self.transfers],
             "age": {name: age.clone() for name, age in self.age.items()},
         }
 
@@ -135,7 +144,8 @@ class Training:
         """Continue from `state()`, after a backward pass that makes DDP regroup its buckets as before."""
         self.ddp(torch.zeros_like(self.chips.only[: self.config.batch]).to(self.device)).sum().backward()
         self.checkpoint.load(state)
-        self.buffers, self.measured, self.skipped = state["numbers"]
+        self.buffers, self.measured, self.skipped, *rest = state["numbers"]
+        self.transfers = rest[0] if rest else None  # checkpoints had none before headers were counted
         self.age = {name: age.clone() for name, age in state["age"].items()}
 
 
@@ -145,6 +155,10 @@ def ratios(training: Training, steps: int) -> dict[str, float]:
     entries = sum(p.numel() for p in training.network.parameters())
     dense = 2 * (training.config.workers - 1) * 4 * entries * steps
     result = {"ratio_wire": dense / max(1, training.counted)}
+    if training.headers is not None:
+        result["ratio_counted"] = dense / max(1, training.counted + training.headers)
+    if training.measured is not None:
+        result["measured_ratio"] = dense / max(1, training.measured)
     if isinstance(compressor, Sparse):
         result["ratio_entries"] = entries / sum(la.k for la in compressor.layers.values() if la.compressed)
         result["ratio_upload"] = 4 * entries / compressor.report.sent

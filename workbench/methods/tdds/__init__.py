@@ -14,7 +14,7 @@ In this room a data set is a `workbench.data.samples.Samples`: chips, patches or
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.tdds.settings import HEADLINE, NEEDS, NOTEBOOK, PAPER, RIVALS, SHOWS, SMOKE, Config
+from workbench.methods.tdds.settings import HEADLINE, NEEDS, NOTEBOOK, PAGE, PAPER, RIVALS, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.tdds.choosing import length_of
@@ -30,6 +30,7 @@ __all__ = [
     "HEADLINE",
     "NEEDS",
     "NOTEBOOK",
+    "PAGE",
     "PAPER",
     "RIVALS",
     "SHOWS",

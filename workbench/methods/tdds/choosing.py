@@ -7,7 +7,7 @@ import xarray as xr
 from workbench.baselines.coresets import select, selectors
 from workbench.data.samples import Samples
 from workbench.methods.tdds.scoring import trajectory_length
-from workbench.methods.tdds.settings import RIVALS, Config
+from workbench.methods.tdds.settings import RIVALS, STRATIFIED, Config
 
 
 def budgets_of(config: Config) -> list[float]:
@@ -31,9 +31,9 @@ def series_name(selector: str, keep: float, config: Config) -> str:
 
 
 def chosen(scores: xr.Dataset, samples: Samples, config: Config, keep: float) -> xr.Dataset:
-    """`NAME (sample)` bool for tdds and every rival at the budget `keep`."""
+    """`NAME (sample)` bool for tdds, every rival, and those of STRATIFIED in `config.compare`, at the budget `keep`."""
     labels = samples.label.numpy()[samples.train]
     kept = {"tdds": select(scores["tdds"], keep, labels, balance=config.balance)}
-    for name, selector in selectors(RIVALS).items():
+    for name, selector in selectors([*RIVALS, *(n for n in STRATIFIED if n in config.compare)]).items():
         kept[name] = selector(scores, keep, labels, config.seed)
     return xr.Dataset(kept)

@@ -74,6 +74,9 @@ def result_of(
         result["score_map"] = painted(scene, samples, result["score"])
         result["kept_map"] = painted(scene, samples, result["kept"]).assign_attrs(long_name="1 kept, 0 dropped")
     result = result.assign(accuracy_of("full", scoring.accuracy))
+    if len(samples.test):
+        about = {"long_name": "test accuracy of each class after training on all samples, last epoch"}
+        result["class_accuracy_full"] = ("class", scoring.training.class_accuracy(), about)
     for name, training in finished.items():
         result = result.assign(accuracy_of(name, training["accuracies"]))
     result = result.assign(_by_budget(samples, config, kept_at, finished))
@@ -100,7 +103,8 @@ def result_of(
 def _by_budget(
     samples: Samples, config: Config, kept_at: Mapping[float, xr.Dataset], finished: Mapping[str, Mapping[str, Any]]
 ) -> xr.Dataset:
-    """`budget_T (budget)`; `accuracy (budget, trained)` of coresets and, with wrong labels, `noise_share (budget, selector)`."""
+    """`budget_T (budget)`; `accuracy (budget, trained)` of coresets, `class_accuracy (budget, trained, class)` and, with wrong
+    labels, `noise_share (budget, selector)`."""
     keeps = sorted(kept_at)
     result = xr.Dataset(
         {
@@ -117,6 +121,10 @@ def _by_budget(
         text = {"long_name": "test accuracy after training on the coreset, last epoch"}
         result["accuracy"] = xr.DataArray(last, {"budget": keeps, "trained": list(config.compare)}, ("budget", "trained"))
         result["accuracy"].attrs = text
+        unknown = [math.nan] * samples.classes  # of coresets that were finished before this was recorded
+        each = [[finished[coreset_name(n, k, config)].get("by_class", unknown) for n in config.compare] for k in keeps]
+        by_class = {"long_name": "test accuracy of each class after training on the coreset, last epoch"}
+        result["class_accuracy"] = (("budget", "trained", "class"), each, by_class)
     if samples.flipped.any():
         flipped = samples.flipped[samples.train]
         share = xr.concat([kept_at[k].to_array("selector") for k in keeps], "budget").transpose("budget", "selector", ...)

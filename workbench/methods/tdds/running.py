@@ -79,7 +79,12 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
             last = len(accuracies) == len(phases)
             if last:
                 trained = weights(training.network) if keep == config.keep else {}
-                finished[name] = {"accuracies": accuracies, "factor": training.factor, "weights": trained}
+                finished[name] = {
+                    "accuracies": accuracies,
+                    "by_class": training.class_accuracy(),
+                    "factor": training.factor,
+                    "weights": trained,
+                }
             series = {f"{quantity}/{who}": value for quantity, value in numbers.items()}
             yield Event(step, series, {}, total, saved if last else saved_here)
     outcome = {"full": weights(scoring.training.network)} | {

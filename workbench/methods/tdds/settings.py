@@ -20,8 +20,11 @@ SHOWS = (
     Film(("p_label",), "Probability of the label"),
 )
 NOTEBOOK = "coresets"
+PAGE = "coresets"
 
 RIVALS = ("random", "random_balanced", "el2n", "grand", "forgetting", "aum", "ccs", "dyn_unc", "dual", "entropy", "margin")
+
+STRATIFIED = ("tdds_ccs", "el2n_ccs")  # the same scores, chosen as CCS chooses; only where `compare` names them
 
 # The authors' training, as overrides: 200 epochs of a ResNet-18.
 PAPER: dict[str, Any] = {
@@ -48,7 +51,8 @@ class Config(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="L2 penalty")
     augment: Literal["crop-flip"] | None = Field(
-        None, description="crop-flip: crop after padding by 4 and flip left-right, as in the paper; none: no augmentation"
+        None,
+        description="crop-flip: crop after padding by 4 with black and flip left-right, as in the paper; none: no augmentation",
     )
     difference: Literal["abs", "kl", "loss"] = Field(
         "abs", description="depth one: class-wise absolute sum, KL, or loss of the label"
@@ -68,7 +72,8 @@ class Config(Settings):
         description="official: coreset losses times the batch mean of the scores, an undocumented step of the authors' script",
     )
     compare: tuple[str, ...] = Field(
-        ("tdds", "random"), description="selectors whose coresets are trained on: tdds and rivals; [] for none"
+        ("tdds", "random"),
+        description="selectors whose coresets are trained on: tdds and rivals; tdds_ccs: TDDS scores chosen as CCS does; [] for none",
     )
     budgets: tuple[float, ...] = Field(
         (), description="further shares kept at which the coresets of compare are trained on, from the same scores"
@@ -113,7 +118,7 @@ class Config(Settings):
     @field_validator("compare")
     @classmethod
     def _known(cls, compare: tuple[str, ...]) -> tuple[str, ...]:
-        known = ("tdds", *RIVALS)
+        known = ("tdds", *RIVALS, *STRATIFIED)
         for name in compare:
             if name not in known:
                 raise ValueError(f"there is no selector {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}")

@@ -42,6 +42,8 @@ class Training:
         here = device()
         self.rows = torch.from_numpy(rows).to(here)
         self.values, self.label = samples.only.to(here), samples.label.to(here)
+        (blank,) = samples.blank.values()
+        self.blank = blank.to(here)
         self.weight = None if weight is None else weight.float().to(here)
         self.random = Seeded(seed)
         with self.random:
@@ -83,7 +85,7 @@ class Training:
             rows = self.rows[index.to(here)]
             x, y = self.values[rows], self.label[rows]
             if c.augment == "crop-flip":
-                x = crop_flip(x)
+                x = crop_flip(x, self.blank)
             for group in self.optimiser.param_groups:
                 group["lr"] = cosine(self.done, self.iterations, c.lr)
             h = self.network.features(x)
@@ -117,15 +119,25 @@ class Training:
                 h = self.network.features(self.values[self.rows[index.to(self.rows.device)]])
                 recorder(index, self.network.head(h), features=h)
 
-    def test_accuracy(self) -> float:
-        """Share of test samples classified right; NaN without test samples."""
-        if len(self.samples.test) == 0:
-            return math.nan
+    def _right(self) -> Tensor:
+        """Which test samples (test,) are classified right."""
         with torch.no_grad():
             self.network.eval()
             rows = torch.from_numpy(self.samples.test).to(self.values.device)
-            right = sum((self.network(self.values[r]).argmax(1) == self.label[r]).sum() for r in rows.split(512))
-        return float(right) / len(rows)
+            return torch.cat([self.network(self.values[r]).argmax(1) == self.label[r] for r in rows.split(512)])
+
+    def test_accuracy(self) -> float:
+        """Share of test samples classified right; NaN without test samples."""
+        return float(self._right().sum()) / len(self.samples.test) if len(self.samples.test) else math.nan
+
+    def class_accuracy(self) -> list[float]:
+        """For each class, the share of its test samples classified right; NaN for a class without test samples."""
+        if not len(self.samples.test):
+            return [math.nan] * self.samples.classes
+        right, label = self._right().cpu(), self.samples.label[torch.from_numpy(self.samples.test)]
+        count = torch.bincount(label, minlength=self.samples.classes)
+        hits = torch.bincount(label[right], minlength=self.samples.classes)
+        return [h / n if n else math.nan for h, n in zip(hits.tolist(), count.tolist(), strict=True)]
 
     def state(self) -> dict[str, Any]:
         """State for a checkpoint; after `load` the numbers are the same as without the interruption."""
@@ -137,14 +149,18 @@ class Training:
         self.checkpoint.load(state)
 
 
-def crop_flip(x: Tensor, pad: int = 4) -> Tensor:
-    """Every image shifted by up to `pad` pixels, filled with zeros, and half of them mirrored: (B, C, h, w) -> same."""
+def crop_flip(x: Tensor, blank: Tensor, pad: int = 4) -> Tensor:
+    """Every image shifted by up to `pad` pixels, and half of them mirrored: (B, C, h, w) -> same.
+
+    blank (C,): what comes in from outside: black, as in the authors' loaders, which pad the images before they standardise.
+    """
     b, _, height, width = x.shape
     dy, dx = torch.randint(0, 2 * pad + 1, (2, b))
     mirrored = torch.rand(b) < 0.5
     rows = dy[:, None] + torch.arange(height)
     columns = dx[:, None] + torch.where(mirrored[:, None], torch.arange(width - 1, -1, -1), torch.arange(width))
-    padded = F.pad(x, (pad, pad, pad, pad))
+    padded = blank[:, None, None].repeat(b, 1, height + 2 * pad, width + 2 * pad)
+    padded[..., pad : pad + height, pad : pad + width] = x
     which = torch.arange(b)[:, None, None].to(x.device)
     return padded[which, :, rows[:, :, None].to(x.device), columns[:, None].to(x.device)].permute(0, 3, 1, 2)
 

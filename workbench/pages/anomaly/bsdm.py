@@ -13,13 +13,14 @@ from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.views.card import explain
 from workbench.views.curves import Curves
-from workbench.views.looks import ANOMALY, BLUE, REFERENCES
+from workbench.views.looks import ANOMALY, BLUE, REFERENCES, Look
+from workbench.views.screen import beside, grid
 from workbench.views.steps import Steps, Still
 
 FIRST = ("steps", "passes", "show_every", "seed")
 MEAN, CODE = REFERENCES["sigma2"].title, REFERENCES["sigma2_code"].title
-OWN, UNTRAINED = ANOMALY["bsdm"], ANOMALY["untrained"]
-LEVELS = {REFERENCES[n].title: (REFERENCES[n].colour, REFERENCES[n].dash) for n in ("untrained", "rx", "ridge-rx", "pca-rx")}
+OWN = ANOMALY["bsdm"]
+LEVELS = [REFERENCES[n] for n in ("untrained", "rx", "ridge-rx", "pca-rx")]
 # scalar of a run -> plot and reference line
 SCALARS = {
     "sigma2": ("loss", MEAN),
@@ -28,6 +29,12 @@ SCALARS = {
     "auc_rx": ("auc", "RX"),
     "auc_ridge_rx": ("auc", "ridge-RX"),
     "auc_pca_rx": ("auc", "PCA-RX"),
+}
+# what the plots say until they have a point
+UNTIL = {
+    "loss": "Drawn from the first training step on.",
+    "auc": "Drawn from the first score map on, then every <i>show every</i> steps.",
+    "passes": "Drawn when the untrained network has suppressed the cube; the trained one follows after the training.",
 }
 INVITATION = (
     "Press <b>Start</b>. The network trains on this scene alone, in a separate process that continues when this page "
@@ -47,32 +54,45 @@ class Train:
         self.runner = Runner(state, "bsdm", self, first=FIRST)
         self.runner.form.reset.label = "Paper's values"  # the defaults of bsdm
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        references = {one.title: (one.colour, one.dash) for one in (REFERENCES["sigma2"], REFERENCES["sigma2_code"])}
-        self.loss = Curves("training step", "loss (mean squared error)", {"loss": BLUE}, references, height=255, log=True)
-        self.auc = Curves("training step", "AUC after K passes", {"BSDM": OWN.colour}, LEVELS, height=255, dots=True)
-        lines, levels = {"trained": OWN.colour, "untrained": UNTRAINED.colour}, {"RX": LEVELS["RX"]}
-        self.passes = Curves("passes k", "AUC after k passes", lines, levels, height=255, dots=True, dashed=("untrained",))
-        self.steps = Steps(state.frame, {"training": "While training", "passes": "Pass by pass"}, width=226, height=226)
+        floors = [REFERENCES["sigma2"], REFERENCES["sigma2_code"]]
+        high = {"height": 255, "dots": True}
+        self.loss = Curves(
+            "training step",
+            "loss (mean squared error)",
+            [Look("loss", BLUE)],
+            floors,
+            height=255,
+            log=True,
+            words=UNTIL["loss"],
+        )
+        self.auc = Curves("training step", "AUC after K passes", [OWN], LEVELS, **high, words=UNTIL["auc"])
+        lines = [Look("trained", OWN.colour), REFERENCES["untrained"]]
+        self.passes = Curves("passes k", "AUC after k passes", lines, [REFERENCES["rx"]], **high, words=UNTIL["passes"])
+        self.steps = Steps(
+            state.frame,
+            {"training": "While training", "passes": "Pass by pass"},
+            lambda bands: state.data["hsi"].isel(band=list(bands)).values,
+        )
         self._no_truth = pn.pane.HTML(
             "<span style='opacity:.8'>No truth mask, so no AUC. Loss and maps are still updated.</span>",
             visible=False,
         )
         self._watch = pn.Column(
-            pn.Row(self.loss.panel, self.auc.panel, self.passes.panel, **stretch),
+            grid(self.loss.panel, self.auc.panel, self.passes.panel, least=300),
             self._no_truth,
             self.steps.panel,
             visible=False,
             **stretch,
         )
         self._invite = explain("Watch BSDM suppress the background", INVITATION, height=420)
-        self.panel = pn.Row(
-            pn.Column(*self.runner.controls, width=262, margin=(0, 14, 0, 0)),
+        self.panel = beside(
+            pn.Column(*self.runner.controls, sizing_mode="stretch_width", max_width=340, margin=(0, 14, 0, 0)),
             pn.Column(self._watch, self._invite, **stretch),
-            sizing_mode="stretch_width",
+            least=(200, 640),
             margin=(8, 4),
         )
         self.steps.on_move(self._moved)
-        for view in (self.steps.quiet, self.steps.background, self.steps.score):
+        for view in (self.steps.quiet, self.steps.background, self.steps.scene, self.steps.score):
             view.on_tap(state.pick)
 
     # --- called by the runner ----------------------------------------------------------------------------------------
@@ -86,7 +106,7 @@ class Train:
 
     def summary(self, config: Mapping[str, Any]) -> str:
         """Text of a run in the list of runs."""
-        return f"{config.get('steps')} steps"
+        return f"{config.get('steps')} training steps"
 
     def cleared(self) -> None:
         """Remove curves, film and the scores of the network; no run is followed."""
@@ -101,6 +121,7 @@ class Train:
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
         """Show the plots instead of the invitation."""
         self._watch.visible, self._invite.visible = True, False
+        self.runner.player.passes = config.get("passes")
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the events of the run so far."""

@@ -11,6 +11,7 @@ import panel_material_ui as pmui
 
 from workbench import execution, runs
 from workbench.errors import InputError
+from workbench.methods import load
 from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
 from workbench.pages.anomaly.state import DETECTORS, FAST, AnomalyState
 from workbench.runs.watch import Live
@@ -22,14 +23,15 @@ from workbench.views.image import ImageView
 from workbench.views.looks import ANOMALY
 from workbench.views.maps import OWN, RANK, ScoreMap
 from workbench.views.plots import batched
+from workbench.views.screen import beside, grid, wrapped
 
 RULE = (
-    '<div style="font-size:12.5px;line-height:1.35;opacity:.85">Scores of different detectors have different units. <b>Rank</b> '
+    '<div style="font-size:.78rem;line-height:1.35;opacity:.85">Scores of different detectors have different units. <b>Rank</b> '
     "colours a pixel by the share of pixels that score at least as high: one scale for all maps. Pan, zoom, crosshair and "
     "picks are linked.</div>"
 )
 NO_TRUTH = (
-    '<div style="opacity:.85;font-size:13px;line-height:1.4">This scene has no truth mask, so there is no detection rate, no '
+    '<div style="opacity:.85;font-size:.82rem;line-height:1.4">This scene has no truth mask, so there is no detection rate, no '
     "false-alarm rate and no ROC curve. The histogram shows the threshold among all scores. To add a mask, use "
     "<b>Open your own file</b>.</div>"
 )
@@ -55,31 +57,35 @@ class Compare:
         self._f_tau: dict[str, float] = {}
         self._refitting = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        self.maps = {n: ScoreMap(state.frame, ANOMALY[n].title, width=168, height=168) for n in DETECTORS}
+        self.maps = {n: ScoreMap(state.frame, ANOMALY[n].title) for n in DETECTORS}
         self._waiting = {
-            n: explain(ANOMALY[n].title, WAITING[n], height=206 if n not in BUTTONS else 160, width=234) for n in DETECTORS
+            n: explain(ANOMALY[n].title, WAITING[n], height=206 if n not in BUTTONS else 160) for n in DETECTORS
         }
         self.buttons = {
-            n: pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", margin=(2, 80))
+            n: pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", align="center")
             for n in BUTTONS
         }
         cells = []
         for name, view in self.maps.items():
             view.panel.visible = False
             more = [self.buttons[name]] if name in self.buttons else []
-            cells.append(pn.Column(self._waiting[name], *more, view.panel, width=246, margin=0))
-        self.overlay = ImageView(state.frame, "Flagged pixels", width=262, height=262, axes=False)
+            cells.append(pn.Column(self._waiting[name], *more, view.panel, **stretch))
+        self.overlay = ImageView(state.frame, "Flagged pixels", axes=False)
         self.roc = RocView(height=275)
         self.histogram = HistogramView(height=275)
         self._no_truth = pn.Column(self.histogram.panel, html(NO_TRUTH, margin=(0, 4)), **stretch)
         self.logs = pmui.Switch(label="Log false-alarm axis", value=True, size="small", margin=(2, 8))
-        self.scales = pmui.RadioButtonGroup(options=[RANK, OWN], value=RANK, size="small", width=150, margin=(4, 8, 4, 0))
+        self.scales = pmui.RadioButtonGroup(options=[RANK, OWN], value=RANK, size="small", width=190, margin=(4, 8, 4, 0))
         self.palettes = pmui.Select(
             label="Palette", options=["Cividis", "Viridis"], value="Cividis", size="small", width=110, margin=(4, 8)
         )
         titles = {ANOMALY[n].title: n for n in DETECTORS}
         self.chosen = pmui.RadioButtonGroup(
-            options=titles, value=state.detector, size="small", width=736, margin=(6, 0, 2, 0)
+            options=titles,
+            value=state.detector,
+            size="small",
+            sizing_mode="stretch_width",
+            margin=(6, 8, 2, 0),
         )
         self.cuts = pmui.DiscreteSlider(
             label="", options={"1 %": 1.0}, value=1.0, show_value=False, sizing_mode="stretch_width", margin=(2, 10)
@@ -87,19 +93,18 @@ class Compare:
         self.verdict = html(margin=(2, 0))
         self.png = save.download("Maps as PNG", self._png, "scores.png")
         self.netcdf = save.download("Maps as NetCDF", self._netcdf, "scores.nc")
-        self.panel = pn.Row(
+        self.panel = beside(
             pn.Column(
-                pn.Row(self.scales, self.palettes, html(RULE, margin=(2, 4), width=410), margin=0),
-                pn.GridBox(*cells, ncols=3, margin=0, width=740),
+                wrapped(self.scales, self.palettes, html(RULE, margin=(2, 4), min_width=260)),
+                grid(*cells, least=220, most=3),
                 self.chosen,
                 self.cuts,
                 self.verdict,
-                pn.Row(self.png, self.netcdf, margin=0),
-                width=744,
-                margin=0,
+                wrapped(self.png, self.netcdf),
+                **stretch,
             ),
             pn.Column(self.overlay.panel, self.roc.panel, self.logs, self._no_truth, **stretch),
-            sizing_mode="stretch_width",
+            least=(700, 300),
             margin=(8, 4),
         )
 
@@ -143,6 +148,7 @@ class Compare:
             self.refuse(name)
         for name in state.scores:
             self.put(name)
+        self._pick_up("local-rx")
 
     def refuse(self, name: str) -> None:
         """Show why detector `name` cannot score this scene."""
@@ -252,20 +258,46 @@ class Compare:
         self.launched[name], self.buttons[name].loading = Live(folder), True
         state.tick()
 
+    def news(self) -> bool:
+        """Whether a launched detector has ended."""
+        return any(live.status in runs.FINAL for live in self.launched.values())
+
+    def _pick_up(self, name: str) -> None:
+        """Show the newest finished run of detector `name` on this scene with its default settings, or follow one that runs.
+
+        A large scene is left out: its fingerprint, which tells its runs, takes as long to compute as the scene to read.
+        """
+        state = self.state
+        if state.large or name in state.scores:
+            return
+        default = load(name).Config().model_dump(mode="json")
+        for folder, about in reversed(list(runs.iter_status(state.root))):
+            same = about.get("method") == name and about.get("config") == default
+            if not same or about["status"] not in ("running", "finished"):
+                continue
+            if about["scene"].get("fingerprint") == state.mark:
+                self.launched[name], self.buttons[name].loading = Live(folder), True
+                self.poll()
+                state.tick()
+                return
+
     def poll(self) -> bool:
         """Collect the results of launched detectors; True while one is running."""
         for name, live in list(self.launched.items()):
             status = live.status
             if status not in runs.FINAL:
                 continue
-            if status == "finished":
+            try:
+                if status != "finished":
+                    raise InputError(live.error or status)
                 result = runs.result(live.folder, chunks=None)
+            except (InputError, OSError) as error:
+                self._waiting[name].object = explanation(ANOMALY[name].title, problem(str(error)))
+            else:
                 if "score_overview" in result:
                     self.state.put_large(name, result)
                 else:
                     self.state.put(name, result["score"], float(result["auc"]) if "auc" in result else None)
-            else:
-                self._waiting[name].object = explanation(ANOMALY[name].title, problem(live.error or status))
             del self.launched[name]
             self.buttons[name].loading = False
         return bool(self.launched)
@@ -333,5 +365,5 @@ def _verdict(lines: list[dict[str, Any]], chosen: str, aucs: Mapping[str, float]
         f'<th style="text-align:left;font-weight:500;opacity:.65;padding:2px 12px 2px 6px;white-space:nowrap">{n}</th>'
         for n in names
     )
-    table = "border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums"
-    return f'<table style="{table}"><tr>{head}</tr>{body}</table>'
+    table = "border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums"
+    return f'<div style="overflow-x:auto"><table style="{table}"><tr>{head}</tr>{body}</table></div>'

@@ -16,7 +16,9 @@ from workbench.views.card import escape, explain, html
 from workbench.views.glimpse import Part, mean_and_spread
 from workbench.views.image import ImageView, coloured, composite, presets
 from workbench.views.looks import BLUE, GREEN, GREY, PICKS, RED
+from workbench.views.picks import PickTable
 from workbench.views.plots import batched
+from workbench.views.screen import WHOLE, beside, wrapped
 from workbench.views.spectra import Axis, SpectraView
 
 QUIET = {"after 1 pass": "suppressed_first", "after K passes": "suppressed"}
@@ -55,7 +57,7 @@ class Explore:
             margin=0,
         )
 
-        self.image = ImageView(state.frame, width=430, height=430)
+        self.image = ImageView(state.frame, tall=WHOLE)
         self.spectra = SpectraView("value", height=268)
         self.quiet: Quiet | None = None
         self._quiet = pn.Column(visible=False, **stretch)
@@ -64,19 +66,17 @@ class Explore:
             "They appear here when a BSDM run on this scene has finished.<br>Train one under <b>BSDM live</b>.",
             height=190,
         )
-        self.rows: dict[int, PickRow] = {}
-        self._table = pn.Column(**stretch)
+        self.table = PickTable(state.unpick, sizing_mode="stretch_width", margin=(0, 4))
         self._hint = html(margin=(6, 4, 2, 4))
-        self._head = PickRow.header()
         self.csv = save.download("Spectra as CSV", self._csv, "spectra.csv")
         self.clear = pmui.Button(label="Clear picks", icon="clear_all", variant="text", size="small", margin=(4, 6, 4, 0))
-        self._keep = pn.Row(self.csv, self.clear, margin=0)
-        beside = pn.Column(self.spectra.panel, self._quiet, self._no_quiet, styles={"flex": "1 1 380px"}, **stretch)
+        self._keep = wrapped(self.csv, self.clear)
         self.panel = pn.Column(
-            pn.FlexBox(self.image.panel, beside, gap="0px", **stretch),  # in a narrow notebook cell the spectra are below
+            beside(
+                self.image.panel, pn.Column(self.spectra.panel, self._quiet, self._no_quiet, **stretch), least=(400, 440)
+            ),
             self._hint,
-            self._head,
-            self._table,
+            self.table,
             self._keep,
             sizing_mode="stretch_width",
             margin=(8, 4),
@@ -219,12 +219,22 @@ class Explore:
     def draw_rows(self) -> None:
         """Update the table of picks."""
         state = self.state
-        if new := [n for n in state.picked if n not in self.rows]:
-            self.rows |= {n: PickRow(state, n) for n in new}
-            self._table.objects = [self.rows[n].panel for n in sorted(self.rows)]
-        for number, row in self.rows.items():
-            row.show(state.picked.get(number))
-        self._head.visible = self._keep.visible = bool(state.picked)
+        self.table.show(
+            [
+                {
+                    "number": n,
+                    "colour": PICKS[n - 1],
+                    "cells": [
+                        f"{r}, {c}",
+                        _coordinates(state.data, r, c),
+                        _truth_of(state.data, r, c),
+                        *_place(state, r, c),
+                    ],
+                }
+                for n, (r, c) in sorted(state.picked.items())
+            ]
+        )
+        self._keep.visible = bool(state.picked)
         title = escape(state.title(state.detector))
         self._hint.object = (
             f"<b>Picked pixels</b> &ensp; <span style='opacity:.75'>score and rank by {title}; click a pixel again to remove it</span>"
@@ -251,11 +261,11 @@ class Quiet:
 
     def __init__(self, explore: Explore) -> None:
         self.view = SpectraView("suppressed value", height=232, x_range=explore.spectra.x_range)
-        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", width=210, margin=(2, 4))
+        self.which = pmui.RadioButtonGroup(options=QUIET, value="suppressed_first", size="small", width=260, margin=(2, 4))
         self.relative = pmui.Switch(label="minus the mean, in σ", value=True, size="small", margin=(4, 8))
         title = html("<b>Suppressed cube</b>", width=120, margin=(8, 4, 0, 8))
         self.panel = pn.Column(
-            pn.Row(title, self.which, self.relative, margin=0), self.view.panel, sizing_mode="stretch_width", margin=0
+            wrapped(title, self.which, self.relative), self.view.panel, sizing_mode="stretch_width", margin=0
         )
         self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for widget in (self.which, self.relative):
@@ -278,44 +288,6 @@ class Quiet:
         self.view.figure.yaxis.axis_label = "deviation (σ of band)" if self.relative.value else "suppressed value"
         self.view.backdrop(mean, spread)
         self.view.show(lines, colours)
-
-
-class PickRow:
-    """One line of the table of picks, in the colour of the pick; built for the first pick with this number."""
-
-    GRID = "display:grid;grid-template-columns:44px 120px 200px 110px 130px 1fr;align-items:center;font-size:14px;line-height:28px"
-
-    def __init__(self, state: AnomalyState, number: int) -> None:
-        self.state, self.number = state, number
-        self.text = html(margin=(0, 0, 0, 4))
-        self.remove = pmui.IconButton(
-            icon="close", size="small", margin=0, description=f"Remove pick {number}", width=32, height=28
-        )
-        self.remove.on_click(lambda _: state.unpick(number))
-        self.panel = pn.Row(self.text, self.remove, visible=False, sizing_mode="stretch_width", margin=0, height=29)
-
-    @classmethod
-    def header(cls) -> pn.pane.HTML:
-        """The header of the table."""
-        names = ("", "row, column", "map coordinates x, y", "truth", "score", "rank")
-        cells = "".join(f'<span style="opacity:.65">{n}</span>' for n in names)
-        row = f'<div style="{cls.GRID}">{cells}</div>'
-        return html(row, margin=(0, 36, 0, 4), visible=False)
-
-    def show(self, pixel: tuple[int, int] | None) -> None:
-        """Show a picked (row, column) with its truth, score and rank; None hides the row."""
-        self.panel.visible = pixel is not None
-        if pixel is None:
-            return
-        (r, c), state = pixel, self.state
-        badge = (
-            f'<span style="background:{PICKS[self.number - 1]};color:#111;border-radius:50%;width:22px;height:22px;line-height:22px;'
-            f'text-align:center;font-weight:700;justify-self:start">{self.number}</span>'
-        )
-        cells = [f"{r}, {c}", _coordinates(state.data, r, c), _truth_of(state.data, r, c), *_place(state, r, c)]
-        row = f'<div style="{self.GRID}">{badge}' + "".join(f"<span>{x}</span>" for x in cells) + "</div>"
-        if self.text.object != row:
-            self.text.object = row
 
 
 def _coordinates(data: xr.Dataset, row: int, column: int) -> str:

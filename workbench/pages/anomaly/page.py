@@ -28,14 +28,16 @@ from workbench.pages.anomaly.detectors import Compare
 from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs
-from workbench.views.card import card, escape, explain, heading, html
+from workbench.views.card import card, code, explain, heading, html
 from workbench.views.glimpse import Glimpse
 from workbench.views.looks import PICKS
 from workbench.views.plots import Frame
 from workbench.views.spectra import Axis
 
+BUILDING = ("This tab is being built", "It takes about a second, longer while a run computes on this machine.")
 TOO_LARGE = (
     "BSDM trains on a scene in memory",
     "This scene is too large. Train on a cropped part of it, then suppress the whole scene block by block with "
@@ -101,7 +103,9 @@ class Explorer(AnomalyState):
         self.param.watch(lambda e: self.furnish(e.new), "tab")
         self.param.watch(self._cut, ["flag", "masked"])
         self.param.watch(self._choose, "detector")
-        self._rooms = [self.explore.panel, *(pn.Column(sizing_mode="stretch_width", margin=0) for _ in range(2))]
+        rooms = [pn.Column(explain(*BUILDING, height=300), sizing_mode="stretch_width", margin=0) for _ in range(2)]
+        self._rooms = [self.explore.panel, *rooms]
+        self._furnished = {0}
         below = [
             heading("Display"),
             self.explore.controls,
@@ -113,8 +117,9 @@ class Explorer(AnomalyState):
 
     def furnish(self, tab: int) -> None:
         """Build a tab when it is first needed: a page with one tab loads several times faster than with three."""
-        if self.data is None or self._rooms[tab].objects or (self.large and self.glimpse is None):
+        if self.data is None or tab in self._furnished or (self.large and self.glimpse is None):
             return
+        self._furnished.add(tab)
         with pn.io.hold():
             if tab == 2 and self.large:
                 self._rooms[2].objects = [explain(*TOO_LARGE, height=300)]
@@ -123,9 +128,10 @@ class Explorer(AnomalyState):
                 self._rooms[1].objects = [self.compare.panel]
                 self.compare.take(first=True)
             else:
-                self.train = Train(self)
+                built, self.train = self.train, self.train or Train(self)
                 self._rooms[2].objects = [self.train.panel]
-                self.train.take(first=True)
+                if built is None:
+                    self.train.take(first=True)
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -139,20 +145,21 @@ class Explorer(AnomalyState):
         if not self.large:
             self._arrive(first)
             return
-        self.tabs.loading = True
+        self._show(False)
+        self.announce(self.scene or self.called)
         asked, hsi = self.asked, self.data["hsi"]
 
         def seen(future: Future) -> None:
             if asked != self.asked:
                 return
-            self.tabs.loading = False
+            self.announce("")
             try:
                 self.glimpse = future.result()
             except InputError as error:
-                self._show(False)
                 self.complain(str(error))
                 return
             with pn.io.hold():
+                self._show(True)
                 self._arrive(first)
 
         self.when(self.GLIMPSES.ask(self.key, lambda: Glimpse(hsi)), seen)
@@ -161,7 +168,8 @@ class Explorer(AnomalyState):
         picks, self.picked = self.picks if first else "", {}
         self.scores, self.fine, self.aucs, self.refused, self.result = {}, {}, {}, {}, None
         hsi = self.data["hsi"]
-        self._rooms[2].objects = [] if self.train is None else [self.train.panel]
+        self._furnished.discard(2)
+        self._rooms[2].objects = [explain(*BUILDING, height=300) if self.train is None or self.large else self.train.panel]
         self.axis = Axis(hsi)
         marked = self.data["truth"].values if "truth" in self.data else None
         self.mask_of_truth = marked if marked is not None and (marked > 0).any() and (marked == 0).any() else None
@@ -257,16 +265,11 @@ class Explorer(AnomalyState):
             f"import workbench as wb\nscene = wb.open_scene({self.named.arguments()})\nwb.execute('rx', scene).result['score']\n\n"
             f"# or in a terminal\nworkbench run bsdm {shlex.join(self.named.argv())}"
         )
-        self.code.object = (
-            f'<pre style="font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{escape(text)}</pre>'
-        )
+        self.code.object = code(text)
 
-    def take_in(self) -> bool:
-        """Read new events of the runs; True while one is running."""
-        active = [
-            tab.poll() for tab in (self.train and self.train.runner, self.compare) if tab is not None
-        ]  # a list, because every tab must be polled
-        return any(active)
+    def followed(self) -> list[Follower]:
+        """The run of BSDM, and the launched detectors."""
+        return [part for part in (self.train and self.train.runner, self.compare) if part is not None]
 
 
 def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
@@ -280,7 +283,6 @@ def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
 def explorer(scene: str | Path | Source | xr.Dataset | None = None) -> Explorer:
     """The explorer of a scene for a notebook cell: put it last in the cell, or call its `panel()`.
 
-    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the first of the catalogue. Call
-    `panel.extension(inline=True)` once before, in the notebook's first cell.
+    scene: a catalogue name, a path, a `Source`, or an opened scene; None for the first of the catalogue.
     """
     return Explorer(scene)

@@ -17,11 +17,12 @@ from workbench.data.export import polygons, write_cog, write_polygons
 from workbench.errors import InputError
 from workbench.pages.change.state import ChangeState
 from workbench.views import save
-from workbench.views.card import escape, explain, heading, html, problem
+from workbench.views.card import code, escape, explain, heading, html, problem
 from workbench.views.change import OURS
 from workbench.views.looks import CHANGE, RED, look
 from workbench.views.paper.change import maps_png
 from workbench.views.plots import batched
+from workbench.views.screen import wrapped
 
 INVITATION = (
     "Maps, areas of change and scores can be downloaded here when a run has finished, or when the first tab shows a classical "
@@ -51,17 +52,17 @@ class Export:
         self.netcdf = save.download("All maps, NetCDF", self.maps_file, "maps.nc")
         self.png = save.download("Picture, PNG", self.picture, "change.png")
         self.csv = save.download("Scores, CSV", self.scores, "scores.csv")
-        self.code = pn.pane.Markdown("", sizing_mode="stretch_width", margin=(0, 8))
+        self.code = html(margin=(0, 8))
         self._content = pn.Column(
             self.text,
             heading("Areas of change"),
-            pn.Row(self.threshold, self.least, self.surer, **stretch),
-            pn.Row(self.count, self.geojson, self.geopackage, **stretch),
+            wrapped(self.threshold, self.least, self.surer),
+            wrapped(self.count, self.geojson, self.geopackage),
             self.message,
             heading("Maps"),
-            pn.Row(self.change, self.uncertainty, self.netcdf, self.png, **stretch),
+            wrapped(self.change, self.uncertainty, self.netcdf, self.png),
             heading("Numbers"),
-            pn.Row(self.csv, **stretch),
+            wrapped(self.csv),
             visible=False,
             **stretch,
         )
@@ -79,16 +80,20 @@ class Export:
             return
         p = self.map("change")
         self._content.visible, self._invite.visible = p is not None, p is None
-        self.code.object = f"```python\n{self.as_code()}\n```"
+        self.code.object = code(self.as_code())
         self.message.object = ""
         if p is None:
             return
+        self.threshold.disabled = state.mask
+        self.threshold.label = "A mask: no threshold" if state.mask else "Change where P is above"
+        self.change.label = "Change mask, GeoTIFF" if state.mask else "Change P, GeoTIFF"
         sure = self.map("uncertainty") is not None
         self.uncertainty.visible = sure
         self.surer.disabled = not sure or not state.judged
         self.netcdf.visible = state.findings is not None
         self.csv.visible = state.findings is not None and "scores" in state.findings.result
         which = f", pair {escape(state.sample)}" if state.samples else ""
+        self.geojson.filename = f"{self._areas_name}.geojson"
         place = "georeferenced like the pair" if self.placed else "in pixels: the pair is not georeferenced"
         self.text.object = f"Map of <b>{escape(CHANGE[state.shown].title)}</b>{which}, as chosen on the first tab; {place}."
 
@@ -117,7 +122,8 @@ class Export:
         if self.surer.value and not self.surer.disabled:
             judged = self.state.judged[OURS]
             limit = float(judged.threshold[judged.at(self.state.answered)])
-        return polygons(self.map("change"), float(self.threshold.value), u, limit, int(self.least.value))
+        threshold = 0.5 if self.state.mask else float(self.threshold.value)
+        return polygons(self.map("change"), threshold, u, limit, int(self.least.value))
 
     def tell(self) -> None:
         """Show number and size of the areas."""
@@ -136,7 +142,12 @@ class Export:
 
     def polygon_file(self, suffix: str) -> io.BytesIO:
         """The areas as a file."""
-        return self._file(lambda path: write_polygons(self.areas(), path), f"change{suffix}")
+        return self._file(lambda path: write_polygons(self.areas(), path), f"{self._areas_name}{suffix}")
+
+    @property
+    def _areas_name(self) -> str:
+        """Stem of the file of areas; without a georeference it says that the coordinates are pixels."""
+        return "change" if self.placed else "change-pixels"
 
     # --- maps and numbers -------------------------------------------------------------------------------------------
 
@@ -161,10 +172,11 @@ class Export:
         return io.BytesIO(bytes(result.to_netcdf(engine="h5netcdf")))
 
     def picture(self) -> io.BytesIO:
-        """Both dates, reference, P, U and decisions in one figure."""
+        """Both dates, decisions, the change map, U and the error in one figure."""
         state, u = self.state, self.map("uncertainty")
         title = f"{state.called}{', ' + state.sample if state.samples else ''}: {CHANGE[state.shown].title}"
-        return maps_png(state.pair(), self.map("change").values, None if u is None else u.values, title)
+        uncertainty = None if u is None else u.values
+        return maps_png(state.pair(), self.map("change").values, uncertainty, title, mask=state.mask)
 
     def scores(self) -> io.StringIO:
         """Scores of all detectors on test pixels, one row per rival."""
@@ -188,7 +200,7 @@ class Export:
             f'change = outcome.result["change"]{one}',
             'write_cog(change, "change.tif")',
             f"areas = polygons(change, {self.threshold.value:g}, min_pixels={self.least.value})",
-            'write_polygons(areas, "change.geojson")',
+            f'write_polygons(areas, "{self._areas_name}.geojson")',
             f"wb.change({given})  # this page, in a notebook",
         ]
         if state.findings is not None and state.runner.live is not None:

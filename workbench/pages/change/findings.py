@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -107,8 +106,3 @@ class Findings:
             )
             for r in scores[rows].values
         ]
-
-
-def cell(value: Any, digits: int = 3) -> str:
-    """A number of a table as text; a dash for None and NaN."""
-    return f"{round(value, digits) + 0.0:.{digits}f}" if value is not None and np.isfinite(value) else "–"

@@ -17,8 +17,8 @@ from workbench.views.card import explain, html, problem
 from workbench.views.fields import Field
 from workbench.views.looks import RED
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import beside, grid
 
-SIDE = 190
 LARGEST = 512  # pixels a side of the pair that are used at most: the network runs in the page's own process
 SUB = {3: "₃", 4: "₄", 5: "₅"}
 REVIEWS = 3  # rows of maps: one per review of the full network
@@ -42,30 +42,29 @@ class Inside:
         self._drawn: tuple[Any, ...] = ()
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.frame = Frame()
-        small = {"width": SIDE, "height": SIDE}
-        self.first = Field(self.frame, "s(m₂)", **small)
-        self.gap = Field(self.frame, "|P(A, B) − P(B, A)|", palette="uncertainty", **small)
+        self.first = Field(self.frame, "s(m₂)")
+        self.gap = Field(self.frame, "|P(A, B) − P(B, A)|", palette="uncertainty")
         self.rows = [
             (
-                Field(self.frame, "s(mₖ)", bar=False, **small),
-                Field(self.frame, "1 − s(mₖ)", bar=False, **small),
-                Field(self.frame, "disagreement", palette="uncertainty", **small),
+                Field(self.frame, "s(mₖ)"),
+                Field(self.frame, "1 − s(mₖ)"),
+                Field(self.frame, "disagreement", palette="uncertainty"),
             )
             for _ in range(REVIEWS)
         ]
-        self._rows = [pn.Row(*(f.panel for f in row), margin=0) for row in self.rows]
+        self._rows = [pn.Column(grid(*(f.panel for f in row), least=190), **stretch) for row in self.rows]
         self.text = html(margin=(4, 8))
         self.swap = pmui.Button(
             label="Exchange the dates", icon="swap_horiz", variant="outlined", size="small", margin=(10, 8, 4, 8)
         )
-        self.swapped = html(margin=(2, 8), width=250)
+        self.swapped = html(margin=(2, 8))
         self._content = pn.Column(
             self.text,
             html(NOTES, margin=(2, 8, 6, 8)),
-            pn.Row(
-                pn.Column(self.first.panel, self.swap, self.swapped, self.gap.panel, width=290, margin=0),
+            beside(
+                pn.Column(self.first.panel, self.swap, self.swapped, self.gap.panel, **stretch),
                 pn.Column(*self._rows, **stretch),
-                **stretch,
+                least=(260, 600),
             ),
             visible=False,
             **stretch,

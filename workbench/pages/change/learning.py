@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import panel as pn
 import xarray as xr
@@ -17,9 +15,9 @@ from workbench.views.fields import Decisions, Field, outcomes, swatches
 from workbench.views.image import ImageView
 from workbench.views.looks import CHANGE, GREY, PARTS, REFERENCES, UNCERTAINTY, Look
 from workbench.views.plots import Frame
+from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
-SIDE = 156
 LOSSES = {
     "loss_change": PARTS["final"],
     **{f"loss_side_{k}": PARTS[f"side_{k}"] for k in (2, 3, 4, 5)},
@@ -30,7 +28,10 @@ SURE = {
     "val_error_auroc": Look("AUROC of U", UNCERTAINTY["ours"].colour),
     "val_error_auroc_entropy": Look("AUROC of entropy", UNCERTAINTY["entropy"].colour),
 }
-MEANS = {"val_mean_uncertainty": Look("mean U", UNCERTAINTY["ours"].colour), "val_mean_error": Look("mean |y − P|", GREY)}
+MEANS = {
+    "val_mean_uncertainty": Look("mean U", UNCERTAINTY["ours"].colour, "dashed"),
+    "val_mean_error": Look("mean |y − P|", GREY, "dashed"),
+}
 F1 = {"val_f1": CHANGE["ours"]} | {f"val_f1/{n}": one for n, one in CHANGE.items() if n.startswith("fc_")}
 CHANCE = REFERENCES["chance"]
 FLOOR = (
@@ -49,26 +50,24 @@ class Learning:
         self.stepper = Stepper(self.draw)
         self.text = html(margin=(0, 8))
         self.frame = Frame()
-        small = {"width": SIDE, "height": SIDE}
-        self.before = ImageView(self.frame, "Before", axes=False, **small)
-        self.after = ImageView(self.frame, "After", axes=False, **small)
-        self.change = Field(self.frame, "Change P", bar=False, **small)
-        self.decisions = Decisions(self.frame, "Decisions", room=False, **small)
-        self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty", bar=False, **small)
-        self.target = Field(self.frame, "Error |y − P|", palette="uncertainty", **small)
+        self.before = ImageView(self.frame, "Before", axes=False, room=True)
+        self.after = ImageView(self.frame, "After", axes=False, room=True)
+        self.change = Field(self.frame, "Change P")
+        self.decisions = Decisions(self.frame, "Decisions")
+        self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty")
+        self.target = Field(self.frame, "Error |y − P|", palette="uncertainty")
         shown = (self.before, self.after, self.change, self.decisions, self.uncertainty, self.target)
-        self.losses = Curves("step", "loss (log)", _colours(LOSSES), height=230, log=True, dashed=(PARTS["floor"].title,))
-        self.f1 = Curves("step", "F1, validation", _colours(F1), height=230)
+        self.losses = Curves("step", "loss (log)", [*LOSSES.values()], height=230, log=True)
+        self.f1 = Curves("step", "F1, validation", [*F1.values()], height=230)
         self.sure = Curves(
-            "step", "validation", _colours(SURE | MEANS), {CHANCE.title: (CHANCE.colour, CHANCE.dash)}, height=230,
-            dashed=tuple(one.title for one in MEANS.values()),
+            "step", "validation", [*SURE.values(), *MEANS.values()], [CHANCE], height=230,
         )  # fmt: skip
         self._watch = pn.Column(
-            pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
+            wrapped(self.stepper.follow, self.stepper.slider),
             self.text,
-            pn.Row(*(view.panel for view in shown), **stretch),
+            grid(*(view.panel for view in shown), least=230, most=3),
             html(swatches("not labelled, or missing"), margin=(0, 8)),
-            pn.Row(
+            grid(
                 *(
                     pn.Column(html(f"<b>{title}</b>", margin=(8, 8, 0, 8)), view.panel, **stretch)
                     for title, view in (
@@ -77,9 +76,9 @@ class Learning:
                         ("Does U know its errors?", self.sure),
                     )
                 ),
-                **stretch,
+                least=300,
             ),
-            html(FLOOR, margin=(6, 8), styles={"font-size": "12.5px", "opacity": ".8", "line-height": "1.4"}),
+            html(FLOOR, margin=(6, 8), styles={"font-size": "0.78rem", "opacity": ".8", "line-height": "1.4"}),
             visible=False,
             **stretch,
         )
@@ -180,8 +179,3 @@ class Learning:
         self.sure.refer(
             CHANCE.title, 0.5 if "val_error_auroc" in live.history or "val_error_auroc_entropy" in live.history else None
         )
-
-
-def _colours(looks: Mapping[str, Look]) -> dict[str, str]:
-    """Title -> colour."""
-    return {one.title: one.colour for one in looks.values()}

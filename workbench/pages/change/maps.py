@@ -11,22 +11,22 @@ import panel_material_ui as pmui
 from workbench.baselines.change import detect
 from workbench.errors import InputError
 from workbench.metrics.change import confusion
-from workbench.pages.change.findings import cell
 from workbench.pages.change.state import ChangeState
 from workbench.views.card import escape, explain, html, problem
 from workbench.views.change import OURS, pictures, step_of
 from workbench.views.fields import Decisions, Field, outcomes, swatches, tinted
 from workbench.views.looks import CHANGE, TRUTH, look, rgb
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import beside, grid, wrapped
 from workbench.views.swipe import Swipe
+from workbench.views.tables import Column, Marked, html_table, spread
 
-SIDE = 190  # screen pixels of a small map
 WAITING = (
     "Maps of change probability and uncertainty appear here when a run has finished. Start one on the left, watch it under "
     "<b>Training</b>. Before that, the page shows a fast classical map: change vector analysis, or the log-ratio of SAR, with "
     "Otsu's threshold."
 )
-COLUMNS = ("precision", "recall", "f1", "iou", "kappa")
+COLUMNS = {"precision": "precision", "recall": "recall", "f1": "F1", "iou": "IoU", "kappa": "kappa"}
 
 
 class Maps:
@@ -37,12 +37,11 @@ class Maps:
         self._choosing = False
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.frame = Frame()
-        self.swipe = Swipe(self.frame, width=400, height=400)
-        small = {"width": SIDE, "height": SIDE}
-        self.change = Field(self.frame, "Change P", **small)
-        self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty", **small)
-        self.decisions = Decisions(self.frame, "Decisions P > 0.5", **small)
-        self.error = Field(self.frame, "Error |y − P|", palette="uncertainty", **small)
+        self.swipe = Swipe(self.frame)
+        self.change = Field(self.frame, "Change P")
+        self.uncertainty = Field(self.frame, "Uncertainty U", palette="uncertainty")
+        self.decisions = Decisions(self.frame, "Decisions")
+        self.error = Field(self.frame, "Error |y − P|", palette="uncertainty")
         self.samples = pmui.Select(
             label="Pair", options={"": ""}, value="", size="small", width=250, margin=(6, 8), searchable=True
         )
@@ -64,15 +63,15 @@ class Maps:
         self.legend = html(margin=(0, 8, 4, 8))
         self.text = html(margin=(2, 8))
         self.table = html(margin=(4, 8))
-        self._wait_small = explain("P and U come with a run", WAITING, height=200, width=2 * SIDE + 130)
-        self._top = pn.Row(self.change.panel, self.decisions.panel, **stretch)
-        self._bottom = pn.Row(self.uncertainty.panel, self.error.panel, **stretch)
+        self._wait_small = explain("P and U come with a run", WAITING, height=200)
+        self._top = grid(self.change.panel, self.decisions.panel, least=220)
+        self._bottom = grid(self.uncertainty.panel, self.error.panel, least=220)
         self.panel = pn.Column(
-            pn.Row(self.samples, self.detectors, self.overlays, self.opacity, **stretch),
-            pn.Row(
+            wrapped(self.samples, self.detectors, self.overlays, self.opacity),
+            beside(
                 self.swipe.panel,
                 pn.Column(self._top, self.legend, self._wait_small, self._bottom, **stretch),
-                **stretch,
+                least=(420, 480),
             ),
             self.text,
             self.table,
@@ -157,10 +156,12 @@ class Maps:
         p, truth = state.probability(), state.truth_of()
         name = CHANGE[state.shown].title if state.shown else ""
         u = findings.map("uncertainty", OURS, state.sample) if findings is not None and state.shown == OURS else None
-        self.change.show(p, f"Change P, {name}" if p is not None else None)
+        what = "Change mask" if state.mask else "Change P"
+        self.change.show(p, f"{what}, {name}" if p is not None else None, mask=state.mask)
         self.uncertainty.show(u.values if u is not None else None)
         self.uncertainty.panel.visible = u is not None
-        self.decisions.show(outcomes(p, truth) if p is not None else None, f"Decisions, {name}")
+        decided = "Decisions" if state.mask else "P > 0.5"
+        self.decisions.show(outcomes(p, truth) if p is not None else None, f"{decided}, {name}")
         wrong = np.where(truth < 0, np.nan, np.abs((truth > 0) - p)) if p is not None and truth is not None else None
         self.error.show(wrong)
         self.error.panel.visible = wrong is not None and u is not None
@@ -200,7 +201,8 @@ class Maps:
         ]
         if truth is not None and (truth >= 0).any():
             m = confusion(p, truth)
-            parts.append(f"F1 {cell(m.f1)}, IoU {cell(m.iou)}, precision {cell(m.precision)}, recall {cell(m.recall)}")
+            scores = {"F1": m.f1, "IoU": m.iou, "precision": m.precision, "recall": m.recall}
+            parts.append(", ".join(f"{score} {spread([value], 3)}" for score, value in scores.items()))
             findings = self.state.findings
             if findings is not None and "part" in findings.result:
                 parts.append("<i>training pixels included; the table below counts test pixels only</i>")
@@ -215,19 +217,9 @@ class Maps:
         if not rows:
             self.table.object = ""
             return
-        best = max(r[1]["f1"] for r in rows if np.isfinite(r[1]["f1"])) if rows else 0
-        head = "".join(
-            f'<th style="text-align:right;padding:2px 14px">{c}</th>' for c in ("precision", "recall", "F1", "IoU", "kappa")
-        )
-        body = "".join(
-            f'<tr style="font-weight:{700 if numbers["f1"] == best else 400}"><td style="padding:1px 14px 1px 0">'
-            f'<span style="color:{look(n, CHANGE).colour}">■</span> {escape(look(n, CHANGE).title)}</td>'
-            + "".join(f'<td style="text-align:right;padding:1px 14px">{cell(numbers.get(c))}</td>' for c in COLUMNS)
-            + "</tr>"
-            for n, numbers in rows
-        )
         of = f"{len(findings.samples)} test pairs" if findings.several else "the held-out squares"
+        numbers = [[Marked((one := look(n, CHANGE)).title, one.colour), *(have.get(c) for c in COLUMNS)] for n, have in rows]
         self.table.object = (
-            f'<b>On test pixels</b> ({of}; one pooled confusion matrix each)<table style="border-collapse:collapse;'
-            f'margin-top:4px"><tr><th></th>{head}</tr>{body}</table>'
+            f"<b>On test pixels</b> ({of}; one pooled confusion matrix each); the best of a column in bold"
+            + html_table(["", *(Column(title, "higher", 3) for title in COLUMNS.values())], numbers)
         )

@@ -30,6 +30,7 @@ from workbench.pages.change.maps import Maps
 from workbench.pages.change.state import ChangeState
 from workbench.pages.change.trust import Trust
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
@@ -219,9 +220,9 @@ class Changes(ChangeState):
         self.export.take()
         self.draw()
 
-    def take_in(self) -> bool:
-        """Read new events of the run; True while it is running."""
-        return self.runner.poll()
+    def followed(self) -> list[Follower]:
+        """The run of the method."""
+        return [self.runner]
 
     def draw(self) -> None:
         """Redraw all tabs after a change of the visible pair, detector or overlay."""
@@ -279,7 +280,7 @@ def _bands(folder: Path) -> int | None:
 
 
 def change(scene: str | Path | Source | xr.Dataset | None = None) -> Changes:
-    """The change page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before.
+    """The change page for a notebook cell: put it last in the cell.
 
     scene: a catalogue name, the path of a set of pairs, or a `Source` of the files of two dates; None for the page's first choice.
     """

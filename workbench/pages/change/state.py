@@ -9,6 +9,7 @@ import numpy as np
 import param
 import xarray as xr
 
+from workbench.baselines.change import RIVALS
 from workbench.pages.change.findings import Findings, Judged
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
@@ -76,8 +77,13 @@ class ChangeState(PairSession):
             self.detector if self.detector in available else OURS if OURS in available else next(iter(self.classical()), "")
         )
 
+    @property
+    def mask(self) -> bool:
+        """Whether the visible detector gives a mask of 0 and 1, by a threshold of its own, and no probability."""
+        return self.shown in RIVALS
+
     def probability(self) -> np.ndarray | None:
-        """Map of change (y, x) of the visible detector; None while there is none."""
+        """Map of change (y, x) of the visible detector, a probability or a mask; None while there is none."""
         findings = self.findings
         own = findings.map("change", self.shown, self.sample) if findings is not None else None
         return own.values if own is not None else self.quick.get((self.shown, self.sample))

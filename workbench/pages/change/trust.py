@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
-from workbench.pages.change.findings import Findings, Judged, cell
+from workbench.pages.change.findings import Findings, Judged
 from workbench.pages.change.state import ChangeState
 from workbench.views import save
-from workbench.views.card import escape, explain, html
+from workbench.views.card import explain, html
 from workbench.views.change import OURS
 from workbench.views.fields import Decisions, outcomes, swatches
 from workbench.views.lines import Lines
-from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, look
+from workbench.views.looks import REFERENCES, STATES, UNCERTAINTY, Look, look
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import beside, grid, wrapped
+from workbench.views.tables import Column, Marked, html_table, spread
 
-SIDE = 215
 INVITATION = (
     "When a run has finished, and the pair has a reference, this tab evaluates its uncertainty: whether uncertain pixels are wrong "
     "more often, how much the error rate falls if they are left unanswered, and whether the entropy of P, which needs no extra "
@@ -36,6 +37,9 @@ QUANTITIES = {
     "error_rate": ("error rate", "of all test pixels"),
     "error_rate_kept_80": ("at 80 %", "error rate of the surest 80 %"),
 }
+BETTER: dict[str, Literal["higher", "lower"]] = {
+    "error_auroc": "higher", "aurc": "lower", "calibration_error": "lower", "error_rate": "lower", "error_rate_kept_80": "lower",
+}  # fmt: skip
 
 
 class Trust:
@@ -47,13 +51,13 @@ class Trust:
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.slider = pmui.FloatSlider.from_param(
             state.param.answered, label="Share of test pixels answered, most certain first", step=0.01, format="0%",
-            size="small", sizing_mode="stretch_width", margin=(4, 24, 4, 16),
+            size="small", sizing_mode="stretch_width", min_width=260, margin=(4, 24, 4, 16),
         )  # fmt: skip
         self.rivals = pmui.Select(label="Compare with", options={"": ""}, value="", size="small", width=230, margin=(6, 8))
         self.readout = html(margin=(2, 8))
         self.frame = Frame()
-        self.mine = Decisions(self.frame, "", width=SIDE, height=SIDE, room=False)
-        self.theirs = Decisions(self.frame, "", width=SIDE, height=SIDE, room=False)
+        self.mine = Decisions(self.frame, "", room=False)
+        self.theirs = Decisions(self.frame, "", room=False)
         self.curve = Lines("share of pixels answered", "error rate of the answered pixels", height=250)
         self.bins = Lines("mean uncertainty in the bin", "mean |y − P| in the bin", height=250, dots=True)
         self.spread = Lines("uncertainty", "share of pixels (log)", height=250, log="y")
@@ -61,13 +65,13 @@ class Trust:
         self.csv = save.download("Curves as CSV", self._csv, "risk_coverage.csv")
         self._choosing = False
         self._content = pn.Column(
-            pn.Row(self.slider, self.rivals, **stretch),
-            pn.Row(
-                pn.Column(pn.Row(self.mine.panel, self.theirs.panel, margin=0), html(swatches(), margin=(0, 8)), margin=0),
+            wrapped(self.slider, self.rivals),
+            beside(
+                pn.Column(grid(self.mine.panel, self.theirs.panel, least=200), html(swatches(), margin=(0, 8)), **stretch),
                 self.readout,
-                **stretch,
+                least=(520, 480),
             ),
-            pn.Row(
+            grid(
                 *(
                     pn.Column(
                         html(f"<b>{title}</b> <span style='opacity:.75'>{note}</span>", margin=(6, 8, 0, 8)),
@@ -80,7 +84,7 @@ class Trust:
                         ("Right and wrong pixels", "separated is better", self.spread),
                     )
                 ),
-                **stretch,
+                least=300,
             ),
             self.table,
             self.csv,
@@ -184,20 +188,18 @@ class Trust:
 
     def _curves(self, judged: dict[str, Judged]) -> None:
         ordered = [n for n in UNCERTAINTY if n in judged]
-        self.curve.show([(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].coverage, judged[n].risk) for n in ordered])
+        self.curve.show([(UNCERTAINTY[n], judged[n].coverage, judged[n].risk) for n in ordered])
         self.curve.cursor(self.state.answered)
         top = max([float(np.nanmax([*j.believed, *j.seen])) for j in judged.values() if len(j.believed)] or [1.0])
-        line = [(REFERENCES["equal"].title, REFERENCES["equal"].colour, [0, top], [0, top])]
-        self.bins.show(
-            line + [(UNCERTAINTY[n].title, UNCERTAINTY[n].colour, judged[n].believed, judged[n].seen) for n in ordered]
-        )
+        line = [(REFERENCES["equal"], [0, top], [0, top])]
+        self.bins.show(line + [(UNCERTAINTY[n], judged[n].believed, judged[n].seen) for n in ordered])
         if (mine := judged.get(self.first)) is not None:
             middle = (mine.edges[1:] + mine.edges[:-1]) / 2
             name = UNCERTAINTY[self.first].title
             self.spread.show(
                 [
-                    (f"right pixels, {name}", STATES["right"].colour, middle, mine.right),
-                    (f"wrong pixels, {name}", STATES["wrong"].colour, middle, mine.wrong),
+                    (Look(f"right pixels, {name}", STATES["right"].colour), middle, mine.right),
+                    (Look(f"wrong pixels, {name}", STATES["wrong"].colour, "dashed"), middle, mine.wrong),
                 ]
             )
             self.spread.cursor(float(mine.threshold[mine.at(self.state.answered)]))
@@ -208,30 +210,24 @@ class Trust:
             self.readout.object = "Computing …"
             return
         share = self.state.answered
-        rows = []
-        for name, j in judged.items():
-            at = j.at(share)
-            rows.append((f"surest {100 * share:.0f} %, {UNCERTAINTY[name].title}", j, at, f"≤ {j.threshold[at]:.4f}"))
+        points = [
+            (f"surest {100 * share:.0f} %, {UNCERTAINTY[name].title}", j, j.at(share), f"≤ {j.threshold[j.at(share)]:.4f}")
+            for name, j in judged.items()
+        ]
         one = next(iter(judged.values()))
-        rows.insert(0, ("all test pixels", one, len(one.coverage) - 1, ""))
-        head = "".join(
-            f'<th style="text-align:right;padding:2px 10px;font-weight:600;white-space:nowrap">{c}</th>'
-            for c in ("answered", "uncertainty", "error rate", "precision", "recall")
-        )
-        body = "".join(
-            f'<tr><td style="padding:3px 10px 3px 0;white-space:nowrap">{escape(n)}</td>'
-            + "".join(
-                f'<td style="text-align:right;padding:3px 10px">{c}</td>'
-                for c in (
-                    f"{100 * j.coverage[at]:.1f} %",
-                    u,
-                    f"{100 * j.risk[at]:.2f} %",
-                    cell(j.precision[at]),
-                    cell(j.recall[at]),
-                )
-            )
-            + "</tr>"
-            for n, j, at, u in rows
+        points.insert(0, ("all test pixels", one, len(one.coverage) - 1, ""))
+        table = html_table(
+            [
+                "",
+                "answered",
+                "uncertainty",
+                Column("error rate (%)", "lower", 2),
+                *(Column(c, "", 3) for c in ("precision", "recall")),
+            ],
+            [
+                (name, f"{100 * j.coverage[at]:.1f} %", u, 100 * j.risk[at], j.precision[at], j.recall[at])
+                for name, j, at, u in points
+            ],
         )
         note = (
             "<div style='margin-top:10px;opacity:.8;line-height:1.45'>Computed on all test pixels; the maps show the pair selected on the "
@@ -239,9 +235,7 @@ class Trust:
             "answered pixels. So compare the <b>error rate</b>. A measure is useful if its error rate is lower than that of "
             "<b>entropy</b> at the same share.</div>"
         )
-        self.readout.object = (
-            f'<table style="border-collapse:collapse;font-size:13px"><tr><th></th>{head}</tr>{body}</table>{note}'
-        )
+        self.readout.object = table + note
 
     def _table(self, findings: Findings) -> None:
         """Write the table of all measures, each against the errors of its own change map."""
@@ -250,28 +244,18 @@ class Trust:
         if not shown:
             self.table.object = ""
             return
-        best = {
-            q: choose([numbers[q] for _, numbers in rows])
-            for q, choose in (("error_auroc", np.nanmax), ("aurc", np.nanmin), ("calibration_error", np.nanmin))
-            if q in shown
-        }
-        head = "".join(
-            f'<th title="{escape(QUANTITIES[q][1])}" style="text-align:right;padding:2px 12px">{QUANTITIES[q][0]}</th>'
-            for q in shown
-        )
-        body = ""
+        columns = [Column(QUANTITIES[q][0], BETTER.get(q, ""), 4 if q == "aurc" else 3, QUANTITIES[q][1]) for q in shown]
+        cells = []
         for name, numbers in rows:
             one = look(name, UNCERTAINTY)
-            cells = "".join(
-                f'<td style="text-align:right;padding:1px 12px;font-weight:{700 if best.get(q) == numbers[q] else 400}">'
-                f"{cell(numbers[q], 4 if q == 'aurc' else 3)}</td>"
-                for q in shown
+            apart = {"calibration_error"} if name == "entropy" else set()  # in bits, so it does not compete
+            cells.append(
+                [Marked(one.title, one.colour), *(spread([v], 3) if q in apart else v for q in shown for v in [numbers[q]])]
             )
-            body += f'<tr><td style="padding:1px 12px 1px 0"><span style="color:{one.colour}">■</span> {escape(one.title)}</td>{cells}</tr>'
         self.table.object = (
-            "<b>All measures on test pixels</b>, each against the errors of its own change map; best in bold "
-            '<span style="opacity:.75">(AUROC high; AURC and ECE low; entropy is in bits, so its ECE is not comparable)</span>'
-            f'<table style="border-collapse:collapse;margin-top:4px"><tr><th></th>{head}</tr>{body}</table>'
+            "<b>All measures on test pixels</b>, each against the errors of its own change map; the best of a column in bold "
+            '<span style="opacity:.75">(AUROC high; AURC, ECE and error rates low; entropy is in bits, so its ECE is not compared)</span>'
+            + html_table(["", *columns], cells)
         )
 
     def _csv(self) -> Any:

@@ -17,7 +17,7 @@ from workbench.baselines.coresets import jaccard, select, selectors
 from workbench.data.coresets import write_coreset, write_index, wrong_labels
 from workbench.errors import InputError
 from workbench.methods.tdds.choosing import length_of
-from workbench.methods.tdds.settings import RIVALS, Config
+from workbench.methods.tdds.settings import RIVALS, STRATIFIED, Config
 from workbench.pages.coresets.state import CoresetState
 from workbench.views import save
 from workbench.views.card import escape, explain, html, problem
@@ -27,6 +27,7 @@ from workbench.views.gallery import Gallery
 from workbench.views.image import ImageView
 from workbench.views.looks import RED, SELECTORS, STATES, rgb
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import WHOLE, beside, grid, wrapped
 
 ACROSS = 9
 ENDS, CUT, DRAWN = "extremes", "at the cut", "at random"
@@ -46,7 +47,14 @@ class Choose:
         self.scores: xr.Dataset | None = None
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.keep = pmui.FloatSlider(
-            label="Share kept", start=0.01, end=1.0, step=0.01, value=state.keep, sizing_mode="stretch_width", margin=(4, 14)
+            label="Share kept",
+            start=0.01,
+            end=1.0,
+            step=0.01,
+            value=state.keep,
+            sizing_mode="stretch_width",
+            min_width=220,
+            margin=(4, 14),
         )
         self.length = pmui.IntSlider(
             label="T, number of epochs that the score uses",
@@ -54,6 +62,7 @@ class Choose:
             end=30,
             value=10,
             sizing_mode="stretch_width",
+            min_width=260,
             margin=(4, 14),
         )
         titles = {one.title: name for name, one in SELECTORS.items()}
@@ -66,11 +75,11 @@ class Choose:
         self.cumulative = Cumulative(height=260)
         self.overlap = Overlap(height=400)
         self.show_what = pmui.RadioButtonGroup(
-            options=[ENDS, CUT, DRAWN], value=ENDS, size="small", width=300, margin=(4, 8)
+            options=[ENDS, CUT, DRAWN], value=ENDS, size="small", width=340, margin=(4, 8)
         )
         self.kept, self.dropped = Gallery(ACROSS, 3), Gallery(ACROSS, 3)
         self.frame = Frame()
-        self.ground = ImageView(self.frame, "Kept (orange) and dropped (blue)", width=330, height=300)
+        self.ground = ImageView(self.frame, "Kept (orange) and dropped (blue)", tall=WHOLE)
         self._map = pn.Column(self.ground.panel, visible=False, margin=0)
         parquet = importlib.util.find_spec("fastparquet") is not None
         files = [save.download("Index list, CSV", lambda: self.table(".csv"), "coreset.csv")]
@@ -81,28 +90,27 @@ class Choose:
         )
         self.message = html(margin=(2, 4))
         self._content = pn.Column(
-            pn.Row(self.selector, self.balanced, self.keep, self.length, **stretch),
+            wrapped(self.selector, self.balanced, self.keep, self.length),
             self.readout,
-            pn.Row(self.bars.panel, self.histogram.panel, self.cumulative.panel, **stretch),
-            pn.Row(
+            grid(self.bars.panel, self.histogram.panel, self.cumulative.panel, least=300),
+            beside(
                 pn.Column(
                     html("<b>Overlap</b> of the selectors' coresets at this share", margin=(0, 8)),
                     self.overlap.panel,
                     **stretch,
                 ),
                 pn.Column(
-                    pn.Row(self.show_what, margin=0),
+                    self.show_what,
                     html(f'<b style="color:{STATES["kept"].colour}">Kept</b>', margin=(2, 8, 0, 8)),
                     self.kept.panel,
                     html("<b>Dropped</b>", margin=(2, 8, 0, 8)),
                     self.dropped.panel,
-                    width=510,
-                    margin=0,
+                    **stretch,
                 ),
-                **stretch,
+                least=(420, 480),
             ),
             self._map,
-            pn.Row(*files, self.yaml, self.opener, margin=0),
+            wrapped(*files, self.yaml, self.opener),
             self.message,
             visible=False,
             **stretch,
@@ -152,8 +160,9 @@ class Choose:
         score = result["score_by_T"].sel(T=self.T).drop_vars("T")
         kept = {"tdds": select(score, state.keep, labels, balance="class" if state.balanced else None)}
         seed = int(state.runner.config.get("seed", 0))
-        for name, choose in selectors(RIVALS).items():
-            kept[name] = choose(self.scores, state.keep, labels, seed)
+        scores = self.scores.assign(tdds=score)
+        for name, choose in selectors([*RIVALS, *STRATIFIED]).items():
+            kept[name] = choose(scores, state.keep, labels, seed)
         if state.balanced and state.selector in self.scores:
             kept[state.selector] = selectors([f"{state.selector}_balanced"])[f"{state.selector}_balanced"](
                 self.scores, state.keep, labels, seed
@@ -196,11 +205,11 @@ class Choose:
             self._paint(kept)
 
     def score(self) -> np.ndarray:
-        """Score (sample) of the current selector; for CCS that of AUM, for random zeros."""
+        """Score (sample) of the current selector; for CCS that of AUM, in strata that which is stratified, for random zeros."""
         state, result = self.state, self.state.result
-        if state.selector == "tdds":
+        name = "aum" if state.selector == "ccs" else state.selector.removesuffix("_ccs")
+        if name == "tdds":
             return result["score_by_T"].sel(T=self.T).values.astype(float)
-        name = "aum" if state.selector == "ccs" else state.selector
         return self.scores[name].values.astype(float) if name in self.scores else np.zeros(result.sizes["sample"])
 
     def _summary(self, kept: np.ndarray, counts: np.ndarray, names: list[str], score: np.ndarray) -> str:
@@ -215,7 +224,7 @@ class Choose:
         text = " &ensp; ".join(parts)
         if lost:
             text += f' &ensp; <b style="color:{RED}">no sample of {escape(", ".join(lost[:6]))} is kept</b>; switch <i>By class</i> on'
-        if self.state.selector in ("random", "random_balanced", "ccs"):
+        if self.state.selector in ("random", "random_balanced", "ccs", *STRATIFIED):
             text += " &ensp; <i>drawn at random with the run's seed</i>"
         return text
 

@@ -6,15 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import panel as pn
 
 from workbench import runs
 from workbench.pages.coresets.state import CoresetState
-from workbench.views.card import escape, explain, html
+from workbench.views.card import explain, html
 from workbench.views.coresets import Accuracy
 from workbench.views.curves import Curves
 from workbench.views.looks import REFERENCES, SELECTORS
+from workbench.views.screen import grid
+from workbench.views.tables import Column, Marked, html_table, spread
 
 FULL = REFERENCES["full"].title
 NAME = re.compile(r"accuracy_(?!best_)(?P<name>\w+?)(?:_at_(?P<keep>[\d.e-]+))?$")
@@ -32,20 +33,19 @@ class Measured:
     def __init__(self, state: CoresetState) -> None:
         self.state = state
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
-        colours = {FULL: REFERENCES["full"].colour, **{one.title: one.colour for one in SELECTORS.values()}}
-        self.lines = Curves("epochs' worth of steps", "test accuracy", colours, height=300, dashed=(FULL,))
+        self.lines = Curves("epochs' worth of steps", "test accuracy", [REFERENCES["full"], *SELECTORS.values()], height=300)
         self.accuracy = Accuracy(height=300)
         self.table = html(margin=(6, 8))
         self.text = html(margin=(2, 8))
         self._empty = explain("No finished run yet", NOTHING, height=300)
         self._content = pn.Column(self.accuracy.panel, **stretch)
         self.panel = pn.Column(
-            pn.Row(
+            grid(
                 pn.Column(html("<b>This run</b>: during training", margin=(0, 8)), self.lines.panel, **stretch),
                 pn.Column(
                     html("<b>All runs</b>: against the share kept", margin=(0, 8)), self._content, self._empty, **stretch
                 ),
-                **stretch,
+                least=420,
             ),
             self.text,
             self.table,
@@ -74,10 +74,12 @@ class Measured:
         self._content.visible, self._empty.visible = bool(values), not values
         self.accuracy.show(values, list(full.values()))
         seeds = sorted(full)
+        counts = [len(seen) for by_keep in values.values() for seen in by_keep.values()] or [0]
+        fewest = "" if min(counts) == max(counts) else f" (some numbers: {min(counts)} of {max(counts)})"
         self.text.object = (
             f"{len(alike)} finished run{'s' if len(alike) != 1 else ''} with these settings, "
-            f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}. Mean ± standard deviation over seeds; every "
-            "training has the same number of steps, on coresets and on all samples."
+            f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}{fewest}. Mean ± standard deviation over seeds; every "
+            "training has the same number of steps, on coresets and on all samples. Bold: the best selector at a share."
             if values
             else ""
         )
@@ -125,22 +127,12 @@ def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(values: Mapping[str, Mapping[float, Sequence[float]]], full: Sequence[float]) -> str:
-    """HTML: a line for every share kept, a column for every selector."""
+    """HTML: a row for every selector and one for all samples, which does not compete; a column for every share kept."""
     keeps = sorted({k for by_keep in values.values() for k in by_keep}, reverse=True)
-    cell = '<td style="padding:2px 16px 2px 0;white-space:nowrap">'
-    head = "".join(
-        f'<th style="text-align:left;font-weight:500;opacity:.65;padding-right:16px">{escape(h)}</th>'
-        for h in ("share kept", *(SELECTORS[n].title for n in values), FULL)
-    )
-    body = ""
-    for k in keeps:
-        cells = [f"{k:g}", *(_mean(values[n].get(k, [])) for n in values), _mean(full)]
-        body += "<tr>" + "".join(f"{cell}{c}</td>" for c in cells) + "</tr>"
-    style = "border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums"
-    return f'<table style="{style}"><tr>{head}</tr>{body}</table>'
-
-
-def _mean(seen: Sequence[float]) -> str:
-    if not len(seen):
-        return "–"
-    return f"{np.mean(seen):.4f}" + (f" ± {np.std(seen, ddof=1):.4f} ({len(seen)})" if len(seen) > 1 else " (1)")
+    rows: list[list[Any]] = [
+        [Marked(SELECTORS[n].title, SELECTORS[n].colour), *(by_keep.get(k, ()) for k in keeps)]
+        for n, by_keep in values.items()
+    ]
+    every = REFERENCES["full"]
+    rows.append([Marked(every.title, every.colour), *(spread(full) for _ in keeps)])
+    return html_table(["test accuracy", *(Column(f"share kept {k:g}", "higher") for k in keeps)], rows)

@@ -23,6 +23,7 @@ from workbench.pages.coresets.samples import Film, Pictures
 from workbench.pages.coresets.scoring import Score
 from workbench.pages.coresets.state import CoresetState
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.scene import Needs
@@ -132,9 +133,9 @@ class Coresets(CoresetState):
             self.score.grown()
         self.measured.take()
 
-    def take_in(self) -> bool:
-        """Read new events of the run; True while it is running."""
-        return self.runner.poll()
+    def followed(self) -> list[Follower]:
+        """The run of the method."""
+        return [self.runner]
 
     def _changed(self) -> None:
         self.choosing.draw()
@@ -142,5 +143,5 @@ class Coresets(CoresetState):
 
 
 def coresets(scene: str | Path | Source | xr.Dataset | None = None) -> Coresets:
-    """The coreset page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
+    """The coreset page for a notebook cell: put it last in the cell."""
     return Coresets(scene)

@@ -17,6 +17,7 @@ from workbench.views.image import ImageView
 from workbench.views.looks import GREY, PICKS, STATES
 from workbench.views.maps import OWN, ScoreMap
 from workbench.views.plots import Frame, batched
+from workbench.views.screen import beside, grid, wrapped
 from workbench.views.stepper import Stepper
 
 ACROSS = 18  # tiles in a row
@@ -42,16 +43,16 @@ class Score:
         self.picked_text = html(margin=(8, 8, 2, 8))
         self.clearer = pmui.Button(label="Clear", icon="clear", variant="text", size="small", margin=(2, 4))
         self.frame = Frame()
-        self.ground = ImageView(self.frame, "Scene", width=330, height=300)
-        self.painted = ScoreMap(self.frame, "Score S", width=330, height=300)
+        self.ground = ImageView(self.frame, "Scene")
+        self.painted = ScoreMap(self.frame, "Score S")
         self.painted.set_scale(OWN)
-        self._maps = pn.Row(self.ground.panel, self.painted.panel, visible=False, **stretch)
+        self._maps = pn.Column(grid(self.ground.panel, self.painted.panel, least=300), visible=False, **stretch)
         self._list = pn.Column(self.chosen.panel, visible=False, **stretch)
         self._watch = pn.Column(
-            pn.Row(self.stepper.follow, self.stepper.slider, sizing_mode="stretch_width"),
+            wrapped(self.stepper.follow, self.stepper.slider),
             self.text,
-            pn.Row(self.map.panel, self.trajectory.panel, **stretch),
-            pn.Row(self.picked_text, self.clearer, **stretch),
+            beside(self.map.panel, self.trajectory.panel, least=(420, 420)),
+            wrapped(self.picked_text, self.clearer),
             self._list,
             self._maps,
             html("<b>Most change</b>: the highest scores, kept first", margin=(6, 8, 0, 8)),
@@ -156,7 +157,7 @@ class Score:
         self.picked_text.object = f"<b>Picked</b>: {len(ids)} sample{'s' if len(ids) != 1 else ''}" if ids else HINT
         if not ids or epoch is None:
             self.chosen.clear()
-            self.map.mark([], [], [])
+            self.map.mark([], [])
             self.trajectory.show([], [], self._means(), film.epochs[-1] if epoch else 2, self._window(epoch))
             self._mark_places(np.zeros(0, int), [])
             return
@@ -168,7 +169,7 @@ class Score:
         colours = [*PICKS, *[GREY] * len(ids)][: len(ids)]
         few = ids[: self.chosen.room]
         self.chosen.show(state.pictures.of(few), few, self._texts(score, ease, rows[: len(few)]), colours)
-        self.map.mark(ease[rows[: len(PICKS)]], score[rows[: len(PICKS)]], colours[: len(PICKS)])
+        self.map.mark(rows[: len(PICKS)], colours[: len(PICKS)])
         lines, changes = [], []
         epochs, changed = film.epochs, sorted(film.d)
         for identifier, row, colour in list(zip(ids, rows, colours, strict=True))[: len(PICKS)]:

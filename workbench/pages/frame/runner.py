@@ -17,6 +17,8 @@ from workbench import execution, runs
 from workbench.config import override
 from workbench.errors import InputError
 from workbench.methods import load
+from workbench.pages.frame.followed import FRESH, Followed, followed
+from workbench.pages.frame.links import run_folder, run_name
 from workbench.pages.frame.session import WIDE, Session
 from workbench.runs.watch import Live
 from workbench.views.card import heading
@@ -51,7 +53,8 @@ class Runner:
 
     def __init__(self, page: Session, method: str, host: Host, *, first: Sequence[str]) -> None:
         self.page, self.method, self.host = page, method, host
-        self.live: Live | None = None
+        self.live: Followed | None = None
+        self._taken, self._version = 0, -1  # lines and version of the run that are drawn
         self._waits = self._resumed = 0
         self._over = self._listed = False
         self.player = Player()
@@ -89,17 +92,17 @@ class Runner:
         self.follow(folder.name)
 
     def follow(self, name: str, *, fresh: bool = True) -> None:
-        """Follow the run `name` of the runs folder; any process may have started it."""
+        """Follow the run `name` of the runs folder (`report/inner`: one within a report); any process may have started it."""
         page = self.page
-        folder = page.root / Path(name).name
         self._forget()
         try:
+            folder = run_folder(page.root, name)
             config = self._settings_of(folder)
         except InputError as error:
             self._list()
             self.player.show("failed", error=str(error))
             return
-        self.live, page.run = Live(folder), folder.name
+        self.live, page.run = followed(folder), run_name(page.root, folder)
         self._list()
         self.host.watching(config, fresh)
         page.poll()
@@ -125,6 +128,7 @@ class Runner:
     def _forget(self) -> None:
         self.live, self.page.result, self.page.run = None, None, ""
         self._waits, self._over = 0, False
+        self._taken, self._version = 0, -1
         self.host.cleared()
 
     def _list(self) -> None:
@@ -136,8 +140,11 @@ class Runner:
                 when = about["start"][:16].replace("T", " ")
                 text = f"{when} UTC, {self.host.summary(about['config'])}, {about['status']}"
                 listed[text if text not in listed else f"{text} ({folder.name})"] = folder.name
-        self._listed = not page.run or page.run in listed.values()
-        if not self._listed:
+        within = "/" in page.run  # of a report: not in the list
+        self._listed = not page.run or within or page.run in listed.values()
+        if within:
+            listed = {page.run: page.run, **listed}
+        elif not self._listed:
             listed = {f"{page.run}, starting": page.run, **listed}
         options = {"choose one": "", **listed} if listed else {"none yet": ""}
         if options != self.earlier.options:
@@ -161,7 +168,7 @@ class Runner:
         """Resume a paused run, or restart a stopped, failed or killed one from its last checkpoint."""
         if self.live is None:
             return
-        if self.live.status == "paused":
+        if self.live.status in ("pausing", "paused"):
             self.ask("resume")
             return
         try:
@@ -176,13 +183,21 @@ class Runner:
 
     # --- watching ---------------------------------------------------------------------------------------------------
 
+    def news(self) -> bool:
+        """Whether `poll` would draw something."""
+        if self.live is None:
+            return False
+        self.live.look(fresh=FRESH)
+        return self.live.version != self._version or self._waits > 0
+
     def poll(self) -> bool:
-        """Read new events of the run; True while it is running."""
+        """Draw what is new of the run; True while it is running."""
         live = self.live
         if live is None:
             return False
-        new = live.poll()
-        status, error = live.status, live.error
+        live.look()
+        new, self._taken, self._version = live.log[self._taken :], len(live.log), live.version
+        status, error = live.state
         if self._waits:  # until the new process writes, the folder has the status of the old one
             self._waits -= 1
             if len(runs.read(live.folder).get("resumed", [])) > self._resumed:

@@ -8,9 +8,11 @@ of the page's document.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,24 +20,40 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 import xarray as xr
+from bokeh.models import CustomJS
 
 from workbench import execution
 from workbench.data.catalog import entries
 from workbench.data.source import Source
 from workbench.errors import InputError
-from workbench.pages.frame.address import Addressed
+from workbench.pages.frame.address import WIDE, Addressed
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import CLOCK, Follower
+from workbench.pages.frame.links import report_of, run_folder, ways
+from workbench.pages.frame.notebook import in_cell
 from workbench.scene import Needs, fingerprint, fits, require
-from workbench.views.card import badge, escape, explain, html, problem
+from workbench.views.card import badge, escape, explain, explanation, html, problem
+from workbench.views.screen import FOLD as FOLD_SIDE
+from workbench.views.screen import NARROW, STRETCH, beside
+from workbench.views.screen import TEXT as TEXT_SIZE
 
+OPENING = "The scene is read and checked. A run on this machine, or a large file, makes it take longer."
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
-WIDE = {"sizing_mode": "stretch_width", "size": "small"}
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
 TEXT = {"fontSize": 12.5, "button": {"textTransform": "none"}}
+CUT_OFF = {"overflow": "hidden", "text-overflow": "ellipsis", "white-space": "nowrap", "max-width": "calc(100vw - 400px)"}
 BAR = {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#24527F", "backgroundImage": "none", "color": "#fff"}}}}
 THEME = {
-    mode: {"chart_style": "standard", "typography": TEXT, "components": BAR, "palette": {"primary": {"main": colour}}}
+    mode: {
+        "chart_style": "standard",
+        "typography": TEXT,
+        "components": BAR,
+        "palette": {"primary": {"main": colour}},
+        "breakpoints": {
+            "values": {"xs": 0, "sm": NARROW, "md": 1200, "lg": 1536, "xl": 1920}
+        },  # below sm the side bar is a drawer
+    }
     for mode, colour in {"light": "#2F6FB0", "dark": "#6CAEEE"}.items()
 }
 
@@ -44,7 +62,7 @@ class Session(Addressed):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
     A subclass defines the texts below, its tabs (`build`), the scenes that it can show (`needs`, `checked`), what it does with
-    an opened scene (`arrived`), and what it reads at a tick of the timer (`take_in`).
+    an opened scene (`arrived`), and the parts of it that follow runs (`followed`).
 
     scene: a catalogue name, a path, a `Source`, or an opened scene; None for the scene of the address, or the page's first choice.
     root: folder of the runs.
@@ -82,10 +100,8 @@ class Session(Addressed):
         self._given: xr.Dataset | None = None
         self._doc = pn.state.curdoc
         self._closed = False
-        self._page: pmui.Page | None = None
         self.read_address()
         self._lay_out()
-        self.timer = pn.state.add_periodic_callback(self.poll, period=250, start=False)
         self.keep_address()
         if self._served:
             pn.state.on_session_destroyed(lambda _: self.close())
@@ -147,8 +163,8 @@ class Session(Addressed):
         """Called when a scene has been opened as `self.data`. first: the state of the address belongs to this scene."""
         raise NotImplementedError
 
-    def take_in(self) -> bool:
-        """Read new events of the runs; True while one is running."""
+    def followed(self) -> list[Follower]:
+        """The parts of the page that follow runs."""
         raise NotImplementedError
 
     # --- layout -----------------------------------------------------------------------------------------------------
@@ -166,16 +182,23 @@ class Session(Addressed):
         self.alert = pmui.Alert(
             "", severity="error", visible=False, margin=(6, 0), sizing_mode="stretch_width", sx={"overflowWrap": "anywhere"}
         )
-        self.banner = html(
-            margin=(0, 24), styles={"font-size": "16px", "color": "white"}, sizing_mode="fixed", width=760, height=24
-        )
+        self.opening = html(margin=(6, 0), visible=False)
+        self.banner = html(margin=(0, 24), styles={"font-size": "1rem", "color": "white", **CUT_OFF})
+        self.ways = html(ways(), margin=(0, 0, 0, 24), sizing_mode=None)
+        self.param.watch(self._link_report, "run")
         self.card = html(margin=(6, 0))
-        self.link = pmui.Button(label="Copy link to this view", icon="link", variant="outlined", margin=(6, 0), **WIDE)
-        self.link.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
+        self.link = self.copy_link()
         tabs, below = self.build()
         self._below = pn.Column(*below, sizing_mode="stretch_width", margin=0)
         self.side = pn.Column(
-            self.choice, self.own, self.alert, self.card, self._below, sizing_mode="stretch_width", margin=(0, 6)
+            self.choice,
+            self.own,
+            self.opening,
+            self.alert,
+            self.card,
+            self._below,
+            sizing_mode="stretch_width",
+            margin=(0, 6),
         )
         self.tabs = pmui.Tabs(*tabs, active=self.tab, sizing_mode="stretch_width", margin=0)
         self._empty = explain(*self.EMPTY, height=420)
@@ -193,22 +216,22 @@ class Session(Addressed):
         self.tabs.visible = self._below.visible = opened
         self._empty.visible = not opened
 
+    def announce(self, ref: str) -> None:
+        """Say which scene is being opened, by its title in the list or its file name; an empty name ends that."""
+        titles = {name: title for title, name in self.choice.options.items() if name}
+        name = titles.get(ref, Path(ref).name)
+        self.tabs.loading = self.opening.visible = bool(ref)
+        self.opening.object = f"Opening <b>{escape(name)}</b> …" if ref else ""
+        self._empty.object = explanation(f"Opening {name} …", OPENING) if ref else explanation(*self.EMPTY)
+
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
-        return pn.Row(pn.Column(self.side, width=310), self._empty, self.tabs, sizing_mode="stretch_width")
+        main = pn.Column(self._empty, self.tabs, **STRETCH)
+        return in_cell(beside(pn.Column(self.side, margin=0), main, least=(310, 560)), theme=THEME)
 
     def page(self) -> pmui.Page:
         """The whole page, with title bar, side bar and light and dark mode, for `panel serve`."""
-        self._page = pmui.Page(
-            title=self.TITLE,
-            header=[self.banner],
-            sidebar=[self.side],
-            main=[self._empty, self.tabs],
-            sidebar_width=320,
-            sidebar_variant="persistent",
-            theme_config=THEME,
-        )
-        return self._page
+        return framed(self.TITLE, self.side, self._empty, self.tabs, header=[self.ways, self.banner])
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
@@ -236,7 +259,7 @@ class Session(Addressed):
         more = {n: more.get(n, self.param[n].default) for n in self.MORE}
         source = Source.from_parameters({"scene": ref, "truth": truth, "keys": named, **more})
         key = (source, stamp(*source.files()))
-        self.tabs.loading = True
+        self.announce(ref)
         asked = self.asked
 
         def here(future: Future) -> None:
@@ -293,7 +316,7 @@ class Session(Addressed):
         first: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> None:
-        self.tabs.loading = False
+        self.announce("")
         try:
             data = future.result()
         except InputError as error:
@@ -304,6 +327,7 @@ class Session(Addressed):
             self.data, self._mark = data, ""
             self.key = key or ("given", self.mark if data.nbytes <= IN_MEMORY else id(data))
             self.param.update(scene=ref, truth=truth, keys=keys, **(more or {}))
+            self.tell_address()
             self._show(True)
             self.choice.value = ref if ref in self.choice.options.values() else ""
             self.card.object = self.describe(data)
@@ -311,6 +335,10 @@ class Session(Addressed):
                 "&ensp;" + badge("SIMULATED", "#F2B233") if data.attrs.get("simulated") else ""
             )
             self.arrived(first)
+
+    def _link_report(self, _: Any) -> None:
+        """Link the report to which the followed run belongs, in the title bar."""
+        self.ways.object = ways(report_of(run_folder(self.root, self.run), self.root) if self.run else "")
 
     def complain(self, message: str) -> None:
         """Show an error below the fields that open scenes; an empty message hides it."""
@@ -353,24 +381,41 @@ class Session(Addressed):
             path.write_bytes(bytes(self._given.to_netcdf(engine="h5netcdf")))
         return Source(str(path))
 
-    # --- timer ------------------------------------------------------------------------------------------------------
+    def _no_address(self) -> str:
+        return "" if self._given is None else "The scene is in memory. Save it as a file and open that: no address has it."
 
-    def poll(self) -> None:
-        """Read new events of the runs; a timer calls it four times a second while a run is active."""
+    # --- runs -------------------------------------------------------------------------------------------------------
+
+    def take_in(self) -> bool:
+        """Draw what is new of the runs; True while one is running."""
+        active = [run.poll() for run in self.followed()]  # a list, because every run must be polled
+        return any(active)
+
+    def news(self) -> bool:
+        """Whether `take_in` would draw something; asks no more than the readers that all pages share."""
+        return any(run.news() for run in self.followed())
+
+    def poll(self) -> bool:
+        """Draw what is new of the runs; True while one is running. `CLOCK` calls it when there are news."""
         with pn.io.hold():
-            active = self.take_in()
-        if not active and self.timer.running:
-            self.timer.stop()
+            return self.take_in()
 
     def tick(self) -> None:
-        """Start the timer that calls `poll`, if there is an event loop."""
-        if not self.timer.running and not self._closed and has_loop():
-            self.timer.start()
+        """Let the clock of the process call `poll`, if there is an event loop; on a served page once it has loaded (see `when`)."""
+        if self._served:
+            pn.state.onload(self._follow)
+        else:
+            self._follow()
+
+    def _follow(self) -> None:
+        if not self._closed and has_loop():
+            CLOCK.add(self, self._doc if self._served else None)
 
     def when(self, future: Future, then: Callable[[Future], None]) -> None:
         """Call `then(future)` when the future is done: immediately if possible, else under the document's lock.
 
-        Waits until the page has loaded, because Panel loses some changes that are made while it loads.
+        Waits until the page has loaded: Panel drops what is changed in a `hold` after the browser has fetched the document and
+        before it has drawn it, which takes seconds on a busy machine.
         """
         if future.done() or not self._served:
             then(future)
@@ -390,20 +435,17 @@ class Session(Addressed):
         if not self._served:
             then()
         elif not self._closed:
-            self._doc.add_timeout_callback(lambda: None if self._closed else then(), PAINT)
+            self._doc.add_timeout_callback(lambda: None if self._closed else pn.state.onload(then), PAINT)
 
     @property
     def _served(self) -> bool:
         return bool(self._doc and self._doc.session_context)
 
     def close(self) -> None:
-        """Stop the timer and release the page; launched runs continue."""
+        """Follow no run any more; launched runs continue."""
         self._closed = True
         self.asked += 1
-        if self.timer.running:
-            self.timer.stop()
-        if self._page is not None:
-            forget(self._page)
+        CLOCK.remove(self)
 
 
 class PairSession(Session):
@@ -426,11 +468,46 @@ class PairSession(Session):
         self.open(*named, after=self.after_path.value.strip(), resample=self.resampling.value)
 
 
-def forget(page: pmui.Page) -> None:
-    """Unlink the page from Panel's global `state.busy`, which would keep it in memory until the server stops."""
+def framed(title: str, side: Any, *main: Any, header: Sequence[Any] = ()) -> pmui.Page:
+    """A page with title bar, side bar and light and dark mode. In a narrow window the side bar is folded, and opens over the page."""
+    if pn.state.curdoc is not None:
+        pn.state.curdoc.js_on_event("document_ready", CustomJS(code=FOLD_SIDE))
+    page = pmui.Page(
+        title=title,
+        header=list(header),
+        sidebar=[side],
+        main=list(main),
+        sidebar_width=320,
+        sidebar_variant="auto",
+        theme_config=THEME,
+        raw_css=[TEXT_SIZE],
+        busy_indicator=None,
+    )
+    unlink_busy(page)
+    spare_imports()
+    return page
+
+
+def unlink_busy(page: pmui.Page) -> None:
+    """Unlink the page from Panel's global `state.busy`.
+
+    Each callback of any visitor changes it, and each change would walk all models of every open page. Panel would also keep the
+    page in memory until the server stops.
+    """
     for watcher in list(pn.state.param.watchers.get("busy", {}).get("value", [])):
         if getattr(getattr(watcher.fn, "__self__", None), "self", None) is page:
             pn.state.param.unwatch(watcher)
+
+
+@cache
+def spare_imports() -> None:
+    """Leave what is loaded so far out of garbage collections, once: it stays until the process ends.
+
+    Panel collects when a visitor has left. To search a million objects of the imported libraries stops the server for a third of
+    a second each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pairs(text: str) -> dict[str, str]:

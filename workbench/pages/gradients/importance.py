@@ -12,6 +12,7 @@ from workbench.parts.indicators import INDICATORS, score
 from workbench.views.card import escape, explain, html
 from workbench.views.plots import batched
 from workbench.views.rasters import Kind, Rasters
+from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
 KINDS = {
@@ -45,19 +46,19 @@ class Importance:
         self.window = pmui.Select.from_param(
             state.param.p, label="p, side of the neighbourhood", size="small", width=190, margin=(6, 8)
         )
-        self.overlap = html(margin=(10, 8), sizing_mode="stretch_width")
+        self.overlap = html(margin=(10, 8), sizing_mode="stretch_width", min_width=300)
         panels = self.rasters.panels
         self._watch = pn.Column(
-            pn.Row(self.layers, self.stepper.follow, self.stepper.slider, **stretch),
+            wrapped(self.layers, self.stepper.follow, self.stepper.slider),
             self.text,
-            pn.Row(
+            grid(
                 *(
                     pn.Column(*(panels[n] for n in names), **stretch)
                     for names in (("gradient", "mean", "sigma"), ("score", "kept", "else"))
                 ),
-                **stretch,
+                least=420,
             ),
-            pn.Row(self.indicator, self.window, self.overlap, **stretch),
+            wrapped(self.indicator, self.window, self.overlap),
             html(NOTE, margin=(4, 8)),
             visible=False,
             **stretch,

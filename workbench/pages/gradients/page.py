@@ -18,6 +18,7 @@ import xarray as xr
 from workbench.data.source import Source
 from workbench.methods import load
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.gradients.importance import Importance
 from workbench.pages.gradients.state import GradientState
@@ -107,11 +108,11 @@ class Gradients(GradientState):
         if steps := self.runner.config.get("steps"):
             self.traffic.draw(live.history, int(steps))
 
-    def take_in(self) -> bool:
-        """Read new events of the run; True while it is running."""
-        return self.runner.poll()
+    def followed(self) -> list[Follower]:
+        """The run of the method."""
+        return [self.runner]
 
 
 def gradients(scene: str | Path | Source | None = None) -> Gradients:
-    """The gradient page for a notebook cell: put it last in the cell. Call `panel.extension(inline=True)` once before."""
+    """The gradient page for a notebook cell: put it last in the cell."""
     return Gradients(scene)

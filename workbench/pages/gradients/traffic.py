@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import panel as pn
@@ -11,9 +10,11 @@ from bokeh.palettes import Cividis256
 
 from workbench.methods.rsdgc import RATIOS
 from workbench.runs.watch import ArrayHistory, Live
-from workbench.views.card import escape, html
+from workbench.views.card import html
 from workbench.views.lines import Lines
-from workbench.views.looks import COMPRESSORS, PICKS
+from workbench.views.looks import COMPRESSORS, Look, nth
+from workbench.views.screen import grid
+from workbench.views.tables import Column, Marked, html_table
 
 
 class Budget:
@@ -21,7 +22,6 @@ class Budget:
 
     def __init__(self) -> None:
         self._arrays = ArrayHistory(())
-        stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.share = Lines("step", "share of the layer's entries sent", height=290, log="y", legend=False)
         self.signal = Lines("step", "importance of the layer, relative to its first steps", height=290, legend=False)
         self.residual = Lines("step", "norm of the gradient not yet sent", height=290, log="y", legend=False)
@@ -29,8 +29,7 @@ class Budget:
         self.key = html(margin=(4, 8))
         self.panel = pn.Column(
             self.key,
-            pn.Row(self.share.panel, self.signal.panel, **stretch),
-            pn.Row(self.residual.panel, self.age.panel, **stretch),
+            grid(self.share.panel, self.signal.panel, self.residual.panel, self.age.panel, least=420),
             sizing_mode="stretch_width",
             margin=(8, 4),
         )
@@ -57,7 +56,7 @@ class Budget:
             ("residual", self.residual, 1),
         ):
             values = np.array([array.values / divisor for array in rows[name].values()])
-            plot.show((layer, colours[i], list(rows[name]), values[:, i]) for i, layer in enumerate(layers))
+            plot.show((Look(layer, colours[i]), list(rows[name]), values[:, i]) for i, layer in enumerate(layers))
         ramp = f"display:inline-block;width:90px;height:10px;background:linear-gradient(to right,{colours[0]},{colours[-1]})"
         self.key.object = f"{len(layers)} layers, first <span style='{ramp}'></span> last; hover over a line for its name."
         age = self._arrays.newest.get("age")
@@ -69,21 +68,20 @@ class Budget:
             }
             self.age.name_ticks(names)
             watched = age["layer"].values.tolist()
-            self.age.show((layer, PICKS[i % len(PICKS)], list(names), age.values[i]) for i, layer in enumerate(watched))
+            self.age.show((nth(i, layer), list(names), age.values[i]) for i, layer in enumerate(watched))
 
 
 class Traffic:
     """Accuracy over steps and over bytes for every compressor, and a table: bytes counted, bytes measured, ratios."""
 
     def __init__(self) -> None:
-        stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.by_step = Lines("step of the optimiser", "test accuracy", height=310, dots=True)
         self.by_bytes = Lines(
             "megabytes sent by all ranks together (log scale)", "test accuracy", height=310, log="x", dots=True
         )
         self.table = html(margin=(10, 8))
         self.panel = pn.Column(
-            pn.Row(self.by_step.panel, self.by_bytes.panel, **stretch),
+            grid(self.by_step.panel, self.by_bytes.panel, least=420),
             self.table,
             sizing_mode="stretch_width",
             margin=(8, 4),
@@ -103,8 +101,8 @@ class Traffic:
             sent = dict(zip(*history[f"megabytes/{name}"], strict=True))
             at, accuracy = history.get(f"accuracy/{name}", ([], []))
             one = COMPRESSORS[name]
-            lines.append((one.title, one.colour, [(step - 1) % steps + 1 for step in at], accuracy))
-            against.append((one.title, one.colour, [sent[step] for step in at], accuracy))
+            lines.append((one, [(step - 1) % steps + 1 for step in at], accuracy))
+            against.append((one, [sent[step] for step in at], accuracy))
         self.by_step.show(lines)
         self.by_bytes.show(against)
         if known:
@@ -113,35 +111,45 @@ class Traffic:
 
 def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str]) -> str:
     """HTML: a row per compressor."""
-    head = ["compressor", "accuracy", "MB sent, counted", "MB measured", *(r.replace("ratio_", "ratio: ") for r in RATIOS)]
+    columns: list[Column | str] = [
+        "compressor",
+        Column("accuracy", "higher"),
+        Column("MB of messages", "lower", 3, "counted, without headers"),
+        Column("MB with headers", "lower", 3, "counted"),
+        Column("MB measured", "lower", 3, "by the kernel, on the loopback"),
+        *(Column(f"ratio: {_short(r)}", "higher", 1, text) for r, text in RATIOS.items()),
+    ]
     rows = []
     for name in names:
         latest = {
             key: history[f"{key}/{name}"][1][-1]
-            for key in ("accuracy", "megabytes", "measured_megabytes", *RATIOS)
+            for key in ("accuracy", "megabytes", "header_megabytes", "measured_megabytes", *RATIOS)
             if f"{key}/{name}" in history
         }
+        headers = latest.get("header_megabytes")
+        sent = (latest["megabytes"], None if headers is None else latest["megabytes"] + headers)
+        measured = latest.get("measured_megabytes")
         one = COMPRESSORS[name]
-        cells = [f'<span style="border-left:12px solid {one.colour};padding-left:6px">{escape(one.title)}</span>']
-        cells += [
-            _number(latest.get("accuracy"), ".4f"),
-            _number(latest.get("megabytes"), ".3f"),
-            _number(latest.get("measured_megabytes"), ".3f"),
-        ]
-        cells += [_number(latest.get(ratio), ".1f") for ratio in RATIOS]
-        rows.append(cells)
-    cell = '<td style="padding:2px 18px 2px 0">{}</td>'
-    body = "".join("<tr>" + "".join(cell.format(c) for c in row) + "</tr>" for row in rows)
-    top = "".join(f'<th style="padding:2px 18px 2px 0;text-align:left;font-weight:400;opacity:.7">{h}</th>' for h in head)
-    meanings = "".join(f"<li><b>{r.replace('ratio_', '')}</b>: {text}</li>" for r, text in RATIOS.items())
+        rows.append(
+            [
+                Marked(one.title, one.colour),
+                latest.get("accuracy"),
+                *sent,
+                measured,
+                *(latest.get(ratio) for ratio in RATIOS),
+            ]
+        )
+    meanings = "".join(f"<li><b>{_short(r)}</b>: {text}</li>" for r, text in RATIOS.items())
     return (
-        f'<table style="border-collapse:collapse;font-size:13.5px"><tr>{top}</tr>{body}</table>'
-        "<div style='opacity:.8;margin-top:6px'>Counted: from the messages, by the formulas of ring all-reduce and all-gather. "
+        html_table(columns, rows)
+        + "<div style='opacity:.8;margin-top:6px'>Messages: counted by the formulas of ring all-reduce and all-gather. "
+        "Headers: counted too, as those of gloo and TCP; a small network sends more of them than data. "
         "Measured: by the kernel, all bytes on the loopback interface meanwhile, including control messages and other programs. "
-        "Ratios, updated with every test accuracy:"
+        "Bold: the best of a column. Ratios, updated with every test accuracy:"
         f"<ul style='margin:2px 0;padding-left:18px'>{meanings}</ul></div>"
     )
 
 
-def _number(value: Any, spelled: str) -> str:
-    return "–" if value is None or not np.isfinite(value) else format(value, spelled)
+def _short(ratio: str) -> str:
+    """`wire` of `ratio_wire`, `measured` of `measured_ratio`."""
+    return ratio.removeprefix("ratio_").removesuffix("_ratio")

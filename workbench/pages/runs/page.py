@@ -1,4 +1,4 @@
-"""Runs: find them in a table, compare several, replay one, or watch an active one of any process.
+"""Runs: find them in a table, tag and delete them, compare several, replay one, or watch an active one of any process.
 
     page = Runs(root="runs")          # `workbench serve runs`; in a notebook cell `wb.browse_runs("runs")`
 
@@ -7,7 +7,6 @@ Everything is read from the run folders, so a run of a terminal, a notebook or a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,22 @@ import param
 
 from workbench import execution
 from workbench.errors import InputError
+from workbench.methods import METHODS
 from workbench.pages.frame.address import Addressed
-from workbench.pages.frame.session import THEME, WIDE, forget, has_loop
+from workbench.pages.frame.links import page_of, report_of, ways
+from workbench.pages.frame.notebook import in_cell
+from workbench.pages.frame.session import THEME, WIDE, framed, has_loop
+from workbench.pages.runs.comparing import Comparison
+from workbench.pages.runs.manage import Manage
 from workbench.pages.runs.replay import Replay
-from workbench.runs.collection import STATUSES, Entry, compared, entries, select
+from workbench.runs.collection import STATUSES, Entry, entries, select
 from workbench.views.card import escape, explain, html, problem
-from workbench.views.lines import Lines
 from workbench.views.looks import PICKS
+from workbench.views.outcome import number
 from workbench.views.plots import batched
+from workbench.views.screen import beside
 
-ALWAYS = ("run", "status", "method", "scene", "begun", "time (s)")
+ALWAYS = ("run", "open", "status", "method", "scene", "begun", "time (s)", "tags")
 MOST = len(PICKS)  # runs that can be compared at most: one colour each
 ANY = "any"
 NOTHING = (
@@ -35,7 +40,7 @@ NOTHING = (
     "<code>workbench run rx sim-coast-town</code>."
 )
 TICKED = """
-.tabulator { font-size: 13px; }
+.tabulator { font-size: .82rem; }
 .tabulator-row.tabulator-selected, .tabulator-row.tabulator-selected:hover { background-color: rgba(63, 160, 224, .18) !important;
   color: inherit !important; }
 """
@@ -48,12 +53,13 @@ class Runs(Addressed):
     Its state is a few parameters, stored in its address.
     """
 
-    ADDRESS = ("method", "scene", "status", "where", "inside", "columns", "picked", "tab")
+    ADDRESS = ("method", "scene", "status", "tag", "where", "inside", "columns", "picked", "tab")
     SAFE = ",;|/>=<"
 
     method = param.String("", doc="only runs of this method")
     scene = param.String("", doc="only runs on this scene")
     status = param.String("", doc="only runs with this status")
+    tag = param.String("", doc="only runs with this tag")
     where = param.String("", doc="conditions on metrics, separated by commas: auc>=0.9")
     inside = param.Boolean(False, doc="also runs within reports and sweeps")
     columns = param.String("", doc="metrics and settings shown as columns, separated by commas")
@@ -66,7 +72,6 @@ class Runs(Addressed):
         self.entries: list[Entry] = []
         self.shown: list[Entry] = []
         self._all: dict[str, Entry] = {}
-        self._page: pmui.Page | None = None
         self._filling = False
         self.read_address()
         self._lay_out()
@@ -84,6 +89,7 @@ class Runs(Addressed):
         self.by_status = pmui.Select(
             label="Status", options=[ANY, *STATUSES], value=self.status or ANY, margin=(8, 0), **WIDE
         )
+        self.by_tag = pmui.Select(label="Tag", options=[ANY], value=ANY, margin=(8, 0), **WIDE)
         self.by_metric = pmui.TextInput(
             label="Conditions on metrics", placeholder="auc>=0.9, accuracy>0.5", value=self.where, margin=(8, 0), **WIDE
         )
@@ -99,6 +105,7 @@ class Runs(Addressed):
             self.by_method,
             self.by_scene,
             self.by_status,
+            self.by_tag,
             self.by_metric,
             self.with_inner,
             self.which,
@@ -110,9 +117,11 @@ class Runs(Addressed):
         self.table = pn.widgets.Tabulator(
             pd.DataFrame(columns=list(ALWAYS)),
             selectable="checkbox",
+            formatters={"open": "html"},
             show_index=False,
             disabled=True,
             layout="fit_data_fill",
+            widths={"tags": 150},  # it is often empty at first, and does not grow
             pagination="local",
             page_size=20,
             stylesheets=[TICKED],
@@ -120,44 +129,32 @@ class Runs(Addressed):
             margin=(8, 8),
         )
         self._empty = explain("No runs yet", NOTHING, height=320)
-        self.curves = Lines("step", "value", height=330)
-        self.scalar = pmui.Select(label="Curve", options=[], width=260, size="small", margin=(8, 8))
-        self.differences = html(margin=(6, 8))
+        self.manage = Manage(self.root, self._ticked_entries, self._managed)
+        self.comparison = Comparison()
         self.replay = Replay()
         self._none = explain("Nothing is ticked", CHOOSE, height=320)
-        self._comparison = pn.Column(
-            pn.Row(self.scalar, margin=0), self.curves.panel, self.differences, sizing_mode="stretch_width", margin=0
-        )
         self._no_replay = explain("Nothing is ticked", CHOOSE, height=320)
         self.tabs = pmui.Tabs(
-            ("Runs", pn.Column(self._empty, self.table, sizing_mode="stretch_width", margin=0)),
-            ("Compare", pn.Column(self._none, self._comparison, sizing_mode="stretch_width", margin=0)),
+            ("Runs", pn.Column(self._empty, self.table, self.manage.panel, sizing_mode="stretch_width", margin=0)),
+            ("Compare", pn.Column(self._none, self.comparison.panel, sizing_mode="stretch_width", margin=0)),
             ("Replay and live", pn.Column(self._no_replay, self.replay.panel, sizing_mode="stretch_width", margin=0)),
             active=self.tab,
             sizing_mode="stretch_width",
             margin=0,
         )
-        for widget in (self.by_method, self.by_scene, self.by_status, self.by_metric, self.with_inner, self.which):
+        filters = (self.by_method, self.by_scene, self.by_status, self.by_tag, self.by_metric, self.with_inner, self.which)
+        for widget in filters:
             widget.param.watch(batched(self._asked), "value")
         self.table.param.watch(batched(self._ticked), "selection")
-        self.scalar.param.watch(batched(lambda _: self._draw_curves()), "value")
         self.tabs.param.watch(batched(self._turned), "active")
 
     def panel(self) -> pn.viewable.Viewable:
         """Side bar and tabs in one row, for a notebook cell."""
-        return pn.Row(pn.Column(self.side, width=290), self.tabs, sizing_mode="stretch_width")
+        return in_cell(beside(pn.Column(self.side, margin=0), self.tabs, least=(290, 560)), theme=THEME)
 
     def page(self) -> pmui.Page:
         """The whole page, for `panel serve`."""
-        self._page = pmui.Page(
-            title="Runs",
-            sidebar=[self.side],
-            main=[self.tabs],
-            sidebar_width=310,
-            sidebar_variant="persistent",
-            theme_config=THEME,
-        )
-        return self._page
+        return framed("Runs", self.side, self.tabs, header=[html(ways(), margin=(0, 0, 0, 24), sizing_mode=None)])
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.panel()
@@ -168,12 +165,12 @@ class Runs(Addressed):
         """Update the table after the visitor changed a filter or the columns."""
         if self._filling:
             return
-        chosen = {"method": self.by_method, "scene": self.by_scene, "status": self.by_status}
+        chosen = {"method": self.by_method, "scene": self.by_scene, "status": self.by_status, "tag": self.by_tag}
         self.param.update(
             **{name: "" if w.value in (ANY, None) else w.value for name, w in chosen.items()},
             where=self.by_metric.value or "",
             inside=self.with_inner.value,
-            columns=",".join(self.which.value),
+            columns=self.columns if self.which.value == self._columns() else ",".join(self.which.value),
         )
         self.refresh()
 
@@ -181,7 +178,7 @@ class Runs(Addressed):
         """Read the folders, and show the runs that match the filters; ticks are kept."""
         self.entries = entries(self.root, inside=self.inside)
         conditions = [c for c in (part.strip() for part in self.where.split(",")) if c]
-        asked = {n: getattr(self, n) or None for n in ("method", "scene", "status")}
+        asked = {n: getattr(self, n) or None for n in ("method", "scene", "status", "tag")}
         try:
             self.shown = select(self.entries, **asked, where=conditions)[::-1]  # newest first
             self.alert.visible = False
@@ -201,10 +198,11 @@ class Runs(Addressed):
     def _fill_choices(self) -> None:
         """Update the lists of filters and columns, if they have changed."""
         metrics = dict.fromkeys(m for e in self.shown for m in e.metrics)
-        settings = dict.fromkeys(s for e in self.shown for s in e.about.get("config") or {})
+        settings = dict.fromkeys(s for e in self.shown for s in e.settings)
         lists = (
             (self.by_method, [ANY, *sorted({e.method for e in self.entries})], self.method or ANY),
             (self.by_scene, [ANY, *sorted({e.scene for e in self.entries if e.scene})], self.scene or ANY),
+            (self.by_tag, [ANY, *sorted({t for e in self.entries for t in e.tags})], self.tag or ANY),
             (self.which, [*metrics, *(s for s in settings if s not in metrics)], self._columns()),
         )
         self._filling = True
@@ -218,23 +216,29 @@ class Runs(Addressed):
             self._filling = False
 
     def _columns(self) -> list[str]:
-        """The selected columns; by default the first metrics of the listed runs."""
+        """The selected columns; by default the first metrics of the listed runs, if all runs have the same main metric."""
         if self.columns:
             return self.columns.split(",")
-        return list(dict.fromkeys(m for e in self.shown for m in e.headline[:2]))[:4]
+        return [] if self._mixed else list(dict.fromkeys(m for e in self.shown for m in e.headline[:2]))[:4]
+
+    @property
+    def _mixed(self) -> bool:
+        """Whether the listed runs have different main metrics; then one column shows that of each run."""
+        return len({e.headline[0] for e in self.shown if e.headline}) > 1
 
     def _fill_table(self) -> None:
         """Fill the table if it is visible: the browser cannot draw a hidden table."""
         if self.tab != 0:
             return
-        columns = self._columns()
+        columns, mixed = self._columns(), self._mixed
         rows = []
         for e in self.shown:
             begun = str(e.about.get("start", "")).replace("T", " ")[:16]
-            row = [e.name, e.status, e.method, e.scene, begun, round(e.seconds, 1)]
-            config = e.about.get("config") or {}
-            rows.append([*row, *(e.metrics.get(c, config.get(c)) for c in columns)])
-        made = pd.DataFrame(rows, columns=[*ALWAYS, *columns])
+            row = [e.name, self._link(e), e.status, e.method, e.scene, begun, round(e.seconds, 1), ", ".join(e.tags)]
+            if mixed:
+                row.append(f"{e.headline[0]} {number(e.metrics[e.headline[0]])}" if e.headline else "")
+            rows.append([*row, *(e.metrics.get(c, e.settings.get(c)) for c in columns)])
+        made = pd.DataFrame(rows, columns=[*ALWAYS, *(["main metric"] if mixed else []), *columns])
         self._filling = True
         try:
             if not made.equals(self.table.value):
@@ -246,13 +250,25 @@ class Runs(Addressed):
         finally:
             self._filling = False
 
+    def _link(self, entry: Entry) -> str:
+        """HTML: a link to the page that shows the run, or to its report."""
+        report = "" if entry.method in METHODS else report_of(entry.folder, self.root)
+        address = report or page_of(entry, self.root)
+        label = "report" if report else address.partition("?")[0]
+        return f'<a href="{escape(address)}" target="_blank" style="color:inherit">{escape(label)}</a>'
+
     def _ticked(self, event: Any) -> None:
         if self._filling:
             return
-        names = [self.shown[n].name for n in event.new if n < len(self.shown)]
+        names = [self.shown[n].name for n in event.new if 0 <= n < len(self.shown)]
         kept = [n for n in self.picks() if n in names]  # keeps their order, and so their colours
         self.picked = "|".join([*kept, *(n for n in names if n not in kept)][:MOST])
         self._show_picked()
+
+    def _managed(self) -> None:
+        """Read the folders after runs were tagged or deleted; a deleted run is ticked no more."""
+        self.refresh()
+        self.picked = "|".join(n for n in self.picks() if n in self._all)
 
     def _turned(self, event: Any) -> None:
         self.tab = event.new
@@ -264,84 +280,32 @@ class Runs(Addressed):
 
     # --- ticked runs ------------------------------------------------------------------------------------------------
 
-    def folders(self) -> list[Path]:
-        """Folders of the ticked runs that still exist."""
-        return [self._all[n].folder for n in self.picks() if n in self._all]
+    def _ticked_entries(self) -> list[Entry]:
+        """The ticked runs that still exist."""
+        return [self._all[n] for n in self.picks() if n in self._all]
 
     def _show_picked(self) -> None:
-        folders = self.folders()
-        self._none.visible = self._no_replay.visible = not folders
-        self._comparison.visible = self.replay.panel.visible = bool(folders)
-        self.replay.choose(folders)
-        self._fill_scalars()
-        self._draw_curves()
-        self.differences.object = _tables(folders) if folders else ""
-
-    def _fill_scalars(self) -> None:
-        """Update the list of scalars: those with more than one value in any ticked run."""
-        histories = self.replay.histories()
-        scalars = list(dict.fromkeys(s for history in histories for s, (steps, _) in history.items() if len(steps) > 1))
-        if list(self.scalar.options) != scalars:
-            value = self.scalar.value if self.scalar.value in scalars else (scalars[0] if scalars else None)
-            self.scalar.param.update(options=scalars, value=value)
-
-    def _draw_curves(self) -> None:
-        scalar = self.scalar.value
-        drawn = []
-        for n, (folder, history) in enumerate(zip(self.folders(), self.replay.histories(), strict=True)):
-            if scalar in history:
-                drawn.append((folder.name, PICKS[n], *history[scalar]))
-        self.curves.figure.yaxis.axis_label = str(scalar or "value").replace("_", " ")
-        self.curves.show(drawn)
+        ticked = self._ticked_entries()
+        self._none.visible = self._no_replay.visible = not ticked
+        self.comparison.panel.visible = self.replay.panel.visible = bool(ticked)
+        self.replay.choose([e.folder for e in ticked])
+        self.comparison.choose(ticked, self.replay.histories())
+        self.manage.chosen()
 
     def poll(self) -> None:
         """Read changes of the run folders; a timer calls it once a second."""
         with pn.io.hold():
-            before = [(e.name, e.status, e.about.get("end")) for e in self.entries]
+            before = [(e.name, e.status, e.about.get("end"), e.tags) for e in self.entries]
             now = entries(self.root, inside=self.inside)
-            if [(e.name, e.status, e.about.get("end")) for e in now] != before:
+            if [(e.name, e.status, e.about.get("end"), e.tags) for e in now] != before:
                 self.refresh()
             elif self.replay.poll():
-                self._fill_scalars()
-                self._draw_curves()
+                self.comparison.update(self.replay.histories())
 
     def close(self) -> None:
-        """Stop the timer and release the page; runs continue."""
+        """Stop the timer; runs continue."""
         if self.timer.running:
             self.timer.stop()
-        if self._page is not None:
-            forget(self._page)
-
-
-def _tables(folders: Sequence[Path]) -> str:
-    """HTML: a table of the differences between the runs, and a table of their metrics."""
-    table = compared(folders)
-    cell = "padding:2px 18px 2px 0;text-align:left;border-bottom:1px solid rgba(128,128,128,.25);white-space:nowrap"
-    heads = "".join(
-        f'<th style="{cell}"><span style="color:{PICKS[n]}">&#9632;</span> {escape(f.name)}</th>'
-        for n, f in enumerate(folders)
-    )
-
-    def rows(values: dict[str, list[Any]]) -> str:
-        return "".join(
-            f'<tr><td style="{cell};opacity:.75">{escape(name)}</td>'
-            + "".join(f'<td style="{cell}">{escape(_text(v))}</td>' for v in each)
-            + "</tr>"
-            for name, each in values.items()
-        )
-
-    parts = []
-    for title, values in (("Differences", table["about"] | table["config"]), ("Metrics", table["metrics"])):
-        if len(folders) > 1 or title == "Metrics":
-            none = "<div style='opacity:.75'>none</div>" if not values else ""
-            head = f"<tr><th style='{cell}'></th>{heads}</tr>"
-            shown = f'<table style="border-collapse:collapse">{head}{rows(values)}</table>'
-            parts.append(f'<div style="margin:0 40px 14px 0"><b>{title}</b>{none or shown}</div>')
-    return f'<div style="display:flex;flex-wrap:wrap;overflow-x:auto">{"".join(parts)}</div>'
-
-
-def _text(value: Any) -> str:
-    return "–" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def browse_runs(root: str | Path = execution.RUNS) -> Runs:

@@ -14,9 +14,11 @@ from workbench.errors import InputError
 from workbench.runs.watch import Live
 from workbench.views.card import escape, explain, html
 from workbench.views.kinds import Picture, picture, pictures
+from workbench.views.outcome import number
 from workbench.views.picture import PictureView
 from workbench.views.player import Player
 from workbench.views.plots import batched
+from workbench.views.screen import STRETCH, WHOLE, beside, wrapped
 from workbench.views.stepper import Stepper
 
 NO_FRAMES = "This run logs numbers only. Its curves are on the tab <b>Compare</b>."
@@ -31,27 +33,23 @@ class Replay:
         self._chosen: list[Path] = []
         self._drawn: tuple[Any, ...] = ()
         self.player = Player()
-        self.run = pmui.Select(label="Run", options={}, width=420, size="small", margin=(8, 8))
+        wide = {"sizing_mode": "stretch_width", "min_width": 240, "max_width": 420}
+        self.run = pmui.Select(label="Run", options={}, size="small", margin=(8, 8), **wide)
         self.array = pmui.Select(label="Picture", options=[], width=240, size="small", margin=(8, 8))
         self._result: tuple[Path | None, dict[str, Picture]] = (None, {})
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(2, 8))
-        self.picture = PictureView(width=600, height=460)
+        self.picture = PictureView(tall=WHOLE, height=440)
         self._empty = explain("No pictures", NO_FRAMES, height=240)
-        self.scalars = html(margin=(6, 8), width=330)
+        self.scalars = html(margin=(6, 8))
         for button in (self.player.start, self.player.resume):
             button.visible = False
         self.panel = pn.Column(
-            pn.Row(self.run, self.array, self.stepper.follow, margin=0),
+            wrapped(self.run, self.array, self.stepper.follow),
             self.player.panel,
             self.stepper.slider,
             self.text,
-            pn.Row(
-                self.scalars,
-                pn.Column(self.picture.panel, self._empty, sizing_mode="stretch_width", margin=0),
-                sizing_mode="stretch_width",
-                margin=0,
-            ),
+            beside(pn.Column(self.picture.panel, self._empty, **STRETCH), self.scalars, least=(520, 280)),
             sizing_mode="stretch_width",
             margin=(4, 4),
         )
@@ -110,7 +108,7 @@ class Replay:
         else:
             self.player.show(live.status, live.lines, live.error, live.folder.name)
         self.player.start.visible = False
-        if live is None or live.status != "paused":
+        if live is None or live.status not in ("pausing", "paused"):
             self.player.resume.visible = False  # an ended run is resumed on the page that started it
 
     def _show(self) -> None:
@@ -175,7 +173,7 @@ def _scalars(live: Live, step: int) -> str:
         if before:
             rows.append(
                 f'<tr><td style="opacity:.7;padding:1px 14px 1px 0">{escape(name)}</td>'
-                f'<td style="text-align:right">{before[-1]:.5g}</td></tr>'
+                f'<td style="text-align:right">{number(before[-1])}</td></tr>'
             )
     return (
         f'<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{"".join(rows)}</table>' if rows else ""

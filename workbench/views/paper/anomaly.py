@@ -194,7 +194,7 @@ def by_pass(trained: np.ndarray, untrained: np.ndarray, levels: Mapping[str, flo
             color=drawn.colour,
             marker="o",
             markersize=4,
-            label=f"{name}, mean of {len(values)} seeds",
+            label=f"{name}, " + (f"mean of {len(values)} seeds" if len(values) > 1 else "one seed"),
         )
     for name, value in levels.items():
         level = look(name, REFERENCES, ANOMALY)

@@ -19,9 +19,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from workbench.views.looks import INK, PICKS, TRUTH, look
+from workbench.views.looks import BORDER, INK, PICKS, TRUTH, look
+from workbench.views.tables import Cell, Column, filled, spread
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -51,20 +53,21 @@ def captioned(figure: Figure, caption: str, alt: str) -> HTML:
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, *, strong: Sequence[int] = ()) -> HTML:
-    """An HTML table. Cells are converted to text and escaped; `strong`: indices of rows in bold. `caption` may contain HTML."""
+def table(columns: Sequence[Column | str], rows: Sequence[Sequence[Any]], caption: str) -> HTML:
+    """An HTML table, its cells as in `workbench.views.tables.filled`: the best number of a column is bold. `caption` may contain HTML."""
     from IPython.display import HTML
 
-    head = "".join(f"<th scope='col' style='text-align:left'>{escape(c)}</th>" for c in columns)
-    head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
-    body = "".join(
-        f"<tr{' class=strong style=font-weight:600' if n in strong else ''}>"
-        + "".join(f"<td style='text-align:left'>{escape(str(cell)).replace(' ± ', '&nbsp;±&nbsp;')}</td>" for cell in row)
-        + "</tr>"
-        for n, row in enumerate(rows)
-    )
-    kind = "" if any(columns) else " class='facts'"
+    titles = [c.title if isinstance(c, Column) else c for c in columns]
+    head = "".join(f"<th scope='col' style='text-align:left'>{escape(t)}</th>" for t in titles)
+    head = f"<thead><tr>{head}</tr></thead>" if any(titles) else ""
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in filled(columns, rows))
+    kind = "" if any(titles) else " class='facts'"
     return HTML(f"<table{kind}><caption>{caption}</caption>{head}<tbody>{body}</tbody></table>")
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text).replace(" ± ", "&nbsp;±&nbsp;")
+    return f"<td style='text-align:left'>{f'<b>{text}</b>' if cell.best else text}</td>"
 
 
 # --- runs of any method -----------------------------------------------------------------------------------------------
@@ -80,8 +83,7 @@ def controls(values: Mapping[str, Sequence[float]], label: str = "AUC(D,F), no u
         axes.plot(seen, np.full(len(seen), y), "o", color=colour, markersize=6, alpha=0.85, zorder=3)
         if len(seen) > 1:
             axes.errorbar(seen.mean(), y, xerr=seen.std(ddof=1), fmt="|", color=colour, capsize=4, markersize=14, zorder=2)
-        text = f"{seen.mean():.4f}" + (f" ± {seen.std(ddof=1):.4f}" if len(seen) > 1 else "")
-        axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
+        axes.annotate(spread(seen), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
     if "RX" in values:
         axes.axvline(values["RX"][0], color=look("RX").colour, linewidth=0.8, linestyle=":", zorder=1)
     axes.set_yticks(range(len(values)), labels=list(values))
@@ -131,8 +133,14 @@ def image(axes: Axes, values: np.ndarray, truth: np.ndarray | None, **how: Any) 
     """Draw (row, column) or (row, column, 3) values, with outlined truth; returns the AxesImage."""
     drawn = axes.imshow(values, interpolation="nearest", **how)
     if truth is not None and (truth > 0).any():
-        axes.contour(truth > 0, levels=[0.5], colors=TRUTH, linewidths=0.8)
+        outline(axes, truth)
     return drawn
+
+
+def outline(axes: Axes, truth: np.ndarray) -> None:
+    """Outline the pixels with truth > 0, as the pages do."""
+    drawn = axes.contour(truth > 0, levels=[0.5], colors=TRUTH, linewidths=0.8)
+    drawn.set_path_effects([withStroke(linewidth=2.0, foreground=BORDER)])
 
 
 def finish(axes: Axes, grid: str = "both") -> None:

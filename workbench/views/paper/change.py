@@ -20,20 +20,24 @@ from workbench.views.change import pictures
 from workbench.views.fields import OUTCOMES, outcomes
 from workbench.views.looks import CHANGE, INK, PARTS, REFERENCES, UNCERTAINTY, look
 from workbench.views.paper.base import BELOW, WIDTH, finish
+from workbench.views.tables import spread
 
 # --- maps -------------------------------------------------------------------------------------------------------------
 
 
-def maps(shown: Sequence[xr.Dataset], titles: Sequence[str], truth: bool = True) -> Figure:
-    """Rows of before, after, decisions, P, U and |y - P|. shown: `before`, `after`, `change`, and `truth`, `uncertainty` if known."""
+def maps(shown: Sequence[xr.Dataset], titles: Sequence[str], truth: bool = True, *, mask: bool = False) -> Figure:
+    """Rows of before, after, decisions, P, U and |y - P|. shown: `before`, `after`, `change`, and `truth`, `uncertainty` if known.
+
+    mask: `change` is a mask of 0 and 1, which the decisions show already; P and |y - P| are left out.
+    """
     own = "uncertainty" in shown[0]
     names = [
         "before",
         "after",
-        "decisions P > 0.5",
-        "change P",
+        "decisions" if mask else "decisions P > 0.5",
+        *(["change P"] if not mask else []),
         *(["uncertainty U"] if own else []),
-        *(["error |y − P|"] if truth else []),
+        *(["error |y − P|"] if truth and not mask else []),
     ]
     rows, wide = shown[0]["before"].shape[-2:]
     side = min((WIDTH - 1.3) / len(names), 2.6)
@@ -47,10 +51,11 @@ def maps(shown: Sequence[xr.Dataset], titles: Sequence[str], truth: bool = True)
         before, after, _ = pictures(one["before"], one["after"])
         layers: list[tuple[np.ndarray, dict[str, Any]]] = [(before, {}), (after, {}), (outcomes(p, y), {})]
         scale = {"vmin": 0, "vmax": 1}
-        layers.append((p, {"cmap": "viridis", **scale}))
+        if not mask:
+            layers.append((p, {"cmap": "viridis", **scale}))
         if own:
             layers.append((one["uncertainty"].values, {"cmap": "cividis", **scale}))
-        if y is not None:
+        if y is not None and not mask:
             layers.append((np.where(y < 0, np.nan, np.abs((y > 0) - p)), {"cmap": "cividis", **scale}))
         for axes, (values, how) in zip(line, layers, strict=True):
             image = axes.imshow(values, interpolation="nearest", **how)
@@ -69,12 +74,14 @@ def maps(shown: Sequence[xr.Dataset], titles: Sequence[str], truth: bool = True)
     return figure
 
 
-def maps_png(one: xr.Dataset, change: np.ndarray, uncertainty: np.ndarray | None, title: str) -> io.BytesIO:
+def maps_png(
+    one: xr.Dataset, change: np.ndarray, uncertainty: np.ndarray | None, title: str, *, mask: bool = False
+) -> io.BytesIO:
     """`maps` of one pair as the bytes of a PNG."""
     shown = one.assign(change=(("y", "x"), change))
     if uncertainty is not None:
         shown = shown.assign(uncertainty=(("y", "x"), uncertainty))
-    figure = maps([shown], [""], truth="truth" in one)
+    figure = maps([shown], [""], truth="truth" in one, mask=mask)
     figure.suptitle(title, fontsize=10)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150, bbox_inches="tight", facecolor="white")
@@ -149,8 +156,7 @@ def scores(
         axes.plot(seen, np.full(len(seen), y), "o", color=colour, markersize=6, alpha=0.85, zorder=3)
         if len(seen) > 1:
             axes.errorbar(seen.mean(), y, xerr=seen.std(ddof=1), fmt="|", color=colour, capsize=4, markersize=14, zorder=2)
-        text = f"{seen.mean():.3f}" + (f" ± {seen.std(ddof=1):.3f}" if len(seen) > 1 else "")
-        axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
+        axes.annotate(spread(seen, 3), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
     if level is not None:
         axes.axvline(level, color=REFERENCES["chance"].colour, linewidth=0.9, linestyle=":", zorder=1)
     axes.set_yticks(range(len(values)), labels=[look(n, group).title for n in values])

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from workbench.views.gallery import mosaic
 from workbench.views.looks import GREY, INK, REFERENCES, SELECTORS, STATES, look, rgb
 from workbench.views.paper.base import LEGEND, WIDTH, finish
+from workbench.views.ranks import rank_ticks, ranked
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -84,11 +85,15 @@ def trajectories(p: np.ndarray, epochs: np.ndarray, groups: Mapping[str, np.ndar
 
 
 def data_map(easy: np.ndarray, score: np.ndarray, kept: np.ndarray, flipped: np.ndarray | None, label: str) -> Figure:
-    """Every sample: x is the mean probability of its label, y its score; kept and dropped coloured, wrong labels ringed."""
+    """Every sample: x is the mean probability of its label, y its score; kept and dropped coloured, wrong labels ringed.
+
+    Both axes are by rank, with values at their ticks: else most samples pile up in one corner.
+    """
     figure = Figure(figsize=(WIDTH * 0.78, 3.9), layout="constrained")
     axes = figure.subplots()
+    x, y = ranked(easy), ranked(score)
     for where, name in ((~kept, "dropped"), (kept, "kept")):
-        axes.plot(easy[where], score[where], ".", color=STATES[name].colour, markersize=5, alpha=0.6, label=name)
+        axes.plot(x[where], y[where], ".", color=STATES[name].colour, markersize=5, alpha=0.6, label=name)
     if flipped is not None and flipped.any():
         ring = {
             "markersize": 6,
@@ -96,8 +101,14 @@ def data_map(easy: np.ndarray, score: np.ndarray, kept: np.ndarray, flipped: np.
             "markeredgewidth": 1.2,
             "fillstyle": "none",
         }
-        axes.plot(easy[flipped], score[flipped], "o", color="none", label="wrong label", **ring)
-    axes.set(xlabel="mean probability of the label over the run (easy to the right)", ylabel=label)
+        axes.plot(x[flipped], y[flipped], "o", color="none", label="wrong label", **ring)
+    for axis, values in ((axes.xaxis, easy), (axes.yaxis, score)):
+        ticks = rank_ticks(values)
+        axis.set_ticks(list(ticks), labels=list(ticks.values()))
+    axes.set(
+        xlabel="mean probability of the label over the run (easy to the right; axis by rank)",
+        ylabel=f"{label}\n(axis by rank)",
+    )
     axes.legend(**LEGEND, fontsize=8.5)
     finish(axes)
     return figure

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from workbench.event import Curves, Film, standing_for
 from workbench.views.image import composite, presets
 from workbench.views.kinds import Picture, picture
-from workbench.views.looks import PICKS, STATES, look, look_in_curves
+from workbench.views.looks import PICKS, STATES, look, looks_in_curves
 from workbench.views.paper.base import LEGEND, WIDTH, finish
 
 History = Mapping[str, tuple[Sequence[float], Sequence[float]]]
@@ -43,7 +43,8 @@ def curves(groups: Sequence[Curves], histories: Mapping[str, History]) -> Figure
         series = [n for s in group.series for n in standing_for(s, names)]
         levels = [n for r in group.references for n in standing_for(r, names)]
         quantities = sorted({n.partition("/")[0] for n in series})
-        looks = {n: look_in_curves(n, i, quantities) for i, n in enumerate([*series, *levels])}
+        drawn = [*series, *levels]
+        looks = dict(zip(drawn, looks_in_curves(drawn, quantities), strict=True))
         for name in series:
             for n, history in enumerate(h for h in histories.values() if name in h):
                 steps, values = history[name]

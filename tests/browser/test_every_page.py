@@ -1,0 +1,94 @@
+"""Every page and the landing page in a real browser, cold and warm: nothing is asked of another host, and no script fails."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.browser.chromium import Watch
+from tests.browser.serving import served
+from workbench.event import drain
+from workbench.execution import start
+from workbench.pages.landing.serving import dashboards
+
+pytestmark = [
+    pytest.mark.browser,
+    # a session that is closed while something is under way leaves its socket to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+PAGES = tuple(dashboards())
+# how a page is recognised when it has opened what it opens first
+SHOWN = {
+    "anomaly": "Display",
+    "change": "on this pair",
+    "coresets": "See which samples matter",
+    "gradients": "Two real processes train",
+    "runs": "runs under",
+    "watch": "Press Start on the left",
+}
+
+
+def plain(opened, address: str):
+    """The landing page, watched."""
+    page = opened.new_context(viewport={"width": 1400, "height": 900}).new_page()
+    watch = Watch(page)
+    page.goto(address)
+    page.wait_for_load_state("networkidle")
+    return page, watch
+
+
+def test_cold_and_warm_no_page_asks_anything_of_another_host(tmp_path: Path, opened, visit) -> None:
+    """The server is fresh and no page was made before: the first visit of each is cold, the second warm."""
+    with served(tmp_path, warm=False) as server:
+        for visitor in ("cold", "warm"):
+            page, watch = plain(opened, server.base)
+            assert (visitor, watch.foreign, watch.errors) == (visitor, [], [])
+            page.context.close()
+            for name in PAGES:
+                page, watch = visit(server.address(name))
+                page.get_by_text(SHOWN[name]).first.wait_for()
+                page.get_by_label("Toggle theme").click()
+                page.wait_for_timeout(300)
+                assert (name, visitor, watch.foreign, watch.errors) == (name, visitor, [], [])
+                page.context.close()
+        assert server.complaints() == ""
+
+
+def test_from_the_landing_page_to_a_run_to_its_report_and_back(tmp_path: Path, opened) -> None:
+    root = tmp_path / "elsewhere"
+    drain(start("rx", "sim-coast-town", None, root / "report" / "inner"))
+    shutil.copytree(root / "report" / "inner", root / "alone")
+    shutil.copy(root / "alone" / "run.json", root / "report" / "run.json")
+    (root / "report" / "report.html").write_text(
+        "<!DOCTYPE html><title>r</title><h1>All numbers</h1><script>oops()</script>"
+    )
+    with served(tmp_path, "runs", "watch", root=root) as server:
+        page, watch = plain(opened, server.base)
+        assert page.locator(".cards img:visible").count() == 2
+        assert page.evaluate("[...document.images].filter(i => i.checkVisibility()).every(i => i.naturalWidth == 640)")
+        page.get_by_role("link", name="alone").click()
+        page.get_by_text("Finished", exact=True).wait_for()
+        assert page.url.endswith("/watch?method=rx&scene=sim-coast-town&run=alone")
+        assert page.get_by_text("Report of this run").count() == 0
+
+        page.goto(f"{server.base}/runs?inside=True")
+        page.get_by_text("3 of 3 runs").wait_for()
+        row = page.locator(".tabulator-row", has_text="report/inner")
+        with page.context.expect_page() as newer:
+            row.get_by_role("link", name="watch").click()
+        inner = newer.value
+        seen = Watch(inner)
+        with inner.context.expect_page() as newest:
+            inner.get_by_role("link", name="Report of this run").click()
+        newest.value.get_by_text("All numbers").wait_for()
+        inner.get_by_role("link", name="All pages").click()
+        inner.get_by_role("heading", name="Recent runs").wait_for()
+
+        inner.get_by_role("button", name="Light / dark").click()
+        inner.get_by_role("link", name="Runs:").or_(inner.locator("a[href=runs]").first).first.click()
+        inner.wait_for_function("() => location.search.includes('theme=dark')")
+        page.context.close()
+        assert (watch.errors, watch.foreign, seen.errors, seen.foreign) == ([], [], [], [])
+        assert server.complaints() == ""
