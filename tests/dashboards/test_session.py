@@ -31,11 +31,7 @@ def test_a_closed_page_is_not_held_by_the_server(kind, scene, tmp_path):
     before = links()
     session = kind(scene, root=tmp_path)
     session.page()
-<<<<<<< HEAD
-    assert links() == before
-=======
     assert links() == before  # nor would each callback of a visitor walk all models of all open pages
->>>>>>> bsdmlive
     session.close()
     assert links() == before
 
