@@ -13,9 +13,10 @@ from workbench.views.looks import Look
 from workbench.views.rasters import Kind, Rasters
 
 LINE = ("a", "#111111", [1, 2], [0.5, 0.6])
+LOOK = Look("loss", "#111111")
 FILLED = {
-    "curves": (lambda: Curves("step", "loss", [Look("loss", "#111111")]), lambda v: v.set("loss", [1], [0.5])),
-    "lines": (lambda: Lines("step", "loss"), lambda v: v.show([(Look("a", "#111111"), [1, 2], [0.5, 0.6])])),
+    "curves": (lambda: Curves("step", "loss", [LOOK]), lambda v: v.set("loss", [1], [0.5])),
+    "lines": (lambda: Lines("step", "loss"), lambda v: v.show([(LOOK, *LINE[2:])])),
     "roc": (RocView, lambda v: v.show({"RX": (np.array([0, 1.0]), np.array([0, 1.0]), "#111111")}, "RX", 10)),
     "histogram": (HistogramView, lambda v: v.show(np.arange(9.0), "RX")),
     "samples": (DataMap, lambda v: v.show(np.array([0.5]), np.array([1.0]), ["one"], np.array([True]), None)),
