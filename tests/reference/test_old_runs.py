@@ -41,7 +41,7 @@ UNFINISHED = {  # folder -> the uninterrupted run of the same settings
 # numbers that the code which made the folders did not give
 NEWER = {"bytes_headers", "ratio_counted", "measured_ratio", "ratio_counted_dense", "class_accuracy", "class_accuracy_full"}
 CLOCK = ("seconds", "bytes_measured", "measured")  # beginnings of the names of numbers that no two runs share
-TABLES = ("uncertainty_scores",)  # results by name of a measure, all of which are metrics too
+TABLES = ("uncertainty_scores", "measure", "quantity")  # results by name of a measure, all of which are metrics too
 
 
 def restore(target: Path) -> Path:
