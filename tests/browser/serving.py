@@ -41,11 +41,11 @@ class Served:
 
 @contextmanager
 def served(
-    folder: Path, *names: str, root: Path | None = None, warm: bool = True, patience: float = 120
+    folder: Path, *names: str, root: Path | None = None, warm: bool = True, patience: float = 120, unused: int = 15_000
 ) -> Iterator[Served]:
     """Serve the dashboards of these names, or all, with `folder` as working directory; ready when it answers.
 
-    root: folder of the runs, by default `folder/runs`.
+    root: folder of the runs, by default `folder/runs`. unused: ms after which a closed page is given up.
     """
     from workbench.pages.landing.serving import command as serve
 
@@ -54,7 +54,7 @@ def served(
         port = probe.getsockname()[1]
     log = folder / "server.log"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "WORKBENCH_RUNS": str(root or "runs")}
-    command = [*serve(names, port=port, warm=warm), "--address", "127.0.0.1", "--unused-session-lifetime", "15000"]
+    command = [*serve(names, port=port, warm=warm), "--address", "127.0.0.1", "--unused-session-lifetime", str(unused)]
     command += ["--check-unused-sessions", "1000"]
     command += ["--allow-websocket-origin", f"127.0.0.1:{port}"]
     with open(log, "wb") as out:

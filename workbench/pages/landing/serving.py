@@ -10,6 +10,9 @@ from pathlib import Path
 from workbench.errors import InputError, did_you_mean
 from workbench.resources import folder
 
+# ms after which a page that no browser holds is given up. With Bokeh's 15 s, a busy server gives pages up before it lets their
+# browsers connect, when many visitors come at once.
+UNUSED = 60_000
 # Waits until the server answers, then opens the browser there. Panel's own --show opens every page at once.
 OPEN = """
 import sys, time, urllib.request, webbrowser
@@ -39,7 +42,7 @@ def command(names: Sequence[str] = (), *, port: int, warm: bool = True) -> list[
         if name not in known:
             raise InputError(f"There is no dashboard {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}")
     files = [str(known[name]) for name in names or known]
-    routes = ["--plugins", "workbench.pages.landing.routes"]
+    routes = ["--plugins", "workbench.pages.landing.routes", "--unused-session-lifetime", str(UNUSED)]
     return [sys.executable, "-m", "panel", "serve", *files, "--port", str(port), *routes, *(["--warm"] if warm else [])]
 
 
