@@ -70,7 +70,7 @@ class TestClaim:
 
     def test_seeds_without_any_spread_decide_nothing(self) -> None:
         assert Claim("", [0.91, 0.91, 0.91], [0.90]).verdict == "on this scene"  # the interval would have no width
-        claim = Claim("", [0.7 + 0.1, 0.3], [0.7, 0.2])  # gains .1 and .1, apart by rounding
+        claim = Claim("", [0.8, 0.3], [0.7, 0.2])  # gains .1 and .1, apart by rounding
         assert claim.gains[0] != claim.gains[1]
         assert claim.verdict == "on this scene"
         assert math.isnan(claim.p)
