@@ -6,7 +6,7 @@ import json
 import time
 import urllib.request
 
-import panel_material_ui  # noqa: F401 - teaches Bokeh to read the models of the page
+import panel_material_ui  # noqa: F401 - teaches Bokeh to read the models of the page, as does the table of picks
 import psutil
 import pytest
 from bokeh.client import pull_session
@@ -15,6 +15,7 @@ from bokeh.models import ColumnDataSource
 from tests.browser.chromium import IDLE, LENGTHS, Watch, frame
 from tests.dashboards.conftest import TINY
 from workbench import execution, runs
+from workbench.views.picks import PickTable  # noqa: F401
 
 pytestmark = [
     # a session that is closed while something is under way leaves its socket to the garbage collector

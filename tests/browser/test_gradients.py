@@ -19,7 +19,7 @@ def test_a_visitor_trains_two_processes_and_looks_on(server, visit):
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("Finished", exact=True).wait_for()
     page.get_by_role("tab", name="Traffic").click()
-    page.get_by_text("MB sent, counted").wait_for()
+    page.get_by_text("MB of messages").wait_for()
     page.get_by_role("tab", name="Budget").click()
     page.get_by_text("hover over a line for its name").wait_for()
     page.get_by_label("Toggle theme").click()

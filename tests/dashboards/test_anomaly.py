@@ -303,7 +303,7 @@ def test_a_run_that_is_not_there_says_so(page, scene_file):
 def test_a_run_cannot_be_read_from_outside_the_runs_folder(page, scene_file, tmp_path):
     execution.execute("bsdm", scene_file, {**TINY, "steps": 1}, tmp_path / "elsewhere" / "one")
     explorer = page(scene_file, run="../elsewhere/one")
-    assert "There is no run" in explorer.train.runner.player.text.object
+    assert "is not the name of a run" in explorer.train.runner.player.text.object
 
 
 def test_a_killed_run_shows_why_and_can_be_resumed(page, scene_file, tmp_path):

@@ -31,7 +31,7 @@ def test_a_closed_page_is_not_held_by_the_server(kind, scene, tmp_path):
     before = links()
     session = kind(scene, root=tmp_path)
     session.page()
-    assert len(links()) == len(before) + 1
+    assert links() == before  # nor would each callback of a visitor walk all models of all open pages
     session.close()
     assert links() == before
 

@@ -43,6 +43,7 @@ MEANING = {
     "mean_error": "mean |y - P|",
     "mean_on_wrong": "mean uncertainty of wrong pixels",
     "mean_on_right": "mean uncertainty of right pixels",
+    "auroc_given_isotonic": "AUROC against wrong pixels within equal isotonic(P): above 0.5, the measure adds to P",
     "error_rate": "share of wrong pixels, lower is better",
     "error_rate_kept_80": "share of wrong pixels among the most certain 80 %, lower is better",
 }

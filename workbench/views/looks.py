@@ -81,7 +81,7 @@ UNCERTAINTY: Group = {
     "variance": Look("2P(1 − P)", YELLOW),
     "temperature": Look("temperature scaling", VIOLET, "dashed"),
     "probability": Look("P itself", RED, "dotted"),
-    "isotonic": Look("isotonic(P)", "#4C9A9A", "dotdash"),
+    "isotonic": Look("isotonic(P)", "#4C9A9A", "dotted"),
     "mc_dropout": Look("MC dropout", PINK, "dotdash"),
     "ensemble": Look("ensemble of 3", OLIVE, "dotdash"),
     "shuffled": Look("control: shuffled targets", BROWN, "dashed"),

@@ -64,7 +64,7 @@ class Steps:
         self.stepper = Stepper(self._draw)
         self.text = html(margin=(0, 8))
         self.which.param.watch(batched(lambda _: self._place()), "value")
-        images = grid(self.quiet.panel, self.background.panel, self.score.panel, self.scene.panel, least=250)
+        images = grid(self.quiet.panel, self.background.panel, self.score.panel, self.scene.panel, least=250, most=2)
         self._waiting = Waiting(images, title="Maps", words="Drawn at the first step that is shown.", height=250)
         self.panel = pn.Column(
             wrapped(self.which, self.stepper.follow, self.stepper.slider),
@@ -152,4 +152,4 @@ class Steps:
             named = "bands " + " / ".join(map(str, bands))
         alike = 0.0 if background is None else equal_share(background.values)
         flat = f" The predicted background is one and the same for {alike:.0%} of the pixels." if alike > 0.5 else ""
-        return f'<div style="opacity:.8;font-size:12.5px">Red, green and blue: {named}. {SEEN}{flat}</div>'
+        return f'<div style="opacity:.8;font-size:.78rem">Red, green and blue: {named}. {SEEN}{flat}</div>'

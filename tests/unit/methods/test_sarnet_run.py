@@ -103,7 +103,8 @@ def test_a_folder_of_a_run_gives_the_network_back(ships, tmp_path):
     assert kept.sum() > 0
     applied = drain(run(ships, override(QUICK, {"weights": str(tmp_path / "run"), "threshold": 0.01})))
     assert set(applied.result["box_sample"].values) > set(outcome.result["box_sample"].values)  # all images are scored
-    assert "18 for testing" in applied.result.attrs["split"]
+    assert applied.result.attrs["split"] == "18 images for testing"
+    assert outcome.result.attrs["split"] == "10 images for training, 2 images for validation, 6 images for testing"
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="no network of sarnet"):
         load_network(tmp_path / "other.safetensors")
@@ -144,6 +145,11 @@ def test_no_image_is_in_two_parts_and_folds_cover_all(ships):
     assert sorted(tested) == list(range(18))
     named = images_of(plain, override(QUICK, {"test": ["chip-003", "chip-010"]}))
     assert list(named.test) == [3, 10]
+    watching = images_of(plain, override(QUICK, {"test": ["chip-003"], "val": ["chip-005"]}))
+    assert (list(watching.val), list(watching.test)) == ([5], [3])
+    assert len(watching.train) == 16
+    with pytest.raises(InputError, match="'chip-003' is in val and for testing"):
+        images_of(plain, override(QUICK, {"test": ["chip-003"], "val": ["chip-003"]}))
     own = images_of(ships, QUICK)
     assert list(own.test) == list(range(12, 18))
     with pytest.raises(InputError, match="fold=3 of folds=3"):

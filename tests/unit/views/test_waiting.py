@@ -9,12 +9,14 @@ from workbench.views.coresets import Accuracy, ClassBars, Cumulative, DataMap, O
 from workbench.views.curves import Curves
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.lines import Lines
+from workbench.views.looks import Look
 from workbench.views.rasters import Kind, Rasters
 
 LINE = ("a", "#111111", [1, 2], [0.5, 0.6])
+LOOK = Look("loss", "#111111")
 FILLED = {
-    "curves": (lambda: Curves("step", "loss", {"loss": "#111111"}), lambda v: v.set("loss", [1], [0.5])),
-    "lines": (lambda: Lines("step", "loss"), lambda v: v.show([LINE])),
+    "curves": (lambda: Curves("step", "loss", [LOOK]), lambda v: v.set("loss", [1], [0.5])),
+    "lines": (lambda: Lines("step", "loss"), lambda v: v.show([(LOOK, *LINE[2:])])),
     "roc": (RocView, lambda v: v.show({"RX": (np.array([0, 1.0]), np.array([0, 1.0]), "#111111")}, "RX", 10)),
     "histogram": (HistogramView, lambda v: v.show(np.arange(9.0), "RX")),
     "samples": (DataMap, lambda v: v.show(np.array([0.5]), np.array([1.0]), ["one"], np.array([True]), None)),
@@ -38,7 +40,7 @@ def test_words_give_way_to_the_plot_with_its_first_point(name):
 
 
 def test_reference_lines_alone_are_not_a_plot():
-    view = Curves("step", "AUC", {"ours": "#111111"}, {"RX": ("#222222", "dashed")}, words="Drawn later.")
+    view = Curves("step", "AUC", [Look("ours", "#111111")], [Look("RX", "#222222", "dashed")], words="Drawn later.")
     view.refer("RX", 0.9)
     assert "Drawn later." in view.panel[0].object
     assert not view.panel[1].visible

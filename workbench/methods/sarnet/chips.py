@@ -159,10 +159,16 @@ def _split(
         raise InputError(
             f"sarnet needs two images for training and validation and one for testing; the split gives {len(train)} and {len(test)}."
         )
-    order = np.random.default_rng(config.seed).permutation(train)
-    some = min(max(1, round(config.val_share * len(train))), len(train) - 1)
-    full = sorted(order, key=lambda n: count[n] == 0)  # an image without ships cannot show what is learnt
-    val = np.sort(np.array(full[:some]))
+    if config.val:
+        _, val = listed(ids, config.val)
+        both = ids[np.intersect1d(val, test)]
+        if len(both):
+            raise InputError(f"The image {str(both[0])!r} is in val and for testing; leave it out of one.")
+    else:
+        order = np.random.default_rng(config.seed).permutation(train)
+        some = min(max(1, round(config.val_share * len(train))), len(train) - 1)
+        full = sorted(order, key=lambda n: count[n] == 0)  # an image without ships cannot show what is learnt
+        val = np.sort(np.array(full[:some]))
     rest = np.setdiff1d(train, val)
     if count[rest].sum() == 0 or count[test].sum() == 0:
         raise InputError(

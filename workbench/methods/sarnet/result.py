@@ -214,9 +214,10 @@ def result_of(
         result["ap50_by_class"] = ("class", table["sarnet"][1].by_class[:, 1], {"long_name": "AP50 of each class"})
         result = result.assign_coords({"class": images.names})
     result.attrs = {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs}
-    result.attrs["split"] = (
-        f"{len(images.train)} images for training, {len(images.val)} for validation, {len(images.test)} for testing"
-    )
+    parts = {"training": images.train, "validation": images.val, "testing": images.test}
+    if np.array_equal(images.train, images.test):  # weights of another run were applied
+        parts = {"testing": images.test}
+    result.attrs["split"] = ", ".join(f"{len(n)} images for {part}" for part, n in parts.items())
     return result
 
 

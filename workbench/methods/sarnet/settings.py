@@ -56,7 +56,10 @@ class Config(Settings):
         4, ge=2, le=1000, description="number of parts into which images without a split are dealt; one is for testing"
     )
     fold: int = Field(0, ge=0, description="which part is for testing; 0 is the first")
-    val_share: float = Field(0.15, gt=0, lt=0.9, description="share of the training images that only watch the training")
+    val: tuple[str, ...] = Field(
+        (), description="identifiers of the images that only watch the training; none: a share of the others"
+    )
+    val_share: float = Field(0.15, gt=0, lt=0.9, description="that share, of the training images")
     weights: ReadFile = Field(None, description="a run folder or .safetensors file: apply these weights and do not train")
     threshold: float = Field(0.02, gt=0, lt=1, description="lowest score of a detection")
     overlap: float = Field(0.6, gt=0, le=1, description="IoU above which the lower of two detections is removed")
@@ -73,7 +76,7 @@ class Config(Settings):
     controls: bool = Field(True, description="also score shuffled gates, and random boxes of the right sizes")
     show_every: int = Field(25, ge=1, description="steps between two records of boxes and scores on validation images")
 
-    @field_validator("rivals", "augment", "test", "cfar_factors")
+    @field_validator("rivals", "augment", "test", "val", "cfar_factors")
     @classmethod
     def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names):
