@@ -23,7 +23,7 @@ class Budget:
     def __init__(self) -> None:
         self._arrays = ArrayHistory(())
         self.share = Lines("step", "share of the layer's entries sent", height=290, log="y", legend=False)
-        self.signal = Lines("step", "importance of the layer, relative to its first steps", height=290, legend=False)
+        self.signal = Lines("step", "importance, relative to first steps", height=290, legend=False)
         self.residual = Lines("step", "norm of the gradient not yet sent", height=290, log="y", legend=False)
         self.age = Lines("steps since an entry was sent", "share of the entries", height=260, dots=True)
         self.key = html(margin=(4, 8))
@@ -49,7 +49,7 @@ class Budget:
             return
         first = next(iter(rows["budget"].values()))
         layers, sizes = first["layer"].values.tolist(), first["entries"].values
-        colours = [Cividis256[int(i)] for i in np.linspace(40, 235, len(layers))]
+        colours = [Cividis256[int(i)] for i in np.linspace(80, 235, len(layers))]
         for name, plot, divisor in (
             ("budget", self.share, sizes),
             ("signal", self.signal, 1),
