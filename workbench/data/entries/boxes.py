@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from workbench.data.entries.kind import Kind
+from workbench.data.entries.kind import Asked, Kind
 from workbench.data.entries.located import Kept, Part, locate
 from workbench.data.records import Sourced, file_lines, signed
 from workbench.errors import InputError
@@ -49,24 +48,21 @@ class Boxes(Kept, Kind):
         """True: many samples."""
         return True
 
-    def open(
-        self,
-        truth: str | Path | None = None,
-        keys: Mapping[str, str] | None = None,
-        chunks: Mapping[str, int] | str | None = "auto",
-        ortho: bool = False,
-    ) -> xr.Dataset:
+    @property
+    def own(self) -> str:
+        """Why a given truth or key is refused."""
+        return "has images only" if self.boxes is None else ""
+
+    def read(self, asked: Asked) -> xr.Dataset:
         """`image (sample, band, y, x)` and the table of boxes; see `workbench.data.boxes`."""
         from workbench.data import boxes
 
-        if self.boxes is None:
-            self.refuse(truth, keys, "has images only")
         folder = self.place()
         if self.boxes is None:
-            scene = boxes.open_images(folder, self.parts or None, chunks)
+            scene = boxes.open_images(folder, self.parts or None, asked.chunks)
         else:
-            scene = boxes.open_folder(folder, truth=truth, keys={**self.keys, **(keys or {})}, chunks=chunks)
-        if not keys and (scene.sizes["sample"], scene.sizes.get("object")) != (self.samples, self.boxes):
+            scene = boxes.open_folder(folder, truth=asked.truth, keys={**self.keys, **asked.keys}, chunks=asked.chunks)
+        if not asked.keys and (scene.sizes["sample"], scene.sizes.get("object")) != (self.samples, self.boxes):
             raise InputError(
                 f"{self.id} should have {self.samples} images and {self.boxes} boxes; {scene.sizes['sample']} and "
                 f"{scene.sizes.get('object')} were found. Are there other files in {folder}?"
@@ -126,18 +122,16 @@ class JoinedBoxes(Sourced, Kind):
         """True: many samples."""
         return True
 
-    def open(
-        self,
-        truth: str | Path | None = None,
-        keys: Mapping[str, str] | None = None,
-        chunks: Mapping[str, int] | str | None = "auto",
-        ortho: bool = False,
-    ) -> xr.Dataset:
+    @property
+    def own(self) -> str:
+        """Why a given truth or key is refused."""
+        return "joins several sets that have their own boxes"
+
+    def read(self, asked: Asked) -> xr.Dataset:
         """The chips of all members; see `workbench.data.boxes.joined`."""
         from workbench.data import boxes
 
-        self.refuse(truth, keys, "joins several sets that have their own boxes")
-        scene = boxes.joined([m.open(chunks=chunks) for m in self.members], self.label)
+        scene = boxes.joined([m.open(chunks=asked.chunks) for m in self.members], self.label)
         if (scene.sizes["sample"], scene.sizes["object"]) != (self.samples, self.boxes):
             raise InputError(
                 f"{self.id} should have {self.samples} images and {self.boxes} boxes; {scene.sizes['sample']} and "

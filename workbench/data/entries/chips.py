@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from workbench.data.entries.kind import Kind
+from workbench.data.entries.kind import Asked, Kind
 from workbench.data.entries.located import Part, locate
 from workbench.data.records import Sourced, file_lines, signed
 from workbench.errors import InputError
@@ -59,17 +58,15 @@ class Chips(Sourced, Kind):
         """True: many samples."""
         return True
 
-    def open(
-        self,
-        truth: str | Path | None = None,
-        keys: Mapping[str, str] | None = None,
-        chunks: Mapping[str, int] | str | None = "auto",
-        ortho: bool = False,
-    ) -> xr.Dataset:
+    @property
+    def own(self) -> str:
+        """Why a given truth or key is refused."""
+        return "has a label for every chip"
+
+    def read(self, asked: Asked) -> xr.Dataset:
         """`image (sample, band, y, x)`, `hsi` or `lidar`, and `label (sample)`; chips are read when they are computed."""
         from workbench.data import chips
 
-        self.refuse(truth, keys, "has a label for every chip")
         places = locate(self, self.files)
         if self.layout == "digits":
             scene = chips.digits()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from workbench.data.entries.kind import Kind
+from workbench.data.entries.kind import Asked, Kind
 from workbench.data.entries.located import locate, relative
 from workbench.data.records import Entry, Record, signed
 
@@ -94,13 +94,7 @@ class Hyperspectral(Entry, Kind):
         """The cube's file."""
         return [f for f in self.files if f.role == "cube"]
 
-    def open(
-        self,
-        truth: str | Path | None = None,
-        keys: Mapping[str, str] | None = None,
-        chunks: Mapping[str, int] | str | None = "auto",
-        ortho: bool = False,
-    ) -> xr.Dataset:
+    def read(self, asked: Asked) -> xr.Dataset:
         """`hsi (band, y, x)` and, where known, `truth (y, x)`. truth and keys override those of the entry."""
         import numpy as np
 
@@ -109,12 +103,13 @@ class Hyperspectral(Entry, Kind):
 
         places = dict(zip([f.role for f in self.files], locate(self, self.files), strict=True))
         known = self.keys.model_dump(exclude_none=True)
-        own_truth = truth is None and (keys or {}).get("truth") is None
+        truth = asked.truth
+        own_truth = truth is None and asked.keys.get("truth") is None
         if truth is not None:
             known.pop("truth", None)  # this key names an array of the cube's file, not of the given truth file
         elif own_truth and not self.classes:
             truth = places.get("truth")
-        scene = open_file(places["cube"], truth=truth, keys={**known, **(keys or {})}, chunks=chunks, ortho=ortho)
+        scene = open_file(places["cube"], truth=truth, keys={**known, **asked.keys}, chunks=asked.chunks, ortho=asked.ortho)
         if own_truth and self.classes:
             classes = read_classes(places["truth"], (self.shape.y, self.shape.x), len(self.classes))
             scene["truth"] = (("y", "x"), classes, {"names": ["background", *self.classes]})

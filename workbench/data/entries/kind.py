@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from workbench.errors import InputError
 
@@ -13,6 +14,16 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from workbench.data.entries.located import Listed
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a scene is to be opened; the fields are the arguments of `workbench.data.catalog.open_scene`."""
+
+    truth: str | Path | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    chunks: Mapping[str, int] | str | None = "auto"
+    ortho: bool = False
 
 
 class Kind(ABC):
@@ -31,7 +42,11 @@ class Kind(ABC):
         """Whether the scene has many samples (a leading `sample` dim); False for one place."""
         return False
 
-    @abstractmethod
+    @property
+    def own(self) -> str:
+        """Why a given truth or key is refused, such as "has its own truth"; empty where they are used."""
+        return ""
+
     def open(
         self,
         truth: str | Path | None = None,
@@ -39,7 +54,17 @@ class Kind(ABC):
         chunks: Mapping[str, int] | str | None = "auto",
         ortho: bool = False,
     ) -> xr.Dataset:
-        """The scene, lazy, verified, with provenance. The arguments are those of `workbench.data.catalog.open_scene`."""
+        """The scene, lazy, verified, with provenance. The arguments are those of `workbench.data.catalog.open_scene`.
+
+        Raises InputError if a truth or keys are given for an entry that accepts none.
+        """
+        if self.own and (truth is not None or keys):
+            raise InputError(f"{self.id} {self.own}; leave truth and key out.")
+        return self.read(Asked(truth, dict(keys or {}), chunks, ortho))
+
+    @abstractmethod
+    def read(self, asked: Asked) -> xr.Dataset:
+        """The scene; see `open`."""
 
     @abstractmethod
     def place(self) -> Path:
@@ -60,8 +85,3 @@ class Kind(ABC):
         """
         text: str = self.model_dump_json()  # type: ignore[attr-defined]
         return text.encode()
-
-    def refuse(self, truth: Any, keys: Any, why: str) -> None:
-        """Raise InputError if a truth or keys are given for an entry that accepts none."""
-        if truth is not None or keys:
-            raise InputError(f"{self.id} {why}; leave truth and key out.")

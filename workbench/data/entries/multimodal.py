@@ -6,13 +6,13 @@ The fields are explained in data_catalog/README.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from workbench.data.entries.kind import Kind
+from workbench.data.entries.kind import Asked, Kind
 from workbench.data.entries.located import Part, locate
 from workbench.data.records import Sourced, file_lines, signed
 from workbench.errors import InputError
@@ -69,20 +69,14 @@ class Multimodal(Sourced, Kind):
         """The cube's file."""
         return [f for f in self.files if f.role == "hsi"]
 
-    def open(
-        self,
-        truth: str | Path | None = None,
-        keys: Mapping[str, str] | None = None,
-        chunks: Mapping[str, int] | str | None = "auto",
-        ortho: bool = False,
-    ) -> xr.Dataset:
+    def read(self, asked: Asked) -> xr.Dataset:
         """`hsi (band, y, x)` and `lidar (lidar_band, y, x)`; InputError where the two files have different grids."""
         from workbench.data.beside import put_beside
         from workbench.data.formats import open_file
 
         opened = [f for f in self.files if f.role in OPENED]
         places = dict(zip([f.role for f in opened], locate(self, opened), strict=True))
-        scene = open_file(places["hsi"], truth=truth, keys=keys, chunks=chunks, ortho=ortho)
+        scene = open_file(places["hsi"], truth=asked.truth, keys=asked.keys, chunks=asked.chunks, ortho=asked.ortho)
         if scene["hsi"].shape != self.shape:
             raise InputError(f"{self.id} should have a cube of {self.shape}; the file has {scene['hsi'].shape}.")
         scene = put_beside(scene, {"lidar": places["lidar"]})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from workbench.data.entries.kind import Kind
+from workbench.data.entries.kind import Asked, Kind
 from workbench.data.entries.located import locate, relative
 from workbench.data.records import Record, Sourced, file_lines, signed
 from workbench.errors import InputError
@@ -89,19 +88,17 @@ class Pairs(Sourced, Kind):
         """Whether the entry is a set."""
         return bool(self.samples())
 
-    def open(
-        self,
-        truth: str | Path | None = None,
-        keys: Mapping[str, str] | None = None,
-        chunks: Mapping[str, int] | str | None = "auto",
-        ortho: bool = False,
-    ) -> xr.Dataset:
+    @property
+    def own(self) -> str:
+        """Why a given truth or key is refused."""
+        return "has its own reference of changes"
+
+    def read(self, asked: Asked) -> xr.Dataset:
         """`before`, `after ([sample,] band, y, x)` and `truth ([sample,] y, x)`; for a set, `split (sample)` if known."""
         import numpy as np
 
         from workbench.data import pairs
 
-        self.refuse(truth, keys, "has its own reference of changes")
         places = {(f.sample, f.role): p for f, p in zip(self.files, locate(self, self.files), strict=True)}
         names = self.samples()
         if names:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from workbench.data.entries.kind import Kind
+from workbench.data.entries.kind import Asked, Kind
 from workbench.data.entries.located import Kept, Part, locate
 from workbench.data.records import file_lines, signed
 from workbench.errors import InputError
@@ -51,26 +51,20 @@ class Sar(Kept, Kind):
         """Every file that has a checksum."""
         return [f for f in self.files if f.sha256]
 
-    def open(
-        self,
-        truth: str | Path | None = None,
-        keys: Mapping[str, str] | None = None,
-        chunks: Mapping[str, int] | str | None = "auto",
-        ortho: bool = False,
-    ) -> xr.Dataset:
+    def read(self, asked: Asked) -> xr.Dataset:
         """`sar (sar_band, y, x)` and, where the entry has such files, `truth (y, x)` and `image (band, y, x)`."""
         from workbench.data.readers import sar, sentinel1
 
         places = locate(self, self.files)
         role = dict(zip([f.role for f in self.files], places, strict=True))
-        keys = {**self.keys, **(keys or {})}
+        keys = {**self.keys, **asked.keys}
         if "product" in role:
-            scene = sentinel1.open_keys(self._manifest(places), keys, chunks, truth=truth)
+            scene = sentinel1.open_keys(self._manifest(places), keys, asked.chunks, truth=asked.truth)
         else:
-            scene = sar.open_sar(role["sar"], truth=truth or role.get("truth"), keys=keys, chunks=chunks)
+            scene = sar.open_sar(role["sar"], truth=asked.truth or role.get("truth"), keys=keys, chunks=asked.chunks)
             scene.attrs["sha256"] = next(f.sha256 for f in self.files if f.role == "sar")
         if "image" in role:
-            scene = _with_image(scene, role["image"], self, chunks)
+            scene = _with_image(scene, role["image"], self, asked.chunks)
         return signed(scene, self)
 
     def place(self) -> Path:

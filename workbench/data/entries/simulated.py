@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from workbench.data import records
-from workbench.data.entries.kind import Kind
+from workbench.data.entries.kind import Asked, Kind
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,19 +19,17 @@ if TYPE_CHECKING:
 class Made(records.Entry, Kind):
     """A scene that is simulated, not read from a file."""
 
+    @property
+    def own(self) -> str:
+        """Why a given truth or key is refused."""
+        return "is simulated and has its own truth"
+
     @abstractmethod
     def make(self) -> xr.Dataset:
         """The scene, without the entry's provenance."""
 
-    def open(
-        self,
-        truth: str | Path | None = None,
-        keys: Mapping[str, str] | None = None,
-        chunks: Mapping[str, int] | str | None = "auto",
-        ortho: bool = False,
-    ) -> xr.Dataset:
+    def read(self, asked: Asked) -> xr.Dataset:
         """The simulated scene. It has its own truth; chunks and ortho do not apply."""
-        self.refuse(truth, keys, "is simulated and has its own truth")
         scene = self.make()
         about = {"source": "simulated by workbench", "citation": self.citation, "licence": self.licence}
         scene.attrs = {**about, **scene.attrs}
