@@ -1,7 +1,6 @@
 """Chips from folders, zips and tables that the tests write themselves; and the real collections where they are."""
 
 import hashlib
-import pickle
 import zipfile
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import scipy.io
 import xarray as xr
 from PIL import Image
 
+from tests.elsewhere import sent
 from tests.unit.data.conftest import paint
 from workbench.data import chips
 from workbench.data.chips import (
@@ -110,7 +110,7 @@ def test_grey_and_deep_and_mixed_modes(tmp_path):
 def test_scene_can_be_sent_to_another_process(collection, tmp_path):
     for path in (collection, pack(collection, tmp_path / "set.zip")):
         scene = open_chips(path)
-        xr.testing.assert_equal(pickle.loads(pickle.dumps(scene)).load(), scene.load())
+        xr.testing.assert_equal(sent(scene).load(), scene.load())
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from affine import Affine
 from PIL import Image
 
 import workbench as wb
+from tests.elsewhere import sent
 from workbench.data.catalog import open_scene
 from workbench.data.source import Source
 from workbench.errors import InputError
@@ -55,7 +55,7 @@ def test_it_is_one_value() -> None:
     same = Source(Path("a.tif"), "", {"modality": "sar"}, {"lidar": "", "after": Path("b.tif")}, True)
     assert pair == same
     assert hash(pair) == hash(same)
-    assert pickle.loads(pickle.dumps(pair)) == pair
+    assert sent(pair) == pair
     assert len({pair, same, Source("a.tif"), Source("a.tif", "t.png")}) == 3
     with pytest.raises(TypeError):
         pair.beside["lidar"] = "c.tif"  # type: ignore[index]
