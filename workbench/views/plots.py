@@ -79,6 +79,12 @@ def draw(made: figure, source: ColumnDataSource, glyph: Glyph) -> GlyphRenderer:
     return made.add_glyph(source, glyph)
 
 
+def pick_number(**place: Any) -> Text:
+    """The number of a pick on its colour, at columns `x`, `y`, `number` and `color`. place: baseline and offsets of the text."""
+    style = {"text_color": "#111111", "text_font_size": "11px", "text_font_style": "bold", "border_radius": 3, "padding": 2}
+    return Text(x="x", y="y", text=field("number"), background_fill_color=field("color"), **style, **place)
+
+
 class Frame:
     """The view that all image figures of a page share: ranges, crosshair, marks.
 
@@ -137,21 +143,7 @@ class Frame:
         ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}
         draw(made, self.marks, Scatter(**ring, line_color=BORDER, line_width=4.5, line_alpha=0.6))
         draw(made, self.marks, Scatter(**ring, line_color=field("color"), line_width=2.5))
-        number = Text(
-            x="x",
-            y="y",
-            text=field("number"),
-            text_color="#111111",
-            text_font_size="11px",
-            text_font_style="bold",
-            text_baseline="bottom",
-            background_fill_color=field("color"),
-            border_radius=3,
-            padding=2,
-            x_offset=6,
-            y_offset=-5,
-        )
-        draw(made, self.marks, number)
+        draw(made, self.marks, pick_number(text_baseline="bottom", x_offset=6, y_offset=-5))
 
     def fit(self, rows: int, columns: int) -> None:
         """Show a whole scene of this size; a very long one gets margins at its sides."""

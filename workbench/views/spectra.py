@@ -9,10 +9,10 @@ import numpy as np
 import panel as pn
 import xarray as xr
 from bokeh.core.properties import field
-from bokeh.models import ColumnDataSource, HoverTool, Line, MultiLine, Patches, Range1d, Text, VSpan, VStrip
+from bokeh.models import ColumnDataSource, HoverTool, Line, MultiLine, Patches, Range1d, VSpan, VStrip
 
 from workbench.views.looks import GREY
-from workbench.views.plots import draw, plot
+from workbench.views.plots import draw, pick_number, plot
 
 
 class Axis:
@@ -86,20 +86,7 @@ class SpectraView:
         draw(self.figure, self._grey, VStrip(x0="x0", x1="x1", fill_color=GREY, fill_alpha=0.18, line_alpha=0))
         draw(self.figure, self._bands, VSpan(x="x", line_color=field("color"), line_width=1.5, line_dash="dotted"))
         drawn = draw(self.figure, self.lines, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2))
-        badge = Text(
-            x="x",
-            y="y",
-            text=field("number"),
-            text_color="#111111",
-            text_font_size="11px",
-            text_font_style="bold",
-            text_baseline="middle",
-            background_fill_color=field("color"),
-            border_radius=3,
-            padding=2,
-            x_offset=-8,
-        )
-        draw(self.figure, self._numbers, badge)
+        draw(self.figure, self._numbers, pick_number(text_baseline="middle", x_offset=-8))
         tips = [("pick", "@number"), ("at", "$x{0.0}"), ("value", "$y{0.0000}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips, line_policy="nearest"))
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
