@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,15 @@ def copy(made: Path, to: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(made, to))
+
+
+def test_command_names_a_module_that_was_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(provenance.COMMAND, raising=False)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/workbench/reports/demo.py", "--out", "a b"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", importlib.util.find_spec("workbench.reports.demo"))
+    assert provenance.command() == "python -m workbench.reports.demo --out 'a b'"
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert provenance.command() == "demo.py --out 'a b'"
 
 
 def test_command_names_the_notebook_of_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,9 @@ def command() -> str:
     if "ipykernel" in sys.argv[0]:
         file = os.environ.get(SESSION, "")
         return f"cells of {Path(file).name}" if file.endswith(".ipynb") else "cells of a notebook whose file is not known"
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None:  # python -m MODULE
+        return shlex.join(["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]])
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from workbench.views.image import composite, presets
+from workbench.views.image import composite, departures, presets
 from workbench.views.looks import ANOMALY, BLUE, INK, ORANGE, REFERENCES, look
 from workbench.views.maps import exceedance
 from workbench.views.paper.base import BELOW, LEGEND, WIDTH, finish, image, shades
@@ -223,8 +223,9 @@ def film(result: xr.Dataset, truth: np.ndarray | None, most: int = 6) -> Figure:
     top = max(1.0, float(np.log10(height * width)))
     for column, k in enumerate(ks):
         now = result.isel(k=k)
-        image(grid[0, column], composite(now["quiet_k"].values), None)
-        image(grid[1, column], composite(now["background_k"].values), None)
+        stretched = departures if k else composite  # before the first pass the cube is the scene itself
+        image(grid[0, column], stretched(now["quiet_k"].values), None)
+        image(grid[1, column], departures(now["background_k"].values), None)
         with np.errstate(divide="ignore"):
             image(grid[2, column], -np.log10(exceedance(now["score_k"].values)), truth, cmap="cividis", vmin=0, vmax=top)
         caption = f"k = {k}\nlargest {_short(float(now['range_k']))}"

@@ -62,7 +62,8 @@ def table(columns: Sequence[Column | str], rows: Sequence[Sequence[Any]], captio
     head = f"<thead><tr>{head}</tr></thead>" if any(titles) else ""
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in filled(columns, rows))
     kind = "" if any(titles) else " class='facts'"
-    return HTML(f"<table{kind}><caption>{caption}</caption>{head}<tbody>{body}</tbody></table>")
+    whole = f"<table{kind}><caption>{caption}</caption>{head}<tbody>{body}</tbody></table>"
+    return HTML(f"<div style='overflow-x:auto'>{whole}</div>")  # in a narrow window the table scrolls, not the page
 
 
 def _cell(cell: Cell) -> str:
