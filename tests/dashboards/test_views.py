@@ -16,7 +16,7 @@ from workbench.views.card import card
 from workbench.views.curves import Curves
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.form import Form
-from workbench.views.image import EVEN, ImageView, composite, departures, equal_share, presets, stretch
+from workbench.views.image import EVEN, ImageView, as_colours, composite, departures, equal_share, presets, stretch
 from workbench.views.looks import Look
 from workbench.views.maps import OWN, ScoreMap, exceedance
 from workbench.views.player import Player, clock, pace
@@ -452,3 +452,17 @@ def test_maps_png_is_a_picture_with_all_maps():
     two = Image.open(save.maps_png({"RX": score, "PCA-RX": score}, "scene", score > 0.9))
     assert one.format == "PNG"
     assert two.width > 1.5 * one.width
+
+
+def test_an_image_with_many_negative_values_is_no_brightness():
+    rng = np.random.default_rng(0)
+    bright = xr.DataArray(rng.random((3, 6, 7)), dims=("band", "y", "x"))
+    np.testing.assert_array_equal(as_colours(bright), composite(bright))
+    noisy = bright - 0.02  # a few negative reflectances
+    np.testing.assert_array_equal(as_colours(noisy), composite(noisy))
+    signed = bright - 0.5
+    np.testing.assert_array_equal(as_colours(signed), departures(signed.values))
+    grey = as_colours(bright[0])
+    assert (grey == grey[..., :1]).all()
+    five = xr.DataArray(rng.random((5, 6, 7)), dims=("quiet_band", "y", "x"))
+    np.testing.assert_array_equal(as_colours(five), composite(five, (3, 2, 1)))

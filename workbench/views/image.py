@@ -99,6 +99,23 @@ def departures(bands: np.ndarray) -> np.ndarray:
     return np.moveaxis((np.where(known, picture, 0) * 255).astype(np.uint8), 0, -1)
 
 
+def as_colours(array: xr.DataArray) -> np.ndarray:
+    """(row, column, 3) uint8 of any image (y, x) or (band, y, x): a composite, grey for one or two bands, or `departures`.
+
+    An image with many negative values (a tenth and more) is no brightness: a suppressed cube, a gradient.
+    """
+    values = np.asarray(array.values, float)
+    if values.ndim == 2 or len(values) < 3:
+        values = np.stack([values if values.ndim == 2 else values[0]] * 3)
+        return composite(values)
+    which: Sequence[int] = (0, 1, 2)
+    if len(values) > 3:
+        spread = [round(q * (len(values) - 1)) for q in (0.75, 0.5, 0.25)]
+        which = next(iter(presets(array).values())) if array.dims[0] == "band" else spread
+    shown = values[list(which)]
+    return departures(shown) if (shown < 0).mean() >= 0.1 else composite(shown)
+
+
 def equal_share(bands: np.ndarray) -> float:
     """Share of the pixels of (band, row, column) that have exactly the median of every band."""
     values = np.asarray(bands)

@@ -29,7 +29,7 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256, Viridis256
 
 from workbench.views.card import escape, html
-from workbench.views.image import composite, presets
+from workbench.views.image import as_colours
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
 from workbench.views.looks import PICKS, STATES, look, nth
@@ -131,9 +131,9 @@ class _Grid:
         rgb = values = None
         boxes = _boxes(picture) if picture.kind == "boxes" else None
         if picture.kind == "boxes":
-            rgb = _rgb(picture.image) if picture.image is not None else _blank(array)
+            rgb = as_colours(picture.image) if picture.image is not None else _blank(array)
         elif picture.kind == "composite":
-            rgb = _rgb(array)
+            rgb = as_colours(array)
         else:
             values = np.asarray(array.values, np.float32)
         shown = rgb if rgb is not None else values
@@ -284,19 +284,6 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = float(finite.min()), float(np.percentile(finite, 99.5))
     return low, high if high > low else low + 1.0
-
-
-def _rgb(array: xr.DataArray) -> np.ndarray:
-    """(row, column, 3) uint8 of an image (y, x) or (band, y, x)."""
-    values = np.asarray(array.values, float)
-    if values.ndim == 2 or len(values) < 3:
-        grey = values if values.ndim == 2 else values[0]
-        return composite(np.stack([grey] * 3))
-    if len(values) == 3:
-        return composite(values)
-    if array.dims[0] == "band":
-        return composite(values, next(iter(presets(array).values())))
-    return composite(values, [round(q * (len(values) - 1)) for q in (0.75, 0.5, 0.25)])
 
 
 def _blank(box: xr.DataArray) -> np.ndarray:

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from workbench.event import Curves, Film, standing_for
-from workbench.views.image import composite, presets
+from workbench.views.image import as_colours
 from workbench.views.kinds import Picture, picture
 from workbench.views.looks import PICKS, STATES, look, looks_in_curves
 from workbench.views.paper.base import LEGEND, WIDTH, finish
@@ -185,12 +185,7 @@ def _image(axes: Axes, made: Picture, array: xr.DataArray) -> None:
     """Draw a colour composite; or boxes on their image."""
     ground = array if made.kind == "composite" else made.image
     if ground is not None:
-        values = np.atleast_3d(ground.values) if ground.ndim == 2 else ground.values
-        values = np.moveaxis(values, -1, 0) if ground.ndim == 2 else values
-        bands = next(iter(presets(ground).values())) if ground.dims[0] == "band" and len(values) > 3 else (0, 1, 2)
-        if len(values) < 3:
-            bands = (0, 0, 0)
-        axes.imshow(composite(values, bands), interpolation="nearest")
+        axes.imshow(as_colours(ground), interpolation="nearest")
     if made.kind != "boxes":
         return
     label = np.zeros(len(array), int) if made.label is None else made.label.values.astype(int)
