@@ -15,7 +15,7 @@ from tests.dashboards.conftest import TINY, restored
 from workbench import execution, runs
 from workbench.metrics.anomaly import at_threshold
 from workbench.pages.anomaly.page import Explorer
-from workbench.pages.frame.session import THEME
+from workbench.pages.frame.window import THEME
 from workbench.views.looks import PICKS
 
 

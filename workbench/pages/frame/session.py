@@ -8,11 +8,9 @@ of the page's document.
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +18,6 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 import xarray as xr
-from bokeh.models import CustomJS
 
 from workbench import execution
 from workbench.data.catalog import entries
@@ -31,31 +28,16 @@ from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import CLOCK, Follower
 from workbench.pages.frame.links import report_of, run_folder, ways
 from workbench.pages.frame.notebook import in_cell
+from workbench.pages.frame.window import THEME, framed
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, explanation, html, problem
-from workbench.views.screen import FOLD as FOLD_SIDE
-from workbench.views.screen import NARROW, STRETCH, beside
-from workbench.views.screen import TEXT as TEXT_SIZE
+from workbench.views.screen import STRETCH, beside
 
 OPENING = "The scene is read and checked. A run on this machine, or a large file, makes it take longer."
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
-TEXT = {"fontSize": 12.5, "button": {"textTransform": "none"}}
 CUT_OFF = {"overflow": "hidden", "text-overflow": "ellipsis", "white-space": "nowrap", "max-width": "calc(100vw - 400px)"}
-BAR = {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#24527F", "backgroundImage": "none", "color": "#fff"}}}}
-THEME = {
-    mode: {
-        "chart_style": "standard",
-        "typography": TEXT,
-        "components": BAR,
-        "palette": {"primary": {"main": colour}},
-        "breakpoints": {
-            "values": {"xs": 0, "sm": NARROW, "md": 1200, "lg": 1536, "xl": 1920}
-        },  # below sm the side bar is a drawer
-    }
-    for mode, colour in {"light": "#2F6FB0", "dark": "#6CAEEE"}.items()
-}
 
 
 class Session(Addressed):
@@ -466,48 +448,6 @@ class PairSession(Session):
         """Open the files named in the fields of the side bar."""
         named = self.path.value.strip(), self.truth_path.value.strip(), self.key_text.value
         self.open(*named, after=self.after_path.value.strip(), resample=self.resampling.value)
-
-
-def framed(title: str, side: Any, *main: Any, header: Sequence[Any] = ()) -> pmui.Page:
-    """A page with title bar, side bar and light and dark mode. In a narrow window the side bar is folded, and opens over the page."""
-    if pn.state.curdoc is not None:
-        pn.state.curdoc.js_on_event("document_ready", CustomJS(code=FOLD_SIDE))
-    page = pmui.Page(
-        title=title,
-        header=list(header),
-        sidebar=[side],
-        main=list(main),
-        sidebar_width=320,
-        sidebar_variant="auto",
-        theme_config=THEME,
-        raw_css=[TEXT_SIZE],
-        busy_indicator=None,
-    )
-    unlink_busy(page)
-    spare_imports()
-    return page
-
-
-def unlink_busy(page: pmui.Page) -> None:
-    """Unlink the page from Panel's global `state.busy`.
-
-    Each callback of any visitor changes it, and each change would walk all models of every open page. Panel would also keep the
-    page in memory until the server stops.
-    """
-    for watcher in list(pn.state.param.watchers.get("busy", {}).get("value", [])):
-        if getattr(getattr(watcher.fn, "__self__", None), "self", None) is page:
-            pn.state.param.unwatch(watcher)
-
-
-@cache
-def spare_imports() -> None:
-    """Leave what is loaded so far out of garbage collections, once: it stays until the process ends.
-
-    Panel collects when a visitor has left. To search a million objects of the imported libraries stops the server for a third of
-    a second each time.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def pairs(text: str) -> dict[str, str]:

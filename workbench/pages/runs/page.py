@@ -21,7 +21,8 @@ from workbench.methods import METHODS
 from workbench.pages.frame.address import Addressed
 from workbench.pages.frame.links import page_of, report_of, ways
 from workbench.pages.frame.notebook import in_cell
-from workbench.pages.frame.session import THEME, WIDE, framed, has_loop
+from workbench.pages.frame.session import WIDE, has_loop
+from workbench.pages.frame.window import THEME, framed
 from workbench.pages.runs.comparing import Comparison
 from workbench.pages.runs.manage import Manage
 from workbench.pages.runs.replay import Replay

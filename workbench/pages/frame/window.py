@@ -1,0 +1,73 @@
+"""The window of a served page: its theme, title bar and side bar, and what Panel would do in it that slows a server down."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+from bokeh.models import CustomJS
+
+from workbench.views.screen import FOLD as FOLD_SIDE
+from workbench.views.screen import NARROW
+from workbench.views.screen import TEXT as TEXT_SIZE
+
+TEXT = {"fontSize": 12.5, "button": {"textTransform": "none"}}
+BAR = {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#24527F", "backgroundImage": "none", "color": "#fff"}}}}
+THEME = {
+    mode: {
+        "chart_style": "standard",
+        "typography": TEXT,
+        "components": BAR,
+        "palette": {"primary": {"main": colour}},
+        "breakpoints": {
+            "values": {"xs": 0, "sm": NARROW, "md": 1200, "lg": 1536, "xl": 1920}
+        },  # below sm the side bar is a drawer
+    }
+    for mode, colour in {"light": "#2F6FB0", "dark": "#6CAEEE"}.items()
+}
+
+
+def framed(title: str, side: Any, *main: Any, header: Sequence[Any] = ()) -> pmui.Page:
+    """A page with title bar, side bar and light and dark mode. In a narrow window the side bar is folded, and opens over the page."""
+    if pn.state.curdoc is not None:
+        pn.state.curdoc.js_on_event("document_ready", CustomJS(code=FOLD_SIDE))
+    page = pmui.Page(
+        title=title,
+        header=list(header),
+        sidebar=[side],
+        main=list(main),
+        sidebar_width=320,
+        sidebar_variant="auto",
+        theme_config=THEME,
+        raw_css=[TEXT_SIZE],
+        busy_indicator=None,
+    )
+    unlink_busy(page)
+    spare_imports()
+    return page
+
+
+def unlink_busy(page: pmui.Page) -> None:
+    """Unlink the page from Panel's global `state.busy`.
+
+    Each callback of any visitor changes it, and each change would walk all models of every open page. Panel would also keep the
+    page in memory until the server stops.
+    """
+    for watcher in list(pn.state.param.watchers.get("busy", {}).get("value", [])):
+        if getattr(getattr(watcher.fn, "__self__", None), "self", None) is page:
+            pn.state.param.unwatch(watcher)
+
+
+@cache
+def spare_imports() -> None:
+    """Leave what is loaded so far out of garbage collections, once: it stays until the process ends.
+
+    Panel collects when a visitor has left. To search a million objects of the imported libraries stops the server for a third of
+    a second each time.
+    """
+    gc.collect()
+    gc.freeze()
