@@ -20,6 +20,7 @@ from tests.scheduling import dearest_first
 
 TESTS = Path(__file__).parent
 STARTING = {"importing", "two_ranks", "places"}  # fixtures that start processes
+RETRIED = {"browser", "notebook", "process"}  # they wait for other processes; the summary of pytest names each second try
 torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50, print_blob=True)
@@ -40,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("notebook")
         if STARTING.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("process")
+        if RETRIED.intersection(mark.name for mark in item.iter_markers()):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     dearest_first(items)
 
 
