@@ -34,8 +34,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data import chips
-from workbench.data.readers import safexml
+from workbench.data import chips, rle
+from workbench.data.readers import safexml, text
+from workbench.data.readers.files import inside, walk
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ CONVENTIONS = ("one-based", "zero-based")
 MAX_JSON = 256 * 2**20  # bytes; COCO of a whole benchmark is about 20 MB
 MAX_OBJECTS = 5_000_000
 MASK = re.compile(r"_instance_(id|color)_RGB$")
-_HEAD = 4096  # bytes that are read to recognise a format
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,20 @@ def layouts(folder: Path) -> dict[str, str]:
     """Path of the annotations below the folder -> format: voc, coco, merged, dota or masks; in this order of preference."""
     formats: dict[str, str] = {}
     for path in _within(folder):
+        name = path.relative_to(folder).as_posix()
         if path.is_dir():
-            if path.name.lower() == "annotations" and _heads(path, ".xml", b"<annotation>"):
-                formats[path.relative_to(folder).as_posix()] = "voc"
-            if path.name.lower() == "labeltxt" and any(path.glob("*.txt")):
-                formats[path.relative_to(folder).as_posix()] = "dota"
-        elif path.suffix.lower() == ".json" and re.search(rb'"(images|annotations)"\s*:\s*\[', _head(path)):
-            formats[path.relative_to(folder).as_posix()] = "coco"
-        elif path.suffix.lower() == ".xml" and b"<annotations>" in _head(path):
-            formats[path.relative_to(folder).as_posix()] = "merged"
+            if path.name.lower() == "labeltxt" and any(p.suffix.lower() == ".txt" for p in inside(path)):
+                formats[name] = "dota"
+            elif _first_root(path) == "annotation":
+                formats[name] = "voc"
+        elif path.suffix.lower() == ".json" and _is_coco(path):
+            formats[name] = "coco"
+        elif path.suffix.lower() == ".xml" and safexml.root_tag(path) == "annotations":
+            formats[name] = "merged"
         elif path.suffix.lower() == ".png" and MASK.search(path.stem):
             formats["."] = "masks"
+    if _first_root(folder) == "annotation":  # images and their annotations in one folder
+        formats.setdefault(".", "voc")
     order = ("voc", "coco", "merged", "dota", "masks")
     return dict(sorted(formats.items(), key=lambda item: (order.index(item[1]), item[0].count("/"), item[0])))
 
@@ -119,7 +122,7 @@ def open_folder(
     if not formats:
         raise InputError(
             f"{path} has no annotations: expected is Annotations/*.xml (VOC), a .json (COCO), one .xml with <annotations>, "
-            "labelTxt/*.txt (DOTA), or *_instance_id_RGB.png."
+            f"labelTxt/*.txt (DOTA), or *_instance_id_RGB.png; found: {', '.join(p.name for p in inside(path)[:8]) or 'nothing'}."
         )
     images = _images(path)
     chosen = keys.get("annotations")
@@ -137,7 +140,7 @@ def open_folder(
     if others:
         notes.append(f"boxes from {chosen}; there are also {', '.join(others)} (key annotations=)")
     if formats[chosen] == "voc":
-        listed = _voc([(p.name, p) for p in sorted((path / chosen).glob("*.xml"))], convention, notes)
+        listed = _voc([(p.name, p) for p in inside(path / chosen) if p.suffix.lower() == ".xml"], convention, notes)
     elif formats[chosen] == "merged":
         listed = _merged(path / chosen, convention, notes)
     elif formats[chosen] == "coco":
@@ -157,11 +160,7 @@ def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any 
         one file, one sample.
     """
     suffixes = list(parts or {"": 0})
-    members = {
-        p.relative_to(path).as_posix(): p
-        for p in sorted(path.rglob("*"))
-        if p.suffix.lower() in chips.SUFFIXES and p.is_file()
-    }
+    members = {p.relative_to(path).as_posix(): p for p in walk(path) if p.suffix.lower() in chips.SUFFIXES}
     groups: dict[str, dict[str, Path]] = {}
     for name, file in members.items():
         pure = PurePosixPath(name)
@@ -396,7 +395,7 @@ def _shape(path: Path) -> tuple[int, int, int]:
 
 def _images(folder: Path) -> dict[str, Path]:
     """Every image below the folder by its relative path, without masks."""
-    files = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in chips.SUFFIXES and p.is_file())
+    files = (p for p in walk(folder) if p.suffix.lower() in chips.SUFFIXES)
     return {
         p.relative_to(folder).as_posix(): p
         for p in files
@@ -439,28 +438,39 @@ def _covers(path: Path, kind: str, images: Mapping[str, Path]) -> int:
 def _within(folder: Path, depth: int = 2) -> list[Path]:
     """Files and folders down to `depth` levels, sorted; hidden ones left out."""
     paths: list[Path] = []
-    try:
-        inside = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    except OSError:
-        return []
-    for p in inside:
+    for p in inside(folder):
         paths.append(p)
         if p.is_dir() and depth > 1:
             paths += _within(p, depth - 1)
     return paths
 
 
-def _heads(folder: Path, suffix: str, word: bytes) -> bool:
-    first = next((p for p in sorted(folder.iterdir()) if p.suffix.lower() == suffix), None)
-    return first is not None and word in _head(first)
+def _first_root(folder: Path) -> str:
+    """The name of the root element of the XML files of a folder that are readable; "" where there is none."""
+    for path in [p for p in inside(folder) if p.suffix.lower() == ".xml"][:5]:
+        tag = safexml.root_tag(path)
+        if tag:
+            return tag
+    return ""
 
 
-def _head(path: Path) -> bytes:
+_LISTS = re.compile(rb'"(?:images|annotations)"\s*:\s*\[')
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON file has a list of images or annotations, anywhere: other entries may come first."""
     try:
+        if path.stat().st_size > MAX_JSON:
+            return False
         with path.open("rb") as file:
-            return file.read(_HEAD)
+            before = b""
+            while piece := file.read(2**20):
+                if _LISTS.search((before + piece).replace(b"\0", b"")):  # without the zero bytes of UTF-16
+                    return True
+                before = piece[-256:]
     except OSError:
-        return b""
+        return False
+    return False
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------
@@ -514,12 +524,14 @@ def _corners(trees: Sequence[tuple[str, Element]], convention: str | None, notes
 
 
 def _coco(path: Path, notes: list[str]) -> list[Annotated]:
-    """COCO: boxes are left, top, width, height. Crowds are kept, with a note; polygons are not read."""
+    """COCO: boxes are left, top, width, height. Crowds are kept, with a note; polygons and masks are read where there is no box."""
     size = path.stat().st_size
     if size > MAX_JSON:
         raise InputError(f"{path.name} has {size / 2**20:.0f} MiB; annotations have at most {MAX_JSON // 2**20}.")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text.decode(path.read_bytes(), path.name))
+    except InputError:
+        raise
     except (ValueError, RecursionError, OSError) as error:
         raise InputError(f"{path.name} is not valid JSON ({error}); it is damaged.") from None
     tables = [content.get(k) if isinstance(content, dict) else None for k in ("images", "annotations", "categories")]
@@ -539,7 +551,7 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
         wide, high = row.get("width"), row.get("height")
         listed[key] = Annotated(name, [], (wide, high) if isinstance(wide, int) and isinstance(high, int) else None)
     classes = {c.get("id"): str(c.get("name")) for c in categories if isinstance(c.get("id"), int | str)}
-    crowds = polygons = 0
+    crowds = polygons = outlined = 0
     for row in annotations:
         box, image, category = row.get("bbox"), row.get("image_id"), row.get("category_id")
         numeric = (
@@ -547,7 +559,11 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
             and len(box) == 4
             and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
         )
-        if not numeric or not all(abs(v) < 1e9 for v in box):  # also refuses NaN, and integers too large for a float
+        if box in (None, []) and row.get("segmentation"):
+            size_of = listed[image].size if isinstance(image, int | str) and image in listed else None
+            box = rle.box_of(row["segmentation"], size_of, path.name)
+            outlined += 1
+        elif not numeric or not all(abs(v) < 1e9 for v in box):  # also refuses NaN, and integers too large for a float
             raise InputError(f"An annotation of {path.name} has no box of four numbers: {str(row)[:80]}.")
         if not isinstance(image, int | str) or image not in listed:
             raise InputError(
@@ -561,9 +577,12 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
         if wide < 0 or high < 0:
             raise InputError(f"An annotation of {path.name} has a box of negative size: {box}.")
         crowds += row.get("iscrowd") in (1, True)
-        polygons += bool(row.get("segmentation"))
+        polygons += bool(row.get("segmentation")) and row.get("bbox") not in (None, [])
         listed[image].objects.append(Object(classes[category], (left, top, left + wide, top + high)))
-    notes.append("boxes were left, top, width, height from the top left corner")
+    if outlined < len(annotations):
+        notes.append("boxes were left, top, width, height from the top left corner")
+    if outlined:
+        notes.append(f"{outlined} objects have no box; theirs is the extent of their polygon or mask")
     if crowds:
         notes.append(f"{crowds} boxes stand for a crowd of objects (iscrowd)")
     if polygons:
@@ -574,13 +593,9 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
 def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
     """DOTA: one text per image; lines of four corners, class, difficult; before them imagesource and gsd."""
     listed = []
-    for path in sorted(folder.glob("*.txt")):
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path.name} is not readable text ({error}).") from None
+    for path in (p for p in inside(folder) if p.suffix.lower() == ".txt"):
         one = Annotated(path.stem)
-        for line in lines:
+        for line in text.lines(path) if path.stat().st_size else ():
             words = line.split()
             if not words or words[0].startswith("imagesource:"):
                 continue
@@ -610,9 +625,9 @@ def _instances(folder: Path, images: Mapping[str, Path], notes: list[str]) -> li
     """Masks with a colour for every instance, beside their image: NAME_instance_id_RGB.png. Background is black,
     or the most frequent colour of a mask without black."""
     listed = []
-    for path in sorted(folder.rglob("*_instance_id_RGB.png")):
+    for path in (p for p in walk(folder) if p.name.endswith("_instance_id_RGB.png")):
         values = chips.decode(path.name, chips.content((path, None)), None, None)
-        codes = np.rint(values * 255).astype(np.int64)
+        codes = np.rint(np.nan_to_num(values) * 255).astype(np.int64)
         codes = codes[0] if len(codes) == 1 else codes[0] << 16 | codes[1] << 8 | codes[2]
         objects = []
         used, count = np.unique(codes, return_counts=True)

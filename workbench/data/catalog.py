@@ -58,6 +58,7 @@ def open_scene(
     chunks: Mapping[str, int] | str | None = "auto",
     ortho: bool = False,
     beside: Mapping[str, str | Path] | None = None,
+    after: str | Path | None = None,
     resample: bool = False,
 ) -> xr.Dataset:
     """The scene of that catalogue name or path, lazy, with provenance: `hsi (band, y, x)` and, where known, `truth (y, x)`;
@@ -68,7 +69,8 @@ def open_scene(
         wins over a file of the same name (write ./name for the file).
     truth, keys: see `workbench.data.formats.open_file`; they also override those of a catalogue entry. An entry that takes
         none refuses them.
-    beside: role -> file. `after`, the image of the second date, makes the scene a pair; `resample` puts it onto the pixels
+    beside: role -> file; `after=FILE` is short for `beside={"after": FILE}`. `after`, the image of the second date,
+        makes the scene a pair; `resample` puts it onto the pixels
         of the first (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` add another sensor on the same grid
         (`workbench.data.beside.put_beside`).
     chunks, ortho: see `open_file`; of cubes only.
@@ -76,6 +78,10 @@ def open_scene(
     Catalogue files are found by `workbench.data.fetch`, which may download them. Raises InputError for an
     unknown name (with similar ones), for files that cannot be found, and for everything that `open_file` refuses.
     """
+    if after is not None:
+        if "after" in (beside or {}):
+            raise InputError("The second date was given twice, as after and in beside; give it once.")
+        beside = {**(beside or {}), "after": after}
     if beside:
         from workbench.data.beside import put_beside
 
@@ -85,14 +91,14 @@ def open_scene(
             how: dict[str, Any] = {"truth": truth, "chunks": chunks, "ortho": ortho, "resample": resample, "beside": dates}
             own = {k: v for k, v in (keys or {}).items() if k.partition(".")[0] not in others}
             return put_beside(open_scene(name, keys=own, **how), others, keys, chunks)
-    after = (beside or {}).get("after")
+    second = (beside or {}).get("after")
     entry = _by_id().get(str(name))
-    if after is not None:
+    if second is not None:
         if entry is not None:
             raise InputError(f"{name} is a scene of the catalogue; a second image (after) needs the path of a first one.")
         from workbench.data.pairs import open_pair
 
-        return open_pair(name, after, truth, resample=resample, keys=keys)
+        return open_pair(name, second, truth, resample=resample, keys=keys)
     if resample:
         raise InputError("resample puts the second image of a pair onto the first; name the second with after.")
     if entry is not None:

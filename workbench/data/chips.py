@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
+import re
 import stat
 import zipfile
 import zlib
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.data.readers.files import visible_below, walk
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def open_chips(
             "Remove or replace it, or open it by its path to use it as it is."
         )
     folders = [_class_of(i, where) for i in ids]
+    _no_pairs(ids, folders, images, where)
     classes = sorted(set(folders))
     if len(classes) < 2:
         raise InputError(f"{where} has images of one class only ({classes[0]}); expected is one folder for each class.")
@@ -109,10 +112,22 @@ def open_chips(
     )
     scene = _scene("image", image, [classes.index(f) for f in folders], [(names or {}).get(c, c) for c in classes], ids)
     splits = [next((SPLITS[p.lower()] for p in PurePosixPath(i).parts[:-2] if p.lower() in SPLITS), "") for i in ids]
+    notes = []
     if all(splits):
         scene = scene.assign_coords(split=("sample", np.array(splits)))
+    elif any(splits):
+        notes.append(
+            f"no split was taken: only {sum(map(bool, splits))} of {len(ids)} images are in folders train, val or test"
+        )
     title = f"{len(ids)} chips of {len(classes)} classes in {where}"
-    scene.attrs = {"id": paths[0].stem, "title": title, "source": f"files in {where}", "sha256": sha256, "simulated": ""}
+    scene.attrs = {
+        "id": paths[0].stem,
+        "title": title,
+        "source": f"files in {where}",
+        "sha256": sha256,
+        "simulated": "",
+        "notes": "\n".join(notes),
+    }
     assert isinstance(scene, xr.Dataset)
     return scene
 
@@ -222,6 +237,52 @@ def _scene(name: str, values: Any, label: Any, names: Sequence[str], ids: Sequen
     )
 
 
+_PARTS = re.compile(  # names of folders that hold parts of samples, not classes
+    r"(?:jpeg|png|tiff?|rgb|nir|sar|optical|pre|post)?_?(?:images?|imgs?|masks?|labels?|gts?|gt_.*|groundtruths?|truths?|annotations?|semantic.*|"
+    r"segmentations?|(?:labels?|masks?)_?[a-z0-9]*|(?:images?|imgs?|ims?)_?[12ab])"
+)
+
+
+def _no_pairs(ids: Sequence[str], folders: Sequence[str], images: Mapping[str, Source], where: str) -> None:
+    """Raise InputError where the folders hold parts of the same samples (images and masks, two dates) rather than classes: files of
+    the same names, and a folder that is named after such a part or holds only masks of two values.
+    """
+    stems: dict[str, set[str]] = {}
+    for identifier, folder in zip(ids, folders, strict=True):
+        stems.setdefault(folder, set()).add(PurePosixPath(identifier).stem)
+    alike = [f for f, s in stems.items() if any(2 * len(s & o) > max(len(s), len(o)) for g, o in stems.items() if g != f)]
+    if not alike:
+        return
+    named = [f for f in alike if _PARTS.fullmatch(f.lower())]
+    if not named:
+        named = [f for f in alike if _only_masks([images[i] for i, g in zip(ids, folders, strict=True) if g == f][:3])]
+        named = named if len(named) < len(alike) else []
+    if named:
+        found = ", ".join(f"{f} ({len(stems[f])} files)" for f in sorted(stems)[:8])
+        raise InputError(
+            f"{where} is not a collection of class folders: its folders hold files of the same names, and {', '.join(sorted(named)[:3])} "
+            f"{'are' if len(named) > 1 else 'is'} no class; found: {found}. For pairs name the folders A, B and label (or t1, "
+            "t2, label); boxes "
+            "need annotations (VOC, COCO, DOTA)."
+        )
+
+
+def _only_masks(sources: Sequence[Source]) -> bool:
+    """Whether these images are grey with 0 and at most one other value, and some with both, as masks are."""
+    from PIL import Image
+
+    values: set[int] = set()
+    try:
+        for source in sources:
+            with Image.open(io.BytesIO(content(source))) as image:
+                if image.width * image.height > MAX_PIXELS or image.mode not in ("1", "L"):
+                    return False
+                values |= {int(v) for _, v in image.getcolors(256) or ()}
+    except (OSError, SyntaxError, ValueError, InputError):
+        return False
+    return len(values) == 2 and 0 in values
+
+
 def _class_of(identifier: str, where: str) -> str:
     parts = PurePosixPath(identifier).parts
     if len(parts) < 2 or parts[-2].lower() in SPLITS:
@@ -237,8 +298,7 @@ def _class_of(identifier: str, where: str) -> str:
 def _folder_members(folder: Path) -> dict[str, Source]:
     if not folder.is_dir():
         raise InputError(f"There is no folder or zip {folder}; check the path.")
-    files = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    return {p.relative_to(folder).as_posix(): (p, None) for p in files}
+    return {p.relative_to(folder).as_posix(): (p, None) for p in walk(folder) if p.suffix.lower() in SUFFIXES}
 
 
 def _zip_members(path: Path) -> dict[str, Source]:
@@ -256,7 +316,8 @@ def _zip_members(path: Path) -> dict[str, Source]:
             f"{path.name} is refused: it unpacks to {total / 2**30:.1f} GiB, more than {MAX_TOTAL / 2**30:.0f}. "
             "Unpack it yourself if you trust it, and give the folder."
         )
-    return {m.filename: (path, m.filename) for m in members if m.filename.lower().endswith(SUFFIXES)}
+    images = [m.filename for m in members if m.filename.lower().endswith(SUFFIXES) and not m.is_dir()]
+    return {name: (path, name) for name in images if visible_below(PurePosixPath(name).parts)}
 
 
 @lru_cache(maxsize=4)
@@ -326,7 +387,13 @@ def decode(name: str, content: bytes, shape: tuple[int, ...] | None, like: str |
                     f"The image {name} has {height} x {width} pixels, but {like} has {shape[1]} x {shape[2]}; chips of one "
                     "collection must be of one size."
                 )
+            if image.mode == "F":
+                raise InputError(
+                    f"The image {name} holds decimal numbers; chips are pictures of 8 or 16 bits. Open such rasters one by "
+                    "one, by their path."
+                )
             deep = image.mode.startswith("I")
+            clear = _transparent(image)
             want = "L" if image.mode in ("1", "L", "LA") else "RGB"
             if shape is not None and not deep:
                 want = "L" if shape[0] == 1 else "RGB"
@@ -338,7 +405,17 @@ def decode(name: str, content: bytes, shape: tuple[int, ...] | None, like: str |
             f"The image {name} cannot be read ({error}); it is damaged or not an image. Remove or replace it."
         ) from None
     values = values.astype(np.float32) / (65535 if deep else 255)
+    if clear is not None:
+        values[clear] = np.nan
     return np.ascontiguousarray(values[None] if values.ndim == 2 else values.transpose(2, 0, 1))
+
+
+def _transparent(image: Any) -> np.ndarray | None:
+    """(y, x) bool, where an image is transparent; None where it has no transparent pixel."""
+    if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and "transparency" not in image.info:
+        return None
+    clear = np.asarray(image.convert("RGBA"))[..., 3] == 0
+    return clear if clear.any() else None
 
 
 def _mat(path: Path, key: str | None) -> np.ndarray:

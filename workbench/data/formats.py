@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.data import boxes, chips, coresets, pairs
+from workbench.data.comparable import on_grid
+from workbench.data.pair_sets import sets_in
 from workbench.data.readers import (
     dlr,
     emit,
     envi,
+    envi_header,
     geotiff,
     hdf5,
     matlab,
@@ -36,12 +39,14 @@ from workbench.data.readers.cube import Cube, as_scene
 from workbench.data.readers.files import FORMATS as CUBES
 from workbench.data.readers.files import Look
 from workbench.data.readers.mask_files import read_truth
+from workbench.data.readers.missing import nodata_of
+from workbench.data.readers.raster import grid_of
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
 
-ROLES = ("cube", "truth", "wavelength")
+ROLES = ("cube", "truth", "wavelength", "axes", "nodata", "alpha")
 NO_TRUTH = "none"  # keys={"truth": "none"}: use no array of the file as truth
 
 
@@ -94,12 +99,17 @@ def _kind(look: Look) -> str:
     return "NetCDF" if look.suffix == ".nc" else "an HDF5 file"
 
 
-def _envi_header(look: Look) -> bool:
-    return look.is_file and look.suffix == ".hdr"
-
-
 def _envi_data(look: Look) -> bool:
-    return look.begins(b"ENVI") or (look.is_file and envi.header_of(look.path) is not None)
+    return look.is_file and envi_header.header_of(look.path) is not None
+
+
+def _envi(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
+    """The cube of an ENVI header or data file; a header may also describe a TIFF."""
+    data = look.once(envi_header.pair).data
+    with Look(data) as behind:
+        if behind.kind == "TIFF":
+            return geotiff.read(behind, keys, truth)
+    return envi.read(look, keys, truth)
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -153,7 +163,7 @@ FORMATS = (
         only_here=lambda look: True,
     ),
     Format("chips with boxes", lambda look, _: boxes.sees(look.path), _boxes, hashed=False),
-    Format("set of pairs", lambda look, _: bool(pairs.sets_in(look.path)), _pairs, hashed=False),
+    Format("set of pairs", lambda look, _: bool(sets_in(look.path)), _pairs, hashed=False),
     Format("coreset", lambda look, _: look.is_file and look.suffix in (".yml", ".yaml"), _coreset, hashed=False),
     Format("chips by class", lambda look, _: look.is_dir or (look.is_file and look.suffix == ".zip"), _chips, hashed=False),
     Format("SAR GeoTIFF", sar.sees, _sar),
@@ -164,9 +174,9 @@ FORMATS = (
     Format("NetCDF 4 or HDF5", lambda look, _: hdf5.is_hdf5(look), read=netcdf.read),
     Format(
         "ENVI header",
-        lambda look, _: _envi_header(look),
-        read=envi.read,
-        only_here=lambda look: look.head.lstrip().startswith(b"ENVI"),
+        lambda look, _: envi_header.is_header(look),
+        read=_envi,
+        only_here=lambda look: envi_header.says_envi(look.head),
     ),
     Format(
         "MATLAB 5",
@@ -180,8 +190,8 @@ FORMATS = (
     Format(
         "ENVI data",
         lambda look, _: _envi_data(look),
-        read=envi.read,
-        only_here=lambda look: look.suffix in envi.SUFFIXES and envi.header_of(look.path) is not None,
+        read=_envi,
+        only_here=lambda look: look.suffix in envi_header.SUFFIXES,
     ),
 )
 _READERS = tuple(row for row in FORMATS if row.read is not None)
@@ -192,9 +202,11 @@ def recognise(look: Look, keys: Mapping[str, str] | None = None, rows: tuple[For
     match = next((row for row in rows if row.sees(look, keys or {})), None)
     if match is None:
         look.begin(1)  # raises InputError for a path that is absent, empty, a folder or not readable
+        found = f"It is {look.kind}" if look.kind else f"It begins with {look.head[:12]!r}"
         raise InputError(
-            f"{look.path} is in no format that can be read: {CUBES}. An ENVI data file needs its header ({look.path.name}.hdr) "
-            "beside it."
+            f"{look.path} is in no format that can be read: {CUBES}. {found}, and no header {look.path.name}.hdr or "
+            f"{look.path.stem}.hdr is "
+            "beside it, which an ENVI data file needs."
         )
     return match
 
@@ -222,7 +234,8 @@ def open_file(
         Zarr folder, or the folder (image, METADATA.XML) of an EnMAP or DESIS product; the format is recognised from its content.
     truth: a mask of the same rows and columns in a separate file (any of these formats, BMP, PNG or NPY).
     keys: names of the arrays where they cannot be guessed: "cube", "truth", "wavelength". `{"truth": "none"}` reads no
-        truth. With `truth=FILE`, "truth" is a name in that file.
+        truth. With `truth=FILE`, "truth" is a name in that file. "nodata" is the stored value that means "no data", "axes" the order of the
+        axes of an array (`y,x,band`), "alpha" the number of the alpha band of a TIFF or "none".
     chunks: "auto" gives dask blocks of all bands that follow the file's own layout, `{"y": 100}` dask blocks of that size,
         None no dask. In each case `scene.hsi[45, ::20, ::5].values` reads only that window.
     ortho: map EMIT's swath with the lookup table of the file. InputError for other formats.
@@ -256,6 +269,7 @@ def _cube(look: Look, row: Format, request: Request) -> xr.Dataset:
     _check_roles(request)
     keys = dict(request.keys)
     truth_name = keys.pop("truth", None)
+    nodata = nodata_of(keys.pop("nodata", None))
     cube_truth = NO_TRUTH if request.truth is not None else truth_name  # name of the truth array in the cube's file
     if row.read is zarr.read and request == Request(chunks=request.chunks, by_name=request.by_name):
         scene = zarr.saved(look.path, request.chunks)
@@ -268,8 +282,15 @@ def _cube(look: Look, row: Format, request: Request) -> xr.Dataset:
             raise InputError(f"{look.path.name} is not an EMIT file; ortho works only with these. Leave ortho out.")
         read = partial(emit.read, ortho=True)
     cube = read(look, keys, cube_truth)
+    if nodata is not None:
+        cube = replace(
+            cube, missing=nodata, notes=(*cube.notes, f"stored values of {nodata:g} are missing, as the key nodata says")
+        )
     if request.truth is not None:
-        mask, note = read_truth(Path(request.truth).expanduser(), truth_name, cube.shape[1:])
+        place = Path(request.truth).expanduser()
+        mask, note = read_truth(place, truth_name, cube.shape[1:])
+        if cube.crs is not None and cube.x is not None and cube.y is not None:
+            on_grid(place, grid_of(cube.x, cube.y, cube.crs), look.path.name)
         cube = replace(cube, truth=mask, notes=(*cube.notes, note))
     return as_scene(cube, name=look.path.name, chunks=request.chunks)
 
@@ -282,8 +303,8 @@ def cube_file(path: str | Path) -> Path:
 
 def pixels(look: Look) -> Path:
     """`cube_file` of an existing `Look`."""
-    if look.suffix == ".hdr":
-        return look.once(envi.pair).data
+    if envi_header.is_header(look):
+        return look.once(envi_header.pair).data
     product = look.once(dlr.parts)
     return look.path if product is None else product[0]
 

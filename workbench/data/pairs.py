@@ -16,30 +16,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.data import comparable
 from workbench.data.chips import SPLITS
-from workbench.data.labels import as_change, grey, label_rule, read_labels
-from workbench.data.readers.files import sha256
-from workbench.data.readers.raster import Raster, iso, one_band, onto, open_raster
+from workbench.data.labels import as_change
+from workbench.data.pair_sets import FOLDERS, SUFFIXES, by_stem, leave_out, listed, roles_of, sets_in
+from workbench.data.readers.files import inside, sha256
+from workbench.data.readers.mask_files import stored
+from workbench.data.readers.missing import undeclared
+from workbench.data.readers.raster import PICTURES, Raster, iso, one_band, open_raster
+from workbench.data.readers.truth import grey, label_rule
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
 
-KEYS = ("modality", "time_before", "time_after")
+KEYS = ("modality", "time_before", "time_after", "nodata", "alpha", "full")
 MODALITIES = ("optical", "sar")
-FOLDERS = {
-    "before": ("A", "t1", "time1", "im1", "before", "pre"),
-    "after": ("B", "t2", "time2", "im2", "after", "post"),
-    "truth": ("label", "labels", "out", "truth", "gt", "mask", "masks"),
-}
-SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-SAME = 1e-3  # of a pixel, or of its size: grids that differ by less count as equal
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -57,13 +56,14 @@ def open_pair(
 
     truth: a mask of the same rows and columns; also NPY. See `workbench.data.labels.as_change` for what counts as changed.
     resample: put `after` onto the pixels of `before` (bilinear) where the two grids differ.
-    keys: `modality` (optical or sar), `time_before`, `time_after`, where the files do not state them.
+    keys: `modality` (optical or sar), `time_before`, `time_after`, where the files do not state them; `nodata`, the value that means "no
+        data"; `alpha`, the number of the alpha band or "none"; `full`, the numbers by which the two dates are divided ("255,10000").
 
     Raises InputError that says what is wrong and what to do, where the two differ in size, bands, CRS or resolution, do not
     overlap, are the same file, or `after` is older than `before`.
     """
     given = _keys(keys)
-    first, second = open_raster(before), open_raster(after)
+    first, second = open_raster(before, given), open_raster(after, given)
     digests = [sha256(first.path), sha256(second.path)]
     if digests[0] == digests[1]:
         raise InputError(f"{before} and {after} are the same file (same SHA-256); give the images of two dates.")
@@ -72,23 +72,26 @@ def open_pair(
         first, second = one_band(first), one_band(second)
     elif first.shape[0] == 1:
         notes.append("taken as optical images of one band; say modality=sar for SAR")
-    second = _same_grid(first, second, resample, notes)
+    second = comparable.one_grid(first, second, resample, notes)
+    first, second = comparable.one_scale(first, second, given.get("full"), notes)
+    for raster in (first, second):
+        notes += [f"{raster.path.name}: {n}" for n in _undeclared(raster)]
     times = [given.get(f"time_{date}") or r.time for date, r in (("before", first), ("after", second))]
     labels = None
     if truth is not None:
-        values, name = read_labels(truth)
-        _same_place(Path(truth), values.shape[1:], first)
+        values, name, told = stored(truth, shape=first.shape[1:])
+        comparable.same_place(Path(truth).expanduser(), values.shape[-2:], first)
         labels, note = as_change(values, name)
         digests.append(sha256(_file(truth)))
-        notes.append(note)
+        notes.append("; ".join([note, *told]))
     scene = _scene(first.lazy(), second.lazy(), labels, given.get("modality", "optical"), times)
     scene = _located(scene, first, second)
     if second.onto is not None:
         digests.append("resampled")
     scene.attrs.update(
         id=first.path.stem,
-        title=" and ".join(_names(first, second)),
-        source=f"files {', '.join(_names(first, second))}",
+        title=" and ".join(comparable.names(first, second)),
+        source=f"files {', '.join(comparable.names(first, second))}",
         sha256=hashlib.sha256("\n".join(digests).encode()).hexdigest(),
         simulated="",
         notes="\n".join(dict.fromkeys([*first.notes, *second.notes, *notes])),
@@ -108,15 +111,17 @@ def open_pairs(folder: str | Path) -> xr.Dataset:
     folder = Path(folder).expanduser()
     parts = sets_in(folder)
     if not parts:
+        found = ", ".join(p.name for p in inside(folder)[:8]) or "nothing"
         raise InputError(
             f"{folder} is not a set of pairs: expected are folders of the first dates ({', '.join(FOLDERS['before'])}), of the "
-            f"second ({', '.join(FOLDERS['after'])}) and of the labels ({', '.join(FOLDERS['truth'])})."
+            f"second ({', '.join(FOLDERS['after'])}) and of the labels ({', '.join(FOLDERS['truth'])}); found: {found}."
         )
     names: list[str] = []
     splits: list[str] = []
+    notes: list[str] = []
     paths: dict[str, list[Path | None]] = {"before": [], "after": [], "truth": []}
     for split, places in sorted(parts.items()):
-        files = {role: _files(places[role]) if role in places else {} for role in FOLDERS}
+        files = {role: by_stem(places[role]) if role in places else {} for role in FOLDERS}
         lost = sorted(set(files["before"]) ^ set(files["after"]))
         if lost:
             only = "before" if lost[0] in files["before"] else "after"
@@ -129,26 +134,36 @@ def open_pairs(folder: str | Path) -> xr.Dataset:
             splits.append(split)
             for role in FOLDERS:
                 paths[role].append(files[role].get(name))
+        notes += _told(places, files)
     if not names:
         raise InputError(f"{folder} has no images ({', '.join(SUFFIXES)}) of two dates.")
     if not any(splits):
-        splits = _listed(folder, names)
-    scene = stacked(names, paths["before"], paths["after"], paths["truth"], "optical")  # type: ignore[arg-type]
+        splits = listed(folder, names, notes)
+    kept = leave_out(names, paths, notes)
+    names, splits = [names[i] for i in kept], [splits[i] for i in kept]
+    first, second, truth = ([paths[role][i] for i in kept] for role in FOLDERS)
+    scene = stacked(names, first, second, truth, "optical")  # type: ignore[arg-type]
     if all(splits):
         scene = scene.assign_coords(split=("sample", np.array(splits)))
-    scene.attrs.update(id=folder.name, title=f"{len(names)} pairs in {folder.name}", source=f"files in {folder.name}")
+    notes += [n for n in str(scene.attrs.get("notes", "")).split("\n") if n]
+    about = {"id": folder.name, "title": f"{len(names)} pairs in {folder.name}", "source": f"files in {folder.name}"}
+    scene.attrs.update(about, notes="\n".join(dict.fromkeys(notes)))
     return scene
 
 
-def sets_in(folder: Path) -> dict[str, dict[str, Path]]:
-    """split ("" where there is none) -> role -> folder, of a folder with a set of pairs; empty for other folders."""
-    if not folder.is_dir():
-        return {}
-    own = _roles(folder)
-    if {"before", "after"} <= set(own):
-        return {"": own}
-    inner = {SPLITS[p.name.lower()]: _roles(p) for p in sorted(folder.iterdir()) if p.is_dir() and p.name.lower() in SPLITS}
-    return {split: roles for split, roles in inner.items() if {"before", "after"} <= set(roles)}
+def _told(places: Mapping[str, Path], files: Mapping[str, Mapping[str, Path]]) -> list[str]:
+    """Notes on folders beside those of a set, and on labels without images."""
+    above = places["before"].parent
+    unread = roles_of(above)[1] if above == places["after"].parent else []
+    unread = [name for name in unread if name.lower() not in SPLITS]
+    notes = [f"folders beside the dates that are not read: {', '.join(unread[:6])}"] if unread else []
+    alone = sorted(set(files["truth"]) - set(files["before"]))
+    if files["truth"] and not set(files["truth"]) & set(files["before"]):
+        raise InputError(
+            f"No label in {places['truth'].name} has the name of an image ({alone[0]!r} and {sorted(files['before'])[0]!r}); both have "
+            "files of the same name. Rename them, or move the folder of labels away."
+        )
+    return notes + ([f"{len(alone)} labels belong to no pair ({', '.join(alone[:3])})"] if alone else [])
 
 
 def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | None = None) -> xr.Dataset:
@@ -169,7 +184,7 @@ def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | Non
             if (
                 dim in array.coords
                 and dim in before.coords
-                and not np.allclose(array[dim], before[dim], rtol=0, atol=SAME * _step(before[dim].values))
+                and not np.allclose(array[dim], before[dim], rtol=0, atol=comparable.SAME * _step(before[dim].values))
             ):
                 raise InputError(
                     f"{name!r} has other {dim} coordinates than 'before' ({float(array[dim][0]):g}.. and "
@@ -202,73 +217,6 @@ def valid(scene: xr.Dataset) -> xr.DataArray:
     return (isfinite(scene["before"]) & isfinite(scene["after"])).all("band").rename("valid")
 
 
-def _same_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) -> Raster:
-    """`second`, resampled where the grids differ and `resample` is True; InputError where they differ and it is False."""
-    import pyproj
-
-    one, two = _names(first, second)
-    if first.shape[0] != second.shape[0]:
-        raise InputError(
-            f"{one} has {first.shape[0]} bands, {two} {second.shape[0]}; a pair has the same bands in "
-            "both. Select them first (gdal_translate -b)."
-        )
-    sizes = f"{one} has {first.height} x {first.width} pixels, {two} {second.height} x {second.width}"
-    a, b = first.grid, second.grid
-    if a is None or b is None:
-        if first.shape != second.shape:
-            raise InputError(
-                f"{sizes} (rows x columns), and {'neither has a map' if a is b else 'one of them has no map'}, so their "
-                "relative position is not known. Crop or resample them to one size, or give georeferenced files."
-            )
-        if a is not b:
-            notes.append("only one of the two dates has a map; the pixels of the other were taken to lie on it")
-        return second
-    first_crs, second_crs = pyproj.CRS.from_wkt(a.crs), pyproj.CRS.from_wkt(b.crs)
-    other = b.bounds()
-    if first_crs != second_crs:
-        other = pyproj.Transformer.from_crs(second_crs, first_crs, always_xy=True).transform_bounds(*other)
-    extent = a.bounds()
-    if not (other[0] < extent[2] and extent[0] < other[2] and other[1] < extent[3] and extent[1] < other[3]):
-        raise InputError(
-            f"{one} and {two} do not overlap: x {extent[0]:.6g} to {extent[2]:.6g} and {other[0]:.6g} to "
-            f"{other[2]:.6g}, y {extent[1]:.6g} to {extent[3]:.6g} and {other[1]:.6g} to {other[3]:.6g}. Give images of one place."
-        )
-    differ = []
-    if first_crs != second_crs:
-        differ.append(f"CRS ({_named(first_crs)} and {_named(second_crs)})")
-    elif not np.allclose(a.transform[0::4], b.transform[0::4], rtol=SAME / max(a.width, a.height), atol=0):
-        differ.append(f"resolution ({abs(a.transform[0]):g} and {abs(b.transform[0]):g} {first_crs.axis_info[0].unit_name})")
-    elif not np.allclose(a.transform[2::3], b.transform[2::3], rtol=0, atol=SAME * abs(a.transform[0])):
-        differ.append(f"corner ({a.transform[2]:.9g}, {a.transform[5]:.9g} and {b.transform[2]:.9g}, {b.transform[5]:.9g})")
-    if first.shape != second.shape:
-        differ.append("size")
-    if not differ:
-        return second
-    if not resample:
-        raise InputError(
-            f"The two dates differ in {' and '.join(differ)}: {sizes}. To put {two} onto the pixels of "
-            f"{one} (bilinear), use --resample (in Python resample=True)."
-        )
-    notes.append(f"{two} was resampled (bilinear) onto the pixels of {one}: they differ in {' and '.join(differ)}")
-    return onto(second, a)
-
-
-def _same_place(path: Path, shape: tuple[int, ...], first: Raster) -> None:
-    if tuple(shape) != first.shape[1:]:
-        turned = " It is turned; transpose it." if tuple(shape) == first.shape[:0:-1] else ""
-        raise InputError(
-            f"The truth {path.name} has {shape[0]} x {shape[1]} pixels, {first.path.name} {first.height} x {first.width} (rows x "
-            f"columns); give the mask of this pair.{turned}"
-        )
-    if first.grid is None or path.suffix.lower() == ".npy":
-        return
-    grid = open_raster(path).grid
-    if grid is not None and not np.allclose(grid.transform, first.grid.transform, rtol=SAME / max(shape), atol=0):
-        raise InputError(
-            f"The truth {path.name} is at another place on the map than {first.path.name}; give the mask of this pair."
-        )
-
-
 # --- sets -------------------------------------------------------------------------------------------------------------
 
 
@@ -299,15 +247,16 @@ def stacked(
     truth: Sequence[Path | None],
     modality: str,
 ) -> xr.Dataset:
-    """The set of pairs in these files. All labels are read by one rule, chosen from the first eight labels, or from more where
-    these contain no change.
+    """The set of pairs in these files. All labels are read by one rule, chosen from the values of all of them (of 2000, spread over the
+    set, where there are more).
     """
-    first = open_raster(before[0])
+    notes: list[str] = []
+    first, other = comparable.one_scale(open_raster(before[0]), open_raster(after[0]), None, notes)
     shape = first.shape
 
-    def reader(files: Sequence[Path]) -> Any:
+    def reader(files: Sequence[Path], divide: float | None) -> Any:
         def read(i: int) -> np.ndarray:
-            raster = open_raster(files[i])
+            raster = replace(open_raster(files[i]), divide=divide)
             if raster.shape != shape:
                 raise InputError(
                     f"The image {files[i].name} of pair {names[i]!r} has {' x '.join(map(str, raster.shape))} (bands x rows x "
@@ -317,17 +266,15 @@ def stacked(
 
         return read
 
-    first_dates, second_dates = (_Stack(reader(files), names, shape, np.float32).lazy() for files in (before, after))
-    notes = list(first.notes)
+    first_dates, second_dates = (
+        _Stack(reader(files, raster.divide), names, shape, np.float32).lazy()
+        for files, raster in ((before, first), (after, other))
+    )
+    notes = list(dict.fromkeys([*first.notes, *notes]))
     labels = None
     if any(truth):
-        looked: list[np.ndarray] = []
-        for path in filter(None, truth):
-            looked.append(grey(read_labels(path)[0].astype(np.float64))[0])
-            if len(looked) >= 8 and any((v > 0).any() for v in looked):
-                break
-        rule = label_rule(looked)
-        rule_text = "where 1; 255 is taken as not labelled" if rule == "255 unlabelled" else f"where {rule}"
+        rule = label_rule([_levels(path) for path in _spread([p for p in truth if p is not None])])
+        rule_text = "where above 0; 255 is taken as not labelled" if rule == "255 unlabelled" else f"where {rule}"
         notes.append(f"truth: changed {rule_text}")
         lost = [n for n, p in zip(names, truth, strict=True) if p is None]
         if lost:
@@ -337,19 +284,52 @@ def stacked(
             path = truth[i]
             if path is None:
                 return np.full(shape[1:], -1, np.int16)
-            values, name = read_labels(path)
-            if values.shape[1:] != shape[1:]:
+            values, name, _ = stored(path)
+            if values.shape[-2:] != shape[1:]:
                 raise InputError(
-                    f"The label {name} has {values.shape[1]} x {values.shape[2]} pixels, its images {shape[1]} x {shape[2]}."
+                    f"The label {name} has {' x '.join(map(str, values.shape[-2:]))} pixels, its images {shape[1]} x {shape[2]}."
                 )
             return as_change(values, name, rule)[0]
 
         labels = _Stack(read, names, shape[1:], np.int16).lazy()
     scene = _scene(first_dates, second_dates, labels, modality, (None, None), names=names)
-    _numbered(scene, first, first)
+    _numbered(scene, first, other)
     lines = [f"{sha256(p)}  {i} {n}" for i, files in enumerate((before, after)) for n, p in zip(names, files, strict=True)]
     scene.attrs.update(sha256=hashlib.sha256("\n".join(lines).encode()).hexdigest(), simulated="", notes="\n".join(notes))
     return scene
+
+
+MANY = 2000  # labels of a set that are looked at to choose the rule
+
+
+def _spread(paths: list[Path]) -> list[Path]:
+    return paths if len(paths) <= MANY else [paths[int(i)] for i in np.linspace(0, len(paths) - 1, MANY)]
+
+
+def _levels(path: Path) -> np.ndarray:
+    """The values that occur in a label."""
+    values = stored(path)[0]
+    return np.unique(grey(values.astype(np.float64))[0] if values.ndim > 2 and len(values) > 1 else values).astype(float)
+
+
+def _undeclared(raster: Raster) -> list[str]:
+    if raster.driver in PICTURES or raster.onto is not None or raster.palette is not None:
+        return []
+    return undeclared(_Stored(raster), raster.shape, (raster.shape[0], *raster.block), raster.missing)
+
+
+class _Stored:
+    """The stored values of an image as float64, NaN where missing."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, raster: Raster) -> None:
+        self.raster = raster
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        _, y, x = key
+        values, known = self.raster._read(range(self.raster.height)[y], range(self.raster.width)[x])
+        return np.where(known, values.astype(np.float64), np.nan)
 
 
 def _scene(
@@ -381,7 +361,7 @@ def _scene(
 
 def _located(scene: xr.Dataset, first: Raster, second: Raster) -> xr.Dataset:
     """The scene with map coordinates, CRS, wavelengths, and the units of the values."""
-    grid = first.grid or second.grid
+    grid = next((r.grid for r in (first, second) if r.grid is not None and r.grid.crs), None)
     if grid is not None:
         y, x = grid.centres()
         scene = scene.assign_coords(y=y, x=x)
@@ -398,41 +378,10 @@ def _located(scene: xr.Dataset, first: Raster, second: Raster) -> xr.Dataset:
 def _numbered(scene: xr.Dataset, first: Raster, second: Raster) -> None:
     """Set `units` and `step` of each date: the full scale of the stored numbers, and the resolution of the values."""
     for date, raster in (("before", first), ("after", second)):
-        if raster.full is not None:
-            scene[date].attrs |= {"step": 1 / raster.full, "units": f"stored number / {raster.full:.0f}"}
-
-
-def _roles(folder: Path) -> dict[str, Path]:
-    # names are case-insensitive, except single letters: class folders may be named a and b
-    folders = {p.name.lower() if len(p.name) > 1 else p.name: p for p in sorted(folder.iterdir()) if p.is_dir()}
-    return {
-        role: next(folders[w] for w in words if w in folders)
-        for role, words in FOLDERS.items()
-        if any(w in folders for w in words)
-    }
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()):
-        if path.stem in files:
-            raise InputError(
-                f"{folder.name} has two images of the name {path.stem!r} ({files[path.stem].name}, {path.name}); keep one."
-            )
-        files[path.stem] = path
-    return files
-
-
-def _listed(folder: Path, names: Sequence[str]) -> list[str]:
-    """The split of each name from list/train.txt, list/val.txt, list/test.txt; "" for a name in no list. A set has a
-    `split` only if every name is in a list.
-    """
-    split: dict[str, str] = {}
-    for path in sorted((folder / "list").glob("*.txt")) if (folder / "list").is_dir() else []:
-        if path.stem.lower() in SPLITS:
-            for line in path.read_text(encoding="utf-8").splitlines():
-                split.setdefault(Path(line.strip()).stem, SPLITS[path.stem.lower()])
-    return [split.get(name, "") for name in names]
+        full = raster.full if raster.divide is None else raster.divide
+        if full is not None and full != 1:
+            whole = raster.stored.kind in "iu"
+            scene[date].attrs |= {**({"step": 1 / full} if whole else {}), "units": f"stored number / {full:g}"}
 
 
 def _keys(keys: Mapping[str, str] | None) -> dict[str, str]:
@@ -451,12 +400,6 @@ def _keys(keys: Mapping[str, str] | None) -> dict[str, str]:
     return given
 
 
-def _names(first: Raster, second: Raster) -> tuple[str, str]:
-    """The names of two files, with their folders where the names alone are the same."""
-    a, b = first.path, second.path
-    return (a.name, b.name) if a.name != b.name else (f"{a.parent.name}/{a.name}", f"{b.parent.name}/{b.name}")
-
-
 def _file(path: str | Path) -> Path:
     path = Path(path).expanduser()
     return path if path.suffix.lower() != ".hdr" else open_raster(path).path
@@ -464,7 +407,3 @@ def _file(path: str | Path) -> Path:
 
 def _step(centres: np.ndarray) -> float:
     return float(abs(centres[1] - centres[0])) if len(centres) > 1 else 1.0
-
-
-def _named(crs: Any) -> str:
-    return ":".join(crs.to_authority() or (crs.name,))

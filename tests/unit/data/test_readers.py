@@ -112,7 +112,7 @@ def test_truth_that_is_refused(tmp_path, cube_file):
     (tmp_path / "cut.npy").write_bytes((tmp_path / "big.npy").read_bytes()[:140])
     expect("cut.npy", "cannot be read as NPY")
     (tmp_path / "cut.png").write_bytes(_picture(tmp_path / "whole.png", "L").read_bytes()[:40])
-    expect("cut.png", "cannot be read as a picture")
+    expect("cut.png", "cannot be read as PNG")
     (tmp_path / "truth.csv").write_text("0,1")
     expect("truth.csv", "in no format that can be read")
     expect("big.npy", "one unnamed mask", {"truth": "map"})

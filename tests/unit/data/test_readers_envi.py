@@ -7,7 +7,7 @@ import pytest
 
 from workbench.data.checks import check_cube
 from workbench.data.formats import open_file
-from workbench.data.readers.envi import parse
+from workbench.data.readers.envi_header import parse
 from workbench.errors import InputError
 
 BANDS, ROWS, COLUMNS = 4, 3, 5
@@ -212,7 +212,7 @@ def test_partner_missing(tmp_path):
     with pytest.raises(InputError, match="header without its data"):
         open_file(header)
     write(tmp_path).unlink()
-    with pytest.raises(InputError, match=r"header \(flight\.hdr\) beside it"):
+    with pytest.raises(InputError, match=r"no header flight.hdr"):
         open_file(tmp_path / "flight")
 
 

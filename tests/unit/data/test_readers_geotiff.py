@@ -115,5 +115,5 @@ def test_other_gdal_formats_do_not_slip_in(tmp_path):
     with pytest.raises(InputError, match="in no format that can be read"):
         open_file(vrt)
     assert "truth" in open_file(cube, truth=tmp_path / "mask.tif")
-    with pytest.raises(InputError, match="cannot be read as a TIFF"):
+    with pytest.raises(InputError, match="in no format that can be read"):
         open_file(cube, truth=vrt)

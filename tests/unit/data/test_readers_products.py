@@ -160,11 +160,14 @@ def test_pixels_are_read_window_by_window(tmp_path, rng, monkeypatch):
     monkeypatch.setattr(Hdf5Pixels, "__getitem__", lambda self, window: asked.append(window) or read(self, window))
     lazy = open_file(tmp_path / "tile.h5", chunks=None)
     assert lazy["hsi"].chunks is None
-    assert asked == []
+    assert len(asked) == 1  # some rows, to look for undeclared fill; of a large file every so many
+    asked.clear()
     lazy["hsi"][2, ::3, 1].load()
     assert asked == [(slice(2, 3, 1), slice(0, 6, 3), slice(1, 2, 1))]
     asked.clear()
-    open_file(tmp_path / "tile.h5")["hsi"][2].load()  # of a dask array too: one band, not a block
+    lazy = open_file(tmp_path / "tile.h5")
+    asked.clear()
+    lazy["hsi"][2].load()  # of a dask array too: one band, not a block
     assert asked == [(slice(2, 3, 1), slice(0, 6, 1), slice(0, 8, 1))]
     assert open_file(tmp_path / "tile.h5", chunks={"y": 4, "band": 2})["hsi"].chunks == ((2, 2, 1), (4, 2), (8,))
     with pytest.raises(InputError, match="must be 'auto', None"):

@@ -45,12 +45,12 @@ def test_every_scale_becomes_linear_intensity(tmp_path, scale):
 @pytest.mark.parametrize(
     ("name", "values", "extra", "told", "note"),
     [
-        ("s1_VV.tif", "db", {}, "db", "some are negative"),
+        ("s1_VV.tif", "db", {}, "db", "are negative, which no intensity is"),
         ("s1_VV.tif", "linear", {}, "linear", "none is negative"),
         ("s1_VV_norm_db.tif", "db", {}, "db", "its name says so"),
         ("x.tif", "db", {"descriptions": ["Sigma0_VH_db"]}, "db", "the file says so"),
         ("x.tif", "amplitude", {"descriptions": ["Amplitude_HH"]}, "amplitude", "the file says so"),
-        ("x.tif", "db", {"tags": {"POLARISATION": "VV"}}, "db", "some are negative"),
+        ("x.tif", "db", {"tags": {"POLARISATION": "VV"}}, "db", "are negative, which no intensity is"),
     ],
 )
 def test_the_scale_is_told_from_file_name_and_values(tmp_path, name, values, extra, told, note):

@@ -139,9 +139,10 @@ def _referenced(scene: xr.Dataset, changed: Path, unchanged: Path) -> xr.Dataset
     """The scene with truth from two masks: 1 in the first, 0 in the second, -1 in neither; InputError where they overlap."""
     import numpy as np
 
-    from workbench.data.labels import as_change, read_labels
+    from workbench.data.labels import as_change
+    from workbench.data.readers.mask_files import stored
 
-    yes, no = (as_change(*read_labels(p))[0] == 1 for p in (changed, unchanged))
+    yes, no = (as_change(*stored(p)[:2])[0] == 1 for p in (changed, unchanged))
     if (yes & no).any():
         raise InputError(
             f"{changed.name} and {unchanged.name} overlap in {int((yes & no).sum())} pixels; a pixel is either changed or unchanged."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.data.readers.missing import equals, undeclared
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Physical:
 
     def __init__(self, cube: Cube, name: str):
         self.source, self.shape, self.name = cube.pixels, cube.shape, name
-        self.missing = _comparable(cube.missing, cube.pixels.dtype)
+        self.missing = cube.missing
         self.factor, self.offset = _per_band(cube.factor), _per_band(cube.offset)
         if not (np.isfinite(self.factor).all() and np.isfinite(self.offset).all()):
             raise InputError(f"{name} gives a scale or an offset that is not a finite number; correct it in the file.")
@@ -88,8 +89,9 @@ class Physical:
             ) from None
         with np.errstate(over="ignore"):
             out = block.astype(np.float32, copy=isinstance(self.source, np.ndarray))  # other sources return a new array
-        if self.missing is not None:
-            np.putmask(out, block == self.missing, np.nan)
+        gone = equals(block, self.missing)
+        if gone is not None:
+            np.putmask(out, gone, np.nan)
         factor, offset = (v[window[0]] if len(v) > 1 else v for v in (self.factor, self.offset))
         with np.errstate(over="ignore", invalid="ignore"):  # a damaged number may become infinite; `check_cube` refuses it
             if (factor != 1).any():
@@ -126,6 +128,9 @@ def as_scene(cube: Cube, name: str, chunks: Mapping[str, int] | str | None = "au
         scene["truth"] = (("y", "x"), cube.truth, {"names": ["background", "anomaly"]})
         scene.attrs["anomalous_pixels"] = int((cube.truth > 0).sum())
     notes = [*filter(None, [str(cube.attrs.get("notes", ""))]), *cube.notes]
+    flat = isinstance(cube.pixels, np.ndarray) or getattr(cube.pixels, "flat", False)  # any row can be read by itself
+    if (cube.native is not None or flat) and getattr(cube.pixels, "sampled", True):
+        notes += undeclared(cube.pixels, cube.shape, cube.native, cube.missing, cube.good)
     if cube.crs is not None:
         scene = _mapped(scene, cube, notes)
     scene.attrs = {**cube.attrs, **scene.attrs, "notes": "\n".join(notes)}
@@ -219,18 +224,6 @@ def _per_band(value: float | np.ndarray) -> np.ndarray:
         return np.asarray(value, np.float32).reshape(-1, 1, 1)
 
 
-def _comparable(missing: float | None, dtype: np.dtype) -> Any:
-    """The "no data" value in the dtype of the file; None where that dtype cannot hold it (-9999 in unsigned integers)."""
-    if missing is None or np.isnan(missing):
-        return None
-    if dtype.kind in "iub":
-        bounds = np.iinfo(dtype) if dtype.kind != "b" else None
-        fits = bounds is not None and missing == int(missing) and bounds.min <= missing <= bounds.max
-        return int(missing) if fits else None
-    with np.errstate(over="ignore"):
-        return dtype.newbyteorder("=").type(missing)
-
-
 def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str]) -> np.ndarray | None:
     """(band) wavelengths in nm, or None where the numbers cannot be wavelengths of these bands (reason in `notes`).
 
@@ -247,6 +240,18 @@ def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str])
     if not np.isfinite(wave).all() or wave.min() <= 0:
         notes.append("wavelengths ignored: not all are positive numbers")
         return None
+    if unit.strip().lower() == "index" or (
+        not unit.strip() and (wave == np.arange(wave.size) + wave[0]).all() and wave[0] <= 1
+    ):
+        notes.append(f"wavelengths ignored: {wave.min():g} to {wave.max():g} are numbers of bands")
+        return None
+    if re.fullmatch(r"wave ?numbers?|cm-1|1/cm|cm\^-1", unit.strip().lower()) and wave.min() >= 300 and wave.max() <= 50_000:
+        notes.append(f"wavelengths computed from wavenumbers of {wave.min():g} to {wave.max():g} per cm")
+        return 1e7 / wave
+    if re.fullmatch(r"å|angstr[oö]ms?", unit.strip().lower()):
+        wave = wave / 10
+        notes.append("wavelengths converted from angstroms")
+        unit = "nm"
     if wave.min() >= 200 and wave.max() <= 30_000:
         fits = 1.0
     elif wave.min() >= 0.2 and wave.max() <= 30:
@@ -267,7 +272,10 @@ def widths(values: Iterable[float], wavelength: np.ndarray | None, raw: Iterable
     fwhm, stated = np.asarray(list(values), float), np.asarray(list(raw), float)
     if wavelength is None or fwhm.size != wavelength.size or not np.isfinite(fwhm).all():
         return None
-    return fwhm * round(wavelength[0] / stated[0])
+    ratio = wavelength / stated
+    if not np.allclose(ratio, ratio[0], rtol=1e-6):  # wavenumbers: a width is not in proportion
+        return None
+    return fwhm * min((0.1, 1.0, 1000.0), key=lambda factor: abs(factor - ratio[0]))
 
 
 def _unit(name: str) -> float | None:

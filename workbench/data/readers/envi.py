@@ -1,29 +1,28 @@
 """ENVI: a text header and a flat binary file, BSQ, BIL or BIP; pixels are read in windows.
 
-Every size in a header is checked against the size of the data file before it is used.
+Every size in a header is checked against the size of the data file before it is used. Headers: `envi_header.py`.
 """
 
 from __future__ import annotations
 
 import mmap
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from workbench.data.readers.cube import Cube, nanometres, require_cube, widths
-from workbench.data.readers.files import Look, first_bytes
+from workbench.data.readers import envi_header as header_fields
+from workbench.data.readers.cube import Cube, require_cube
+from workbench.data.readers.envi_header import DTYPES, Pair, count, pair
+from workbench.data.readers.files import Look
 from workbench.errors import InputError
 
-_DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 _AXES = {"bsq": (0, 1, 2), "bil": (1, 0, 2), "bip": (2, 0, 1)}  # positions of band, y, x in the file
-SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".envi")
 LINES = 2**15  # at most so many lines are read one by one; above, mapping the file is faster
 RUN = 2**16  # bytes of a contiguous piece from which reading ahead is useful
-_HEADER_LIMIT = 16 * 2**20  # bytes; headers of 10 000 bands with names stay below 1 MB
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class EnviPixels:
     offset: int
 
     ndim = 3
+    flat = True  # any row can be read by itself
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,15 +112,6 @@ def _fill(file: BinaryIO, piece: np.ndarray) -> None:
         left = left[got:]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Header and data file of an ENVI cube, and the fields of the header."""
-
-    header: Path
-    data: Path
-    fields: Mapping[str, str]
-
-
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of an ENVI pair, given by its header or its data file."""
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
@@ -135,122 +126,11 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     if beyond:
         notes.append(f"{data.name} is {beyond} bytes longer than its header says; the end is not read")
 
-    raw = _numbers(fields, "wavelength", notes)
-    wave = None if raw is None else nanometres(raw, fields.get("wavelength units", ""), bands, notes)
-    spread = _numbers(fields, "fwhm", notes)
-    fwhm = None if spread is None or raw is None else widths(spread, wave, raw)
-
-    good = None
-    flags = _numbers(fields, "bbl", notes)
-    if flags is not None and len(flags) == bands:
-        good = np.array(flags) != 0
-        if not good.all():
-            notes.append(f"{int((~good).sum())} of {bands} bands are marked bad in the header (bbl)")
-    elif flags is not None:
-        notes.append(f"bad-band list ignored: it has {len(flags)} values for {bands} bands")
-
-    factor = 1.0
-    scale = _number(fields, "reflectance scale factor", header)
-    if scale is not None:
-        if not np.isfinite(scale) or scale <= 0:
-            raise InputError(f"{header.name}: reflectance scale factor = {scale:g} must be above 0. Correct the header.")
-        factor = 1 / scale
-        if scale != 1:
-            notes.append(f"values divided by the header's reflectance scale factor {scale:g}")
-    if "data gain values" in fields:
-        notes.append("data gain values of the header were not applied: the cube holds the stored numbers")
-    x, y, crs = _map(fields, rows, columns, notes)
-    missing = _number(fields, "data ignore value", header)
-    return Cube(pixels, missing, factor, 0.0, wave, fwhm, good, x, y, crs, notes=tuple(notes))
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """(y, x) values of the first band of an ENVI pair."""
-    with Look(path) as look:
-        pixels = _pixels(look.once(pair))
-    return pixels[slice(0, 1), slice(None), slice(None)][0]
-
-
-def whole(path: Path) -> Path:
-    """The data file of an ENVI pair named by either, after its header was checked against it."""
-    with Look(path) as look:
-        found = look.once(pair)
-    _pixels(found)
-    return found.data
-
-
-def pair(look: Look) -> Pair:
-    """The ENVI cube named by its header or data file. InputError where one is missing, or the header is not valid."""
-    path = look.path
-    if look.suffix != ".hdr":
-        header = header_of(path)
-        if header is None:
-            raise InputError(f"{path} has no ENVI header; put {path.name}.hdr next to it.")
-        return Pair(header, path, parse(header))
-    fields = _fields(look.begin(_HEADER_LIMIT + 1), path)
-    named = fields.get("data file")
-    if named is not None:
-        if Path(named).name != named or "\\" in named or named in ("", ".", ".."):
-            raise InputError(
-                f"{path.name} names the data file {named!r}; only a file in the folder of the header is opened. Put it there and "
-                "give its bare name."
-            )
-        tries = [path.with_name(named)]
-    else:
-        base = path.with_suffix("")
-        tries = [base.with_name(base.name + s) for suffix in SUFFIXES for s in dict.fromkeys((suffix, suffix.upper()))]
-    for data in tries:
-        if data.is_file():
-            return Pair(path, data, fields)
-    raise InputError(
-        f"{path} is an ENVI header without its data: there is no {tries[0].name} beside it, with or without a suffix like "
-        ".dat or .img. Put the data file there."
-    )
-
-
-def header_of(data: Path) -> Path | None:
-    """The header beside a data file: `X.hdr`, `X.dat.hdr` or `X.hdr` for `X.dat`, case-insensitive."""
-    for name in (data.name + ".hdr", data.stem + ".hdr"):
-        for header in (data.with_name(name), data.with_name(name[:-4] + ".HDR")):
-            if header.is_file():
-                return header
-    return None
-
-
-def parse(header: Path) -> dict[str, str]:
-    """The fields of an ENVI header, names in lower case, without braces."""
-    return _fields(first_bytes(header, _HEADER_LIMIT + 1), header)
-
-
-def _fields(content: bytes, header: Path) -> dict[str, str]:
-    text = content.decode("latin-1")
-    if len(text) > _HEADER_LIMIT:
-        raise InputError(f"{header} is not an ENVI header: it is larger than {_HEADER_LIMIT // 2**20} MB of text.")
-    if not text.lstrip().startswith("ENVI"):
-        raise InputError(f"{header} does not begin with the word ENVI; it is not an ENVI header.")
-    lines = [one for one in text.split("\n") if not one.lstrip().startswith(";")]
-    last = max(
-        (i for i, one in enumerate(lines) if "}" in one), default=-1
-    )  # a brace that opens after this line is never closed
-    fields = {}
-    rest = iter(range(len(lines)))
-    for i in rest:
-        name, equals, value = lines[i].partition("=")
-        name = " ".join(name.split()).lower()
-        if not equals or not name or "{" in name or "}" in name:
-            continue
-        value = value.strip()
-        if value.startswith("{") and "}" not in value and i < last:
-            parts = [value]
-            for j in rest:
-                parts.append(lines[j])
-                if "}" in lines[j]:
-                    break
-            value = "\n".join(parts)
-        if value.startswith("{"):
-            value = value[1:].partition("}")[0]
-        fields[name] = value.strip()
-    return fields
+    described = header_fields.bands_of(fields, bands, notes)
+    factor = header_fields.scale_of(fields, header, notes)
+    x, y, crs = header_fields.map_of(fields, rows, columns, notes)
+    missing = header_fields.number(fields, "data ignore value", header)
+    return Cube(pixels, missing, factor, 0.0, *described, x, y, crs, notes=(*found.notes, *notes))
 
 
 def _pixels(pair: Pair) -> EnviPixels:
@@ -261,12 +141,12 @@ def _pixels(pair: Pair) -> EnviPixels:
         raise InputError(f"{header.name} describes a spectral library, not an image; give an image cube.")
     if fields.get("file compression", "0").strip() not in ("0", ""):
         raise InputError(f"{header.name} describes a compressed data file; save it uncompressed.")
-    columns, rows, bands = (_count(fields, n, header) for n in ("samples", "lines", "bands"))
-    offset = _count(fields, "header offset", header, at_least=0, default=0)
-    code = _count(fields, "data type", header)
-    if code not in _DTYPES:
-        raise InputError(f"{header.name}: data type = {code} is unknown; ENVI has {', '.join(map(str, _DTYPES))}.")
-    order = fields.get("byte order", "0")
+    columns, rows, bands = (count(fields, n, header) for n in ("samples", "lines", "bands"))
+    offset = count(fields, "header offset", header, at_least=0, default=0)
+    code = count(fields, "data type", header)
+    if code not in DTYPES:
+        raise InputError(f"{header.name}: data type = {code} is unknown; ENVI has {', '.join(map(str, DTYPES))}.")
+    order = fields.get("byte order") or "0"
     if order not in ("0", "1"):
         raise InputError(f"{header.name}: byte order = {order!r}; it must be 0 (little-endian) or 1 (big-endian).")
     interleave = fields.get("interleave", "").lower()
@@ -274,10 +154,10 @@ def _pixels(pair: Pair) -> EnviPixels:
         raise InputError(f"{header.name}: interleave = {fields.get('interleave', 'missing')!r}; it must be bsq, bil or bip.")
     axes = _AXES[interleave]
     stored = [0, 0, 0]
-    for axis, count in zip(axes, (bands, rows, columns), strict=True):
-        stored[axis] = count
+    for axis, n in zip(axes, (bands, rows, columns), strict=True):
+        stored[axis] = n
     a, b, c = stored
-    pixels = EnviPixels(data.resolve(), np.dtype("<>"[int(order)] + _DTYPES[code]), (a, b, c), axes, offset)
+    pixels = EnviPixels(data.absolute(), np.dtype("<>"[int(order)] + DTYPES[code]), (a, b, c), axes, offset)
     size = data.stat().st_size
     if size < pixels.bytes:
         raise InputError(
@@ -288,79 +168,59 @@ def _pixels(pair: Pair) -> EnviPixels:
     return pixels
 
 
-def _count(fields: Mapping[str, str], name: str, header: Path, at_least: int = 1, default: int | None = None) -> int:
-    text = fields.get(name)
-    if text is None and default is not None:
-        return default
-    if text is None:
-        raise InputError(f"{header.name} has no {name!r}, which ENVI requires. Add the line, or use the right header.")
-    if not re.fullmatch(r"[+-]?\d{1,15}", text) or int(text) < at_least:
-        raise InputError(
-            f"{header.name}: {name} = {text[:40]!r} must be a whole number of at least {at_least}. Correct the header."
+def raw_image(path: Path) -> tuple[Path, str]:
+    """The data file of an ENVI pair named by either, and the pair as a virtual dataset of GDAL (VRT, XML).
+
+    So that GDAL reads any window of any pair that `pair` finds, with bands, map and missing value as `read` states them: GDAL's own ENVI
+    driver knows fewer headers. The pixels are those of the file; scale and dates are in the tags.
+    """
+    with Look(path) as look:
+        found = look.once(pair)
+    pixels, notes = _pixels(found), list(found.notes)
+    bands, rows, columns = pixels.shape
+    fields = found.fields
+    if fields.get("map info"):
+        x, y, crs = header_fields.map_of(fields, rows, columns, notes)
+    else:
+        x = y = crs = None
+    wave = header_fields.numbers(fields, "wavelength", notes)
+    factor = header_fields.scale_of(fields, found.header, notes)
+    missing = header_fields.number(fields, "data ignore value", found.header)
+    steps = [pixels.dtype.itemsize] * 3
+    for axis in (1, 0):
+        steps[axis] = steps[axis + 1] * pixels.stored[axis + 1]
+    per_band, per_row, per_column = (steps[axis] for axis in pixels.order)
+    place = ""
+    if x is not None and y is not None and crs is not None:
+        info = [float(v) for v in fields["map info"].split(",")[5:7]]
+        place = (
+            f"<SRS>{escape(crs)}</SRS><GeoTransform>{float(x[0]) - info[0] / 2!r}, {info[0]!r}, 0, "
+            f"{float(y[0]) + info[1] / 2!r}, 0, {-info[1]!r}"
+            "</GeoTransform>"
         )
-    return int(text)
+    kind = _GDAL[pixels.dtype.newbyteorder("=").str[1:]]
+    ignore = "" if missing is None else f"<NoDataValue>{missing!r}</NoDataValue>"
+    scale = "" if factor == 1 else f"<Scale>{factor!r}</Scale>"
+    raw = []
+    for b in range(bands):
+        tags = {}
+        if wave is not None and len(wave) == bands:
+            tags = {"wavelength": repr(float(wave[b])), "wavelength_units": fields.get("wavelength units", "")}
+        raw.append(
+            f'<VRTRasterBand dataType="{kind}" band="{b + 1}" subClass="VRTRawRasterBand">{_metadata(tags)}{ignore}{scale}'
+            f'<SourceFilename relativeToVRT="0">{escape(str(found.data.absolute()))}</SourceFilename>'
+            f"<ImageOffset>{pixels.offset + b * per_band}</ImageOffset><PixelOffset>{per_column}</PixelOffset>"
+            f"<LineOffset>{per_row}</LineOffset><ByteOrder>{'MSB' if pixels.dtype.str[0] == '>' else 'LSB'}</ByteOrder></VRTRasterBand>"
+        )
+    about = {k.replace(" ", "_"): v for k, v in fields.items() if len(v) < 200 and ("time" in k or "date" in k)}
+    said = _metadata(about, "ENVI") + _metadata({"notes": "\n".join(notes)}, "workbench")
+    return found.data, f'<VRTDataset rasterXSize="{columns}" rasterYSize="{rows}">{place}{said}{"".join(raw)}</VRTDataset>'
 
 
-def _number(fields: Mapping[str, str], name: str, header: Path) -> float | None:
-    if name not in fields:
-        return None
-    try:
-        return float(fields[name])
-    except ValueError:
-        raise InputError(f"{header.name}: {name} = {fields[name][:40]!r} is not a number. Correct the header.") from None
+_GDAL = {"u1": "Byte", "i2": "Int16", "i4": "Int32", "f4": "Float32", "f8": "Float64", "c8": "CFloat32", "c16": "CFloat64",
+         "u2": "UInt16", "u4": "UInt32", "i8": "Int64", "u8": "UInt64"}  # fmt: skip
 
 
-def _numbers(fields: Mapping[str, str], name: str, notes: list[str]) -> list[float] | None:
-    """A list field, or None where it is absent or has other values than numbers (with a note)."""
-    if name not in fields:
-        return None
-    try:
-        return [float(v) for v in fields[name].replace("\n", " ").split(",") if v.strip()]
-    except ValueError:
-        notes.append(f"{name} ignored: not all of its values are numbers")
-        return None
-
-
-def _map(
-    fields: Mapping[str, str], rows: int, columns: int, notes: list[str]
-) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
-    """x and y of pixel centres and the CRS, from `map info` and `coordinate system string`; three None without a map."""
-    info = [v.strip() for v in fields.get("map info", "").split(",")]
-    if len(info) < 7:
-        return None, None, None
-    if info[0].lower() == "arbitrary":
-        return None, None, None
-    try:
-        column, row, east, north, dx, dy = map(float, info[1:7])
-    except ValueError:
-        notes.append("map info ignored: not all of its numbers can be read")
-        return None, None, None
-    if not np.isfinite([column, row, east, north, dx, dy]).all():
-        notes.append("map info ignored: not all of its numbers are finite")
-        return None, None, None
-    turn = next((v.split("=")[1].strip() for v in info if v.lower().startswith("rotation")), "0")
-    crs = _crs(fields.get("coordinate system string", ""), info)
-    if crs is None or dx <= 0 or dy <= 0 or turn.strip("0.-+"):
-        notes.append("map info ignored: its coordinate system or rotation is not supported, so x and y count pixels")
-        return None, None, None
-    # the reference pixel (1, 1) is the upper left corner of the first pixel
-    x = east + (np.arange(columns) + 1.5 - column) * dx
-    y = north - (np.arange(rows) + 1.5 - row) * dy
-    return x, y, crs
-
-
-def _crs(wkt: str, info: list[str]) -> str | None:
-    import pyproj
-
-    if info[0].lower() == "utm" and len(info) > 9 and re.sub(r"\W", "", info[9]).lower() == "wgs84":
-        zone = int(info[7]) if re.fullmatch("[0-9]{1,2}", info[7]) else 0
-        if 1 <= zone <= 60:
-            return f"EPSG:{(32600 if info[8].lower().startswith('n') else 32700) + zone}"
-    if wkt:
-        try:
-            return pyproj.CRS.from_wkt(wkt).to_wkt()
-        except pyproj.exceptions.CRSError:
-            return None
-    if info[0].lower() == "geographic lat/lon":
-        return "EPSG:4326"
-    return None
+def _metadata(tags: Mapping[str, str], domain: str = "") -> str:
+    items = "".join(f"<MDI key={quoteattr(k)}>{escape(v)}</MDI>" for k, v in tags.items())
+    return f"<Metadata{f' domain={quoteattr(domain)}' if domain else ''}>{items}</Metadata>" if items else ""

@@ -1,9 +1,12 @@
-"""A file before its format is known: whether it opens, its first bytes, its SHA-256; all readers share one open file."""
+"""A file before its format is known: whether it opens, its first bytes, its kind, its SHA-256; all readers share one open file.
+
+`KINDS` is the one table of first bytes; `visible` and `walk` leave out hidden files and those that systems put into folders.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property
 from io import BufferedReader
@@ -18,6 +21,31 @@ FORMATS = (
     "NumPy (.npy), EnMAP or DESIS (folder with METADATA.XML)"
 )
 HEAD = 4096  # bytes that are read to recognise a format
+
+KINDS: dict[bytes, str] = {  # first bytes -> kind of file
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"\xff\xd8\xff": "JPEG",
+    b"\x93NUMPY": "NPY",
+    b"\x89HDF\r\n\x1a\n": "HDF5",
+    b"MATLAB": "MATLAB",
+    b"CDF": "NetCDF 3",
+    b"PK\x03\x04": "ZIP",
+    b"GIF8": "GIF",
+    b"RIFF": "WebP",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\x0e\x03\x13\x01": "HDF4",
+    b"\x1f\x8b": "gzip",
+    b"%PDF": "PDF",
+    b"NITF": "NITF",
+}
+SYSTEM = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "system volume information", "lost+found"}
+BESIDE = (".msk", ".aux.xml", ".hdr", ".tfw", ".tifw", ".wld", ".prj", ".ovr")  # endings of files that describe an image
 
 T = TypeVar("T")
 
@@ -95,6 +123,11 @@ class Look:
         """Whether it is a file that begins with one of these; InputError for a file that cannot be read."""
         return self.is_file and self.head.startswith(magic)
 
+    @property
+    def kind(self) -> str:
+        """The kind of the file by its first bytes, a value of `KINDS`; "" for another kind."""
+        return kind_of(self.head) if self.is_file else ""
+
     def once(self, make: Callable[[Look], T]) -> T:
         """The result of `make(self)`, cached after the first call."""
         if make not in self._made:
@@ -112,6 +145,63 @@ class Look:
         self.begin(1)
         self.file.seek(0)
         return hashlib.file_digest(self.file, "sha256").hexdigest()
+
+
+def kind_of(head: bytes) -> str:
+    """The kind of a file that begins with these bytes, a value of `KINDS`; "" for another kind.
+
+    >>> kind_of(b"\\x89PNG\\r\\n")
+    'PNG'
+    """
+    kind = next((kind for magic, kind in KINDS.items() if head.startswith(magic)), "")
+    return kind if kind != "BMP" or head[6:10] == bytes(4) else ""  # two letters alone may be the first pixels of raw data
+
+
+def visible(name: str) -> bool:
+    """Whether a file or folder of this name holds data: not hidden, and not one that a system puts into folders.
+
+    >>> [visible(n) for n in ("a.png", "._a.png", ".ipynb_checkpoints", "__MACOSX", "Thumbs.db")]
+    [True, False, False, False, False]
+    """
+    return not name.startswith(".") and name.lower() not in SYSTEM
+
+
+def visible_below(parts: Iterable[str]) -> bool:
+    """Whether all parts of a path are `visible`."""
+    return all(visible(part) for part in parts)
+
+
+def inside(folder: Path) -> list[Path]:
+    """The visible files and folders in a folder, sorted by name; nothing where it cannot be read."""
+    try:
+        return sorted(p for p in folder.iterdir() if visible(p.name))
+    except OSError:
+        return []
+
+
+def walk(folder: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The visible files in a folder and the folders below it, sorted; links to folders above are not followed again."""
+    real = folder.resolve()
+    for path in inside(folder) if real not in seen else []:
+        if path.is_dir():
+            yield from walk(path, seen | {real})
+        elif path.is_file():
+            yield path
+
+
+def located(path: Path) -> Path:
+    """The absolute path under which a file has its companions (`BESIDE`): the path as given, or the target of a link where
+    only the target has some beside it.
+    """
+    given = path.absolute()
+    if not given.is_symlink() or _companions(given):
+        return given
+    target = given.resolve()
+    return target if _companions(target) else given
+
+
+def _companions(path: Path) -> bool:
+    return any(path.with_name(base + ending).is_file() for ending in BESIDE for base in {path.name, path.stem})
 
 
 def first_bytes(path: Path, count: int = HEAD) -> bytes:

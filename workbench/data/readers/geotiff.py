@@ -1,26 +1,32 @@
-"""GeoTIFF and COG: pixels by windows, wavelengths and bad bands from the tags of each band."""
+"""GeoTIFF and COG: pixels by windows, wavelengths and bad bands from the tags of each band, else from an ENVI header beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from workbench.data.readers import envi_header
 from workbench.data.readers.cube import STRIP, Cube, nanometres, require_cube, widths
-from workbench.data.readers.files import Look
+from workbench.data.readers.files import Look, located
+from workbench.data.readers.missing import Stated
 from workbench.data.readers.tiff import opened, require_whole, shared
 from workbench.errors import InputError
 
 
 @dataclass(frozen=True)
 class TiffPixels:
-    """Pixels of a TIFF as (band, y, x), opened again for each window."""
+    """Pixels of a TIFF as (band, y, x), opened again for each window. With alpha, a mask, or more than one nodata value they are
+    float32 or float64 and NaN where missing (`stated.everywhere` is False); else as stored.
+    """
 
     path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype
+    stated: Stated
 
     ndim = 3
 
@@ -37,8 +43,25 @@ class TiffPixels:
             for at in range(0, len(rows), piece):
                 some = rows[at : at + piece]
                 where = Window(columns[0], some[0], wide, some[-1] + 1 - some[0])
-                parts.append(file.read([b + 1 for b in bands], window=where)[:, ::step, :: columns.step])
+                parts.append(self._values(file, bands, where)[:, ::step, :: columns.step])
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _values(self, file: Any, bands: Sequence[int], where: Any) -> np.ndarray:
+        numbers = [self.stated.bands[b] for b in bands]
+        values = file.read(numbers, window=where)
+        if values.dtype == self.dtype:
+            return values
+        known = self.stated.known(file, values, numbers, where)
+        return np.where(known, values.astype(self.dtype), np.nan)
+
+    def lines(self, rows: Sequence[int], columns: slice) -> np.ndarray:
+        """Some rows (band, row, x) of all bands; the file is opened once, and rows between them are not read."""
+        from rasterio.windows import Window
+
+        wide = columns.stop - columns.start
+        with opened(self.path) as file:
+            some = [self._values(file, range(self.shape[0]), Window(columns.start, r, wide, 1)) for r in rows]
+        return np.concatenate(some, axis=1)
 
 
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
@@ -48,24 +71,32 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     writes them), else GDAL's IMAGERY domain in micrometres. Scale and offset of the bands are applied, nodata is missing.
     """
     for role, name in [*keys.items(), *([("truth", truth)] if truth not in (None, "none") else [])]:
-        raise InputError(f"The key {role}={name} was given, but a GeoTIFF holds one unnamed cube; leave the key out.")
+        if role not in ("alpha",):
+            raise InputError(f"The key {role}={name} was given, but a GeoTIFF holds one unnamed cube; leave the key out.")
     notes: list[str] = []
     path = look.path
     with shared(look) as file:
-        bands, missing = file.count, file.nodata
-        located = file.crs is not None and file.transform.is_rectilinear
-        require_cube((bands, file.height, file.width), np.dtype(file.dtypes[0]), path.name)
-        tags = [_lower(file.tags(b)) for b in file.indexes]
-        imagery = [_lower(file.tags(b, ns="IMAGERY")) for b in file.indexes]
-        factor, offset = np.array(file.scales, float), np.array(file.offsets, float)
-        crs = file.crs.to_wkt() if located else None
-        pixels = TiffPixels(path.resolve(), (bands, file.height, file.width), np.dtype(file.dtypes[0]))
+        stated = Stated.of(file, keys.get("alpha"))
+        bands = len(stated.bands)
+        placed = file.crs is not None and file.transform.is_rectilinear
+        stored = np.dtype(file.dtypes[0])
+        require_cube((bands, file.height, file.width), stored, path.name)
+        tags = [_lower(file.tags(b)) for b in stated.bands]
+        imagery = [_lower(file.tags(b, ns="IMAGERY")) for b in stated.bands]
+        factor, offset = (np.array([v[b - 1] for b in stated.bands], float) for v in (file.scales, file.offsets))
+        crs = file.crs.to_wkt() if placed else None
+        notes += stated.notes
+        simple = stated.everywhere and len(set(stated.nodata)) == 1
+        missing = stated.nodata[0] if simple else None
+        dtype = stored if simple else np.dtype(np.float64 if stored.itemsize > 2 and stored != np.float32 else np.float32)
+        pixels = TiffPixels(located(path), (bands, file.height, file.width), dtype, stated)
         native = (bands, *file.block_shapes[0])
         right, down = file.transform.a, file.transform.e
         west, north = file.transform.c, file.transform.f
         require_whole(file, path)
-        if file.crs is not None and not located:
+        if file.crs is not None and not placed:
             notes.append("the image is turned against its map, so x and y count pixels")
+        notes += unplaced(file)
 
     wave = fwhm = None
     raw = _column(tags, "wavelength")
@@ -85,21 +116,58 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     if (factor != 1).any() or offset.any():
         scale = f"{factor[0]:g}" if (factor == factor[0]).all() else "one per band"
         notes.append(f"values scaled as the file's bands say (scale {scale})")
-    x = west + (np.arange(pixels.shape[2]) + 0.5) * right if located else None
-    y = north + (np.arange(pixels.shape[1]) + 0.5) * down if located else None
-    return Cube(pixels, missing, factor, offset, wave, fwhm, good, x, y, crs, native=native, notes=tuple(notes))
+    x = west + (np.arange(pixels.shape[2]) + 0.5) * right if placed else None
+    y = north + (np.arange(pixels.shape[1]) + 0.5) * down if placed else None
+    cube = Cube(pixels, missing, factor, offset, wave, fwhm, good, x, y, crs, native=native)
+    return replace(_with_header(cube, pixels.path, notes), notes=tuple(notes))
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """(y, x) values of a one-band TIFF, NaN where it has nodata other than 0."""
-    with opened(path) as file:
-        if file.count != 1:
-            raise InputError(f"The truth file {path} has {file.count} bands; a mask has one.")
-        values = file.read(1)
-        nodata = file.nodata
-    if nodata is None or nodata == 0 or values.dtype.kind not in "iuf":
-        return values
-    return np.where(values == nodata, np.nan, values)
+def _with_header(cube: Cube, path: Path, notes: list[str]) -> Cube:
+    """The cube with what only an ENVI header beside the TIFF says: bands, missing value, scale, map."""
+    found = envi_header.beside(path, cube.shape, notes)
+    if found is None:
+        return cube
+    header, fields = found
+    own: list[str] = []
+    bands = envi_header.bands_of(fields, cube.shape[0], own)
+    taken = {}
+    if cube.wavelength is None:
+        taken |= {name: v for name, v in (("wavelength", bands.wavelength), ("fwhm", bands.fwhm)) if v is not None}
+    if cube.good is None and bands.good is not None:
+        taken["good"] = bands.good
+    if (np.asarray(cube.factor) == 1).all() and not np.asarray(cube.offset).any():
+        factor = envi_header.scale_of(fields, header, own)
+        taken |= {"factor": factor} if factor != 1 else {}
+    missing = envi_header.number(fields, "data ignore value", header)
+    if cube.missing is None and missing is not None:
+        taken["missing"] = missing
+    if cube.crs is None:
+        x, y, crs = envi_header.map_of(fields, *cube.shape[1:], own)
+        taken |= {"x": x, "y": y, "crs": crs} if crs is not None else {}
+    if taken:
+        words = {"good": "bad bands", "factor": "scale", "missing": "ignore value", "crs": "map"}
+        named = [words.get(name, name) for name in taken if name not in ("x", "y")]
+        notes += [f"{', '.join(named)} taken from {header.name} beside the TIFF", *own]
+    return replace(cube, **taken)
+
+
+def unplaced(file: Any) -> list[str]:
+    """Notes on a position that an open raster states without a coordinate system, or only by points or polynomials."""
+    if file.crs is not None:
+        return []
+    if not file.transform.is_identity:
+        t = file.transform
+        return [
+            f"the file gives the position of its pixels (corner {t.c:.9g}, {t.f:.9g}, step {t.a:g}, {t.e:g}) but no coordinate "
+            "system, so x and "
+            "y count pixels"
+        ]
+    points = len(file.gcps[0])
+    if points or file.rpcs is not None:
+        return [
+            f"the position is given only by {f'{points} ground control points' if points else 'RPC'}, which are not used"
+        ]
+    return []
 
 
 def _lower(tags: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,8 @@
-"""Truth masks in separate files: MATLAB, ENVI, GeoTIFF, NetCDF, BMP, PNG or NPY."""
+"""Masks in separate files: MATLAB, ENVI, GeoTIFF, NetCDF, HDF5, NPY, PNG, BMP or JPEG, for cubes, SAR and pairs.
+
+The format is recognised by the first bytes. Pixels that the file calls missing are NaN, so that they count as not labelled; in a
+picture, pixels that are not painted (transparent) are background, unless black is painted too.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,29 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.data.readers import envi, geotiff, matlab, netcdf
-from workbench.data.readers.files import first_bytes
+from workbench.data.readers import envi_header, matlab, netcdf
+from workbench.data.readers.files import Look
+from workbench.data.readers.raster import PICTURES, Raster, open_raster
 from workbench.data.readers.truth import as_truth
 from workbench.errors import InputError
 
+_NAMED = ("HDF5", "MATLAB", "NetCDF 3", "ZIP")  # kinds that hold several arrays by name
+_RASTERS = ("TIFF", "PNG", "BMP", "JPEG")
+
 
 def read_truth(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
-    """(y, x) truth from a separate file, and a note that names it: MATLAB, ENVI, GeoTIFF, NetCDF, BMP, PNG or NPY."""
-    values, name = _read(path, key, shape)
+    """(y, x) truth from a separate file, and a note that names it."""
+    values, name, notes = stored(path, key, shape)
     truth, note = as_truth(values, name, shape)
-    return truth, f"truth: {name}, {note}"
+    return truth, "; ".join([f"truth: {name}, {note}", *notes])
 
 
 def read_classes(path: Path, shape: tuple[int, int], classes: int) -> np.ndarray:
-    """(y, x) int16 class numbers 1 to `classes` from a separate file, -1 (not labelled) where it holds 0.
+    """(y, x) class numbers of a separate file, 1 to `classes`, and -1 (not labelled) where it holds 0.
 
     Raises InputError for another size, and for values other than 0 to `classes`.
     """
-    values, name = _read(path, None, shape)
+    values, name, _ = stored(path, None, shape)
     as_truth(values, name, shape)
     values = np.squeeze(np.asarray(values))
     if not np.isin(values, range(classes + 1)).all():
@@ -33,29 +41,33 @@ def read_classes(path: Path, shape: tuple[int, int], classes: int) -> np.ndarray
     return np.where(labels == 0, np.int16(-1), labels)
 
 
-def _read(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
-    head = first_bytes(path)
-    suffix = path.suffix.lower()
-    if key is not None and suffix not in (".mat", ".nc"):
+def stored(
+    path: str | Path, key: str | None = None, shape: tuple[int, int] | None = None
+) -> tuple[np.ndarray, str, list[str]]:
+    """([band,] y, x) values of a mask as the file stores them, NaN where it calls them missing; its name; and notes.
+
+    shape: (rows, columns) of the scene: it helps to choose among several arrays, and a picture of another size is not decoded
+    (the caller raises the error). Raises InputError for a file that is absent, damaged, or in another format.
+    """
+    path = Path(path).expanduser()
+    with Look(path) as look:
+        look.begin(1)
+        kind, header = look.kind, envi_header.is_header(look)
+    if key is not None and kind not in _NAMED and path.suffix.lower() != ".mat":
         raise InputError(f"The key truth={key} was given, but {path.name} holds one unnamed mask; leave the key out.")
-    if suffix == ".mat":
-        values, name = matlab.read_mask(path, key, shape)
-    elif suffix == ".nc":
-        values, name = netcdf.read_mask(path, key, shape)
-    elif suffix == ".npy":
-        values, name = _npy(path), path.name
-    elif suffix in (".tif", ".tiff"):
-        values, name = geotiff.read_mask(path), path.name
-    elif head.startswith((b"BM", b"\x89PNG")):
-        values, name = _picture(path, shape), path.name
-    else:
-        if suffix != ".hdr" and envi.header_of(path) is None:
-            raise InputError(
-                f"The truth file {path} is in no format that can be read: .mat, .nc, .npy, .tif, .bmp, .png, or ENVI "
-                "with its header beside it."
-            )
-        values, name = envi.read_mask(path), path.name
-    return values, name
+    if kind == "MATLAB" or path.suffix.lower() == ".mat":
+        return *matlab.read_mask(path, key, shape), []
+    if kind in ("HDF5", "NetCDF 3"):
+        return *netcdf.read_mask(path, key, shape), []
+    if kind == "NPY":
+        return _npy(path), path.name, []
+    if kind in _RASTERS or header or envi_header.header_of(path) is not None:
+        return _raster(path, shape)
+    found = f"it is {kind}" if kind else "its first bytes fit none of them"
+    raise InputError(
+        f"The truth file {path} is in no format that can be read: MATLAB, NetCDF, HDF5, NPY, GeoTIFF, BMP, PNG, JPEG, or ENVI with its "
+        f"header beside it (.mat, .nc, .npy, .tif, .bmp, .png, .hdr); {found}."
+    )
 
 
 def _npy(path: Path) -> np.ndarray:
@@ -65,16 +77,40 @@ def _npy(path: Path) -> np.ndarray:
         raise InputError(f"The truth file {path} cannot be read as NPY ({error}).") from None
 
 
-def _picture(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """(y, x): 0 where the picture is black, else a number per colour; transparency is ignored."""
-    from PIL import Image
+def _raster(path: Path, shape: tuple[int, int] | None) -> tuple[np.ndarray, str, list[str]]:
+    raster = open_raster(path)
+    if shape is not None and raster.shape[1:] != shape:
+        return np.broadcast_to(np.zeros((), np.int16), raster.shape[1:]), path.name, []
+    values, known = raster.raw()
+    if known.all():
+        return values, path.name, []
+    zero = (values == 0).all(0)
+    shown = known.any(0)
+    if raster.driver in PICTURES:
+        return (
+            _painted(values, zero, shown),
+            path.name,
+            [
+                "transparent pixels are not labelled, because black is painted too"
+                if (shown & zero).any() and (shown & ~zero).any()
+                else "pixels that are not painted (transparent) are background"
+            ],
+        )
+    if _nodata_is_zero(raster):
+        return values, path.name, ["0 is background, although the file declares it as nodata"]
+    return np.where(known, values.astype(np.float64), np.nan), path.name, []
 
-    try:
-        with Image.open(path, formats=("BMP", "PNG")) as picture:
-            if picture.size != shape[::-1]:  # do not decode it; the caller raises the error
-                return np.broadcast_to(np.zeros((), np.int64), picture.size[::-1])
-            mode = "I" if picture.mode.startswith("I") else "L" if picture.mode in ("1", "L", "LA") else "RGB"
-            values = np.asarray(picture.convert(mode)).astype(np.int64)
-    except Exception as error:  # Pillow raises many exception types on a damaged file
-        raise InputError(f"The truth file {path} cannot be read as a picture ({error}).") from None
-    return values if values.ndim == 2 else values @ np.array([1 << 16, 1 << 8, 1])
+
+def _painted(values: np.ndarray, zero: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Values of a picture with transparent pixels (where `shown` is False): background, or NaN where black is painted too."""
+    out = values.astype(np.float64)
+    if (shown & zero).any() and (shown & ~zero).any():
+        out[:, ~shown] = np.nan
+        return out
+    out[:, ~shown] = 0
+    out[:, shown & zero] = 255
+    return out
+
+
+def _nodata_is_zero(raster: Raster) -> bool:
+    return raster.stated.everywhere and set(raster.stated.nodata) == {0.0} and raster.missing is None

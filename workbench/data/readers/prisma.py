@@ -44,6 +44,7 @@ class JoinedPixels:
 
     ndim = 3
     dtype = np.dtype(np.float32)
+    sampled = False  # the specification of the product says what is missing
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,27 +17,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workbench.data.readers import envi
+from workbench.data.readers import envi, envi_header
 from workbench.data.readers.cube import nanometres
-from workbench.data.readers.files import first_bytes
+from workbench.data.readers.files import Look, located
+from workbench.data.readers.geotiff import unplaced
+from workbench.data.readers.missing import NOTHING, Stated, equals, nodata_of
 from workbench.errors import InputError
 
 FORMATS = "GeoTIFF (.tif, .tiff), ENVI (header .hdr or its data file), PNG, BMP, JPEG"
 CHUNK = 512  # pixels along each side of a dask chunk
 PICTURES = ("PNG", "BMP", "JPEG")  # formats without windows: they are decoded as a whole
 
-_MAGIC = {b"II*\0": "GTiff", b"MM\0*": "GTiff", b"II+\0": "GTiff", b"MM\0+": "GTiff",
-          b"\x89PNG": "PNG", b"BM": "BMP", b"\xff\xd8\xff": "JPEG"}  # fmt: skip
+_DRIVERS = {"TIFF": "GTiff", "PNG": "PNG", "BMP": "BMP", "JPEG": "JPEG"}  # kind of file -> GDAL's driver
 _TIMES = ("acquisitiondatetime", "acquisition_time", "acquisition time", "acquisition_date", "sensing_time", "time", "date")
 
 
 class Grid(NamedTuple):
-    """Position of the pixels: CRS as WKT, the six numbers of the affine transform, rows and columns."""
+    """Position of the pixels: CRS as WKT ("" where the file gives a transform only), the six numbers of the affine transform, rows
+    and columns."""
 
     crs: str
     transform: tuple[float, ...]
     height: int
     width: int
+    turns: int = 0  # how often 360 degrees were added to the longitudes of the file
 
     def centres(self) -> tuple[np.ndarray, np.ndarray]:
         """Map coordinates (y, x) of the pixel centres."""
@@ -65,6 +68,7 @@ class Raster:
     height: int
     width: int
     stored: np.dtype
+    stated: Stated = NOTHING
     palette: tuple[tuple[int, ...], ...] | None = None
     factor: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
@@ -73,13 +77,18 @@ class Raster:
     time: str | None = None
     wavelength: tuple[float, ...] | None = None
     notes: tuple[str, ...] = field(default=())
+    virtual: str | None = None  # XML of GDAL's virtual dataset that reads the file
+    divide: float | None = None  # the number by which values are divided, instead of `full`
+    block: tuple[int, int] = (1, 1)  # rows and columns of a block of the file
+    source: Grid | None = None  # the grid of the file, for an image that is resampled
+    missing: float | None = None  # a further "no data" value, as the user says
 
     ndim, dtype = 3, np.dtype(np.float32)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Size (band, y, x)."""
-        count = len(self.palette[0]) if self.palette else len(self.bands)
+        count = max(map(len, self.palette)) if self.palette else len(self.bands)
         return count, self.height, self.width
 
     @property
@@ -94,12 +103,14 @@ class Raster:
         rows, columns = range(self.height)[y], range(self.width)[x]
         values, known = self._read(rows, columns)
         out = values.astype(np.float32)
-        if self.full is not None:
+        if self.full is not None and self.divide is None:
             out /= self.full
         else:
             for i, (factor, offset) in enumerate(zip(self.factor, self.offset, strict=True)):
                 if (factor, offset) != (1.0, 0.0):
                     out[i] = out[i] * factor + offset
+            if self.divide not in (None, 1.0):
+                out /= self.divide
         out[~known] = np.nan
         return out[band, :: rows.step, :: columns.step]
 
@@ -119,17 +130,26 @@ class Raster:
             )
         window = Window(left, top, max(columns) - left + 1, max(rows) - top + 1)
         bands = list(self.bands)
-        with _opened(self.path, self.driver) as file:
+        with _opened(self.path, self.driver, self.virtual) as file:
             if self.onto is None:
-                values, known = file.read(bands, window=window), file.read_masks(bands, window=window) > 0
+                values = file.read(bands, window=window)
+                known = self.stated.known(file, values, bands, window)
             else:
-                options: dict[str, Any] = {"add_alpha": True} if file.nodata is None else {}
-                crs, transform, height, width = self.onto
+                alpha = self.stated.alpha
+                options: dict[str, Any] = (
+                    {"src_alpha": alpha} if alpha else {"add_alpha": True} if file.nodata is None else {}
+                )
+                if self.missing is not None:
+                    options |= {"src_nodata": self.missing, "nodata": self.missing, "add_alpha": False}
+                crs, transform, height, width, _ = self.onto
                 import affine
+
+                if self.source is not None and self.source.turns:
+                    options["src_transform"] = affine.Affine(*self.source.transform)
 
                 with WarpedVRT(
                     file,
-                    crs=crs,
+                    crs=crs or None,
                     transform=affine.Affine(*transform),
                     height=height,
                     width=width,
@@ -137,10 +157,20 @@ class Raster:
                     **options,
                 ) as warped:
                     values, known = warped.read(bands, window=window), warped.read_masks(bands, window=window) >= 128
+                    if alpha:
+                        known &= warped.read(alpha, window=window) > 0
+                    if values.dtype.kind == "f":
+                        known &= ~np.isnan(values)
+        if self.missing is not None and self.onto is None:
+            gone = equals(values, self.missing)
+            known = known if gone is None else known & ~gone
         if self.stored == np.uint8:  # zero in one colour is a colour; zero in all of them is nodata
             known = np.broadcast_to(known.any(0), known.shape)
         if self.palette is not None:
-            values = np.asarray(self.palette, np.uint8)[values[0]].transpose(2, 0, 1)
+            clear = np.asarray([len(c) == 0 for c in self.palette])
+            known = known & ~clear[values]
+            table = np.asarray([c or (0,) * self.shape[0] for c in self.palette], np.uint8)
+            values = table[values[0]].transpose(2, 0, 1)
             known = np.broadcast_to(known, values.shape)
         return values, known
 
@@ -155,20 +185,22 @@ class Raster:
         )
 
 
-def open_raster(path: str | Path) -> Raster:
+def open_raster(path: str | Path, keys: Mapping[str, str] | None = None) -> Raster:
     """The image in a file: its bands, its grid, its acquisition time; no pixels are read.
 
     Alpha and masks of the file, and its nodata value, become missing pixels. Palettes become grey or colours.
+    keys: `alpha` ("none", or the number of a band) and `nodata` (a number) as the user says.
     Raises InputError for a file that is absent, damaged, complex, or in another format.
     """
     given = Path(path).expanduser()
-    driver, place = _format(given)
+    driver, place, virtual = _format(given)
     notes: list[str] = []
-    with _opened(place, driver) as file:
+    with _opened(place, driver, virtual) as file:
         from rasterio.enums import ColorInterp
 
         colours = list(file.colorinterp)
-        bands = tuple(i for i, c in zip(file.indexes, colours, strict=True) if c != ColorInterp.alpha)
+        stated = Stated.of(file, (keys or {}).get("alpha"))
+        bands = stated.bands
         stored = np.dtype(file.dtypes[bands[0] - 1])
         if stored.kind not in "iuf" or len({file.dtypes[b - 1] for b in bands}) > 1:
             raise InputError(
@@ -181,11 +213,17 @@ def open_raster(path: str | Path) -> Raster:
         offset = tuple(float(file.offsets[b - 1]) for b in bands)
         if set(factor) != {1.0} or set(offset) != {0.0}:
             notes.append(f"values scaled as the file's bands say (scale {factor[0]:g}, offset {offset[0]:g})")
+        if stated.guessed:
+            notes += [f"{place.name}: {n}" for n in stated.notes]
+        notes += [n for n in file.tags(ns="workbench").get("notes", "").split("\n") if n]
         grid = None
-        if file.crs is not None and file.transform.is_rectilinear:
-            grid = Grid(file.crs.to_wkt(), tuple(file.transform)[:6], file.height, file.width)
+        if file.transform.is_rectilinear and (file.crs is not None or not file.transform.is_identity):
+            crs = "" if file.crs is None else file.crs.to_wkt()
+            grid = Grid(crs, tuple(file.transform)[:6], file.height, file.width)
         elif file.crs is not None:
             notes.append(f"{place.name} is turned against its map, so x and y count pixels")
+        notes += [f"{place.name}: {n}" for n in unplaced(file)]
+        header = None if driver != "GTiff" else envi_header.beside(place, (len(bands), file.height, file.width), notes)
         time = _time(file, place, notes)
         tags = [{k.lower(): v for k, v in file.tags(b).items()} for b in bands]
         try:
@@ -193,15 +231,27 @@ def open_raster(path: str | Path) -> Raster:
         except (KeyError, ValueError):
             raw = []
         wave = nanometres(raw, tags[0].get("wavelength_units", ""), len(bands), notes) if raw else None
+        if wave is None and header is not None:
+            wave = envi_header.bands_of(header[1], len(bands), notes).wavelength
+        missing = nodata_of((keys or {}).get("nodata"))
+        if missing is None and header is not None and set(stated.nodata) == {None}:
+            missing = envi_header.number(header[1], "data ignore value", header[0])
         return Raster(
-            place.resolve(), driver, bands, file.height, file.width, stored, palette, factor, offset, grid,
-            time=time, wavelength=None if wave is None else tuple(wave), notes=tuple(notes),
+            place, driver, bands, file.height, file.width, stored, stated, palette, factor, offset, grid,
+            time=time, wavelength=None if wave is None else tuple(wave), notes=tuple(notes), virtual=virtual, missing=missing,
+            block=tuple(map(int, file.block_shapes[0])),
         )  # fmt: skip
+
+
+def grid_of(x: np.ndarray, y: np.ndarray, crs: str) -> Grid:
+    """The grid of these pixel centres."""
+    dx, dy = (float(v[1] - v[0]) if len(v) > 1 else 1.0 for v in (x, y))
+    return Grid(crs, (dx, 0.0, float(x[0]) - dx / 2, 0.0, dy, float(y[0]) - dy / 2), len(y), len(x))
 
 
 def onto(raster: Raster, grid: Grid) -> Raster:
     """The image resampled (bilinear) onto another grid, lazily; missing outside the file."""
-    return replace(raster, onto=grid, grid=grid, height=grid.height, width=grid.width)
+    return replace(raster, onto=grid, grid=grid, source=raster.grid, height=grid.height, width=grid.width)
 
 
 def one_band(raster: Raster) -> Raster:
@@ -222,34 +272,42 @@ def one_band(raster: Raster) -> Raster:
                    notes=(*raster.notes, note))  # fmt: skip
 
 
-def _format(path: Path) -> tuple[str, Path]:
-    if path.suffix.lower() == ".hdr":
-        return "ENVI", envi.whole(path)
-    head = first_bytes(path)
-    for magic, driver in _MAGIC.items():
-        if head.startswith(magic):
-            return driver, path
-    if envi.header_of(path) is not None:
-        return "ENVI", envi.whole(path)
-    raise InputError(f"{path} is in no format that images are read from: {FORMATS}. Convert it to GeoTIFF or PNG.")
+def _format(path: Path) -> tuple[str, Path, str | None]:
+    """GDAL's driver by the first bytes of the file, the path with the pixels, and the virtual dataset of an ENVI pair."""
+    with Look(path) as look:
+        look.begin(1)
+        if envi_header.is_header(look):
+            data = look.once(envi_header.pair).data
+            with Look(data) as behind:
+                if behind.kind == "TIFF":
+                    return "GTiff", data, None
+            return "ENVI", *envi.raw_image(path)
+        if look.kind in _DRIVERS:
+            return _DRIVERS[look.kind], located(path), None
+        if envi_header.header_of(path) is not None:
+            return "ENVI", *envi.raw_image(path)
+        found = f"it is {look.kind}" if look.kind else f"it begins with {look.head[:12]!r}, and no ENVI header is beside it"
+    raise InputError(f"{path} is in no format that images are read from: {FORMATS}; {found}. Convert it to GeoTIFF or PNG.")
 
 
 _quiet = threading.Lock()
 
 
 @contextmanager
-def _opened(path: Path, driver: str) -> Iterator[Any]:
+def _opened(path: Path, driver: str, virtual: str | None = None) -> Iterator[Any]:
     """The open file; every GDAL error becomes one InputError, and warnings about images without a map are off."""
     import rasterio
 
+    raw = {"GDAL_VRT_ENABLE_RAWRASTERBAND": "YES", "GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE": "ALL"}
     try:
         with (
+            rasterio.Env(**raw) if virtual else nullcontext(),
             _quiet,
             warnings.catch_warnings(),
         ):  # warning filters are global to the process, and dask reads in several threads
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             warnings.simplefilter("ignore", PendingDeprecationWarning)  # rasterio with affine 3
-            file = rasterio.open(path, driver=driver)
+            file = rasterio.open(path, driver=driver) if virtual is None else rasterio.open(virtual, driver="VRT")
         with file:
             yield file
     except (rasterio.errors.RasterioError, OSError, UnicodeDecodeError) as error:  # UnicodeDecodeError: damaged tags
@@ -257,9 +315,10 @@ def _opened(path: Path, driver: str) -> Iterator[Any]:
 
 
 def _palette(colours: dict[int, tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
-    """Index -> grey, or red, green and blue, of all 256 indices."""
-    table = [colours.get(i, (0, 0, 0))[:3] for i in range(256)]
-    return tuple(c[:1] for c in table) if all(len(set(c)) == 1 for c in table) else tuple(table)
+    """Index -> grey, or red, green and blue, of all 256 indices; nothing for a transparent one."""
+    table = [colours.get(i, (0, 0, 0, 255)) for i in range(256)]
+    table = [c[:3] if len(c) < 4 or c[3] > 0 else () for c in table]
+    return tuple(c[:1] for c in table) if all(len(set(c)) <= 1 for c in table) else tuple(table)
 
 
 def _time(file: Any, path: Path, notes: list[str]) -> str | None:

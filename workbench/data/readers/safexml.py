@@ -9,6 +9,7 @@ so every DOCTYPE is refused: entity bombs and file:// entities are never parsed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -48,6 +49,31 @@ def parse(path: str | Path) -> Element:
     except (ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that does not exist
         raise InputError(f"{path.name} is not well-formed XML ({error}); it is damaged. Get it again.") from None
     return root
+
+
+def root_tag(path: Path) -> str:
+    """The name of the root element, whatever stands before it and whatever its attributes and encoding; "" for a file that is
+    no XML. Of a file with a document type too, which `parse` refuses with its own message.
+    """
+    from xml.etree.ElementTree import ParseError
+
+    import defusedxml
+    import defusedxml.ElementTree
+
+    try:
+        with path.open("rb") as file:
+            for _, element in defusedxml.ElementTree.iterparse(file, events=("start",)):
+                return str(element.tag).rpartition("}")[2]
+    except OSError:
+        return ""
+    except (ParseError, defusedxml.DefusedXmlException, ValueError, LookupError):  # damaged: `parse` says what is wrong
+        found = (
+            re.search(rb"<([A-Za-z_][\w.-]*)[\s/>]", first_bytes(path, 2**16).replace(b"\0", b""))
+            if path.stat().st_size
+            else None
+        )
+        return "" if found is None else found.group(1).decode("latin-1")
+    return ""
 
 
 def text(parent: Element, where: str, name: str) -> str:

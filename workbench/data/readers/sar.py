@@ -8,7 +8,6 @@ gives `sar (sar_band, y, x)` float32, linear intensity, NaN where missing, `pola
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.data.readers.files import Look
+from workbench.data.readers.geotiff import unplaced
 from workbench.data.readers.mask_files import read_truth
-from workbench.data.readers.tiff import Stack, Tiff, is_tiff, lazily, shared
+from workbench.data.readers.missing import NOTHING, Stated, equals, nodata_of
+from workbench.data.readers.tiff import Stack, Tiff, is_tiff, lazily, opened, shared
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
 
 SCALES = ("auto", "db", "linear", "amplitude")
-KEYS = ("scale", "polarization")
+KEYS = ("scale", "polarization", "nodata", "alpha")
+DECIBEL = 0.5  # share of negative values from which an image that does not say so is taken as dB
+NOISE = 0.05  # share of negative values up to which it is intensity: noise removal and resampling make a few
+FILL = -900.0  # at or below it a value is no dB and no intensity
 _POLARIZATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
 _DECIBEL = re.compile(r"(?<![A-Za-z])db(?![A-Za-z])", re.IGNORECASE)
 _AMPLITUDE = re.compile(r"(?<![A-Za-z])amp(litude)?(?![A-Za-z])", re.IGNORECASE)
@@ -39,8 +43,10 @@ def sees(look: Look, keys: Mapping[str, str]) -> bool:
         return False
     try:
         with shared(look) as file:
-            named = file.count <= 4 and all(_POLARIZATION.search(d or "") for d in file.descriptions)
-            return file.count == 1 or named or "scale" in keys
+            stated = Stated.of(file, keys.get("alpha"))
+            names = [file.descriptions[b - 1] for b in stated.bands]
+            named = len(names) <= 4 and all(_POLARIZATION.search(d or "") for d in names)
+            return len(names) == 1 or named or "scale" in keys
     except InputError:
         return False
 
@@ -54,20 +60,37 @@ class Intensity:
     missing: float | None = None
     factor: float = 1.0
     offset: float = 0.0
+    stated: Stated = NOTHING
 
     def __call__(self, rows: range, columns: range) -> np.ndarray:
         """Float32 intensity of these rows and columns (y, x), NaN where missing."""
         raw = self.tiff.read(rows, columns)
         with np.errstate(over="ignore", invalid="ignore"):  # a damaged file may hold very large values or NaN
             values = raw.astype(np.float64)
-            gone = np.isnan(values) if self.missing is None else np.isnan(values) | (raw == self.missing)
+            gone = np.isnan(values)
+            fill = equals(raw, self.missing)
+            if fill is not None:
+                gone |= fill
+            if not self.stated.everywhere and raw.size:
+                gone |= ~self._shown(rows, columns)
             values = values * self.factor + self.offset
             if self.scale == "db":
                 values = 10 ** (values / 10)
-            elif self.scale == "amplitude":
+            else:
+                gone |= values < 0  # noise removal and resampling make a few; no intensity and no amplitude is negative
+            if self.scale == "amplitude":
                 values *= values
             values[gone] = np.nan
             return values.astype(np.float32)
+
+    def _shown(self, rows: range, columns: range) -> np.ndarray:
+        from rasterio.windows import Window
+
+        wide = Window(columns.start, rows.start, columns[-1] - columns.start + 1, rows[-1] - rows.start + 1)
+        with opened(self.tiff.path) as file:
+            shown = self.stated.covered(file, wide)
+        assert shown is not None
+        return shown[:: rows.step, :: columns.step]
 
 
 def open_sar(
@@ -81,7 +104,7 @@ def open_sar(
     """The scene of a SAR GeoTIFF.
 
     scale: "db" (10 log10 of intensity), "linear" intensity, "amplitude" (its square is taken), or "auto": chosen by units and
-        names in the file, then by its name, then by the values (an intensity is never negative), with a note. A file
+        names in the file, then by its name, then by all sampled values (an intensity is rarely negative), with a note. A file
         of one band without any sign of SAR needs `scale`.
     truth: a mask of the same size, as for cubes: 1 where above 0, -1 where negative.
     keys: scale as text, and polarization, as "VV" or "VV,VH", where the file does not name its bands.
@@ -103,6 +126,7 @@ def read(
         if key not in KEYS:
             raise InputError(f"A SAR image has no key {key!r}; use {', '.join(KEYS)}.{did_you_mean(key, KEYS)}")
     scale = keys.get("scale", "auto")
+    nodata = nodata_of(keys.get("nodata"))
     if scale not in SCALES:
         raise InputError(f"There is no scale {scale!r}; use {', '.join(SCALES)}.{did_you_mean(scale, SCALES)}")
     notes: list[str] = []
@@ -114,25 +138,30 @@ def read(
             f"{path.name} holds {first.dtype}; SAR images are read as intensity or amplitude, which are real numbers."
         )
     with shared(look) as file:
-        bands = int(file.count)
-        described = [str(d or "") for d in file.descriptions]
+        stated = Stated.of(file, keys.get("alpha"))
+        notes += [*stated.notes, *unplaced(file)]
+        bands = len(stated.bands)
+        described = [str(file.descriptions[b - 1] or "") for b in stated.bands]
         units = [str(u or "") for u in file.units]
         tags = " ".join(f"{k}={v}" for k, v in {**file.tags(), **file.tags(1)}.items())
-        missing, factors, offsets = file.nodata, file.scales, file.offsets
+        missing = stated.nodata[0] if nodata is None else nodata
+        factors, offsets = ([v[b - 1] for b in stated.bands] for v in (file.scales, file.offsets))
         located = file.crs is not None and file.transform.is_rectilinear and not file.transform.is_identity
         crs, transform = (file.crs.to_wkt(), file.transform) if located else (None, None)
         if len(set(file.dtypes)) > 1:
             raise InputError(f"The bands of {path.name} differ in type ({', '.join(file.dtypes)}); save them alike.")
-    tiffs = [Tiff(path, first.shape, first.dtype, first.block, b + 1) for b in range(bands)]
+    tiffs = [Tiff(path, first.shape, first.dtype, first.block, b) for b in stated.bands]
     polarization = _polarizations(path, keys.get("polarization"), described, tags, bands)
+    sample = _sample(look, tiffs[0], missing, stated)
     if scale == "auto":
         words = " ".join([*described, *units, tags])
-        scale = _named_scale(words, path.stem, notes) or _measured_scale(
-            look, tiffs[0], missing, bool(any(polarization)), notes
-        )
-    if scale != "db":
-        _never_negative(look, tiffs[0], missing, scale)
-    readers = [Intensity(t, scale, missing, float(f), float(o)) for t, f, o in zip(tiffs, factors, offsets, strict=True)]
+        scale = _named_scale(words, path.stem, notes) or _measured_scale(look, sample, bool(any(polarization)), notes)
+        if scale != "db":
+            _rarely_negative(look, sample, scale)
+    _told(look, sample, scale, notes)
+    readers = [
+        Intensity(t, scale, missing, float(f), float(o), stated) for t, f, o in zip(tiffs, factors, offsets, strict=True)
+    ]
     about = {"long_name": "backscatter", "units": "linear intensity", "scale_in_file": scale}
     data = lazily(Stack(readers, first.shape, np.float32), chunks, first.block)
     coords: dict[str, Any] = {"y": np.arange(first.shape[0]), "x": np.arange(first.shape[1])}
@@ -195,43 +224,89 @@ def _named_scale(words: str, stem: str, notes: list[str]) -> str | None:
 _WORDS = {"db": "dB", "linear": "linear intensity", "amplitude": "amplitude, and squared"}
 
 
-def _measured_scale(look: Look, tiff: Tiff, missing: float | None, is_sar: bool, notes: list[str]) -> str:
+def _measured_scale(look: Look, sample: np.ndarray, is_sar: bool, notes: list[str]) -> str:
     """The scale that the values allow; only for files that are known to be SAR."""
     if not is_sar:
         raise InputError(
             f"{look.path.name} has one band and does not say what it is. If it is SAR, name the scale of its values: --key scale=db, "
             "--key scale=linear or --key scale=amplitude. A mask is given as truth beside its scene. A cube needs several bands."
         )
-    low, high = _range(look, tiff, missing)
-    if not low <= high:
+    values = sample[sample > FILL]  # -9999 decides nothing
+    if not values.size:
         raise InputError(
             f"{look.path.name} has no valid value in the sampled rows; name the scale of the values: --key scale=db or linear."
         )
-    scale = "db" if low < 0 else "linear"
-    why = "some are negative, which no intensity is" if low < 0 else "none is negative"
+    low, high = float(values.min()), float(values.max())
+    negative = float((values < 0).mean())
+    if NOISE < negative < DECIBEL and not -float(np.quantile(values, 0.02)) > 0.5:
+        raise InputError(
+            f"{look.path.name} does not say its scale, and its values (from {low:.4g} to {high:.4g}, {negative:.0%} negative) "
+            "fit neither dB nor "
+            "intensity; name it: --key scale=db or --key scale=linear (negative values are then missing)."
+        )
+    scale = "linear" if negative <= NOISE else "db"
+    some = f"{negative:.2%} are negative, as noise removal leaves them" if negative else "none is negative"
+    why = f"{negative:.0%} are negative, which no intensity is" if scale == "db" else some
     notes.append(f"values taken as {_WORDS[scale]}, because {why} (from {low:.4g} to {high:.4g}); choose with scale=")
     return scale
 
 
-def _never_negative(look: Look, tiff: Tiff, missing: float | None, scale: str) -> None:
-    low, _ = _range(look, tiff, missing)
-    if low < 0:
+def _rarely_negative(look: Look, sample: np.ndarray, scale: str) -> None:
+    """Raise InputError where a scale that was guessed or named by the file is contradicted by most values."""
+    values = sample[sample > FILL]
+    if values.size and (values < 0).mean() > NOISE:
         raise InputError(
-            f"{look.path.name} has values down to {low:.4g}; {_WORDS[scale]} is never negative. Is it in dB (scale=db)?"
+            f"{look.path.name} has values down to {float(values.min()):.4g}; {_WORDS[scale]} is never negative. Is it in dB (scale=db)? "
+            f"To read it so, say scale={scale}: negative values are then missing."
         )
 
 
-def _range(look: Look, tiff: Tiff, missing: float | None, looks: int = 12) -> tuple[float, float]:
-    """Smallest and largest valid value in a dozen strips spread over the image; (inf, -inf) where all is missing."""
+def _told(look: Look, sample: np.ndarray, scale: str, notes: list[str]) -> None:
+    """Notes on negative values, and on values that are repeated like "no data" without being declared.
+
+    Raises InputError where no value is left.
+    """
+    if scale != "db" and sample.size:
+        negative = float((sample < 0).mean())
+        if negative == 1:
+            raise InputError(
+                f"{look.path.name} has only negative values (down to {float(sample.min()):.4g}); {_WORDS[scale]} is never "
+                "negative, so nothing "
+                "would be left. Is it in dB (scale=db)?"
+            )
+        if negative:
+            notes.append(
+                f"{negative:.2%} of the sampled values are negative, which {_WORDS[scale]} is not; they are missing"
+            )
+    if (sample <= FILL).any():
+        fill = float(sample[sample <= FILL][0])
+        notes.append(
+            f"{float((sample == fill).mean()):.1%} of the sampled values are {fill:g}, which the file does not declare; say nodata={fill:g}"
+        )
+    zero = float((sample == 0).mean()) if sample.size else 0.0
+    if zero > 0.005:
+        notes.append(
+            f"{zero:.1%} of the sampled values are exactly 0, which the file does not declare as missing; they count as "
+            "values. If they are no "
+            "data, say nodata=0"
+        )
+
+
+def _sample(look: Look, tiff: Tiff, missing: float | None, stated: Stated, looks: int = 12) -> np.ndarray:
+    """The valid values of a dozen strips spread over the image, as float64."""
+    from rasterio.windows import Window
+
     high, wide = tiff.shape
-    low, top = sys.float_info.max, -sys.float_info.max
     size = max(1, min(tiff.block[0], 2**22 // max(1, wide)))
+    some = []
     for start in sorted({int(s) for s in np.linspace(0, max(0, high - size), looks)}):
+        rows = range(start, min(high, start + size))
         with shared(look) as file:
-            values = tiff.window(file, range(start, min(high, start + size)), range(wide))
-        valid = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-        if missing is not None:
-            valid = valid[valid != missing]
-        if valid.size:
-            low, top = min(low, float(valid.min())), max(top, float(valid.max()))
-    return low, top
+            values = tiff.window(file, rows, range(wide))
+            shown = stated.covered(file, Window(0, rows.start, wide, len(rows)))
+        keep = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+        gone = equals(values, missing)
+        if gone is not None:
+            keep &= ~gone
+        some.append(values[keep if shown is None else keep & shown].astype(np.float64))
+    return np.concatenate(some)

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from workbench.data.readers.files import Look
+from workbench.data.readers.files import KINDS, Look, located
 from workbench.errors import InputError
 
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAGIC = tuple(magic for magic, kind in KINDS.items() if kind == "TIFF")
 CHUNK = 16 * 2**20  # bytes in one dask chunk
 MAX_BLOCK = 2**30  # bytes of one block of the file; real files are far below
 PACKED = 50_000  # pixel bytes that one byte of a TIFF can hold at most; a blanked Sentinel-1 image in zstd reaches 10 600
@@ -149,7 +149,7 @@ def _opened(look: Look) -> Any:
     with _QUIET, warnings.catch_warnings():  # warning filters are global to the process; dask opens files in many threads
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
-        return look.keep(rasterio.open(look.path, driver="GTiff"))
+        return look.keep(rasterio.open(located(look.path), driver="GTiff"))
 
 
 @contextmanager
