@@ -58,6 +58,10 @@ OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (
 OrthoOpt = Annotated[bool, typer.Option("--ortho", help="orthorectify an EMIT swath with the lookup table in its file")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="print one line of JSON on standard output")]
 QuietOpt = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
+DataRootOpt = Annotated[
+    Path | None,
+    typer.Option("--data-root", help="folder with the data of the run, if they moved; searched by name and hash"),
+]
 SchedulerOpt = Annotated[
     str | None, typer.Option("--scheduler", help="compute on the Dask cluster of this scheduler, tcp://HOST:8786")
 ]
@@ -185,6 +189,7 @@ def run(
     beside: BesideOpt = None,
     resample: ResampleOpt = False,
     resume: Annotated[Path | None, typer.Option("--resume", help="continue the unfinished run in this folder")] = None,
+    data_root: DataRootOpt = None,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
     device: DeviceOpt = None,
@@ -203,7 +208,21 @@ def run(
         source = None if scene is None else _source(scene, truth, key, after, beside, resample)
         if resume is not None and (method or scene or set_ or out or truth or key or after or beside or resample):
             raise InputError("--resume DIR continues a run with its own method, scene and settings; give no others.")
+        if data_root is not None and resume is None:
+            raise InputError(
+                "--data-root says where the data of --resume DIR are now; a new run takes the path of its scene."
+            )
+        _search(data_root)
         _run(method, source, set_, out, resume, json_, quiet, device, map_)
+
+
+def _search(data_root: Path | None) -> None:
+    """Search this folder for data that moved, here and in the processes that this one starts."""
+    if data_root is not None:
+        from workbench.data import moved
+
+        os.environ[moved.ROOTS] = str(data_root.expanduser().resolve())
+        moved.roots()
 
 
 def _run(
@@ -331,11 +350,13 @@ def rerun(
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", min=0, help="relative difference up to which numbers count as equal")
     ] = None,
+    data_root: DataRootOpt = None,
     json_: JsonOpt = False,
 ) -> None:
     """Repeat a run and compare all numbers; exit code 0: equal, 1: different, with a list of differences."""
     from workbench.reports.rerun import rerun as again
 
+    _search(data_root)
     done = again(folder, out, tolerance=tolerance)
     print(json.dumps(done.as_dict()) if json_ else done.as_text())
     if not done.same:

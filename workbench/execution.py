@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import runs
 from workbench.config import Settings, files_read, override
+from workbench.data.moved import found_again
 from workbench.data.source import Source, digest_of
 from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
@@ -115,13 +116,18 @@ def reopen(folder: str | Path, about: Mapping[str, Any]) -> xr.Dataset:
         raise InputError(
             f"{folder} ran on a scene made in memory; only a scene from a file or the catalogue can be opened again."
         )
-    source = Source.from_record(kept["open"])
-    if "digest" in kept:  # missing in older run folders
+    recorded = Source.from_record(kept["open"])
+    source = found_again(recorded, folder, str(kept.get("sha256") or ""))
+    if "digest" in kept and _names(source) == _names(recorded):  # missing in older run folders; names are a part of it
         _same(folder, f"The data are not what they were when {folder} was made", kept["digest"], source.digest())
     check_setting_files(folder, about)
     scene = source.open()
     _same(folder, f"The data are not what they were when {folder} was made", kept["fingerprint"], fingerprint(scene))
     return scene
+
+
+def _names(source: Source) -> list[str]:
+    return [Path(path).name for path in source.files()]
 
 
 def check_setting_files(folder: str | Path, about: Mapping[str, Any]) -> None:

@@ -223,6 +223,11 @@ def _by_sha256() -> dict[str, Any]:
     return {str(f.sha256): e for e in _by_id().values() for f in e.pixel_files()}
 
 
+def twin_of(sha256: str) -> Entry | None:
+    """The entry whose file has this SHA-256; None where none has."""
+    return _by_sha256().get(sha256)
+
+
 def read_folder(folder: Path) -> dict[str, Entry]:
     """id -> entry of every YAML file in a folder; `defaults` of a file fill the missing fields of its entries.
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from workbench import runs
 from workbench.config import files_written, override
+from workbench.data.moved import found_again
 from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB, supervise
 from workbench.errors import InputError
@@ -144,10 +145,15 @@ def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
             )
 
 
+def _source(folder: Path, about: Mapping[str, Any]) -> Source:
+    """The scene of a run where its files lie now."""
+    return found_again(Source.from_record(about["scene"]["open"]), folder, str(about["scene"].get("sha256") or ""))
+
+
 def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
     config = override(load(about["method"]).Config(), about["config"])
     own = {name: str(out / Path(path).name) for name, path in files_written(config).items()}  # the first run keeps its files
-    command = run_command(about["method"], Source.from_record(about["scene"]["open"]), {**about["config"], **own}, out)
+    command = run_command(about["method"], _source(folder, about), {**about["config"], **own}, out)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if "device" in about:
         environment["WORKBENCH_DEVICE"] = about["device"]
@@ -165,7 +171,7 @@ def _again_notebook(folder: Path, about: Mapping[str, Any], out: Path, threads: 
     keep = ("method", "headline", "smoke", "config", "scene", "files", "notebook", "cell")
     recorded = {k: about[k] for k in keep if k in about}
     if about["scene"].get("open") is not None:  # paths that are valid in any working folder
-        source = Source.from_record(about["scene"]["open"])
+        source = _source(folder, about)
         parameters = {**about["notebook"]["parameters"], **source.parameters()}
         recorded["notebook"] = {**about["notebook"], "parameters": parameters}
     work = {

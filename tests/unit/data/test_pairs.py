@@ -412,7 +412,7 @@ def test_a_set_that_does_not_fit_together(tmp_path):
     assert scene["sample"].values.tolist() == ["x_10", "x_2"]
     assert scene["after"].values.shape == (2, 3, 12, 10)
     assert "1 of 3 pairs are left out" in scene.attrs["notes"]
-    assert "x_1 (3 x 12 x 10 and 3 x 11 x 10)" in scene.attrs["notes"]
+    assert "x_1 (3 x 12 x 10 and 3 x 11 x 10" in scene.attrs["notes"]
     with pytest.raises(InputError, match="not a set of pairs"):
         open_pairs(tmp_path)
 

@@ -56,10 +56,24 @@ def test_cube_truth_and_the_guess(tmp_path, save):
 
 
 def test_v73_without_user_block(tmp_path):
-    """As h5py users write them: a plain HDF5 file called .mat."""
+    """A file that follows MATLAB, by the attributes of its arrays, has reversed axes; a plain HDF5 file called .mat has not."""
     with h5py.File(tmp_path / "plain.mat", "w") as file:
         file["cube"] = CUBE.transpose()
+        file["cube"].attrs["MATLAB_class"] = np.bytes_("double")
     np.testing.assert_array_equal(open_file(tmp_path / "plain.mat")["hsi"], CUBE.transpose(2, 0, 1))
+    for extra in ({}, {"gt": np.eye(*CUBE.shape[:2])}, {"gt": np.eye(*CUBE.shape[:2])[:, :, None]}):
+        with h5py.File(tmp_path / "python.mat", "w") as file:
+            file["cube"] = CUBE
+            for name, values in extra.items():
+                file[name] = values
+        scene = open_file(tmp_path / "python.mat")
+        np.testing.assert_array_equal(scene["hsi"], CUBE.transpose(2, 0, 1))
+        assert ("truth" in scene) == bool(extra)
+        assert "say axes=band,y,x" in scene.attrs["notes"]
+    scene = open_file(tmp_path / "python.mat", keys={"axes": "band,y,x", "truth": "none"})
+    np.testing.assert_array_equal(scene["hsi"], CUBE)
+    with pytest.raises(InputError, match="axes=x,y must name the axes"):
+        open_file(tmp_path / "python.mat", keys={"axes": "x,y"})
 
 
 def test_v73_reads_when_asked_for(tmp_path):
@@ -86,9 +100,50 @@ def test_no_cube(tmp_path, save):
         open_file(save(tmp_path / "flat.mat", image=MASK))
 
 
-def test_struct_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no numeric array, and hsi \(struct\)"):
-        open_file(save5(tmp_path / "boxed.mat", hsi={"Data": CUBE}))
+def test_a_cube_inside_a_struct(tmp_path):
+    """The layout of MUUFL Gulfport: one struct with the cube, a mask of valid pixels, wavelengths and labels."""
+    bands = CUBE.shape[2]
+    about = {"wavelength": np.linspace(400, 900, bands)}
+    struct = {
+        "Data": CUBE,
+        "valid_mask": np.ones(CUBE.shape[:2], "u1"),
+        "info": about,
+        "sceneLabels": {"labels": np.eye(*CUBE.shape[:2])},
+    }
+    for keys in ({}, {"cube": "hsi.Data"}, {"cube": "hsi/Data", "truth": "hsi.sceneLabels.labels"}):
+        scene = open_file(save5(tmp_path / "a.mat", hsi=struct), keys=keys)
+        np.testing.assert_allclose(scene["hsi"], CUBE.transpose(2, 0, 1))
+        np.testing.assert_allclose(scene["wavelength"], about["wavelength"])
+        assert ("truth" in scene) == ("truth" in keys)
+    with h5py.File(tmp_path / "b.mat", "w", userblock_size=512) as file:
+        file["hsi/Data"] = CUBE.transpose()
+        file["hsi/info/wavelength"] = about["wavelength"][:, None]
+    with (tmp_path / "b.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\x02IM")
+    scene = open_file(tmp_path / "b.mat", keys={"cube": "hsi.Data"})
+    np.testing.assert_allclose(scene["hsi"], CUBE.transpose(2, 0, 1))
+    np.testing.assert_allclose(scene["wavelength"], about["wavelength"])
+    with pytest.raises(InputError, match=r"no array 'hsi\.Cube' for cube; it has 'hsi\.Data'"):
+        open_file(tmp_path / "a.mat", keys={"cube": "hsi.Cube"})
+
+
+@BOTH
+def test_axes_of_length_one(tmp_path, save):
+    """(H, W, 1) masks and (1, H, W, B) cubes, as programs in Python write them."""
+    path = save(tmp_path / "a.mat", data=CUBE[None], map=MASK[:, :, None])
+    for keys in ({}, {"truth": "map"}):
+        scene = open_file(path, keys=keys)
+        np.testing.assert_array_equal(scene["hsi"], CUBE.transpose(2, 0, 1))
+        np.testing.assert_array_equal(scene["truth"], MASK > 0)
+    cube, own = save(tmp_path / "c.mat", data=CUBE), save(tmp_path / "gt.mat", gt=MASK[:, :, None])
+    np.testing.assert_array_equal(open_file(cube, truth=own)["truth"], MASK > 0)
+
+
+@BOTH
+def test_a_truth_of_another_size_is_told(tmp_path, save):
+    scene = open_file(save(tmp_path / "a.mat", data=CUBE, gt=np.ones((9, 8))))
+    assert "truth" not in scene
+    assert "no truth taken: 'gt' (9 x 8) is not of the size of the scene" in scene.attrs["notes"]
 
 
 @BOTH

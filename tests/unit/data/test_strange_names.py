@@ -110,7 +110,9 @@ def test_links_behave_as_copies(tmp_path):
 def test_an_envi_header_beside_a_tiff(tmp_path):
     values = RNG.random((4, 10, 10)).astype("f4")
     place = {"crs": "EPSG:32611", "transform": Affine(5, 0, 4e5, 0, -5, 4e6)}
-    with rasterio.open(tmp_path / "rfl.tif", "w", driver="GTiff", height=10, width=10, count=4, dtype="float32", **place) as file:
+    with rasterio.open(
+        tmp_path / "rfl.tif", "w", driver="GTiff", height=10, width=10, count=4, dtype="float32", **place
+    ) as file:
         file.write(values)
     header = "ENVI\nsamples = 10\nlines = 10\nbands = 4\ndata type = 4\ninterleave = bsq\nwavelength units = nm\nwavelength = {450, 550, 650, 850}\nfwhm = {5,5,5,6}\nbbl = {1,1,0,1}\n"  # noqa: E501
     (tmp_path / "rfl.hdr").write_text(header)

@@ -219,6 +219,23 @@ def require_cube(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
         )
 
 
+_WORDS = {"y": "y", "row": "y", "rows": "y", "x": "x", "column": "x", "columns": "x", "band": "band", "bands": "band"}
+
+
+def axes_of(given: str) -> tuple[int, int, int]:
+    """Positions of band, y and x in an array, from the key `axes`.
+
+    >>> axes_of("y,x,band")
+    (2, 0, 1)
+
+    Raises InputError for other words.
+    """
+    words = [_WORDS.get(w.strip().lower(), "") for w in given.split(",")]
+    if sorted(words) != ["band", "x", "y"]:
+        raise InputError(f"axes={given} must name the axes in the order of the file, such as y,x,band or band,y,x.")
+    return words.index("band"), words.index("y"), words.index("x")
+
+
 def _per_band(value: float | np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         return np.asarray(value, np.float32).reshape(-1, 1, 1)

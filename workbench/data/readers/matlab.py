@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from workbench.data.readers import matlab5
-from workbench.data.readers.cube import Cube, nanometres, require_cube, size
+from workbench.data.readers.cube import Cube, axes_of, nanometres, require_cube, size
 from workbench.data.readers.files import Look
 from workbench.data.readers.hdf5 import Hdf5Pixels, arrays, is_hdf5, shared, values
 from workbench.data.readers.truth import as_truth, pick
@@ -29,56 +30,115 @@ def read_v5(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     path = look.path
     with _one_error(path):
         variables = matlab5.variables(look.file)
-    shapes = {n: v.shape for n, v in variables.items() if not v.kind}
+    shapes = {n: _squeezed(v.shape) for n, v in variables.items() if not v.kind}
+    inside = _struct_arrays(look, variables, shapes, [*keys.values(), truth or ""])
+    shapes |= {n: _squeezed(v.shape) for n, v in inside.items()}
     others = {n: v.kind for n, v in variables.items() if v.kind}
 
     def load(name: str) -> np.ndarray:
         with _one_error(path):
-            return matlab5.load(look.file, variables[name])
+            found = inside[name] if name in inside else matlab5.load(look.file, variables[name])
+            return found.reshape(_squeezed(found.shape), order="F")
 
     return _cube(path, shapes, others, keys, truth, load, lazy=None)
 
 
+def _struct_arrays(
+    look: Look, variables: Mapping[str, matlab5.Variable], shapes: Mapping[str, tuple[int, ...]], named: list[str]
+) -> dict[str, np.ndarray]:
+    """The arrays inside structs, "struct.field" -> values: of the structs that a key names, or of all where no plain array is a cube."""
+    wanted = {name.replace("/", ".").partition(".")[0] for name in named if "." in name or "/" in name}
+    if not wanted and not any(len(s) == 3 for s in shapes.values()):
+        wanted = {n for n, v in variables.items() if v.kind == "struct"}
+    arrays: dict[str, np.ndarray] = {}
+    for name in wanted:
+        if name in variables and variables[name].kind == "struct":
+            with _one_error(look.path):
+                arrays |= matlab5.fields(look.file, variables[name])
+    return arrays
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A size without axes of length 1, but with at least two axes.
+
+    >>> _squeezed((6, 7, 1)), _squeezed((1, 6, 7, 8)), _squeezed((1, 9)), _squeezed((5, 1, 1))
+    ((6, 7), (6, 7, 8), (1, 9), (5, 1))
+    """
+    kept = list(shape)
+    while len(kept) > 2 and 1 in kept:
+        del kept[len(kept) - 1 - kept[::-1].index(1)]
+    return tuple(kept)
+
+
 def read_v73(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
-    """The cube of a MATLAB 7.3 file; pixels stay in the file."""
+    """The cube of a MATLAB 7.3 file; pixels stay in the file. A file that Python wrote with this suffix has Python's axes."""
     path = look.path
     with shared(look, "a MATLAB file") as file:
         listed = arrays(look)
-        numeric = {n: listed[n] for n, d in _datasets(file) if n in listed}
-        shapes = {n: a.shape[::-1] for n, a in numeric.items()}
-        others = {n: "struct or cell" for n in file if n not in numeric and not n.startswith("#")}
+        numeric = {n.replace("/", "."): n for n, d in _datasets(file) if n in listed}
+        turned = _written_by_matlab(look, file)
+        stored = {n: listed[p].shape for n, p in numeric.items()}
+        others = {n: "struct or cell" for n in file if n not in listed and not n.startswith("#")}
+    shapes = {n: _squeezed(s[::-1] if turned else s) for n, s in stored.items()}
+    if any(len(s) == 3 and "." not in n for n, s in shapes.items()) and not any("." in k or "/" in k for k in keys.values()):
+        shapes = {n: s for n, s in shapes.items() if "." not in n}
 
     def load(name: str) -> np.ndarray:
         with shared(look, "a MATLAB file") as file:
-            return values(file[name]).transpose()
+            found = values(file[numeric[name]])
+            return (found.transpose() if turned else found).reshape(shapes[name])
 
-    def lazy(name: str, order: tuple[int, int, int]) -> Hdf5Pixels:
-        a, b, c = (2 - axis for axis in order)  # HDF5 has MATLAB's axes in reversed order
-        return Hdf5Pixels(path.resolve(), name, numeric[name], (a, b, c))
+    def lazy(name: str, order: tuple[int, int, int]) -> Any:
+        array = listed[numeric[name]]
+        if len(array.shape) != 3:  # with axes of length 1
+            return load(name).transpose(order)
+        a, b, c = (2 - axis if turned else axis for axis in order)  # HDF5 has MATLAB's axes in reversed order
+        return Hdf5Pixels(path.resolve(), numeric[name], array, (a, b, c))
 
-    return _cube(path, shapes, others, keys, truth, load, lazy)
+    cube = _cube(path, shapes, others, keys, truth, load, lazy)
+    if turned:
+        return cube
+    note = (
+        "the file was not written by MATLAB: its axes were not reversed, and taken as rows, columns, bands unless a 2-D array fits only "
+        "otherwise"
+    )
+    return replace(cube, notes=(*cube.notes, f"{note}; if the bands come first, say axes=band,y,x"))
 
 
-def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
-    """(y, x) values of the truth array in a MATLAB file, and its name."""
+def _written_by_matlab(look: Look, file: Any) -> bool:
+    """Whether MATLAB, or a program that follows it, wrote a file: its first bytes or the attributes of an array say so."""
+    return look.begins(b"MATLAB") or any("MATLAB_class" in item.attrs for item in file.values() if hasattr(item, "attrs"))
+
+
+def read_mask(path: Path, key: str | None, shape: tuple[int, int] | None) -> tuple[np.ndarray, str]:
+    """(y, x) values of the truth array in a MATLAB file, and its name. shape: (rows, columns) of the scene, where known."""
     with Look(path) as look:
         if is_hdf5(look):
             with shared(look, "a MATLAB file") as file:
                 listed = arrays(look)
-                masks = {n: values(d).transpose() for n, d in _datasets(file) if d.ndim == 2 and n in listed}
+                turned = _written_by_matlab(look, file)
+                flat = {n: d for n, d in _datasets(file) if n in listed and len(_squeezed(listed[n].shape)) == 2}
+                masks = {n.replace("/", "."): values(d).transpose() if turned else values(d) for n, d in flat.items()}
         else:
             with _one_error(path):
-                flat = {n: v for n, v in matlab5.variables(look.file).items() if not v.kind and len(v.shape) == 2}
-                masks = {n: matlab5.load(look.file, v) for n, v in flat.items()}
+                found = matlab5.variables(look.file)
+                plain = {n: v for n, v in found.items() if not v.kind and len(_squeezed(v.shape)) == 2}
+                masks = {n: matlab5.load(look.file, v) for n, v in plain.items()}
+                if not masks or "." in (key or "") or "/" in (key or ""):
+                    masks |= {
+                        n: v for n, v in _struct_arrays(look, found, {}, [key or ""]).items() if len(_squeezed(v.shape)) == 2
+                    }
+    masks = {n: v.reshape(_squeezed(v.shape), order="F") for n, v in masks.items()}
     if key is not None:
+        key = key.replace("/", ".")
         _require_key("truth", key, {n: v.shape for n, v in masks.items()}, path)
         return masks[key], f"{key!r} in {path.name}"
-    name, note = pick({n: v.shape for n, v in masks.items()}, shape)
+    name, note = (None, "") if shape is None else pick({n: v.shape for n, v in masks.items()}, shape)
     if name is None and len(masks) == 1:
         (name,) = masks  # of another size: the caller raises the error
     if name is None:
         raise InputError(
-            f"{path.name} has no array that is clearly the truth of a scene of {size(shape)} pixels: "
+            f"{path.name} has no array that is clearly the truth{'' if shape is None else f' of a scene of {size(shape)} pixels'}: "
             f"{_list({n: v.shape for n, v in masks.items()})}. {note or 'Name it with the key truth=NAME'}."
         )
     return masks[name], f"{name!r} in {path.name}"
@@ -95,9 +155,11 @@ def _cube(
 ) -> Cube:
     """Choose cube, truth and wavelengths among arrays whose `shapes` are in MATLAB's own order (y, x, band)."""
     notes: list[str] = []
+    keys = {role: name.replace("/", ".") if role in ("cube", "wavelength") else name for role, name in keys.items()}
+    truth = None if truth is None else truth.replace("/", ".")
     name = _pick_cube(path, shapes, others, keys, notes)
     flat = {n: s for n, s in shapes.items() if len(s) == 2}
-    order, turned = _axes(shapes[name], flat)
+    order, turned = (axes_of(keys["axes"]), False) if "axes" in keys else _axes(shapes[name], flat)
     rows, columns = shapes[name][order[1]], shapes[name][order[2]]
     if turned:
         notes.append(f"axes of {name!r} taken as band, y, x, because a 2-D array of the file fits only so")
@@ -155,11 +217,14 @@ def _pick_cube(
             )
         return name
     cubes = [n for n, s in shapes.items() if len(s) == 3 and min(s) > 1]
+    cubes = [n for n in cubes if "." not in n] or cubes
     if not cubes:
         boxed = f", and {', '.join(f'{n} ({k})' for n, k in others.items())}" if others else ""
         raise InputError(
             f"{path.name} has no 3-D array to take as the cube (rows, columns, bands); found {_list(shapes)}{boxed}. "
-            "Save the cube as a plain 3-D array; a matrix of pixel spectra must be reshaped first."
+            "Save the cube as a plain 3-D array, or name a field of a struct (--key cube=struct.field); a matrix of pixel "
+            "spectra must be reshaped "
+            "first."
         )
     if len(cubes) > 1:
         raise InputError(
@@ -178,12 +243,18 @@ def _axes(shape: tuple[int, ...], flat: Mapping[str, tuple[int, ...]]) -> tuple[
     return (2, 0, 1), False
 
 
-def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
+def _datasets(file: Any, above: str = "", depth: int = 4) -> Iterator[tuple[str, Any]]:
+    """Path and dataset of the numeric arrays of a file, also in groups (structs)."""
     import h5py
 
-    for name, item in file.items():
+    for name in file:
+        if name.startswith("#") or isinstance(file.get(name, getlink=True), h5py.SoftLink | h5py.ExternalLink):
+            continue
+        item = file[name]
         if isinstance(item, h5py.Dataset) and "MATLAB_empty" not in item.attrs and _is_number(item):
-            yield name, item
+            yield above + name, item
+        elif isinstance(item, h5py.Group) and depth:
+            yield from _datasets(item, f"{above}{name}/", depth - 1)
 
 
 def _is_number(dataset: Any) -> bool:

@@ -1,7 +1,7 @@
 """MATLAB 5 files (also called 6 and 7): the list of arrays and their numbers, checked against the size of the file.
 
 The layout is that of MathWorks, "MAT-File Format", chapter 1: a header of 128 bytes, then elements of type, length and
-data, each padded to 8 bytes; a compressed element holds one more element. Only plain numeric arrays are read. scipy reads
+data, each padded to 8 bytes; a compressed element holds one more element. Only numeric arrays are read, also in structs. scipy reads
 the same files, but a wrong type code in a damaged file crashes the process there, which a server that opens
 uploaded files must avoid.
 """
@@ -22,6 +22,7 @@ _NUMERIC = range(6, 16)  # double, single, and the integers
 _CLASSES = {1: "cell", 2: "struct", 3: "object", 4: "text", 5: "sparse", 16: "function", 17: "object"}
 _COMPLEX = 0x08
 _HEADER = 128
+_MOST_FIELDS = 4096  # of one struct
 _DEFLATE = 1032  # bytes that one packed byte can hold at most
 _FRONT = 1024  # bytes that always contain flags, dims and name
 
@@ -71,26 +72,67 @@ def load(file: BinaryIO, variable: Variable) -> np.ndarray:
     """The numbers of a numeric array of an open file in MATLAB's axis order, in the dtype they are stored in (often smaller
     than double).
     """
+    return _array(_content(file, variable), variable)
+
+
+def fields(file: BinaryIO, variable: Variable, depth: int = 4) -> dict[str, np.ndarray]:
+    """The numeric arrays in a struct of one element, and in the structs inside it: "struct.field" -> numbers, as `load` gives them.
+
+    Text, cells and structs of several elements are left out. Raises Damaged as `load`.
+    """
+    found: dict[str, np.ndarray] = {}
+    _walk(_content(file, variable), variable.name, variable.order, depth, found)
+    return found
+
+
+def _walk(data: bytes | memoryview, name: str, order: str, depth: int, found: dict[str, np.ndarray]) -> None:
+    if not len(data):  # an empty field
+        return
+    flags, shape, _, at = _describe(data, order)
+    kind = flags & 0xFF
+    if kind in _NUMERIC:
+        found[name] = _array(data, Variable(name, shape, "", bool(flags >> 8 & _COMPLEX), 0, len(data), False, order))
+    if kind != 2 or math.prod(shape) != 1 or depth < 1:
+        return
+    _, width, at = _element(data, at, order)
+    _, names, at = _element(data, at, order)
+    each = int(np.frombuffer(bytes(width)[:4].ljust(4, b"\0"), f"{order}i4")[0])
+    if not 1 <= each <= 64 or len(names) > each * _MOST_FIELDS:
+        raise Damaged(f"{name!r} has field names of {each} bytes")
+    for i in range(len(names) // each):
+        kind_of, inner, at = _element(data, at, order)
+        if kind_of != _MATRIX:
+            raise Damaged(f"{name!r} has a field of the type {kind_of}")
+        word = bytes(names[i * each : (i + 1) * each]).partition(b"\0")[0].decode("latin-1")
+        _walk(inner, f"{name}.{word}", order, depth - 1, found)
+
+
+def _content(file: BinaryIO, variable: Variable) -> bytes:
+    """The bytes of an array after its tag, unpacked."""
     file.seek(variable.begin)
     data = file.read(variable.length)
-    if variable.compressed:
-        unpack = zlib.decompressobj()
-        _, promised = _tag(unpack.decompress(data, 8), variable.order)
-        if promised > _DEFLATE * variable.length:
-            raise Damaged(f"{variable.name!r} promises {promised} bytes, more than {variable.length} can be unpacked to")
-        data = unpack.decompress(unpack.unconsumed_tail, promised or 1)
-        if len(data) < promised:
-            raise Damaged(f"{variable.name!r} unpacks to {len(data)} bytes of {promised}")
-        if promised and not unpack.eof and (unpack.decompress(unpack.unconsumed_tail, 1) or not unpack.eof):
-            raise Damaged(
-                f"{variable.name!r} does not end where it should"
-            )  # zlib checks the checksum only at the end of the stream
+    if not variable.compressed:
+        return data
+    unpack = zlib.decompressobj()
+    _, promised = _tag(unpack.decompress(data, 8), variable.order)
+    if promised > _DEFLATE * variable.length:
+        raise Damaged(f"{variable.name!r} promises {promised} bytes, more than {variable.length} can be unpacked to")
+    data = unpack.decompress(unpack.unconsumed_tail, promised or 1)
+    if len(data) < promised:
+        raise Damaged(f"{variable.name!r} unpacks to {len(data)} bytes of {promised}")
+    if promised and not unpack.eof and (unpack.decompress(unpack.unconsumed_tail, 1) or not unpack.eof):
+        raise Damaged(
+            f"{variable.name!r} does not end where it should"
+        )  # zlib checks the checksum only at the end of the stream
+    return data
+
+
+def _array(data: bytes | memoryview, variable: Variable) -> np.ndarray:
     *_, at = _describe(data, variable.order)
-    real, at = _numbers(data, at, variable)
-    values = real
+    values, at = _numbers(data, at, variable)
     if variable.is_complex:
         imaginary, _ = _numbers(data, at, variable)
-        values = real + 1j * imaginary
+        values = values + 1j * imaginary
     return values.reshape(variable.shape, order="F")
 
 
@@ -108,7 +150,7 @@ def _front(file: BinaryIO, at: int, length: int, compressed: bool, order: str) -
     return Variable(name, shape, kind_of, bool(flags >> 8 & _COMPLEX), at, length, compressed, order)
 
 
-def _describe(data: bytes, order: str) -> tuple[int, tuple[int, ...], str, int]:
+def _describe(data: bytes | memoryview, order: str) -> tuple[int, tuple[int, ...], str, int]:
     """Flags, dims, name, and the offset of the numbers."""
     kind, flags, at = _element(data, 0, order)
     if kind != 6 or len(flags) < 4:
@@ -121,7 +163,7 @@ def _describe(data: bytes, order: str) -> tuple[int, tuple[int, ...], str, int]:
     return int(np.frombuffer(flags[:4], f"{order}u4")[0]), shape, bytes(name).decode("latin-1"), at
 
 
-def _numbers(data: bytes, at: int, variable: Variable) -> tuple[np.ndarray, int]:
+def _numbers(data: bytes | memoryview, at: int, variable: Variable) -> tuple[np.ndarray, int]:
     kind, values, at = _element(data, at, variable.order)
     if kind not in _NUMBERS:
         raise Damaged(f"{variable.name!r} has numbers of the unknown type {kind}")
@@ -132,7 +174,7 @@ def _numbers(data: bytes, at: int, variable: Variable) -> tuple[np.ndarray, int]
     return np.frombuffer(values, dtype).astype(dtype.newbyteorder("="), copy=False), at
 
 
-def _element(data: bytes, at: int, order: str) -> tuple[int, memoryview, int]:
+def _element(data: bytes | memoryview, at: int, order: str) -> tuple[int, memoryview, int]:
     """Type, data and the offset of the next element; up to 4 bytes of data are packed into the tag itself."""
     kind, length = _tag(data[at : at + 8], order)
     small = kind >> 16
@@ -145,7 +187,7 @@ def _element(data: bytes, at: int, order: str) -> tuple[int, memoryview, int]:
     return kind, memoryview(data)[begin : begin + length], after
 
 
-def _tag(data: bytes, order: str) -> tuple[int, int]:
+def _tag(data: bytes | memoryview, order: str) -> tuple[int, int]:
     if len(data) < 8:
         raise Damaged("it ends within the description of an array")
     kind, length = np.frombuffer(data[:8], f"{order}u4")

@@ -1,10 +1,13 @@
 """NetCDF and plain HDF5: scenes that the workbench wrote (`hsi`, `truth`), or any file with one 3-D variable.
 
-Its axes are found by CF names.
+Its axes are found by CF names, and by what the rest of the file says (`tree.py`).
 """
 
 from __future__ import annotations
 
+import re
+import threading
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +16,16 @@ from typing import Any
 import numpy as np
 
 from workbench.data.readers import hdf5
-from workbench.data.readers.cube import Cube, nanometres, require_cube, size
+from workbench.data.readers.cube import Cube, axes_of, nanometres, require_cube, size, widths
 from workbench.data.readers.files import Look
+from workbench.data.readers.tree import MASKS, Around, around, role_of
 from workbench.data.readers.truth import as_truth, pick
 from workbench.errors import InputError, did_you_mean
 from workbench.scene import PROVENANCE
 
-_BAND = {"band", "bands", "wavelength", "wavelengths", "wl", "lambda", "channel", "channels", "spectral"}
+_QUIET = threading.Lock()
 CLASSIC = b"CDF"  # first bytes of NetCDF 3 files
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
-_Y = {"y", "lat", "latitude", "row", "rows", "line", "lines", "northing", "downtrack"}
-_X = {"x", "lon", "longitude", "col", "cols", "column", "columns", "sample", "samples", "easting", "crosstrack"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,32 @@ class DecodedPixels:
         return np.array(decoded.values, self.dtype)
 
 
+@dataclass(frozen=True)
+class MaskedPixels:
+    """Pixels (band, y, x) as float32, NaN where a plane (y, x) of the file is not 0."""
+
+    pixels: Any
+    hidden: hdf5.Hdf5Plane
+
+    ndim = 3
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size (band, y, x)."""
+        return tuple(self.pixels.shape)
+
+    def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
+        out = np.asarray(self.pixels[window], np.float32)
+        out[:, self.hidden[window[1], window[2]] != 0] = np.nan
+        return out
+
+
+def _only_cube(file: Any) -> str:
+    cubes = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iuf"]
+    return "hsi" if "hsi" in file else cubes[0] if len(cubes) == 1 else ""
+
+
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a NetCDF or HDF5 file: the variable `hsi`, or the only 3-D one; packed values and fill values are decoded.
 
@@ -89,7 +117,11 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
         pixels = hdf5.Hdf5Pixels(path.resolve(), name, arrays[name], (a, b, c))
         return DecodedPixels(pixels, np.dtype(variable.dtype), about)
 
-    return from_dataset(path, _open(look, group), keys, truth, packed)
+    dataset = _open(look, group)
+    named = keys.get("cube") or _only_cube(dataset)
+    stored = f"{group}/{named}".lstrip("/") if named else ""
+    beside = around(look, arrays, stored) if stored in arrays and len(arrays[stored].shape) == 3 else None
+    return from_dataset(path, dataset, keys, truth, packed, beside)
 
 
 def _group(path: Path, keys: Mapping[str, str], arrays: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
@@ -119,14 +151,18 @@ def from_dataset(
     keys: Mapping[str, str],
     truth: str | None,
     pixels: Callable[[Any, tuple[str, ...]], Any] | None = None,
+    beside: Around | None = None,
 ) -> Cube:
-    """The cube of a Dataset that xarray opened without dask. pixels: (variable, dims) -> its pixels in that order."""
+    """The cube of a Dataset that xarray opened without dask. pixels: (variable, dims) -> its pixels in that order. beside: what
+    the file says in other groups.
+    """
     notes: list[str] = []
+    beside = beside or Around()
     names = {str(n): tuple(v.shape) for n, v in file.variables.items()}
     name = _pick_cube(path, file, keys, names, notes)
     cube = file[name]
     require_cube(tuple(cube.shape), np.dtype(cube.dtype), f"{path.name} ({name!r})")
-    cube = cube.transpose(*_order(file, name, notes))
+    cube = cube.transpose(*_order(file, name, notes, beside, keys.get("axes")))
     native = cube.encoding.get("chunksizes") or cube.encoding.get("chunks")
     band, y, x = map(str, cube.dims)
     carried = {k: file.attrs[k] for k in PROVENANCE if k in file.attrs and k != "sha256"}
@@ -155,16 +191,47 @@ def from_dataset(
         wave = nanometres(
             file[named].values.astype(float).ravel(), str(file[named].attrs.get("units", "")), cube.shape[0], notes
         )
+    elif beside.wavelength is not None and beside.wavelength.size == cube.shape[0]:
+        wave = nanometres(beside.wavelength, beside.unit, cube.shape[0], notes)
+        notes += beside.notes
+    stored = {str(d): i for i, d in enumerate(file[name].dims)}
+    coords = {}
+    for role, words in (("latitude", ("latitude", "lat")), ("longitude", ("longitude", "lon"))):
+        path_of = next((beside.flat[w] for w in words if w in beside.flat), None)
+        if path_of is not None and pixels is not None and stored[y] < stored[x]:
+            plane = hdf5.Hdf5Plane(path.resolve(), path_of, hdf5.Array((cube.shape[1], cube.shape[2]), np.dtype("f8"), None))
+            coords[role] = (
+                ("y", "x"),
+                plane.lazy(),
+                {"units": f"degrees_{'north' if role == 'latitude' else 'east'}", "standard_name": role},
+            )
     good = file["good"].values.astype(bool) if "good" in file.variables and file["good"].dims == (band,) else None
+    if good is None and beside.good is not None and beside.good.size == cube.shape[0]:
+        good = beside.good != 0
+        if not good.all():
+            notes.append(f"{int((~good).sum())} of {good.size} bands are marked bad in the file")
+    fwhm = file["fwhm"].values if "fwhm" in file.variables and file["fwhm"].dims == (band,) else None
+    if fwhm is None and wave is not None and beside.fwhm is not None and beside.fwhm.size == cube.shape[0]:
+        fwhm = widths(beside.fwhm, wave, beside.wavelength if beside.wavelength is not None else wave)
+    taken: Any = VariablePixels(cube.variable) if pixels is None else pixels(file[name], (band, y, x))
+    hidden = next((beside.flat[n] for n in MASKS if n in beside.flat), None)
+    if hidden is not None and pixels is not None and stored[y] < stored[x]:
+        taken = MaskedPixels(
+            taken, hdf5.Hdf5Plane(path.resolve(), hidden, hdf5.Array((cube.shape[1], cube.shape[2]), np.dtype("u1"), None))
+        )
+        notes.append(f"pixels are missing where {hidden} is not 0")
+    notes += _unapplied(file[name])
+    crs = _crs(file) or beside.crs
     return Cube(
-        pixels=VariablePixels(cube.variable) if pixels is None else pixels(file[name], (band, y, x)),
+        pixels=taken,
         native=None if native is None else _turned(native, file[name].dims, cube.dims),
         wavelength=wave,
-        fwhm=file["fwhm"].values if "fwhm" in file.variables and file["fwhm"].dims == (band,) else None,
+        fwhm=fwhm,
         good=good,
-        x=_axis(file, x),
-        y=_axis(file, y),
-        crs=_crs(file),
+        x=_axis(file, x, beside, stored[x]),
+        y=_axis(file, y, beside, stored[y]),
+        crs=crs,
+        coords=coords,
         truth=mask,
         notes=tuple(notes),
         attrs=carried,
@@ -201,7 +268,12 @@ def _open(look: Look, group: str = "") -> Any:
     if group:
         options["group"] = group
     try:
-        return xr.open_dataset(path, decode_coords="all", decode_times=False, cache=False, **options)
+        with (
+            _QUIET,
+            warnings.catch_warnings(),
+        ):  # warning filters are global to the process; dask opens files in many threads
+            warnings.simplefilter("ignore", UserWarning)  # a grid mapping in a group above
+            return xr.open_dataset(path, decode_coords="all", decode_times=False, cache=False, **options)
     except Exception as error:  # damaged files raise many exception types in h5py, scipy and xarray
         raise InputError(
             f"{path} cannot be read as NetCDF ({type(error).__name__}: {error}); it is truncated, damaged or "
@@ -230,23 +302,34 @@ def _pick_cube(
     return cubes[0]
 
 
-def _order(file: Any, name: str, notes: list[str]) -> list[str]:
-    """The dims of a variable as band, y, x: by name, else by the dim with wavelengths, else in the order of the file."""
+def _order(file: Any, name: str, notes: list[str], beside: Around, given: str | None = None) -> list[str]:
+    """The dims of a variable as band, y, x: as the user says, by name, else by the axis with wavelengths or without the 2-D arrays of the
+    file, else in the order of the file.
+    """
     dims = list(map(str, file[name].dims))
-    roles = {d: "band" if d.lower() in _BAND else "y" if d.lower() in _Y else "x" if d.lower() in _X else "" for d in dims}
+    if given is not None:
+        return [dims[i] for i in axes_of(given)]
+    roles = {d: role_of(d) for d in dims}
     if "band" not in roles.values():
         for n, v in file.variables.items():
             if len(v.dims) == 1 and str(v.dims[0]) in dims and _is_wavelength(str(n), v):
                 roles[str(v.dims[0])] = "band"
+    if "band" not in roles.values() and beside.band is not None:
+        roles[dims[beside.band]] = "band"
     known = list(filter(None, roles.values()))
     if len(set(known)) == len(known) and len(known) >= 2:
         rest = "".join({"band", "y", "x"} - set(known))  # the one role left over, if any
         named = {role or rest: d for d, role in roles.items()}
         return [named["band"], named["y"], named["x"]]
-    if known == ["band"]:
-        band = next(d for d, role in roles.items() if role)
+    if known.count("band") == 1:
+        band = next(d for d, role in roles.items() if role == "band")
         return [band, *(d for d in dims if d != band)]
-    notes.append(f"axes of {name!r} taken as band, y, x in the order they stand: {', '.join(dims)}")
+    sizes = [int(n) for n in file[name].shape]
+    notes.append(
+        f"axes of {name!r} ({size(sizes)}) taken as band, y, x in the order they stand: {', '.join(dims)}; nothing in the file "
+        "says so. If the "
+        "bands come last, say axes=y,x,band"
+    )
     return dims
 
 
@@ -262,13 +345,28 @@ def _crs(file: Any) -> str | None:
     return None if crs is None else crs.to_wkt()
 
 
-def _axis(file: Any, dim: str) -> np.ndarray | None:
-    """The coordinate values of a dim; None where the file has none, so that pixels are counted."""
-    coordinate = file.coords.get(dim)
+def _axis(file: Any, dim: str, beside: Around, at: int) -> np.ndarray | None:
+    """The coordinate values of a dim, also of a group above; None where the file has none, so that pixels are counted."""
+    coordinate = file.coords[dim] if dim in file.coords else None  # `get` invents one
+    if coordinate is not None and coordinate.dims == (dim,) and coordinate.dtype.kind in "iuf":
+        return coordinate.values
+    values = beside.axes.get(at)
+    return values if values is not None and values.size == file.sizes[dim] else None
+
+
+_APPLIED = {"scale_factor", "add_offset", "_FillValue", "missing_value"}
+_MEANT = re.compile(r"(?i)(scale|gain|offset|(data_?)?ignore_?value|no_?data|fill_?value).*|reflectance_scale.*")
+
+
+def _unapplied(variable: Any) -> list[str]:
+    """A note on attributes that look like a scale or a missing value, but are not those of CF that are applied."""
+    found = [
+        f"{k} = {hdf5.text(v)[:20]}" for k, v in variable.attrs.items() if _MEANT.fullmatch(str(k)) and k not in _APPLIED
+    ]
     return (
-        coordinate.values
-        if coordinate is not None and coordinate.dims == (dim,) and coordinate.dtype.kind in "iuf"
-        else None
+        [f"attributes of the cube that were not applied: {', '.join(found[:4])} (a missing value: key nodata)"]
+        if found
+        else []
     )
 
 

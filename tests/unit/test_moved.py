@@ -1,0 +1,88 @@
+"""A run finds its data again: in a project that moved, in a folder that the user names, by hash, or it says how."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import scipy.io
+
+from workbench.data import moved
+from workbench.data.moved import found_again
+from workbench.data.readers.files import sha256
+from workbench.data.source import Source
+from workbench.errors import InputError
+from workbench.execution import execute, reopen
+from workbench.runs import read
+
+RNG = np.random.default_rng(8)
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "machine1" / "proj"
+    (folder / "data").mkdir(parents=True)
+    cube = RNG.random((20, 22, 8))
+    cube[3, 4:8] += 2
+    mask = np.zeros((20, 22), "u1")
+    mask[3, 4:8] = 1
+    scipy.io.savemat(folder / "data" / "flight.mat", {"data": cube})
+    np.save(folder / "data" / "marks.npy", mask)
+    source = Source(str(folder / "data" / "flight.mat"), truth=str(folder / "data" / "marks.npy"))
+    execute("rx", source, folder=folder / "r1")
+    return folder
+
+
+def test_a_project_that_moved_as_a_whole(project, tmp_path):
+    about = read(project / "r1")
+    (tmp_path / "machine1").rename(tmp_path / "machine2")
+    scene = reopen(tmp_path / "machine2" / "proj" / "r1", about)
+    assert int((scene["truth"] == 1).sum()) == 4
+
+
+@pytest.mark.parametrize("name", ["flight.mat", "renamed.mat"])
+def test_data_in_a_folder_that_the_user_names(project, tmp_path, monkeypatch, name):
+    about = read(project / "r1")
+    store = tmp_path / "store" / "deep" / "er"
+    store.mkdir(parents=True)
+    scipy.io.savemat(store / "other.mat", {"data": RNG.random((20, 22, 8))})
+    (project / "data" / "flight.mat").rename(store / name)
+    (project / "data" / "marks.npy").rename(tmp_path / "store" / "marks.npy")
+    with pytest.raises(InputError, match=r"no file .*flight\.mat, with which .*r1 was made.*--data-root DIR"):
+        reopen(project / "r1", about)
+    monkeypatch.setenv(moved.ROOTS, str(tmp_path / "store"))
+    assert int((reopen(project / "r1", about)["truth"] == 1).sum()) == 4
+
+
+def test_another_file_of_the_same_name_is_not_used(project, tmp_path, monkeypatch):
+    about = read(project / "r1")
+    store = tmp_path / "store"
+    store.mkdir()
+    scipy.io.savemat(store / "flight.mat", {"data": RNG.random((20, 22, 8))})
+    (project / "data" / "flight.mat").unlink()
+    monkeypatch.setenv(moved.ROOTS, str(store))
+    with pytest.raises(InputError, match="data are not what they were"):
+        reopen(project / "r1", about)
+
+
+def test_the_right_one_of_two_files_of_one_name(project, tmp_path, monkeypatch):
+    lost = project / "data" / "flight.mat"
+    known = sha256(lost)
+    for i, folder in enumerate(("a", "b")):
+        (tmp_path / "store" / folder).mkdir(parents=True)
+        if i:
+            shutil.copy(lost, tmp_path / "store" / folder / "flight.mat")
+        else:
+            scipy.io.savemat(tmp_path / "store" / folder / "flight.mat", {"data": RNG.random((20, 22, 8))})
+    lost.unlink()
+    monkeypatch.setenv(moved.ROOTS, os.pathsep.join([str(tmp_path / "store")]))
+    found = found_again(Source(str(lost)), project / "r1", known)
+    assert found.scene == str((tmp_path / "store" / "b" / "flight.mat").resolve())
+
+
+def test_what_is_still_there_is_not_looked_for(project, monkeypatch):
+    monkeypatch.setenv(moved.ROOTS, str(project / "no such folder"))
+    source = Source("sim-coast-town")
+    assert found_again(source, project) == source
+    with pytest.raises(InputError, match="which is no folder"):
+        found_again(Source(str(project / "gone.mat")), project)

@@ -1,0 +1,113 @@
+"""Data that moved since a run: found again near the run folder, in the folders that the user names, or in the catalogue.
+
+    source = found_again(Source.from_record(record), folder, sha256)
+
+The paths of a run are absolute. If a file is no longer there, it is looked for under the same names: in the folder of the
+run and the folders above it (a project that was moved as a whole), in `--data-root DIR` (`WORKBENCH_DATA_ROOT`), there also
+in all folders below, and by its hash under another name; at last, in the catalogue by its hash. The caller compares hashes, so a wrong file is never used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from workbench.data.readers.files import sha256 as hash_of
+from workbench.data.readers.files import walk
+from workbench.data.source import Source
+from workbench.errors import InputError
+
+ROOTS = "WORKBENCH_DATA_ROOT"  # folders that are searched, separated as in PATH
+ABOVE = 6  # folders above the run folder that are looked into
+MOST = 50_000  # files of one root whose names are compared
+
+
+def found_again(source: Source, folder: str | Path, sha256: str = "") -> Source:
+    """The source with paths that exist on this machine; the source itself where all do.
+
+    folder: the run folder. sha256: of the file with the pixels, where it is known.
+
+    Raises InputError that names the first file that was not found, and says how to point to it.
+    """
+    from workbench.data.catalog import names
+
+    if Path(source.scene).expanduser().exists() or source.scene in names():
+        scene = source.scene
+    else:
+        scene = _find(source.scene, Path(folder), sha256)
+    truth = source.truth
+    if truth is not None and not Path(truth).expanduser().exists():
+        truth = _find(truth, Path(folder), "")
+    beside = {role: p if Path(p).expanduser().exists() else _find(p, Path(folder), "") for role, p in source.beside.items()}
+    return replace(source, scene=scene, truth=truth, beside=beside)
+
+
+def roots() -> list[Path]:
+    """The folders that the user names in `WORKBENCH_DATA_ROOT`; InputError for one that does not exist."""
+    given = [Path(p).expanduser() for p in os.environ.get(ROOTS, "").split(os.pathsep) if p]
+    for path in given:
+        if not path.is_dir():
+            raise InputError(f"--data-root names {path}, which is no folder; give the folder where the data lie now.")
+    return given
+
+
+def _find(lost: str, folder: Path, sha256: str) -> str:
+    own = folder.resolve()
+    bases = [*roots(), own, *list(own.parents)[:ABOVE]]
+    first = None
+    for path in itertools.chain(_same_names(lost, bases), _below(lost, roots(), sha256)):
+        if not sha256 or path.is_dir() or hash_of(path) == sha256:
+            return str(path.resolve())
+        first = first or path
+    if first is not None:  # the hash is that of another file of the scene, such as the data of a header
+        return str(first.resolve())
+    entry = _in_catalogue(sha256)
+    if entry is not None:
+        return entry
+    looked = ", ".join(map(str, [*roots(), own.parent]))
+    raise InputError(
+        f"There is no file {lost}, with which {folder} was made, and none of this name{' and hash' if sha256 else ''} in "
+        f"{looked}. Say where the data are now: "
+        "--data-root DIR (all folders below are searched)."
+    )
+
+
+def _same_names(lost: str, bases: list[Path]) -> Iterator[Path]:
+    """Paths that end as the lost one, the longest common end first, in the order of the bases."""
+    parts = Path(lost.replace("\\", "/")).parts
+    for base in bases:
+        for first in range(1, len(parts)):
+            path = base.joinpath(*parts[first:])
+            if path.exists():
+                yield path
+
+
+def _below(lost: str, bases: list[Path], sha256: str) -> Iterator[Path]:
+    """Files below the bases of the same name; then, where the hash is known, those of the same suffix with that hash."""
+    wanted = Path(lost.replace("\\", "/"))
+    for base in bases:
+        listed = list(itertools.islice(walk(base), MOST))
+        yield from (p for p in listed if p.name == wanted.name)
+        yield from (p for p in _folders(listed, base) if p.name == wanted.name)
+        if sha256:
+            yield from (p for p in listed if p.suffix.lower() == wanted.suffix.lower() and hash_of(p) == sha256)
+
+
+def _folders(listed: list[Path], base: Path) -> list[Path]:
+    return list(dict.fromkeys(above for p in listed for above in p.parents if above != base and base in above.parents))
+
+
+def _in_catalogue(sha256: str) -> str | None:
+    """The path of the file of a catalogue entry with this hash, if it is on this machine or can be fetched."""
+    from workbench.data.catalog import fetch, twin_of
+
+    entry = twin_of(sha256) if sha256 else None
+    if entry is None:
+        return None
+    try:
+        return str(fetch(entry.id))
+    except InputError:
+        return None
