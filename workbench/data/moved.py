@@ -4,7 +4,8 @@
 
 The paths of a run are absolute. If a file is no longer there, it is looked for under the same names: in the folder of the
 run and the folders above it (a project that was moved as a whole), in `--data-root DIR` (`WORKBENCH_DATA_ROOT`), there also
-in all folders below, and by its hash under another name; at last, in the catalogue by its hash. The caller compares hashes, so a wrong file is never used.
+in all folders below, and by its hash under another name; at last, in the catalogue by its hash. The caller compares hashes, so
+that a wrong file is never used.
 """
 
 from __future__ import annotations

@@ -347,9 +347,10 @@ def _crs(file: Any) -> str | None:
 
 def _axis(file: Any, dim: str, beside: Around, at: int) -> np.ndarray | None:
     """The coordinate values of a dim, also of a group above; None where the file has none, so that pixels are counted."""
-    coordinate = file.coords[dim] if dim in file.coords else None  # `get` invents one
-    if coordinate is not None and coordinate.dims == (dim,) and coordinate.dtype.kind in "iuf":
-        return coordinate.values
+    if dim in file.coords:  # `coords.get` would invent one
+        coordinate = file.coords[dim]
+        if coordinate.dims == (dim,) and coordinate.dtype.kind in "iuf":
+            return coordinate.values
     values = beside.axes.get(at)
     return values if values is not None and values.size == file.sizes[dim] else None
 
