@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.test_collection import make
 from tests.unit.test_sweeps import COMPUTE, PARAMETERS, notebook
-from workbench import cli, runs
+from workbench import cli
 from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.execution import relaunch, resume
