@@ -23,8 +23,8 @@ def feature_ranks(
 ) -> dict[str, np.ndarray]:
     """layer -> (filters,) mean matrix rank of each filter's map over the images (N, bands, y, x); between 0 and the shorter side.
 
-    place: "activation" is the map after the layer's own batch normalisation, if it has one, and ReLU; "convolution" is its raw output, as in
-    the code of PIC-PQ, which is of full rank for almost every filter.
+    place: "activation" is the map after the layer's own batch normalisation, if it has one, and ReLU; "convolution" is its raw output, as
+    in the code of PIC-PQ, which is of full rank for almost every filter.
     """
     modules = dict(network.named_modules())
     sums: dict[str, Tensor] = {}

@@ -358,7 +358,7 @@ def choose(
     if smallest > target:
         raise InputError(
             f"The target is {target / cost(full):.1%} of the cost, but with safeguard={safeguard:g} and round_to={round_to} at least "
-            f"{smallest / cost(full):.1%} remain, with the filters that cannot be removed. Raise the target, or lower safeguard or round_to."
+            f"{smallest / cost(full):.1%} remain, with filters that cannot be removed. Raise the target, or lower safeguard or round_to."
         )
     low, high = 0, len(owner)  # the smallest number of removals with a cost of at most the target
     while low < high:

@@ -225,9 +225,8 @@ def fit(network: nn.Module, x: Tensor, most: int = 65536) -> None:
         flat = given[0].detach().flatten()
         seen[module] = flat[:: max(1, flat.numel() // most)]
 
-    readers = {
-        m: m.input_quantizer for m in network.modules() if isinstance(getattr(m, "input_quantizer", None), LearnedStep)
-    }
+    own: dict[nn.Module, Any] = {m: getattr(m, "input_quantizer", None) for m in network.modules()}
+    readers: dict[nn.Module, LearnedStep] = {m: reader for m, reader in own.items() if isinstance(reader, LearnedStep)}
     hooks = [module.register_forward_pre_hook(look, prepend=True) for module in readers]
     with still(network), in_float(network):
         network(x)
