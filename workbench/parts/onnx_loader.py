@@ -68,7 +68,7 @@ def detect(model: Model, image: np.ndarray, threshold: float | None = None) -> t
             inner = np.array([left > 0, top > 0, left + wide < image.shape[1], top + high < image.shape[0]])
             near = np.stack([box[:, 0], box[:, 1], wide - box[:, 2], high - box[:, 3]], 1) < TOUCH
             cut = (near & inner).any(1) & ((box[:, 2:] - box[:, :2]).max(1, initial=0) < margin - TOUCH)
-            parts.append((box[~cut] + np.float32([left, top, left, top]), score[~cut], label[~cut]))
+            parts.append((box[~cut] + np.array([left, top, left, top], np.float32), score[~cut], label[~cut]))
     box, score, label = (np.concatenate([p[n] for p in parts]) for n in range(3))
     kept = _nms(box, score, label, overlap)[: about["most"]]
     return box[kept], score[kept], label[kept]
@@ -94,7 +94,7 @@ def _candidates(
         order = np.argsort(-own.ravel(), kind="stable")[:PER_LEVEL]
         order = order[own.ravel()[order] >= lowest]
         label, cell = np.divmod(order, cells * cells)
-        edges = np.clip(box[here][cell], 0, np.float32([wide, high, wide, high]))
+        edges = np.clip(box[here][cell], 0, np.array([wide, high, wide, high], np.float32))
         solid = (edges[:, 2:] > edges[:, :2]).all(1)
         boxes.append(edges[solid])
         scores.append(own.ravel()[order][solid])

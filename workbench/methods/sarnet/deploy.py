@@ -25,6 +25,9 @@ SCALING = {
 class Decoded(nn.Module):
     """image (B, 1, side, side) in [0, 1] -> box (B, P, 4) x0 y0 x1 y1 in pixels, score (B, P, classes); no suppression."""
 
+    at: Tensor
+    stride: Tensor
+
     def __init__(self, trained: Trained) -> None:
         super().__init__()
         self.network, self.config = trained.network, trained.config
