@@ -355,6 +355,20 @@ def rerun(
 
 
 @app.command()
+def export(
+    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path of a finished run")],
+    out: Annotated[Path, typer.Argument(help="the .onnx file to write; a manifest and a loader are written beside it")],
+    root: Annotated[Path, typer.Option("--root", help="folder of the runs")] = Path(RUNS),
+) -> None:
+    """Export the trained network of a run as ONNX, with a manifest (.json) and a loader (.py) that needs no torch."""
+    from workbench.execution import export as write
+    from workbench.runs.collection import find
+
+    for path in write(find(root, run_), out):
+        print(path)
+
+
+@app.command()
 def serve(
     names: Annotated[list[str] | None, typer.Argument(help="dashboards to serve (default: all)")] = None,
     root: Annotated[

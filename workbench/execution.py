@@ -22,7 +22,7 @@ from workbench.data.source import Source, digest_of
 from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
-from workbench.methods import load
+from workbench.methods import METHODS, load
 from workbench.runs import RUNS
 from workbench.runs.imported import refuse_imported
 from workbench.runs.progress import progress_bar
@@ -321,6 +321,34 @@ def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
     refuse_imported(folder)
     runs.read(folder)
     return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
+
+
+def export(folder: str | Path, path: str | Path) -> list[Path]:
+    """Write the trained network of a run as ONNX, with its manifest and a loader that needs no torch; returns the paths.
+
+    Raises InputError if the method offers no network, the run has not finished, or nothing can be written there.
+    """
+    from workbench.parts.export import need_packages, write
+
+    about = runs.read(folder)
+    room = load(about["method"])
+    if not hasattr(room, "exportable"):
+        able = [name for name in METHODS if hasattr(load(name), "exportable")]
+        raise InputError(f"{about['method']} offers no network to export; these methods do: {', '.join(able)}.")
+    need_packages()
+    scene = about.get("scene") or {}
+    facts = {
+        "method": about["method"],
+        "run": {
+            "name": Path(folder).resolve().name,
+            "scene": scene.get("id"),
+            "data": runs.data_hash(about),
+            "seed": about["config"]["seed"],
+            "settings": about["config"],
+            **{key: about.get(key) for key in ("code", "commit", "dirty", "versions")},
+        },
+    }
+    return write(room.exportable(folder), path, facts)
 
 
 def pending(

@@ -14,6 +14,7 @@ each module is our *reconstruction*. docs/methods/sarnet.md says what is known a
     tiles.py      detection in images of any size; loading weights
     running.py    run: train, watch one image, score on the test images
     result.py     boxes, scores of all detectors, precision against recall
+    deploy.py     the trained network for an ONNX file
 """
 
 from typing import TYPE_CHECKING
@@ -22,11 +23,12 @@ from workbench.methods import lazily
 from workbench.methods.sarnet.settings import HEADLINE, NEEDS, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
+    from workbench.methods.sarnet.deploy import exportable
     from workbench.methods.sarnet.network import ARMS, Output, SARNet, parameters
     from workbench.methods.sarnet.running import run
     from workbench.methods.sarnet.tiles import Trained, as_amplitude, detect, load_network
 else:
-    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles")
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles", "deploy")
 
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Trained",
     "as_amplitude",
     "detect",
+    "exportable",
     "load_network",
     "parameters",
     "run",
