@@ -88,7 +88,8 @@ def greedy_bits(
 ) -> dict[str, int]:
     """layer -> bits, at most `budget` bit operations (input-act) where the levels allow it.
 
-    rises (layers, levels): rise of the loss of the layers that are not `fixed`, in the order of `macs`; levels fall. All begin at the first level.
+    rises (layers, levels): rise of the loss of the layers that are not `fixed`, in the order of `macs`. All begin at the first level, the
+    highest.
     """
     names = [name for name in macs if name not in fixed]
     place = dict.fromkeys(names, 0)
@@ -148,4 +149,3 @@ def ptq_int8(onnx_file: Path, out: Path, images: np.ndarray, batch: int = 32) ->
 def capped(bits: Mapping[str, int], less: int = 0) -> dict[str, int]:
     """Caps without pruning, `less` bits lower everywhere, at least 2; layers in float stay."""
     return {name: b if b == FLOAT else max(2, b - less) for name, b in bits.items()}
-

@@ -117,11 +117,13 @@ def test_unpruned_arms_keep_all_filters_and_their_bits():
         arm = arm_of(name, f, {}, ours)
         assert counts_of(arm.kept).tolist() == f.plan.full().tolist()
         assert set(list(arm.bits.values())[1:-1]) == {expected}
-        assert list(arm.bits.values())[0] == 8
+        assert next(iter(arm.bits.values())) == 8
     assert arm_of("caps", f, {}, ours).bits == caps
     assert [caps[n] - b for n, b in arm_of("cap-1", f, {}, ours).bits.items()] == [0, *[1] * (len(caps) - 2), 0]
     greedy = arm_of("greedy", f, {}, ours)
-    assert bops_of(f.plan, f.plan.full(), greedy.bits, f.config) <= bops_of(f.plan, counts_of(ours.kept), ours.bits, f.config)
+    assert bops_of(f.plan, f.plan.full(), greedy.bits, f.config) <= bops_of(
+        f.plan, counts_of(ours.kept), ours.bits, f.config
+    )
     assert len(set(greedy.bits.values())) > 1
 
 

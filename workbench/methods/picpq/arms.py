@@ -118,7 +118,4 @@ def arm_of(name: str, found: Found, best: Mapping[str, tuple[np.ndarray, np.ndar
 def measured_sensitivity(found: Found, names: Sequence[str], levels: Sequence[int]) -> np.ndarray:
     """(layers, levels, 4) rise of the validation loss; the spread is that over four parts of the validation samples."""
     chips = found.chips
-    return sensitivity(
-        lambda: copy.deepcopy(found.dense), chips.values[chips.val], chips.label[chips.val], names, levels
-    )
-
+    return sensitivity(lambda: copy.deepcopy(found.dense), chips.values[chips.val], chips.label[chips.val], names, levels)

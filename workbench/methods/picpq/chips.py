@@ -65,12 +65,12 @@ def chips_of(scene: xr.Dataset, config: Config) -> Chips:
     else:
         train, val = by_class(samples.label.numpy()[samples.train], config.val_share, config.seed)
         train, val = samples.train[train], samples.train[val]
-    for name, rows in (("training", train), ("validation", val), ("testing", samples.test)):
-        if len(rows) < 2:
-            raise InputError(f"picpq needs samples for training, validation and testing; {len(rows)} are left for {name}.")
+    for name, part in (("training", train), ("validation", val), ("testing", samples.test)):
+        if len(part) < 2:
+            raise InputError(f"picpq needs samples for training, validation and testing; {len(part)} are left for {name}.")
     here = device()
-    parts = (torch.from_numpy(rows).to(here) for rows in (train, val, samples.test))
-    return Chips(samples.only.to(here), samples.label.to(here), *parts, samples)
+    rows = [torch.from_numpy(part).to(here) for part in (train, val, samples.test)]
+    return Chips(samples.only.to(here), samples.label.to(here), rows[0], rows[1], rows[2], samples)
 
 
 def number_of(identifier: str) -> int:

@@ -72,7 +72,9 @@ def shown_arm(found: Found, arm: Arm) -> dict[str, xr.DataArray]:
     shares = found.plan.shares(counts_of(arm.kept))
     return {
         "share": xr.DataArray(shares, {"layer": names}, "layer", attrs={"long_name": "share of filters kept"}),
-        "bits": xr.DataArray([arm.bits[n] for n in names], {"layer": names}, "layer", attrs={"long_name": "bits per weight"}),
+        "bits": xr.DataArray(
+            [arm.bits[n] for n in names], {"layer": names}, "layer", attrs={"long_name": "bits per weight"}
+        ),
     }
 
 
@@ -162,17 +164,25 @@ def _numbers(
     for name, one in finished.items():
         key, text = name.replace("-", "_"), CALLED[name]
         numbers[f"accuracy_{key}"] = (one["accuracy"], f"test accuracy, {text}")
-        numbers[f"bops_ratio_{key}"] = (whole / one["bops"], f"bit operations of the float network divided by those left, input-act, {text}")
+        numbers[f"bops_ratio_{key}"] = (
+            whole / one["bops"],
+            f"bit operations of the float network divided by those left, input-act, {text}",
+        )
         if one["macs"] < found.plan.cost():
             numbers[f"accuracy_float_{key}"] = (one["accuracy_float"], f"test accuracy after pruning, in float, {text}")
-            numbers[f"macs_left_{key}"] = (one["macs"] / found.plan.cost(), f"share of the multiply-accumulates left, {text}")
+            numbers[f"macs_left_{key}"] = (
+                one["macs"] / found.plan.cost(),
+                f"share of the multiply-accumulates left, {text}",
+            )
     search = searches["picpq"]
     numbers["search_loss_best"] = (search.best.loss, "validation loss of the best candidate")
-    numbers["search_loss_identity"] = (search.history[search.first - 1].loss, "validation loss of the identity, a = 1 and b = 0")
+    numbers["search_loss_identity"] = (
+        search.history[search.first - 1].loss,
+        "validation loss of the identity, a = 1 and b = 0",
+    )
     numbers["search_loss_first"] = (
         float(np.median([m.loss for m in search.history[: search.first]])),
         "median validation loss of the first candidates",
     )
     numbers["candidates"] = (len({m.loss for m in search.history}), "candidates with different losses")
     return numbers
-

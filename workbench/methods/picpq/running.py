@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from torch import nn
 
 from workbench.event import Event, Outcome, Trace
 from workbench.methods.picpq.arms import Found, arm_of
 from workbench.methods.picpq.bits import cost_of, limit_of
 from workbench.methods.picpq.chips import Chips, chips_of
+from workbench.methods.picpq.deploy import measured_files, settings_of
 from workbench.methods.picpq.result import finished_arm, result_of, shown_arm, shown_search
 from workbench.methods.picpq.settings import Config
-from workbench.methods.picpq.training import Compression, Learner, judged, network_of
+from workbench.methods.picpq.training import Arm, Compression, Learner, judged, network_of
 from workbench.parts.device import device
 from workbench.parts.evolution import Search
 from workbench.parts.filter_properties import feature_ranks
@@ -26,9 +28,9 @@ from workbench.parts.training import about, same_run, weights
 def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = None) -> Trace:
     """Train a classifier and compress it, with PIC-PQ and each of `config.rivals`.
 
-    Events, in this order: an epoch of the dense network, `loss/dense` and `val_accuracy/dense`; a candidate of the search, `search_loss/picpq` and
-    `search_best/picpq`, every `show_every` with the arrays `scale` and `shift`; an epoch of each compressed network, `loss/NAME` and
-    `val_accuracy/NAME`. docs/methods/picpq.md lists the result.
+    Events, in this order: an epoch of the dense network, `loss/dense` and `val_accuracy/dense`; a candidate of the search,
+    `search_loss/picpq` and `search_best/picpq`, every `show_every` with the arrays `scale` and `shift`; an epoch of each compressed
+    network, `loss/NAME` and `val_accuracy/NAME`. docs/methods/picpq.md lists the result.
     """
     chips = chips_of(scene, config)
     work = Work(chips, config, about(chips.samples.fingerprint, config))
@@ -39,9 +41,13 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     work.rank()
     yield from work.search_all()
     yield from work.compress_all()
+    ours = work.finished["picpq"]
     result = result_of(scene, work.found(), work.searches, work.finished)
-    ours = work.finished["picpq"]["weights"]
-    return Outcome(result, {"picpq": ours, "dense": weights(work.dense.network)})
+    if config.files or "ptq8" in config.rivals:
+        numbers = measured_files(work.found(), work.compressed(), "ptq8" in config.rivals)
+        result = result.assign({name: ((), value, {"long_name": text}) for name, (value, text) in numbers.items()})
+    networks = {"picpq": ours["weights"], "dense": weights(work.dense.network)}
+    return Outcome(result, {**networks, "settings": settings_of(work.found(), ours)})
 
 
 class Work:
@@ -55,7 +61,12 @@ class Work:
         self.plan = Plan.of(network, chips.values[chips.train[:2]])
         least = [np.zeros(g.count) for g in self.plan.groups]  # refuses a target that cannot be reached, before the training
         choose(
-            self.plan, least, limit_of(self.plan, config), lambda n: cost_of(self.plan, n, config), config.safeguard, config.round_to
+            self.plan,
+            least,
+            limit_of(self.plan, config),
+            lambda n: cost_of(self.plan, n, config),
+            config.safeguard,
+            config.round_to,
         )
         self.searches: dict[str, Search] = {}
         self.finished: dict[str, dict[str, Any]] = {}
@@ -112,11 +123,22 @@ class Work:
         """All that the choices need."""
         return Found(self.dense.network, self.plan, self.properties, self.chips, self.config)
 
+    def compressed(self) -> nn.Module:
+        """The network of PIC-PQ with its trained weights."""
+        ours = self.finished["picpq"]
+        arm = Arm("picpq", [np.array(k) for k in ours["kept"]], ours["bits"])
+        compression = Compression(arm, self.dense.network, self.plan, self.chips, self.config)
+        compression.quantise(fitted=False)
+        compression.network.load_state_dict(ours["weights"])
+        return compression.network
+
     def train_dense(self) -> Iterator[Event]:
         """1. The network that is compressed."""
         while self.dense.done < self.dense.total:
             loss = self.dense.epoch()
-            yield self.event({"loss/dense": loss, "val_accuracy/dense": judged(self.dense.network, self.chips, self.chips.val)[1]})
+            yield self.event(
+                {"loss/dense": loss, "val_accuracy/dense": judged(self.dense.network, self.chips, self.chips.val)[1]}
+            )
 
     def rank(self) -> None:
         """2. The property of each filter; and the searches, as far as they have come."""
@@ -160,7 +182,10 @@ class Work:
                 compression.finish()
             while compression.done < compression.epochs:
                 loss = compression.epoch()
-                scalars = {f"loss/{name}": loss, f"val_accuracy/{name}": judged(compression.network, self.chips, self.chips.val)[1]}
+                scalars = {
+                    f"loss/{name}": loss,
+                    f"val_accuracy/{name}": judged(compression.network, self.chips, self.chips.val)[1],
+                }
                 last = compression.done == compression.epochs
                 if last:
                     compression.finish()

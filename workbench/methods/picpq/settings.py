@@ -72,21 +72,29 @@ class Config(Settings):
         "resnet20", description="classifier; resnet18, resnet56, vgg16 and mobilenetv2 are those of the paper"
     )
     width: int = Field(16, ge=2, le=128, description="channels of the first stage; resnet18 and cnn have their own")
-    stride: Literal[1, 2] = Field(1, description="stride of the first convolution, resnet20 and resnet56; 2 quarters the cost")
+    stride: Literal[1, 2] = Field(
+        1, description="stride of the first convolution, resnet20 and resnet56; 2 quarters the cost"
+    )
     size: int = Field(32, ge=4, le=512, description="longest side of a chip; larger ones are averaged down")
     patch: int = Field(9, ge=1, le=65, description="side of the patch around each labelled pixel of a scene, odd")
     numbers: tuple[int, int] | None = Field(
         None,
-        description="chips whose identifier ends in a number up to the first train, up to the second validate, the others test; none: by class",
+        description="chips whose last number is at most the first train, at most the second validate, the others test; none: by class",
     )
     test_share: float = Field(0.25, gt=0, lt=1, description="share held out for testing, if the scene has no split")
-    val_share: float = Field(0.15, gt=0, lt=0.9, description="share of the training samples for choices; they are not trained on")
+    val_share: float = Field(
+        0.15, gt=0, lt=0.9, description="share of the training samples for choices; they are not trained on"
+    )
     epochs: int = Field(20, ge=1, le=10_000, description="epochs of the network that is compressed")
     batch: int = Field(64, ge=2, le=4096, description="samples of a step")
-    lr: float = Field(0.1, gt=0, le=10, description="first learning rate of SGD with Nesterov momentum 0.9; half a cosine to 0")
+    lr: float = Field(
+        0.1, gt=0, le=10, description="first learning rate of SGD with Nesterov momentum 0.9; half a cosine to 0"
+    )
     recover_lr: float = Field(0.02, gt=0, le=10, description="the same after pruning, after quantising, and in the search")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="L2 penalty")
-    augment: bool = Field(False, description="flip half of the training chips left to right; suitable for overhead images, not for digits")
+    augment: bool = Field(
+        False, description="flip half of the training chips left to right; suitable for overhead images, not for digits"
+    )
     target: float = Field(0.3, gt=0, le=1, description="share of the resource that is left, of the float network")
     resource: Literal["macs", "bops"] = Field(
         "macs", description="macs: as the authors' code; bops: the bit rule is applied inside the search, ours"
@@ -97,7 +105,8 @@ class Config(Settings):
     safeguard: float = Field(0.1, ge=0, lt=1, description="share of its filters that every layer keeps, and at least two")
     round_to: int = Field(1, ge=1, le=64, description="layers keep a multiple of this; 8 runs faster than ragged widths")
     property_at: Literal["activation", "convolution"] = Field(
-        "activation", description="where ranks are taken: after batch normalisation and ReLU, or before as in the authors' code"
+        "activation",
+        description="where ranks are taken: after batch normalisation and ReLU, or before as in the authors' code",
     )
     rank_images: int = Field(256, ge=1, le=100_000, description="training chips whose feature maps give the ranks")
     generations: int = Field(30, ge=1, le=100_000, description="candidates of the search; the paper has 400")
@@ -105,7 +114,8 @@ class Config(Settings):
     tournament: int = Field(4, ge=1, le=10_000, description="candidates among which a parent is the best; the paper has 16")
     steps: int = Field(10, ge=0, le=100_000, description="training steps before a candidate is judged; the paper has 200")
     quantizer: Literal["lsq", "published"] = Field(
-        "lsq", description="lsq: learned steps, the default because it is better; published: DoReFa with a fixed clip, as the paper"
+        "lsq",
+        description="lsq: learned steps, the default because it is better; published: DoReFa with a fixed clip, as the paper",
     )
     caps: tuple[int, ...] = Field(
         (8, 6, 4), min_length=1, description="largest bits of the layers, from first to last in equal parts"
@@ -113,11 +123,15 @@ class Config(Settings):
     penalty: float = Field(1 / 6, ge=0, le=10, description="p of the bit rule: a layer loses ceil(p / share kept) bits")
     ends: Literal[8, 32] = Field(8, description="bits of the first convolution and the classifier; 32 as in the paper")
     activation_bits: Literal[8] | None = Field(
-        None, description="bits of the inputs of all layers; none: as the weights of the layer. With 8 the exported file runs faster"
+        None,
+        description="bits of the inputs of all layers; none: as the weights of the layer. With 8 the exported file runs faster",
     )
     recover: int = Field(2, ge=0, le=10_000, description="epochs after pruning")
     quantize_epochs: int = Field(4, ge=0, le=10_000, description="epochs with quantised weights and activations")
     rivals: tuple[str, ...] = Field(RIVALS, description="compressed for comparison: " + ", ".join(RIVALS))
+    files: bool = Field(
+        False, description="also write the float and the compressed network as files, and score these; some twenty seconds"
+    )
     show_every: int = Field(10, ge=1, description="candidates between two records of the search")
 
     @field_validator("rivals")
