@@ -51,7 +51,7 @@ SMALLER: dict[str, dict[str, object]] = {
     "rsdgc": {"rivals": ["rsdgc"], "workers": 1},
     "arcdnet": {"rivals": []},
     "sarnet": {"rivals": []},
-    "picpq": {"rivals": []},
+    "picpq": {"rivals": ["lsq3"], "generations": 2},
 }
 # rooms whose score is a map of how anomalous each pixel is
 DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "crd", "kifd", "auto-ad", "bsdm")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from safetensors.torch import save_file
 
 from workbench.config import override
 from workbench.errors import InputError
 from workbench.event import drain
-from workbench.methods.picpq import SMOKE, Config, assigned, layer_bits, run
+from workbench.execution import execute, export
+from workbench.methods.picpq import SMOKE, Config, assigned, layer_bits, load_network, run
 from workbench.methods.picpq.arms import Found, arm_of
 from workbench.methods.picpq.bits import bops_of, caps_of, cost_of, input_bits, limit_of
 from workbench.methods.picpq.chips import chips_of
@@ -163,7 +167,7 @@ def test_a_run_compares_and_the_best_candidate_is_no_worse_than_the_identity():
         share = kept[r["filter_layer"].values == name].mean()
         assert share == pytest.approx(float(r["share"].sel(layer=name)))
     assert "accuracy_float_lsq4" not in r
-    assert set(outcome.weights) == {"picpq", "dense"}
+    assert set(outcome.weights) == {"picpq", "dense", "settings"}
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +220,41 @@ def test_numbers_divide_the_chips_and_no_test_chip_is_used_for_a_choice():
     assert np.array_equal(a.result["arm_bits"], b.result["arm_bits"])
     accuracies = [[float(r.result[f"accuracy_{n}"]) for n in ("dense", "picpq", "greedy")] for r in (a, b)]
     assert accuracies[0] != accuracies[1]
+
+
+@pytest.mark.long
+def test_the_exported_file_is_the_small_network(tmp_path):
+    """On the digits: accuracy of the file within 0.01, and a network that is built again from the run's weights alone."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    changes = {"network": "vgg", "width": 4, "epochs": 4, "quantize_epochs": 2, "rivals": ["ptq8"], "size": 8}
+    outcome = execute("picpq", "digits", {**SMOKE, **changes}, tmp_path / "run")
+    r = outcome.result
+    assert float(r["accuracy_file_picpq"]) == pytest.approx(float(r["accuracy_picpq"]), abs=0.01)
+    assert float(r["accuracy_file_dense"]) == pytest.approx(float(r["accuracy_dense"]), abs=1e-6)
+    assert float(r["accuracy_ptq8"]) == pytest.approx(float(r["accuracy_dense"]), abs=0.05)
+    assert float(r["kilobytes_file_picpq"]) < float(r["kilobytes_file_dense"])
+    assert float(r["kilobytes_packed_picpq"]) < float(r["kilobytes_file_picpq"])
+    small = load_network(tmp_path / "run")
+    assert small.bits == dict(zip(r["layer"].values.tolist(), r["bits"].values.tolist(), strict=True))
+    made = [p.name for p in export(tmp_path / "run", tmp_path / "small.onnx")]
+    assert made == ["small.onnx", "small.json", "small_loader.py"]
+    session = onnxruntime.InferenceSession(str(tmp_path / "small.onnx"), providers=["CPUExecutionProvider"])
+    found = session.run(None, {"image": small.chips.numpy()})[0]
+    with torch.no_grad():
+        wanted = small.network(small.chips * small.affine[:, 0, None, None] + small.affine[:, 1, None, None])
+    assert (found.argmax(1) == wanted.argmax(1).numpy()).all()
+    about = json.loads((tmp_path / "small.json").read_text())
+    assert about["bits"] == small.bits
+    assert about["run"]["seed"] == 0
+    assert [len(k) for k in about["kept"]] == [len(k) for k in small.kept]
+
+
+def test_weights_of_another_method_are_refused(tmp_path):
+    with pytest.raises(InputError, match="the run has not finished"):
+        load_network(tmp_path)
+    save_file({"rx/weight": torch.zeros(2)}, tmp_path / "weights.safetensors")
+    with pytest.raises(InputError, match="holds no network of picpq"):
+        load_network(tmp_path)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
