@@ -22,7 +22,7 @@ each module is our *reconstruction*. docs/methods/sarnet.md says what is known a
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.sarnet.settings import HEADLINE, NEEDS, SHOWS, SMOKE, Config
+from workbench.methods.sarnet.settings import HEADLINE, NEEDS, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.sarnet.deploy import exportable
@@ -39,6 +39,7 @@ __all__ = [
     "ARMS",
     "HEADLINE",
     "NEEDS",
+    "PAGE",
     "SHOWS",
     "SMOKE",
     "Config",
