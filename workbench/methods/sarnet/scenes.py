@@ -18,7 +18,7 @@ from torch import Tensor
 
 from workbench.engines import cluster
 from workbench.errors import InputError
-from workbench.methods.sarnet.chips import grey
+from workbench.methods.sarnet.chips import entered, grey
 from workbench.methods.sarnet.settings import Config
 from workbench.methods.sarnet.tiles import Trained, as_variables, found_in_tiles, load_network, merged, starts
 from workbench.parts.detect import Found
@@ -89,7 +89,7 @@ def _block(
     """(box, score, label) of the tiles of one block; a tile without any value is left out."""
     values = np.ascontiguousarray(values, np.float32)
     known = np.isfinite(values).all(0)
-    amplitude = grey(torch.from_numpy(values), name)
+    whole = entered(grey(torch.from_numpy(values), name), config)
 
     def tiles() -> Iterator[tuple[int, Place, Tensor]]:
         for top in tops:
@@ -99,7 +99,7 @@ def _block(
                     slice(left - lefts[0], left - lefts[0] + config.side),
                 )
                 if known[here].any():
-                    yield 0, (top, left), amplitude[:, *here]
+                    yield 0, (top, left), whole[:, *here]
 
     (parts,) = found_in_tiles(network, tiles(), [size], config)  # type: ignore[arg-type]
     found = merged(parts, config)

@@ -76,17 +76,19 @@ def found_in_tiles(
 ) -> list[list[Found]]:
     """Detections of each tile of each image, in pixels of the image, without those that a neighbouring tile sees whole.
 
-    tiles: (number of the image, (top, left), amplitude (1, h, w)). sizes: (height, width) of each image.
+    tiles: (number of the image, (top, left), input of the network (1, h, w)). sizes: (height, width) of each image.
     """
     network.eval()
     parts: list[list[Found]] = [[] for _ in sizes]
     with torch.inference_mode():
         for some in _batches(tiles):
-            x = torch.stack([padded(amplitude, config.side) for _, _, amplitude in some])
-            out = network(entered(x, config).to(device()), shuffled)
-            true = [(a.shape[1], a.shape[2]) for _, _, a in some]
+            x = torch.stack([padded(tile, config.side) for _, _, tile in some])
+            out = network(x.to(device()), shuffled)
+            true = [(tile.shape[1], tile.shape[2]) for _, _, tile in some]
             found = detections(out.levels, STRIDES, true, threshold=config.threshold, overlap=config.overlap)
             for (n, (top, left), _), size, one in zip(some, true, found, strict=True):
+                if len(one.box) == 0:
+                    continue
                 whole = _whole(one.box, (top, left), size, sizes[n], config.margin)
                 box = one.box[whole] + torch.tensor([left, top, left, top], device=one.box.device)
                 parts[n].append(Found(box.cpu(), one.score[whole].cpu(), one.label[whole].cpu()))
@@ -98,7 +100,7 @@ def _tiles(reads: Sequence[tuple[tuple[int, int], Read]], config: Config) -> Ite
         for top in starts(high, config.side, config.margin):
             for left in starts(wide, config.side, config.margin):
                 rows, columns = slice(top, min(top + config.side, high)), slice(left, min(left + config.side, wide))
-                yield n, (top, left), read(rows, columns)
+                yield n, (top, left), entered(read(rows, columns), config)
 
 
 def _batches(tiles: Iterator[tuple[int, tuple[int, int], Tensor]]) -> Iterator[list[tuple[int, tuple[int, int], Tensor]]]:
