@@ -145,9 +145,12 @@ def test_iou_and_place_are_printed_and_change_what_counts(page):
 
 
 def test_cfar_has_its_own_slider_on_the_same_axes(page):
-    page.param.update(detector="ca_cfar", cfar="ca_cfar")
+    page.found.detectors.value = "os_cfar"
+    assert page.cfar == "os_cfar"
+    assert page.found.plot.points.data["name"][-1] == "OS-CFAR"
+    page.found.detectors.value = "ca_cfar"
     image = 255 * page.amplitude(page.sample)
-    for factor in (1.5, 3.0):
+    for factor in (1.6, 3.0):
         page.factor = factor
         box, _ = cfar("ca_cfar", image, 12, 24, factor)
         data = page.found.view.boxes.data

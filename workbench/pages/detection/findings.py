@@ -13,7 +13,7 @@ from workbench.baselines.detection import components, ratio
 from workbench.methods.sarnet.chips import Images
 from workbench.metrics.detect import Boxes, average_precision, match
 
-FACTORS = np.round(np.arange(1.2, 5.01, 0.1), 1)  # of CFAR's slider
+FACTORS = np.round(np.arange(1.2, 5.01, 0.2), 1)  # of CFAR's slider
 PLACES = ("all images", "inshore", "offshore")
 MOST_PIXELS = 64_000_000  # of the images on which CFAR's curve is computed; of larger sets, the first images
 

@@ -18,6 +18,7 @@ from workbench.pages.detection.findings import (
     one_class,
     outcomes,
     precision_recall,
+    ranks,
 )
 from workbench.pages.detection.state import CFARS, DetectionState
 from workbench.views.boxes import LEGEND, Box, BoxView, Curve, PrecisionRecall
@@ -52,6 +53,8 @@ class Found:
         self._judged: dict[str, Judged] = {}
         self._sweep: Sweep | None = None
         self._curve: tuple[np.ndarray, np.ndarray] | None = None
+        self._at: dict[tuple[str, float], Judged] = {}  # CFAR at each factor that was looked at, on all counted images
+        self._pictured: Any = None  # the image that is on the screen
         small: dict[str, Any] = {"size": "small", "margin": (6, 8)}
         self.samples = pmui.Select(label="Image", options={"": ""}, value="", width=230, searchable=True, **small)
         self.detectors = pmui.Select(label="Boxes of", options={"": ""}, value="", width=230, **small)
@@ -68,7 +71,7 @@ class Found:
         }
         self.score = pmui.FloatSlider.from_param(state.param.score, label="Lowest score", step=0.01, format="0.00", **slider)
         self.factor = pmui.FloatSlider.from_param(
-            state.param.factor, label="CFAR: times the clutter around a pixel", step=0.1, format="0.0", **slider
+            state.param.factor, label="CFAR: times the clutter around a pixel", step=0.2, format="0.0", **slider
         )
         self.frame = Frame()
         self.view = BoxView(self.frame, "", axes=True, tall=WHOLE)
@@ -97,7 +100,7 @@ class Found:
             margin=(4, 4),
         )
         self.samples.param.watch(batched(lambda e: self._choosing or self.go(e.new)), "value")
-        self.detectors.param.watch(batched(lambda e: self._choosing or state.param.update(detector=e.new)), "value")
+        self.detectors.param.watch(batched(lambda e: self._choosing or self.choose(e.new)), "value")
         self.cfars.param.watch(batched(lambda e: state.param.update(cfar=e.new)), "value")
         self.kinds.param.watch(batched(lambda _: self._fill_gallery()), "value")
         self.view.on_box(lambda name: self.pick(name, zoom=False))
@@ -139,6 +142,10 @@ class Found:
         known = [*(state.findings.found if state.findings is not None else ()), *CFARS]
         return state.detector if state.detector in known else known[0]
 
+    def choose(self, name: str) -> None:
+        """Show the boxes of another detector; a CFAR is then the one with the slider."""
+        self.state.param.update(detector=name, marked="", **({"cfar": name} if name in CFARS else {}))
+
     def go(self, sample: str, marked: str = "") -> None:
         """Show another image."""
         self.state.param.update(sample=sample, marked=marked)
@@ -161,7 +168,7 @@ class Found:
             self._sweep = sweep
             state.swept_curve(sweep, curve)
 
-        self._judged, self._sweep, self._curve = {}, None, None
+        self._judged, self._sweep, self._curve, self._at = {}, None, None, {}
         state.judged(judged)
         state.swept(swept)
 
@@ -170,22 +177,35 @@ class Found:
     def _of(self, name: str, ids: list[str]) -> list[Outcome]:
         """What became of the boxes of a detector on these images, at the sliders' thresholds; true boxes alone while nothing is known."""
         state, true = self.state, self.state.true(ids)
+        every = ids == state.tested
         if name in CFARS:
             if self._sweep is None or self._sweep.name != name:
-                return [
-                    Outcome("true box", b, str(i), np.nan, int(n), f"t{k}")
-                    for k, (b, i, n) in enumerate(zip(true.box, true.image, true.label, strict=True))
-                ]
+                rows = zip(true.box, true.image, true.label, ranks(true.image), strict=True)
+                return [Outcome("true box", b, str(i), np.nan, int(n), f"t{k}") for b, i, n, k in rows]
             found = of_images(self._sweep.at(state.factor), ids)
-            many = len(state.names) > 1
-            return outcomes(
-                judge(found, one_class(true) if many else true, 1, float(state.iou), state.most), found, true, -np.inf
-            )
+            judged = self._cfar_at(self._sweep) if every else self._judge(found, true, True)
+            return outcomes(judged, found, true, -np.inf)
         if state.findings is None:
             return []
         found = of_images(state.findings.found[name], ids)
-        judged = judge(found, true, max(len(state.names), 1), float(state.iou), state.most)
+        judged = self._judged[name] if every and name in self._judged else self._judge(found, true, False)
         return outcomes(judged, found, true, state.score)
+
+    def _judge(self, found: Boxes, true: Boxes, without_classes: bool) -> Judged:
+        """Match boxes at the chosen IoU. without_classes: of CFAR, which knows none."""
+        classes = max(len(self.state.names), 1)
+        if without_classes and classes > 1:
+            true, classes = one_class(true), 1
+        return judge(found, true, classes, float(self.state.iou), self.state.most)
+
+    def _cfar_at(self, sweep: Sweep) -> Judged:
+        """CFAR at the slider's factor, on all counted images."""
+        state = self.state
+        key = (sweep.name, round(state.factor, 1))
+        if key not in self._at:
+            ids = state.tested
+            self._at[key] = self._judge(of_images(sweep.at(state.factor), ids), state.true(ids), True)
+        return self._at[key]
 
     def draw(self) -> None:
         """Draw the image, its boxes, the curves and the numbers."""
@@ -199,13 +219,16 @@ class Found:
             self.cfars.value = state.cfar
         finally:
             self._choosing = False
-        picture = state.shown(state.sample)
-        if self.frame.shape != picture.shape:
+        now = (state.key, state.sample)
+        if self._pictured != now:
+            self._pictured = now
+            picture = state.shown(state.sample)
             self.frame.fit(*picture.shape)
+            self.view.show(coloured(picture))
         name = look(self.shown, DETECTORS).title
         known = state.sample in state.basis
         title = f"{state.sample}: {name}" if known else f"{state.sample}: true boxes; not a test image"
-        self.view.show(coloured(picture), title)
+        self.view.figure.title.text = title
         here = self._of(self.shown, [state.sample]) if known else []
         if not known:
             true: Boxes = state.true([state.sample])
@@ -264,10 +287,7 @@ class Found:
         if self._curve is not None and self._sweep is not None:
             one = look(self._sweep.name, DETECTORS)
             recall_, precision_ = self._curve
-            found = of_images(self._sweep.at(state.factor), state.tested)
-            true = state.true(state.tested)
-            many = len(state.names) > 1
-            judged = judge(found, one_class(true) if many else true, 1, float(state.iou), state.most)
+            judged = self._cfar_at(self._sweep)
             counts = judged.counts(-np.inf)
             precision, recall = precision_recall(*counts)
             curves.append(Curve(one, recall_, precision_, (recall, precision), f"factor {state.factor:.1f}"))
