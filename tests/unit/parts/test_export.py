@@ -12,7 +12,9 @@ import pytest
 import torch
 import xarray as xr
 from torch import nn
+from typer.testing import CliRunner
 
+from workbench.cli import app
 from workbench.config import override
 from workbench.data.synth_ships import small
 from workbench.errors import InputError
@@ -144,7 +146,9 @@ def test_the_loader_runs_without_torch_and_without_the_workbench(detector, tmp_p
 def test_a_run_is_exported_with_its_facts_and_other_methods_say_what_can_be(tmp_path):
     ships = small(seed=0).compute()
     execute("sarnet", ships, {**SMOKE, "rivals": [], "seed": 7}, tmp_path / "run")
-    path, about, loader = export(tmp_path / "run", tmp_path / "made" / "ships.onnx")
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "run"), str(tmp_path / "made" / "ships.onnx")])
+    assert done.exit_code == 0, done.output
+    path, about, loader = map(Path, done.stdout.split())
     facts = json.loads(about.read_text())
     assert (facts["classes"], facts["side"], facts["run"]["seed"]) == (["ship"], 64, 7)
     assert facts["run"]["settings"]["width"] == 2
