@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -71,10 +71,16 @@ def folded(network: nn.Module) -> nn.Module:
     return network
 
 
-def write(made: Exportable, path: str | PathLike[str], about: Mapping[str, Any] | None = None) -> list[Path]:
+def write(
+    made: Exportable,
+    path: str | PathLike[str],
+    about: Mapping[str, Any] | None = None,
+    int8: Callable[[Path, Path], None] | None = None,
+) -> list[Path]:
     """Write NAME.onnx, its manifest NAME.json and NAME_loader.py; returns the paths.
 
-    The file is run with onnxruntime and compared with torch before it gets its name. about: facts of the run, for the manifest.
+    The file is run with onnxruntime and compared with torch before it gets its name. about: facts of the run, for the manifest. int8: makes
+    a file of integers (second path) of the float one (first path), which is written instead.
 
     Raises InputError for another suffix, if the packages of the extra `deploy` are missing, and if the file disagrees with torch.
     """
@@ -94,7 +100,16 @@ def write(made: Exportable, path: str | PathLike[str], about: Mapping[str, Any] 
                 f"The exported network differs from torch by {difference:.2g} of the largest output; at most {most} is "
                 "accepted, so nothing was written. Please report this."
             )
-        facts = manifest(made, kept, difference, about or {})
+        if int8 is not None:
+            int8(kept, kept.with_suffix(".int8"))
+            kept = kept.with_suffix(".int8")
+            difference = disagreement(network, made.inputs, made.outputs, kept, mean=True)
+            if not difference <= ROUNDING:
+                raise InputError(
+                    f"The network of int8 differs from torch by {difference:.2g} of the largest output on average; at most {ROUNDING} is "
+                    "accepted, so nothing was written. Calibrate with more inputs, of the kind that it will get."
+                )
+        facts = manifest(made, kept, difference, about or {}) | {"file": path.name}
         return _placed(kept, path, facts)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from workbench.errors import InputError
+from workbench.execution import calibrated
 from workbench.parts.export import Exportable, write
 from workbench.parts.export_quantized import Integers, for_file, integer_weights, integers, packed_bytes
 from workbench.parts.networks import classifier
@@ -113,3 +116,38 @@ def test_the_file_answers_as_the_trained_network(tmp_path):
         pass
     with torch.no_grad():
         torch.testing.assert_close(whole(x), network(x), rtol=1e-4, atol=1e-4)  # the export leaves the network as it was
+
+
+@pytest.mark.long
+def test_int8_of_a_float_network_iscalibrated_and_checked(tmp_path):
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    network, x = classifier("vgg", (3, 8, 8), 4, width=4).eval(), torch.rand(32, 3, 8, 8)
+    made = Exportable(network, {"image": x[:8]}, ("logits",))
+    small = write(made, tmp_path / "int8.onnx", int8=calibrated(made, saved(tmp_path / "x.npy", x.numpy())))
+    about = json.loads(small[1].read_text())
+    assert about["file"] == "int8.onnx"
+    assert 0 < about["difference_to_torch"] < 0.05
+    made = Exportable(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()), {"image": x[:8]}, ("logits",))
+    with pytest.raises(InputError, match=r"differs from torch by .* on average.*Calibrate with more inputs"):
+        write(made, tmp_path / "bad.onnx", int8=calibrated(made, saved(tmp_path / "y.npy", 1e-3 * x.numpy())))
+    assert not list(tmp_path.glob("bad*"))
+
+
+def saved(path, array):
+    np.save(path, array)
+    return path
+
+
+def test_calibration_needs_inputs_of_the_network(tmp_path):
+    x = torch.rand(2, 3, 8, 8)
+    made = Exportable(nn.Flatten(), {"image": x}, ("out",))
+    for array in (np.zeros((4, 3, 9, 8), np.float32), np.full((4, 3, 8, 8), np.nan, np.float32)):
+        with pytest.raises(InputError, match=r"finite inputs \(N, 3, 8, 8\)"):
+            calibrated(made, saved(tmp_path / "x.npy", array))
+    with pytest.raises(InputError, match=r"needs a .npy file"):
+        calibrated(made, tmp_path / "none.npy")
+    with pytest.raises(InputError, match="trained bits, as integers; leave out --int8"):
+        calibrated(Exportable(nn.Flatten(), {"image": x}, ("out",), rounding=True), tmp_path / "x.npy")
+    with pytest.raises(InputError, match="one input; this one has a, b"):
+        calibrated(Exportable(nn.Flatten(), {"a": x, "b": x}, ("out",)), tmp_path / "x.npy")
