@@ -63,8 +63,8 @@ def test_every_entry_provides_what_its_scene_has(real_data):
 
 
 def test_simulated_scenes_say_too_what_they_provide():
-    for entry in entries()[:6]:
-        assert entry.kind.startswith("simulated")
+    for entry in [e for e in entries() if e.kind.startswith("simulated")]:
+        assert entry.ORDER < 2  # before those that need files
         scene = entry.open()
         assert set(scene.data_vars) & set(VOCABULARY) == set(entry.provides)
         assert ("sample" in scene.dims) == entry.many
