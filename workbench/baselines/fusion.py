@@ -25,8 +25,8 @@ NAMES = ("logistic", "svm", "forest")
 Model = Callable[[np.ndarray], np.ndarray]  # features (N, d) -> probabilities (N, classes)
 
 
-def estimator(name: str, seed: int = 0) -> object:
-    """The scikit-learn pipeline of that name. logistic: C = 1. svm: RBF kernel, C = 100, gamma 1/d. forest: 200 trees.
+def estimator(name: str, seed: int = 0, trees: int = 200) -> object:
+    """The scikit-learn pipeline of that name. logistic: C = 1. svm: RBF kernel, C = 100, gamma 1/d. forest: of `trees`.
 
     Raises InputError for another name.
     """
@@ -37,20 +37,20 @@ def estimator(name: str, seed: int = 0) -> object:
     from sklearn.svm import SVC
 
     if name == "logistic":
-        return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300))
+        return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300, random_state=seed))
     if name == "svm":
-        return make_pipeline(StandardScaler(), SVC(C=100.0, gamma="scale"))
+        return make_pipeline(StandardScaler(), SVC(C=100.0, gamma="scale", random_state=seed))
     if name == "forest":
-        return RandomForestClassifier(200, random_state=seed, n_jobs=1)
+        return RandomForestClassifier(trees, random_state=seed, n_jobs=1)
     raise InputError(f"There is no classifier {name!r}; there are {', '.join(NAMES)}.{did_you_mean(name, NAMES)}")
 
 
-def fit(name: str, x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0) -> Model:
+def fit(name: str, x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, trees: int = 200) -> Model:
     """A trained classifier of `estimator`. x (N, d); y (N,) whole numbers from 0. Classes without samples get probability 0.
 
     The SVM gives 1 to its class and 0 to the others: it has no probabilities of its own.
     """
-    model = estimator(name, seed).fit(x, y)  # type: ignore[attr-defined]
+    model = estimator(name, seed, trees).fit(x, y)  # type: ignore[attr-defined]
 
     def probability(rows: np.ndarray) -> np.ndarray:
         found = np.zeros((len(rows), classes))

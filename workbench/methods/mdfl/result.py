@@ -54,7 +54,7 @@ def result_of(
     table: dict[str, np.ndarray] = {}
 
     def row(name: str, x: np.ndarray, model: str = "logistic") -> None:
-        table[name] = fit(model, x[:cut], y, classes, config.seed)(x[cut:])
+        table[name] = fit(model, x[:cut], y, classes, config.seed, config.trees)(x[cut:])
 
     table[""] = heads["reuse"].probability(patches, place[cut:], {n: b[cut:] for n, b in bank.items()})
     table["raw_only"] = heads["raw_only"].probability(patches, place[cut:], None)

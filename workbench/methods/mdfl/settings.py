@@ -19,6 +19,7 @@ SMOKE = {
     "head_steps": 4,
     "show_every": 2,
     "networks": ["two_branch"],
+    "trees": 10,
 }
 HEADLINE = ("oa", "aa", "kappa")
 SHOWS = (
@@ -71,6 +72,7 @@ class Config(Settings):
     networks: tuple[Literal["cnn", "two_branch"], ...] = Field(
         ("cnn", "two_branch"), description="rival networks on raw patches: of the first sensor, and of all"
     )
+    trees: int = Field(200, ge=1, le=100_000, description="trees of the random forests")
     map: bool = Field(True, description="also classify every pixel of the tested images")
     show_every: int = Field(50, ge=1, description="steps between two records of pictures and probes")
 
