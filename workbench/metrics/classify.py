@@ -107,7 +107,7 @@ class Calibration(NamedTuple):
 
     confidence: np.ndarray
     right: np.ndarray
-    count: np.ndarray
+    samples: np.ndarray
     error: float
 
 

@@ -120,8 +120,9 @@ def cached(
                 ("feature", made),
                 ("pixel", pixel[new].astype(np.int64)),
             ):  # a pixel is listed after its features
-                if name in group:
-                    group[name].append(values)
+                held = group[name] if name in group else None
+                if isinstance(held, zarr.Array):
+                    held.append(values)
                 else:
                     group.create_array(name, data=values, chunks=(BATCH, *values.shape[1:]))
             known = np.concatenate([known, pixel[new]])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class Patches:
 
     cubes: sensor -> (images, channels, y + 7, x + 7), reflected at the border. place (N, 3): image, row, column of the labelled pixels;
     label (N,); train, test: positions in them. free (M, 3): places of the patches that the diffusion networks learn from.
-    usable (images, y, x): pixels with values in all sensors.
+    usable (images, y, x): pixels with values in all sensors. first: image, row, column of the place (0, 0, 0), for a block of an image.
     """
 
     cubes: dict[str, np.ndarray]
@@ -69,12 +70,16 @@ class Patches:
     split: str
     warning: str
     leak: Leak
-    images: list[str] = field(default_factory=list)
+    first: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def sensors(self) -> list[str]:
         """Their names; the first has a path of its own in the classifier."""
         return list(self.cubes)
+
+    def moved(self, cubes: dict[str, np.ndarray], first: tuple[int, int], size: tuple[int, int]) -> Patches:
+        """The patches of a block of one large image, without labels. first: its first row and column; size: of the image."""
+        return replace(self, cubes=cubes, usable=np.zeros((1, *size), bool), first=(0, *first))
 
     def take(self, place: np.ndarray, sensor: str) -> Tensor:
         """(n, channels, 8, 8) float32: the patches of one sensor around pixels (n, 3)."""
@@ -84,7 +89,7 @@ class Patches:
 
     def pixel(self, place: np.ndarray) -> np.ndarray:
         """(n,) whole numbers that identify the pixels of this scene."""
-        return np.ravel_multi_index(tuple(place.T), self.usable.shape).astype(np.int64)
+        return np.ravel_multi_index(tuple((place + self.first).T), self.usable.shape).astype(np.int64)
 
 
 def patches_of(scene: xr.Dataset, config: Config) -> Patches:
@@ -94,7 +99,7 @@ def patches_of(scene: xr.Dataset, config: Config) -> Patches:
     with one pixel, for a class that the split leaves without training or test pixels (it is named), and as `take_samples` does.
     """
     require(scene, *NEEDS, who="mdfl")
-    sensors = list(config.sensors) or [s for s in SENSORS if s in scene]
+    sensors: list[str] = [*config.sensors] or [s for s in SENSORS if s in scene]
     _check_labels(scene)
     split = config.split
     if split == "own" and "split" not in scene.coords:
@@ -126,7 +131,7 @@ def patches_of(scene: xr.Dataset, config: Config) -> Patches:
         known = values[place[train, 0], :, place[train, 1], place[train, 2]].T
         scalers[sensor] = _fitted(scene[sensor], known, config.components if sensor == "hsi" else None)
         scaled = np.stack([scalers[sensor](v) for v in values])
-        mode = "reflect" if min(scaled.shape[-2:]) > CENTRE else "edge"
+        mode: Literal["reflect", "edge"] = "reflect" if min(scaled.shape[-2:]) > CENTRE else "edge"
         cubes[sensor] = np.pad(scaled, ((0, 0), (0, 0), (CENTRE, CENTRE - 1), (CENTRE, CENTRE - 1)), mode=mode)
     spectra = np.concatenate([samples.values[s].flatten(1).numpy() for s in sensors], 1)
     leak = leak_meter(np.nan_to_num(spectra), label, samples.train, samples.test, config.seed)
@@ -139,7 +144,6 @@ def patches_of(scene: xr.Dataset, config: Config) -> Patches:
         if split == "image":
             free = free[~np.isin(free[:, 0], place[samples.test, 0])]
     words, warning = told(how)
-    names = scene["sample"].values.astype(str).tolist() if "sample" in scene.coords else []
     return Patches(
         cubes,
         scalers,
@@ -154,7 +158,6 @@ def patches_of(scene: xr.Dataset, config: Config) -> Patches:
         words,
         warning,
         leak,
-        names,
     )
 
 

@@ -47,7 +47,8 @@ def result_of(
     raw = np.concatenate(list(raw_of.values()), 1)
     bank = made[OWN].bank(place)
     fresh = Denoiser(OWN, patches, config)
-    deep = {OWN: _pooled(bank), "untrained": _pooled(fresh.bank(place))}
+    fresh_bank = fresh.bank(place)
+    deep = {OWN: _pooled(bank), "untrained": _pooled(fresh_bank)}
     deep |= {arm: _pooled(learner.bank(place)) for arm, learner in made.items() if arm != OWN}
     own, blank = deep[OWN], deep["untrained"]
     order = np.random.default_rng(config.seed).permutation(len(own))
@@ -75,15 +76,15 @@ def result_of(
     row("svm", raw, "svm")
     row("forest", raw, "forest")
     row("forest_emap", _profiles(patches)[place[:, 0], :, place[:, 1], place[:, 2]], "forest")
-    for name in config.networks:
-        sensors = patches.sensors if name == "two_branch" else patches.sensors[:1]
-        table[name] = _network(patches, place, cut, y, sensors, classes, config.seed)
+    for rival in config.networks:
+        sensors = patches.sensors if rival == "two_branch" else patches.sensors[:1]
+        table[rival] = _network(patches, place, cut, y, sensors, classes, config.seed)
 
     result = xr.Dataset()
     for name, probability in table.items():
         _accuracies(result, name, classify.confusion(truth, probability.argmax(1), classes), patches)
     _details(result, table[""], truth, patches)
-    _noise_levels(result, {"trained": bank, "untrained": fresh.bank(place)}, y, truth, cut, config)
+    _noise_levels(result, {"trained": bank, "untrained": fresh_bank}, y, truth, cut, config)
     _leak(result, patches)
     if config.map:
         _map(
@@ -95,6 +96,7 @@ def result_of(
             heads["reuse"],
             classify.confusion(truth, table[""].argmax(1), classes),
         )
+    result["loss_final"] = _scalar(made[OWN].recent, "diffusion loss, mean of the last 20 steps")
     result["first_loss"] = _scalar(
         _first_loss(patches, config), "diffusion loss of the untrained network; exactly 0.798 is expected", "1"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,6 +59,7 @@ class Denoiser:
                 bands = sum(patches.cubes[s].shape[1] for s in sensors)
                 self.networks[name] = UNet(bands, config.width, side=SIDE, parser=parser).to(device())
         self.optimisers = {n: torch.optim.Adam(net.parameters(), config.lr) for n, net in self.networks.items()}
+        self.last: list[float] = []
         self.checkpoint = Checkpoint(networks=self.networks, optimisers=self.optimisers, random=self.random)
 
     def step(self) -> dict[str, float]:
@@ -77,15 +79,21 @@ class Denoiser:
                 self.optimisers[name].step()
                 losses.append(float(loss.detach()))
         self.done += 1
-        return {"loss": float(np.mean(losses))}
+        self.last = [*self.last[-19:], float(np.mean(losses))]
+        return {"loss": self.last[-1]}
+
+    @property
+    def recent(self) -> float:
+        """The mean loss of the last 20 steps."""
+        return float(np.mean(self.last))
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on."""
-        return {"done": self.done, **self.checkpoint.state()}
+        return {"done": self.done, "last": list(self.last), **self.checkpoint.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
-        self.done = int(state["done"])
+        self.done, self.last = int(state["done"]), [float(v) for v in state["last"]]
         self.checkpoint.load(state)
 
     def bank(self, place: np.ndarray, times: Sequence[int] | None = None) -> dict[str, Tensor]:
@@ -102,6 +110,12 @@ class Denoiser:
     def _seed(self, name: str) -> int:
         """Of the noise of the bank: each network has its own, so that two sensors of one pixel do not get the same noise."""
         return self.config.seed * 16 + list(self.networks).index(name)
+
+    def on(self, patches: Patches) -> Denoiser:
+        """The same networks on other patches, to take their bank."""
+        other = copy.copy(self)
+        other.patches = patches
+        return other
 
     def means(self, place: np.ndarray, t: int) -> np.ndarray:
         """(n, d * networks): the bank of one time, averaged over each patch."""
