@@ -116,11 +116,8 @@ def cached(
         new = first[~np.isin(pixel[first], known)]
         if len(new):
             made = features_at(network, x[torch.from_numpy(new)], pixel[new], t, products, seed).numpy()
-            for name, values in (
-                ("feature", made),
-                ("pixel", pixel[new].astype(np.int64)),
-            ):  # a pixel is listed after its features
-                held = group[name] if name in group else None
+            for name, values in (("feature", made), ("pixel", pixel[new].astype(np.int64))):  # features first
+                held = group.get(name)
                 if isinstance(held, zarr.Array):
                     held.append(values)
                 else:
