@@ -25,8 +25,8 @@ Predict = Callable[[Mapping[str, np.ndarray], tuple[int, int], tuple[int, int]],
 def classify_blocks(scene: xr.Dataset, scalers: Mapping[str, Scaler], predict: Predict, block: int = BLOCK) -> xr.DataArray:
     """(y, x) int16 classes of one image, read block by block; -1 where a sensor has no value.
 
-    scalers: sensor -> how its values become channels. predict: gets sensor -> (channels, rows + 7, columns + 7), reflected at the border of the image,
-    the first row and column of the block, and the size of the image; returns (rows, columns) whole numbers.
+    scalers: sensor -> how its values become channels. predict: gets sensor -> (channels, rows + 7, columns + 7), reflected at the
+    border of the image, the first row and column of the block, and the size of the image; returns (rows, columns) whole numbers.
 
     Raises InputError for a scene of many samples and for a sensor that is missing.
     """
