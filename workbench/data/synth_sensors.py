@@ -63,7 +63,12 @@ def make(name: str) -> xr.Dataset:
     """
     if name not in NAMES:
         raise InputError(f"There is no simulated scene {name!r}; there are {', '.join(NAMES)}.{did_you_mean(name, NAMES)}")
-    return simulate(name, SIDE, seed=11 + NAMES.index(name))
+    titles = (
+        "Four spectra and two heights, eight classes (simulated)",
+        "Six classes, two pairs that differ only in texture (simulated)",
+    )
+    number = NAMES.index(name)
+    return simulate(name, SIDE, seed=11 + number).assign_attrs(id=name, title=titles[number])
 
 
 def simulate(name: str, side: int = SIDE, bands: int = BANDS, seed: int = 0) -> xr.Dataset:

@@ -31,7 +31,7 @@ def test_anomaly_scenes_are_all_there():
     ]
     assert all(catalog._by_id()[n].reference.rx_auc > 0.5 for n in scenes)
     assert names()[:2] == ["sim-coast-town", "sim-dry-airfield"]
-    assert len({f.sha256 for e in entries() if e.kind == "hyperspectral" for f in e.files}) == 38
+    assert len({f.sha256 for e in entries() if e.kind == "hyperspectral" for f in e.files}) == 50
 
 
 def test_mirrors_are_pinned_to_a_commit():

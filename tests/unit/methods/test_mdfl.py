@@ -13,6 +13,7 @@ from workbench.config import override
 from workbench.data.synth_sensors import simulate
 from workbench.errors import InputError
 from workbench.methods.mdfl import SMOKE, Config, FusionCell, Reuse, run
+from workbench.methods.mdfl.blocks import by_network, by_rows, classify_blocks
 from workbench.methods.mdfl.patches import CENTRE, GUARD, patches_of
 from workbench.methods.mdfl.training import ZERO, Classifier, Denoiser
 
@@ -242,3 +243,29 @@ def test_wrong_input_is_refused_with_its_name(scene):
         patches_of(scene, override(QUICK, {"sensors": ["hsi", "sar"]}))
     with pytest.raises(InputError, match="noise levels lie between 0 and 499"):
         override(Config(), {"times": [5, 500]})
+
+
+# --- scenes larger than memory ----------------------------------------------------------------------------------------
+
+
+def test_a_map_block_by_block_is_the_map_of_the_whole(scene, patches):
+    """Of the network, with a block that does not divide the image, and of a classifier of pixels; a missing value stays without a class."""
+    denoiser = Denoiser("mdfl", patches, QUICK)
+    for _ in range(3):
+        denoiser.step()
+    classifier = Classifier(patches, QUICK, denoiser.bank(patches.place[patches.train]))
+    for _ in range(3):
+        classifier.step()
+    every = np.argwhere(patches.usable)
+    whole = classifier.probability(patches, every, denoiser.bank(every)).argmax(1).reshape(48, 48)
+    small = scene.isel(y=slice(0, 48), x=slice(0, 48)).chunk(y=20, x=20)
+    found = classify_blocks(small, patches.scalers, by_network(patches, denoiser, classifier), block=20)
+    assert (found.values == whole).mean() > 0.999  # batches of another size round differently
+    missing = scene.copy(deep=True)
+    missing["lidar"].values[:, 3, 4] = np.nan
+    rows = by_rows(lambda x: np.eye(8)[(x[:, 0] > 0).astype(int)])
+    lost = classify_blocks(missing, patches.scalers, rows, block=17)
+    assert np.argwhere(lost.values == -1).tolist() == [[3, 4]]
+    np.testing.assert_array_equal(lost.values, classify_blocks(missing, patches.scalers, rows, block=48).values)
+    with pytest.raises(InputError, match="needs one image with hsi, lidar"):
+        classify_blocks(scene.drop_vars("lidar"), patches.scalers, rows)
