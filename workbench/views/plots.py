@@ -162,6 +162,20 @@ class Frame:
         for made, sized in self._figures:
             made.stylesheets = [shape(high, wide, **sized)]
 
+    def look_at(self, x: float, y: float, width: float) -> None:
+        """Zoom to `width` columns around a point, not beyond the image where that can be avoided; `reset` shows the whole again."""
+        high, wide = self._seen
+        width = min(width, wide)
+        for axis, at, length, size in ((self.x_range, x, width, wide), (self.y_range, y, width * high / wide, high)):
+            start = min(max(at - length / 2, -0.5), size - 0.5 - length)
+            axis.update(
+                **(
+                    {"start": start, "end": start + length}
+                    if axis is self.x_range
+                    else {"start": start + length, "end": start}
+                )
+            )
+
     def breadth(self, made: figure) -> str:
         """CSS of something that is as wide as a figure of this frame, in a place as wide."""
         high, wide = self._seen
