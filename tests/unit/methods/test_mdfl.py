@@ -161,6 +161,12 @@ def test_plots_and_polygons_are_whole(scene):
     assert found.split == "whole images (plots)"
     assert not set(found.place[found.train, 0]) & set(found.place[found.test, 0])
     assert not set(found.free[:, 0]) & set(found.place[found.test, 0])
+    _, outcome = drive(run(plots, override(QUICK, {"split": "own", "steps": 2, "head_steps": 2})))
+    tested = np.unique(found.place[found.test, 0])
+    assert outcome.result["sample"].values.tolist() == [list("abcde")[i] for i in tested]
+    assert outcome.result["labels"].dims == ("sample", "y", "x")
+    assert (outcome.result["labels"] >= 0).all()
+    assert outcome.result["probability"].dims == ("sample", "class", "y", "x")
     crown = (np.arange(48) // 4)[:, None] * 100 + (np.arange(48) // 4)[None] + 1
     fields = scene.assign_coords(crown=(("y", "x"), crown))
     found = patches_of(fields, override(QUICK, {"split": "polygon"}))

@@ -227,32 +227,32 @@ def _map(
         colours[t] = _rgb(own.means(first, t), first, shape[1:])
     labels = np.where(np.isfinite(probability[0]), np.nan_to_num(probability).argmax(0), -1).astype(np.int16)
     dims = ("sample", "y", "x") if "sample" in scene["truth"].dims else ("y", "x")
-    one = (lambda a: a) if "sample" in dims else (lambda a: a[..., 0, :, :])
-    result["labels"] = (dims, one(labels), {"long_name": "class of each pixel, MDFL", "names": patches.names})
-    leading = ("sample", "class", "y", "x") if "sample" in dims else ("class", "y", "x")
-    moved = probability.transpose(1, 0, 2, 3) if "sample" in dims else probability[:, 0]
-    result["probability"] = (leading, moved, {"long_name": "class probability, MDFL", "units": "1"})
-    spread = classify.entropy(probability, 0)
-    result["uncertainty"] = (
-        dims,
-        one(spread.astype(np.float32)),
-        {"long_name": "entropy, 1 = all classes alike", "units": "1"},
-    )
+    several = "sample" in dims
+    labels = labels[tested] if several else labels[0]
+    probability = probability[:, tested].transpose(1, 0, 2, 3) if several else probability[:, 0]
+    result["labels"] = (dims, labels, {"long_name": "class of each pixel, MDFL", "names": patches.names})
+    leading = ("sample", "class", "y", "x") if several else ("class", "y", "x")
+    result["probability"] = (leading, probability, {"long_name": "class probability, MDFL", "units": "1"})
+    spread = classify.entropy(probability, -3)
+    result["uncertainty"] = (dims, spread.astype(np.float32), {"long_name": "entropy, 1 = all classes alike", "units": "1"})
     result["bank_rgb"] = (
         ("time", "feature_band", "y", "x"),
         np.stack([colours[t] for t in config.times]).astype(np.float32),
         {"long_name": "bank of the first tested image, three principal components"},
     )
     result.coords["class"] = patches.names
-    for coord in ("sample", "y", "x", "spatial_ref"):
+    for coord in ("y", "x", "spatial_ref"):
         if coord in scene.coords:
             result.coords[coord] = scene[coord]
+    if several:
+        names = scene["sample"].values.astype(str) if "sample" in scene.coords else np.arange(shape[0]).astype(str)
+        result.coords["sample"] = names[tested]
     mapped = np.bincount(labels[labels >= 0], minlength=classes)
     areas = classify.mapped_areas(counts, mapped)
     result["area"] = (
         ("class", "estimate"),
         np.nan_to_num(np.stack([mapped, areas.area, areas.half_width], 1)),
-        {"long_name": "area in the map, estimated area, half of its 95 % interval", "units": "pixel"},
+        {"long_name": "area: mapped, estimated, half of the 95 % interval", "units": "pixel"},
     )
     result.coords["estimate"] = ["mapped", "estimated", "half interval"]
 
