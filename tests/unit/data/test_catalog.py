@@ -62,6 +62,7 @@ def test_every_entry_provides_what_its_scene_has(real_data):
         assert entry.card()
 
 
+@pytest.mark.long
 def test_simulated_scenes_say_too_what_they_provide():
     for entry in [e for e in entries() if e.kind.startswith("simulated")]:
         assert entry.ORDER < 2  # before those that need files

@@ -4,7 +4,7 @@ D. Li, W. Xie, J. Zhang, Y. Li, "MDFL: Multi-Domain Diffusion-Driven Feature Lea
 doi 10.1609/aaai.v38i8.28710, arXiv 2311.09520.
  What you get: a class map, accuracies beside rivals and controls under a named split, and which noise level knows the classes.
 
-No code of MDFL is public and we could read only the abstract: the design follows the published half of FedDiff (arXiv 2401.02433)
+We found no public code of MDFL and could read only the abstract: the design follows the published half of FedDiff (arXiv 2401.02433)
 by the same first author. docs/methods/mdfl.md says what is known and what is ours.
 
     settings.py   Config
