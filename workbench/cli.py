@@ -346,6 +346,11 @@ def sweep(
 @app.command()
 def rerun(
     folder: Annotated[Path, typer.Argument(help="folder of a finished run, report or cell of a sweep")],
+    notebook: Annotated[
+        Path | None,
+        typer.Option("--notebook", help="your notebook that made the run; needed if it is not one of the workbench"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="repeat an imported run without a question")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="folder of the second run (default: FOLDER-rerun)")] = None,
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", min=0, help="relative difference up to which numbers count as equal")
@@ -355,12 +360,91 @@ def rerun(
 ) -> None:
     """Repeat a run and compare all numbers; exit code 0: equal, 1: different, with a list of differences."""
     from workbench.reports.rerun import rerun as again
+    from workbench.reports.rerun import would_execute
+    from workbench.runs.imported import imported
 
     _search(data_root)
-    done = again(folder, out, tolerance=tolerance)
+    if imported(folder) and not yes and sys.stdin.isatty():
+        typer.echo(would_execute(folder, notebook), err=True)
+        yes = typer.confirm("Execute this?", err=True)
+        if not yes:
+            raise typer.Exit(1)
+    done = again(folder, out, tolerance=tolerance, notebook=notebook, yes=yes)
     print(json.dumps(done.as_dict()) if json_ else done.as_text())
     if not done.same:
         raise typer.Exit(1)
+
+
+@app.command()
+def detect(
+    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path of a finished run of a detector, such as sarnet")],
+    scene: SceneArg,
+    out: Annotated[list[Path], typer.Argument(help="files to write: .gpkg, .geojson, .csv, .json (COCO)")],
+    land: Annotated[
+        Path | None,
+        typer.Option("--land", help="vector file with polygons of land; boxes with their centre there are left out"),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0, max=1, help="lowest score (default: that of the run)")
+    ] = None,
+    decibels: Annotated[
+        str, typer.Option("--decibels", help="LOW,HIGH: intensities in dB that become black and white")
+    ] = "-25,5",
+    key: KeyOpt = None,
+    root: Annotated[Path, typer.Option("--root", help="folder of the runs")] = Path(RUNS),
+    json_: JsonOpt = False,
+    quiet: QuietOpt = False,
+    device: DeviceOpt = None,
+    scheduler: SchedulerOpt = None,
+) -> None:
+    """Find objects in one scene of any size with a trained network, tile by tile, and write the boxes with their size in metres."""
+    from workbench.engines import cluster
+    from workbench.execution import detect as find_objects
+    from workbench.runs.collection import find
+    from workbench.runs.progress import progress_bar
+
+    _choose(device)
+    low, _, high = decibels.partition(",")
+    try:
+        limits = float(low), float(high)
+    except ValueError:
+        raise InputError(f"--decibels takes LOW,HIGH, such as -25,5; got {decibels!r}.") from None
+    folder = find(root, run_)
+    with (
+        cluster.connected(scheduler) if scheduler is not None else cluster.own_threads(),
+        progress_bar(shown=not quiet, desc="blocks", unit="block", total=0) as bar,
+    ):
+
+        def show(done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        source = _source(scene, None, key, None, None, False)
+        found = find_objects(folder, source, out, land=land, threshold=threshold, decibels=limits, progress=show)
+    count = int(found.sizes["object"])
+    if json_:
+        print(json.dumps({"objects": count, "files": [str(p) for p in out]}))
+        return
+    print(f"{count:,} objects")
+    for path in out:
+        print(path)
+
+
+@app.command()
+def export(
+    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path of a finished run")],
+    out: Annotated[Path, typer.Argument(help="the .onnx file to write; a manifest and a loader are written beside it")],
+    int8: Annotated[
+        Path | None, typer.Option("--int8", help="calibrate with the inputs in this .npy file, and write 8-bit integers")
+    ] = None,
+    root: Annotated[Path, typer.Option("--root", help="folder of the runs")] = Path(RUNS),
+) -> None:
+    """Export the trained network of a run as ONNX, with a manifest (.json) and a loader (.py) that needs no torch."""
+    from workbench.execution import export as write
+    from workbench.runs.collection import find
+
+    for path in write(find(root, run_), out, int8):
+        print(path)
 
 
 @app.command()
@@ -414,12 +498,15 @@ def runs_list(
     selected = _chosen(root, method, scene, status, tag, where, inside)
     if json_:
         keys = ("name", "method", "scene", "status", "seconds", "metrics", "tags")
-        print(json.dumps([{"folder": str(e.folder), **{k: getattr(e, k) for k in keys}} for e in selected]))
+        rows = [
+            {"folder": str(e.folder), **{k: getattr(e, k) for k in keys}, "imported": bool(e.imported)} for e in selected
+        ]
+        print(json.dumps(rows))
         return
     rows = []
     for e in selected:
         numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
-        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.tags)))
+        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.marks)))
     _print_table(("run", "status", "method", "scene", "time", "numbers", "tags"), rows)
     if not rows:
         print(f"no such run under {root}", file=sys.stderr)
@@ -430,12 +517,18 @@ def runs_show(run_: Annotated[str, typer.Argument(metavar="RUN", help="name or p
     """Show all facts, settings, numbers and files of a run folder."""
     from workbench import runs
     from workbench.runs.collection import find, tags
+    from workbench.runs.imported import imported
 
     folder = find(root, run_)
     about = runs.read(folder)
     scene = about.get("scene") or {}
     facts = {k: about.get(k) for k in ("method", "status", "error", "start", "end", "seconds", "command", "commit", "dirty")}
-    facts |= {"tags": ", ".join(tags(folder)), "scene": scene.get("id"), "data": runs.data_hash(about)}
+    facts |= {
+        "imported": imported(folder),
+        "tags": ", ".join(tags(folder)),
+        "scene": scene.get("id"),
+        "data": runs.data_hash(about),
+    }
     facts |= {k: about.get(k) for k in ("code", "cpu", "device", "threads")}
     for name, value in (facts | (about.get("versions") or {})).items():
         if value not in (None, "", False):
@@ -549,12 +642,14 @@ def runs_export(
 
 @runs_commands.command("import")
 def runs_import(
-    file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path(RUNS)
+    file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")],
+    root: RootOpt = Path(RUNS),
+    largest: Annotated[float, typer.Option("--largest", min=0, help="GB that the run may have when it is unpacked")] = 4.0,
 ) -> None:
-    """Check every file of an exported run against its SHA-256, and copy the run into the folder of runs."""
+    """Check every file of an exported run against its SHA-256, and copy the run, marked as imported, into the folder of runs."""
     from workbench.runs.crate import unpack
 
-    print(unpack(file, root))
+    print(unpack(file, root, largest_gb=largest))
 
 
 def _chosen(

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,16 @@ from workbench.data.source import Source, digest_of
 from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
-from workbench.methods import load
+from workbench.methods import METHODS, load
 from workbench.runs import RUNS
+from workbench.runs.imported import refuse_imported
 from workbench.runs.progress import progress_bar
 from workbench.scene import OVER, PROVENANCE, file_hash, fingerprint, require
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from workbench.parts.export import Exportable
 
 
 def start(
@@ -213,10 +216,14 @@ def resume(folder: str | Path) -> Trace:
 
     A run without a checkpoint starts again in its folder. The final numbers equal those of an uninterrupted run.
 
-    Raises InputError when the run has finished or is still running, and when its scene has changed.
+    Raises InputError when the run has finished or is still running, when its scene has changed, and for a report.
     """
     folder = Path(folder)
+    refuse_imported(folder)
     about = runs.read(folder)
+    if "notebook" in about:
+        again = f"workbench report {about['method'].removeprefix('report-')} SCENE"
+        raise InputError(f"{folder} holds a report, which has no checkpoint to continue from. Make a new one: `{again}`.")
     room = load(about["method"])
     config = override(room.Config(), about["config"])
     scene = reopen(folder, about)
@@ -322,8 +329,105 @@ _children: list[subprocess.Popen] = []
 def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
     """Continue an unfinished run from its last checkpoint in a new process."""
     folder = Path(folder)
+    refuse_imported(folder)
     runs.read(folder)
     return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
+
+
+def detect(
+    folder: str | Path,
+    scene: str | Path | Source | xr.Dataset,
+    paths: Sequence[str | Path],
+    *,
+    land: str | Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    **options: Any,
+) -> xr.Dataset:
+    """Find objects in one scene of any size with the network of a run, and write the boxes to these paths; returns the boxes.
+
+    paths: .gpkg, .geojson, .csv, or .json for COCO. land: vector file with polygons; boxes whose centre is in one are left out.
+    options: of the room's `detect_scene`.
+
+    Raises InputError for a method that finds no objects, and for input and output that cannot be used; output before anything is computed.
+    """
+    from workbench.data.export_boxes import check_boxes, on_land, outlines, write_boxes, write_coco
+    from workbench.data.land import read_land
+
+    about = runs.read(folder)
+    room = load(about["method"])
+    if not hasattr(room, "detect_scene"):
+        able = [name for name in METHODS if hasattr(load(name), "detect_scene")]
+        raise InputError(f"{about['method']} finds no objects in a scene; these methods do: {', '.join(able)}.")
+    for path in paths:
+        check_boxes(path)
+    polygons = None if land is None else read_land(land)
+    _, opened = _opened(scene)
+    found, image = room.detect_scene(folder, opened, progress=progress, **options)
+    if polygons is not None:
+        found = found.isel(object=~on_land(found, polygons, image, opened))
+    placed = outlines(found, image, opened)
+    for path in paths:
+        if Path(path).suffix.lower() == ".json":
+            write_coco(found, path)
+        else:
+            write_boxes(placed, path)
+    return found
+
+
+def export(folder: str | Path, path: str | Path, int8: str | Path | None = None) -> list[Path]:
+    """Write the trained network of a run as ONNX, with its manifest and a loader that needs no torch; returns the paths.
+
+    int8: a .npy file with inputs (N, ...) of the network; the file then has weights and activations of 8 bits, calibrated with them.
+
+    Raises InputError if the method offers no network, the run has not finished, or nothing can be written there.
+    """
+    from workbench.parts.export import need_packages, write
+
+    about = runs.read(folder)
+    room = load(about["method"])
+    if not hasattr(room, "exportable"):
+        able = [name for name in METHODS if hasattr(load(name), "exportable")]
+        raise InputError(f"{about['method']} offers no network to export; these methods do: {', '.join(able)}.")
+    need_packages()
+    scene = about.get("scene") or {}
+    facts = {
+        "method": about["method"],
+        "run": {
+            "name": Path(folder).resolve().name,
+            "scene": scene.get("id"),
+            "data": runs.data_hash(about),
+            "seed": about["config"]["seed"],
+            "settings": about["config"],
+            **{key: about.get(key) for key in ("code", "commit", "dirty", "versions")},
+        },
+    }
+    made = room.exportable(folder)
+    return write(made, path, facts, None if int8 is None else calibrated(made, Path(int8)))
+
+
+def calibrated(made: Exportable, file: Path) -> Callable[[Path, Path], None]:
+    """The function that makes a file of int8, with the inputs in `file`."""
+    from functools import partial
+
+    import numpy as np
+
+    from workbench.baselines.pruning import ptq_int8
+
+    if made.rounding:
+        raise InputError("This network is exported with its trained bits, as integers; leave out --int8.")
+    if len(made.inputs) != 1:
+        raise InputError(f"--int8 calibrates networks of one input; this one has {', '.join(made.inputs)}.")
+    try:
+        images = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--int8 needs a .npy file with inputs of the network; {file}: {error}.") from None
+    (wanted,) = (tuple(x.shape[1:]) for x in made.inputs.values())
+    if images.shape[1:] != wanted or not np.isfinite(images).all():
+        raise InputError(
+            f"--int8 needs finite inputs (N, {', '.join(map(str, wanted))}) as the manifest's `scaling` says; {file} has "
+            f"{' x '.join(map(str, images.shape))}."
+        )
+    return partial(ptq_int8, images=np.ascontiguousarray(images, np.float32))
 
 
 def pending(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -254,3 +256,40 @@ def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
     page.poll()
     assert page.table.visible
     page.close()
+
+
+def test_a_server_of_this_page_alone_links_only_this_page(tmp_path, monkeypatch):
+    make(tmp_path / "one", 0.9)
+    about = json.loads((tmp_path / "one" / "run.json").read_text())
+    about["scene"] = {"id": "sim-coast-town"}
+    (tmp_path / "one" / "run.json").write_text(json.dumps(about))
+    for words, label in (
+        (["python", "-m", "pytest"], "anomaly"),
+        (["python", "-m", "panel", "serve", "a/runs.py", "a/anomaly.py", "--port", "1"], "anomaly"),
+        (["python", "-m", "panel", "serve", "a/runs.py", "--port", "1"], "runs"),
+    ):
+        monkeypatch.setattr("sys.orig_argv", words)
+        page = Runs(tmp_path)
+        (link,) = page.table.value["open"]
+        assert f'href="{label}?' in link
+        assert f">{label}</a>" in link
+        page.close()
+
+
+def test_no_rows_are_sent_while_the_browser_builds_the_table(page, root):
+    page._settled = time.monotonic() + 60  # as after the page has loaded
+    make(root / "late", 0.6)
+    page.poll()
+    assert "late" in [e.name for e in page.shown]
+    assert "late" not in names(page)
+    page._settled = 0.1
+    page.poll()
+    assert "late" in names(page)
+    page.tabs.active = 1
+    page.tabs.active = 0  # now the browser builds it again
+    make(root / "later", 0.6)
+    page.poll()
+    assert "later" not in names(page)
+    page._settled = 0.1
+    page.poll()
+    assert "later" in names(page)

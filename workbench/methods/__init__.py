@@ -62,6 +62,14 @@ METHODS: dict[str, tuple[str, str]] = {
         "workbench.methods.sarnet",
         "SAR-Net: ships and aircraft in SAR images, found with global context of all scales and attention in two directions.",
     ),
+    "mdfl": (
+        "workbench.methods.mdfl",
+        "MDFL: land cover of several sensors, from raw values and from what a diffusion model sees in them at several noise levels.",
+    ),
+    "picpq": (
+        "workbench.methods.picpq",
+        "PIC-PQ: prune the filters of a classifier and give each layer its bits, by one ranking of all filters.",
+    ),
 }
 
 
@@ -74,7 +82,8 @@ class Room(Protocol):
 
     A room with its own notebook also has `NOTEBOOK`, its stem in notebooks/; `method.ipynb` reports the others. A room with its own
     page also has `PAGE`, its stem in dashboards/ with what else the address needs to show a run (`anomaly?tab=2`); the page
-    `watch` shows the others.
+    `watch` shows the others. A room whose trained network can run elsewhere also has `exportable(folder)`, which gives a
+    `workbench.parts.export.Exportable` of a finished run.
     """
 
     @property

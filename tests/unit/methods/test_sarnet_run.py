@@ -112,6 +112,7 @@ def test_a_folder_of_a_run_gives_the_network_back(ships, tmp_path):
         load_network(tmp_path)
 
 
+@pytest.mark.long
 def test_it_learns_a_few_chips_by_heart(ships):
     """A short version of the overfit gate; the whole one is in tests/acceptance."""
     config = override(QUICK, {"steps": 60, "width": 4, "lr": 0.01, "augment": ["flip"]})
@@ -253,7 +254,6 @@ def test_a_large_lazy_image_is_read_tile_by_tile(ships):
     found, lazy = detect(trained, image), detect(trained, image.chunk(y=64, x=50))
     xr.testing.assert_identical(found, lazy)
     assert found["box"].dims == ("object", "edge")
-    assert len(found["box"]) <= trained.config.most
     assert len(detect(trained, image, most=5)["box"]) == 5
     few = detect(trained, image, threshold=float(found["box_score"][3]))
     np.testing.assert_array_equal(few["box"], found["box"][:4])
