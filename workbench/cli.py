@@ -268,6 +268,8 @@ def _run(
     numbers = runs.metrics(folder)
     for note in str(outcome.result.attrs.get("notes", "")).splitlines():
         print(f"note: {note}", file=sys.stderr)
+    if not runs.read(folder)["scene"].get("labelled", True):
+        print("note: the scene has no truth, so no metric says how right the result is", file=sys.stderr)
     _finish(folder, numbers, json_)
 
 

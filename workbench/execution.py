@@ -27,7 +27,7 @@ from workbench.methods import METHODS, load
 from workbench.runs import RUNS
 from workbench.runs.imported import refuse_imported
 from workbench.runs.progress import progress_bar
-from workbench.scene import OVER, PROVENANCE, file_hash, fingerprint, require
+from workbench.scene import OVER, PROVENANCE, file_hash, fingerprint, labelled, require
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -81,12 +81,12 @@ def _opened(scene: str | Path | Source | xr.Dataset) -> tuple[Source | None, xr.
 
 def about_scene(opened: xr.Dataset, source: Source | None) -> dict[str, Any]:
     """The entry `scene` of `run.json`: provenance and fingerprint and, if there is a source, how to open it again from any
-    folder and the hash of all its files.
+    folder and the hash of all its files. `labelled`: whether the scene has a truth.
     """
     provenance = {k: str(opened.attrs[k]) for k in PROVENANCE if opened.attrs.get(k)}
     if sha256 := file_hash(opened):
         provenance["sha256"] = sha256
-    about = {**provenance, "fingerprint": fingerprint(opened), "open": None}
+    about = {**provenance, "fingerprint": fingerprint(opened), "labelled": labelled(opened), "open": None}
     return about if source is None else {**about, "open": source.record(), "digest": source.digest()}
 
 

@@ -152,6 +152,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def labelled(scene: xr.Dataset) -> bool:
+    """Whether a scene has a truth of any kind: a mask, labels, or boxes."""
+    return any(name in scene for name in ("truth", "label", "box"))
+
+
 def describe(scene: xr.Dataset) -> str:
     """The scene as text: id, title, variables with shape, dtype, chunks and units, band range, truth, boxes, provenance."""
     import numpy as np
@@ -183,12 +188,14 @@ def describe(scene: xr.Dataset) -> str:
         )
     if "truth" in scene:
         truth = scene["truth"].values
-        labelled = int((truth >= 0).sum())
-        rest = "" if labelled == truth.size else f", {labelled} labelled"
+        known = int((truth >= 0).sum())
+        rest = "" if known == truth.size else f", {known} labelled"
         if len(scene["truth"].attrs.get("names", ())) > 2:
             lines.append(f"  truth: {len(np.unique(truth[truth >= 0]))} classes on {truth.size} pixels{rest}")
         else:
             lines.append(f"  truth: {int((truth > 0).sum())} marked pixels of {truth.size}{rest}")
+    elif not labelled(scene):
+        lines.append("  truth: none, so the metrics of a run compare with nothing")
     crs = scene.rio.crs if hasattr(scene, "rio") and "spatial_ref" in scene.coords else None
     if crs:
         lines.append(f"  crs: {crs}")

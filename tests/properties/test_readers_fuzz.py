@@ -80,6 +80,11 @@ def npy(folder: Path) -> Path:
     return folder / "a.npy"
 
 
+def npz(folder: Path) -> Path:
+    np.savez_compressed(folder / "a.npz", cube=CUBE.transpose(1, 2, 0), gt=np.eye(5, 6))
+    return folder / "a.npz"
+
+
 def _scene() -> xr.Dataset:
     about = {"wavelength": ("band", WAVE, {"units": "nm"}), "y": np.arange(5), "x": np.arange(6)}
     return xr.Dataset({"hsi": (("band", "y", "x"), CUBE), "truth": (("y", "x"), np.eye(5, 6).astype("i2"))}, about)
@@ -93,6 +98,61 @@ def netcdf3(folder: Path) -> Path:
 def netcdf4(folder: Path) -> Path:
     _scene().to_netcdf(folder / "a.nc", engine="h5netcdf", encoding={"hsi": {"chunksizes": (2, 5, 6), "zlib": True}})
     return folder / "a.nc"
+
+
+def matlab5_struct(folder: Path) -> Path:
+    inside = {"Data": CUBE.transpose(1, 2, 0), "info": {"wavelength": WAVE}, "sceneLabels": {"labels": np.eye(5, 6)}}
+    scipy.io.savemat(folder / "a.mat", {"hsi": inside}, do_compression=False)
+    return folder / "a.mat"
+
+
+def matlab_by_python(folder: Path) -> Path:
+    with h5py.File(folder / "a.mat", "w") as file:
+        file["data"], file["gt"] = CUBE.transpose(1, 2, 0), np.eye(5, 6)[:, :, None]
+    return folder / "a.mat"
+
+
+def pace(folder: Path) -> Path:
+    """The layout of PACE OCI level 2: cube, wavelengths and place in three groups, tied by dimension scales of the root."""
+    with h5py.File(folder / "a.nc", "w") as file:
+        for name, n in (("number_of_lines", 5), ("pixels_per_line", 6), ("wavelength_3d", 4)):
+            file.create_dataset(name, (n,), "f4").make_scale(
+                f"This is a netCDF dimension but not a netCDF variable.  {n:9d}"
+            )
+        rrs = file.create_dataset("geophysical_data/Rrs", data=CUBE.transpose(1, 2, 0))
+        rrs.attrs["_FillValue"] = np.float32(-32767)
+        for i, name in enumerate(("number_of_lines", "pixels_per_line", "wavelength_3d")):
+            rrs.dims[i].attach_scale(file[name])
+        wave = file.create_dataset("sensor_band_parameters/wavelength_3d", data=WAVE)
+        wave.attrs["units"] = "nm"
+        wave.dims[0].attach_scale(file["wavelength_3d"])
+        file["navigation_data/latitude"] = np.full((5, 6), 50.0)
+    return folder / "a.nc"
+
+
+def tanager(folder: Path) -> Path:
+    with h5py.File(folder / "a.h5", "w") as file:
+        data = file.create_group("HDFEOS/SWATHS/HYP/Data Fields")
+        data["toa_radiance"], data["nodata_pixels"] = CUBE, np.zeros((5, 6), "u1")
+        data["toa_radiance"].attrs["wavelengths"] = WAVE
+    return folder / "a.h5"
+
+
+def geotiff_with_header(folder: Path) -> Path:
+    geotiff(folder, nodata=None)
+    (folder / "a.hdr").write_text(
+        "ENVI\nsamples = 6\nlines = 5\nbands = 4\ndata type = 4\ninterleave = bsq\ndata ignore value = -9999\nfwhm = {10, 10, 10, 12}\n"
+        "bbl = {1, 1, 0, 1}\nreflectance scale factor = 1\n"
+    )
+    return folder / "a.tif"
+
+
+def geotiff_alpha(folder: Path) -> Path:
+    options = {"driver": "GTiff", "count": 5, "height": 5, "width": 6, "dtype": "uint16"}
+    with rasterio.open(folder / "a.tif", "w", crs="EPSG:32633", transform=Affine(30, 0, 0, 0, -30, 0), **options) as file:
+        file.colorinterp = [rasterio.enums.ColorInterp.gray] * 4 + [rasterio.enums.ColorInterp.alpha]
+        file.write(np.concatenate([np.rint(CUBE * 1000), np.full((1, 5, 6), 65535)]).astype("u2"))
+    return folder / "a.tif"
 
 
 def zarr3(folder: Path) -> Path:
@@ -117,12 +177,19 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], int]] = {  # and the number of 
     "envi-bip": (lambda folder: envi(folder, "bip"), 75),
     "matlab5": (matlab5, 250),
     "matlab5-packed": (matlab5_packed, 125),
+    "matlab5-struct": (matlab5_struct, 75),
     "matlab73": (matlab73, 75),
+    "matlab-by-python": (matlab_by_python, 40),
     "geotiff": (geotiff, 100),
     "geotiff-packed": (geotiff_packed, 75),
+    "geotiff-with-header": (geotiff_with_header, 75),
+    "geotiff-alpha": (geotiff_alpha, 75),
     "npy": (npy, 75),
+    "npz": (npz, 75),
     "netcdf3": (netcdf3, 75),
     "netcdf4": (netcdf4, 40),
+    "pace": (pace, 50),
+    "tanager": (tanager, 40),
     "emit": (_product(products.emit, "a.nc"), 50),
     "prisma": (_product(products.prisma, "a.he5"), 50),
     "neon": (_product(products.neon, "a.h5"), 75),

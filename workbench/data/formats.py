@@ -29,6 +29,7 @@ from workbench.data.readers import (
     neon,
     netcdf,
     npy,
+    npz,
     prisma,
     sar,
     sentinel1,
@@ -99,6 +100,10 @@ def _kind(look: Look) -> str:
     return "NetCDF" if look.suffix == ".nc" else "an HDF5 file"
 
 
+def _called_zip(look: Look) -> bool:
+    return look.is_file and look.suffix == ".zip"  # a damaged one gets its own error
+
+
 def _envi_data(look: Look) -> bool:
     return look.is_file and envi_header.header_of(look.path) is not None
 
@@ -165,7 +170,8 @@ FORMATS = (
     Format("chips with boxes", lambda look, _: boxes.sees(look.path), _boxes, hashed=False),
     Format("set of pairs", lambda look, _: bool(sets_in(look.path)), _pairs, hashed=False),
     Format("coreset", lambda look, _: look.is_file and look.suffix in (".yml", ".yaml"), _coreset, hashed=False),
-    Format("chips by class", lambda look, _: look.is_dir or (look.is_file and look.suffix == ".zip"), _chips, hashed=False),
+    Format("NPZ", lambda look, _: npz.sees(look), read=npz.read),
+    Format("chips by class", lambda look, _: look.is_dir or look.kind == "ZIP" or _called_zip(look), _chips, hashed=False),
     Format("SAR GeoTIFF", sar.sees, _sar),
     Format("MATLAB 7.3", lambda look, _: _matlab(look) and hdf5.is_hdf5(look), read=matlab.read_v73),
     Format("NEON", _product(neon.sees), read=neon.read),

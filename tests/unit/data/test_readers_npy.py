@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from workbench.data.catalog import open_scene
 from workbench.data.formats import open_file
 from workbench.errors import InputError
+from workbench.scene import describe
 
 CUBE = np.fromfunction(lambda y, x, b: 100 * b + 10 * y + x, (3, 5, 4))
 
@@ -49,3 +51,39 @@ def test_a_cut_file_is_refused(tmp_path):
     (tmp_path / "a.npy").write_bytes(whole[:-8])
     with pytest.raises(InputError, match="damaged or was removed"):
         scene["hsi"].load()
+
+
+def test_an_archive_of_arrays(tmp_path):
+    cube, marks = np.random.default_rng(3).random((6, 7, 8)), np.zeros((6, 7), "u1")
+    marks[1, 2:5] = 1
+    np.savez(tmp_path / "a.npz", cube=cube, gt=marks[:, :, None])
+    scene = open_scene(tmp_path / "a.npz")
+    np.testing.assert_allclose(scene["hsi"], cube.transpose(2, 0, 1))
+    np.testing.assert_array_equal(scene["truth"], marks)
+    np.savez_compressed(tmp_path / "b.npz", one=cube, two=cube)
+    with pytest.raises(InputError, match="2 arrays that could be the cube.*cube=one"):
+        open_scene(tmp_path / "b.npz")
+    scene = open_scene(tmp_path / "b.npz", keys={"cube": "two"}, truth=tmp_path / "a.npz")
+    np.testing.assert_array_equal(scene["truth"], marks)
+
+
+def test_archives_that_are_refused(tmp_path):
+    np.savez(tmp_path / "o.npz", cube=np.array([{}], object))
+    with pytest.raises(InputError, match="Python objects"):
+        open_scene(tmp_path / "o.npz")
+    np.savez(tmp_path / "c.npz", cube=np.ones((6, 7, 8)))
+    content = (tmp_path / "c.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[:900])
+    with pytest.raises(InputError, match="cannot be read as NPZ"):
+        open_scene(tmp_path / "cut.npz")
+
+
+def test_the_order_that_the_user_names(tmp_path):
+    cube = np.random.default_rng(3).random((8, 6, 7))
+    np.save(tmp_path / "a.npy", cube)
+    np.testing.assert_allclose(open_scene(tmp_path / "a.npy", keys={"axes": "band,y,x"})["hsi"], cube)
+
+
+def test_a_scene_without_truth_says_so(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(3).random((8, 6, 7)))
+    assert "truth: none, so the metrics" in describe(open_scene(tmp_path / "a.npy"))

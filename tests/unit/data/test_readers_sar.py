@@ -144,3 +144,36 @@ def test_the_real_geocoded_image(real_data):
     np.testing.assert_allclose(decibel[0][~raw.mask], raw.compressed(), atol=2e-6)
     assert np.isnan(decibel[0]).sum() == raw.mask.sum()
     assert "its name says so" in open_scene(path).attrs["notes"]
+
+
+def test_a_few_negative_values_are_noise_and_not_decibels(tmp_path):
+    values = intensity(2, (64, 64))
+    values[:, ::20, ::16] = -0.0008  # as noise removal and resampling leave them
+    path = write(tmp_path / "gamma0.tif", values, descriptions=["VV", "VH"])
+    for keys in ({}, {"scale": "linear"}):
+        scene = open_scene(path, keys=keys)
+        np.testing.assert_allclose(scene["sar"].values[values > 0], values[values > 0])
+        assert np.isnan(scene["sar"].values[values < 0]).all()
+        assert "of the sampled values are negative" in scene.attrs["notes"]
+
+
+def test_the_user_is_not_overruled_but_told(tmp_path):
+    values = intensity()
+    values[:, ::4] *= -1  # a quarter of them
+    path = write(tmp_path / "a_VV.tif", values)
+    assert np.isnan(open_scene(path, keys={"scale": "linear"})["sar"].values[values < 0]).all()
+    with pytest.raises(InputError, match="fit neither dB nor intensity.*--key scale=db or --key scale=linear"):
+        open_scene(path)
+    with pytest.raises(InputError, match="only negative values"):
+        open_scene(write(tmp_path / "b_VV.tif", -intensity()), keys={"scale": "linear"})
+
+
+@pytest.mark.parametrize("fill", [-9999.0, 0.0])
+def test_fill_of_sar_that_is_not_declared(tmp_path, fill):
+    values = intensity()
+    values[:, :5] = fill
+    path = write(tmp_path / "a_VV.tif", values)
+    scene = open_scene(path)
+    assert scene["sar"].attrs["scale_in_file"] == "linear"  # -9999 decides nothing
+    assert f"{fill:g}, which the file does not declare" in scene.attrs["notes"]
+    assert np.isnan(open_scene(path, keys={"nodata": str(fill)})["sar"].values[:, :5]).all()

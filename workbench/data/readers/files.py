@@ -18,7 +18,7 @@ from workbench.scene import digest
 
 FORMATS = (
     "MATLAB (.mat), ENVI (header .hdr or its data file), GeoTIFF (.tif, .tiff), NetCDF (.nc), HDF5 (.h5, .he5), Zarr (.zarr), "
-    "NumPy (.npy), EnMAP or DESIS (folder with METADATA.XML)"
+    "NumPy (.npy, .npz), EnMAP or DESIS (folder with METADATA.XML)"
 )
 HEAD = 4096  # bytes that are read to recognise a format
 

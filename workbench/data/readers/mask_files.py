@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.data.readers import envi_header, matlab, netcdf
+from workbench.data.readers import envi_header, matlab, netcdf, npz
 from workbench.data.readers.files import Look
 from workbench.data.readers.raster import PICTURES, Raster, open_raster
 from workbench.data.readers.truth import as_truth
@@ -59,6 +59,8 @@ def stored(
         return *matlab.read_mask(path, key, shape), []
     if kind in ("HDF5", "NetCDF 3"):
         return *netcdf.read_mask(path, key, shape), []
+    if kind == "ZIP":
+        return *npz.read_mask(path, key, shape), []
     if kind == "NPY":
         return _npy(path), path.name, []
     if kind in _RASTERS or header or envi_header.header_of(path) is not None:

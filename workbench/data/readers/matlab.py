@@ -30,17 +30,17 @@ def read_v5(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     path = look.path
     with _one_error(path):
         variables = matlab5.variables(look.file)
-    shapes = {n: _squeezed(v.shape) for n, v in variables.items() if not v.kind}
+    shapes = {n: squeezed(v.shape) for n, v in variables.items() if not v.kind}
     inside = _struct_arrays(look, variables, shapes, [*keys.values(), truth or ""])
-    shapes |= {n: _squeezed(v.shape) for n, v in inside.items()}
+    shapes |= {n: squeezed(v.shape) for n, v in inside.items()}
     others = {n: v.kind for n, v in variables.items() if v.kind}
 
     def load(name: str) -> np.ndarray:
         with _one_error(path):
             found = inside[name] if name in inside else matlab5.load(look.file, variables[name])
-            return found.reshape(_squeezed(found.shape), order="F")
+            return found.reshape(squeezed(found.shape), order="F")
 
-    return _cube(path, shapes, others, keys, truth, load, lazy=None)
+    return cube_among(path, shapes, others, keys, truth, load, lazy=None)
 
 
 def _struct_arrays(
@@ -58,10 +58,10 @@ def _struct_arrays(
     return arrays
 
 
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A size without axes of length 1, but with at least two axes.
 
-    >>> _squeezed((6, 7, 1)), _squeezed((1, 6, 7, 8)), _squeezed((1, 9)), _squeezed((5, 1, 1))
+    >>> squeezed((6, 7, 1)), squeezed((1, 6, 7, 8)), squeezed((1, 9)), squeezed((5, 1, 1))
     ((6, 7), (6, 7, 8), (1, 9), (5, 1))
     """
     kept = list(shape)
@@ -79,7 +79,7 @@ def read_v73(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
         turned = _written_by_matlab(look, file)
         stored = {n: listed[p].shape for n, p in numeric.items()}
         others = {n: "struct or cell" for n in file if n not in listed and not n.startswith("#")}
-    shapes = {n: _squeezed(s[::-1] if turned else s) for n, s in stored.items()}
+    shapes = {n: squeezed(s[::-1] if turned else s) for n, s in stored.items()}
     if any(len(s) == 3 and "." not in n for n, s in shapes.items()) and not any("." in k or "/" in k for k in keys.values()):
         shapes = {n: s for n, s in shapes.items() if "." not in n}
 
@@ -95,7 +95,7 @@ def read_v73(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
         a, b, c = (2 - axis if turned else axis for axis in order)  # HDF5 has MATLAB's axes in reversed order
         return Hdf5Pixels(path.resolve(), numeric[name], array, (a, b, c))
 
-    cube = _cube(path, shapes, others, keys, truth, load, lazy)
+    cube = cube_among(path, shapes, others, keys, truth, load, lazy)
     if turned:
         return cube
     note = (
@@ -117,18 +117,18 @@ def read_mask(path: Path, key: str | None, shape: tuple[int, int] | None) -> tup
             with shared(look, "a MATLAB file") as file:
                 listed = arrays(look)
                 turned = _written_by_matlab(look, file)
-                flat = {n: d for n, d in _datasets(file) if n in listed and len(_squeezed(listed[n].shape)) == 2}
+                flat = {n: d for n, d in _datasets(file) if n in listed and len(squeezed(listed[n].shape)) == 2}
                 masks = {n.replace("/", "."): values(d).transpose() if turned else values(d) for n, d in flat.items()}
         else:
             with _one_error(path):
                 found = matlab5.variables(look.file)
-                plain = {n: v for n, v in found.items() if not v.kind and len(_squeezed(v.shape)) == 2}
+                plain = {n: v for n, v in found.items() if not v.kind and len(squeezed(v.shape)) == 2}
                 masks = {n: matlab5.load(look.file, v) for n, v in plain.items()}
                 if not masks or "." in (key or "") or "/" in (key or ""):
                     masks |= {
-                        n: v for n, v in _struct_arrays(look, found, {}, [key or ""]).items() if len(_squeezed(v.shape)) == 2
+                        n: v for n, v in _struct_arrays(look, found, {}, [key or ""]).items() if len(squeezed(v.shape)) == 2
                     }
-    masks = {n: v.reshape(_squeezed(v.shape), order="F") for n, v in masks.items()}
+    masks = {n: v.reshape(squeezed(v.shape), order="F") for n, v in masks.items()}
     if key is not None:
         key = key.replace("/", ".")
         _require_key("truth", key, {n: v.shape for n, v in masks.items()}, path)
@@ -144,7 +144,7 @@ def read_mask(path: Path, key: str | None, shape: tuple[int, int] | None) -> tup
     return masks[name], f"{name!r} in {path.name}"
 
 
-def _cube(
+def cube_among(
     path: Path,
     shapes: Mapping[str, tuple[int, ...]],
     others: Mapping[str, str],

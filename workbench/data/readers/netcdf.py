@@ -245,16 +245,16 @@ def _turned(native: Any, stored: Any, dims: Any) -> tuple[int, int, int]:
     return band, y, x
 
 
-def read_mask(path: Path, key: str | None, shape: tuple[int, int]) -> tuple[np.ndarray, str]:
+def read_mask(path: Path, key: str | None, shape: tuple[int, int] | None) -> tuple[np.ndarray, str]:
     """(y, x) values of the truth variable in a NetCDF file, and its name."""
     with Look(path) as look, _open(look) as file:
         shapes = {str(n): tuple(v.shape) for n, v in file.data_vars.items()}
         if key is not None:
             _require(key, shapes, path, "truth")
-        name = key or ("truth" if "truth" in shapes else pick(shapes, shape)[0])
+        name = key or ("truth" if "truth" in shapes else (None if shape is None else pick(shapes, shape)[0]))
         if name is None:
             raise InputError(
-                f"{path.name} has no variable that is clearly the truth of a scene of {size(shape)} pixels: "
+                f"{path.name} has no variable that is clearly the truth{'' if shape is None else f' of a scene of {size(shape)} pixels'}: "
                 f"{_list(shapes)}. Name it with the key truth=NAME."
             )
         return file[name].values, f"{name!r} in {path.name}"

@@ -297,6 +297,7 @@ _quiet = threading.Lock()
 def _opened(path: Path, driver: str, virtual: str | None = None) -> Iterator[Any]:
     """The open file; every GDAL error becomes one InputError, and warnings about images without a map are off."""
     import rasterio
+    from rasterio._err import CPLE_BaseError
 
     raw = {"GDAL_VRT_ENABLE_RAWRASTERBAND": "YES", "GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE": "ALL"}
     try:
@@ -310,7 +311,13 @@ def _opened(path: Path, driver: str, virtual: str | None = None) -> Iterator[Any
             file = rasterio.open(path, driver=driver) if virtual is None else rasterio.open(virtual, driver="VRT")
         with file:
             yield file
-    except (rasterio.errors.RasterioError, OSError, UnicodeDecodeError) as error:  # UnicodeDecodeError: damaged tags
+    except (
+        CPLE_BaseError,
+        rasterio.errors.RasterioError,
+        rasterio.errors.CRSError,
+        OSError,
+        UnicodeDecodeError,
+    ) as error:  # UnicodeDecodeError: damaged tags
         raise InputError(f"{path} cannot be read as {driver} ({error}); it is truncated or damaged. Get it again.") from None
 
 

@@ -156,11 +156,13 @@ def _opened(look: Look) -> Any:
 def shared(look: Look) -> Iterator[Any]:
     """The file in rasterio, opened once per look; every error inside the block becomes one InputError."""
     import rasterio
+    from rasterio._err import CPLE_BaseError
 
     path = look.path
     try:
         yield look.once(_opened)
     except (
+        CPLE_BaseError,
         rasterio.errors.RasterioError,
         rasterio.errors.CRSError,
         OSError,
