@@ -65,8 +65,15 @@ def _raster(scene: xr.Dataset, role: str, path: str | Path, keys: Mapping[str, s
         raise InputError(
             f"{raster.path.name} is a picture ({raster.stored}), not heights; give lidar as a raster of metres, such as float32."
         )
-    check_raster(scene, raster, role)
-    return scene.assign({role: ((f"{role}_band", "y", "x"), raster.lazy(), ABOUT[role])})
+    note = check_raster(scene, raster, role)
+    placed = scene.assign({role: ((f"{role}_band", "y", "x"), raster.lazy(), ABOUT[role])})
+    return _noted(placed, [note, *(f"{role}: {n}" for n in raster.notes)])
+
+
+def _noted(scene: xr.Dataset, notes: list[str]) -> xr.Dataset:
+    old = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n]
+    scene.attrs["notes"] = "\n".join(dict.fromkeys([*old, *filter(None, notes)]))
+    return scene
 
 
 def _sar(scene: xr.Dataset, path: Path, keys: Mapping[str, str], chunks: Any) -> xr.Dataset:
@@ -78,17 +85,18 @@ def _sar(scene: xr.Dataset, path: Path, keys: Mapping[str, str], chunks: Any) ->
         raise InputError(f"{path} holds {', '.join(map(str, radar.data_vars)) or 'nothing'} and no SAR image.")
     crs = radar.rio.crs.to_wkt() if "spatial_ref" in radar.coords and radar.rio.crs is not None else None
     centres = (radar["y"].values, radar["x"].values) if crs is not None else None
-    check_grid(scene, "sar", path.name, radar["sar"].shape[1:], crs, centres)
+    note = check_grid(scene, "sar", path.name, radar["sar"].shape[1:], crs, centres)
     placed = scene.assign(sar=(radar["sar"].dims, radar["sar"].data, radar["sar"].attrs))
     if "polarization" in radar.coords:
         placed = placed.assign_coords(polarization=("sar_band", radar["polarization"].values))
-    return placed
+    told = [n for n in str(radar.attrs.get("notes", "")).splitlines() if n]
+    return _noted(placed, [note, *(f"sar: {n}" for n in told)])
 
 
-def check_raster(scene: xr.Dataset, raster: Raster, role: str) -> None:
+def check_raster(scene: xr.Dataset, raster: Raster, role: str) -> str:
     """`check_grid` for a raster that is not read yet."""
-    grid = raster.grid
-    check_grid(
+    grid = raster.grid if raster.grid is not None and raster.grid.crs else None
+    return check_grid(
         scene,
         role,
         raster.path.name,
@@ -105,8 +113,9 @@ def check_grid(
     shape: tuple[int, ...],
     crs: str | None,
     centres: tuple[np.ndarray, np.ndarray] | None,
-) -> None:
-    """Raise InputError unless an image of `shape` (rows, columns) has the same grid as the scene.
+) -> str:
+    """Raise InputError unless an image of `shape` (rows, columns) has the same grid as the scene. Returns a note, "" where there
+    is nothing to say.
 
     crs: as WKT, with the `centres` of its rows and columns; both None where the file has no map. Where only one of the two
     has a map, only the sizes are compared.
@@ -119,17 +128,29 @@ def check_grid(
         )
     own = scene.rio.crs if "spatial_ref" in scene.coords and hasattr(scene, "rio") else None
     if own is None or crs is None or centres is None:
-        return
-    import pyproj
+        lacking = (
+            "the scene and the file have"
+            if own is None and crs is None
+            else "the scene has"
+            if own is None
+            else "the file has"
+        )
+        return f"{role}: {lacking} no map, so only the sizes were compared"
+    from workbench.data.comparable import parsed, same_crs
 
     differ = []
-    scene_crs, file_crs = pyproj.CRS.from_wkt(own.to_wkt()), pyproj.CRS.from_wkt(crs)
-    if scene_crs != file_crs:
+    note = ""
+    scene_crs, file_crs = parsed(own.to_wkt()), parsed(crs)
+    if not same_crs(scene_crs, file_crs):
         differ.append(f"its CRS is {file_crs.name}, that of the scene {scene_crs.name}")
     else:
         for dim, file_centres in zip(("y", "x"), centres, strict=True):
             scene_centres = scene[dim].values
             step = abs(float(scene_centres[1] - scene_centres[0])) if len(scene_centres) > 1 else 1.0
+            turns = round(float(scene_centres[0] - file_centres[0]) / 360) if dim == "x" and scene_crs.is_geographic else 0
+            if turns:
+                file_centres = file_centres + 360 * turns
+                note = f"{role}: the longitudes of {name} differ by {360 * turns} degrees; they were taken as one place"
             if not np.allclose(scene_centres, file_centres, rtol=0, atol=SAME * step):
                 differ.append(
                     f"its {dim} runs from {float(file_centres[0]):.9g} to {float(file_centres[-1]):.9g}, that of the scene from "
@@ -137,3 +158,4 @@ def check_grid(
                 )
     if differ:
         raise InputError(f"{role}: {name} is not on the grid of the scene: {'; '.join(differ)}. {what_to_do}")
+    return note

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from workbench.data.readers.files import sha256 as hash_of
 from workbench.data.readers.files import walk
-from workbench.data.source import Source
+from workbench.data.source import Source, in_place
 from workbench.errors import InputError
 
 ROOTS = "WORKBENCH_DATA_ROOT"  # folders that are searched, separated as in PATH
@@ -61,10 +61,10 @@ def _find(lost: str, folder: Path, sha256: str) -> str:
     first = None
     for path in itertools.chain(_same_names(lost, bases), _below(lost, roots(), sha256)):
         if not sha256 or path.is_dir() or hash_of(path) == sha256:
-            return str(path.resolve())
+            return str(in_place(path))
         first = first or path
     if first is not None:  # the hash is that of another file of the scene, such as the data of a header
-        return str(first.resolve())
+        return str(in_place(first))
     entry = _in_catalogue(sha256)
     if entry is not None:
         return entry

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from workbench.data.readers.files import of_system
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 BESIDE = ("after", "lidar", "sar", "infrared")  # roles of a second file: the later date, or another sensor
 
-# Suffixes of files that belong to a file of the same stem: ENVI headers, georeferencing, tags kept by GDAL.
-COMPANIONS = (".hdr", ".xml", ".tfw", ".pgw", ".jgw", ".bpw", ".wld", ".prj")
+# Suffixes of files that belong to a file of the same stem: ENVI headers, georeferencing, tags and masks kept by GDAL.
+COMPANIONS = (".hdr", ".xml", ".tfw", ".pgw", ".jgw", ".bpw", ".wld", ".prj", ".msk")
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,12 @@ def digest_of(path: str | Path) -> str:
 
 def _absolute(name: str) -> str:
     path = Path(name).expanduser()
-    return str(path.resolve()) if path.exists() else name
+    return str(in_place(path)) if path.exists() else name
+
+
+def in_place(path: Path) -> Path:
+    """The absolute path; a link to a file stays a link, because its header may lie beside the link."""
+    return path.parent.resolve() / path.name if path.is_symlink() and path.is_file() else path.resolve()
 
 
 def _add(digest: Any, name: str | Path) -> None:
@@ -195,9 +201,10 @@ def _add(digest: Any, name: str | Path) -> None:
     path = Path(name).expanduser()
     if not path.exists():
         raise InputError(f"There is no file {path}; correct the path.")
-    path = path.resolve()
+    path = in_place(path)
     if path.is_dir():
-        files = [(p.relative_to(path).as_posix(), p) for p in sorted(path.rglob("*")) if p.is_file()]
+        inside = (p for p in sorted(path.rglob("*")) if p.is_file())
+        files = [(p.relative_to(path).as_posix(), p) for p in inside if not of_system(p.relative_to(path).parts)]
     else:
         files = [(p.name, p) for p in _with_companions(path)]
     for label, file in files:

@@ -98,3 +98,13 @@ def test_a_position_without_a_coordinate_system_is_told(tmp_path):
     notes = open_scene(tif(tmp_path / "a.tif", A, "int16", None)).attrs["notes"]
     assert "corner 400000, 21" in notes
     assert "no coordinate system" in notes
+
+
+def test_a_sensor_beside_a_scene_at_longitudes_that_differ_by_360_degrees(tmp_path):
+    cube = tif(tmp_path / "c.tif", np.concatenate([A, A]) * 9, "int16", "EPSG:4326", 200, 0.001)
+    scene = open_scene(cube, beside={"lidar": tif(tmp_path / "h.tif", A[:1] / 7, "float32", "EPSG:4326", -160, 0.001)})
+    assert "longitudes of h.tif differ by 360 degrees" in scene.attrs["notes"]
+    with pytest.raises(InputError, match="not on the grid of the scene"):
+        open_scene(cube, beside={"lidar": tif(tmp_path / "h.tif", A[:1] / 7, "float32", "EPSG:4326", -161, 0.001)})
+    scene = open_scene(cube, beside={"lidar": tif(tmp_path / "n.tif", A[:1] / 7, "float32", None, -160, 0.001)})
+    assert "lidar: the file has no map, so only the sizes were compared" in scene.attrs["notes"]

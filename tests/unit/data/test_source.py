@@ -213,3 +213,32 @@ def test_a_picture_beside_a_picture(tmp_path: Path) -> None:
         Image.fromarray(np.random.default_rng(seed).integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / name)
     pair = Source(tmp_path / "a.png", beside={"after": tmp_path / "b.png"})
     xr.testing.assert_identical(pair.open(), open_pair(tmp_path / "a.png", tmp_path / "b.png"))
+
+
+def test_links_masks_and_files_of_systems(tmp_path):
+    """The digest follows the pixels behind linked ENVI files and the mask of a TIFF, and not what a system writes into a folder."""
+    store, link = tmp_path / "store", tmp_path / "link"
+    store.mkdir()
+    link.mkdir()
+    (store / "k2").write_bytes(bytes(range(24)))
+    (store / "k3").write_text("ENVI\nsamples = 2\nlines = 3\nbands = 4\ndata type = 1\ninterleave = bsq\nbyte order = 0\n")
+    (link / "f.dat").symlink_to(store / "k2")
+    (link / "f.hdr").symlink_to(store / "k3")
+    for name in ("f.hdr", "f.dat"):
+        source = Source(str(link / name))
+        assert source.absolute().open()["hsi"].shape == (4, 3, 2)
+        before = source.digest()
+        (store / "k2").write_bytes(bytes(range(1, 25)))
+        assert source.digest() != before
+        (store / "k2").write_bytes(bytes(range(24)))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"a")
+    before = Source(str(folder)).digest()
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "._a.png").write_bytes(b"x")
+    assert Source(str(folder)).digest() == before
+    (folder / "b.tif").write_bytes(b"x")
+    one = Source(str(folder / "b.tif")).digest()
+    (folder / "b.tif.msk").write_bytes(b"x")
+    assert Source(str(folder / "b.tif")).digest() != one

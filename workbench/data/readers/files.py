@@ -171,6 +171,15 @@ def visible_below(parts: Iterable[str]) -> bool:
     return all(visible(part) for part in parts)
 
 
+def of_system(parts: Iterable[str]) -> bool:
+    """Whether a path, by its parts, is of a file that systems and notebooks put into folders, and that changes without the data.
+
+    >>> [of_system(p.split("/")) for p in ("a/.DS_Store", "__MACOSX/._a.png", ".zattrs", "a.png")]
+    [True, True, False, False]
+    """
+    return any(p.startswith("._") or p.lower() in (*SYSTEM, ".ds_store", ".ipynb_checkpoints") for p in parts)
+
+
 def inside(folder: Path) -> list[Path]:
     """The visible files and folders in a folder, sorted by name; nothing where it cannot be read."""
     try:
