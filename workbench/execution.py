@@ -208,11 +208,14 @@ def resume(folder: str | Path) -> Trace:
 
     A run without a checkpoint starts again in its folder. The final numbers equal those of an uninterrupted run.
 
-    Raises InputError when the run has finished or is still running, and when its scene has changed.
+    Raises InputError when the run has finished or is still running, when its scene has changed, and for a report.
     """
     folder = Path(folder)
     refuse_imported(folder)
     about = runs.read(folder)
+    if "notebook" in about:
+        again = f"workbench report {about['method'].removeprefix('report-')} SCENE"
+        raise InputError(f"{folder} holds a report, which has no checkpoint to continue from. Make a new one: `{again}`.")
     room = load(about["method"])
     config = override(room.Config(), about["config"])
     scene = reopen(folder, about)
