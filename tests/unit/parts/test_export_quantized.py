@@ -151,3 +151,27 @@ def test_calibration_needs_inputs_of_the_network(tmp_path):
         calibrated(Exportable(nn.Flatten(), {"image": x}, ("out",), rounding=True), tmp_path / "x.npy")
     with pytest.raises(InputError, match="one input; this one has a, b"):
         calibrated(Exportable(nn.Flatten(), {"a": x, "b": x}, ("out",)), tmp_path / "x.npy")
+
+
+class Odd(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        return self.how(x)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255), "fake_quantize"),
+        (lambda x: x * 2 if x.sum() > 0 else x, "[Dd]ata.dependent"),
+    ],
+)
+def test_operators_that_onnx_does_not_have_are_named_and_nothing_is_written(tmp_path, how, told):
+    made = Exportable(Odd(how), {"image": torch.rand(2, 3)}, ("out",))
+    with pytest.raises(InputError, match=rf"cannot export this network as ONNX: .*{told}.*Nothing was written"):
+        write(made, tmp_path / "odd.onnx")
+    assert not list(tmp_path.iterdir())
