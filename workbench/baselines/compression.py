@@ -41,7 +41,6 @@ from workbench.errors import InputError, did_you_mean
 from workbench.parts.gradients import RSDGC, rsdgc_hook
 from workbench.parts.wire import all_reduce_bytes, all_reduce_transfers, broadcast_bytes, broadcast_transfers
 
-
 # indicator x budget: name -> keywords in which it differs from rsdgc
 ABLATIONS: dict[str, dict[str, Any]] = {
     "rsdgc": {},
