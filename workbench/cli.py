@@ -327,6 +327,11 @@ def sweep(
 @app.command()
 def rerun(
     folder: Annotated[Path, typer.Argument(help="folder of a finished run, report or cell of a sweep")],
+    notebook: Annotated[
+        Path | None,
+        typer.Option("--notebook", help="your notebook that made the run; needed if it is not one of the workbench"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="repeat an imported run without a question")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="folder of the second run (default: FOLDER-rerun)")] = None,
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", min=0, help="relative difference up to which numbers count as equal")
@@ -335,8 +340,15 @@ def rerun(
 ) -> None:
     """Repeat a run and compare all numbers; exit code 0: equal, 1: different, with a list of differences."""
     from workbench.reports.rerun import rerun as again
+    from workbench.reports.rerun import would_execute
+    from workbench.runs.imported import imported
 
-    done = again(folder, out, tolerance=tolerance)
+    if imported(folder) and not yes and sys.stdin.isatty():
+        typer.echo(would_execute(folder, notebook), err=True)
+        yes = typer.confirm("Execute this?", err=True)
+        if not yes:
+            raise typer.Exit(1)
+    done = again(folder, out, tolerance=tolerance, notebook=notebook, yes=yes)
     print(json.dumps(done.as_dict()) if json_ else done.as_text())
     if not done.same:
         raise typer.Exit(1)
@@ -393,12 +405,15 @@ def runs_list(
     selected = _chosen(root, method, scene, status, tag, where, inside)
     if json_:
         keys = ("name", "method", "scene", "status", "seconds", "metrics", "tags")
-        print(json.dumps([{"folder": str(e.folder), **{k: getattr(e, k) for k in keys}} for e in selected]))
+        rows = [
+            {"folder": str(e.folder), **{k: getattr(e, k) for k in keys}, "imported": bool(e.imported)} for e in selected
+        ]
+        print(json.dumps(rows))
         return
     rows = []
     for e in selected:
         numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
-        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.tags)))
+        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.marks)))
     _print_table(("run", "status", "method", "scene", "time", "numbers", "tags"), rows)
     if not rows:
         print(f"no such run under {root}", file=sys.stderr)
@@ -409,12 +424,18 @@ def runs_show(run_: Annotated[str, typer.Argument(metavar="RUN", help="name or p
     """Show all facts, settings, numbers and files of a run folder."""
     from workbench import runs
     from workbench.runs.collection import find, tags
+    from workbench.runs.imported import imported
 
     folder = find(root, run_)
     about = runs.read(folder)
     scene = about.get("scene") or {}
     facts = {k: about.get(k) for k in ("method", "status", "error", "start", "end", "seconds", "command", "commit", "dirty")}
-    facts |= {"tags": ", ".join(tags(folder)), "scene": scene.get("id"), "data": runs.data_hash(about)}
+    facts |= {
+        "imported": imported(folder),
+        "tags": ", ".join(tags(folder)),
+        "scene": scene.get("id"),
+        "data": runs.data_hash(about),
+    }
     facts |= {k: about.get(k) for k in ("code", "cpu", "device", "threads")}
     for name, value in (facts | (about.get("versions") or {})).items():
         if value not in (None, "", False):
@@ -528,12 +549,14 @@ def runs_export(
 
 @runs_commands.command("import")
 def runs_import(
-    file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")], root: RootOpt = Path(RUNS)
+    file: Annotated[Path, typer.Argument(help="a .zip made by `workbench runs export`")],
+    root: RootOpt = Path(RUNS),
+    largest: Annotated[float, typer.Option("--largest", min=0, help="GB that the run may have when it is unpacked")] = 4.0,
 ) -> None:
-    """Check every file of an exported run against its SHA-256, and copy the run into the folder of runs."""
+    """Check every file of an exported run against its SHA-256, and copy the run, marked as imported, into the folder of runs."""
     from workbench.runs.crate import unpack
 
-    print(unpack(file, root))
+    print(unpack(file, root, largest_gb=largest))
 
 
 def _chosen(

@@ -24,6 +24,7 @@ from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
 from workbench.methods import load
 from workbench.runs import RUNS
+from workbench.runs.imported import refuse_imported
 from workbench.runs.progress import progress_bar
 from workbench.scene import OVER, PROVENANCE, file_hash, fingerprint, require
 
@@ -210,6 +211,7 @@ def resume(folder: str | Path) -> Trace:
     Raises InputError when the run has finished or is still running, and when its scene has changed.
     """
     folder = Path(folder)
+    refuse_imported(folder)
     about = runs.read(folder)
     room = load(about["method"])
     config = override(room.Config(), about["config"])
@@ -316,6 +318,7 @@ _children: list[subprocess.Popen] = []
 def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
     """Continue an unfinished run from its last checkpoint in a new process."""
     folder = Path(folder)
+    refuse_imported(folder)
     runs.read(folder)
     return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
 

@@ -165,7 +165,7 @@ def test_a_cell_of_a_sweep_and_the_exit_code(
     cell = tmp_path / "out" / "cells" / row["key"]
 
     def ask() -> tuple[int, dict[str, Any]]:
-        monkeypatch.setattr("sys.argv", ["workbench", "rerun", str(cell), "--json"])
+        monkeypatch.setattr("sys.argv", ["workbench", "rerun", str(cell), "--json", "--notebook", str(path)])
         with pytest.raises(SystemExit) as end:
             cli.main()
         return int(end.value.code or 0), json.loads(capsys.readouterr().out)
@@ -180,7 +180,7 @@ def test_a_cell_of_a_sweep_and_the_exit_code(
     assert said["numbers"]["square"][0] == 8.5
     notebook(path, "1")
     with pytest.raises(InputError, match="squares.ipynb is not what it was"):
-        rerun(cell)
+        rerun(cell, notebook=path)
 
 
 def test_a_metric_that_newer_code_adds_is_no_difference() -> None:

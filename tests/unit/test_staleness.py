@@ -72,7 +72,7 @@ def test_a_finished_cell_is_not_compared_with_one_on_other_files(tmp_path: Path,
     cell = tmp_path / "out" / "cells" / made.rows[0]["key"]
     flip(files[name])
     with pytest.raises(InputError, match="not what (they were|it was) when .* was made"):
-        rerun(cell)
+        rerun(cell, notebook=path)
 
 
 @pytest.mark.parametrize("name", ["scene", "truth", "lidar", "sar", "infrared"])

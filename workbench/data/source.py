@@ -49,6 +49,9 @@ class Source:
 
     def __post_init__(self) -> None:
         beside = {role: str(path) for role, path in dict(self.beside).items() if str(path or "")}
+        for name in (str(self.scene), str(self.truth or ""), *beside.values()):
+            if name.startswith("-"):  # another process would read it as an option
+                raise InputError(f"The name of a scene or a file cannot begin with -; for the file {name}, give ./{name}.")
         for role in beside:
             if role not in BESIDE:
                 raise InputError(

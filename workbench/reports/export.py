@@ -14,8 +14,9 @@ from typing import Any
 from workbench import runs
 from workbench.errors import InputError
 from workbench.reports.claims import provenance
-from workbench.reports.html import page
+from workbench.reports.html import page, report_page
 from workbench.runs.collection import compared, curves, headline, labels
+from workbench.runs.imported import imported
 from workbench.views.kinds import pictures
 from workbench.views.paper import base as figures
 from workbench.views.paper.declared import together
@@ -32,7 +33,7 @@ def write_page(folder: str | Path, out: str | Path) -> Path:
     folder, out = Path(folder), Path(out)
     about = runs.read(folder)
     report = folder / "report.html"
-    _write(out, report.read_text(encoding="utf-8") if report.exists() else _page(folder, about))
+    _write(out, report_page(folder) if report.exists() else _page(folder, about))
     return out
 
 
@@ -48,6 +49,8 @@ def _page(folder: Path, about: dict[str, Any]) -> str:
     title = f"{about['method']} on {scene_title}"
     numbers = runs.metrics(folder)
     parts = [f"<h1>{escape(title)}</h1>", _outcome(about, numbers), "<h2>Command and settings</h2>"]
+    if origin := imported(folder):
+        parts.insert(1, f'<p class="simulated"><b>Made elsewhere</b>: this run was {escape(str(origin))}.</p>')
     parts.append(f"<p>{escape(str(about.get('command', 'not noted')))}</p>")
     settings = [(k, str(v)) for k, v in (about.get("config") or {}).items()]
     parts.append(_table(settings, "<b>Table 1.</b> All settings of the run."))

@@ -5,7 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from workbench.errors import InputError
+from workbench.loader import read_bytes
+from workbench.runs.imported import imported
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -42,6 +47,13 @@ code { font-size: .88em; } .output_stderr pre { background: #fdecea; }
 """
 
 
+# Inline and important, so that no style of the report hides it
+_NOTICE = (
+    '<p style="all:initial!important;display:block!important;font:15px sans-serif!important;color:#1d1d1f!important;'
+    'background:#fff4d6!important;padding:10px 16px!important"><b>Made elsewhere</b>: this run was {}.</p>'
+)
+
+
 def html(executed: NotebookNode, title: str, method: str = "") -> str:
     """The executed notebook as one HTML page without code, scripts or external files.
 
@@ -56,6 +68,16 @@ def html(executed: NotebookNode, title: str, method: str = "") -> str:
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True, exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(notebook)
     return page(title, body)
+
+
+def report_page(folder: Path) -> str:
+    """`report.html` of a run folder; of an imported run, with a line on top that says so. InputError if it cannot be read."""
+    try:
+        text = read_bytes(folder / "report.html").decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{folder / 'report.html'} is not UTF-8; the folder was damaged after it was written.") from None
+    origin = imported(folder)
+    return f"{_NOTICE.format(escape(str(origin)))}\n{text}" if origin else text
 
 
 def page(title: str, body: str) -> str:

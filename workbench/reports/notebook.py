@@ -83,9 +83,14 @@ def report(
 
 def about_notebook(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The entry `notebook` of `run.json`: name or path, hash of the cells, and parameters."""
-    shipped = notebook.parent.resolve() == resource("notebooks").resolve()
-    name = notebook.stem if shipped else str(notebook.resolve())
+    own = notebook.parent.resolve() == resource("notebooks").resolve()
+    name = notebook.stem if own else str(notebook.resolve())
     return {"name": name, "sha256": notebook_hash(notebook), "parameters": dict(parameters)}
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> path of every notebook of the workbench."""
+    return {p.stem: p for p in sorted(resource("notebooks").glob("*.ipynb"))}
 
 
 def find_notebook(name: str | Path) -> Path:
@@ -93,14 +98,14 @@ def find_notebook(name: str | Path) -> Path:
 
     Raises InputError when it does not exist.
     """
-    shipped = {p.stem: p for p in sorted(resource("notebooks").glob("*.ipynb"))}
+    own = shipped()
     path = Path(name).expanduser()
-    if str(name) in shipped:
-        return shipped[str(name)]
+    if str(name) in own:
+        return own[str(name)]
     if path.suffix != ".ipynb" or not path.is_file():
         raise InputError(
-            f"There is no notebook {str(name)!r}; give the path of an .ipynb file, or one of {', '.join(shipped)}."
-            + did_you_mean(path.stem, shipped)
+            f"There is no notebook {str(name)!r}; give the path of an .ipynb file, or one of {', '.join(own)}."
+            + did_you_mean(path.stem, own)
         )
     return path
 

@@ -27,7 +27,8 @@ from workbench.engines.supervised import MEMORY_GB, supervise
 from workbench.errors import InputError
 from workbench.execution import check_setting_files, reopen, run_command
 from workbench.methods import load
-from workbench.reports.notebook import about_notebook, find_notebook
+from workbench.reports.notebook import about_notebook, find_notebook, shipped
+from workbench.runs.imported import imported
 
 TOLERANCE = 1e-3  # relative, where the machine, the packages or the code differ
 MEASURED = ("bytes_measured", "measured", "seconds")  # prefixes of names
@@ -92,13 +93,22 @@ class Rerun:
         return "\n".join(lines)
 
 
-def rerun(folder: str | Path, out: str | Path | None = None, *, tolerance: float | None = None) -> Rerun:
+def rerun(
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    tolerance: float | None = None,
+    notebook: str | Path | None = None,
+    yes: bool = False,
+) -> Rerun:
     """Repeat the finished run in `folder` in `out` (default: `FOLDER-rerun`), with as many threads, and compare.
 
     tolerance: relative difference up to which metrics count as equal; by default 0 if the environment is the same, else
-    `TOLERANCE`.
+    `TOLERANCE`. notebook: the notebook of a cell that was not made by a notebook of the workbench; a run folder names none that
+    would be executed. yes: also repeat a run that was imported (see `would_execute`).
 
-    Raises InputError when the run has not finished, or when the data or the notebook have changed; then nothing is run.
+    Raises InputError when the run has not finished, when the data or the notebook have changed, when its notebook is not one of
+    the workbench and none is given, and for an imported run without `yes`; then nothing is run.
     """
     folder = Path(folder)
     about = runs.read(folder)
@@ -106,14 +116,53 @@ def rerun(folder: str | Path, out: str | Path | None = None, *, tolerance: float
         raise InputError(f"{folder} has not finished ({about['status']}); only a finished run can be compared with another.")
     out = Path(out) if out is not None else runs.unused(folder.with_name(f"{folder.name}-rerun"))
     runs.refuse_existing(out)
-    _check_data(folder, about)
+    path = _notebook(folder, about, notebook)
+    if imported(folder) and not yes:
+        raise InputError(f"{would_execute(folder, notebook)}\nTo execute it, say --yes (in Python, yes=True).")
+    _check_data(folder, about, path)
     threads = threads_of(folder, about)
-    (_again_notebook if "notebook" in about else _again_run)(folder, about, out, threads)
+    if path is None:
+        _again_run(folder, about, out, threads)
+    else:
+        _again_notebook(folder, about, path, out, threads)
     result = Rerun(folder, out, 0.0, environment_differences(folder, out))
     result.tolerance = tolerance if tolerance is not None else TOLERANCE if result.differs else 0.0
     for name, then, now in _pairs(folder, out):
         _compare(result, name, then, now)
     return result
+
+
+def would_execute(folder: str | Path, notebook: str | Path | None = None) -> str:
+    """What `rerun` would execute for this run and where the run comes from, as text. Raises InputError as `rerun`."""
+    about = runs.read(folder)
+    path = _notebook(Path(folder), about, notebook)
+    what = f"the method {about['method']} of this installation" if path is None else f"the notebook {path}"
+    kept = about["scene"].get("open")
+    data = " ".join(Source.from_record(kept).argv()) if kept else str(about["scene"].get("id", "?"))
+    origin = imported(folder)
+    settings = " ".join(f"{name}={value}" for name, value in (about.get("config") or {}).items())
+    return f"{folder}{f' was {origin}' if origin else ''}. A rerun executes {what}\n  on {data}\n  with {settings or 'no settings'}"
+
+
+def _notebook(folder: Path, about: Mapping[str, Any], given: str | Path | None) -> Path | None:
+    """The notebook that repeats a run: one of the workbench by its name, else the file that the user gives; None for a run without.
+
+    The folder may come from anywhere: no path in it is ever executed.
+    """
+    if "notebook" not in about:
+        if given is not None:
+            raise InputError(f"{folder} was made without a notebook; leave --notebook out.")
+        return None
+    name = about["notebook"]["name"]
+    own = shipped()
+    if given is not None:
+        return find_notebook(given)
+    if name in own:
+        return own[name]
+    raise InputError(
+        f"{folder} was made by the notebook {name}, which is not one of the workbench ({', '.join(own)}). If you trust that "
+        "notebook, give its file: --notebook FILE (in Python, notebook=FILE)."
+    )
 
 
 def threads_of(folder: Path, about: Mapping[str, Any]) -> int:
@@ -122,9 +171,9 @@ def threads_of(folder: Path, about: Mapping[str, Any]) -> int:
     return int(max(inside, default=about.get("threads", 1)))
 
 
-def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
+def _check_data(folder: Path, about: Mapping[str, Any], notebook: Path | None) -> None:
     kept = about["scene"]
-    if kept.get("open") is not None or "notebook" not in about:
+    if kept.get("open") is not None or notebook is None:
         reopen(folder, about)
     else:  # a cell of a sweep; older ones have only the hash of scene and truth
         source = Source.from_parameters({**about["notebook"]["parameters"], "scene": kept["id"]})
@@ -134,8 +183,7 @@ def _check_data(folder: Path, about: Mapping[str, Any]) -> None:
         if then != now:
             raise InputError(f"The data are not what they were when {folder} was made: hash {now[:12]}, then {then[:12]}.")
         check_setting_files(folder, about)
-    if "notebook" in about:
-        notebook = find_notebook(about["notebook"]["name"])
+    if notebook is not None:
         now = about_notebook(notebook, {})["sha256"]
         if now != about["notebook"]["sha256"]:
             raise InputError(
@@ -161,7 +209,7 @@ def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) 
         )
 
 
-def _again_notebook(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
+def _again_notebook(folder: Path, about: Mapping[str, Any], notebook: Path, out: Path, threads: int) -> None:
     keep = ("method", "headline", "smoke", "config", "scene", "files", "notebook", "cell")
     recorded = {k: about[k] for k in keep if k in about}
     if about["scene"].get("open") is not None:  # paths that are valid in any working folder
@@ -169,7 +217,7 @@ def _again_notebook(folder: Path, about: Mapping[str, Any], out: Path, threads: 
         parameters = {**about["notebook"]["parameters"], **source.parameters()}
         recorded["notebook"] = {**about["notebook"], "parameters": parameters}
     work = {
-        "notebook": str(find_notebook(about["notebook"]["name"]).resolve()),
+        "notebook": str(notebook.resolve()),
         "title": folder.name,
         "about": recorded,
         "folder": str(out.resolve()),

@@ -17,6 +17,7 @@ from workbench.runs.folder import (
     metrics,
     new_folder,
     note_launch,
+    now,
     read,
     refuse_existing,
     reopen,
@@ -32,6 +33,6 @@ RUNS = os.environ.get("WORKBENCH_RUNS", "runs")  # default folder of runs, relat
 
 __all__ = [
     "FINAL", "RUNS", "ArrayHistory", "Live", "Stopped", "Tail", "checkpoint", "create", "data_hash", "events", "follow",
-    "iter_status", "launch_failure", "list_runs", "metrics", "new_folder", "note_launch", "plain", "read", "record",
+    "iter_status", "launch_failure", "list_runs", "metrics", "new_folder", "note_launch", "now", "plain", "read", "record",
     "refuse_existing", "reopen", "replace", "replay", "request", "result", "unused", "weights", "write_json", "writing",
 ]  # fmt: skip

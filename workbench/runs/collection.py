@@ -22,6 +22,7 @@ from typing import Any
 from workbench import runs
 from workbench.config import Settings
 from workbench.errors import InputError, did_you_mean
+from workbench.runs.imported import Imported, imported
 from workbench.runs.watch import Live
 
 STATUSES = ("running", "finished", "stopped", "failed", "killed")
@@ -89,6 +90,16 @@ class Entry:
     def tags(self) -> list[str]:
         """The tags of the run, sorted."""
         return tags(self.folder)
+
+    @cached_property
+    def imported(self) -> Imported | None:
+        """Who imported the run, when, and from which file; None for a run that was made here."""
+        return imported(self.folder)
+
+    @property
+    def marks(self) -> list[str]:
+        """What lists show beside a run: `imported`, and its tags."""
+        return [*(["imported"] if self.imported else []), *self.tags]
 
     @property
     def settings(self) -> dict[str, Any]:

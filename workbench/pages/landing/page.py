@@ -93,6 +93,7 @@ def _row(entry: Entry, root: str | Path, served: Collection[str]) -> dict[str, A
         "method": entry.method,
         "scene": entry.scene,
         "status": entry.status,
+        "imported": str(entry.imported or ""),
         "detail": _progress(entry.folder) if entry.status == "running" else "",
         "number": "" if number is None else f"{number} {entry.metrics[number]:.4g}",
         "when": _ago(str(entry.about.get("start", ""))),

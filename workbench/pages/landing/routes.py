@@ -18,6 +18,7 @@ from workbench.errors import InputError
 from workbench.execution import RUNS
 from workbench.pages.frame.links import run_folder
 from workbench.pages.landing.page import PICTURES, landing, recent
+from workbench.reports.html import report_page
 
 # of the landing page, and of a report: no other host, and for a report no script either
 OWN = "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"
@@ -72,7 +73,7 @@ def _report(root: str | Path, name: str) -> str:
         raise HTTPError(404, str(error)) from None
     if not path.is_file() or not (path.parent / "run.json").is_file():
         raise HTTPError(404, "%s has no report", path.parent)
-    return path.read_text(encoding="utf-8")
+    return report_page(path.parent)
 
 
 ROUTES = [

@@ -235,7 +235,7 @@ class Runs(Addressed):
         rows = []
         for e in self.shown:
             begun = str(e.about.get("start", "")).replace("T", " ")[:16]
-            row = [e.name, self._link(e), e.status, e.method, e.scene, begun, round(e.seconds, 1), ", ".join(e.tags)]
+            row = [e.name, self._link(e), e.status, e.method, e.scene, begun, round(e.seconds, 1), ", ".join(e.marks)]
             if mixed:
                 row.append(f"{e.headline[0]} {number(e.metrics[e.headline[0]])}" if e.headline else "")
             rows.append([*row, *(e.metrics.get(c, e.settings.get(c)) for c in columns)])
