@@ -43,15 +43,12 @@ VERDICTS = {
     UNBUILT: UNBUILT,
 }
 
-INTRODUCTION = " ".join(
-    """
+INTRODUCTION = """\
 What the abstracts of ten papers claim, in our words, and what our numbers say. A gain is *ours* less the control, paired by seed or by
 scene, with its 95 % interval and the p value of Student's t test, corrected for all tests of a system (Holm). *Holds here*: every test has
 p at most 0.05 and a gain above zero; *holds in part*: some do, or the tests leave out a part of the claim; *does not hold here*: every gain
 is below zero with p at most 0.05; *undecided*: the rest, also facts of a single scene. Every number leads to the page with its runs. *Here*
-means these data, these sizes of network and these lengths of training; the authors' own experiments were larger.
-""".split()
-)
+means these data, these sizes of network and these lengths of training; the authors' own experiments were larger."""
 
 
 class Number(BaseModel):
