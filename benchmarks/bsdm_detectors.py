@@ -180,6 +180,37 @@ def page(rows: Sequence[Row], steps: int, encoder_steps: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def ledger(rows: Sequence[Row], encoder_steps: int) -> dict[str, Any]:
+    """The means over seeds of each scene, as docs/generate/claims.py reads them."""
+    own, away = ([row for row in rows if ("test" in row) == elsewhere] for elsewhere in (False, True))
+    scenes = list(dict.fromkeys(row["scene"] for row in own))
+    names, headings = {}, {}
+    for metric, title in METRICS.items():
+        for who in dict.fromkeys(row["detector"] for row in own):
+            for kind in INPUTS:
+                names[key := f"{metric}_{who}_{kind}".replace(" ", "_")] = (
+                    own,
+                    "scene",
+                    {"detector": who, "input": kind},
+                    metric,
+                )
+                headings[key] = f"{who}, {kind}, {title}"
+        for kind in ("trained elsewhere", "same bands") if away else ():
+            names[key := f"{metric}_{kind}".replace(" ", "_")] = (away, "test", {"input": kind}, metric)
+            headings[key] = f"RX, {kind}, {title}"
+    return {
+        "page": "docs/methods/bsdm.md",
+        "command": f"python -m benchmarks.bsdm_detectors --encoder-steps {encoder_steps}",
+        "numbers": headings,
+        "scenes": {
+            scene: {
+                key: value(which, metric, **{axis: scene}, **wanted) for key, (which, axis, wanted, metric) in names.items()
+            }
+            for scene in scenes
+        },
+    }
+
+
 def done(rows: Sequence[Row], about: Mapping[str, Any]) -> bool:
     return any(all(row.get(k) == v for k, v in about.items()) for row in rows)
 
@@ -192,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--encoder-steps", type=int, default=500, help="training steps of the autoencoder")
     parser.add_argument("--runs", type=Path, help="folder with BSDM runs that need not be trained again")
     parser.add_argument("--page", type=Path)
+    parser.add_argument("--ledger", type=Path, help="JSON of the scenes' means for docs/claims")
     parser.add_argument("--out", type=Path, default=Path("runs/bsdm_detectors"))
     parser.add_argument("--tiny", action="store_true")
     asked = parser.parse_args(arguments)
@@ -211,6 +243,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 file.write_text(json.dumps(rows, indent=1) + "\n")
     text = page(rows, 2 if asked.tiny else asked.steps, 2 if asked.tiny else asked.encoder_steps)
     file.with_suffix(".md").write_text(text)
+    if asked.ledger:
+        asked.ledger.write_text(json.dumps(ledger(rows, asked.encoder_steps), indent=1) + "\n")
     if asked.page:
         before, rest = asked.page.read_text().split("<!-- detectors: begin -->")
         after = rest.split("<!-- detectors: end -->")[1]

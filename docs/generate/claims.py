@@ -3,9 +3,10 @@
     python -m docs.generate.claims [--check]
 
 Every system has a file (see `System`): what its paper's abstract claims, in our words, and how each claim is tested here. A test
-names two metrics of a page of results; gain, interval, p and verdict are computed from the numbers of that page, and corrected for
-all tests of the system (Holm). A number in a text is a placeholder, `{name}`, of `numbers`. So no number is typed by hand. The same command
-renews the findings in README.md between its marks. `--check` writes nothing and ends with exit code 1 where a page is old.
+names two metrics of a page of results, or of docs/claims/NAME.json where a script of `benchmarks` has measured them. Gain, interval, p
+and verdict are computed from those numbers, and corrected for all tests of the system (Holm). A number in a text is a placeholder,
+`{name}`, of `numbers`. So no number is typed by hand. The same command renews the findings in README.md between its marks. `--check`
+writes nothing and ends with exit code 1 where a page is old.
 """
 
 from __future__ import annotations
@@ -60,6 +61,17 @@ class Number(BaseModel):
     metric: str
     variant: str = Field("", description="a variant of the page, such as `workers 2`; not needed where it has one")
     percent: bool = False
+
+
+class Measured(BaseModel):
+    """Numbers on several scenes that a script has measured and no recipe makes: docs/claims/NAME.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    page: str = Field(description="where they are told, such as docs/methods/rx.md")
+    command: str = Field(description="what measures them again")
+    numbers: dict[str, str] = Field(description="metric -> its heading")
+    scenes: dict[str, dict[str, float]] = Field(description="scene -> metric -> mean over seeds")
 
 
 class Test(BaseModel):
@@ -135,9 +147,38 @@ def read_system(path: Path) -> System:
 class Pages:
     """The committed numbers, and the recipes that made them."""
 
-    def __init__(self, folder: Path = ROOT / "docs" / "results", recipes: Path = ROOT / "recipes") -> None:
-        self.folder, self.recipes = folder, recipes
+    def __init__(
+        self,
+        folder: Path = ROOT / "docs" / "results",
+        recipes: Path = ROOT / "recipes",
+        measured: Path = ROOT / "docs" / "claims",
+    ) -> None:
+        self.folder, self.recipes, self.elsewhere = folder, recipes, measured
         self.read = cache(self._read)
+        self.measured = cache(self._measured)
+
+    def _measured(self, name: str) -> Measured | None:
+        path = self.elsewhere / f"{name}.json"
+        if not path.is_file():
+            return None
+        try:
+            return Measured.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise InputError(f"The numbers {path} cannot be used: {reasons(error)}.") from None
+
+    def link(self, name: str) -> str:
+        """The page of these numbers, as seen from docs/claims.md."""
+        measured = self.measured(name)
+        return f"results/{name}.md" if measured is None else str(Path(measured.page).relative_to("docs"))
+
+    def headings(self, name: str, *wanted: str) -> dict[str, str]:
+        """metric -> its heading; InputError if a wanted metric is not there."""
+        measured = self.measured(name)
+        headings = self.read(name)[0].numbers if measured is None else measured.numbers
+        for metric in wanted:
+            if metric not in headings:
+                raise InputError(f"The page {name} has no {metric!r}.{did_you_mean(metric, headings)}")
+        return headings
 
     def _read(self, name: str) -> tuple[results.Recipe, dict[str, Any]]:
         path = self.folder / f"{name}.json"
@@ -150,33 +191,31 @@ class Pages:
 
     def number(self, wanted: Number) -> str:
         """Mean and standard deviation of a number over the seeds, or over the scenes of a page with many, as text."""
-        recipe, made = self.read(wanted.results)
-        variants = made["variants"]
-        if wanted.metric not in recipe.numbers:
-            raise InputError(
-                f"The page {wanted.results} has no {wanted.metric!r}.{did_you_mean(wanted.metric, recipe.numbers)}"
-            )
-        if wanted.variant:
+        self.headings(wanted.results, wanted.metric)
+        measured = self.measured(wanted.results)
+        if measured is not None:
+            values = [numbers[wanted.metric] for numbers in measured.scenes.values()]
+        elif wanted.variant:
             values = self._variant(wanted.results, wanted.variant)["numbers"][wanted.metric]
-        elif len(variants) == 1:
-            (only,) = variants.values()
-            values = only["numbers"][wanted.metric]
         else:
-            values = [float(np.mean(v["numbers"][wanted.metric])) for v in variants.values()]
+            each = [v["numbers"][wanted.metric] for v in self.read(wanted.results)[1]["variants"].values()]
+            values = each[0] if len(each) == 1 else [float(np.mean(v)) for v in each]
         digits = 1 if abs(np.mean(values)) >= 10 else 3
         values = [100 * v for v in values] if wanted.percent else values
         return spread(values, digits)
 
     def claims(self, test: Test) -> list[tuple[Claim, str]]:
         """The comparison on each of its variants: (claim, variant)."""
-        recipe, made = self.read(test.results)
-        for metric in (test.ours, test.control):
-            if metric not in recipe.numbers:
-                raise InputError(f"The page {test.results} has no {metric!r}.{did_you_mean(metric, recipe.numbers)}")
-        headings = recipe.numbers
+        headings = self.headings(test.results, test.ours, test.control)
         text = f"{headings[test.ours]} – {headings[test.control]}"
-        compared = results.Compared(text=text, ours=test.ours, control=test.control)
-        found = results.claims_of(recipe.model_copy(update={"claims": [compared]}), made)
+        measured = self.measured(test.results)
+        if measured is not None:
+            ours, control = ([n[metric] for n in measured.scenes.values()] for metric in (test.ours, test.control))
+            found = [(Claim(text, ours, control, over="scenes"), f"all {len(ours)} scenes")]
+        else:
+            recipe, made = self.read(test.results)
+            compared = results.Compared(text=text, ours=test.ours, control=test.control)
+            found = results.claims_of(recipe.model_copy(update={"claims": [compared]}), made)
         if test.variant:
             self._variant(test.results, test.variant)
             found = [(c, label) for c, label in found if label == test.variant]
@@ -227,7 +266,7 @@ def judged(system: System, pages: Pages) -> list[tuple[Entry, str, list[str]]]:
     for entry in system.claims:
         mine = [(test, c, label) for (e, test, _, label), c in zip(tests, after, strict=True) if e is entry]
         if mine:
-            lines = [_line(test, c, label) for test, c, label in mine]
+            lines = [_line(test, c, label, pages.link(test.results)) for test, c, label in mine]
             said = verdict([c for _, c, _ in mine])
             out.append((entry, PARTLY if said == HOLDS and entry.leaves_out else said, lines))
         else:
@@ -235,13 +274,13 @@ def judged(system: System, pages: Pages) -> list[tuple[Entry, str, list[str]]]:
     return out
 
 
-def _line(test: Test, claim: Claim, label: str) -> str:
+def _line(test: Test, claim: Claim, label: str, link: str) -> str:
     where = "" if label == "as in the recipe" else f", {label}"
     given = f", {test.margin:g} allowed" if test.margin else ""
     better = ", lower is better" if test.lower else ""
     gain = claim.row()[3]
     told = {ON_SCENE: " (this scene)", NOT_ON_SCENE: " (this scene)"}.get(claim.verdict, "")
-    return f"[{claim.text}](results/{test.results}.md){where}{given}{better}: {gain}{told}"
+    return f"[{claim.text}]({link}){where}{given}{better}: {gain}{told}"
 
 
 def section(system: System, pages: Pages) -> list[str]:
@@ -289,12 +328,14 @@ def page(systems: Sequence[System], pages: Pages) -> str:
 
 
 def findings(systems: Sequence[System], pages: Pages) -> str:
-    """The README's findings: a paragraph of a sentence or two for each system that is built, and how many claims hold."""
+    """The README's findings: a sentence or two for each system that is built, and how many claims hold."""
     total = Counter(said for s in systems for _, said, _ in judged(s, pages))
-    told = [f"**{s.system}:** {filled(s.finding, s.numbers, pages)}" for s in systems if s.finding]
+    told = [f"- **{s.system}:** {filled(s.finding, s.numbers, pages)}" for s in systems if s.finding]
     counted = ", ".join(f"{total[said]} *{words}*" for said, words in VERDICTS.items() if total[said])
     return (
-        f"**Findings.** {' '.join(told)}\n\nOf the {total.total()} claims in the abstracts of the ten papers, {counted}: "
+        "**Findings**\n\n"
+        + "\n".join(told)
+        + f"\n\nOf the {total.total()} claims in the abstracts of the ten papers, {counted}: "
         "the [ledger of claims](docs/claims.md) has each with its test, interval and verdict.\n"
     )
 

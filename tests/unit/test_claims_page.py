@@ -35,8 +35,12 @@ def pages(tmp_path: Path) -> Pages:
         }
         for name, s in zip(("one", "two", "three", "four"), shift, strict=True)
     }
-    (tmp_path / "made_up.json").write_text(json.dumps({"recipe": "", "recipe_sha256": "", "variants": variants}))
-    return Pages(tmp_path, tmp_path / "recipes")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "made_up.json").write_text(json.dumps({"recipe": "", "recipe_sha256": "", "variants": variants}))
+    by_scene = {"one": {"x": 1.0, "y": 0.5}, "two": {"x": 1.1, "y": 0.5}, "three": {"x": 1.2, "y": 0.6}}
+    measured = {"page": "docs/methods/rx.md", "command": "none", "numbers": {"x": "X", "y": "Y"}, "scenes": by_scene}
+    (tmp_path / "script.json").write_text(json.dumps(measured))
+    return Pages(tmp_path / "results", tmp_path / "recipes", tmp_path)
 
 
 def system(*entries: dict, **more: object) -> System:
@@ -101,8 +105,18 @@ def test_tests_of_one_system_are_corrected_for_one_another(pages: Pages):
     ((alone, label),) = pages.claims(Test(results="made_up", ours="good", control="base"))
     assert label == "all 4 scenes"
     _, _, (line,) = claims.judged(system(*[entry({"ours": "good"})] * 3), pages)[0]
-    assert f"p {alone.p:.3f}" in claims._line(Test(results="made_up", ours="good", control="base"), alone, label)
+    assert f"p {alone.p:.3f}" in claims._line(Test(results="made_up", ours="good", control="base"), alone, label, "")
     assert "Holm" in line
+
+
+def test_numbers_of_a_script_are_tested_over_their_scenes(pages: Pages):
+    one = entry({"results": "script", "ours": "x", "control": "y"})
+    assert verdicts(system(one), pages) == ["holds"]
+    (line,) = claims.judged(system(one), pages)[0][2]
+    assert line.startswith("[X – Y](methods/rx.md), all 3 scenes: +0.5667")
+    assert claims.filled("{x}", {"x": claims.Number(results="script", metric="x")}, pages) == "1.100 ± 0.100"
+    with pytest.raises(InputError, match="page script has no 'z'"):
+        pages.claims(Test(results="script", ours="z", control="y"))
 
 
 def test_numbers_of_a_text_come_from_the_page(pages: Pages):
