@@ -118,7 +118,8 @@ def test_a_number_of_another_unit_is_in_the_table_and_not_in_the_picture(places:
     other = recipe.model_copy(update={"undrawn": ["control"]})
     assert "![the control, ours for" in render("squares", recipe, made)
     page = render("squares", other, made)
-    assert "![ours for" in page and "[0.7000](#runs-1)" in page
+    assert "![ours for" in page
+    assert "[0.7000](#runs-1)" in page
     assert results.recipe_hash(other) == results.recipe_hash(recipe)  # the numbers are the same
     assert any("not among its numbers" in w for w in altered(places, "squares.yml", "claims:", "undrawn: [x]\nclaims:"))
 
