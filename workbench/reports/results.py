@@ -64,7 +64,7 @@ class Recipe(BaseModel):
     numbers: dict[str, str] = Field(min_length=1, description="metric -> its heading")
     controls: list[str] = Field([], description="metrics of rivals and controls, without the method's contribution")
     claims: list[Compared] = []
-    undrawn: list[str] = Field([], description="metrics in another unit than the others, left out of the picture")
+    undrawn: list[str] = Field([], description="metrics left out of the picture, such as those of another unit")
     unit: str = Field("no unit", description="of all numbers")
     spreads: float = Field(
         2.0, gt=0, description="standard errors by which a new mean may differ from the committed one on another platform"
