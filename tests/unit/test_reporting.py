@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from workbench import cli, runs
+from workbench import cli, execution, runs
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.execution import pending
@@ -194,6 +194,12 @@ class TestRefusals:
         assert (f"`workbench run --resume {tmp_path}`" in str(refused.value)) == continued
         assert "--resume" not in str(refused.value).replace("workbench run --resume", "")  # `report` has no such option
 
+    def test_a_report_is_not_continued(self, tmp_path: Path) -> None:
+        about = {"method": "report-rx", "status": "killed", "notebook": {"name": "anomaly"}, "config": {}}
+        (tmp_path / "run.json").write_text(json.dumps(about))
+        with pytest.raises(InputError, match=r"holds a report.* Make a new one: `workbench report rx SCENE`"):
+            execution.resume(tmp_path)
+
 
 class TestRunNotebook:
     def test_unknown_parameter(self, tmp_path: Path) -> None:
@@ -240,6 +246,7 @@ class TestRunNotebook:
         assert done.cells[-1].outputs[0].text.strip() == sys.executable
 
 
+@pytest.mark.long
 def test_page_leaves_out_code_and_foreign_cells() -> None:
     made = nbformat.v4.new_notebook()
     made.cells = [
@@ -272,6 +279,7 @@ class TestPending:
         with pytest.raises(InputError, match="other settings"):
             pending("rp-rx", "sim-coast-town", {"seed": 2}, tmp_path / "rp")
 
+    @pytest.mark.long
     def test_unfinished_is_continued(self, tmp_path: Path) -> None:
         small = {"steps": 3, "passes": 1, "embed": 8, "inner": 8, "width": 8, "code": 4, "time_width": 8}
         begun = pending("bsdm", "sim-coast-town", small, tmp_path / "b")

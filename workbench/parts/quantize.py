@@ -83,7 +83,7 @@ class LearnedStep(Grid):
 
     @torch.no_grad()
     def fit(self, x: Tensor, signed: bool = True) -> None:
-        """Set the step to that with the least squared error on x, of 64 between the largest value and a hundredth of it."""
+        """Set the step to that with the least squared error on x, of 40 between the largest value and a fiftieth of it."""
         half = 2 ** (self.bits - 1)
         self.limits.copy_(torch.tensor([-half, half - 1] if signed else [0, 2 * half - 1]))
         low, high = self.limits.tolist()
@@ -91,7 +91,7 @@ class LearnedStep(Grid):
         if largest == 0:
             return
         errors = []
-        for share in torch.logspace(-2, 0, 64).tolist():
+        for share in torch.logspace(-1.7, 0, 40).tolist():
             s = share * largest
             errors.append((float(((x / s).round().clamp(low, high) * s - x).square().mean()), s))
         self.step.fill_(min(errors)[1])
@@ -215,15 +215,15 @@ def in_float(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def fit(network: nn.Module, x: Tensor, most: int = 65536) -> None:
+def fit(network: nn.Module, x: Tensor, most: int = 8192) -> None:
     """Set the first step of each input's quantiser from the images x, in one pass of the network in float; inputs that are never below 0
-    get codes without a sign. most: numbers of an input that are looked at.
+    get codes without a sign. most: numbers of an input that are looked at in each call of the layer.
     """
-    seen: dict[nn.Module, Tensor] = {}
+    seen: dict[nn.Module, list[Tensor]] = {}
 
     def look(module: nn.Module, given: tuple[Any, ...]) -> None:
         flat = given[0].detach().flatten()
-        seen[module] = flat[:: max(1, flat.numel() // most)]
+        seen.setdefault(module, []).append(flat[:: max(1, flat.numel() // most)])  # a shared head reads several maps
 
     own: dict[nn.Module, Any] = {m: getattr(m, "input_quantizer", None) for m in network.modules()}
     readers: dict[nn.Module, LearnedStep] = {m: reader for m, reader in own.items() if isinstance(reader, LearnedStep)}
@@ -233,4 +233,5 @@ def fit(network: nn.Module, x: Tensor, most: int = 65536) -> None:
     for hook in hooks:
         hook.remove()
     for module, reader in readers.items():
-        reader.fit(seen[module], signed=bool((seen[module] < 0).any()))
+        read = torch.cat(seen[module])
+        reader.fit(read, signed=bool((read < 0).any()))
