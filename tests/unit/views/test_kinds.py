@@ -67,7 +67,7 @@ def test_every_kind_is_drawn_on_a_page_and_on_paper(name: str, values: xr.DataAr
     assert figure.axes
 
 
-@pytest.mark.parametrize(("names", "slanted"), [(("a", "b"), False), ([f"block {n}.second" for n in range(22)], True)])
+@pytest.mark.parametrize(("names", "slanted"), [(["a", "b"], False), ([f"block {n}.second" for n in range(22)], True)])
 def test_many_names_below_a_picture_do_not_overlap(names: list[str], slanted: bool) -> None:
     """On a page and on paper, of bars and of a table."""
     values = [
