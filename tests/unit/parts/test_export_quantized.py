@@ -87,6 +87,23 @@ def test_a_network_in_float_and_a_half_quantised_layer_are_refused():
         integers(network, x)
 
 
+def test_a_normalisation_that_is_not_alone_cannot_be_folded():
+    class Forked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            nn.init.constant_(self.norm.weight, 3.0)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return self.norm(y) + y
+
+    network, x = Forked().eval(), torch.randn(8, 3, 8, 8)
+    fit(quantize(network, {"conv": 8}), x)
+    with pytest.raises(InputError, match="other numbers after its batch normalisation was folded"):
+        integers(network, x)
+
+
 @pytest.mark.long
 def test_the_file_answers_as_the_trained_network(tmp_path):
     onnx = pytest.importorskip("onnx")
