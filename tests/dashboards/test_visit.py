@@ -9,12 +9,18 @@ from typing import Any, NamedTuple
 
 import panel as pn
 import pytest
+from bokeh.application.handlers.document_lifecycle import DocumentLifecycleHandler
 from bokeh.models import ImportedStyleSheet
 from bokeh.plotting import figure
 from bokeh.server.contexts import ApplicationContext
+from bokeh.util.token import generate_jwt_token
 from panel.command.serve import build_single_handler_applications
+from tornado.httputil import HTTPServerRequest, RequestStartLine
+from tornado.ioloop import IOLoop
 
 from workbench.pages.frame.address import Addressed
+from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.memory import spare_imports
 from workbench.pages.landing.serving import dashboards
 
 
@@ -45,9 +51,13 @@ def visit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         linked.append(len(pn.state.param.watchers.get("busy", {}).get("value", [])))
 
     async def come_and_go(application: Any) -> None:
-        context = ApplicationContext(application, io_loop=None)
-        session = await context.create_session_if_needed("one")
+        application.add(DocumentLifecycleHandler())  # as the server does
+        context = ApplicationContext(application, io_loop=IOLoop.current(), url=f"/{request.param}")
+        asked = HTTPServerRequest(start_line=RequestStartLine("GET", f"/{request.param}", "HTTP/1.0"))
+        session = await context.create_session_if_needed("one", asked, generate_jwt_token("one"))
         document = session.document
+        assert document.roots, [handler.error_detail for handler in application.handlers]
+        await asyncio.to_thread(lambda: SharedResults._worker.submit(int).result())  # until the scene has been read
         document.to_json()
         count()
         seen["document"].append(weakref.ref(document))
@@ -60,6 +70,7 @@ def visit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         patch.chdir(tmp_path_factory.mktemp("visited"))
         patch.setattr(Addressed, "__init__", noted)
         (application,) = build_single_handler_applications([str(dashboards()[request.param])], {}).values()
+        spare_imports()  # what the first page of a server does, which stays
         count()
         asyncio.run(come_and_go(application))
         count()
