@@ -185,6 +185,9 @@ def run(
     beside: BesideOpt = None,
     resample: ResampleOpt = False,
     resume: Annotated[Path | None, typer.Option("--resume", help="continue the unfinished run in this folder")] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="with --resume: also a run of another machine that may still be running")
+    ] = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
     device: DeviceOpt = None,
@@ -203,7 +206,9 @@ def run(
         source = None if scene is None else _source(scene, truth, key, after, beside, resample)
         if resume is not None and (method or scene or set_ or out or truth or key or after or beside or resample):
             raise InputError("--resume DIR continues a run with its own method, scene and settings; give no others.")
-        _run(method, source, set_, out, resume, json_, quiet, device, map_)
+        if take_over and resume is None:
+            raise InputError("--take-over belongs to --resume DIR: it continues a run of another machine.")
+        _run(method, source, set_, out, resume, take_over, json_, quiet, device, map_)
 
 
 def _run(
@@ -212,6 +217,7 @@ def _run(
     set_: list[str] | None,
     out: Path | None,
     resume: Path | None,
+    take_over: bool,
     json_: bool,
     quiet: bool,
     device: str | None,
@@ -225,7 +231,10 @@ def _run(
 
     _choose(device)
     if resume is not None:
-        folder, trace, label = resume, continue_(resume), str(runs.read(resume)["method"])
+        about = runs.read(resume)
+        if take_over and about["status"] == "running":
+            print(f"taking over {resume}: assumes that {runs.assumed(about)}", file=sys.stderr)
+        folder, trace, label = resume, continue_(resume, take_over=take_over), str(about["method"])
     elif method is None or source is None:
         raise InputError("`workbench run` needs METHOD and SCENE, or --resume DIR; `workbench list` shows both.")
     else:
@@ -242,10 +251,12 @@ def _run(
     if follower:  # only rank 0 of torchrun prints
         return
     if map_ is not None:
+        from functools import partial
+
         from workbench.data.writers import write_map
         from workbench.engines import cluster
 
-        write_map(outcome.result, map_, cluster.blocks)
+        write_map(outcome.result, map_, partial(cluster.blocks, here=True))
     numbers = runs.metrics(folder)
     for note in str(outcome.result.attrs.get("notes", "")).splitlines():
         print(f"note: {note}", file=sys.stderr)
@@ -382,7 +393,7 @@ def serve(
 RootOpt = Annotated[Path, typer.Option("--root", help="folder of the runs")]
 MethodOpt = Annotated[str | None, typer.Option("--method", help="only runs of this method")]
 OnSceneOpt = Annotated[str | None, typer.Option("--scene", help="only runs on this scene")]
-StatusOpt = Annotated[str | None, typer.Option("--status", help="running, finished, stopped, failed or killed")]
+StatusOpt = Annotated[str | None, typer.Option("--status", help="running, finished, stopped, failed, killed or damaged")]
 TagOpt = Annotated[str | None, typer.Option("--tag", help="only runs with this tag")]
 WhereOpt = Annotated[
     list[str] | None, typer.Option("--where", help="a metric and a bound, such as auc>=0.9 (repeat for more)")
@@ -413,7 +424,7 @@ def runs_list(
     rows = []
     for e in selected:
         numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
-        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.marks)))
+        rows.append((e.name, e.note, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.marks)))
     _print_table(("run", "status", "method", "scene", "time", "numbers", "tags"), rows)
     if not rows:
         print(f"no such run under {root}", file=sys.stderr)
@@ -439,14 +450,14 @@ def runs_show(run_: Annotated[str, typer.Argument(metavar="RUN", help="name or p
     facts |= {k: about.get(k) for k in ("code", "cpu", "device", "threads")}
     for name, value in (facts | (about.get("versions") or {})).items():
         if value not in (None, "", False):
-            print(f"{name:<14} {value}")
+            print(f"{_printable(name):<14} {_printable(value)}")
     for title, values in (("settings", about.get("config") or {}), ("numbers", runs.metrics(folder))):
         print(title)
         for name, value in values.items():
-            print(f"  {name:<28} {value:.6g}" if isinstance(value, float) else f"  {name:<28} {value}")
+            print(f"  {_printable(name):<28} {f'{value:.6g}' if isinstance(value, float) else _printable(value)}")
     print("files")
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.parent.name != "frames"):
-        print(f"  {path.relative_to(folder)}")
+        print(f"  {_printable(path.relative_to(folder))}")
 
 
 @runs_commands.command("tag")
@@ -577,7 +588,13 @@ def _as_text(value: Any) -> str:
     return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _printable(text: object) -> str:
+    """The text without control characters: a run of somebody else could rewrite the terminal with them."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))
+
+
 def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    rows = [tuple(_printable(cell) for cell in row) for row in rows]
     wide = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
     for row in (head, *rows) if rows else ():
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip())

@@ -326,7 +326,7 @@ class TestDeath:
             raise OSError(errno.ENOSPC, "No space left on device", path)
 
         path = notebook(tmp_path / "n.ipynb", "1")
-        folder = runs.create(tmp_path / "out", {"method": "report-x"})
+        folder = runs.create(tmp_path / "out", {"method": "report-x", "config": {}, "scene": {}})
         monkeypatch.setattr(papermill.iorw.LocalHandler, "write", full)
         with pytest.raises(InputError, match="the disk is full"):
             drain(runs.record(reporting.execution(path, {}, folder, "t", progress=False), folder))

@@ -78,7 +78,7 @@ def make_cell(work: Mapping[str, Any]) -> None:
     folder = Path(work["folder"])
     again = (folder / "run.json").exists()
     if again:
-        runs.reopen(folder)
+        runs.reopen(folder, take_over=True)  # the sweep holds the lock: whoever made the cell before has lost it
     else:
         runs.create(folder, work["about"])
     trace = execution(
@@ -203,7 +203,7 @@ def _complete(
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ready:
                     cell = running.pop(future)
-                    results[cell.key] = future.result()
+                    results[cell.key] = _ended(future)
                     done.made += 1
                     _write_table(done, cells, results)
                     bar.finished(cell, results[cell.key])
@@ -213,6 +213,17 @@ def _complete(
                 future.cancel()
             raise
     return done
+
+
+def _ended(future: Future) -> dict[str, Any]:
+    """The result of a cell; of one whose workers were lost again and again, a row that says so."""
+    try:
+        return future.result()
+    except Exception as error:
+        return {
+            "status": "killed",
+            "error": f"its worker was lost ({type(error).__name__}: {error}); the same command remakes it",
+        }
 
 
 def _status(folder: Path) -> str:

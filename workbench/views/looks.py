@@ -159,6 +159,7 @@ STATUS: Group = {
     "stopped": Look("Stopped", YELLOW),
     "failed": Look("Failed", RED),
     "killed": Look("Killed", RED),
+    "damaged": Look("Damaged", RED),
 }
 GROUPS: tuple[Group, ...] = (
     ANOMALY, CHANGE, SELECTORS, COMPRESSORS, UNCERTAINTY, PARTS, REFERENCES, STATES, STATUS,

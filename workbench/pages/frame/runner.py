@@ -20,6 +20,7 @@ from workbench.methods import load
 from workbench.pages.frame.followed import FRESH, Followed, followed
 from workbench.pages.frame.links import run_folder, run_name
 from workbench.pages.frame.session import WIDE, Session
+from workbench.runs.schema import Damaged
 from workbench.runs.watch import Live
 from workbench.views.card import heading
 from workbench.views.form import Form
@@ -116,9 +117,11 @@ class Runner:
             )
         try:
             about = runs.read(folder)
+        except Damaged:
+            raise
         except InputError:  # just launched, with the settings of the form
             return override(load(self.method).Config(), self.form.overrides).model_dump()
-        if about["method"] != self.method or about["scene"]["fingerprint"] != self.page.mark:
+        if about["method"] != self.method or about["scene"].get("fingerprint") != self.page.mark:
             scene = about["scene"].get("id") or "another scene"
             raise InputError(f"The run {folder.name} is of {about['method']} on {scene}; open that scene to see it.")
         config: Mapping[str, Any] = about.get("config", {})

@@ -148,7 +148,11 @@ class Replay:
         if name.startswith(OF_RESULT):
             self.picture.show(self._of_result().get(name.removeprefix(OF_RESULT)))
             return
-        array = live.frame(name, step) if name else None
+        try:
+            array = live.frame(name, step) if name else None
+        except InputError as error:
+            self.text.object += f"<br>{escape(str(error))}"
+            array = None
         self.picture.show(None if array is None else picture(name, array))
 
     def _of_result(self) -> dict[str, Picture]:
