@@ -205,7 +205,7 @@ def _writing(path: Path, flat: Path | None = None) -> Iterator[None]:
             raise
 
 
-def _told(steps: Iterator[int], path: Path) -> Iterator[int]:
+def _told(steps: Generator[int, None, None], path: Path) -> Generator[int, None, None]:
     with _writing(path):
         yield from steps
 
