@@ -47,8 +47,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tags.json").write_text('{"tags": ["for the talk"]}')
     (folder / "report.html").write_text("<p>a report</p>")
     make(folder / "inner", 0.5, method="rx")
-    execute("rp-rx", "sim-coast-town", {"seed": 3}, root / "method")
-    trace = start("tdds", "digits", {"epochs": 3, "J": 3}, root / "stopped")
+    execute("rx", "sim-coast-town", {"seed": 3}, root / "method")
+    trace = start("tdds", "digits", {"epochs": 3, "J": 3, "compare": ["random"]}, root / "stopped")
     for _ in range(2):
         next(trace)
     trace.close()
@@ -148,6 +148,7 @@ OPERATIONS: dict[str, Callable[[Path, Path], object]] = {
 OFTEN = ("show", "compare", "curves", "replay", "live", "checkpoint", "launch", "export, archive")  # milliseconds each
 
 
+@pytest.mark.long
 def test_a_damaged_folder_is_a_row_and_every_operation_ends_in_a_result_or_input_error(good: Path, tmp_path: Path) -> None:
     rng = random.Random(24)
     ended: Counter[str] = Counter()

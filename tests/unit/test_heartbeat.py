@@ -129,6 +129,7 @@ def test_of_two_runs_that_begin_in_one_folder_one_is_refused(tmp_path: Path) -> 
         assert sorted(p.name for p in folder.iterdir()) == ["frames", "packages.txt", "run.json"]
 
 
+@pytest.mark.long
 def test_a_run_with_a_log_that_was_killed_before_its_first_checkpoint_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
