@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from workbench.engines import limits
 from workbench.errors import InputError
 from workbench.runs import RUNS, provenance
 
@@ -372,18 +373,75 @@ def serve(
         Path | None, typer.Option("--root", help="folder of the runs that the pages list and write (default: runs)")
     ] = None,
     port: Annotated[int, typer.Option(help="port to listen on")] = 5006,
+    address: Annotated[str, typer.Option("--address", help="address to listen on")] = "127.0.0.1",
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option("--allow-origin", help="HOST[:PORT] by which browsers reach it through a proxy (repeat)"),
+    ] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option("--auth", help="JSON file of users and passwords, or an OAuth provider of Panel (github, ...)"),
+    ] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="let others in without authentication")] = False,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option("--data-root", help="folder from which visitors open files (repeat; default: the working directory)"),
+    ] = None,
+    catalogue_only: Annotated[bool, typer.Option("--catalogue-only", help="visitors open no files of their own")] = False,
+    max_runs: Annotated[
+        int | None, typer.Option("--max-runs", min=1, help="runs that pages have at work at once (default: cores)")
+    ] = None,
+    max_runs_per_user: Annotated[
+        int | None, typer.Option("--max-runs-per-user", min=1, help="runs that one visitor has at work at once")
+    ] = None,
+    run_memory: Annotated[
+        float | None, typer.Option("--run-memory", min=0.5, help="GB of data that a process of a run may have")
+    ] = None,
+    run_time: Annotated[float | None, typer.Option("--run-time", min=0.001, help="hours that a run may take")] = None,
+    admin: Annotated[
+        list[str] | None, typer.Option("--admin", help="a user who may stop and delete the runs of all (repeat)")
+    ] = None,
+    upload_mb: Annotated[float, typer.Option("--upload-mb", min=1, help="MB of all uploads together")] = 2000.0,
+    upload_days: Annotated[float, typer.Option("--upload-days", min=0, help="days after which an upload is deleted")] = 7.0,
+    processes: Annotated[int, typer.Option("--num-procs", min=1, help="server processes that share the port")] = 1,
     show: Annotated[bool, typer.Option(help="open a browser")] = False,
 ) -> None:
     """Serve the dashboards, with a page that lists them and the recent runs."""
-    from workbench.pages.landing.serving import command, open_browser
+    import secrets
 
-    words = command(names or (), port=port)
+    from workbench.pages.frame.policy import Policy, environment
+    from workbench.pages.landing.serving import Access, command, open_browser
+
+    access = Access(address, tuple(allow_origin or ()), auth, no_auth)
+    words = command(names or (), port=port, access=access, processes=processes)
+    allowed = Policy(
+        auth=auth is not None,
+        admins=tuple(admin or ()),
+        max_runs=max_runs or os.cpu_count() or 1,
+        max_runs_per_user=max_runs_per_user,
+        upload_mb=upload_mb,
+        upload_days=upload_days,
+        catalogue_only=catalogue_only,
+    )
+    for folder in data_root or ():
+        if not folder.is_dir():
+            raise InputError(f"--data-root takes a folder; there is none at {folder}.")
+    os.environ |= environment(allowed, data_root or [Path()], root or Path(RUNS))
+    os.environ |= {} if run_memory is None else {limits.MEMORY: str(run_memory)}
+    os.environ |= {} if run_time is None else {limits.SECONDS: str(run_time * 3600)}
+    if auth is not None:  # signs the cookies of sessions; PANEL_COOKIE_SECRET keeps them valid when the server starts again
+        os.environ.setdefault("PANEL_COOKIE_SECRET", secrets.token_hex(32))
     if root is not None:
         if root.exists() and not root.is_dir():
             raise InputError(f"--root takes the folder of the runs; {root} is a file.")
         os.environ["WORKBENCH_RUNS"] = str(root)
     address = f"http://localhost:{port}"
     folder = root or RUNS
+    if access.public and no_auth:
+        print(
+            f"--no-auth: everyone who reaches {address}:{port} reads the data below this folder and starts, stops and deletes runs.",
+            file=sys.stderr,
+        )
     print(f"Starting the pages with the runs of {folder}, a few seconds; then open {address}", file=sys.stderr, flush=True)
     if show:
         open_browser(address)
@@ -666,6 +724,7 @@ def _finish(folder: Path, numbers: dict[str, float], as_json: bool) -> None:
 def main() -> NoReturn:
     """Entry point: an InputError becomes one message and exit code 2."""
     os.environ.setdefault(provenance.COMMAND, shlex.join(["workbench", *sys.argv[1:]]))
+    limits.apply()
     try:
         app(standalone_mode=True)
     except InputError as error:

@@ -341,10 +341,14 @@ _children: list[subprocess.Popen] = []
 
 def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
     """Continue an unfinished run from its last checkpoint in a new process."""
-    folder = Path(folder)
+    return spawn(resume_command(folder), Path(folder), threads=threads)
+
+
+def resume_command(folder: str | Path) -> list[str]:
+    """The command line that continues an unfinished run. Raises InputError where there is none, and for an imported one."""
     refuse_imported(folder)
     runs.read(folder)
-    return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
+    return [sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"]
 
 
 def pending(

@@ -181,13 +181,18 @@ class TestRefusals:
         [
             ({"status": "stopped"}, r"holds a run \(stopped\)", True),
             ({"status": "finished"}, r"holds a run \(finished\)", False),
-            ({"status": "failed", "notebook": {"name": "anomaly"}}, r"holds a report \(failed\)", False),
+            (
+                {"status": "failed", "notebook": {"name": "anomaly", "sha256": "0", "parameters": {}}},
+                r"holds a report \(failed\)",
+                False,
+            ),
         ],
     )
     def test_only_what_can_be_done_is_offered(
         self, tmp_path: Path, about: dict[str, object], says: str, continued: bool
     ) -> None:
-        (tmp_path / "run.json").write_text(json.dumps({"method": "rx", **about}))
+        whole = {"config": {}, "scene": {}, "start": "2026-01-01T00:00:00+00:00", "versions": {}, "platform": "x"}
+        (tmp_path / "run.json").write_text(json.dumps({"method": "rx", **whole, **about}))
         with pytest.raises(InputError, match=says) as refused:
             report("rx", "sim-coast-town", folder=tmp_path)
         assert "choose another folder (--out)" in str(refused.value)

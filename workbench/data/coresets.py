@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from workbench.data.records import Record
 from workbench.errors import InputError, reasons
 from workbench.loader import read_yaml
+from workbench.spreadsheet import csv_field
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -93,7 +94,7 @@ def write_index(path: str | Path, result: xr.Dataset) -> Path:
 
             write(str(path), frame)
         else:
-            frame.to_csv(path, index=False)
+            frame.map(csv_field).rename(columns=csv_field).to_csv(path, index=False)
     except ImportError:
         raise InputError(
             "Parquet needs fastparquet, which is not installed; run: pip install fastparquet, or choose a .csv file."

@@ -151,6 +151,14 @@ def launch_failure(folder: str | Path) -> str | None:
     return printed.splitlines()[-1] if printed else "the process exited before it created a run, and printed nothing"
 
 
+def launched(folder: Path) -> bool:
+    """Whether the process that was launched for this folder still lives."""
+    try:
+        return _alive(launch_record(folder / "launch.json"))
+    except Damaged:
+        return False
+
+
 def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None, *, take_over: bool = False) -> dict[str, Any]:
     """Prepare an unfinished run to be continued; returns its `run.json`, updated with `facts` of this process.
 

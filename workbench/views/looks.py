@@ -151,6 +151,7 @@ STATES: Group = {
 # status of a run
 STATUS: Group = {
     "idle": Look("No run yet", GREY),
+    "queued": Look("Waiting in the queue", BLUE),
     "starting": Look("Starting", BLUE),
     "running": Look("Running", GREEN),
     "pausing": Look("Pausing after this step", YELLOW),
