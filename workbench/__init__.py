@@ -38,6 +38,7 @@ _WHERE = {
     "coresets": "workbench.pages.coresets.page",
     "gradients": "workbench.pages.gradients.page",
     "change": "workbench.pages.change.page",
+    "detection": "workbench.pages.detection.page",
     "browse_runs": "workbench.pages.runs.page",
     "watch": "workbench.pages.watch",
     "sweep": "workbench.reports.sweep",

@@ -367,6 +367,75 @@ def rerun(
 
 
 @app.command()
+def detect(
+    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path of a finished run of a detector, such as sarnet")],
+    scene: SceneArg,
+    out: Annotated[list[Path], typer.Argument(help="files to write: .gpkg, .geojson, .csv, .json (COCO)")],
+    land: Annotated[
+        Path | None,
+        typer.Option("--land", help="vector file with polygons of land; boxes with their centre there are left out"),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0, max=1, help="lowest score (default: that of the run)")
+    ] = None,
+    decibels: Annotated[
+        str, typer.Option("--decibels", help="LOW,HIGH: intensities in dB that become black and white")
+    ] = "-25,5",
+    key: KeyOpt = None,
+    root: Annotated[Path, typer.Option("--root", help="folder of the runs")] = Path(RUNS),
+    json_: JsonOpt = False,
+    quiet: QuietOpt = False,
+    device: DeviceOpt = None,
+    scheduler: SchedulerOpt = None,
+) -> None:
+    """Find objects in one scene of any size with a trained network, tile by tile, and write the boxes with their size in metres."""
+    from workbench.engines import cluster
+    from workbench.execution import detect as find_objects
+    from workbench.runs.collection import find
+    from workbench.runs.progress import progress_bar
+
+    _choose(device)
+    low, _, high = decibels.partition(",")
+    try:
+        limits = float(low), float(high)
+    except ValueError:
+        raise InputError(f"--decibels takes LOW,HIGH, such as -25,5; got {decibels!r}.") from None
+    folder = find(root, run_)
+    with (
+        cluster.connected(scheduler) if scheduler is not None else cluster.own_threads(),
+        progress_bar(shown=not quiet, desc="blocks", unit="block", total=0) as bar,
+    ):
+
+        def show(done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        source = _source(scene, None, key, None, None, False)
+        found = find_objects(folder, source, out, land=land, threshold=threshold, decibels=limits, progress=show)
+    count = int(found.sizes["object"])
+    if json_:
+        print(json.dumps({"objects": count, "files": [str(p) for p in out]}))
+        return
+    print(f"{count:,} objects")
+    for path in out:
+        print(path)
+
+
+@app.command()
+def export(
+    run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path of a finished run")],
+    out: Annotated[Path, typer.Argument(help="the .onnx file to write; a manifest and a loader are written beside it")],
+    root: Annotated[Path, typer.Option("--root", help="folder of the runs")] = Path(RUNS),
+) -> None:
+    """Export the trained network of a run as ONNX, with a manifest (.json) and a loader (.py) that needs no torch."""
+    from workbench.execution import export as write
+    from workbench.runs.collection import find
+
+    for path in write(find(root, run_), out):
+        print(path)
+
+
+@app.command()
 def serve(
     names: Annotated[list[str] | None, typer.Argument(help="dashboards to serve (default: all)")] = None,
     root: Annotated[

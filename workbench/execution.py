@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from workbench.data.source import Source, digest_of
 from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace, drain, tee
-from workbench.methods import load
+from workbench.methods import METHODS, load
 from workbench.runs import RUNS
 from workbench.runs.imported import refuse_imported
 from workbench.runs.progress import progress_bar
@@ -349,6 +349,74 @@ def resume_command(folder: str | Path) -> list[str]:
     refuse_imported(folder)
     runs.read(folder)
     return [sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"]
+
+
+def detect(
+    folder: str | Path,
+    scene: str | Path | Source | xr.Dataset,
+    paths: Sequence[str | Path],
+    *,
+    land: str | Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    **options: Any,
+) -> xr.Dataset:
+    """Find objects in one scene of any size with the network of a run, and write the boxes to these paths; returns the boxes.
+
+    paths: .gpkg, .geojson, .csv, or .json for COCO. land: vector file with polygons; boxes whose centre is in one are left out.
+    options: of the room's `detect_scene`.
+
+    Raises InputError for a method that finds no objects, and for input and output that cannot be used; output before anything is computed.
+    """
+    from workbench.data.export_boxes import check_boxes, on_land, outlines, write_boxes, write_coco
+    from workbench.data.land import read_land
+
+    about = runs.read(folder)
+    room = load(about["method"])
+    if not hasattr(room, "detect_scene"):
+        able = [name for name in METHODS if hasattr(load(name), "detect_scene")]
+        raise InputError(f"{about['method']} finds no objects in a scene; these methods do: {', '.join(able)}.")
+    for path in paths:
+        check_boxes(path)
+    polygons = None if land is None else read_land(land)
+    _, opened = _opened(scene)
+    found, image = room.detect_scene(folder, opened, progress=progress, **options)
+    if polygons is not None:
+        found = found.isel(object=~on_land(found, polygons, image, opened))
+    placed = outlines(found, image, opened)
+    for path in paths:
+        if Path(path).suffix.lower() == ".json":
+            write_coco(found, path)
+        else:
+            write_boxes(placed, path)
+    return found
+
+
+def export(folder: str | Path, path: str | Path) -> list[Path]:
+    """Write the trained network of a run as ONNX, with its manifest and a loader that needs no torch; returns the paths.
+
+    Raises InputError if the method offers no network, the run has not finished, or nothing can be written there.
+    """
+    from workbench.parts.export import need_packages, write
+
+    about = runs.read(folder)
+    room = load(about["method"])
+    if not hasattr(room, "exportable"):
+        able = [name for name in METHODS if hasattr(load(name), "exportable")]
+        raise InputError(f"{about['method']} offers no network to export; these methods do: {', '.join(able)}.")
+    need_packages()
+    scene = about.get("scene") or {}
+    facts = {
+        "method": about["method"],
+        "run": {
+            "name": Path(folder).resolve().name,
+            "scene": scene.get("id"),
+            "data": runs.data_hash(about),
+            "seed": about["config"]["seed"],
+            "settings": about["config"],
+            **{key: about.get(key) for key in ("code", "commit", "dirty", "versions")},
+        },
+    }
+    return write(room.exportable(folder), path, facts)
 
 
 def pending(

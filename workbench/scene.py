@@ -51,6 +51,7 @@ RESULT: dict[str, tuple[str, ...]] = {
     "kept": ("sample",),  # bool: whether a training sample is kept
 }
 
+TABLE = "table"  # attribute of a variable that is a column of a long table: pages read it, and no picture of it is drawn
 OVER = "_overview"  # suffix of the name and dims of a reduced map, where the full map does not fit in memory
 
 Needs = tuple[str | tuple[str, ...], ...]  # names of required variables; an inner tuple means "one of these"

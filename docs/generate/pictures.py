@@ -32,6 +32,7 @@ RUNS = (
     ("rsdgc", "digits", {"rivals": ["rsdgc", "dense"], "steps": 20}),
     ("tdds", "digits", {"epochs": 12, "budgets": [0.1]}),
     ("arcdnet", "sim-change-town", {"steps": 40, "rivals": []}),
+    ("sarnet", "sim-ships", {"steps": 400, "rivals": ["wide"], "show_every": 100}),
     ("bsdm", "sim-coast-town", {"steps": 60, "show_every": 10}),
 )
 # page -> method whose run it shows, what else the address holds, a text that is there when the page is complete
@@ -39,8 +40,9 @@ VIEWS = {
     "anomaly": ("bsdm", "", "Finished"),
     "change": ("arcdnet", "", "Finished"),
     "coresets": ("tdds", "", "Finished"),
+    "detection": ("sarnet", "", "Finished"),
     "gradients": ("rsdgc", "", "Finished"),
-    "runs": ("bsdm", "&tab=0", "of 6 runs"),
+    "runs": ("bsdm", "&tab=0", "of 7 runs"),
     "watch": ("bsdm", "", "Finished"),
 }
 WINDOW, SIZE = (1280, 800), (640, 400)

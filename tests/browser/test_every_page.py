@@ -24,6 +24,7 @@ SHOWN = {
     "anomaly": "Display",
     "change": "on this pair",
     "coresets": "See which samples matter",
+    "detection": "What became of the boxes",
     "gradients": "Two real processes train",
     "runs": "runs under",
     "watch": "Press Start on the left",

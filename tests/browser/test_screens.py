@@ -16,6 +16,7 @@ PAGES = {  # page: method and scene of the run that it shows, and a tab with map
     "anomaly": ("bsdm", "sim-coast-town", "Explore"),
     "change": ("arcdnet", "sim-change-town", "Pair and maps"),
     "coresets": ("tdds", "digits", ""),
+    "detection": ("sarnet", "sim-ships", "Boxes"),
     "gradients": ("rsdgc", "digits", ""),
     "watch": ("rx", "sim-coast-town", "Result"),
     "runs": ("rx", "sim-coast-town", "Replay and live"),

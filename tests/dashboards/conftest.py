@@ -32,14 +32,14 @@ def scene_file(tmp_path_factory: pytest.TempPathFactory, _small_scene: xr.Datase
 
 @pytest.fixture
 def page(tmp_path: Path):
-    """`page(scene, **state)` makes an Explorer whose runs lie in a temporary folder."""
+    """`page(scene, tabs, **state)` makes an Explorer whose runs lie in a temporary folder, with these further tabs built."""
     from workbench.pages.anomaly.page import Explorer
 
     made = []
 
-    def make(scene=None, **state):
+    def make(scene=None, tabs=(), **state):
         explorer = Explorer(scene, root=tmp_path / "runs", **state)
-        for tab in (1, 2, 0):
+        for tab in (*tabs, 0) if tabs else ():
             explorer.tab = tab  # as a visitor would: a tab is built when it is first seen
         made.append(explorer)
         return explorer

@@ -16,7 +16,7 @@ from workbench import execution, runs
 from workbench.metrics.anomaly import at_threshold
 from workbench.pages.anomaly.page import Explorer
 from workbench.pages.frame.window import THEME
-from workbench.views.looks import PICKS
+from workbench.views.looks import ANOMALY, PICKS
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_when_all_places_are_taken_the_oldest_gives_way(page, scene_file):
 
 
 def test_state_of_the_address_is_restored(page, scene_file):
-    explorer = page(scene_file, picks="1,2;999,1;x;3,4", flag=2.0, detector="pca-rx", look="Band", band=4)
+    explorer = page(scene_file, picks="1,2;999,1;x;3,4", flag=2.0, detector="pca-rx", look="Band", band=4, tabs=(1,))
     assert list(explorer.picked.values()) == [(1, 2), (3, 4)]  # what lies outside or makes no sense is left out
     assert explorer.detector == "pca-rx"
     assert explorer.explore.slider.value == 4
@@ -144,7 +144,7 @@ def test_the_rank_of_the_highest_score_is_one(page, scene_file):
 
 
 def test_without_truth_there_is_a_histogram_and_an_explanation(page, small_scene):
-    explorer = page(small_scene.drop_vars("truth").load())
+    explorer = page(small_scene.drop_vars("truth").load(), tabs=(1,))
     assert not explorer.compare.roc.panel.visible
     assert explorer.compare._no_truth.visible
     assert len(explorer.compare.histogram.bars.data["left"]) == 80
@@ -155,7 +155,7 @@ def test_without_truth_there_is_a_histogram_and_an_explanation(page, small_scene
 
 def test_the_threshold_slider_of_a_new_scene_stands_where_its_value_is(page, small_scene):
     """The browser is told the position among the options: 1 % of 2400 pixels is an option, but not the first."""
-    explorer = page(small_scene.load())
+    explorer = page(small_scene.load(), tabs=(1,))
     sent = explorer.compare.cuts.get_root().data
     explorer._given = None
     explorer.open("sim-coast-town")
@@ -218,7 +218,7 @@ def test_an_upload_is_kept_and_opened(page, scene_file, tmp_path):
 
 
 def test_another_scene_begins_anew(page, scene_file):
-    explorer = page(scene_file)
+    explorer = page(scene_file, tabs=(1,))
     explorer.pick(2, 2)
     explorer.open("sim-coast-town")
     assert explorer.picked == {}
@@ -271,38 +271,58 @@ def test_stepping_through_the_passes_moves_the_maps_and_the_cursor(page, scene_f
 
 def test_a_run_of_another_scene_is_not_shown_as_this_one(page, scene_file, tmp_path):
     execution.execute("bsdm", scene_file, {**TINY, "steps": 1}, tmp_path / "runs" / "one")
-    explorer = page("sim-coast-town", run="one")
+    explorer = page("sim-coast-town", run="one", tabs=(2,))
     assert explorer.run == ""
     assert "not" in explorer.train.runner.player.text.object or "open that scene" in explorer.train.runner.player.text.object
     assert "trained" not in explorer.scores
 
 
-def test_a_finished_local_rx_is_picked_up_after_reopening(page, scene_file, small_scene, tmp_path):
-    root = tmp_path / "runs"
-    execution.execute("local-rx", scene_file, {"inner": 3, "outer": 7}, root / "20260101-other-settings")
-    explorer = page(scene_file)
-    assert "local-rx" not in explorer.scores  # not the map that the button computes
+@pytest.mark.parametrize("name", ["local-rx", "crd"])
+def test_a_finished_run_of_a_detector_is_picked_up_after_reopening(page, scene_file, tmp_path, name):
+    root, title = tmp_path / "runs", ANOMALY[name].title
+    execution.execute(name, scene_file, {"inner": 3, "outer": 9}, root / "20260101-other-settings")
+    explorer = page(scene_file, tabs=(1,))
+    assert name not in explorer.scores  # not the map that the button computes
+    assert title not in explorer.compare.verdict.object
     explorer.close()
-    result = execution.execute("local-rx", scene_file, {}, root / "20260102-finished").result
+    result = execution.execute(name, scene_file, {}, root / "20260102-finished").result
     (root / "20260103-damaged").mkdir()
-    again = page(scene_file)
-    np.testing.assert_allclose(again.scores["local-rx"], result["score"])
-    assert again.compare.maps["local-rx"].panel.visible
-    assert not again.compare.buttons["local-rx"].visible
-    assert "local RX" in again.compare.verdict.object
+    again = page(scene_file, tabs=(1,))
+    assert set(again.scores) == {"rx", "ridge-rx", "pca-rx", name}
+    np.testing.assert_allclose(again.scores[name], result["score"])
+    assert again.compare.maps[name].panel.visible
+    assert not again.compare.buttons[name].visible
+    assert title in again.compare.verdict.object
     again.open("sim-coast-town")
-    assert "local-rx" not in again.scores  # of another scene
+    assert name not in again.scores  # of another scene
+
+
+def test_a_detector_that_is_computed_on_request_says_with_which_settings_and_how_long(shared):
+    compare = shared.compare
+    for name, settings in {
+        "local-rx": "inner window 5, outer 19",
+        "crd": "inner window 7, outer 15",
+        "kifd": "500 trees, 300 kernel components",
+        "auto-ad": "500 training steps",
+    }.items():
+        text = compare._waiting[name].object
+        assert settings in text
+        assert "for 100 × 100 pixels, in a separate process" in text
+        assert compare.buttons[name].visible
+        assert compare._waiting[name].visible
+    assert list(compare.chosen.options.values()) == list(compare.maps)
+    assert not any(compare.buttons[name].visible for name in ("rx", "ridge-rx", "pca-rx"))
 
 
 def test_a_run_that_is_not_there_says_so(page, scene_file):
-    explorer = page(scene_file, run="gone")
+    explorer = page(scene_file, run="gone", tabs=(2,))
     assert "There is no run" in explorer.train.runner.player.text.object
     assert explorer.run == ""
 
 
 def test_a_run_cannot_be_read_from_outside_the_runs_folder(page, scene_file, tmp_path):
     execution.execute("bsdm", scene_file, {**TINY, "steps": 1}, tmp_path / "elsewhere" / "one")
-    explorer = page(scene_file, run="../elsewhere/one")
+    explorer = page(scene_file, run="../elsewhere/one", tabs=(2,))
     assert "is not the name of a run" in explorer.train.runner.player.text.object
 
 
@@ -328,7 +348,7 @@ def test_training_in_its_own_process_moves_the_page_and_stops(page, scene_file, 
     """A real child process, followed by polling as the timer would."""
     import time
 
-    explorer = page(scene_file)
+    explorer = page(scene_file, tabs=(2,))
     explorer.train.runner.form.set({**TINY, "steps": 5000})
     explorer.train.runner.start()
     folder = tmp_path / "runs" / explorer.run
@@ -355,7 +375,7 @@ def test_training_in_its_own_process_moves_the_page_and_stops(page, scene_file, 
 
 
 def test_settings_that_cannot_be_are_not_launched(page, scene_file, tmp_path):
-    explorer = page(scene_file)
+    explorer = page(scene_file, tabs=(2,))
     explorer.train.runner.form.widgets["pixels"].value = "many"
     explorer.train.runner.start()
     assert explorer.train.runner.live is None

@@ -24,6 +24,7 @@ from workbench.metrics.change import confusion
 from workbench.metrics.uncertainty import error_auroc, risk_coverage
 from workbench.pages.change.findings import Findings
 from workbench.pages.change.page import Changes, told_apart
+from workbench.pages.change.trust import Trust
 from workbench.views.change import pictures
 from workbench.views.fields import OUTCOMES, Field, outcomes, tinted
 from workbench.views.looks import UNCERTAINTY
@@ -370,6 +371,18 @@ def test_of_one_large_pair_only_held_out_squares_are_judged(result):
     expected = risk_coverage(one["uncertainty"].values[:, 16:], one["change"].values[:, 16:], one["truth"].values[:, 16:])
     np.testing.assert_array_equal(judged.risk, expected.risk)
     assert Findings(one.drop_vars("truth")).judge("ours") is None
+
+
+def test_a_tab_is_built_when_it_is_first_seen_with_all_that_came_before(page, shared):
+    opened = page()
+    assert opened._built == {}
+    assert "being built" in opened._rooms[Trust].objects[0].object
+    opened.param.update(answered=0.5, tab=2)
+    assert list(opened._built) == [Trust]
+    assert opened._rooms[Trust].objects == [opened.trust.panel]
+    shared.answered = 0.5
+    assert opened.trust.readout.object == shared.trust.readout.object
+    assert page(tab=1).learning.text.object == shared.learning.text.object
 
 
 def test_looking_inside_shows_masks_and_the_exchange(page):

@@ -63,7 +63,7 @@ def test_a_run_is_read_once_for_all_pages(folder: Path, monkeypatch: pytest.Monk
 
 def test_two_visitors_draw_all_events_and_then_have_no_news(page: Any, folder: Path, small_scene: Any) -> None:
     for _ in range(2):
-        explorer = page(small_scene)
+        explorer = page(small_scene, tabs=(2,))
         explorer.root = folder.parent
         runner = explorer.train.runner
         runner.follow("a")

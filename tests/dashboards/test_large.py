@@ -107,8 +107,11 @@ def test_a_band_and_a_click_read_no_more_than_they_show(page, flight, values, re
 def test_a_detector_is_launched_and_its_overview_shown_with_the_pixels_own_score(
     page, flight, tmp_path, values, monkeypatch
 ):
-    explorer = page(flight)
+    explorer = page(flight, tabs=(1,))
     compare = explorer.compare
+    assert compare.buttons["crd"].visible
+    assert not compare.buttons["auto-ad"].visible
+    assert "Needs the scene in memory" in compare._waiting["auto-ad"].object
     assert compare.buttons["rx"].visible
     assert "Reads the whole file" in compare._waiting["rx"].object
 
@@ -148,7 +151,7 @@ def test_a_detector_is_launched_and_its_overview_shown_with_the_pixels_own_score
 
 
 def test_bsdm_is_not_offered_for_what_it_cannot_hold(page, flight, scene_file):
-    explorer = page(flight)
+    explorer = page(flight, tabs=(2,))
     assert "too large" in explorer._rooms[2].objects[0].object
     assert explorer.train is None
     explorer.open(str(scene_file))

@@ -27,7 +27,13 @@ from workbench.pages.watch import Watch
 from workbench.runs.collection import Entry, entries
 
 ALL = tuple(dashboards())
-PAGES = {"anomaly": "Explorer", "change": "Changes", "coresets": "Coresets", "gradients": "Gradients"}
+PAGES = {
+    "anomaly": "Explorer",
+    "change": "Changes",
+    "coresets": "Coresets",
+    "detection": "Detections",
+    "gradients": "Gradients",
+}
 
 
 def entry(root: Path, method: str = "bsdm", name: str = "one", **scene: object) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -254,3 +255,21 @@ def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
     page.poll()
     assert page.table.visible
     page.close()
+
+
+def test_a_server_of_this_page_alone_links_only_this_page(tmp_path, monkeypatch):
+    make(tmp_path / "one", 0.9)
+    about = json.loads((tmp_path / "one" / "run.json").read_text())
+    about["scene"] = {"id": "sim-coast-town"}
+    (tmp_path / "one" / "run.json").write_text(json.dumps(about))
+    for words, label in (
+        (["python", "-m", "pytest"], "anomaly"),
+        (["python", "-m", "panel", "serve", "a/runs.py", "a/anomaly.py", "--port", "1"], "anomaly"),
+        (["python", "-m", "panel", "serve", "a/runs.py", "--port", "1"], "runs"),
+    ):
+        monkeypatch.setattr("sys.orig_argv", words)
+        page = Runs(tmp_path)
+        (link,) = page.table.value["open"]
+        assert f'href="{label}?' in link
+        assert f">{label}</a>" in link
+        page.close()

@@ -372,6 +372,7 @@ def test_serve_without_names_serves_every_dashboard(workbench, served):
         "anomaly",
         "change",
         "coresets",
+        "detection",
         "gradients",
         "runs",
         "watch",

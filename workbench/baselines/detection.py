@@ -52,11 +52,7 @@ def factor_of(rate: float, looks: float, cells: int) -> float:
 def ring_mean(image: np.ndarray, guard: HalfWidth, train: HalfWidth) -> np.ndarray:
     """Mean (y, x) float64 of the valid pixels in the ring around each pixel; NaN where there are none."""
     inner, outer = _windows(image, guard, train)
-    valid = np.isfinite(image)
-    values = np.where(valid, image, 0.0).astype(np.float64)
-    total = _square_sum(values, outer) - _square_sum(values, inner)
-    count = _square_sum(valid.astype(np.float64), outer) - _square_sum(valid.astype(np.float64), inner)
-    return np.divide(total, count, out=np.full(image.shape, np.nan), where=count > 0.5)
+    return _mean(np.ascontiguousarray(image, np.float64), *inner, *outer)
 
 
 def ring_quantile(image: np.ndarray, guard: HalfWidth, train: HalfWidth, quantile: float = QUANTILE) -> np.ndarray:
@@ -139,15 +135,53 @@ def _windows(image: np.ndarray, guard: HalfWidth, train: HalfWidth) -> tuple[tup
     return inner, outer
 
 
-def _square_sum(values: np.ndarray, half: tuple[int, int]) -> np.ndarray:
-    """Sum of the window around each pixel, from running sums along both axes."""
-    for axis, h in enumerate(half):
-        n = values.shape[axis]
-        start = np.zeros_like(np.take(values, [0], axis))
-        running = np.concatenate([start, np.cumsum(values, axis)], axis)
-        at = np.arange(n)
-        values = np.take(running, np.minimum(at + h + 1, n), axis) - np.take(running, np.maximum(at - h, 0), axis)
-    return values
+@compiled
+def _mean(image: np.ndarray, guard_y: int, guard_x: int, train_y: int, train_x: int) -> np.ndarray:
+    """Mean (y, x) of each ring, NaN without pixels: sums of columns that slide down, and sums of these that slide along each row."""
+    high, wide = image.shape
+    out = np.full((high, wide), np.nan)
+    outer, inner = np.zeros(wide), np.zeros(wide)
+    outer_count, inner_count = np.zeros(wide, np.int64), np.zeros(wide, np.int64)
+    for y in range(-train_y, high):
+        for part in range(4):  # rows that enter and leave the outer and the inner window
+            if part == 0:
+                row, sign = y + train_y, 1
+            elif part == 1:
+                row, sign = y - train_y - 1, -1
+            elif part == 2:
+                row, sign = y + guard_y, 1
+            else:
+                row, sign = y - guard_y - 1, -1
+            if row < 0 or row >= high:
+                continue
+            for x in range(wide):
+                value = image[row, x]
+                if np.isfinite(value):
+                    if part < 2:
+                        outer[x] += sign * value
+                        outer_count[x] += sign
+                    else:
+                        inner[x] += sign * value
+                        inner_count[x] += sign
+        if y < 0:
+            continue
+        total, count = 0.0, 0
+        for x in range(-train_x, wide):
+            if x + train_x < wide:
+                total += outer[x + train_x]
+                count += outer_count[x + train_x]
+            if x - train_x - 1 >= 0:
+                total -= outer[x - train_x - 1]
+                count -= outer_count[x - train_x - 1]
+            if 0 <= x + guard_x < wide:
+                total -= inner[x + guard_x]
+                count -= inner_count[x + guard_x]
+            if x - guard_x - 1 >= 0:
+                total += inner[x - guard_x - 1]
+                count += inner_count[x - guard_x - 1]
+            if x >= 0 and count > 0:
+                out[y, x] = total / count
+    return out
 
 
 @compiled

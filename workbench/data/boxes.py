@@ -291,7 +291,8 @@ def _assemble(path: Path, members: dict[str, list[Path]], chunks: Any, bands_of:
     import dask.array as da
     import xarray as xr
 
-    shapes = [[_shape(p) for p in parts] for parts in members.values()]
+    headers = [[_shape(p) for p in parts] for parts in members.values()]
+    shapes = [[h[:3] for h in row] for row in headers]
     for name, parts in zip(members, shapes, strict=True):
         if len({s[1:] for s in parts}) > 1:
             raise InputError(
@@ -323,6 +324,12 @@ def _assemble(path: Path, members: dict[str, list[Path]], chunks: Any, bands_of:
         },
     )
     notes = []
+    deep = sum(any(h[3] for h in row) for row in headers)
+    if 0 < deep < len(headers):
+        notes.append(
+            f"{deep} of {len(headers)} images have 16 bits and are divided by 65535, the others by 255: their amplitudes compare only if "
+            "both use their full range"
+        )
     if len({s[0][1:] for s in shapes}) > 1:
         notes.append(f"chips differ in size and are padded with NaN to {high} x {wide}; height and width are their own")
     title = f"{len(ids)} images in {path.name}"
@@ -374,21 +381,22 @@ class Padded:
         return out
 
 
-def _shape(path: Path) -> tuple[int, int, int]:
-    """(bands, height, width) of an image, from its header: 1 band for grey and deep images, 3 for all others."""
+def _shape(path: Path) -> tuple[int, int, int, bool]:
+    """(bands, height, width, whether deep) of an image, from its header: 1 band for grey and deep images, 3 for all others."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             wide, high = image.size
-            grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+            deep = image.mode.startswith("I")
+            grey = image.mode in ("1", "L", "LA") or deep
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
             f"The image {path.name} cannot be read ({error}); it is damaged or not an image. Remove or replace it."
         ) from None
     if wide * high > chips.MAX_PIXELS:
         raise InputError(f"The image {path.name} has {wide} x {high} pixels; chips have at most {chips.MAX_PIXELS} in all.")
-    return (1 if grey else 3), high, wide
+    return (1 if grey else 3), high, wide, deep
 
 
 # --- matching annotations to images -----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Export of detected boxes: as polygons on the map, as a table, and as COCO annotations.
 
 found = outlines(result, scene["image"])            # GeoJSON features with class, score and size in metres
+found = outlines(result, scene["sar"], scene)       # the same for a Sentinel-1 product, by its ground control points
 write_boxes(found, "ships.gpkg")                    # or .geojson, .csv
 write_coco(result, "ships.json")                    # opens again with the images beside it
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,32 +25,57 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from workbench.data.land import Land
 
-def outlines(found: xr.Dataset, image: xr.DataArray | None = None) -> dict[str, Any]:
+
+class Placing(NamedTuple):
+    """crs: of the map, None without one. place: columns and rows (N), from the top left corner -> x and y of the map."""
+
+    crs: Any
+    place: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def placing(image: xr.DataArray, scene: xr.Dataset | None = None) -> Placing | None:
+    """How pixels of an image come onto a map: by its georeference, or by the ground control points of a Sentinel-1 scene, in longitude
+    and latitude; None where it has neither. A point on the corner of the first pixel has column and row 0.
+    """
+    crs, t = georeference(image)
+    if t is not None:
+        return Placing(crs, lambda x, y: (t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f))
+    if scene is not None and "gcp_line" in scene.coords:
+        from rasterio.crs import CRS
+
+        from workbench.data.readers.sentinel1 import longitude_latitude
+
+        first = [float(image[dim].values[0]) for dim in ("y", "x")]  # lines and samples are counted at the centres of pixels
+        return Placing(CRS.from_epsg(4326), lambda x, y: longitude_latitude(scene, y - 0.5 + first[0], x - 0.5 + first[1]))
+    return None
+
+
+def outlines(found: xr.Dataset, image: xr.DataArray | None = None, scene: xr.Dataset | None = None) -> dict[str, Any]:
     """Boxes as GeoJSON: a FeatureCollection of rectangles, by falling score.
 
-    found: `box (object, edge)`, and `box_score`, `box_label`, `box_sample (object)` if present. image: an array on (y, x) in whose
-    pixels the boxes are; its georeference gives the map coordinates, named in `crs`; without one, coordinates are columns and rows
-    from the top left corner. Properties: `class`, `score`, `image`, the edges `x0` to `y1` in pixels, and `width_m`, `height_m`, the
-    lengths of the horizontal and vertical sides by geodesics on the ellipsoid; None where the image is not on a map.
+    found: `box (object, edge)`, and `box_score`, `box_label`, `box_sample (object)` if present. image: an array on (y, x) in
+    whose pixels the boxes are, and scene: its dataset; they give the map coordinates (see `placing`), named in `crs`; without,
+    coordinates are columns and rows from the top left corner. Properties: `class`, `score`, `image`, the edges `x0` to `y1` in
+    pixels, and `width_m`, `height_m`, the lengths of the horizontal and vertical sides by geodesics on the ellipsoid; None where the
+    image is not on a map.
 
     Raises InputError for boxes of many images and a georeference, which can belong to one image only.
     """
     _require_boxes(found)
-    crs, transform = (None, None) if image is None else georeference(image)
+    placed = None if image is None else placing(image, scene)
+    crs = None if placed is None else placed.crs
     if crs is not None and "box_sample" in found and len(np.unique(found["box_sample"].values)) > 1:
         raise InputError("These boxes are of several images, and the map is that of one; give the boxes of one image.")
-    measure = None if crs is None or transform is None else _lengths(crs)
+    measure = None if crs is None else _lengths(crs)
     score = found["box_score"].values if "box_score" in found else np.full(found.sizes["object"], np.nan)
     features = []
     for n in np.argsort(-np.nan_to_num(score), kind="stable"):
         x0, y0, x1, y1 = (float(v) for v in found["box"].values[n])
         corners = [(x0, y1), (x1, y1), (x1, y0), (x0, y0), (x0, y1)]
-        if transform is not None:
-            corners = [
-                (transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f)
-                for x, y in corners
-            ]
+        if placed is not None:
+            corners = list(zip(*(v.tolist() for v in placed.place(*np.array(corners).T)), strict=True))
         sides = (None, None) if measure is None else (measure(corners[0], corners[1]), measure(corners[1], corners[2]))
         properties = {
             "class": _name(found, n),
@@ -60,7 +87,21 @@ def outlines(found: xr.Dataset, image: xr.DataArray | None = None) -> dict[str, 
         }
         geometry = {"type": "Polygon", "coordinates": [[list(c) for c in corners]]}
         features.append({"type": "Feature", "properties": properties, "geometry": geometry})
-    return collected(features, crs, transform)
+    return collected(features, crs, placed)
+
+
+def on_land(found: xr.Dataset, land: Land, image: xr.DataArray, scene: xr.Dataset | None = None) -> np.ndarray:
+    """Which boxes (N) have their centre on land. image, scene: see `placing`.
+
+    Raises InputError where the image is not on a map.
+    """
+    _require_boxes(found)
+    placed = placing(image, scene)
+    if placed is None or placed.crs is None:
+        raise InputError("Land cannot be masked: the scene is not on a map, and has no ground control points.")
+    box = found["box"].values.astype(float).reshape(-1, 4)
+    x, y = placed.place((box[:, 0] + box[:, 2]) / 2, (box[:, 1] + box[:, 3]) / 2)
+    return land.covers(x, y, placed.crs.to_wkt())
 
 
 def _require_boxes(found: xr.Dataset) -> None:
@@ -91,6 +132,15 @@ def _lengths(crs: Any) -> Any:
         return round(float(ellipsoid.line_length(x, y)), 3)
 
     return length
+
+
+def check_boxes(path: str | PathLike[str]) -> None:
+    """Raise InputError unless boxes can be written with this suffix, in a folder that exists."""
+    path = Path(path)
+    if path.suffix.lower() not in (".gpkg", ".geojson", ".csv", ".json"):
+        raise InputError(f"Boxes are written as .gpkg, .geojson, .csv or .json (COCO); got {path.name!r}.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} for {path.name}.")
 
 
 def write_boxes(collection: dict[str, Any], path: str | PathLike[str]) -> Path:

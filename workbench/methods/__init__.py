@@ -74,7 +74,8 @@ class Room(Protocol):
 
     A room with its own notebook also has `NOTEBOOK`, its stem in notebooks/; `method.ipynb` reports the others. A room with its own
     page also has `PAGE`, its stem in dashboards/ with what else the address needs to show a run (`anomaly?tab=2`); the page
-    `watch` shows the others.
+    `watch` shows the others. A room whose trained network can run elsewhere also has `exportable(folder)`, which gives a
+    `workbench.parts.export.Exportable` of a finished run.
     """
 
     @property

@@ -51,13 +51,15 @@ class Boxes:
 class Matched:
     """Detections of one class by falling score, and whether each is true at each IoU threshold.
 
-    score (N,); true, left_out (T, N) bool, left_out: matched to an ignored box. position (N,): in the given detections. count: true boxes.
+    score (N,); true, left_out (T, N) bool, left_out: matched to an ignored box. position (N,): in the given detections. on (T, N): position
+    of the true box that a true detection has taken, in the given true boxes; -1 for others. count: true boxes.
     """
 
     score: np.ndarray
     true: np.ndarray
     left_out: np.ndarray
     position: np.ndarray
+    on: np.ndarray
     count: int
 
     def at(self, threshold: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,28 +99,32 @@ def match(found: Boxes, true: Boxes, label: int, thresholds: Sequence[float] = T
     ignored = np.zeros(len(true.box), bool) if true.ignored is None else true.ignored.astype(bool)
     images, code = np.unique(np.concatenate([found.image[mine], true.image[theirs]]), return_inverse=True)
     found_of, true_of = code[: len(mine)], code[len(mine) :]
-    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     for n in range(len(images)):
         own = mine[found_of == n]
         own = own[np.argsort(-found.score[own], kind="stable")][:most]
         wanted = theirs[true_of == n]
         wanted = wanted[np.argsort(ignored[wanted], kind="stable")]
-        rows.append((own, *_greedy(iou(found.box[own], true.box[wanted]), ignored[wanted], thresholds)))
+        hit, left_out, taken = _greedy(iou(found.box[own], true.box[wanted]), ignored[wanted], thresholds)
+        rows.append((own, hit, left_out, np.where(hit, np.append(wanted, -1)[taken], -1)))
     if not rows:
         empty = np.zeros((len(thresholds), 0), bool)
-        return Matched(np.zeros(0), empty, empty, np.zeros(0, int), 0)
+        return Matched(np.zeros(0), empty, empty, np.zeros(0, int), empty.astype(int), 0)
     position = np.concatenate([r[0] for r in rows])
     order = np.argsort(-found.score[position], kind="stable")
-    true_, left_out = (np.concatenate([r[i] for r in rows], 1)[:, order] for i in (1, 2))
-    return Matched(found.score[position][order], true_, left_out, position[order], int((~ignored[theirs]).sum()))
+    hits, left_out, on = (np.concatenate([r[i] for r in rows], 1)[:, order] for i in (1, 2, 3))
+    return Matched(found.score[position][order], hits, left_out, position[order], on, int((~ignored[theirs]).sum()))
 
 
-def _greedy(overlap: np.ndarray, ignored: np.ndarray, thresholds: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """(true, left out), each (T, N): every detection takes the free true box that it overlaps most; an ignored one only if no
-    other fits.
+def _greedy(
+    overlap: np.ndarray, ignored: np.ndarray, thresholds: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(true, left out, box taken), each (T, N): every detection takes the free true box that it overlaps most; an ignored one only if
+    no other fits; -1 where none is taken.
     """
     n, m = overlap.shape
     true, left_out = np.zeros((len(thresholds), n), bool), np.zeros((len(thresholds), n), bool)
+    taken = np.full((len(thresholds), n), -1)
     for t, threshold in enumerate(thresholds):
         free = np.ones(m, bool)
         for d in range(n):
@@ -128,9 +134,9 @@ def _greedy(overlap: np.ndarray, ignored: np.ndarray, thresholds: Sequence[float
                 if len(candidates):
                     best = candidates[::-1][overlap[d, candidates[::-1]].argmax()]  # of equal ones the last, as in COCO
                     free[best] = False
-                    into[t, d] = True
+                    into[t, d], taken[t, d] = True, best
                     break
-    return true, left_out
+    return true, left_out, taken
 
 
 def average_precision(true: np.ndarray, count: int) -> tuple[float, np.ndarray]:

@@ -183,9 +183,18 @@ def detections(
     lowest score. overlap: IoU above which the lower of two boxes of one class is removed. per_level: best candidates of a level that
     take part. most: detections of an image at most; None: all.
     """
+    best = [torch.sigmoid(x[:, 4:].flatten(1).amax(1)).tolist() for x in levels]  # most tiles of a sea have no candidate
     found = []
     for n, (high, wide) in enumerate(sizes):
-        parts = [_candidates(x[n], s, high, wide, threshold, per_level) for x, s in zip(levels, strides, strict=True)]
+        parts = [
+            _candidates(x[n], s, high, wide, threshold, per_level)
+            for x, s, b in zip(levels, strides, best, strict=True)
+            if not b[n] < threshold
+        ]
+        if not parts:
+            one = levels[0]
+            found.append(Found(one.new_zeros(0, 4), one.new_zeros(0), torch.zeros(0, dtype=torch.int64, device=one.device)))
+            continue
         box, score, label = (torch.cat([p[i] for p in parts]) for i in range(3))
         kept = nms(box, score, overlap, label)[:most]
         found.append(Found(box[kept], score[kept], label[kept]))

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.errors import InputError, did_you_mean
+from workbench.parts.cifar_networks import VGG16, CIFARResNet, MobileNetV2
 
 Featured = Literal["auto", "mlp", "cnn", "resnet18"]
-ByWidth = Literal["vgg", "vgg19", "resnet10", "plain"]
+ByWidth = Literal["vgg", "vgg19", "resnet10", "plain", "resnet20", "resnet56", "vgg16", "mobilenetv2"]
 KINDS: tuple[str, ...] = (*get_args(Featured), *get_args(ByWidth))
 
 
@@ -40,6 +41,9 @@ def classifier(kind: str, shape: Sequence[int], classes: int, width: int = 16) -
     vgg19      `VGG` with the depth of VGG-19; as published with width 64
     resnet10   `ResNet10`
     plain      `Plain`; without normalisation
+    resnet20   `CIFARResNet` of depth 20, shortcuts with a convolution; resnet56: depth 56, shortcuts without; as published with width 16
+    vgg16      `VGG16`; as published with width 64
+    mobilenetv2  `MobileNetV2`; as published with width 32
 
     Raises InputError for another kind.
     """
@@ -56,6 +60,14 @@ def classifier(kind: str, shape: Sequence[int], classes: int, width: int = 16) -
         return ResNet10(bands, classes, width)
     if kind == "plain":
         return Plain(bands, classes, width)
+    if kind == "resnet20":
+        return CIFARResNet(bands, classes, 20, width, projection=True)
+    if kind == "resnet56":
+        return CIFARResNet(bands, classes, 56, width)
+    if kind == "vgg16":
+        return VGG16(bands, classes, width, min(height, across))
+    if kind == "mobilenetv2":
+        return MobileNetV2(bands, classes, width)
     if kind == "cnn":
         return CNN(bands, classes, max(height, across))
     depth = (2, 2, 4, 4, 4) if kind == "vgg19" else (1, 2, 2, 2)

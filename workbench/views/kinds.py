@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from workbench.scene import OVER, RESULT
+from workbench.scene import OVER, RESULT, TABLE
 
 Kind = Literal["map", "classes", "composite", "boxes", "matrix", "lines", "bars", "counts", "histogram", "kept"]
 LINES = 12  # rows that are drawn as lines at most; more are drawn as a matrix
@@ -81,8 +81,8 @@ def pictures(arrays: Mapping[str, xr.DataArray] | xr.Dataset, image: xr.DataArra
 def picture(
     name: str, array: xr.DataArray, beside: Mapping[str, xr.DataArray] | None = None, image: xr.DataArray | None = None
 ) -> Picture | None:
-    """How an array is drawn; None for a scalar, for texts and for an empty array. beside: other arrays, by name."""
-    if array.ndim == 0 or array.size == 0 or array.dtype.kind not in "biuf":
+    """How an array is drawn; None for a scalar, texts, an empty array, and a column of a table. beside: other arrays, by name."""
+    if array.ndim == 0 or array.size == 0 or array.dtype.kind not in "biuf" or TABLE in array.attrs:
         return None
     quantity, _, who = name.partition("/")
     title = str(array.attrs.get("long_name") or quantity.replace("_", " ")) + (f", {who}" if who else "")

@@ -73,6 +73,23 @@ CHANGE: Group = {
     "pca_kmeans": Look("PCA-k-means", BROWN, "dotted", "D"),
     "log_ratio": Look("log-ratio + Otsu", GREY, "dotted", "*"),
 }
+# detectors of objects
+DETECTORS: Group = {
+    "sarnet": Look("SAR-Net", ORANGE),
+    "plain": Look("plain neck", BLUE, "solid", "^"),
+    "wide": Look("plain neck, equal parameters", GREEN, "dashed", "v"),
+    "ucm": Look("UCM alone", VIOLET, "dotdash", "P"),
+    "dam": Look("DAM alone", PINK, "solid", "X"),
+    "ucm_low": Look("UCM, low half", OLIVE, "dotted", "<"),
+    "ucm_high": Look("UCM, high half", BROWN, "dotdash", ">"),
+    "se": Look("UCM + SE", "#4C9A9A", "dotted", "p"),
+    "cbam": Look("UCM + CBAM", "#5B7FD0", "dashed", "h"),
+    "coordinate": Look("UCM + coordinate attention", "#8A3B12", "dashed", "H"),
+    "shuffled_gates": Look("control: gates of another image", "#6F7F8F", "dotdash", "D"),
+    "random_boxes": Look("control: random boxes", GREY, "dotted", "*"),
+    "ca_cfar": Look("CA-CFAR", GREY, "solid", "s"),
+    "os_cfar": Look("OS-CFAR", YELLOW, "dashed", "d"),
+}
 # measures of uncertainty
 UNCERTAINTY: Group = {
     "ours": Look("U of AR-CDNet", ORANGE),
@@ -147,6 +164,10 @@ STATES: Group = {
     "wrong label": Look("wrong label", BLUE),
     "window": Look("window of the score", YELLOW),
     "cut": Look("threshold", RED, "dashed"),
+    "hit": Look("found", BLUE),
+    "false alarm": Look("false alarm", ORANGE),
+    "missed": Look("missed", YELLOW, "dashed"),
+    "true box": Look("true box", TRUTH, "dotted"),
 }
 # status of a run
 STATUS: Group = {
@@ -163,7 +184,7 @@ STATUS: Group = {
     "damaged": Look("Damaged", RED),
 }
 GROUPS: tuple[Group, ...] = (
-    ANOMALY, CHANGE, SELECTORS, COMPRESSORS, UNCERTAINTY, PARTS, REFERENCES, STATES, STATUS,
+    ANOMALY, CHANGE, DETECTORS, SELECTORS, COMPRESSORS, UNCERTAINTY, PARTS, REFERENCES, STATES, STATUS,
 )  # fmt: skip
 
 
@@ -213,7 +234,7 @@ def _known(name: str, among: Sequence[str]) -> Look | None:
     """The look of what a scalar is about, if it has one."""
     _, _, who = name.partition("/")
     keys = [who] if who else [name, *(name.removeprefix(f"{a}_") for a in among), name.partition("_")[2]]
-    groups = (ANOMALY, CHANGE, SELECTORS, COMPRESSORS, REFERENCES)
+    groups = (ANOMALY, CHANGE, DETECTORS, SELECTORS, COMPRESSORS, REFERENCES)
     for key in (spelled for one in keys for spelled in (one, one.replace("_", "-"))):
         if key != "ours" and any(key in group for group in groups):  # "ours" is a different method in each group
             return look(key, *groups)

@@ -15,6 +15,7 @@ from bokeh.core.properties import field
 from bokeh.events import RangesUpdate, Tap
 from bokeh.models import (
     BasicTicker,
+    CDSView,
     ColumnDataSource,
     CrosshairTool,
     Glyph,
@@ -74,9 +75,9 @@ def theme_later(place: pn.Column) -> None:
         doc.add_timeout_callback(again, 60)
 
 
-def draw(made: figure, source: ColumnDataSource, glyph: Glyph) -> GlyphRenderer:
+def draw(made: figure, source: ColumnDataSource, glyph: Glyph, **options: Any) -> GlyphRenderer:
     """Add one glyph. `figure.line` and similar methods also make four unused copies; these add one second to the load of a page."""
-    return made.add_glyph(source, glyph)
+    return made.add_glyph(source, glyph, **options)
 
 
 def pick_number(**place: Any) -> Text:
@@ -98,6 +99,17 @@ class Frame:
         self.shape = (1, 1)
         self.marks = ColumnDataSource({"x": [], "y": [], "number": [], "color": []})
         self.outline = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})
+        edge = {n: n for n in ("x0", "y0", "x1", "y1")}
+        ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}
+        outlined, marked = CDSView(), CDSView()
+        # (source, view, glyph) on top of each image; all images share them, because a page is sent with all its models
+        self._top: list[tuple[ColumnDataSource, CDSView, Glyph]] = [
+            (self.outline, outlined, Segment(**edge, line_color=BORDER, line_width=3, line_cap="square")),
+            (self.outline, outlined, Segment(**edge, line_color=TRUTH, line_width=1.2, line_cap="square")),
+            (self.marks, marked, Scatter(**ring, line_color=BORDER, line_width=4.5, line_alpha=0.6)),
+            (self.marks, marked, Scatter(**ring, line_color=field("color"), line_width=2.5)),
+            (self.marks, marked, pick_number(text_baseline="bottom", x_offset=6, y_offset=-5)),
+        ]
         self._cross = [Span(dimension=d, line_color=GREY, line_width=1, line_alpha=0.8) for d in ("width", "height")]
         self._figures: list[tuple[figure, dict[str, Any]]] = []
 
@@ -121,12 +133,12 @@ class Frame:
             min_border_bottom=bottom,
             sizing_mode="stretch_width",
             height=200,  # until the browser has applied the stylesheet
+            **({} if axes else {"x_axis_type": None, "y_axis_type": None}),
         )
         made.toolbar.logo = None
         made.toolbar.autohide = True
-        made.grid.visible = False
-        made.axis.visible = axes
         if axes:
+            made.grid.visible = False
             made.xaxis.axis_label, made.yaxis.axis_label = "column (pixels)", "row (pixels)"
             made.xaxis.ticker = BasicTicker(desired_num_ticks=4)  # four labels of five digits fit below a narrow frame
         made.add_tools(CrosshairTool(overlay=self._cross))
@@ -137,13 +149,8 @@ class Frame:
 
     def finish(self, made: figure) -> None:
         """Draw truth outline and marks on top of the image; call it after the image was added."""
-        edge = {n: n for n in ("x0", "y0", "x1", "y1")}
-        draw(made, self.outline, Segment(**edge, line_color=BORDER, line_width=3, line_cap="square"))
-        draw(made, self.outline, Segment(**edge, line_color=TRUTH, line_width=1.2, line_cap="square"))
-        ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}
-        draw(made, self.marks, Scatter(**ring, line_color=BORDER, line_width=4.5, line_alpha=0.6))
-        draw(made, self.marks, Scatter(**ring, line_color=field("color"), line_width=2.5))
-        draw(made, self.marks, pick_number(text_baseline="bottom", x_offset=6, y_offset=-5))
+        for source, view, glyph in self._top:
+            draw(made, source, glyph, view=view)
 
     def fit(self, rows: int, columns: int) -> None:
         """Show a whole scene of this size; a very long one gets margins at its sides."""
@@ -154,6 +161,20 @@ class Frame:
             axis.update(start=start, end=end, reset_start=start, reset_end=end)
         for made, sized in self._figures:
             made.stylesheets = [shape(high, wide, **sized)]
+
+    def look_at(self, x: float, y: float, width: float) -> None:
+        """Zoom to `width` columns around a point, not beyond the image where that can be avoided; `reset` shows the whole again."""
+        high, wide = self._seen
+        width = min(width, wide)
+        for axis, at, length, size in ((self.x_range, x, width, wide), (self.y_range, y, width * high / wide, high)):
+            start = min(max(at - length / 2, -0.5), size - 0.5 - length)
+            axis.update(
+                **(
+                    {"start": start, "end": start + length}
+                    if axis is self.x_range
+                    else {"start": start + length, "end": start}
+                )
+            )
 
     def breadth(self, made: figure) -> str:
         """CSS of something that is as wide as a figure of this frame, in a place as wide."""

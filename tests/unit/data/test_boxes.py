@@ -143,6 +143,35 @@ def test_images_without_boxes_are_samples_too(tmp_path):
     assert scene["box"].shape == (0, 4)
 
 
+def test_images_of_8_and_16_bits_are_told(tmp_path):
+    picture(tmp_path / "a.png")
+    deep = np.full((30, 40), 4000, np.uint16)
+    Image.fromarray(deep).save(tmp_path / "b.png")
+    images = [{"id": i, "file_name": n} for i, n in enumerate(("a.png", "b.png"))]
+    (tmp_path / "c.json").write_text(coco(images, []))
+    scene = boxes.open_folder(tmp_path)
+    assert "1 of 2 images have 16 bits and are divided by 65535" in scene.attrs["notes"]
+    assert float(scene["image"].sel(sample="b.png").max()) == pytest.approx(4000 / 65535)
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "c.json").write_text(coco(images[1:], []))
+    assert "16 bits" not in boxes.open_folder(tmp_path).attrs["notes"]  # all of one depth
+
+
+def test_two_dates_of_one_name_are_two_images_or_refused(tmp_path):
+    for year in ("2019", "2020"):
+        (tmp_path / year).mkdir()
+        picture(tmp_path / year / "port.png")
+    named = [{"id": i, "file_name": f"{year}/port.png"} for i, year in enumerate(("2019", "2020"))]
+    box = {"image_id": 1, "category_id": 7, "bbox": [3, 4, 5, 6]}
+    (tmp_path / "c.json").write_text(coco(named, [box]))
+    scene = boxes.open_folder(tmp_path)
+    assert scene["sample"].values.tolist() == ["2019/port.png", "2020/port.png"]
+    assert scene["box_sample"].values.tolist() == ["2020/port.png"]
+    (tmp_path / "c.json").write_text(coco([{"id": 0, "file_name": "port.png"}], []))
+    with pytest.raises(InputError, match="port.png"):
+        boxes.open_folder(tmp_path)
+
+
 def test_parts_of_a_sample_are_stacked(tmp_path):
     for name in ("1_co", "1_ir", "2_co", "2_ir"):
         picture(tmp_path / f"{name}.png", mode="RGB")

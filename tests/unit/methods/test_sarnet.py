@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from workbench.errors import InputError
+from workbench.methods.sarnet import Config, Trained, inspect
+from workbench.methods.sarnet.chips import entered
 from workbench.methods.sarnet.network import (
     ARMS,
     Directions,
@@ -191,3 +195,56 @@ def test_every_arm_learns_and_takes_any_size(arm):
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
     assert bool(out.gates) == (ARMS[arm].attention in ("dam", "coordinate"))
     assert torch.sigmoid(out.levels[0][:, 4:]).mean() < 0.1  # most places are taken as empty at the start
+
+
+# --- inside ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.manual_seed(1)
+    return Trained(SARNet(1, 4).eval(), Config(width=4, crop=64), ["ship"], 0.001)
+
+
+def test_gates_of_a_tile_are_those_of_the_network(trained):
+    tile = np.random.default_rng(0).random((64, 64), np.float32)
+    made = inspect(trained, tile)
+    with torch.inference_mode():
+        out = trained.network(entered(torch.from_numpy(tile)[None, None], trained.config))
+    assert made["row_gate"].dims == ("level", "channel", "y")
+    for level, gates in zip((8, 16, 32), out.gates, strict=True):
+        row = made["row_gate"].sel(level=level).values
+        np.testing.assert_allclose(row[:, ::level], gates.row[0, :, :, 0], rtol=1e-5)
+        np.testing.assert_array_equal(row[:, 0], row[:, level - 1])  # one cell is `level` pixels long
+        np.testing.assert_allclose(made["column_gate"].sel(level=level).values[:, ::level], gates.column[0, :, 0], rtol=1e-5)
+    strength = made["flow"].sel(map="C3").values[::8, ::8]
+    np.testing.assert_allclose(strength, out.maps[1][0].square().mean(0).sqrt(), rtol=1e-5)
+    assert list(made["map"].values) == ["C2", "C3", "C4", "C5", "g3", "g4", "h4", "h5", "P3", "N4", "N5"]
+
+
+def test_flat_gates_keep_their_mean_and_a_scale_that_is_off_changes_only_what_follows(trained):
+    tile = np.random.default_rng(0).random((64, 64), np.float32)
+    whole, flat, without = (
+        inspect(trained, tile),
+        inspect(trained, tile, gates=False),
+        inspect(trained, tile, without=["C2"]),
+    )
+    for name, dim in (("row_gate", "y"), ("column_gate", "x")):
+        np.testing.assert_allclose(flat[name].std(dim), 0, atol=1e-6)
+        np.testing.assert_allclose(flat[name].mean(dim), whole[name].mean(dim), rtol=1e-5)
+        assert float(whole[name].std(dim).max()) > 1e-6
+    for name in ("C2", "C3", "C4", "C5"):
+        np.testing.assert_array_equal(without["flow"].sel(map=name), whole["flow"].sel(map=name))
+    for name in ("g3", "g4", "P3", "N5"):
+        assert not np.allclose(without["flow"].sel(map=name), whole["flow"].sel(map=name), rtol=1e-6)
+    np.testing.assert_array_equal(flat["flow"].sel(map="h5"), whole["flow"].sel(map="h5"))  # gates come after the fusion
+
+
+def test_a_smaller_tile_is_reflected_and_a_larger_one_refused(trained):
+    made = inspect(trained, np.random.default_rng(0).random((40, 50), np.float32))
+    assert made["flow"].shape[1:] == (40, 50)
+    assert (made["box"].values[:, [2, 3]] <= [50, 40]).all()
+    with pytest.raises(InputError, match="tiles of 64 x 64 pixels; this image has 65 x 64"):
+        inspect(trained, np.zeros((65, 64), np.float32))
+    with pytest.raises(InputError, match="no scale 'C9'"):
+        inspect(trained, np.zeros((64, 64), np.float32), without=["C9"])

@@ -187,6 +187,20 @@ def geolocate(scene: xr.Dataset) -> xr.Dataset:
     return where
 
 
+def longitude_latitude(scene: xr.Dataset, lines: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude, degrees, of points (N) given by line and sample of the measurement; as exact as `geolocate`.
+
+    Raises InputError for a scene without ground control points.
+    """
+    if "gcp_line" not in scene.coords:
+        raise InputError("This scene has no ground control points (gcp_line, ...); open a Sentinel-1 product.")
+    line, sample = scene["gcp_line"].values, scene["gcp_sample"].values
+    tables = [Lut.of_points(line, sample, scene[f"gcp_{name}"].values) for name in ("longitude", "latitude")]
+    at = [(np.array([r]), np.array([c])) for r, c in zip(lines, samples, strict=True)]
+    longitude, latitude = (np.array([table(*one)[0, 0] for one in at]) for table in tables)
+    return longitude, latitude
+
+
 def _on_grid(table: Lut, lines: np.ndarray, samples: np.ndarray, rows: range, columns: range) -> np.ndarray:
     return table(lines[rows.start : rows.stop : rows.step], samples[columns.start : columns.stop : columns.step])
 

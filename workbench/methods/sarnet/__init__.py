@@ -11,28 +11,35 @@ each module is our *reconstruction*. docs/methods/sarnet.md says what is known a
     network.py    backbone, UCM (gather, fuse, embed), DAM, head; the arms
     chips.py      a scene as images with boxes: checks, split, crops
     training.py   one step of a network
-    tiles.py      detection in images of any size; loading weights
+    tiles.py      detection in tiles; loading weights
+    scenes.py     detection in one image of any size, on threads or a cluster
     running.py    run: train, watch one image, score on the test images
     result.py     boxes, scores of all detectors, precision against recall
+    deploy.py     the trained network for an ONNX file
+    inside.py     maps and gates of one tile, with parts switched off
 """
 
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.sarnet.settings import HEADLINE, NEEDS, SHOWS, SMOKE, Config
+from workbench.methods.sarnet.settings import HEADLINE, NEEDS, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
+    from workbench.methods.sarnet.deploy import exportable
+    from workbench.methods.sarnet.inside import inspect
     from workbench.methods.sarnet.network import ARMS, Output, SARNet, parameters
     from workbench.methods.sarnet.running import run
-    from workbench.methods.sarnet.tiles import Trained, as_amplitude, detect, load_network
+    from workbench.methods.sarnet.scenes import as_amplitude, detect, detect_scene
+    from workbench.methods.sarnet.tiles import Trained, load_network
 else:
-    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles")
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles", "deploy", "inside", "scenes")
 
 
 __all__ = [
     "ARMS",
     "HEADLINE",
     "NEEDS",
+    "PAGE",
     "SHOWS",
     "SMOKE",
     "Config",
@@ -41,6 +48,9 @@ __all__ = [
     "Trained",
     "as_amplitude",
     "detect",
+    "detect_scene",
+    "exportable",
+    "inspect",
     "load_network",
     "parameters",
     "run",

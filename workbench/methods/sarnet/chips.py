@@ -63,14 +63,16 @@ class Images:
 
 
 def grey(values: Tensor, name: str) -> Tensor:
-    """The mean of the bands (band, h, w) -> (1, h, w); InputError for values outside [0, 1]."""
-    finite = values[torch.isfinite(values)]
-    if len(finite) and not -1e-6 <= float(finite.min()) <= float(finite.max()) <= 1 + 1e-6:
-        raise InputError(
-            f"sarnet needs amplitudes in [0, 1]; the image {name} has {float(finite.min()):.4g} to {float(finite.max()):.4g}. "
-            "Divide by the largest value of the format, such as 255."
-        )
-    return torch.nan_to_num(values, nan=0.0).mean(0, keepdim=True)
+    """The mean of the bands (band, h, w) -> (1, h, w), missing values as 0; InputError for values outside [0, 1]."""
+    known = torch.where(torch.isfinite(values), values, 0.0)
+    if known.numel():
+        low, high = (float(v) for v in torch.aminmax(known))
+        if low < -1e-6 or high > 1 + 1e-6:
+            raise InputError(
+                f"sarnet needs amplitudes in [0, 1]; the image {name} has {low:.4g} to {high:.4g}. Divide by the largest value of "
+                "the format, such as 255."
+            )
+    return known.mean(0, keepdim=True)
 
 
 def entered(amplitude: Tensor, config: Config) -> Tensor:

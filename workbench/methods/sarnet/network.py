@@ -186,11 +186,17 @@ class Directions(nn.Module):
         column = torch.sigmoid(self.column(self.along_columns(z.mean(2, keepdim=True))))
         return Gates(row, column)
 
-    def forward(self, x: Tensor, shuffled: bool = False) -> tuple[Tensor, Gates]:
-        """(weighted x, gates). shuffled: a control, each image gets the gates of its neighbour in the batch."""
+    def forward(self, x: Tensor, shuffled: bool = False, flat: bool = False) -> tuple[Tensor, Gates]:
+        """(weighted x, gates).
+
+        shuffled: a control, each image gets the gates of its neighbour in the batch. flat: each gate is its mean over the rows, or over
+        the columns, so nothing is left that tells one direction or place from another.
+        """
         gates = self.gates(x)
         if shuffled:
             gates = Gates(gates.row.roll(1, 0), gates.column.roll(1, 0))
+        if flat:
+            gates = Gates(*(g.mean((2, 3), keepdim=True).expand_as(g) for g in gates))
         weight = gates.row * gates.column if self.aggregate == "product" else (gates.row + gates.column) / 2
         return x * weight, gates
 
@@ -205,8 +211,8 @@ class Squeeze(nn.Module):
         self.mlp = nn.Sequential(nn.Conv2d(c, m, 1), nn.SiLU(), nn.Conv2d(m, c, 1))
         self.place = nn.Conv2d(2, 1, 7, padding=3) if place else None
 
-    def forward(self, x: Tensor, shuffled: bool = False) -> tuple[Tensor, None]:
-        """(weighted x, None)."""
+    def forward(self, x: Tensor, shuffled: bool = False, flat: bool = False) -> tuple[Tensor, None]:
+        """(weighted x, None); there are no gates to shuffle or to flatten."""
         pooled = self.mlp(x.mean((2, 3), keepdim=True))
         if self.place is None:
             return x * torch.sigmoid(pooled), None
@@ -233,14 +239,18 @@ class Neck(nn.Module):
         self.mix = nn.ModuleList(Residual(n) for _ in range(4))
         self.down = nn.ModuleList(conv(n, n, 3, 2) for _ in range(2))
 
-    def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-        """([P3, N4, N5], the global maps g3, g4, h4, h5 as far as there are any)."""
+    def forward(self, maps: Sequence[Tensor], without: Sequence[int] = ()) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """([P3, N4, N5], the global maps g3, g4, h4, h5 as far as there are any).
+
+        without: positions of maps that are zero for the first fusion, so that it sees nothing of these scales.
+        """
         sizes = [(x.shape[-2], x.shape[-1]) for x in maps]
         l3, l4, l5 = (f(x) for f, x in zip(self.lateral, maps[1:], strict=True))
         p4 = l4 + F.interpolate(l5, size=sizes[2], mode="nearest")
         wide: tuple[Tensor, ...] = ()
         if self.low is not None and self.embed_p is not None:
-            g3, g4 = self.low(gather(maps, sizes[2]))
+            seen = [torch.zeros_like(x) if n in without else x for n, x in enumerate(maps)]
+            g3, g4 = self.low(gather(seen, sizes[2]))
             wide += (g3, g4)
             p4 = self.mix[0](self.embed_p[0](p4, g4))
             p3 = l3 + F.interpolate(p4, size=sizes[1], mode="nearest")
@@ -261,11 +271,14 @@ class Neck(nn.Module):
 
 
 class Output(NamedTuple):
-    """levels: (B, 4 + classes, h, w) at strides 8, 16, 32. gates: of each level with DAM, else empty. wide: g3, g4, h4, h5."""
+    """levels: (B, 4 + classes, h, w) at strides 8, 16, 32. gates: of each level with DAM, else empty. wide: g3, g4, h4, h5. maps: C2 to
+    C5, then P3, N4 and N5 as the attention gives them to the head.
+    """
 
     levels: list[Tensor]
     gates: list[Gates]
     wide: tuple[Tensor, ...]
+    maps: tuple[Tensor, ...] = ()
 
 
 class SARNet(nn.Module):
@@ -288,14 +301,15 @@ class SARNet(nn.Module):
             nn.init.zeros_(bias)
             nn.init.constant_(bias[4:], PRIOR)
 
-    def forward(self, x: Tensor, shuffled: bool = False) -> Output:
-        """x: (B, 1, H, W), H and W multiples of 32. shuffled: see `Directions`."""
-        maps, wide = self.neck(self.backbone(x))
+    def forward(self, x: Tensor, shuffled: bool = False, flat: bool = False, without: Sequence[int] = ()) -> Output:
+        """x: (B, 1, H, W), H and W multiples of 32. shuffled, flat: see `Directions`. without: see `Neck`."""
+        scales = self.backbone(x)
+        maps, wide = self.neck(scales, without)
         gates: list[Gates] = []
         for n, attention in enumerate(self.attention):
-            maps[n], own = attention(maps[n], shuffled)
+            maps[n], own = attention(maps[n], shuffled, flat)
             gates += [own] if own is not None else []
-        return Output([head(m) for head, m in zip(self.head, maps, strict=True)], gates, wide)
+        return Output([head(m) for head, m in zip(self.head, maps, strict=True)], gates, wide, (*scales, *maps))
 
 
 def parameters(network: nn.Module) -> int:

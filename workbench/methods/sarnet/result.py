@@ -20,7 +20,7 @@ from workbench.metrics.detect import RECALLS, Boxes, Scores, best_f1, evaluate, 
 from workbench.metrics.detect_errors import KINDS, errors
 from workbench.parts.detect import Found
 from workbench.parts.device import device
-from workbench.scene import PROVENANCE
+from workbench.scene import PROVENANCE, TABLE
 
 VIEW = 256  # largest side of the watched window
 WATCHED = 16  # validation images that are scored during training
@@ -210,6 +210,7 @@ def result_of(
         ending = "" if who == "sarnet" else f"_{who.replace('-', '_')}"
         result[f"parameters{ending}"] = ((), float(parameters(network)), {"long_name": f"parameters of {who}"})
     _by_place(result, scene, images, positions, table, config)
+    result = result.assign(_tables(images, positions, table))
     if len(images.names) > 1:
         result["ap50_by_class"] = ("class", table["sarnet"][1].by_class[:, 1], {"long_name": "AP50 of each class"})
         result = result.assign_coords({"class": images.names})
@@ -239,6 +240,30 @@ def _boxes(images: Images, found: Boxes, operating: float) -> xr.Dataset:
         },
         {"edge": ["x0", "y0", "x1", "y1"]},
     )
+
+
+def _tables(images: Images, positions: Sequence[int], table: Table) -> dict[str, xr.DataArray]:
+    """Every detection of every detector but the random one, for pages that match and sort them.
+
+    `detection_box (detection, edge)`, `_score`, `_label`, `_image` (position in `tested`), `_of` (position in `detector`); `tested
+    (tested)`: the test images.
+    """
+    ids = images.ids[list(positions)]
+    place = {name: n for n, name in enumerate(ids)}
+    shown = {n: found for n, (who, (found, _)) in enumerate(table.items()) if who != "random_boxes"}
+    found = list(shown.values())
+    columns = {
+        "detection_box": np.concatenate([f.box for f in found]).astype(np.float32),
+        "detection_score": np.concatenate([np.asarray(f.score, np.float32) for f in found]),
+        "detection_label": np.concatenate([f.label for f in found]).astype(np.int32),
+        "detection_image": np.array([place[i] for f in found for i in f.image], np.int32),
+        "detection_of": np.repeat(list(shown), [len(f.box) for f in found]).astype(np.int32),
+    }
+    made = {}
+    for name, values in columns.items():
+        dims = ("detection", "edge") if values.ndim > 1 else ("detection",)
+        made[name] = xr.DataArray(values, dims=dims, attrs={"long_name": name.replace("_", " "), TABLE: 1})
+    return made | {"tested": xr.DataArray(ids.astype(str), dims="tested", attrs={"long_name": "test images"})}
 
 
 def _at_threshold(result: xr.Dataset, scores: Scores, operating: float) -> None:

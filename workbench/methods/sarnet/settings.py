@@ -11,6 +11,7 @@ from workbench.event import Bars, Boxes, Curves, Film, Map
 
 SMOKE = {"steps": 6, "width": 2, "crop": 64, "batch": 4, "show_every": 3, "rivals": ["plain"], "cfar_factors": [2.0]}
 HEADLINE = ("ap50", "ap", "ap50_ca_cfar")
+PAGE = "detection"
 SHOWS = (
     Curves("loss", ("loss",), own_steps=True),
     Curves("AP50 on validation images", ("val_ap50",), own_steps=True),

@@ -1,4 +1,4 @@
-"""Detection in images of any size: tiles of the training size, duplicates merged once; loading a trained network.
+"""Detection in tiles of the training size, duplicates merged once; loading a trained network. `scenes` is for one large image.
 
 Strip means depend on how long the strips are, so a network is applied to tiles of the size that it was trained with. Neighbouring
 tiles share `margin` pixels. A detection that touches the inner border of a tile is dropped if it is shorter than the margin: a
@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
 from workbench.errors import InputError
-from workbench.methods.sarnet.chips import entered, grey, padded
+from workbench.methods.sarnet.chips import entered, padded
 from workbench.methods.sarnet.network import STRIDES, SARNet
 from workbench.methods.sarnet.settings import Config
 from workbench.parts.detect import Found, detections, nms
@@ -64,19 +63,36 @@ def detect_all(
     Tiles are read one at a time; at most AT_ONCE + 2 are in memory. shuffled: each tile gets the gates of another, a control that
     needs at least two tiles.
     """
+    parts = found_in_tiles(network, _tiles(reads, config), [size for size, _ in reads], config, shuffled)
+    return [merged(p, config) for p in parts]
+
+
+def found_in_tiles(
+    network: SARNet,
+    tiles: Iterator[tuple[int, tuple[int, int], Tensor]],
+    sizes: Sequence[tuple[int, int]],
+    config: Config,
+    shuffled: bool = False,
+) -> list[list[Found]]:
+    """Detections of each tile of each image, in pixels of the image, without those that a neighbouring tile sees whole.
+
+    tiles: (number of the image, (top, left), input of the network (1, h, w)). sizes: (height, width) of each image.
+    """
     network.eval()
-    parts: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in reads]
+    parts: list[list[Found]] = [[] for _ in sizes]
     with torch.inference_mode():
-        for tiles in _batches(_tiles(reads, config)):
-            x = torch.stack([padded(amplitude, config.side) for _, _, amplitude in tiles])
-            out = network(entered(x, config).to(device()), shuffled)
-            true = [(a.shape[1], a.shape[2]) for _, _, a in tiles]
+        for some in _batches(tiles):
+            x = torch.stack([padded(tile, config.side) for _, _, tile in some])
+            out = network(x.to(device()), shuffled)
+            true = [(tile.shape[1], tile.shape[2]) for _, _, tile in some]
             found = detections(out.levels, STRIDES, true, threshold=config.threshold, overlap=config.overlap)
-            for (n, (top, left), _), size, one in zip(tiles, true, found, strict=True):
-                whole = _whole(one.box, (top, left), size, reads[n][0], config.margin)
+            for (n, (top, left), _), size, one in zip(some, true, found, strict=True):
+                if len(one.box) == 0:
+                    continue
+                whole = _whole(one.box, (top, left), size, sizes[n], config.margin)
                 box = one.box[whole] + torch.tensor([left, top, left, top], device=one.box.device)
-                parts[n].append((box.cpu(), one.score[whole].cpu(), one.label[whole].cpu()))
-        return [_merged(p, config) for p in parts]
+                parts[n].append(Found(box.cpu(), one.score[whole].cpu(), one.label[whole].cpu()))
+    return parts
 
 
 def _tiles(reads: Sequence[tuple[tuple[int, int], Read]], config: Config) -> Iterator[tuple[int, tuple[int, int], Tensor]]:
@@ -84,7 +100,7 @@ def _tiles(reads: Sequence[tuple[tuple[int, int], Read]], config: Config) -> Ite
         for top in starts(high, config.side, config.margin):
             for left in starts(wide, config.side, config.margin):
                 rows, columns = slice(top, min(top + config.side, high)), slice(left, min(left + config.side, wide))
-                yield n, (top, left), read(rows, columns)
+                yield n, (top, left), entered(read(rows, columns), config)
 
 
 def _batches(tiles: Iterator[tuple[int, tuple[int, int], Tensor]]) -> Iterator[list[tuple[int, tuple[int, int], Tensor]]]:
@@ -108,49 +124,14 @@ def _whole(box: Tensor, place: tuple[int, int], size: tuple[int, int], image: tu
     return ~((near & inner).any(1) & short)
 
 
-def _merged(parts: Sequence[tuple[Tensor, Tensor, Tensor]], config: Config) -> Found:
+def merged(parts: Sequence[Found], config: Config) -> Found:
     """Detections of all tiles of one image, suppressed once more where tiles overlap."""
+    if not parts:
+        return Found(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     box, score, label = (torch.cat([p[i] for p in parts]) for i in range(3))
     kept = nms(box, score, config.overlap, label) if len(parts) > 1 else torch.arange(len(box))
     kept = kept[: config.most]
     return Found(box[kept], score[kept], label[kept])
-
-
-def detect(trained: Trained, image: xr.DataArray, threshold: float | None = None, most: int | None = None) -> xr.Dataset:
-    """`box (object, edge)`, `box_score`, `box_label` of one image (band, y, x) of any size, in pixels of the image.
-
-    The image holds amplitudes in [0, 1] and may be lazy: it is read tile by tile. threshold: lowest score; None:
-    the one with the best F1 on the validation images of the training. most: detections that are kept; None: as in the settings.
-    """
-    if set(image.dims) != {"band", "y", "x"}:
-        raise InputError(f"detect needs one image (band, y, x); this array has the dims {tuple(image.dims)}.")
-    image = image.transpose("band", "y", "x")
-
-    def read(rows: slice, columns: slice) -> Tensor:
-        values = np.ascontiguousarray(image.isel(y=rows, x=columns).values, np.float32)
-        return grey(torch.from_numpy(values), str(image.name))
-
-    lowest = trained.operating if threshold is None else threshold
-    config = trained.config.model_copy(update={"most": most or trained.config.most, "threshold": lowest})
-    (found,) = detect_all(trained.network, [((image.sizes["y"], image.sizes["x"]), read)], config)
-    return xr.Dataset(as_variables(found, trained.names), {"edge": ["x0", "y0", "x1", "y1"]})
-
-
-def as_amplitude(sar: xr.DataArray, low: float = -25.0, high: float = 5.0) -> xr.DataArray:
-    """`image (band, y, x)` in [0, 1] of linear intensity `sar (sar_band, y, x)`, for `detect`; stays lazy.
-
-    Intensity in dB is clipped to `low` and `high`, fixed for all scenes, and scaled so that the network's logarithmic input is linear
-    in dB. Choose them so that the sea and the ships have the brightness of the training chips. Raises InputError for another array.
-    """
-    if "sar_band" not in sar.dims or np.iscomplexobj(sar) or not low < high:
-        raise InputError(
-            f"as_amplitude needs intensity with the dim sar_band, and low below high; got dims {tuple(sar.dims)}, {sar.dtype}, "
-            f"low={low:g}, high={high:g}."
-        )
-    decibels = 10 * np.log10(sar.data.astype(np.float32).clip(1e-12))
-    share = (decibels.clip(low, high) - low) / (high - low)
-    image = sar.copy(data=((np.exp2(8 * share) - 1) / 255).astype(np.float32))
-    return image.rename({"sar_band": "band"}).rename("image")
 
 
 def as_variables(found: Found, names: Sequence[str]) -> dict[str, xr.DataArray]:

@@ -13,7 +13,7 @@ from workbench import execution, runs
 from workbench.errors import InputError
 from workbench.methods import load
 from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
-from workbench.pages.anomaly.state import DETECTORS, FAST, AnomalyState
+from workbench.pages.anomaly.state import APART, DETECTORS, FAST, AnomalyState
 from workbench.pages.frame.queue import submit
 from workbench.runs.watch import Live
 from workbench.views import save
@@ -36,19 +36,36 @@ NO_TRUTH = (
     "false-alarm rate and no ROC curve. The histogram shows the threshold among all scores. To add a mask, use "
     "<b>Open your own file</b>.</div>"
 )
-BUTTONS = (*FAST, "local-rx")  # computed on request: local RX; for a large scene, all
+BUTTONS = (*FAST, *APART)  # computed on request: those of APART; for a large scene, all
 LARGE = "Reads the whole file, in a separate process. Each cell of the map is the highest score of its pixels."
-WAITING = {
-    **dict.fromkeys(FAST, "Computing …"),
-    **dict.fromkeys(
-        ("untrained", "trained"), "Needs a run: start one under <b>BSDM live</b>. The untrained map comes first."
+RUN_FIRST = "Needs a run: start one under <b>BSDM live</b>. The untrained map comes first."
+# what a detector of APART does with its default settings, and how long that takes on 100 x 100 pixels and 190 bands, one core
+ABOUT = {
+    "local-rx": (
+        "RX with a local background: a ring around every pixel, inner window {inner}, outer {outer}.",
+        "a few seconds",
     ),
-    "local-rx": "A local background for every pixel: inner window 5, outer 19. Runs in a separate process.",
+    "crd": ("How badly the ring around a pixel predicts it: inner window {inner}, outer {outer}.", "about 2 s"),
+    "kifd": ("How few random cuts isolate a pixel: {trees} trees, {components} kernel components.", "about 2 s"),
+    "auto-ad": ("What an autoencoder of this scene reproduces badly: {steps} training steps.", "about 30 s"),
 }
+WHOLE = ("auto-ad",)  # these need the scene in memory
+
+
+def waiting(name: str, large: bool = False) -> str:
+    """HTML of the text in place of the map of a detector that has not been computed; large: of a scene larger than memory."""
+    if large and name in WHOLE:
+        return "Needs the scene in memory, and this one is too large. Run it on a cropped part."
+    if name in APART:
+        does, cost = ABOUT[name]
+        return f"{does.format(**load(name).Config().model_dump())} {cost[0].upper()}{cost[1:]} for 100 × 100 pixels, in a separate process."
+    if name not in FAST:
+        return RUN_FIRST
+    return LARGE if large else "Computing …"
 
 
 class Compare:
-    """Six maps on one scale, ROC or histogram, mask, and a table of detections and false alarms."""
+    """A map of each detector, all on one scale, ROC or histogram, mask, and a table of detections and false alarms."""
 
     def __init__(self, state: AnomalyState) -> None:
         self.state = state
@@ -60,7 +77,7 @@ class Compare:
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         self.maps = {n: ScoreMap(state.frame, ANOMALY[n].title) for n in DETECTORS}
         self._waiting = {
-            n: explain(ANOMALY[n].title, WAITING[n], height=206 if n not in BUTTONS else 160) for n in DETECTORS
+            n: explain(ANOMALY[n].title, waiting(n), height=206 if n not in BUTTONS else 160) for n in DETECTORS
         }
         self.buttons = {
             n: pmui.Button(label="Compute", icon="play_arrow", variant="outlined", size="small", align="center")
@@ -81,12 +98,12 @@ class Compare:
             label="Palette", options=["Cividis", "Viridis"], value="Cividis", size="small", width=110, margin=(4, 8)
         )
         titles = {ANOMALY[n].title: n for n in DETECTORS}
-        self.chosen = pmui.RadioButtonGroup(
+        self.chosen = pmui.Select(
+            label="Detector whose pixels are flagged",
             options=titles,
             value=state.detector,
             size="small",
-            sizing_mode="stretch_width",
-            margin=(6, 8, 2, 0),
+            margin=(12, 8, 2, 0),
         )
         self.cuts = pmui.DiscreteSlider(
             label="", options={"1 %": 1.0}, value=1.0, show_value=False, sizing_mode="stretch_width", margin=(2, 10)
@@ -149,7 +166,7 @@ class Compare:
             self.refuse(name)
         for name in state.scores:
             self.put(name)
-        self._pick_up("local-rx")
+        self._pick_up()
 
     def refuse(self, name: str) -> None:
         """Show why detector `name` cannot score this scene."""
@@ -169,15 +186,15 @@ class Compare:
         for name in names:
             self._curves.pop(name, None)
             self.maps[name].show(None)
-            text = LARGE if self.state.large and name in FAST else WAITING[name]
-            self._waiting[name].object = explanation(ANOMALY[name].title, text)
+            self._waiting[name].object = explanation(ANOMALY[name].title, waiting(name, self.state.large))
             self._reveal(name, False)
         self._decide()
 
     def _reveal(self, name: str, shown: bool) -> None:
         self.maps[name].panel.visible, self._waiting[name].visible = shown, not shown
         if name in self.buttons:
-            self.buttons[name].visible = not shown and (name == "local-rx" or self.state.large)
+            large = self.state.large
+            self.buttons[name].visible = not shown and (name not in WHOLE if large else name in APART)
 
     def _scale(self, *_: Any) -> None:
         for view in self.maps.values():
@@ -263,24 +280,26 @@ class Compare:
         """Whether a launched detector has ended."""
         return any(live.status in runs.FINAL for live in self.launched.values())
 
-    def _pick_up(self, name: str) -> None:
-        """Show the newest finished run of detector `name` on this scene with its default settings, or follow one that runs.
+    def _pick_up(self) -> None:
+        """Show the newest finished run of each detector of APART on this scene with its default settings, or follow one that runs.
 
         A large scene is left out: its fingerprint, which tells its runs, takes as long to compute as the scene to read.
         """
         state = self.state
-        if state.large or name in state.scores:
+        if state.large:
             return
-        default = load(name).Config().model_dump(mode="json")
+        wanted = {name: load(name).Config().model_dump(mode="json") for name in APART if name not in state.scores}
         for folder, about in reversed(list(runs.iter_status(state.root))):
-            same = about.get("method") == name and about.get("config") == default
+            name = about.get("method")
+            same = name in wanted and about.get("config") == wanted[name]
             if not same or about["status"] not in ("running", "finished"):
                 continue
             if about["scene"].get("fingerprint") == state.mark:
+                del wanted[name]
                 self.launched[name], self.buttons[name].loading = Live(folder), True
-                self.poll()
-                state.tick()
-                return
+        if self.launched:
+            self.poll()
+            state.tick()
 
     def poll(self) -> bool:
         """Collect the results of launched detectors; True while one is running."""

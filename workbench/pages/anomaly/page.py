@@ -29,7 +29,7 @@ from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import Follower
-from workbench.pages.frame.session import FOLD, WIDE
+from workbench.pages.frame.session import BUILDING, FOLD, WIDE
 from workbench.scene import Needs
 from workbench.views.card import card, code, explain, heading, html
 from workbench.views.glimpse import Glimpse
@@ -37,7 +37,6 @@ from workbench.views.looks import PICKS
 from workbench.views.plots import Frame
 from workbench.views.spectra import Axis
 
-BUILDING = ("This tab is being built", "It takes about a second, longer while a run computes on this machine.")
 TOO_LARGE = (
     "BSDM trains on a scene in memory",
     "This scene is too large. Train on a cropped part of it, then suppress the whole scene block by block with "

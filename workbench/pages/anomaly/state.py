@@ -20,8 +20,9 @@ from workbench.views.looks import ANOMALY, PICKS
 from workbench.views.plots import Frame
 from workbench.views.spectra import Axis
 
-DETECTORS = ("rx", "ridge-rx", "pca-rx", "untrained", "trained", "local-rx")
 FAST = ("rx", "ridge-rx", "pca-rx")  # computed by the page's own process, in about a second
+APART = ("local-rx", "crd", "kifd", "auto-ad")  # computed on request, each in a process of its own
+DETECTORS = (*FAST, "untrained", "trained", *APART)
 
 
 class AnomalyState(Session):

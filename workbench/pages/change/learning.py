@@ -34,6 +34,11 @@ MEANS = {
 }
 F1 = {"val_f1": CHANGE["ours"]} | {f"val_f1/{n}": one for n, one in CHANGE.items() if n.startswith("fc_")}
 CHANCE = REFERENCES["chance"]
+INVITATION = (
+    "Press <b>Start</b> on the left. AR-CDNet learns from the reference, in a separate process that continues when this page is "
+    "closed. Here you see its maps of change and uncertainty for one validation pair, step by step. The rivals and controls named "
+    "in the settings are trained too."
+)
 FLOOR = (
     "The loss of the uncertainty cannot be lower than its <b>entropy floor</b>: the target |y − P| is between 0 and 1, so even a "
     "perfect U has the loss of its entropy. Only the distance to the floor can be learnt."
@@ -43,7 +48,7 @@ FLOOR = (
 class Learning:
     """Step slider, the validation pair, P, U and the error that U should predict; parts of the loss, F1, and the quality of U."""
 
-    def __init__(self, state: ChangeState, invitation: str) -> None:
+    def __init__(self, state: ChangeState) -> None:
         self.state = state
         self._fixed: dict[str, xr.DataArray] = {}  # before, after, truth of the validation pair
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
@@ -82,7 +87,7 @@ class Learning:
             visible=False,
             **stretch,
         )
-        self._invite = explain("Watch it learn", invitation, height=420)
+        self._invite = explain("Watch it learn", INVITATION, height=420)
         self.panel = pn.Column(self._watch, self._invite, sizing_mode="stretch_width", margin=(8, 4))
 
     def invite(self, inviting: bool) -> None:

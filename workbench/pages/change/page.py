@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 from safetensors import SafetensorError, safe_open
@@ -32,19 +33,20 @@ from workbench.pages.change.trust import Trust
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import WIDE
+from workbench.pages.frame.session import BUILDING, WIDE
 from workbench.runs.watch import Live
 from workbench.scene import Needs
-from workbench.views.card import escape, heading, html
+from workbench.views.card import escape, explain, heading, html
 from workbench.views.change import OURS, pair_card
 from workbench.views.plots import batched
 
 FIRST = ("steps", "rivals", "measures", "show_every", "seed")
-INVITATION = (
-    "Press <b>Start</b> on the left. AR-CDNet learns from the reference, in a separate process that continues when this page is "
-    "closed. Here you see its maps of change and uncertainty for one validation pair, step by step. The rivals and controls named "
-    "in the settings are trained too."
-)
+LATER = {
+    Learning: "Training",
+    Trust: "How sure?",
+    Inside: "Inside",
+    Export: "Take it with you",
+}  # built when first looked at
 UPLOADS = ".png,.bmp,.jpg,.jpeg,.tif,.tiff,.npy,.mat,.hdr,.img,.dat"
 
 
@@ -109,18 +111,61 @@ class Changes(ChangeState):
         self.runner = Runner(self, "arcdnet", self, first=FIRST)
         self.networks = pmui.Select(label="Network", options={"train a new one": ""}, value="", margin=(8, 0), **WIDE)
         self.networks.param.watch(batched(lambda _: self._network_chosen()), "value")
-        self.maps, self.learning = Maps(self), Learning(self, INVITATION)
-        self.trust, self.inside, self.export = Trust(self), Inside(self), Export(self)
+        self.maps = Maps(self)
+        self._built: dict[type, Any] = {}
+        self._rooms = {
+            tab: pn.Column(explain(*BUILDING, height=300), sizing_mode="stretch_width", margin=0) for tab in LATER
+        }
+        self.param.watch(batched(lambda e: self._furnish(e.new)), "tab")
         self.param.watch(batched(lambda *_: self.draw()), ["sample", "detector", "overlay"])
-        self.param.watch(batched(lambda *_: self.trust.draw()), ["answered", "rival"])
-        tabs = [
-            ("Pair and maps", self.maps.panel),
-            ("Training", self.learning.panel),
-            ("How sure?", self.trust.panel),
-            ("Inside", self.inside.panel),
-            ("Take it with you", self.export.panel),
-        ]
+        self.param.watch(batched(lambda *_: self._each("draw", Trust)), ["answered", "rival"])
+        tabs = [("Pair and maps", self.maps.panel), *((title, self._rooms[tab]) for tab, title in LATER.items())]
         return tabs, [heading("Run"), self.networks, *self.runner.controls, self.link]
+
+    def _tab(self, tab: type) -> Any:
+        """A tab of LATER, built and filled when it is first asked for, so that the page opens quickly."""
+        if tab not in self._built:
+            built = self._built[tab] = tab(self)
+            with pn.io.hold():
+                self._rooms[tab].objects = [built.panel]
+                if tab is not Learning:
+                    built.take()
+                elif self.runner.live is not None:
+                    built.invite(False)
+                    built.curves(self.runner.live)
+                    built.grown()
+        return self._built[tab]
+
+    def _furnish(self, tab: int) -> None:
+        if self.data is not None and tab > 0:
+            self._tab([*LATER][tab - 1])
+
+    def _each(self, do: str, *tabs: type, **given: Any) -> None:
+        """Call the method `do` of those tabs that are built; others are filled when they are."""
+        for tab in tabs:
+            if tab in self._built:
+                getattr(self._built[tab], do)(**given)
+
+    @property
+    def learning(self) -> Learning:
+        """The second tab."""
+        return self._tab(Learning)
+
+    @property
+    def trust(self) -> Trust:
+        """The third tab."""
+        return self._tab(Trust)
+
+    @property
+    def inside(self) -> Inside:
+        """The fourth tab."""
+        return self._tab(Inside)
+
+    @property
+    def export(self) -> Export:
+        """The fifth tab; it offers the pixels that the third one judges."""
+        self._tab(Trust)
+        return self._tab(Export)
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -161,6 +206,7 @@ class Changes(ChangeState):
         self._changing = False
         self.runner.take(run)
         self.draw()
+        self._furnish(self.tab)
 
     def _list_networks(self) -> None:
         """Offer the trained networks that fit the bands of this pair."""
@@ -188,23 +234,21 @@ class Changes(ChangeState):
 
     def cleared(self) -> None:
         """Reset all tabs; no run is followed."""
-        self.findings = None
-        self.learning.clear()
-        self.trust.take()
-        self.inside.take()
-        self.export.take()
+        self.findings, self.judged = None, {}
+        self._each("clear", Learning)
+        self._each("take", Trust, Inside, Export)
         self.maps.found()
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
         """Show the training of the followed run."""
-        self.learning.invite(False)
-        self.learning.grown()
+        self._each("invite", Learning, inviting=False)
+        self._each("grown", Learning)
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the new scalars, and new maps of the validation pair if there are any."""
-        self.learning.curves(live)
+        self._each("curves", Learning, live=live)
         if any(line.get("arrays") for line in new):
-            self.learning.grown()
+            self._each("grown", Learning)
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
         """Show the maps and their evaluation when the run has ended."""
@@ -214,10 +258,9 @@ class Changes(ChangeState):
         self._list_networks()
         if self.samples and not self.findings.knows(self.sample):
             self.sample = self.findings.samples[0]
+        self.judged = {}
         self.maps.found()
-        self.trust.take()
-        self.inside.take()
-        self.export.take()
+        self._each("take", Trust, Inside, Export)
         self.draw()
 
     def followed(self) -> list[Follower]:
@@ -229,8 +272,7 @@ class Changes(ChangeState):
         if self.data is None or self._changing:
             return
         self.maps.draw()
-        self.trust.draw()
-        self.inside.draw()
+        self._each("draw", Trust, Inside)
 
 
 ROLES = {"before": "first date", "after": "second date", "truth": "reference"}

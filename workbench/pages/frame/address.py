@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import panel as pn
 import panel_material_ui as pmui
 
+from workbench.pages.frame.defaults import remember_defaults
 from workbench.pages.frame.notebook import load_panel, show_icons
 from workbench.pages.frame.offline import own_stylesheets
 
@@ -26,6 +27,7 @@ class Addressed(pn.viewable.Viewer):
     def __init__(self, **params: Any) -> None:
         load_panel()
         own_stylesheets()
+        remember_defaults()
         super().__init__(**params)
         self._location = pn.state.location  # None without a browser
         self._told: pmui.TextInput | None = None  # the field with the address, in a notebook

@@ -5,6 +5,7 @@ Addresses are relative to the pages, which all lie directly below the root of th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Container, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,6 +40,12 @@ def run_folder(root: str | Path, name: str) -> Path:
 def run_name(root: str | Path, folder: Path) -> str:
     """The inverse of `run_folder`."""
     return folder.relative_to(root).as_posix()
+
+
+def served() -> set[str] | None:
+    """Names of the pages of this server, `panel serve FILES`; None in another process, as a notebook, which links all."""
+    words = sys.orig_argv
+    return {Path(word).stem for word in words if word.endswith(".py")} if "serve" in words else None
 
 
 def page_of(entry: Entry, root: str | Path, served: Container[str] | None = None) -> str:

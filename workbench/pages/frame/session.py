@@ -31,12 +31,13 @@ from workbench.pages.frame.followed import CLOCK, Follower
 from workbench.pages.frame.links import report_of, run_folder, ways
 from workbench.pages.frame.notebook import in_cell
 from workbench.pages.frame.policy import check_uploads, files_hidden, policy
-from workbench.pages.frame.window import THEME, framed
+from workbench.pages.frame.window import THEME, framed, tag_itself
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, explanation, html, problem
 from workbench.views.screen import STRETCH, beside
 
 OPENING = "The scene is read and checked. A run on this machine, or a large file, makes it take longer."
+BUILDING = ("This tab is being built", "It takes about a second, longer while a run computes on this machine.")
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
@@ -187,6 +188,7 @@ class Session(Addressed):
         )
         self.own.visible = not files_hidden()
         self.tabs = pmui.Tabs(*tabs, active=self.tab, sizing_mode="stretch_width", margin=0)
+        tag_itself(self.tabs)
         self._empty = explain(*self.EMPTY, height=420)
         self._show(False)
         self.choice.param.watch(lambda e: e.new and e.new != self.scene and self.open(e.new), "value")

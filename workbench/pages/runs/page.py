@@ -19,10 +19,10 @@ from workbench import execution
 from workbench.errors import InputError
 from workbench.methods import METHODS
 from workbench.pages.frame.address import Addressed
-from workbench.pages.frame.links import page_of, report_of, ways
+from workbench.pages.frame.links import page_of, report_of, served, ways
 from workbench.pages.frame.notebook import in_cell
 from workbench.pages.frame.session import WIDE, has_loop
-from workbench.pages.frame.window import THEME, framed
+from workbench.pages.frame.window import THEME, framed, tag_itself
 from workbench.pages.runs.comparing import Comparison
 from workbench.pages.runs.manage import Manage
 from workbench.pages.runs.replay import Replay
@@ -143,6 +143,7 @@ class Runs(Addressed):
             sizing_mode="stretch_width",
             margin=0,
         )
+        tag_itself(self.tabs)
         filters = (self.by_method, self.by_scene, self.by_status, self.by_tag, self.by_metric, self.with_inner, self.which)
         for widget in filters:
             widget.param.watch(batched(self._asked), "value")
@@ -256,7 +257,7 @@ class Runs(Addressed):
         if entry.damage:
             return ""
         report = "" if entry.method in METHODS else report_of(entry.folder, self.root)
-        address = report or page_of(entry, self.root)
+        address = report or page_of(entry, self.root, served())
         label = "report" if report else address.partition("?")[0]
         return f'<a href="{escape(address)}" target="_blank" style="color:inherit">{escape(label)}</a>'
 

@@ -1,0 +1,243 @@
+"""Detection in one scene of any size: blocks and seams, missing pixels, memory, and the command line with land and a map."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+import rioxarray  # noqa: F401  registers .rio
+import torch
+import xarray as xr
+
+from workbench import execution
+from workbench.cli import app
+from workbench.data.export_boxes import outlines
+from workbench.data.synth_ships import small
+from workbench.errors import InputError
+from workbench.methods.sarnet import SMOKE, Config, SARNet, Trained, detect, scenes
+from workbench.methods.sarnet.network import Output
+from workbench.methods.sarnet.tiles import detect_all
+
+
+class Bright(torch.nn.Module):
+    """In the place of a network: every bright cell of 8 pixels is a ship of 24 x 24 pixels."""
+
+    def forward(self, x, shuffled=False):
+        bright = torch.nn.functional.max_pool2d(x, 8)
+        first = torch.cat([torch.full_like(bright, np.log(12 / 8)).expand(-1, 4, -1, -1), 20 * bright - 10], 1)
+        rest = [torch.full((len(x), 5, x.shape[2] // s, x.shape[3] // s), -20.0) for s in (16, 32)]
+        return Output([first, *rest], [], ())
+
+
+CONFIG = Config(crop=64, margin=32, transform="linear", threshold=0.5)
+BRIGHT = Trained(Bright(), CONFIG, ["ship"], 0.5)  # type: ignore[arg-type]
+
+
+def sea(high: int, wide: int, every: int = 5) -> np.ndarray:
+    """(1, y, x): dark, with bright cells of 8 pixels at all places beside the seams of tiles."""
+    image = np.zeros((1, high, wide), np.float32)
+    for i in range(1, high // 8 - 1, every):
+        for j in range(1, wide // 8 - 1, every):
+            image[0, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8] = 1
+    return image
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 100, "x": 70}, {"y": 33, "x": 400}])
+def test_ships_at_the_seams_of_blocks_are_found_once(monkeypatch, chunks):
+    monkeypatch.setattr(scenes, "BLOCK", 2)
+    values = sea(208, 336)
+    image = xr.DataArray(values, dims=("band", "y", "x"))
+    seen = []
+    found = detect(
+        BRIGHT, image if chunks is None else image.chunk(chunks), progress=lambda done, total: seen.append((done, total))
+    )
+    (whole,) = detect_all(Bright(), [((208, 336), lambda r, c: torch.from_numpy(values[:, r, c]))], CONFIG)  # type: ignore[arg-type]
+    expected = sorted([8 * j - 8, 8 * i - 8, 8 * j + 16, 8 * i + 16] for i in range(1, 25, 5) for j in range(1, 41, 5))
+    assert sorted(found["box"].values.round().astype(int).tolist()) == expected
+    assert sorted(whole.box.round().int().tolist()) == expected
+    assert seen[-1] == (len(seen), len(seen))
+    assert len(seen) == 3 * 5
+
+
+def test_where_pixels_are_missing_nothing_is_found():
+    values = sea(128, 256)
+    values[:, :, 100:] = np.nan
+    found = detect(BRIGHT, xr.DataArray(values, dims=("band", "y", "x")))
+    middle = (found["box"].values[:, 0] + found["box"].values[:, 2]) / 2
+    assert len(middle) > 0
+    assert middle.max() < 100
+    nothing = detect(BRIGHT, xr.DataArray(np.full((1, 70, 80), np.nan, np.float32), dims=("band", "y", "x")))
+    assert nothing["box"].shape == (0, 4)
+
+
+def test_the_best_are_kept_and_all_by_default():
+    image = xr.DataArray(sea(400, 1600, every=3), dims=("band", "y", "x"))
+    found = detect(BRIGHT, image)
+    assert found.sizes["object"] > BRIGHT.config.most  # a scene is not an image of a benchmark
+    assert detect(BRIGHT, image, most=7).sizes["object"] == 7
+
+
+def test_a_cluster_finds_the_same(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(scenes, "BLOCK", 2)
+    torch.manual_seed(0)
+    trained = Trained(SARNet(1, 2).eval(), Config(crop=64, margin=32), ["ship"], 0.0005)
+    image = xr.DataArray(np.random.default_rng(0).random((1, 96, 130), np.float32), dims=("band", "y", "x")).chunk(y=50)
+    here = detect(trained, image, most=50)
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+        there = detect(trained, image, most=50)
+    xr.testing.assert_allclose(here, there)
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_a_scene_of_4096_pixels_a_side_takes_less_than_one_and_a_half_gigabytes():
+    lines = [
+        "import resource, numpy as np, dask.array as da, xarray as xr",
+        "from workbench.methods.sarnet import Config, SARNet, Trained, detect",
+        "def block(block_info=None):",
+        "    at = block_info[None]['array-location']",
+        "    shape = [b - a for a, b in at]",
+        "    return np.random.default_rng(at[1][0] * 7919 + at[2][0]).gamma(1, 0.02, shape).clip(0, 1).astype(np.float32)",
+        "values = da.map_blocks(block, chunks=((1,), (512,) * 8, (512,) * 8), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))",
+        "trained = Trained(SARNet(1, 2).eval(), Config(crop=256, margin=16), ['ship'], 0.5)",
+        "found = detect(trained, xr.DataArray(values, dims=('band', 'y', 'x')))",
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1.5
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A finished run of a tiny network."""
+    folder = tmp_path_factory.mktemp("detecting") / "run"
+    execution.execute("sarnet", small(seed=0).compute(), {**SMOKE, "rivals": [], "controls": False}, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scene_file(tmp_path_factory):
+    """Amplitude of speckled sea on a map: 200 x 160 pixels of 10 m in UTM 32 N."""
+    path = tmp_path_factory.mktemp("scene") / "sea_amplitude_VV.tif"
+    values = np.random.default_rng(3).gamma(2, 0.1, (200, 160)).astype(np.float32)
+    where = rasterio.Affine(10, 0, 500000, 0, -10, 5000000)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=200, width=160, count=1, dtype="float32", crs=32632, transform=where
+    ) as f:
+        f.write(values, 1)
+    return path
+
+
+def call(*words):
+    from typer.testing import CliRunner
+
+    return CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=True)
+
+
+def half(path, crs="EPSG:4326"):
+    """A land polygon, with a hole, over the eastern half of the scene."""
+    pyogrio = pytest.importorskip("pyogrio")
+    from pyproj import Transformer
+
+    from workbench.data.export import _wkb
+
+    def ring(x0, y0, x1, y1):
+        x, y = np.array([x0, x1, x1, x0, x0]), np.array([y0, y0, y1, y1, y0])
+        return np.stack(Transformer.from_crs(32632, crs, always_xy=True).transform(x, y), 1).tolist()
+
+    rings = [ring(500800, 4990000, 510000, 5010000), ring(501200, 4998600, 501400, 4999400)]
+    geometry = np.array([_wkb(rings)], dtype=object)
+    pyogrio.raw.write(path, geometry, [], [], driver="GPKG", geometry_type="Polygon", crs=crs)
+    return path
+
+
+def test_a_scene_on_a_map_becomes_boxes_with_metres_and_none_on_land(run_folder, scene_file, tmp_path):
+    pytest.importorskip("pyogrio")
+    words = ["detect", run_folder, scene_file, tmp_path / "all.gpkg", tmp_path / "all.csv", tmp_path / "all.json"]
+    words += ["--threshold", 0.001, "--decibels", "-40,10", "--quiet", "--json", "--key", "scale=amplitude"]
+    done = call(*words)
+    assert done.exit_code == 0, done.output + str(done.exception)
+    count = json.loads(done.stdout)["objects"]
+    assert count > 3
+    import pyogrio
+
+    meta, _, _, columns = pyogrio.raw.read(tmp_path / "all.gpkg")
+    table = dict(zip(meta["fields"], columns, strict=True))
+    assert len(table["score"]) == count
+    assert meta["crs"] == "EPSG:32632"
+    assert table["width_m"] == pytest.approx(10 * (table["x1"] - table["x0"]), rel=2e-3)
+    assert len(json.loads((tmp_path / "all.json").read_text())["annotations"]) == count
+    land = half(tmp_path / "land.gpkg")
+    done = call(*words[:3], tmp_path / "sea.gpkg", "--land", land, *words[6:])
+    assert done.exit_code == 0, done.output + str(done.exception)
+    _, _, _, columns = pyogrio.raw.read(tmp_path / "sea.gpkg")
+    kept = dict(zip(meta["fields"], columns, strict=True))
+    x, y = (table["x0"] + table["x1"]) / 2, (table["y0"] + table["y1"]) / 2
+    hole = (x >= 120) & (x <= 140) & (y >= 60) & (y <= 140)
+    wanted = (x < 80) | hole
+    assert len(kept["score"]) == wanted.sum() < count
+    assert sorted(kept["score"]) == sorted(table["score"][wanted])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["boxes.txt"], "Boxes are written as .gpkg"),
+        (["nowhere/boxes.csv"], "There is no folder nowhere"),
+        (["boxes.csv", "--decibels", "5"], "--decibels takes LOW,HIGH"),
+        (["boxes.csv", "--land", "none.gpkg"], "cannot be read"),
+    ],
+)
+def test_what_cannot_be_written_or_read_is_told_before_computing(
+    run_folder, scene_file, words, message, tmp_path, monkeypatch
+):
+    pytest.importorskip("pyogrio")
+    monkeypatch.chdir(tmp_path)
+    done = call("detect", run_folder, scene_file, *words, "--key", "scale=amplitude")
+    assert isinstance(done.exception, InputError)
+    assert message in str(done.exception)
+
+
+def test_a_scene_without_intensity_is_refused(run_folder):
+    with pytest.raises(InputError, match="needs `sar`"):
+        execution.detect(run_folder, "sim-coast-town", [])
+    with pytest.raises(InputError, match="as many images: use `workbench run sarnet"):
+        execution.detect(run_folder, small(seed=0), [])
+
+
+def test_a_sentinel_1_scene_is_placed_by_its_control_points():
+    """Degrees that grow linearly with line and sample: boxes are where these lines say, half a pixel off the centres."""
+    line, sample = (v.ravel() for v in np.meshgrid([0, 100, 200], [0, 150, 300], indexing="ij"))
+    scene = xr.Dataset(
+        {"sar": (("sar_band", "y", "x"), np.ones((1, 200, 300), np.float32))},
+        {
+            "y": np.arange(200), "x": np.arange(300), "gcp_line": ("gcp", line), "gcp_sample": ("gcp", sample),
+            "gcp_longitude": ("gcp", 8 + 1e-4 * sample), "gcp_latitude": ("gcp", 54 - 1e-4 * line),
+        },
+    )  # fmt: skip
+    found = xr.Dataset({"box": (("object", "edge"), np.array([[20, 40, 30, 60]], np.float32))})
+    made = outlines(found, scene["sar"], scene)
+    x, y = np.array(made["features"][0]["geometry"]["coordinates"][0]).T
+    assert not made["in_pixels"]
+    assert (x.min(), x.max()) == pytest.approx((8 + 19.5e-4, 8 + 29.5e-4), abs=1e-9)
+    assert (y.min(), y.max()) == pytest.approx((54 - 59.5e-4, 54 - 39.5e-4), abs=1e-9)
+    sizes = made["features"][0]["properties"]
+    assert sizes["width_m"] == pytest.approx(1e-3 * 111320 * np.cos(np.radians(54)), rel=5e-3)
+    assert sizes["height_m"] == pytest.approx(2e-3 * 111300, rel=5e-3)
+    assert outlines(found, scene["sar"])["in_pixels"]  # without the points, columns and rows

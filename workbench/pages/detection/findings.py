@@ -1,0 +1,191 @@
+"""What became of the detections of a run: matched with the true boxes at one IoU, in all images or a part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from workbench.baselines.detection import components, ratio
+from workbench.methods.sarnet.chips import Images
+from workbench.metrics.detect import Boxes, average_precision, match
+
+FACTORS = np.round(np.arange(1.2, 5.01, 0.2), 1)  # of CFAR's slider
+PLACES = ("all images", "inshore", "offshore")
+MOST_PIXELS = 64_000_000  # of the images on which CFAR's curve is computed; of larger sets, the first images
+
+
+class Outcome(NamedTuple):
+    """A box and what became of it. kind: hit, false alarm or missed. name: d7 is detection 7 of its image, t7 its true box 7."""
+
+    kind: str
+    edges: np.ndarray
+    image: str
+    score: float
+    label: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Detections of one detector at one IoU, by falling score.
+
+    score, hit, position, on (N,): hit: whether it is true; position: in the given detections; on: the true box it has taken, or -1.
+    count: true boxes that are asked for. ap: average precision, mean over the classes.
+    """
+
+    score: np.ndarray
+    hit: np.ndarray
+    position: np.ndarray
+    on: np.ndarray
+    count: int
+    ap: float
+
+    @property
+    def recall(self) -> np.ndarray:
+        """After each detection."""
+        return np.cumsum(self.hit) / max(self.count, 1)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """After each detection."""
+        return np.cumsum(self.hit) / np.arange(1, len(self.hit) + 1)
+
+    def above(self, score: float) -> int:
+        """Number of detections with at least this score."""
+        return int((self.score >= score).sum())
+
+    def counts(self, score: float) -> tuple[int, int, int]:
+        """(hits, false alarms, missed) of the detections with at least this score."""
+        n = self.above(score)
+        hits = int(self.hit[:n].sum())
+        return hits, n - hits, self.count - hits
+
+
+def precision_recall(hits: int, alarms: int, missed: int) -> tuple[float, float]:
+    """(precision, recall); precision without a detection is 1, because nothing is false.
+
+    >>> precision_recall(6, 2, 6)
+    (0.75, 0.5)
+    """
+    return (hits / (hits + alarms) if hits + alarms else 1.0), (hits / (hits + missed) if hits + missed else 0.0)
+
+
+def judge(found: Boxes, true: Boxes, classes: int, iou: float, most: int) -> Judged:
+    """Match detections with true boxes, class by class, and order them all by score."""
+    matched = [match(found, true, c, thresholds=(iou,), most=most) for c in range(classes)]
+    values = [average_precision(m.at(0)[1], m.count)[0] for m in matched if m.count]
+    used = [~m.left_out[0] for m in matched]
+    columns = [
+        np.concatenate([column[u] for column, u in zip(parts, used, strict=True)])
+        for parts in (
+            [m.score for m in matched], [m.true[0] for m in matched], [m.position for m in matched], [m.on[0] for m in matched],
+        )
+    ]  # fmt: skip
+    order = np.argsort(-columns[0], kind="stable")
+    score, hit, position, on = (c[order] for c in columns)
+    return Judged(score, hit, position, on, sum(m.count for m in matched), float(np.mean(values)) if values else np.nan)
+
+
+def outcomes(judged: Judged, found: Boxes, true: Boxes, score: float) -> list[Outcome]:
+    """Hits and false alarms with at least this score, by falling score, then the true boxes that they leave."""
+    made = []
+    n, d_of, t_of = judged.above(score), ranks(found.image), ranks(true.image)
+    for at in range(n):
+        d = int(judged.position[at])
+        kind, name = "hit" if judged.hit[at] else "false alarm", f"d{d_of[d]}"
+        made.append(Outcome(kind, found.box[d], str(found.image[d]), float(judged.score[at]), int(found.label[d]), name))
+    wanted = np.ones(len(true.box), bool) if true.ignored is None else ~true.ignored.astype(bool)
+    wanted[judged.on[:n][judged.hit[:n]]] = False
+    made += [
+        Outcome("missed", true.box[t], str(true.image[t]), np.nan, int(true.label[t]), f"t{t_of[t]}")
+        for t in np.flatnonzero(wanted)
+    ]
+    return made
+
+
+def ranks(image: np.ndarray) -> np.ndarray:
+    """The number of each box within its image, from 0: the same in a table of fewer images.
+
+    >>> ranks(np.array(["a", "b", "a"])).tolist()
+    [0, 0, 1]
+    """
+    order = np.argsort(image, kind="stable")
+    _, first, count = np.unique(image[order], return_index=True, return_counts=True)
+    made = np.empty(len(image), int)
+    made[order] = np.arange(len(image)) - np.repeat(first, count)
+    return made
+
+
+def of_images(boxes: Boxes, ids: Sequence[str]) -> Boxes:
+    """The boxes of these images."""
+    here = np.isin(boxes.image, list(ids))
+    rest = [None if v is None else v[here] for v in (boxes.score, boxes.ignored)]
+    return Boxes(boxes.box[here], boxes.image[here], boxes.label[here], *rest)
+
+
+class Findings:
+    """The detections of all detectors of one result, on its test images."""
+
+    def __init__(self, result: xr.Dataset) -> None:
+        self.result = result
+        self.ids = [str(n) for n in result["tested"].values]
+        names, of = result["detector"].values.astype(str), result["detection_of"].values
+        image = np.array(self.ids)[result["detection_image"].values]
+        columns = [result[f"detection_{n}"].values for n in ("box", "label", "score")]
+        self.found: dict[str, Boxes] = {}
+        for n, name in enumerate(names):
+            here = of == n
+            if here.any() or name == "sarnet":
+                box, label, score = (c[here] for c in columns)
+                self.found[name] = Boxes(box, image[here], label, score)
+
+
+def reads(result: xr.Dataset) -> bool:
+    """Whether a result has the tables that `Findings` needs; those of old runs do not."""
+    return {"tested", "detection_box", "detection_of"} <= set(map(str, result.variables))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """CFAR with every factor of FACTORS on some images: one set of boxes for each factor."""
+
+    name: str
+    found: tuple[Boxes, ...]
+
+    def at(self, factor: float) -> Boxes:
+        """The boxes with the nearest factor."""
+        return self.found[int(np.abs(FACTORS - factor).argmin())]
+
+    def curve(self, true: Boxes, ids: Sequence[str], classes: int, iou: float, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """(recall, precision) of each factor on the images `ids`. CFAR knows no classes; with several, only the boxes are compared."""
+        points = []
+        for found in self.found:
+            judged = judge(of_images(found, ids), one_class(true) if classes > 1 else true, 1, iou, most)
+            points.append(precision_recall(*judged.counts(-np.inf)))
+        precision, recall = np.array(points).T
+        return recall, precision
+
+
+def one_class(boxes: Boxes) -> Boxes:
+    """The same boxes, all of class 0."""
+    return Boxes(boxes.box, boxes.image, np.zeros(len(boxes.box), int), boxes.score, boxes.ignored)
+
+
+def swept(name: str, images: Images, ids: Sequence[str], guard: int, train: int) -> Sweep:
+    """CFAR on these images with every factor; the clutter around each pixel is computed once."""
+    position = {str(i): n for n, i in enumerate(images.ids)}
+    rows: list[list[tuple[np.ndarray, np.ndarray, str]]] = [[] for _ in FACTORS]
+    for i in ids:
+        over = ratio(name, 255 * images.amplitude(position[i])[0].numpy(), guard, train)
+        for n, factor in enumerate(FACTORS):
+            rows[n].append((*components(over, float(factor)), i))
+    made = []
+    for row in rows:
+        owner = np.repeat([i for *_, i in row], [len(box) for box, *_ in row])
+        box, score = (np.concatenate([r[k] for r in row]) for k in range(2))
+        made.append(Boxes(box.reshape(-1, 4), owner, np.zeros(len(owner), int), score))
+    return Sweep(name, tuple(made))
