@@ -425,13 +425,16 @@ def detect(
 def export(
     run_: Annotated[str, typer.Argument(metavar="RUN", help="name or path of a finished run")],
     out: Annotated[Path, typer.Argument(help="the .onnx file to write; a manifest and a loader are written beside it")],
+    int8: Annotated[
+        Path | None, typer.Option("--int8", help="calibrate with the inputs in this .npy file, and write 8-bit integers")
+    ] = None,
     root: Annotated[Path, typer.Option("--root", help="folder of the runs")] = Path(RUNS),
 ) -> None:
     """Export the trained network of a run as ONNX, with a manifest (.json) and a loader (.py) that needs no torch."""
     from workbench.execution import export as write
     from workbench.runs.collection import find
 
-    for path in write(find(root, run_), out):
+    for path in write(find(root, run_), out, int8):
         print(path)
 
 

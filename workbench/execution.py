@@ -31,6 +31,8 @@ from workbench.scene import OVER, PROVENANCE, file_hash, fingerprint, require
 if TYPE_CHECKING:
     import xarray as xr
 
+    from workbench.parts.export import Exportable
+
 
 def start(
     method: str,
@@ -230,11 +232,14 @@ def resume(folder: str | Path, *, take_over: bool = False) -> Trace:
     A run without a checkpoint starts again in its folder. The final numbers equal those of an uninterrupted run. take_over: as of
     `workbench.runs.reopen`.
 
-    Raises InputError when the run has finished or is still running, and when its scene has changed.
+    Raises InputError when the run has finished or is still running, when its scene has changed, and for a report.
     """
     folder = Path(folder)
     refuse_imported(folder)
     about = runs.read(folder)
+    if "notebook" in about:
+        again = f"workbench report {about['method'].removeprefix('report-')} SCENE"
+        raise InputError(f"{folder} holds a report, which has no checkpoint to continue from. Make a new one: `{again}`.")
     room = load(about["method"])
     config = override(room.Config(), about["config"])
     scene = reopen(folder, about)
@@ -391,8 +396,10 @@ def detect(
     return found
 
 
-def export(folder: str | Path, path: str | Path) -> list[Path]:
+def export(folder: str | Path, path: str | Path, int8: str | Path | None = None) -> list[Path]:
     """Write the trained network of a run as ONNX, with its manifest and a loader that needs no torch; returns the paths.
+
+    int8: a .npy file with inputs (N, ...) of the network; the file then has weights and activations of 8 bits, calibrated with them.
 
     Raises InputError if the method offers no network, the run has not finished, or nothing can be written there.
     """
@@ -416,7 +423,33 @@ def export(folder: str | Path, path: str | Path) -> list[Path]:
             **{key: about.get(key) for key in ("code", "commit", "dirty", "versions")},
         },
     }
-    return write(room.exportable(folder), path, facts)
+    made = room.exportable(folder)
+    return write(made, path, facts, None if int8 is None else calibrated(made, Path(int8)))
+
+
+def calibrated(made: Exportable, file: Path) -> Callable[[Path, Path], None]:
+    """The function that makes a file of int8, with the inputs in `file`."""
+    from functools import partial
+
+    import numpy as np
+
+    from workbench.baselines.pruning import ptq_int8
+
+    if made.rounding:
+        raise InputError("This network is exported with its trained bits, as integers; leave out --int8.")
+    if len(made.inputs) != 1:
+        raise InputError(f"--int8 calibrates networks of one input; this one has {', '.join(made.inputs)}.")
+    try:
+        images = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--int8 needs a .npy file with inputs of the network; {file}: {error}.") from None
+    (wanted,) = (tuple(x.shape[1:]) for x in made.inputs.values())
+    if images.shape[1:] != wanted or not np.isfinite(images).all():
+        raise InputError(
+            f"--int8 needs finite inputs (N, {', '.join(map(str, wanted))}) as the manifest's `scaling` says; {file} has "
+            f"{' x '.join(map(str, images.shape))}."
+        )
+    return partial(ptq_int8, images=np.ascontiguousarray(images, np.float32))
 
 
 def pending(

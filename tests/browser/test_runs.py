@@ -41,15 +41,12 @@ def test_a_visitor_watches_a_run_of_another_process_and_stops_it(server, visit):
     several = len(runs.list_runs(root))  # other visits leave theirs
     page, watch = visit(server.address("runs"))
     page.get_by_text(f"{several} of {several} runs").wait_for()
-    page.wait_for_timeout(1500)  # the table widget complains when rows arrive while it is still being built
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(root / "from-a-terminal")])
     try:
         page.get_by_text("1 running").wait_for()
         page.get_by_role("gridcell", name="from-a-terminal").wait_for()
-        page.wait_for_timeout(1000)
         page.locator(".tabulator-row").first.locator("input[type=checkbox]").check()
         page.wait_for_function("() => location.search.includes('picked=from-a-terminal')")
-        page.wait_for_timeout(1500)  # or when it is hidden while it still draws them
         page.get_by_role("tab", name="Replay and live").click()
         page.get_by_text("Running", exact=True).wait_for()
         page.get_by_role("button", name="Stop").click()

@@ -42,6 +42,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "rsdgc": ("rsdgc", "10.1109/TGRS.2024.3394501"),
     "arcdnet": ("arcdnet", "2305.19513"),
     "sarnet": ("sarnet", "2312.16943"),
+    "picpq": ("picpq", "2312.00851"),
 }
 # beside SMOKE: an image of 24 pixels, and a drive of every behaviour without rivals and second processes
 SMALLER: dict[str, dict[str, object]] = {
@@ -50,11 +51,12 @@ SMALLER: dict[str, dict[str, object]] = {
     "rsdgc": {"rivals": ["rsdgc"], "workers": 1},
     "arcdnet": {"rivals": []},
     "sarnet": {"rivals": []},
+    "picpq": {"rivals": ["lsq3"], "generations": 2},
 }
 # rooms whose score is a map of how anomalous each pixel is
 DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "crd", "kifd", "auto-ad", "bsdm")
 
-CHIPS = ("rsdgc",)  # rooms that take chips and no cube
+CHIPS = ("rsdgc", "picpq")  # rooms that are driven with chips, not with a cube
 PAIRS = ("arcdnet",)  # rooms that take two dates
 BOXES = ("sarnet",)  # rooms that take chips with boxes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -273,3 +274,22 @@ def test_a_server_of_this_page_alone_links_only_this_page(tmp_path, monkeypatch)
         assert f'href="{label}?' in link
         assert f">{label}</a>" in link
         page.close()
+
+
+def test_no_rows_are_sent_while_the_browser_builds_the_table(page, root):
+    page._settled = time.monotonic() + 60  # as after the page has loaded
+    make(root / "late", 0.6)
+    page.poll()
+    assert "late" in [e.name for e in page.shown]
+    assert "late" not in names(page)
+    page._settled = 0.1
+    page.poll()
+    assert "late" in names(page)
+    page.tabs.active = 1
+    page.tabs.active = 0  # now the browser builds it again
+    make(root / "later", 0.6)
+    page.poll()
+    assert "later" not in names(page)
+    page._settled = 0.1
+    page.poll()
+    assert "later" in names(page)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from workbench import cli, runs
+from workbench import cli, execution, runs
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.execution import pending
@@ -198,6 +198,12 @@ class TestRefusals:
         assert "choose another folder (--out)" in str(refused.value)
         assert (f"`workbench run --resume {tmp_path}`" in str(refused.value)) == continued
         assert "--resume" not in str(refused.value).replace("workbench run --resume", "")  # `report` has no such option
+
+    def test_a_report_is_not_continued(self, tmp_path: Path) -> None:
+        about = {"method": "report-rx", "status": "killed", "notebook": {"name": "anomaly"}, "config": {}}
+        (tmp_path / "run.json").write_text(json.dumps(about))
+        with pytest.raises(InputError, match=r"holds a report.* Make a new one: `workbench report rx SCENE`"):
+            execution.resume(tmp_path)
 
 
 class TestRunNotebook:

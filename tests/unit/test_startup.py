@@ -22,7 +22,7 @@ QUICK = (  # verbs, each with its exit code
     (["list", "--json"], 0),
     (["describe", "sim-coast-town"], 0),
     (["describe", "abu-airport-1"], 0),
-    *((["describe", name], 0) for name in ("rx", "local-rx", "bsdm", "tdds", "rsdgc", "arcdnet", "sarnet")),
+    *((["describe", name], 0) for name in ("rx", "local-rx", "bsdm", "tdds", "rsdgc", "arcdnet", "sarnet", "picpq")),
     (["run", "rxx", "digits"], 2),
     (["run", "rx", "digts"], 2),
     (["run", "bsdm", "sim-coast-town", "--set", "stepz=3"], 2),

@@ -97,6 +97,7 @@ class Samples:
     flipped (N,): label made wrong on purpose. kind: type of the samples, as text.
     position (N, 2): row and column, for pixels; image (N,): number of the image they are in.
     fingerprint: SHA-256 of identifiers, labels and values before scaling.
+    scaling: modality -> (bands, 2): values are factor x + shift of the values before scaling, of `sar` in dB.
     """
 
     ids: np.ndarray
@@ -111,6 +112,7 @@ class Samples:
     image: np.ndarray | None
     kind: str
     fingerprint: str
+    scaling: Mapping[str, Tensor]
 
     @property
     def classes(self) -> int:
@@ -153,10 +155,11 @@ def take_samples(scene: xr.Dataset, how: Sampling, who: str = "this method") -> 
     if "wrong_label" in scene.coords:
         flipped = _known_wrong(scene, ids, position, how)
     kind = " + ".join(how.modalities)
-    scaled, blank = {}, {}
+    scaled, blank, affine = {}, {}, {}
     for name, tensor in values.items():
         scale = SCALINGS[how.scaling](tensor, train, who)
         empty = scale(torch.zeros(1, tensor.shape[1], 1, 1)).view(-1)
+        affine[name] = torch.stack([scale(torch.ones(1, tensor.shape[1], 1, 1)).view(-1) - empty, empty], 1)
         scaled[name], blank[name] = scale(tensor), torch.zeros_like(empty) if name == "sar" else empty
     return Samples(
         ids,
@@ -171,6 +174,7 @@ def take_samples(scene: xr.Dataset, how: Sampling, who: str = "this method") -> 
         image,
         kind if position is None else f"{kind} pixels",
         identity(ids, used, digest.hexdigest()),
+        affine,
     )
 
 

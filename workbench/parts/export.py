@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -30,12 +30,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from workbench.errors import InputError
 from workbench.parts import onnx_loader
+from workbench.parts.export_quantized import for_file, integer_weights
 
 if TYPE_CHECKING:
     from os import PathLike
 
 OPSET = 20
 AGREES = 1e-3  # largest difference to torch, as a share of the largest value of an output, with which a file is written
+ROUNDING = 0.05  # the same for the mean difference of a network of integers
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -45,13 +47,15 @@ class Exportable:
 
     network: on the CPU; takes the inputs in their order and returns a tensor, or a tuple, in the order of `outputs`. inputs: name
     -> example float32 (batch, ...), batch at least 2; the batch is free in the file, the other sizes are fixed. facts: what a user must
-    know, such as `task`, `classes`, `scaling`; they go into the manifest.
+    know, such as `task`, `classes`, `scaling`; they go into the manifest. rounding: the network computes with integers, and a
+    number on the edge of two codes may be rounded either way: then the mean difference to torch is compared, not the largest.
     """
 
     network: nn.Module
     inputs: Mapping[str, Tensor]
     outputs: tuple[str, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    rounding: bool = False
 
 
 def folded(network: nn.Module) -> nn.Module:
@@ -67,10 +71,16 @@ def folded(network: nn.Module) -> nn.Module:
     return network
 
 
-def write(made: Exportable, path: str | PathLike[str], about: Mapping[str, Any] | None = None) -> list[Path]:
+def write(
+    made: Exportable,
+    path: str | PathLike[str],
+    about: Mapping[str, Any] | None = None,
+    int8: Callable[[Path, Path], None] | None = None,
+) -> list[Path]:
     """Write NAME.onnx, its manifest NAME.json and NAME_loader.py; returns the paths.
 
-    The file is run with onnxruntime and compared with torch before it gets its name. about: facts of the run, for the manifest.
+    The file is run with onnxruntime and compared with torch before it gets its name. about: facts of the run, for the manifest. int8: makes
+    a file of integers (second path) of the float one (first path), which is written instead.
 
     Raises InputError for another suffix, if the packages of the extra `deploy` are missing, and if the file disagrees with torch.
     """
@@ -81,14 +91,25 @@ def write(made: Exportable, path: str | PathLike[str], about: Mapping[str, Any] 
     network = folded(made.network)
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / path.name
-        to_onnx(network, made.inputs, made.outputs, kept)
-        difference = disagreement(network, made.inputs, made.outputs, kept)
-        if not difference <= AGREES:
+        with for_file(network):
+            to_onnx(network, made.inputs, made.outputs, kept)
+        difference = disagreement(network, made.inputs, made.outputs, kept, mean=made.rounding)
+        most = ROUNDING if made.rounding else AGREES
+        if not difference <= most:
             raise InputError(
-                f"The exported network differs from torch by {difference:.2g} of the largest output; at most {AGREES} is "
+                f"The exported network differs from torch by {difference:.2g} of the largest output; at most {most} is "
                 "accepted, so nothing was written. Please report this."
             )
-        facts = manifest(made, kept, difference, about or {})
+        if int8 is not None:
+            int8(kept, kept.with_suffix(".int8"))
+            kept = kept.with_suffix(".int8")
+            difference = disagreement(network, made.inputs, made.outputs, kept, mean=True)
+            if not difference <= ROUNDING:
+                raise InputError(
+                    f"The network of int8 differs from torch by {difference:.2g} of the largest output on average; at most {ROUNDING} is "
+                    "accepted, so nothing was written. Calibrate with more inputs, of the kind that it will get."
+                )
+        facts = manifest(made, kept, difference, about or {}) | {"file": path.name}
         return _placed(kept, path, facts)
 
 
@@ -121,6 +142,18 @@ def to_onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[
             dynamic_shapes=tuple({0: batch} for _ in inputs),
             verbose=False,
         )
+    _lean(path)
+
+
+def _lean(path: Path) -> None:
+    """Remove the exporter's notes on each operator; in a small network they are most of the file."""
+    import onnx
+
+    model = onnx.load(str(path))
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(model, str(path))
 
 
 @contextlib.contextmanager
@@ -137,8 +170,10 @@ def _quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def disagreement(network: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path) -> float:
-    """Largest difference between the file and torch on the example inputs, as a share of the largest value of that output."""
+def disagreement(
+    network: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path, mean: bool = False
+) -> float:
+    """Largest difference between the file and torch on the example inputs, as a share of the largest value of that output; or the mean."""
     import onnxruntime
 
     with torch.inference_mode():
@@ -150,7 +185,8 @@ def disagreement(network: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequ
     for theirs, ours in zip(found, wanted, strict=True):
         if theirs.shape != tuple(ours.shape) or not np.isfinite(theirs).all():
             return float("inf")
-        worst = max(worst, float(np.abs(theirs - ours.numpy()).max()) / max(float(ours.abs().max()), 1e-12))
+        apart = np.abs(theirs - ours.numpy())
+        worst = max(worst, float(apart.mean() if mean else apart.max()) / max(float(ours.abs().max()), 1e-12))
     return worst
 
 
@@ -166,7 +202,7 @@ def manifest(made: Exportable, path: Path, difference: float, about: Mapping[str
         "outputs": {o.name: {"shape": ["batch", *o.shape[1:]], "type": o.type} for o in session.get_outputs()},
         **made.facts,
         **about,
-        "parameters": sum(p.numel() for p in made.network.parameters()),
+        "parameters": sum(p.numel() for p in made.network.parameters()) + integer_weights(made.network),
         "opset": OPSET,
         "difference_to_torch": difference,
         "made_with": {name: version(name) for name in ("torch", *NEEDED)},

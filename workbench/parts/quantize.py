@@ -83,7 +83,7 @@ class LearnedStep(Grid):
 
     @torch.no_grad()
     def fit(self, x: Tensor, signed: bool = True) -> None:
-        """Set the step to that with the least squared error on x, of 64 between the largest value and a hundredth of it."""
+        """Set the step to that with the least squared error on x, of 40 between the largest value and a fiftieth of it."""
         half = 2 ** (self.bits - 1)
         self.limits.copy_(torch.tensor([-half, half - 1] if signed else [0, 2 * half - 1]))
         low, high = self.limits.tolist()
@@ -91,7 +91,7 @@ class LearnedStep(Grid):
         if largest == 0:
             return
         errors = []
-        for share in torch.logspace(-2, 0, 64).tolist():
+        for share in torch.logspace(-1.7, 0, 40).tolist():
             s = share * largest
             errors.append((float(((x / s).round().clamp(low, high) * s - x).square().mean()), s))
         self.step.fill_(min(errors)[1])
@@ -215,7 +215,7 @@ def in_float(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def fit(network: nn.Module, x: Tensor, most: int = 65536) -> None:
+def fit(network: nn.Module, x: Tensor, most: int = 8192) -> None:
     """Set the first step of each input's quantiser from the images x, in one pass of the network in float; inputs that are never below 0
     get codes without a sign. most: numbers of an input that are looked at.
     """

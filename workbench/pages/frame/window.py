@@ -12,6 +12,7 @@ import panel_material_ui as pmui
 from bokeh.models import CustomJS
 from bokeh.settings import settings
 
+from workbench.pages.frame.memory import give_back_later
 from workbench.views.screen import FOLD as FOLD_SIDE
 from workbench.views.screen import NARROW
 from workbench.views.screen import TEXT as TEXT_SIZE
@@ -36,6 +37,8 @@ def framed(title: str, side: Any, *main: Any, header: Sequence[Any] = ()) -> pmu
     """A page with title bar, side bar and light and dark mode. In a narrow window the side bar is folded, and opens over the page."""
     if pn.state.curdoc is not None:
         pn.state.curdoc.js_on_event("document_ready", CustomJS(code=FOLD_SIDE))
+        if pn.state.curdoc.session_context:
+            pn.state.on_session_destroyed(lambda _: give_back_later())
     page = pmui.Page(
         title=title,
         header=list(header),

@@ -7,6 +7,8 @@ Everything is read from the run folders, so a run of a terminal, a notebook or a
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from workbench.views.plots import batched
 from workbench.views.screen import beside
 
 ALWAYS = ("run", "open", "status", "method", "scene", "begun", "time (s)", "tags")
+SETTLE = 1.5  # seconds in which a browser builds the table
 MOST = len(PICKS)  # runs that can be compared at most: one colour each
 ANY = "any"
 NOTHING = (
@@ -74,6 +77,7 @@ class Runs(Addressed):
         self.shown: list[Entry] = []
         self._all: dict[str, Entry] = {}
         self._filling = False
+        self._settled, self._owed = 0.0, False
         self.read_address()
         self._lay_out()
         self.refresh()
@@ -81,6 +85,8 @@ class Runs(Addressed):
         self.keep_address()
         if pn.state.curdoc and pn.state.curdoc.session_context:
             pn.state.on_session_destroyed(lambda _: self.close())
+            self._settled = math.inf
+            pn.state.onload(self._settle)
 
     # --- layout -----------------------------------------------------------------------------------------------------
 
@@ -228,9 +234,17 @@ class Runs(Addressed):
         """Whether the listed runs have different main metrics; then one column shows that of each run."""
         return len({e.headline[0] for e in self.shown if e.headline}) > 1
 
+    def _settle(self) -> None:
+        """Leave the table alone for SETTLE seconds from now: the browser builds it.
+
+        Rows that arrive meanwhile are not taken, and Panel's widget fails because it marks cells that do not exist yet.
+        """
+        self._settled = time.monotonic() + SETTLE
+
     def _fill_table(self) -> None:
-        """Fill the table if it is visible: the browser cannot draw a hidden table."""
-        if self.tab != 0:
+        """Fill the table if it is visible and built: the browser cannot draw a hidden table. Else a later poll does it."""
+        self._owed = self.tab != 0 or time.monotonic() < self._settled
+        if self._owed:
             return
         columns, mixed = self._columns(), self._mixed
         rows = []
@@ -276,6 +290,8 @@ class Runs(Addressed):
 
     def _turned(self, event: Any) -> None:
         self.tab = event.new
+        if self.tab == 0 and self._settled:
+            self._settle()
         self._fill_table()
 
     def picks(self) -> list[str]:
@@ -304,8 +320,11 @@ class Runs(Addressed):
             now = entries(self.root, inside=self.inside)
             if [(e.name, e.status, e.about.get("end"), e.tags) for e in now] != before:
                 self.refresh()
-            elif self.replay.poll():
-                self.comparison.update(self.replay.histories())
+            else:
+                if self._owed:
+                    self._fill_table()
+                if self.replay.poll():
+                    self.comparison.update(self.replay.histories())
 
     def close(self) -> None:
         """Stop the timer; runs continue."""
