@@ -223,6 +223,19 @@ class TestQueue:
         queue.pump(served)
         assert began == ["0", "1"]
 
+    def test_an_unfinished_run_that_waits_to_be_continued_keeps_everything(
+        self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make(served / "half", 0.0, ends="stopped")
+        before = sorted(p.name for p in (served / "half").iterdir())
+        be(monkeypatch, "ann")
+        for name in ("0", "1", "half"):
+            queue.submit(["x"], served / name)
+        assert queue.place(served / "half") == 1
+        assert policy.owner(served / "half") == ""
+        assert queue.cancel(served / "half")
+        assert sorted(p.name for p in (served / "half").iterdir()) == before
+
     def test_a_damaged_ticket_stops_nothing(self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         (served / ".queue").mkdir(parents=True)
         for n, text in enumerate(["", "[1]", '{"folder": 3}', "{"]):

@@ -95,17 +95,17 @@ def open_scene(
             raise InputError(f"{name} is a scene of the catalogue; a second image (after) needs the path of a first one.")
         from workbench.data.pairs import open_pair
 
-        admit(name)
+        for path in (name, *([] if truth in (None, "", "none") else [truth])):
+            admit(path)  # type: ignore[arg-type]
         return open_pair(name, after, truth, resample=resample, keys=keys)
     if resample:
         raise InputError("resample puts the second image of a pair onto the first; name the second with after.")
-    if truth is not None:
+    if truth is not None and str(truth) != "none":
         admit(truth)
     if entry is not None:
         return entry.open(truth=truth, keys=keys, chunks=chunks, ortho=ortho)
     check_name(name)
-    for path in (name, *([] if truth is None else [truth])):
-        admit(path)
+    admit(name)
     from workbench.data.formats import Request, open_path
     from workbench.data.readers.files import Look
 

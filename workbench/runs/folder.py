@@ -92,6 +92,7 @@ def create(folder: str | Path, about: Mapping[str, Any]) -> Path:
                 replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
         if not claimed:
             refuse_existing(folder)
+            raise InputError(f"{folder} was begun by another process at the same moment; choose another folder (--out).")
     except InputError:
         for name in ("run.json", "packages.txt") if claimed else ():
             with contextlib.suppress(OSError):

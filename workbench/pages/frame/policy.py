@@ -76,8 +76,8 @@ def user() -> str:
 
 
 def own(folder: Path) -> None:
-    """Note that this visitor has started the run of a folder that is about to be made."""
-    if name := user():
+    """Note that this visitor has started the run of a folder that is about to be made; one that is continued keeps its owner."""
+    if (name := user()) and not (folder / "run.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / OWNER, {"user": name})
 

@@ -22,7 +22,7 @@ from typing import Any
 from workbench import execution
 from workbench.errors import InputError
 from workbench.loader import read_json
-from workbench.pages.frame.policy import own, policy, user
+from workbench.pages.frame.policy import OWNER, own, policy, user
 from workbench.runs.files import write_json, writing
 from workbench.runs.folder import launched
 
@@ -54,15 +54,15 @@ def place(folder: Path) -> int:
 
 
 def cancel(folder: Path) -> bool:
-    """Take a run that waits out of the queue, with its folder; whether it waited."""
+    """Take a run that waits out of the queue, and its folder if it has not begun; whether it waited."""
     with _tickets(folder.parent):
         if not place(folder):
             return False
         _ticket(folder).unlink(missing_ok=True)
-        for path in folder.glob("*.json"):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        if not (folder / "run.json").exists():  # else it is an unfinished run, which waited to be continued
+            (folder / OWNER).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         return True
 
 
