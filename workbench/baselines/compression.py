@@ -11,7 +11,7 @@
     topk          largest entries with error feedback: S. U. Stich et al., NeurIPS 2018, arXiv 1809.07599
     randomk       random entries with error feedback (same source); one draw for all ranks, so no positions are sent
     dgc           Y. Lin et al., ICLR 2018, arXiv 1712.01887: momentum correction, factor masking, sampled threshold
-    no-feedback   RS-DGC without error feedback, which discards entries that are not sent: an ablation
+    no-feedback   RS-DGC without error feedback: entries that are not sent are discarded; an ablation
     rsdgc         the method itself, with a reconstructed indicator
 
 The common interface is a hook, not a pair of compress and decompress, because PowerSGD communicates twice, between its own

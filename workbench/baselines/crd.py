@@ -1,7 +1,7 @@
 """Collaborative-representation detector (CRD): how badly the ring around a pixel predicts its spectrum.
 
-Every pixel y is written as a linear combination of the s pixels X (band, s) of the ring around it, by ridge regression in which a
-neighbour is the dearer the less it resembles y:
+Every pixel y is written as a linear combination of the s pixels X (band, s) of the ring around it, by ridge regression in which the
+penalty on a neighbour grows with its distance from y:
 
     alpha = argmin |y - X alpha|^2 + ridge * |Gamma alpha|^2,    Gamma = diag(|y - x_1|, ..., |y - x_s|)
           = (X^T X + ridge Gamma^2)^-1 X^T y,                    score = |y - X alpha|

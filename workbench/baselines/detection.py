@@ -101,12 +101,14 @@ def cfar(
 
 
 def ratio(name: str, amplitude: np.ndarray, guard: HalfWidth, train: HalfWidth) -> np.ndarray:
-    """Each pixel divided by the clutter around it (y, x), NaN where that is missing; infinite where the clutter is 0."""
+    """Each pixel divided by the clutter around it (y, x). NaN where the pixel is missing or its ring has no valid pixel; the
+    largest float32 where only the clutter is 0."""
     if name not in CFARS:
         raise InputError(f"There is no CFAR {name!r}; there are {', '.join(CFARS)}.")
     level = CFARS[name](amplitude, guard, train)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(level > 0, amplitude / level, np.where(amplitude > 0, np.finfo(np.float32).max, 0.0))
+        dark = np.where(amplitude > 0, np.finfo(np.float32).max, 0.0)
+        return np.where(np.isnan(level) | np.isnan(amplitude), np.nan, np.where(level > 0, amplitude / level, dark))
 
 
 def random_boxes(

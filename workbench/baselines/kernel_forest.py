@@ -34,7 +34,7 @@ def kernel_forest(
 
     samples: random pixels for the kernel components, at least as many as `components`. subset: pixels that a tree sees. Scenes with
     fewer pixels use all of them. NaN where the pixel is missing. Of a Dask cube, only some rows are in memory at once; it is read
-    four times.
+    five times.
 
     Raises InputError for numbers below 1 (subset below 2) and fewer samples than components.
     """

@@ -1,4 +1,4 @@
-"""The only modules that run work in other threads, processes or machines, each a thin layer on an existing engine."""
+"""Work beyond one process: Dask tasks, ranks of torch.distributed, supervised child processes. Each is a thin layer on its engine."""
 
 from __future__ import annotations
 

@@ -58,11 +58,11 @@ def ranks(
 ) -> Generator[Event, None, Any]:
     """The trace of rank 0 of `world` ranks that all run `worker(rank, world, *args, state=...)`; returns what it returns.
 
-    state: what an event of such a trace gave, made by as many ranks. timeout: seconds after which a rank that does not
+    state: the state of an event of such a trace, of as many ranks. timeout: seconds after which a rank that does not
     answer in a collective counts as lost. threads: torch threads of each spawned rank; None: the cores shared evenly.
 
-    Raises RankLost when a rank dies or hangs; what a rank raised, where it raised; InputError when torchrun started
-    another number of ranks.
+    Raises RankLost when a rank dies or hangs; InputError when torchrun started another number of ranks, or when a rank raised
+    one; for another error of a spawned rank RuntimeError with its traceback, under torchrun that error itself.
     """
     if world < 1:
         raise InputError(f"A run needs at least one rank, got {world}.")
@@ -77,7 +77,7 @@ def ranks(
 
 
 def rank_device(rank: int) -> torch.device:
-    """Where a rank computes: a CUDA device of its own where there are enough, else the CPU."""
+    """The device of a rank: a CUDA device of its own if there are enough, else the CPU."""
     if _nccl(dist.get_world_size() if dist.is_initialized() else 1):
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
     return torch.device("cpu")

@@ -1,7 +1,7 @@
 """Autoencoder of the Auto-AD kind: what a network trained on the scene alone reproduces badly.
 
 The mathematics and its source are in `workbench.baselines.autoencoder`; settings are in docs/methods/rx.md. The truth is used only
-for the AUC.
+for the metrics.
 """
 
 from __future__ import annotations

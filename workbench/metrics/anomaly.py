@@ -129,7 +129,7 @@ class Objects(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Hit objects out of all."""
+        """Share of the objects that were hit."""
         return self.hit / self.total
 
 

@@ -5,7 +5,7 @@ There are four kinds of metrics. All take flat or shaped arrays of uncertainty U
 
     error_auroc         P(U of a wrong pixel > U of a right one) + P(equal) / 2: ranking only, 0.5 = chance
     risk_coverage       error rate of the most certain share of the pixels, for every share; its mean is the AURC
-    auroc_given         the same among pixels of (nearly) equal value of another measure: 0.5 = U adds nothing to it
+    auroc_given         error_auroc among pixels of (nearly) equal value of another measure: 0.5 = U adds nothing to it
     reliability         mean |y - P| beside mean U, in bins of U; their mean distance is the calibration error
 
 For a change map with calibrated P, no uncertainty ranks or estimates errors better than 2 P (1 - P) (`variance`): always

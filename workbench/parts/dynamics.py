@@ -110,8 +110,8 @@ class Recorder:
     scorers: name -> Scorer. log: folder of a Zarr store, not yet existing. sample: N stable identifiers (text or numbers;
     positions when left out). fingerprint: a hash of the data, if you have one; labels and identifiers are hashed by the recorder.
 
-    Raises InputError for fewer than two classes, for labels out of range, and from `end_epoch` for a sample seen twice or
-    never and for logits that are not finite; such an epoch changes nothing.
+    Raises InputError for fewer than two classes, for labels of one class only, for labels out of range, and from `end_epoch`
+    for a sample seen twice or never and for logits that are not finite; such an epoch changes nothing.
     """
 
     def __init__(

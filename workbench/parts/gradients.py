@@ -100,7 +100,8 @@ class RSDGC:
 
     model: the module, wrapped in DDP or not. density: share of the entries of compressed layers (two dims and more) sent
     per step. momentum: applied to the gradient before sending; the optimiser's must then be 0. indicator: a name of `INDICATORS`
-    or a function (matrix, p) -> score. p: odd window. dynamic: 0 divides the budget by size, 1 by importance.
+    or a function (matrix, p) -> score. p: odd window. dynamic: 0 gives a layer a share
+    of the budget in proportion to its size, 1 in proportion to its size times its importance.
     feedback: keep unsent entries for later steps (False needs momentum 0). masking: reset the momentum of sent entries.
     values: "f32" or "f16" in messages; rounding errors are added to the unsent gradient. index: "auto" or a coding.
     warmup: densities used first, each for `warmup_steps` steps. select: "exact", or "sampled" as in DGC.

@@ -198,7 +198,7 @@ class VGG(nn.Sequential):
 
 
 class BareResidual(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut without normalisation.
+    """Two 3 x 3 convolutions with batch normalisation, and a shortcut without it.
 
     Its layers keep the names used in saved weights, which differ from those of `Residual`.
     """
@@ -238,7 +238,7 @@ class ResNet10(nn.Sequential):
 
 
 class Plain(nn.Sequential):
-    """Two convolutions and two linear layers, no normalisation: small, and sensitive to a wrong gradient."""
+    """Two convolutions and two linear layers, no normalisation: small, and more sensitive to a wrong gradient than the others."""
 
     def __init__(self, bands: int, classes: int, width: int = 16) -> None:
         super().__init__(

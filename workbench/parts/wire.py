@@ -306,7 +306,8 @@ SCHEME_OF = {"dense": "dense", "fp16": "fp16", "rsdgc": "all-gather", "topk": "a
 
 
 def foretell(rival: str, measured: Mapping[str, float], world: int, bandwidth: float, density: float) -> float | None:
-    """Predicted seconds per step of a compressor over a link of `bandwidth` bytes per second, from times without it.
+    """Predicted seconds per step of a compressor over a link of `bandwidth` bytes per second, from the times that one rank
+    measured without the link.
 
     measured: `entries` of the gradient, and the seconds of a step `compute_seconds`, `encode_seconds`, `decode_seconds` (of
     all `world` messages), `cast_seconds`. None for a compressor that no scheme of `predict` describes.

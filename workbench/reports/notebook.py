@@ -44,7 +44,8 @@ ENVIRONMENT = {
 
 
 class NotebookFailed(RuntimeError):
-    """A cell of a report's notebook failed with another error than InputError; the message names the cell."""
+    """A cell of a report's notebook failed with another error than InputError, took too long, or its process ended; the message names
+    the cell."""
 
 
 def report(
@@ -142,7 +143,8 @@ def _check(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _examine(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The work of `_check`, in its child process.
 
-    The method runs to its first event with its SMOKE settings, because some methods refuse values only when they read them.
+    The method runs to its first event with its SMOKE settings and the user's overrides, because some methods refuse values only
+    when they read them.
     """
     method, overrides = parameters["method"], parameters["overrides"]
     room = load(method)

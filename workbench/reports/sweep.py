@@ -138,7 +138,8 @@ def sweep(
 
     notebook: the stem of a notebook of the workbench, or a path. grid: a file or a Grid. folder: by default `runs/sweep-NOTEBOOK-GRID`,
     the same for the same grid file, so that a second call completes the first. jobs: number of cells at a time. on: address of
-    the scheduler of a Dask cluster (`tcp://host:8786`) that executes the cells; its workers need the folder at the same path.
+    the scheduler of a Dask cluster (`tcp://host:8786`) that executes the cells, as many at a time as its workers take; its workers need the
+    folder at the same path.
 
     A cell that fails does not stop the others. Raises InputError for input that cannot be used, before
     anything is written; and for a folder that another sweep is using or that cannot be written.

@@ -73,6 +73,18 @@ def test_bright_rectangles_are_found_with_their_boxes(name):
     assert 3 < score[0] <= 9
 
 
+@pytest.mark.parametrize("name", ["ca_cfar", "os_cfar"])
+def test_a_pixel_without_clutter_around_it_is_no_detection(name):
+    image = np.full((9, 9), 5.0)  # smaller than the guard window: no pixel has a ring
+    assert np.isnan(ratio(name, image, 12, 20)).all()
+    assert components(ratio(name, image, 12, 20), 2.0)[0].shape == (0, 4)
+    dark = np.zeros((60, 60))
+    dark[30, 30], dark[0, 0] = 5, np.nan
+    found = ratio(name, dark, 2, 6)
+    assert found[30, 30] == np.finfo(np.float32).max
+    assert np.isnan(found[0, 0])
+
+
 def test_the_factor_gives_its_rate_on_speckle():
     rng = np.random.default_rng(1)
     speckle = rng.gamma(4, 1 / 4, (400, 400))

@@ -109,7 +109,7 @@ class ARCDNet(nn.Module):
         """Both dates `(B, bands, H, W)` -> `Output`, with logits `(B, 1, H, W)`."""
         x1, x2 = self.standardised(before), self.standardised(after)
         if self.compat:
-            x1, x2 = x2, x1  # its loader reverses all six channels, and so exchanges the dates
+            x1, x2 = x2, x1  # the authors' loader reverses all six channels, and so exchanges the dates
         p1, p2 = self.encoded(x1, x2)
         d = [difference(a, b) for difference, a, b in zip(self.difference, p1, p2, strict=True)]
         d2 = d[0]  # (B, w, H/4, W/4)

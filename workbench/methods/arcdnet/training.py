@@ -49,7 +49,7 @@ class Standardised(nn.Module):
 class Controls(nn.Module):
     """Two uncertainty branches on detached features of the network: one trained on shuffled targets, one untrained.
 
-    Their scores show what a branch gains only from its position in the network.
+    Their scores are what a branch reaches by its place in the network alone, without information about the errors.
     """
 
     def __init__(self, network: ARCDNet, swap: bool) -> None:

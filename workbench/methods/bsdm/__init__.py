@@ -5,8 +5,9 @@ arXiv 2307.09861. What you get: the cube after each of K passes through a denois
 detector; here global RX scores it, together with controls that show how much of the gain comes from training.
 
 The symbols are the paper's: H the cube, x_0 the cube scaled to [0, 1], eps the pseudo background noise, t the diffusion
-time, gamma_t the factor of a noise that is equal at every step, K the number of passes. The paper prints no equation
-for the network; we follow the published description of its layers. Differences and their reasons: docs/methods/bsdm.md.
+time, gamma_t the factor of a noise that is equal at every step, K the number of passes. We could read the abstract
+and the supplement of the paper, not its body; they give no equation for the network, so we follow the published description of its
+layers. Differences and their reasons: docs/methods/bsdm.md.
 
 In this room a cube is `spectra (P, C)`: its P valid pixels, C used bands. No operation uses neighbouring pixels.
 """

@@ -26,7 +26,8 @@ def run(scene: xr.Dataset, config: Config | None = None, state: Mapping[str, Any
     """Train on the scene, then suppress its background; RX before and after, and of every control. Needs `hsi`.
 
     Events: step 0 the controls, steps 1..E training, steps E+1+k the passes k = 0..K. Truth, if the scene
-    has it, is used only for AUCs. `state`: from an event of an interrupted run; the run continues after that event.
+    has it, is used only for the metrics, not for the scores. `state`: from an event of an interrupted run; the run continues
+    after that event.
     Names of all scalars, arrays and results: docs/methods/bsdm.md.
     """
     c = config or Config()

@@ -59,7 +59,7 @@ def batch_of(chips: Samples, config: Config, rank: int, step: int) -> tuple[Tens
 
 
 def turned(chip: Tensor, how: int) -> Tensor:
-    """One of the eight flips and quarter turns; how & 5 leaves out those that change the shape."""
+    """A chip (C, h, w) after one of the eight flips and quarter turns, how = 0..7; how & 5 leaves out those that change the shape."""
     if how & 1:
         chip = chip.flip(2)
     if how & 4:

@@ -31,13 +31,13 @@ RATIOS = {
     "ratio_entries": "entries of the gradient divided by entries sent; the ratio that papers often print",
     "ratio_upload": "bytes of a float32 gradient divided by bytes of one rank's message, positions included",
     "ratio_wire": "bytes of dense ring all-reduce divided by bytes of all messages, by all ranks together; without headers",
-    "ratio_counted": "the same, with the headers of all messages counted: small networks send more headers than data",
-    "measured_ratio": "the same, divided by the bytes that the kernel measured on the loopback: the relevant ratio on a quiet machine",
+    "ratio_counted": "as ratio_wire, but with the headers of all messages counted too; of a small network they are a large part",
+    "measured_ratio": "bytes of dense ring all-reduce divided by those measured on the loopback: the saving, if the machine is quiet",
 }
 
 
 class Config(Settings):
-    """The paper's settings are not known beyond VGG-19 and a compression above 50; these follow DGC's public code."""
+    """The paper's settings are not known to us beyond VGG-19 and a compression above 50; these follow DGC's public code."""
 
     network: Literal["vgg", "vgg19", "resnet", "cnn"] = Field(
         "vgg", description="eight-layer VGG, VGG-19 with one head, ResNet-10, or four layers without normalisation"

@@ -4,7 +4,7 @@ M. Cao, W. Xie, J. Lei, J. Zhang, D. Li, Y. Li, "SAR-Net: Multi-scale Direction-
 arXiv 2312.16943. What you get: boxes with scores, where the network fires, the gates of rows and columns; beside CFAR, a plain neck with
 as many parameters, and one module alone.
 
-No code of SAR-Net is public and we could read only the abstract: the network honours each of its statements, and the interior of
+We found no public code of SAR-Net and could read only the abstract: the network honours each of its statements, and the interior of
 each module is our *reconstruction*. docs/methods/sarnet.md says what is known and what is not.
 
     settings.py   Config

@@ -36,7 +36,7 @@ Table = Mapping[str, tuple[Boxes, Scores]]
 
 
 def reads_of(images: Images, positions: Sequence[int]) -> list[tuple[tuple[int, int], Read]]:
-    """What `detect_all` needs of these images."""
+    """The (height, width) of each image, and a function that reads a window of it, as `detect_all` takes them."""
 
     def read(n: int, rows: slice, columns: slice) -> torch.Tensor:
         return images.amplitude(n)[:, rows, columns]

@@ -58,9 +58,12 @@ class Config(Settings):
     )
     fold: int = Field(0, ge=0, description="which part is for testing; 0 is the first")
     val: tuple[str, ...] = Field(
-        (), description="identifiers of the images that only watch the training; none: a share of the others"
+        (),
+        description="identifiers of the validation images, scored during training and to choose the threshold; none: a share of the others",
     )
-    val_share: float = Field(0.15, gt=0, lt=0.9, description="that share, of the training images")
+    val_share: float = Field(
+        0.15, gt=0, lt=0.9, description="share of the training images that are used for validation if val names none"
+    )
     weights: ReadFile = Field(None, description="a run folder or .safetensors file: apply these weights and do not train")
     threshold: float = Field(0.02, gt=0, lt=1, description="lowest score of a detection")
     overlap: float = Field(0.6, gt=0, le=1, description="IoU above which the lower of two detections is removed")

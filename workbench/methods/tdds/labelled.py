@@ -52,6 +52,6 @@ def accuracy_of(name: str, values: Sequence[float]) -> dict[str, xr.Variable]:
             (), values[-1], {"long_name": f"test accuracy after training on {name}, last epoch"}
         ),
         f"accuracy_best_{name}": xr.Variable(
-            (), max(values), {"long_name": f"the same, best epoch on the test set: optimistic ({name})"}
+            (), max(values), {"long_name": f"test accuracy after training on {name}, best epoch on the test set: optimistic"}
         ),
     }

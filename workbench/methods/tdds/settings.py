@@ -66,7 +66,9 @@ class Config(Settings):
         False, description="record an extra pass in evaluation mode each epoch, not the training passes"
     )
     keep: float = Field(0.3, gt=0, le=1, description="share of training samples kept; 1 - keep is pruned")
-    balance: Literal["class"] | None = Field(None, description="class: every class keeps its share and at least one sample")
+    balance: Literal["class"] | None = Field(
+        None, description="class: every class keeps its share, and at least one sample if the budget allows it"
+    )
     loss_scale: Literal["official"] | None = Field(
         None,
         description="official: coreset losses times the batch mean of the scores, an undocumented step of the authors' script",

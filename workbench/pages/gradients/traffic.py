@@ -143,7 +143,7 @@ def _meter(history: Mapping[str, tuple[list[int], list[float]]], names: list[str
     return (
         html_table(columns, rows)
         + "<div style='opacity:.8;margin-top:6px'>Messages: counted by the formulas of ring all-reduce and all-gather. "
-        "Headers: counted too, as those of gloo and TCP; a small network sends more of them than data. "
+        "Headers: counted too, as those of gloo and TCP; of a small network they are a large part. "
         "Measured: by the kernel, all bytes on the loopback interface meanwhile, including control messages and other programs. "
         "Bold: the best of a column. Ratios, updated with every test accuracy:"
         f"<ul style='margin:2px 0;padding-left:18px'>{meanings}</ul></div>"

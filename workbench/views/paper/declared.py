@@ -228,16 +228,26 @@ def _bars(axes: Axes, made: Picture, array: xr.DataArray) -> None:
         else:
             names = [str(v) for v in array[dim].values] if dim in array.coords else [str(n) for n in range(len(values))]
         axes.bar(range(len(values)), values, color=PICKS[1])
-        axes.set_xticks(range(len(names)), labels=names, rotation=0 if sum(map(len, names)) < 24 else 60)
+        axes.set_xticks(range(len(names)), labels=names, **({} if sum(map(len, names)) < 24 else turned(len(names))))
         axes.set(ylabel="samples" if made.kind == "counts" else made.units, xlabel="" if made.kind == "counts" else dim)
     finish(axes, grid="y")
+
+
+def turned(count: int) -> dict[str, Any]:
+    """Style of names below an axis: each ends at its tick; many are upright and small, so that they do not overlap."""
+    many = count > 14
+    return {
+        "rotation": 90 if many else 60,
+        "ha": "right",
+        "rotation_mode": "anchor",
+        "va": "center" if many else "baseline",
+    } | ({"fontsize": 6} if many else {})
 
 
 def _names(axis: Any, array: xr.DataArray, dim: str) -> None:
     """Label ticks with the names of a dim, if it has at most NAMES."""
     if dim in array.coords and array.sizes[dim] <= NAMES:
-        turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}  # each name ends at its tick
-        style = turned if axis.axis_name == "x" and array[dim].dtype.kind in "US" else {}
+        style = turned(array.sizes[dim]) if axis.axis_name == "x" and array[dim].dtype.kind in "US" else {}
         axis.set_ticks(range(array.sizes[dim]), labels=[str(v) for v in array[dim].values], **style)
 
 
