@@ -30,18 +30,18 @@ install: $(STAMP)  ## make .venv and install everything, pinned
 demo: $(STAMP)  ## the anomaly report on the embedded simulated scene
 	@$(BIN)/python -m workbench.reports.demo
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 # `A=data`: only the files of tests/ whose path contains that word
 FILES = $(if $(A),$(or $(sort $(shell find tests -path '*$(A)*' -name 'test_*.py')),$(error no file of tests/ has '$(A)' in its path)))
 
 test: $(STAMP)  ## all tests but the slow ones (at most 8 minutes); of an area: make test A=data
-	@$(PYTEST) -m "not slow" $(FILES) $(ARGS)
+	@$(PYTEST) -n 3 -m "not slow" $(FILES) $(ARGS)  # on two cores: one worker waits for a browser, ranks or a clock
 
 quick: $(STAMP)  ## tests without processes, browser and notebooks, and all doctests (at most 90 s); A=data as above
-	@$(PYTEST) -m "not (slow or long or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
+	@$(PYTEST) -n 2 -m "not (slow or long or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
 
 fuzz: $(STAMP)  ## 2000 spoiled files of each format, and 2000 damaged run folders; `make test` has a sample of them
-	@WORKBENCH_FUZZ=2000 $(PYTEST) tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py tests/properties/test_runs_fuzz.py $(ARGS)
+	@WORKBENCH_FUZZ=2000 $(PYTEST) -n 2 tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py tests/properties/test_runs_fuzz.py $(ARGS)
 
 slow: $(STAMP)  ## the papers' claims on real scenes, several seeds (tens of minutes)
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
@@ -55,7 +55,7 @@ format: $(STAMP)  ## format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 notebooks: $(STAMP)  ## every notebook executed in smoke mode, nothing mocked
-	@$(PYTEST) -m "not slow" tests/notebooks
+	@$(PYTEST) -n 2 -m "not slow" tests/notebooks
 
 JOBS ?= 2
 results: $(STAMP)  ## make the numbers, pages and figures of docs/results from recipes/ (minutes)

@@ -34,6 +34,7 @@ def test_invariant_under_any_invertible_affine_map(seed, bands):
     np.testing.assert_allclose(rx(cube_of(moved)), rx(cube_of(values)), rtol=1e-6)
 
 
+@pytest.mark.long
 @given(seeds, st.integers(1, 6))
 def test_local_rx_too(seed, bands):
     values, matrix, offset = draw(seed, bands)

@@ -1,6 +1,7 @@
 """Speckle filters on dask arrays: for any chunks the result is that of the array in memory, bit for bit."""
 
 import numpy as np
+import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ def images(draw):
     }
 
 
+@pytest.mark.long
 @given(images(), st.sampled_from(["boxcar", "lee", "refined", "multilook"]))
 def test_chunks_change_nothing(image, which):
     whole, chunks = image
@@ -46,6 +48,7 @@ def test_chunks_change_nothing(image, which):
         assert lazy.chunks == whole.chunk(chunks).chunks
 
 
+@pytest.mark.long
 @settings(max_examples=12)
 @given(st.integers(3, 70), st.integers(3, 70))
 def test_looks_do_not_depend_on_chunks(y, x):

@@ -150,6 +150,7 @@ def test_what_does_not_fit_is_said(call, words):
         call()
 
 
+@pytest.mark.long
 @given(cuts(), st.integers(0, 2**32 - 1), st.integers(1, 9), st.booleans())
 def test_tiles_read_ahead_in_any_order_are_the_same(cut, seed, prefetch, lazy):
     height, width, size, overlap = cut

@@ -106,6 +106,7 @@ def test_without_out_the_run_lands_under_runs(workbench, cube_file, tmp_path):
     assert folder.name.endswith("-rx-mine")
 
 
+@pytest.mark.long
 def test_an_interrupted_run_is_resumed_to_the_same_numbers(workbench, tmp_path):
     from workbench.execution import start
 

@@ -254,6 +254,7 @@ class TestRunNotebook:
         assert done.cells[-1].outputs[0].text.strip() == sys.executable
 
 
+@pytest.mark.long
 def test_page_leaves_out_code_and_foreign_cells() -> None:
     made = nbformat.v4.new_notebook()
     made.cells = [
@@ -286,6 +287,7 @@ class TestPending:
         with pytest.raises(InputError, match="other settings"):
             pending("rp-rx", "sim-coast-town", {"seed": 2}, tmp_path / "rp")
 
+    @pytest.mark.long
     def test_unfinished_is_continued(self, tmp_path: Path) -> None:
         small = {"steps": 3, "passes": 1, "embed": 8, "inner": 8, "width": 8, "code": 4, "time_width": 8}
         begun = pending("bsdm", "sim-coast-town", small, tmp_path / "b")

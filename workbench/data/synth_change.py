@@ -68,8 +68,8 @@ SETS = ("sim-change-tiles",)  # those of `NAMES` that are sets of pairs
 def make(name: str) -> xr.Dataset:
     """The embedded scene of that name; the same values at every call.
 
-    >>> dict(make("sim-change-tiles").truth.sizes)
-    {'sample': 128, 'y': 64, 'x': 64}
+    >>> dict(make("sim-change-town").truth.sizes)
+    {'y': 256, 'x': 256}
 
     Raises InputError for a name that is not in `NAMES`.
     """

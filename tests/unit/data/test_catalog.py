@@ -62,6 +62,7 @@ def test_every_entry_provides_what_its_scene_has(real_data):
         assert entry.card()
 
 
+@pytest.mark.long
 def test_simulated_scenes_say_too_what_they_provide():
     for entry in entries()[:6]:
         assert entry.kind.startswith("simulated")

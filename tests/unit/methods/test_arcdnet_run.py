@@ -302,6 +302,7 @@ def test_labels_held_out_do_not_enter_the_training(tiles):
     assert [e.scalars for e in islice(run(other, config()), 3)] != [e.scalars for e in a]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [2, 5])
 def test_a_continued_run_gives_the_same_numbers(tiles, after):
     c = config(rivals=["fc-ef"], steps=3)

@@ -112,6 +112,7 @@ def test_a_folder_of_a_run_gives_the_network_back(ships, tmp_path):
         load_network(tmp_path)
 
 
+@pytest.mark.long
 def test_it_learns_a_few_chips_by_heart(ships):
     """A short version of the overfit gate; the whole one is in tests/acceptance."""
     config = override(QUICK, {"steps": 60, "width": 4, "lr": 0.01, "augment": ["flip"]})

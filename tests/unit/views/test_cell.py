@@ -81,6 +81,7 @@ def test_progress_gives_the_outcome(tmp_path: Path, bar: list) -> None:
     assert runs.read(tmp_path / "run")["status"] == "finished"
 
 
+@pytest.mark.long
 def test_pause_resume_and_stop(tmp_path: Path, bar: list) -> None:
     folder = tmp_path / "run"
 
