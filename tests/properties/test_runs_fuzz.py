@@ -149,6 +149,9 @@ OFTEN = ("show", "compare", "curves", "replay", "live", "checkpoint", "launch", 
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of h5netcdf, when half-made objects are collected
 def test_a_damaged_folder_is_a_row_and_every_operation_ends_in_a_result_or_input_error(good: Path, tmp_path: Path) -> None:
     rng = random.Random(24)
     ended: Counter[str] = Counter()

@@ -279,6 +279,9 @@ def result(folder: str | Path, chunks: Any = "auto") -> xr.Dataset:
     if not path.exists():
         raise InputError(f"{folder} has no result yet; its status is {read(folder)['status']!r}.")
     try:
+        import h5py
+
+        h5py.File(path, "r").close()  # h5netcdf would leave a half-made object that complains when it is collected
         with xr.open_dataset(path, engine="h5netcdf", decode_coords="all") as data:
             if data.nbytes > SWELLS * (path.stat().st_size + (1 << 20)):  # damaged sizes: more than the machine has
                 raise ValueError(f"its arrays claim {data.nbytes / 1e9:.1f} GB")
