@@ -11,7 +11,7 @@ export WORKBENCH_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test quick fuzz slow lint check format notebooks results results-check pictures lab serve browser bench docs-numbers constraints clean
+.PHONY: help install demo test quick fuzz slow lint check format notebooks results claims results-check pictures lab serve browser bench docs-numbers constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,10 @@ notebooks: $(STAMP)  ## every notebook executed in smoke mode, nothing mocked
 JOBS ?= 2
 results: $(STAMP)  ## make the numbers, pages and figures of docs/results from recipes/ (minutes)
 	@$(BIN)/python -m workbench.reports.results make --jobs $(JOBS) $(RECIPES)
+	@$(BIN)/python -m docs.generate.claims
+
+claims: $(STAMP)  ## make docs/claims.md and the findings of README.md again, from docs/claims/ and docs/results/ (seconds)
+	@$(BIN)/python -m docs.generate.claims
 
 results-check: $(STAMP)  ## make them again and fail where a committed number is not what its recipe gives
 	@$(BIN)/python -m workbench.reports.results check --jobs $(JOBS) $(RECIPES)

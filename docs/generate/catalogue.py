@@ -12,6 +12,7 @@ TITLES = {
     "simulated": "Simulated scenes",
     "simulated-pairs": "Simulated pairs of dates",
     "simulated-boxes": "Simulated chips with boxes",
+    "simulated-sensors": "Simulated places of two sensors",
     "hyperspectral": "Hyperspectral cubes",
     "chips": "Labelled chips and pixels",
     "boxes": "Images with boxes",
@@ -19,6 +20,7 @@ TITLES = {
     "pairs": "Pairs of dates",
     "sar": "SAR rasters",
     "multimodal": "Several sensors on one place",
+    "plots": "Many plots of several sensors",
 }
 
 

@@ -42,6 +42,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "rsdgc": ("rsdgc", "10.1109/TGRS.2024.3394501"),
     "arcdnet": ("arcdnet", "2305.19513"),
     "sarnet": ("sarnet", "2312.16943"),
+    "mdfl": ("mdfl", "2311.09520"),
     "picpq": ("picpq", "2312.00851"),
 }
 # beside SMOKE: an image of 24 pixels, and a drive of every behaviour without rivals and second processes
@@ -51,6 +52,7 @@ SMALLER: dict[str, dict[str, object]] = {
     "rsdgc": {"rivals": ["rsdgc"], "workers": 1},
     "arcdnet": {"rivals": []},
     "sarnet": {"rivals": []},
+    "mdfl": {"split": "class", "rivals": [], "networks": [], "map": True},
     "picpq": {"rivals": ["lsq3"], "generations": 2},
 }
 # rooms whose score is a map of how anomalous each pixel is
@@ -59,6 +61,7 @@ DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "crd", "kifd", "au
 CHIPS = ("rsdgc", "picpq")  # rooms that are driven with chips, not with a cube
 PAIRS = ("arcdnet",)  # rooms that take two dates
 BOXES = ("sarnet",)  # rooms that take chips with boxes
+SENSORS = ("mdfl",)  # rooms that take classes seen by several sensors
 
 PROCESSES = ("rsdgc",)  # rooms that start processes
 
@@ -70,7 +73,7 @@ def _params(names):
 
 
 every_room = _params(ROOMS)
-every_cube_room = _params([n for n in ROOMS if n not in (*CHIPS, *PAIRS, *BOXES)])
+every_cube_room = _params([n for n in ROOMS if n not in (*CHIPS, *PAIRS, *BOXES, *SENSORS)])
 every_detector = _params(DETECTORS)
 
 
@@ -81,8 +84,8 @@ def room(name):
 
 @pytest.fixture
 def scene(name, small_scene):
-    """A scene that the room can use: a simulated cube with truth on a map, noisy chips of three classes, simulated pairs, or
-    simulated ships."""
+    """A scene that the room can use: a simulated cube with truth on a map, noisy chips of three classes, simulated pairs,
+    simulated ships, or a simulated place of two sensors."""
     if name in PAIRS:
         from workbench.data.synth_change import small
 
@@ -91,6 +94,10 @@ def scene(name, small_scene):
         from workbench.data.synth_ships import small as ships
 
         return ships(seed=0).compute()
+    if name in SENSORS:
+        from workbench.data.synth_sensors import simulate
+
+        return simulate("sim-two-sensors", 24, bands=6)
     if name not in CHIPS:
         return small_scene.assign_coords(y=np.arange(24) * -30.0 + 5e6, x=np.arange(24) * 30.0 + 4e5, spatial_ref=0)
     label = np.arange(48) % 3

@@ -248,4 +248,4 @@ def read_folder(folder: Path) -> dict[str, Entry]:
             if entry.id in by_id:
                 raise ValueError(f"{path.name}: the id {entry.id} occurs twice")
             by_id[entry.id] = entry
-    return by_id
+    return {name: entry.completed(by_id) for name, entry in by_id.items()}

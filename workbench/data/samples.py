@@ -8,10 +8,12 @@
 A scene with `label (sample)` gives its chips. A scene with `truth (y, x)` gives its labelled pixels, each with the patch
 around it; its variables may have a leading `sample` dim: labelled pixels of several images of one size.
 
-Four ways to split, besides the scene's own `split` and a list of test samples:
+Six ways to split, besides the scene's own `split` and a list of test samples:
 
     class    at random within each class. Pixels next to each other fall on both sides: for pixels the score is too optimistic
-    image    whole images
+    image    whole images, such as plots
+    polygon  whole polygons, the areas of the scene's coordinate `crown` or `polygon`
+    halves   the right half of each image against the left, with a guard band; an odd seed exchanges them
     block    square blocks of one image, with a guard band: no training pixel within `guard` pixels of a test pixel
 
 Values are scaled with the mean and spread of training samples only.
@@ -31,7 +33,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.data.coresets import class_names
-from workbench.data.splits import apart, by_block, by_class, by_image, listed, own_split
+from workbench.data.splits import apart, by_block, by_class, by_halves, by_image, by_polygon, listed, own_split
 from workbench.errors import InputError
 
 READ = 256  # chips read and reduced at once
@@ -58,7 +60,7 @@ class Sampling:
     """
 
     modalities: tuple[str, ...]
-    split: Literal["own", "class", "image", "block"] = "own"
+    split: Literal["own", "class", "image", "polygon", "halves", "block"] = "own"
     test: tuple[str, ...] | None = None
     share: float = 0.25
     draw: Literal["test", "train"] = "test"
@@ -310,10 +312,51 @@ def _split_pixels(
         (train, test), guarded = by_class(label, how.share, how.seed, how.draw), False
     elif how.split == "image":
         train, test = by_image(place[:, 0], how.test_share, how.seed)
+    elif how.split == "polygon":
+        (train, test), guarded = by_polygon(_polygons(scene)[usable], label, how.test_share, how.seed), False
+    elif how.split == "halves":
+        test = by_halves(place[:, 2], usable.shape[2], how.seed)
+        train = np.setdiff1d(every, test)
     else:
         test = by_block(place, label, usable.shape, how.block, how.test_share, how.seed)
         train = np.setdiff1d(every, test)
     return (apart(place, train, test, usable.shape, how.guard or how.patch) if guarded else train), test
+
+
+def _polygons(scene: xr.Dataset) -> np.ndarray:
+    """(images, y, x): the number of the polygon of each pixel."""
+    for name in ("crown", "polygon"):
+        if name in scene.variables and scene[name].dims == scene["truth"].dims:
+            values = scene[name].values
+            return values if values.ndim == 3 else values[None]
+    raise InputError(
+        f"A split by polygon needs the coordinate 'crown' or 'polygon' with dims ({', '.join(map(str, scene['truth'].dims))}), the "
+        f"number of each pixel's polygon; this scene has {', '.join(map(str, scene.coords)) or 'no coordinates'}. Split by 'block'."
+    )
+
+
+def told(how: Sampling) -> tuple[str, str]:
+    """(the split in words, a warning): every accuracy is shown with both. The warning is "" for splits that keep neighbours apart.
+
+    >>> told(Sampling(("hsi",), split="halves", guard=9))[0]
+    'halves of the image, training and test pixels at least 9 pixels apart'
+    """
+    band = f", training and test pixels at least {how.guard or how.patch} pixels apart"
+    if how.test is not None:
+        return "by a list of test samples" + band, ""
+    words = {
+        "own": "the split of the scene",
+        "class": "random pixels",
+        "image": "whole images (plots)",
+        "polygon": "whole polygons",
+        "halves": f"halves of the image{band}",
+        "block": f"blocks of {how.block} x {how.block} pixels{band}",
+    }
+    warning = {
+        "class": "RANDOM PIXELS: neighbours of test pixels were trained on, so accuracies are too high for new places.",
+        "polygon": "Polygons of one image: patches of training and test pixels may overlap where polygons touch.",
+    }
+    return words[how.split], warning.get(how.split, "")
 
 
 def pixel_ids(place: np.ndarray, images: np.ndarray | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Split of samples into training and test: by class, by image, by list, or by block with a guard band."""
+"""Split of samples into training and test: by class, by image or polygon, by list, by halves, or by block with a guard band."""
 
 from __future__ import annotations
 
@@ -44,6 +44,24 @@ def by_image(image: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np
     count = min(max(1, round(share * len(images))), len(images) - 1)
     held_out = np.isin(image, np.random.default_rng(seed).permutation(images)[:count])
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def by_polygon(polygon: np.ndarray, label: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(train, test) positions: of every class, the pixels of whole polygons are for testing, about `share` of its polygons, never all.
+
+    polygon (N,): the number of each pixel's polygon; 0 is none, and these pixels are in neither part.
+    """
+    random, tested = np.random.default_rng(seed), np.zeros(len(label), bool)
+    for c in np.unique(label):
+        mine = np.unique(polygon[(label == c) & (polygon > 0)])
+        count = min(max(1, round(share * len(mine))), len(mine) - 1)
+        tested |= (label == c) & np.isin(polygon, random.permutation(mine)[: max(count, 0)])
+    return np.flatnonzero(~tested & (polygon > 0)), np.flatnonzero(tested)
+
+
+def by_halves(column: np.ndarray, wide: int, seed: int) -> np.ndarray:
+    """Positions of the test pixels: the right half of the image, with an odd seed the left half. column (N,): of the pixels."""
+    return np.flatnonzero((column >= wide / 2) != bool(seed % 2))
 
 
 def listed(ids: np.ndarray, test: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

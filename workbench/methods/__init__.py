@@ -62,6 +62,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "workbench.methods.sarnet",
         "SAR-Net: ships and aircraft in SAR images, found with global context of all scales and attention in two directions.",
     ),
+    "mdfl": (
+        "workbench.methods.mdfl",
+        "MDFL: land cover of several sensors, from raw values and from what a diffusion model sees in them at several noise levels.",
+    ),
     "picpq": (
         "workbench.methods.picpq",
         "PIC-PQ: prune the filters of a classifier and give each layer its bits, by one ranking of all filters.",

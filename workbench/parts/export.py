@@ -129,20 +129,34 @@ def _installed(name: str) -> bool:
 def to_onnx(network: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path) -> None:
     """Write a network as ONNX with a free batch and its weights inside the file."""
     batch = torch.export.Dim("batch", min=1, max=65535)
-    with _quietly(), torch.no_grad():
-        torch.onnx.export(
-            network,
-            tuple(inputs.values()),
-            str(path),
-            dynamo=True,
-            external_data=False,
-            opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
-            verbose=False,
-        )
+    try:
+        with _quietly(), torch.no_grad():
+            torch.onnx.export(
+                network,
+                tuple(inputs.values()),
+                str(path),
+                dynamo=True,
+                external_data=False,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise InputError(
+            f"torch cannot export this network as ONNX: {_cause(error)}. Replace the operator or the branch that depends on values, "
+            "or export the part of the network without it. Nothing was written."
+        ) from error
     _lean(path)
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason in one line: the exporter wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300].rstrip(".")
 
 
 def _lean(path: Path) -> None:

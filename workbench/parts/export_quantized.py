@@ -19,7 +19,10 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from workbench.errors import InputError
+from workbench.parts.pruning import tensors
 from workbench.parts.quantize import Grid, grids, layers
+
+FOLDED = 0.02  # largest mean difference after folding, as a share of the largest output: numbers on the edge of two codes go either way
 
 
 class Integers(nn.Module):
@@ -94,12 +97,14 @@ def integers(network: nn.Module, example: Tensor) -> nn.Module:
     """A copy of a quantised network on the CPU whose layers are `Integers`, in evaluation mode.
 
     Layers that stay in float keep their type; a batch normalisation whose layer is in float stays. Raises InputError for a network without
-    quantised weights, and for one whose layer has quantised inputs and float weights.
+    quantised weights, for one whose layer has quantised inputs and float weights, and where folding changes the numbers.
     """
-    network = copy.deepcopy(network).cpu().eval()
+    network, example = copy.deepcopy(network).cpu().eval(), example.cpu()
     if not grids(network):
         raise InputError("This network has no quantised layer; quantise it first, or export it in float.")
-    norms = _behind(network, example.cpu())
+    with torch.no_grad():
+        wanted = tensors(network(example))
+    norms = _behind(network, example)
     for name, layer in layers(network).items():
         reader = getattr(layer, "input_quantizer", None)
         if not parametrize.is_parametrized(layer, "weight"):
@@ -113,11 +118,19 @@ def integers(network: nn.Module, example: Tensor) -> nn.Module:
         _put(network, name, Integers(layer, weight, reader, network.get_submodule(norm) if norm else None))  # type: ignore[arg-type]
         if norm:
             _put(network, norm, nn.Identity())
-    return network.eval()
+    with torch.no_grad():
+        found = tensors(network.eval()(example))
+    for ours, theirs in zip(found, wanted, strict=True):
+        if not float((ours - theirs).abs().mean()) <= FOLDED * max(float(theirs.abs().max()), 1e-12):
+            raise InputError(
+                "This network gives other numbers after its batch normalisation was folded: a layer is read by a normalisation "
+                "and by something else, or one layer has several normalisations. Give each its own layer."
+            )
+    return network
 
 
 def _behind(network: nn.Module, example: Tensor) -> dict[str, str]:
-    """layer -> the batch normalisation that alone reads its output, found by running the network once."""
+    """layer -> the batch normalisation that reads its output, found by running the network once."""
     made: dict[int, tuple[str, Tensor]] = {}
     found: dict[str, str] = {}
 

@@ -217,13 +217,13 @@ def in_float(network: nn.Module) -> Iterator[None]:
 @torch.no_grad()
 def fit(network: nn.Module, x: Tensor, most: int = 8192) -> None:
     """Set the first step of each input's quantiser from the images x, in one pass of the network in float; inputs that are never below 0
-    get codes without a sign. most: numbers of an input that are looked at.
+    get codes without a sign. most: numbers of an input that are looked at in each call of the layer.
     """
-    seen: dict[nn.Module, Tensor] = {}
+    seen: dict[nn.Module, list[Tensor]] = {}
 
     def look(module: nn.Module, given: tuple[Any, ...]) -> None:
         flat = given[0].detach().flatten()
-        seen[module] = flat[:: max(1, flat.numel() // most)]
+        seen.setdefault(module, []).append(flat[:: max(1, flat.numel() // most)])  # a shared head reads several maps
 
     own: dict[nn.Module, Any] = {m: getattr(m, "input_quantizer", None) for m in network.modules()}
     readers: dict[nn.Module, LearnedStep] = {m: reader for m, reader in own.items() if isinstance(reader, LearnedStep)}
@@ -233,4 +233,5 @@ def fit(network: nn.Module, x: Tensor, most: int = 8192) -> None:
     for hook in hooks:
         hook.remove()
     for module, reader in readers.items():
-        reader.fit(seen[module], signed=bool((seen[module] < 0).any()))
+        read = torch.cat(seen[module])
+        reader.fit(read, signed=bool((read < 0).any()))

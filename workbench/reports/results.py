@@ -65,6 +65,7 @@ class Recipe(BaseModel):
     numbers: dict[str, str] = Field(min_length=1, description="metric -> its heading")
     controls: list[str] = Field([], description="metrics of rivals and controls, without the method's contribution")
     claims: list[Compared] = []
+    undrawn: list[str] = Field([], description="metrics left out of the picture, such as those of another unit")
     unit: str = Field("no unit", description="of all numbers")
     spreads: float = Field(
         2.0, gt=0, description="standard errors by which a new mean may differ from the committed one on another platform"
@@ -94,9 +95,11 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(
             f"The recipe {path} names no control: without one its numbers do not show what the method contributes."
         )
-    for metric in (*recipe.controls, *(m for c in recipe.claims for m in (c.ours, c.control))):
+    for metric in (*recipe.controls, *recipe.undrawn, *(m for c in recipe.claims for m in (c.ours, c.control))):
         if metric not in recipe.numbers:
-            raise InputError(f"The recipe {path} has {metric!r} as control or in a claim, but not among its numbers.")
+            raise InputError(
+                f"The recipe {path} has {metric!r} as control, as undrawn or in a claim, but not among its numbers."
+            )
     return recipe
 
 
@@ -137,8 +140,8 @@ def gather(
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the content of a recipe, independent of the layout of its file."""
-    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
+    """SHA-256 of the content of a recipe, independent of the layout of its file; what only the picture depends on is left out."""
+    return hashlib.sha256(recipe.model_dump_json(exclude={"undrawn"}).encode()).hexdigest()
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -261,7 +264,8 @@ def _anchor(n: int) -> str:
 
 
 def _alt(recipe: Recipe, made: Mapping[str, Any]) -> str:
-    return f"{', '.join(recipe.numbers.values())} for {'; '.join(made['variants'])}: a dot for each seed, mean and deviation"
+    drawn = ", ".join(heading for metric, heading in recipe.numbers.items() if metric not in recipe.undrawn)
+    return f"{drawn} for {'; '.join(made['variants'])}: a dot for each seed, mean and deviation"
 
 
 def draw(recipe: Recipe, made: Mapping[str, Any], out: Path) -> None:
@@ -269,6 +273,8 @@ def draw(recipe: Recipe, made: Mapping[str, Any], out: Path) -> None:
     values = {}
     for label, variant in made["variants"].items():
         for metric, heading in recipe.numbers.items():
+            if metric in recipe.undrawn:
+                continue
             name = heading if len(made["variants"]) == 1 else f"{label}: {heading}"
             numbers = variant["numbers"][metric]
             values[name] = numbers if len({*numbers}) > 1 else numbers[:1]

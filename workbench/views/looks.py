@@ -124,6 +124,9 @@ SELECTORS: Group = {
 # compressors of gradients
 COMPRESSORS: Group = {
     "rsdgc": Look("RS-DGC", ORANGE),
+    "rsdgc-uniform": Look("RS-DGC's score, equal shares", "#8A3B12", "dashed", "h"),
+    "magnitude-dynamic": Look("magnitude, RS-DGC's budget", "#1F4E9E", "dashed", "H"),
+    "magnitude-uniform": Look("magnitude, equal shares", "#6F7F8F", "dotted", "*"),
     "dense": Look("dense", GREY, "solid", "s"),
     "fp16": Look("float16", BLUE, "dashed", "D"),
     "powersgd": Look("PowerSGD", VIOLET, "dotdash", "X"),

@@ -267,11 +267,20 @@ def test_weights_of_another_method_are_refused(tmp_path):
         ({"rivals": ["hrnk"]}, "Did you mean 'hrank'"),
         ({"quantizer": "published"}, "ends=32"),
         ({"numbers": [5, 5]}, "numbers must rise"),
+        ({"ends": "16"}, "ends='16': must be 8, or 32"),
+        ({"activation_bits": "1"}, "activation_bits"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, told):
     with pytest.raises(InputError, match=told):
         override(Config(), changes)
+
+
+def test_settings_can_be_given_as_text():
+    """As on the command line."""
+    given = {"stride": "2", "ends": "32", "activation_bits": "8", "numbers": "[130,150]", "augment": "true", "caps": "[8,4]"}
+    c = override(Config(), given)
+    assert (c.stride, c.ends, c.activation_bits, c.numbers, c.augment, c.caps) == (2, 32, 8, (130, 150), True, (8, 4))
 
 
 def test_a_target_below_the_floor_is_refused_before_the_training():

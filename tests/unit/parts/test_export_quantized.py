@@ -87,6 +87,23 @@ def test_a_network_in_float_and_a_half_quantised_layer_are_refused():
         integers(network, x)
 
 
+def test_a_normalisation_that_is_not_alone_cannot_be_folded():
+    class Forked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            nn.init.constant_(self.norm.weight, 3.0)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return self.norm(y) + y
+
+    network, x = Forked().eval(), torch.randn(8, 3, 8, 8)
+    fit(quantize(network, {"conv": 8}), x)
+    with pytest.raises(InputError, match="other numbers after its batch normalisation was folded"):
+        integers(network, x)
+
+
 @pytest.mark.long
 def test_the_file_answers_as_the_trained_network(tmp_path):
     onnx = pytest.importorskip("onnx")
@@ -151,3 +168,27 @@ def test_calibration_needs_inputs_of_the_network(tmp_path):
         calibrated(Exportable(nn.Flatten(), {"image": x}, ("out",), rounding=True), tmp_path / "x.npy")
     with pytest.raises(InputError, match="one input; this one has a, b"):
         calibrated(Exportable(nn.Flatten(), {"a": x, "b": x}, ("out",)), tmp_path / "x.npy")
+
+
+class Odd(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        return self.how(x)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255), "fake_quantize"),
+        (lambda x: x * 2 if x.sum() > 0 else x, "[Dd]ata.dependent"),
+    ],
+)
+def test_operators_that_onnx_does_not_have_are_named_and_nothing_is_written(tmp_path, how, told):
+    made = Exportable(Odd(how), {"image": torch.rand(2, 3)}, ("out",))
+    with pytest.raises(InputError, match=rf"cannot export this network as ONNX: .*{told}.*Nothing was written"):
+        write(made, tmp_path / "odd.onnx")
+    assert not list(tmp_path.iterdir())

@@ -68,6 +68,22 @@ def test_a_quantised_network_has_few_levels_and_learns(quantizer):
         assert all(grid.step.grad is not None for grid in grids(network))
 
 
+def test_a_shared_layer_is_fitted_to_all_that_it_reads():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Conv2d(1, 1, 1)
+
+        def forward(self, x):
+            return self.head(x - 5) + self.head(x)
+
+    network = quantize(Shared(), {"head": 8})
+    fit(network, torch.rand(4, 1, 4, 4))
+    grid = network.head.input_quantizer
+    assert grid.limits.tolist() == [-128, 127]  # the second call alone has no number below 0
+    assert grid.scale().item() * 128 > 3
+
+
 def test_in_float_the_network_is_the_one_before():
     network, x = classifier("resnet20", (3, 8, 8), 4, width=4).eval(), torch.rand(4, 3, 8, 8)
     with torch.no_grad():

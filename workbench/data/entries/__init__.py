@@ -11,8 +11,10 @@ from workbench.data.entries.chips import Chips
 from workbench.data.entries.hyperspectral import Hyperspectral
 from workbench.data.entries.multimodal import Multimodal
 from workbench.data.entries.pairs import Pairs
+from workbench.data.entries.plots import Plots
 from workbench.data.entries.sar import Sar
-from workbench.data.entries.simulated import Simulated, SimulatedBoxes, SimulatedPairs
+from workbench.data.entries.simulated import Simulated, SimulatedBoxes, SimulatedPairs, SimulatedSensors
 
-Entry = Hyperspectral | Multimodal | Simulated | SimulatedPairs | SimulatedBoxes | Chips | Pairs | Boxes | JoinedBoxes | Sar
+Simulations = Simulated | SimulatedPairs | SimulatedBoxes | SimulatedSensors
+Entry = Hyperspectral | Multimodal | Plots | Simulations | Chips | Pairs | Boxes | JoinedBoxes | Sar
 ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

@@ -73,8 +73,8 @@ class Hyperspectral(Entry, Kind):
         roles = [f.role for f in self.files]
         if roles.count("cube") != 1 or len(set(roles)) != len(roles):
             raise ValueError("needs exactly one cube file, and at most one header and one truth file")
-        if len({PurePosixPath(f.path).parent for f in self.files}) != 1:
-            raise ValueError("the files of an entry must be in one folder")
+        if len({PurePosixPath(f.path).parent for f in self.files if f.role != "truth"}) != 1:
+            raise ValueError("cube and header of an entry must be in one folder")
         if self.wavelengths and len(self.wavelengths) != self.shape.band:
             raise ValueError("wavelengths must be one number for each band")
         if self.classes and ("truth" not in roles or self.labelled_pixels is None):

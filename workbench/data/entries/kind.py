@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from workbench.errors import InputError
 
@@ -73,6 +73,10 @@ class Kind(ABC):
     @abstractmethod
     def card(self) -> list[str]:
         """Lines that describe the entry, without opening or downloading anything."""
+
+    def completed(self, entries: Mapping[str, Any]) -> Self:
+        """This entry with what it takes from the other entries of the catalogue."""
+        return self
 
     def pixel_files(self) -> Sequence[Listed]:
         """Files whose SHA-256 identifies the scene when it is opened by its path."""

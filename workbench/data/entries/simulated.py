@@ -120,3 +120,22 @@ class SimulatedBoxes(Made):
         from workbench.data import synth_ships
 
         return synth_ships.make(self.generator)
+
+
+class SimulatedSensors(Made):
+    """A simulated place seen by two sensors."""
+
+    ORDER: ClassVar[int] = 1
+    kind: Literal["simulated-sensors"]
+    generator: str = Field(description="name that `workbench.data.synth_sensors.make` takes")
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """A cube, heights and classes."""
+        return ("hsi", "lidar", "truth")
+
+    def make(self) -> xr.Dataset:
+        """The scene."""
+        from workbench.data import synth_sensors
+
+        return synth_sensors.make(self.generator)

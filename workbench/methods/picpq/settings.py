@@ -72,8 +72,8 @@ class Config(Settings):
         "resnet20", description="classifier; resnet18, resnet56, vgg16 and mobilenetv2 are those of the paper"
     )
     width: int = Field(16, ge=2, le=128, description="channels of the first stage; resnet18 and cnn have their own")
-    stride: Literal[1, 2] = Field(
-        1, description="stride of the first convolution, resnet20 and resnet56; 2 quarters the cost"
+    stride: int = Field(
+        1, ge=1, le=2, description="stride of the first convolution, resnet20 and resnet56; 2 quarters the cost"
     )
     size: int = Field(32, ge=4, le=512, description="longest side of a chip; larger ones are averaged down")
     patch: int = Field(9, ge=1, le=65, description="side of the patch around each labelled pixel of a scene, odd")
@@ -121,10 +121,12 @@ class Config(Settings):
         (8, 6, 4), min_length=1, description="largest bits of the layers, from first to last in equal parts"
     )
     penalty: float = Field(1 / 6, ge=0, le=10, description="p of the bit rule: a layer loses ceil(p / share kept) bits")
-    ends: Literal[8, 32] = Field(8, description="bits of the first convolution and the classifier; 32 as in the paper")
-    activation_bits: Literal[8] | None = Field(
+    ends: int = Field(8, description="bits of the first convolution and the classifier; 32 as in the paper")
+    activation_bits: int | None = Field(
         None,
-        description="bits of the inputs of all layers; none: as the weights of the layer. With 8 the exported file runs faster",
+        ge=2,
+        le=8,
+        description="bits of the inputs of all layers; none: as the weights of the layer. With 8 the file needs no clipping, and is faster",
     )
     recover: int = Field(2, ge=0, le=10_000, description="epochs after pruning")
     quantize_epochs: int = Field(4, ge=0, le=10_000, description="epochs with quantised weights and activations")
@@ -150,6 +152,13 @@ class Config(Settings):
         if any(not 2 <= b <= 8 for b in caps):
             raise ValueError("are bits from 2 to 8; one bit needs another kind of quantiser")
         return caps
+
+    @field_validator("ends")
+    @classmethod
+    def _of_the_ends(cls, ends: int) -> int:
+        if ends not in (8, 32):
+            raise ValueError("must be 8, or 32 for float")
+        return ends
 
     @field_validator("patch")
     @classmethod

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.data.test_catalog import write
-from workbench.data.catalog import describe_entry, open_scene, read_folder
+from workbench.data.catalog import describe_entry, entries, open_scene, read_folder
 from workbench.errors import InputError
 from workbench.scene import describe
 
@@ -50,3 +50,14 @@ def test_an_absent_file_without_a_mirror_says_where_it_is(tmp_path, monkeypatch)
     with pytest.raises(InputError, match=r"indian-pines is not on this machine.*package tensorly 0\.10\.0"):
         open_scene("indian-pines")
     assert "package tensorly" in describe_entry("indian-pines")
+
+
+def test_tiles_of_potsdam_have_their_land_cover(real_data):
+    """12 tiles of EnMAP; the labelled pixels of all, and of each class of one, as rasterio reads them."""
+    names = [n.id for n in entries() if n.id.startswith("enmap-potsdam-")]
+    scenes = {n: open_scene(n) for n in names}
+    assert sum(int((s["truth"] > 0).sum()) for s in scenes.values()) == 3495
+    one = scenes["enmap-potsdam-128-128"]["truth"]
+    assert [int((one == c).sum()) for c in range(7)] == [0, 14, 7, 93, 76, 2, 207]
+    assert one.attrs["names"][6] == "water"
+    assert not scenes["enmap-potsdam-128-0"]["good"].values.all()

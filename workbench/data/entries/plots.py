@@ -1,0 +1,93 @@
+"""Catalogue entries of many plots as one scene to train on: the `multimodal` entries of one data set, with the species of their crowns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field
+
+from workbench.data.entries.kind import Asked, Kind
+from workbench.data.entries.located import locate
+from workbench.data.entries.multimodal import Multimodal, SensorPart
+from workbench.data.records import Sourced, signed
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Plots(Sourced, Kind):
+    """The plots of a data set as one scene of many samples: `hsi`, `lidar` and `truth`, all with a leading `sample`."""
+
+    kind: Literal["plots"]
+    of: str = Field(description="beginning of the names of the `multimodal` entries that it joins")
+    classes: dict[str, str] = Field(
+        min_length=2, description="species code of the field table -> name, in the order of the numbers"
+    )
+    samples: int = Field(ge=2)
+    labelled_pixels: int = Field(ge=1)
+    members: list[Multimodal] = Field([], description="filled when the catalogue is read")
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """Cube, layers of the point cloud, classes."""
+        return ("hsi", "lidar", "truth")
+
+    @property
+    def many(self) -> bool:
+        """True: one sample for each plot."""
+        return True
+
+    @property
+    def own(self) -> str:
+        """Why a given truth or key is refused."""
+        return "joins plots that have their own truth"
+
+    def completed(self, entries: Mapping[str, Any]) -> Self:
+        """With its members, taken from all entries."""
+        members = [e for e in entries.values() if isinstance(e, Multimodal) and e.id.startswith(self.of)]
+        return self.model_copy(update={"members": sorted(members, key=lambda e: e.id)})
+
+    def read(self, asked: Asked) -> xr.Dataset:
+        """The plots; see `workbench.data.plots.stacked`."""
+        from workbench.data.plots import crowns_of, stacked
+
+        scenes, clouds, crowns, table = {}, {}, [], None
+        for member in self.members:
+            name = member.id.removeprefix(self.of)
+            scenes[name] = member.open(chunks=asked.chunks)
+            clouds[name] = self._file(member, "cloud")
+        for site in {m.site: m for m in self.members}.values():
+            field = next(f for f in site.files if f.role == "field" and f.path.endswith("train_data.csv"))
+            table = locate(site, [field])[0]
+            shared = [f for f in site.files if f.role == "crowns"]
+            crowns.append(next(p for p in locate(site, shared) if p.suffix == ".shp"))
+        if len(scenes) != self.samples or table is None:
+            raise InputError(f"{self.id} should join {self.samples} plots; the catalogue has {len(scenes)}.")
+        scene = stacked(scenes, clouds, crowns_of(crowns, table), self.classes)
+        labelled = int((scene["truth"] > 0).sum())
+        if labelled != self.labelled_pixels:
+            raise InputError(f"{self.id} should have {self.labelled_pixels} labelled pixels; {labelled} were found.")
+        digests = "\n".join(f.sha256 for m in self.members for f in m.files)
+        scene.attrs.update(sha256=hashlib.sha256(digests.encode()).hexdigest(), simulated="")
+        return signed(scene, self)
+
+    def _file(self, member: Multimodal, role: str) -> Path:
+        part: SensorPart = next(f for f in member.files if f.role == role)
+        return locate(member, [part])[0]
+
+    def place(self) -> Path:
+        """The cube of the first plot; the files of all are verified."""
+        places = [m.place() for m in self.members]
+        return places[0]
+
+    def card(self) -> list[str]:
+        """Number of plots, classes, labelled pixels."""
+        return [
+            f"  {self.samples} plots, {len(self.classes)} classes, {self.labelled_pixels} labelled pixels, {self.sensor}",
+            f"  joins: {self.of}* ({len(self.members)} entries)",
+            f"  publisher: {self.publisher}",
+        ]
