@@ -498,15 +498,15 @@ def serve(
     for folder in data_root or ():
         if not folder.is_dir():
             raise InputError(f"--data-root takes a folder; there is none at {folder}.")
-    os.environ |= environment(allowed, data_root or [Path()], root or Path(RUNS))
-    os.environ |= {} if run_memory is None else {limits.MEMORY: str(run_memory)}
-    os.environ |= {} if run_time is None else {limits.SECONDS: str(run_time * 3600)}
+    variables = {**os.environ, **environment(allowed, data_root or [Path()], root or Path(RUNS))}
+    variables |= {} if run_memory is None else {limits.MEMORY: str(run_memory)}
+    variables |= {} if run_time is None else {limits.SECONDS: str(run_time * 3600)}
     if auth is not None:  # signs the cookies of sessions; PANEL_COOKIE_SECRET keeps them valid when the server starts again
-        os.environ.setdefault("PANEL_COOKIE_SECRET", secrets.token_hex(32))
+        variables.setdefault("PANEL_COOKIE_SECRET", secrets.token_hex(32))
     if root is not None:
         if root.exists() and not root.is_dir():
             raise InputError(f"--root takes the folder of the runs; {root} is a file.")
-        os.environ["WORKBENCH_RUNS"] = str(root)
+        variables["WORKBENCH_RUNS"] = str(root)
     address = f"http://localhost:{port}"
     folder = root or RUNS
     if access.public and no_auth:
@@ -517,7 +517,7 @@ def serve(
     print(f"Starting the pages with the runs of {folder}, a few seconds; then open {address}", file=sys.stderr, flush=True)
     if show:
         open_browser(address)
-    os.execv(words[0], words)
+    os.execve(words[0], words, variables)
 
 
 RootOpt = Annotated[Path, typer.Option("--root", help="folder of the runs")]

@@ -348,7 +348,7 @@ def served(monkeypatch):
     """What `serve` would start: the command, and the folder of the runs in its environment."""
     started = []
     monkeypatch.setenv("WORKBENCH_RUNS", "runs")
-    monkeypatch.setattr(os, "execv", lambda _, words: started.append((words, os.environ["WORKBENCH_RUNS"])))
+    monkeypatch.setattr(os, "execve", lambda _, words, variables: started.append((words, variables["WORKBENCH_RUNS"])))
     return started
 
 
