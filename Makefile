@@ -21,6 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[all,dev,docs]"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[peers]" || \
+	  echo "spectral cannot be installed here; the tests that compare with it are skipped."
 	@touch $@
 
 install: $(STAMP)  ## make .venv and install everything, pinned
@@ -38,8 +40,8 @@ test: $(STAMP)  ## all tests but the slow ones (at most 8 minutes); of an area: 
 quick: $(STAMP)  ## tests without processes, browser and notebooks, and all doctests (at most 90 s); A=data as above
 	@$(PYTEST) -n 2 -m "not (slow or long or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
 
-fuzz: $(STAMP)  ## 2000 spoiled files of each format; `make test` has a sample of them
-	@WORKBENCH_FUZZ=2000 $(PYTEST) -n 2 tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py $(ARGS)
+fuzz: $(STAMP)  ## 2000 spoiled files of each format, and 2000 damaged run folders; `make test` has a sample of them
+	@WORKBENCH_FUZZ=2000 $(PYTEST) -n 2 tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py tests/properties/test_runs_fuzz.py $(ARGS)
 
 slow: $(STAMP)  ## the papers' claims on real scenes, several seeds (tens of minutes)
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)

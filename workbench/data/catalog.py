@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 
 from workbench.data.entries import ENTRY, Entry
 from workbench.data.records import Record
+from workbench.data.roots import admit
 from workbench.errors import InputError, reasons
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def open_scene(
     Catalogue files are found by `workbench.data.fetch`, which may download them. Raises InputError for an
     unknown name (with similar ones), for files that cannot be found, and for everything that `open_file` refuses.
     """
+    for path in (beside or {}).values():
+        admit(path)
     if beside:
         from workbench.data.beside import put_beside
 
@@ -92,12 +95,17 @@ def open_scene(
             raise InputError(f"{name} is a scene of the catalogue; a second image (after) needs the path of a first one.")
         from workbench.data.pairs import open_pair
 
+        for path in (name, *([] if truth in (None, "", "none") else [truth])):
+            admit(path)  # type: ignore[arg-type]
         return open_pair(name, after, truth, resample=resample, keys=keys)
     if resample:
         raise InputError("resample puts the second image of a pair onto the first; name the second with after.")
+    if truth is not None and str(truth) != "none":
+        admit(truth)
     if entry is not None:
         return entry.open(truth=truth, keys=keys, chunks=chunks, ortho=ortho)
     check_name(name)
+    admit(name)
     from workbench.data.formats import Request, open_path
     from workbench.data.readers.files import Look
 

@@ -26,8 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench import runs
 from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import RUNS
+from workbench.loader import read_yaml
 from workbench.reports.claims import Claim, corrected
-from workbench.reports.grid import Cell, Grid, grid_of, plan
+from workbench.reports.grid import LARGEST, Cell, Grid, grid_of, plan
 from workbench.reports.notebook import find_notebook
 from workbench.reports.sweep import sweep
 from workbench.views.paper import base as figures
@@ -80,12 +81,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises InputError for a field that does not exist or is wrong, a control or claim that is not among the numbers, and a
     recipe without a control.
     """
-    import yaml
-
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"The recipe {path} cannot be read: {' '.join(str(error).split())}.") from None
+    fields = read_yaml(path, largest=LARGEST)
     for name in fields if isinstance(fields, dict) else ():
         if name not in Recipe.model_fields:
             raise InputError(f"The recipe {path} has no field {name!r}.{did_you_mean(str(name), Recipe.model_fields)}")

@@ -175,6 +175,7 @@ STATES: Group = {
 # status of a run
 STATUS: Group = {
     "idle": Look("No run yet", GREY),
+    "queued": Look("Waiting in the queue", BLUE),
     "starting": Look("Starting", BLUE),
     "running": Look("Running", GREEN),
     "pausing": Look("Pausing after this step", YELLOW),
@@ -183,6 +184,7 @@ STATUS: Group = {
     "stopped": Look("Stopped", YELLOW),
     "failed": Look("Failed", RED),
     "killed": Look("Killed", RED),
+    "damaged": Look("Damaged", RED),
 }
 GROUPS: tuple[Group, ...] = (
     ANOMALY, CHANGE, DETECTORS, SELECTORS, COMPRESSORS, UNCERTAINTY, PARTS, REFERENCES, STATES, STATUS,

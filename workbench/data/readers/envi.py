@@ -16,6 +16,7 @@ import numpy as np
 
 from workbench.data.readers.cube import Cube, nanometres, require_cube, widths
 from workbench.data.readers.files import Look, first_bytes
+from workbench.data.roots import admit_beside
 from workbench.errors import InputError
 
 _DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
@@ -131,6 +132,9 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     require_cube(pixels.shape, pixels.dtype, data.name)
     bands, rows, columns = pixels.shape
     notes: list[str] = []
+    if data.is_symlink() and data.resolve().parent != header.resolve().parent:
+        admit_beside(header, data)
+        notes.append(f"the data file {data.name} is a link out of its folder, to {data.resolve()}")
     beyond = data.stat().st_size - pixels.bytes
     if beyond:
         notes.append(f"{data.name} is {beyond} bytes longer than its header says; the end is not read")
