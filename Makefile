@@ -11,7 +11,7 @@ export WORKBENCH_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help install demo test quick fuzz slow lint check format notebooks results results-check pictures lab serve browser bench docs-numbers constraints clean
+.PHONY: help install demo test quick fuzz slow lint check format notebooks results claims results-check pictures lab serve browser bench docs-numbers constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,6 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[all,dev,docs]"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[peers]" || \
+	  echo "spectral cannot be installed here; the tests that compare with it are skipped."
 	@touch $@
 
 install: $(STAMP)  ## make .venv and install everything, pinned
@@ -38,8 +40,8 @@ test: $(STAMP)  ## all tests but the slow ones (at most 8 minutes); of an area: 
 quick: $(STAMP)  ## tests without processes, browser and notebooks, and all doctests (at most 90 s); A=data as above
 	@$(PYTEST) -n 2 -m "not (slow or long or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
 
-fuzz: $(STAMP)  ## 2000 spoiled files of each format; `make test` has a sample of them
-	@WORKBENCH_FUZZ=2000 $(PYTEST) -n 2 tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py $(ARGS)
+fuzz: $(STAMP)  ## 2000 spoiled files of each format, and 2000 damaged run folders; `make test` has a sample of them
+	@WORKBENCH_FUZZ=2000 $(PYTEST) -n 2 tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py tests/properties/test_runs_fuzz.py $(ARGS)
 
 slow: $(STAMP)  ## the papers' claims on real scenes, several seeds (tens of minutes)
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
@@ -58,6 +60,10 @@ notebooks: $(STAMP)  ## every notebook executed in smoke mode, nothing mocked
 JOBS ?= 2
 results: $(STAMP)  ## make the numbers, pages and figures of docs/results from recipes/ (minutes)
 	@$(BIN)/python -m workbench.reports.results make --jobs $(JOBS) $(RECIPES)
+	@$(BIN)/python -m docs.generate.claims
+
+claims: $(STAMP)  ## make docs/claims.md and the findings of README.md again, from docs/claims/ and docs/results/ (seconds)
+	@$(BIN)/python -m docs.generate.claims
 
 results-check: $(STAMP)  ## make them again and fail where a committed number is not what its recipe gives
 	@$(BIN)/python -m workbench.reports.results check --jobs $(JOBS) $(RECIPES)

@@ -1,77 +1,85 @@
-"""Renew the table of measured numbers in docs/methods/bsdm.md from the JSON that tests/acceptance/test_bsdm.py writes.
+"""Renew the tables of measured numbers in docs/methods/bsdm.md from docs/results/bsdm_abu.json.
 
-WORKBENCH_NUMBERS=bsdm.json python -m pytest -m slow tests/acceptance/test_bsdm.py
-python -m benchmarks.table_bsdm bsdm.json
+make results RECIPES=bsdm_abu
+python -m benchmarks.table_bsdm
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "methods" / "bsdm.md"
+import numpy as np
+
+from workbench.views.tables import spread
+
+DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- numbers: begin -->", "<!-- numbers: end -->"
+METRICS = {"auc": "AUC(D,F)", "average_precision": "AP", "pd_at_pf_001": "PD at PF 0.01", "objects_at_pf_001": "objects"}
+WHO = {
+    "trained": "trained, K=10",
+    "untrained": "untrained, K=10",
+    "rx": "RX",
+    "ridge_rx": "ridge-RX 1e-4",
+    "pca_rx": "PCA-RX 30",
+    "rp_rx": "RP-RX 61",
+}
+Numbers = Mapping[str, Mapping[str, list[float]]]  # scene -> metric -> one number for each seed
 
-Run = dict[str, float]
 
-
-def table(runs: list[Run]) -> str:
-    """Markdown: a row per scene, mean and standard deviation over seeds."""
-    columns: list[tuple[str, Callable[[Run], float]]] = [
-        ("RX", lambda r: r["auc_rx"]),
-        ("trained, K=10", lambda r: r["auc"]),
-        ("trained, K=1", lambda r: r["auc_k"][1]),  # type: ignore[index]
-        ("untrained, K=10", lambda r: r["auc_untrained"]),
-        ("untrained, K=1", lambda r: r["auc_k_untrained"][1]),  # type: ignore[index]
-        ("PCA-RX 30", lambda r: r["auc_pca_rx"]),
-        ("ridge-RX 1e-4", lambda r: r["auc_ridge_rx"]),
-        ("RP-RX 61", lambda r: r["auc_rp_rx"]),
-        ("oracle", lambda r: r["auc_oracle"]),
-        ("trained - RX", lambda r: r["auc"] - r["auc_rx"]),
-        ("trained - untrained", lambda r: r["auc"] - r["auc_untrained"]),
-        ("trained - best of PCA, ridge", lambda r: r["auc"] - max(r["auc_pca_rx"], r["auc_ridge_rx"])),
-        *(
-            (f"{title}, {who}", lambda r, name=name: r[name])
-            for metric, title in (
-                ("average_precision", "AP"),
-                ("pd_at_pf_001", "PD at PF 0.01"),
-                ("objects_at_pf_001", "objects"),
-            )
-            for who, name in (("trained", metric), ("untrained", f"{metric}_untrained"), ("RX", f"{metric}_rx"))
-        ),
-        ("loss / sigma^2", lambda r: r["loss_final"] / r["sigma2"]),
-    ]
-    scenes = list(dict.fromkeys(run["scene"] for run in runs))
-    lines = ["| | " + " | ".join(scenes) + " |", "|---|" + "---|" * len(scenes)]
-    first = [next(run for run in runs if run["scene"] == scene) for scene in scenes]
-    lines.append("| bands, marked pixels | " + " | ".join(f"{r['bands']:.0f}, {r['anomalies']}" for r in first) + " |")
-    lines.append("| SHA-256 of the file | " + " | ".join(f"`{r['sha256'][:8]}`" for r in first) + " |")  # type: ignore[index]
-    for title, value in columns:
+def over_scenes(scenes: Numbers) -> list[str]:
+    """Rows of detectors: mean and standard deviation over scenes of each metric, and how often the trained network is better, worse."""
+    lines = ["| mean of all scenes | " + " | ".join(f"{t} | trained wins, loses" for t in METRICS.values()) + " |"]
+    lines.append("|---" * (1 + 2 * len(METRICS)) + "|")
+    for who, title in WHO.items():
         cells = []
-        for scene in scenes:
-            values = [value(run) for run in runs if run["scene"] == scene]
-            sign = "+" if " - " in title else ""
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            cells.append(f"{statistics.mean(values):{sign}.4f}" + (f" ± {spread:.4f}" if spread >= 5e-5 else ""))
+        for metric in METRICS:
+            values = _means(scenes, f"{metric}_{who}")
+            gains = _means(scenes, f"{metric}_trained") - values
+            against = "" if who == "trained" else f"{(gains > 1e-12).sum()}, {(gains < -1e-12).sum()}"
+            cells += [spread(values.tolist(), 3), against]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    seeds = sorted({int(run["seed"]) for run in runs})
-    steps = sorted({int(run["steps"]) for run in runs})
-    note = f"Seeds {', '.join(map(str, seeds))}; {steps[0]} full-image steps; mean ± standard deviation over seeds."
-    return "\n".join([note, "", *lines])
+    return lines
+
+
+def by_scene(scenes: Numbers) -> list[str]:
+    """Rows of scenes: AUC of every detector, and what the training and the better of two quick detectors change."""
+    heads = [*WHO.values(), "trained - untrained", "trained - better of ridge, PCA"]
+    lines = ["| AUC(D,F) | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
+    for scene, numbers in scenes.items():
+        auc = {who: np.array(numbers[f"auc_{who}"]) for who in WHO}
+        gains = (auc["trained"] - auc["untrained"], auc["trained"] - np.maximum(auc["ridge_rx"], auc["pca_rx"]))
+        cells = [spread(v.tolist()) for v in auc.values()] + [f"{g.mean():+.4f}" for g in gains]
+        lines.append(f"| `{scene}` | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _means(scenes: Numbers, metric: str) -> np.ndarray:
+    """The mean over seeds, for each scene."""
+    return np.array([np.mean(numbers[metric]) for numbers in scenes.values()])
+
+
+def text(made: Mapping[str, Mapping[str, Mapping[str, Numbers]]]) -> str:
+    """Both tables, from the JSON of the results page."""
+    scenes: Numbers = {label.removeprefix("scene "): v["numbers"] for label, v in made["variants"].items()}  # type: ignore[misc]
+    seeds = len(next(iter(next(iter(scenes.values())).values())))
+    note = f"{len(scenes)} scenes, {seeds} seeds, 100 full-image steps; mean ± standard deviation over scenes, of each the mean over seeds."
+    second = "Scene by scene; mean ± standard deviation over seeds, a number alone draws nothing at random."
+    return "\n".join([note, "", *over_scenes(scenes), "", second, "", *by_scene(scenes)])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("numbers", type=Path, help="the JSON file")
-    text = table(json.loads(parser.parse_args().numbers.read_text()))
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
+    parser.add_argument("--numbers", type=Path, default=DOCS / "results" / "bsdm_abu.json")
+    parser.add_argument("--page", type=Path, default=DOCS / "methods" / "bsdm.md")
+    asked = parser.parse_args()
+    table = text(json.loads(asked.numbers.read_text()))
+    before, rest = asked.page.read_text().split(BEGIN)
     _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
-    print(text)
+    asked.page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+    print(table)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from workbench.engines import limits
 from workbench.errors import InputError
 from workbench.runs import RUNS, provenance
 
@@ -190,6 +191,9 @@ def run(
     resample: ResampleOpt = False,
     resume: Annotated[Path | None, typer.Option("--resume", help="continue the unfinished run in this folder")] = None,
     data_root: DataRootOpt = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="with --resume: also a run of another machine that may still be running")
+    ] = False,
     json_: JsonOpt = False,
     quiet: QuietOpt = False,
     device: DeviceOpt = None,
@@ -213,7 +217,9 @@ def run(
                 "--data-root says where the data of --resume DIR are now; a new run takes the path of its scene."
             )
         _search(data_root)
-        _run(method, source, set_, out, resume, json_, quiet, device, map_)
+        if take_over and resume is None:
+            raise InputError("--take-over belongs to --resume DIR: it continues a run of another machine.")
+        _run(method, source, set_, out, resume, take_over, json_, quiet, device, map_)
 
 
 def _search(data_root: Path | None) -> None:
@@ -231,6 +237,7 @@ def _run(
     set_: list[str] | None,
     out: Path | None,
     resume: Path | None,
+    take_over: bool,
     json_: bool,
     quiet: bool,
     device: str | None,
@@ -244,7 +251,10 @@ def _run(
 
     _choose(device)
     if resume is not None:
-        folder, trace, label = resume, continue_(resume), str(runs.read(resume)["method"])
+        about = runs.read(resume)
+        if take_over and about["status"] == "running":
+            print(f"taking over {resume}: assumes that {runs.assumed(about)}", file=sys.stderr)
+        folder, trace, label = resume, continue_(resume, take_over=take_over), str(about["method"])
     elif method is None or source is None:
         raise InputError("`workbench run` needs METHOD and SCENE, or --resume DIR; `workbench list` shows both.")
     else:
@@ -261,10 +271,12 @@ def _run(
     if follower:  # only rank 0 of torchrun prints
         return
     if map_ is not None:
+        from functools import partial
+
         from workbench.data.writers import write_map
         from workbench.engines import cluster
 
-        write_map(outcome.result, map_, cluster.blocks)
+        write_map(outcome.result, map_, partial(cluster.blocks, here=True))
     numbers = runs.metrics(folder)
     for note in str(outcome.result.attrs.get("notes", "")).splitlines():
         print(f"note: {note}", file=sys.stderr)
@@ -456,28 +468,85 @@ def serve(
         Path | None, typer.Option("--root", help="folder of the runs that the pages list and write (default: runs)")
     ] = None,
     port: Annotated[int, typer.Option(help="port to listen on")] = 5006,
+    address: Annotated[str, typer.Option("--address", help="address to listen on")] = "127.0.0.1",
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option("--allow-origin", help="HOST[:PORT] by which browsers reach it through a proxy (repeat)"),
+    ] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option("--auth", help="JSON file of users and passwords, or an OAuth provider of Panel (github, ...)"),
+    ] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="let others in without authentication")] = False,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option("--data-root", help="folder from which visitors open files (repeat; default: the working directory)"),
+    ] = None,
+    catalogue_only: Annotated[bool, typer.Option("--catalogue-only", help="visitors open no files of their own")] = False,
+    max_runs: Annotated[
+        int | None, typer.Option("--max-runs", min=1, help="runs that pages have at work at once (default: cores)")
+    ] = None,
+    max_runs_per_user: Annotated[
+        int | None, typer.Option("--max-runs-per-user", min=1, help="runs that one visitor has at work at once")
+    ] = None,
+    run_memory: Annotated[
+        float | None, typer.Option("--run-memory", min=0.5, help="GB of data that a process of a run may have")
+    ] = None,
+    run_time: Annotated[float | None, typer.Option("--run-time", min=0.001, help="hours that a run may take")] = None,
+    admin: Annotated[
+        list[str] | None, typer.Option("--admin", help="a user who may stop and delete the runs of all (repeat)")
+    ] = None,
+    upload_mb: Annotated[float, typer.Option("--upload-mb", min=1, help="MB of all uploads together")] = 2000.0,
+    upload_days: Annotated[float, typer.Option("--upload-days", min=0, help="days after which an upload is deleted")] = 7.0,
+    processes: Annotated[int, typer.Option("--num-procs", min=1, help="server processes that share the port")] = 1,
     show: Annotated[bool, typer.Option(help="open a browser")] = False,
 ) -> None:
     """Serve the dashboards, with a page that lists them and the recent runs."""
-    from workbench.pages.landing.serving import command, open_browser
+    import secrets
 
-    words = command(names or (), port=port)
+    from workbench.pages.frame.policy import Policy, environment
+    from workbench.pages.landing.serving import Access, command, open_browser
+
+    access = Access(address, tuple(allow_origin or ()), auth, no_auth)
+    words = command(names or (), port=port, access=access, processes=processes)
+    allowed = Policy(
+        auth=auth is not None,
+        admins=tuple(admin or ()),
+        max_runs=max_runs or os.cpu_count() or 1,
+        max_runs_per_user=max_runs_per_user,
+        upload_mb=upload_mb,
+        upload_days=upload_days,
+        catalogue_only=catalogue_only,
+    )
+    for folder in data_root or ():
+        if not folder.is_dir():
+            raise InputError(f"--data-root takes a folder; there is none at {folder}.")
+    variables = {**os.environ, **environment(allowed, data_root or [Path()], root or Path(RUNS))}
+    variables |= {} if run_memory is None else {limits.MEMORY: str(run_memory)}
+    variables |= {} if run_time is None else {limits.SECONDS: str(run_time * 3600)}
+    if auth is not None:  # signs the cookies of sessions; PANEL_COOKIE_SECRET keeps them valid when the server starts again
+        variables.setdefault("PANEL_COOKIE_SECRET", secrets.token_hex(32))
     if root is not None:
         if root.exists() and not root.is_dir():
             raise InputError(f"--root takes the folder of the runs; {root} is a file.")
-        os.environ["WORKBENCH_RUNS"] = str(root)
+        variables["WORKBENCH_RUNS"] = str(root)
     address = f"http://localhost:{port}"
     folder = root or RUNS
+    if access.public and no_auth:
+        print(
+            f"--no-auth: everyone who reaches {address}:{port} reads the data below this folder and starts, stops and deletes runs.",
+            file=sys.stderr,
+        )
     print(f"Starting the pages with the runs of {folder}, a few seconds; then open {address}", file=sys.stderr, flush=True)
     if show:
         open_browser(address)
-    os.execv(words[0], words)
+    os.execve(words[0], words, variables)
 
 
 RootOpt = Annotated[Path, typer.Option("--root", help="folder of the runs")]
 MethodOpt = Annotated[str | None, typer.Option("--method", help="only runs of this method")]
 OnSceneOpt = Annotated[str | None, typer.Option("--scene", help="only runs on this scene")]
-StatusOpt = Annotated[str | None, typer.Option("--status", help="running, finished, stopped, failed or killed")]
+StatusOpt = Annotated[str | None, typer.Option("--status", help="running, finished, stopped, failed, killed or damaged")]
 TagOpt = Annotated[str | None, typer.Option("--tag", help="only runs with this tag")]
 WhereOpt = Annotated[
     list[str] | None, typer.Option("--where", help="a metric and a bound, such as auc>=0.9 (repeat for more)")
@@ -508,7 +577,7 @@ def runs_list(
     rows = []
     for e in selected:
         numbers = "  ".join(f"{k} {e.metrics[k]:.4g}" for k in e.headline[:3])
-        rows.append((e.name, e.status, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.marks)))
+        rows.append((e.name, e.note, e.method, e.scene, f"{e.seconds:.0f} s", numbers, ", ".join(e.marks)))
     _print_table(("run", "status", "method", "scene", "time", "numbers", "tags"), rows)
     if not rows:
         print(f"no such run under {root}", file=sys.stderr)
@@ -534,14 +603,14 @@ def runs_show(run_: Annotated[str, typer.Argument(metavar="RUN", help="name or p
     facts |= {k: about.get(k) for k in ("code", "cpu", "device", "threads")}
     for name, value in (facts | (about.get("versions") or {})).items():
         if value not in (None, "", False):
-            print(f"{name:<14} {value}")
+            print(f"{_printable(name):<14} {_printable(value)}")
     for title, values in (("settings", about.get("config") or {}), ("numbers", runs.metrics(folder))):
         print(title)
         for name, value in values.items():
-            print(f"  {name:<28} {value:.6g}" if isinstance(value, float) else f"  {name:<28} {value}")
+            print(f"  {_printable(name):<28} {f'{value:.6g}' if isinstance(value, float) else _printable(value)}")
     print("files")
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.parent.name != "frames"):
-        print(f"  {path.relative_to(folder)}")
+        print(f"  {_printable(path.relative_to(folder))}")
 
 
 @runs_commands.command("tag")
@@ -672,7 +741,13 @@ def _as_text(value: Any) -> str:
     return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _printable(text: object) -> str:
+    """The text without control characters: a run of somebody else could rewrite the terminal with them."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))
+
+
 def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    rows = [tuple(_printable(cell) for cell in row) for row in rows]
     wide = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
     for row in (head, *rows) if rows else ():
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip())
@@ -744,6 +819,7 @@ def _finish(folder: Path, numbers: dict[str, float], as_json: bool) -> None:
 def main() -> NoReturn:
     """Entry point: an InputError becomes one message and exit code 2."""
     os.environ.setdefault(provenance.COMMAND, shlex.join(["workbench", *sys.argv[1:]]))
+    limits.apply()
     try:
         app(standalone_mode=True)
     except InputError as error:

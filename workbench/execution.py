@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import runs
-from workbench.config import Settings, files_read, override
+from workbench.config import Settings, files_read, files_written, override
 from workbench.data.moved import found_again
 from workbench.data.source import Source, digest_of
 from workbench.engines import cluster, is_follower
@@ -67,6 +67,7 @@ def start(
         "config": config.model_dump(mode="json"),
         "scene": about_scene(opened, source),
         "files": setting_files(config),
+        "writes": _to_write(config),
     }
     return _recorded(trace, Path(folder), about)
 
@@ -103,6 +104,20 @@ def setting_files(config: Settings) -> dict[str, dict[str, str]]:
     return files
 
 
+def _to_write(config: Settings) -> dict[str, dict[str, Any]]:
+    """setting -> absolute `path` of the file or folder that it names to be written, and whether that `existed` before the run."""
+    paths = {name: Path(given).expanduser().absolute() for name, given in files_written(config).items()}
+    return {name: {"path": str(path), "existed": path.exists()} for name, path in paths.items()}
+
+
+def _put_aside(config: Settings, about: Mapping[str, Any]) -> None:
+    """Rename what a run had begun to write before it was interrupted without a checkpoint; it begins again."""
+    for name, now in _to_write(config).items():
+        then = about.get("writes", {}).get(name)
+        if now["existed"] and then == {"path": now["path"], "existed": False}:
+            Path(now["path"]).rename(runs.unused(Path(f"{now['path']}.interrupted")))
+
+
 def _setting_hash(path: Path) -> str:
     weights = path / "weights.safetensors"
     return digest_of(weights if weights.exists() else path)
@@ -125,7 +140,12 @@ def reopen(folder: str | Path, about: Mapping[str, Any]) -> xr.Dataset:
         _same(folder, f"The data are not what they were when {folder} was made", kept["digest"], source.digest())
     check_setting_files(folder, about)
     scene = source.open()
-    _same(folder, f"The data are not what they were when {folder} was made", kept["fingerprint"], fingerprint(scene))
+    _same(
+        folder,
+        f"The data are not what they were when {folder} was made",
+        kept.get("fingerprint", "none"),
+        fingerprint(scene),
+    )
     return scene
 
 
@@ -196,7 +216,8 @@ def _written(trace: Trace, folder: Path) -> Trace:
         if step + rows < last:
             yield Event(step + rows, {"rows": float(rows)}, of=last)
     result = runs.result(folder)
-    overviews = {str(name): result[f"{name}{OVER}"].load() for name in lazy}
+    here = runs.result(folder, chunks=None)  # not read by a cluster, whose workers need not see the folder
+    overviews = {str(name): here[f"{name}{OVER}"].load() for name in lazy}
     yield Event(last, {"rows": float(last - step)}, overviews, of=last)
     return Outcome(result, outcome.weights)
 
@@ -211,10 +232,11 @@ def _only(outcome: Outcome) -> Trace:
     yield  # makes this a generator
 
 
-def resume(folder: str | Path) -> Trace:
+def resume(folder: str | Path, *, take_over: bool = False) -> Trace:
     """The trace of an unfinished run, continued from its last checkpoint and recorded into the same folder.
 
-    A run without a checkpoint starts again in its folder. The final numbers equal those of an uninterrupted run.
+    A run without a checkpoint starts again in its folder. The final numbers equal those of an uninterrupted run. take_over: as of
+    `workbench.runs.reopen`.
 
     Raises InputError when the run has finished or is still running, when its scene has changed, and for a report.
     """
@@ -228,10 +250,12 @@ def resume(folder: str | Path) -> Trace:
     config = override(room.Config(), about["config"])
     scene = reopen(folder, about)
     saved = runs.checkpoint(folder)
+    if saved is None and about["status"] in ("stopped", "failed", "killed"):
+        _put_aside(config, about)
     trace = room.run(scene, config) if saved is None else room.run(scene, config, state=saved[1])
     if is_follower():
         return trace
-    runs.reopen(folder, _device())
+    runs.reopen(folder, _device(), take_over=take_over)
     return runs.record(_written(trace, folder), folder, resumed_from=-1 if saved is None else saved[0])
 
 
@@ -328,10 +352,14 @@ _children: list[subprocess.Popen] = []
 
 def relaunch(folder: str | Path, *, threads: int = 1) -> Path:
     """Continue an unfinished run from its last checkpoint in a new process."""
-    folder = Path(folder)
+    return spawn(resume_command(folder), Path(folder), threads=threads)
+
+
+def resume_command(folder: str | Path) -> list[str]:
+    """The command line that continues an unfinished run. Raises InputError where there is none, and for an imported one."""
     refuse_imported(folder)
     runs.read(folder)
-    return spawn([sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"], folder, threads=threads)
+    return [sys.executable, "-m", "workbench", "run", "--resume", str(folder), "--quiet"]
 
 
 def detect(

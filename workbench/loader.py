@@ -10,6 +10,7 @@ All of these are refused before the value is made.
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from workbench.errors import InputError
 
 LARGEST = 64 << 20  # bytes of a JSON or YAML file
 DEEPEST = 50  # lists and mappings within one another
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_bytes(path: str | Path, *, largest: int = LARGEST) -> bytes:
@@ -34,7 +36,7 @@ def read_bytes(path: str | Path, *, largest: int = LARGEST) -> bytes:
         with open(path, "rb") as file:
             return file.read(largest + 1)
     except FileNotFoundError:
-        raise InputError(f"There is no file {path}; correct the path.") from None
+        raise InputError(f"{path} cannot be read: No such file; correct the path.") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         if isinstance(error, InputError):
             raise
@@ -54,12 +56,20 @@ def read_yaml(path: str | Path, *, largest: int = LARGEST) -> Any:
 def json_of(text: str | bytes, where: str) -> Any:
     """The value of a JSON text. where: named in errors. Raises InputError for what is not JSON, or is nested too deeply."""
     try:
+        text = text if isinstance(text, str) else text.decode("utf-8")  # json itself would accept half characters
         value = json.loads(text)
     except RecursionError:
         raise InputError(_too_deep(where)) from None
     except ValueError as error:  # not JSON, or not UTF-8, or a whole number of thousands of digits
         raise InputError(f"{where} cannot be read as JSON ({error}); the file was damaged after it was written.") from None
     _check_depth(value, where)
+    if _SURROGATE.search(text):  # half a character cannot be printed
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{where} cannot be read as JSON ({error}); the file was damaged after it was written."
+            ) from None
     return value
 
 
@@ -72,6 +82,7 @@ def yaml_of(text: str | bytes, where: str) -> Any:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # LibYAML is ten times as fast, where PyYAML was built with it
     try:
+        text = text if isinstance(text, str) else text.decode("utf-8")
         depth = 0
         for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.AliasEvent):

@@ -21,6 +21,7 @@ SHOWN = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "benchmarks/README.md": "speed.md",
     "data_catalog/README.md": "catalogue_fields.md",
 }

@@ -48,7 +48,7 @@ def methods() -> str:
 def results() -> str:
     """A list of the pages of results."""
     lines = ["# Results", "", "Numbers that one command computes again (see [sweeps, runs, results](../sweeps.md#results-reproducible-"
-             "numbers)): each links to its runs.", ""]  # fmt: skip
+             "numbers)): each links to its runs. What they say of the papers' claims: [the ledger](../claims.md).", ""]  # fmt: skip
     for p in sources("results"):
         text = p.read_text()
         lines += [f"**[{title(text)}]({p.name})**. {paragraph(text)}", ""]

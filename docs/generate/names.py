@@ -29,7 +29,10 @@ _PATH = re.compile(
 
 def texts() -> Iterator[tuple[str, str]]:
     """(path, text) of the Markdown files that the site shows, without the changelog, and of all docstrings of the package."""
-    shown = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "data_catalog/README.md")]
+    shown = [
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md", "data_catalog/README.md")
+    ]
     for path in (*sorted((ROOT / "docs").rglob("*.md")), *shown):
         yield str(path.relative_to(ROOT)), path.read_text()
     for path in sorted((ROOT / "workbench").rglob("*.py")):

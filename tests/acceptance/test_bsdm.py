@@ -1,13 +1,7 @@
 """BSDM on real scenes: the claim, the controls beside it, three seeds (100 full-image steps of the 500-step cosine).
 
-Fifteen runs of a minute or two each. With WORKBENCH_NUMBERS set to a file name the numbers are also written there as JSON,
-from which `python -m benchmarks.table_bsdm FILE` renews the table of docs/methods/bsdm.md.
+Fifteen runs of a minute or two each. The table of docs/methods/bsdm.md is of all scenes, from recipes/long/bsdm_scenes.yml.
 """
-
-import json
-import os
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,28 +22,18 @@ STEPS = 100
 
 def measure(name, seed):
     scene = open_scene(name).load()
-    begin = time.perf_counter()
     outcome = drain(bsdm.run(scene, Config(steps=STEPS, seed=seed, show_every=STEPS)))
     result = outcome.result
     numbers = {n: float(v) for n, v in result.data_vars.items() if v.ndim == 0}
-    curves = {n: result[n].values.tolist() for n in ("auc_k", "auc_k_untrained")}
     x0 = bsdm.scaled(torch.from_numpy(bsdm.spectra_of(scene)[0]), "global")
     start = weights(bsdm.Training(x0, Config(seed=seed)).network)
     moved = min(float((start[n] - w).abs().max()) for n, w in outcome.weights["denoiser"].items())
-    anomalies = int((scene.truth > 0).sum())
-    about = {"scene": name, "sha256": scene.attrs["sha256"], "anomalies": anomalies, "seed": seed, "steps": STEPS}
-    return {**about, **numbers, **curves, "moved": moved, "seconds": time.perf_counter() - begin}
+    return {**numbers, "auc_k": result["auc_k"].values.tolist(), "moved": moved}
 
 
 @pytest.fixture(scope="module")
 def runs(real_data):
-    found = {}
-    for name in SCENES:
-        found[name] = [measure(name, seed) for seed in SEEDS]
-        file = os.environ.get("WORKBENCH_NUMBERS")
-        if file:
-            Path(file).write_text(json.dumps([run for seeds in found.values() for run in seeds], indent=1) + "\n")
-    return found
+    return {name: [measure(name, seed) for seed in SEEDS] for name in SCENES}
 
 
 def mean(runs, key):

@@ -54,9 +54,8 @@ def served(
         port = probe.getsockname()[1]
     log = folder / "server.log"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "WORKBENCH_RUNS": str(root or "runs")}
-    command = [*serve(names, port=port, warm=warm), "--address", "127.0.0.1", "--unused-session-lifetime", str(unused)]
+    command = [*serve(names, port=port, warm=warm), "--unused-session-lifetime", str(unused)]
     command += ["--check-unused-sessions", "1000"]
-    command += ["--allow-websocket-origin", f"127.0.0.1:{port}"]
     with open(log, "wb") as out:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
     try:

@@ -97,8 +97,8 @@ def test_offers_what_has_labels_and_begins_with_an_invitation(page):
     assert "1,797 chips of 8 × 8 pixels" in opened.card.object
 
 
-def test_what_cannot_be_opened_is_told_and_what_was_shown_stays(page):
-    opened = page()
+def test_what_cannot_be_opened_is_told_and_what_was_shown_stays(shared):
+    opened = shared
     opened.open("digit")
     assert opened.alert.visible
     assert "Did you mean &#x27;digits&#x27;" in opened.alert.object
@@ -139,8 +139,8 @@ def test_the_map_shows_ease_and_score_of_the_newest_epoch(shared, result):
     assert "S uses epochs 1 to 6" in opened.score.text.object
 
 
-def test_scrubbing_back_shows_that_epoch_and_stops_following(page, result):
-    opened = page()
+def test_scrubbing_back_shows_that_epoch_and_stops_following(shared, result):
+    opened = shared
     opened.score.stepper.slider.value = 4
     assert not opened.score.stepper.follow.value
     shown = opened.score.map.source.data
@@ -242,8 +242,8 @@ def test_the_slider_keeps_that_share(shared, result, keep):
     assert f"wrong labels {share:.1f} % of the kept" in opened.choosing.readout.object
 
 
-def test_without_a_choice_T_is_that_of_the_share(page):
-    opened = page()
+def test_without_a_choice_T_is_that_of_the_share(shared):
+    opened = shared
     assert opened.choosing.length.value == 6  # our rule gives 0.3 of 6 epochs, but two windows of 3 at least
     opened.length = 4
     assert opened.choosing.length.value == 4
@@ -259,8 +259,8 @@ def test_rivals_and_overlap_are_those_of_the_run(shared, result):
     np.testing.assert_allclose(value, result["overlap"].values, atol=1e-6)
 
 
-def test_by_class_leaves_no_class_empty(page, result):
-    opened = page(keep=0.01)
+def test_by_class_leaves_no_class_empty(shared, result):
+    opened = shared
     opened.keep = 0.01  # 13 samples for ten classes
     opened.balanced = True
     assert (np.array(opened.choosing.bars.source.data["kept"]) >= 1).all()
@@ -379,8 +379,8 @@ def test_accuracies_are_gathered_by_share_and_seed():
     assert full == {0: 0.9, 1: pytest.approx(0.91)}
 
 
-def test_the_accuracy_tab_shows_the_run(page, root):
-    opened = page()
+def test_the_accuracy_tab_shows_the_run(shared, root):
+    opened = shared
     numbers = runs.metrics(root / "one")
     shown = opened.measured.accuracy.sources["tdds"].data
     assert shown["y"].tolist() == [numbers["accuracy_tdds_at_0.1"], numbers["accuracy_tdds"]]

@@ -208,6 +208,7 @@ def test_training_is_shown_with_its_boxes_and_curves(page):
     true = sum("true box" in what for what in learning.view.boxes.data["what"])
     sample = page.runner.live.frame("chip").attrs["sample"]
     assert true == len(page.images.box[page.ids.index(sample)])
+    assert {w.split()[0] for w in learning.view.boxes.data["what"]} <= {"true", "found", "false", "missed"}
     assert len(learning.losses.sources["loss"].data["x"]) == 6
     assert len(learning.ap50.sources["plain neck"].data["x"]) >= 2
     assert max(learning.ap50.sources["plain neck"].data["x"]) == 6  # the steps of a rival start at 1
@@ -223,6 +224,8 @@ def test_errors_are_sorted_and_places_are_apart(page, root):
     assert "AP50, inshore" in text
     assert "AP50, offshore" in text
     assert f"{float(result['ap50_inshore_ca_cfar']):.3f}" in text
+    assert f"{float(result['ap_plain']):.3f}" in text
+    assert f"{float(result['ap50_os_cfar']):.3f}" in text
 
 
 def test_gates_and_scales_can_be_switched_off(page):
@@ -235,7 +238,7 @@ def test_gates_and_scales_can_be_switched_off(page):
     inside.off.value = ["C2", "C5"]
     assert "without C2, without C5" in inside.changed.figure.title.text
     assert not np.array_equal(inside.maps["g3"].source.data["image"][0], whole[0])
-    assert "not seen by UCM" in inside.maps["C2"].figure.title.text
+    assert inside.maps["C2"].figure.title.text == "C2, not seen by UCM"
     inside.off.value = []
     inside.gates_on.value = False
     assert "gates flat" in inside.changed.figure.title.text

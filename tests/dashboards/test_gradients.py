@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from workbench import execution, runs
 from workbench.pages.gradients.page import Gradients
 from workbench.pages.gradients.traffic import Budget
-from workbench.runs import frames
+from workbench.runs import frames, schema
 from workbench.runs.watch import Live
 
 pytestmark = [
@@ -123,8 +122,8 @@ def test_a_frame_is_opened_once_by_the_budget_tab_however_long_the_run_is(root, 
 
 def test_run_json_is_parsed_at_most_once_per_poll(page, root, monkeypatch):
     opened = page()
-    parsed, whole = [], Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda self, *a, **k: parsed.append(self.name) or whole(self, *a, **k))
+    parsed, whole = [], schema.run_record
+    monkeypatch.setattr("workbench.runs.folder.run_record", lambda path: parsed.append(path.name) or whole(path))
     opened.poll()
     assert parsed.count("run.json") == 0  # nothing has changed
     (root / "one" / "run.json").touch()

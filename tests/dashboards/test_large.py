@@ -115,12 +115,12 @@ def test_a_detector_is_launched_and_its_overview_shown_with_the_pixels_own_score
     assert compare.buttons["rx"].visible
     assert "Reads the whole file" in compare._waiting["rx"].object
 
-    def launch(method, scene, folder=None, **help):
+    def spawn(command, folder):
         monkeypatch.setattr(detectors, "BIG", 100)
         monkeypatch.setattr("workbench.data.writers.OVERVIEW", 30)
-        execution.execute(method, scene, folder=folder)
+        execution.execute(command[4], command[5], folder=folder)
 
-    monkeypatch.setattr(execution, "launch", launch)
+    monkeypatch.setattr(execution, "spawn", spawn)
     compare.start("rx")
     folder = compare.launched["rx"].folder
     deadline = time.monotonic() + 60

@@ -214,22 +214,3 @@ def test_only_reports_of_runs_are_handed_out(tmp_path: Path) -> None:
         with pytest.raises(HTTPError, match="404"):
             routes._report(tmp_path / "runs", name)
     assert runs.read(tmp_path / "runs" / "first")["status"] == "finished"
-
-
-# --- no other host ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_a_session_that_was_dropped_and_made_again_names_our_stylesheets(name: str, tmp_path, monkeypatch) -> None:
-    """Such a session is made without HTML, where Panel would name its public host."""
-    from bokeh.models import ImportedStyleSheet
-    from panel.command.serve import build_single_handler_applications
-    from panel.io.session import generate_session
-
-    path = dashboards()[name]
-    monkeypatch.chdir(tmp_path)
-    (application,) = build_single_handler_applications([str(path)], {}).values()
-    session = generate_session(application)
-    found = {str(s.url) for root in session.document.roots for s in root.select({"type": ImportedStyleSheet})}
-    assert found
-    assert all(url.startswith("static/extensions/panel/") for url in found), found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 
-import panel as pn
 import pytest
 
 from workbench.data.catalog import entries
@@ -15,25 +14,6 @@ from workbench.pages.anomaly.page import Explorer
 from workbench.pages.change.page import Changes
 from workbench.pages.coresets.page import Coresets
 from workbench.pages.gradients.page import Gradients
-from workbench.pages.watch import Watch
-
-
-def links() -> list:
-    """What Panel's global state tells when the server is busy."""
-    return list(pn.state.param.watchers.get("busy", {}).get("value", []))
-
-
-@pytest.mark.parametrize(
-    ("kind", "scene"), [(Explorer, "sim-coast-town"), (Coresets, "digits"), (Gradients, "digits"), (Watch, "sim-coast-town")]
-)
-def test_a_closed_page_is_not_held_by_the_server(kind, scene, tmp_path):
-    """Panel links every Page to its global state and never unlinks it: a server would keep every page it ever showed."""
-    before = links()
-    session = kind(scene, root=tmp_path)
-    session.page()
-    assert links() == before  # nor would each callback of a visitor walk all models of all open pages
-    session.close()
-    assert links() == before
 
 
 def test_a_page_offers_what_provides_what_it_needs():

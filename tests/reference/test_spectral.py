@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import spectral
 import xarray as xr
 
 from workbench.baselines.anomaly import local_rx, rx
+
+spectral = pytest.importorskip("spectral", reason="needs the peer: pip install 'workbench[peers]'")
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+import xarray as xr
 
 from workbench import runs
 from workbench.cli import main
+from workbench.data.writers import write_map
+from workbench.engines import cluster
+from workbench.errors import InputError
 
 TINY = [
     "--set",
@@ -240,6 +244,31 @@ def test_a_full_disk(workbench, cube_file, tmp_path, size):
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.parametrize("what", ["convert", "map.tif", "map.zarr"])
+def test_a_full_disk_under_a_scene_or_a_map(workbench, tmp_path, what):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a tiny tmpfs: {mounted.stderr.strip()}")
+    try:
+        if what == "convert":
+            refused(
+                workbench("convert", "sim-coast-town", disk / "a.zarr", "--quiet"),
+                "disk is full",
+                "the same command continues",
+            )
+            assert not (disk / "a.zarr").exists()
+        else:
+            score = np.random.default_rng(0).random((400, 300)).astype("f4")
+            result = xr.Dataset({"score": (("y", "x"), score)})
+            with pytest.raises(InputError, match=r"Cannot write the map into .*the disk is full"):
+                write_map(result, disk / what, cluster.blocks)
+            assert not list(disk.rglob("*"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_a_read_only_disk(workbench, cube_file, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -319,7 +348,7 @@ def served(monkeypatch):
     """What `serve` would start: the command, and the folder of the runs in its environment."""
     started = []
     monkeypatch.setenv("WORKBENCH_RUNS", "runs")
-    monkeypatch.setattr(os, "execv", lambda _, words: started.append((words, os.environ["WORKBENCH_RUNS"])))
+    monkeypatch.setattr(os, "execve", lambda _, words, variables: started.append((words, variables["WORKBENCH_RUNS"])))
     return started
 
 

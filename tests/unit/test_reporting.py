@@ -151,6 +151,9 @@ def test_every_method_has_a_notebook_that_exists(method: str) -> None:
     assert (resource("notebooks") / f"{notebook_of(method)}.ipynb").exists()
 
 
+WHOLE = {"config": {}, "scene": {}, "start": "2026-01-01T00:00:00+00:00", "versions": {}, "platform": "x"}
+
+
 class TestRefusals:
     """Nothing is written, and no kernel is started, when the user's input cannot be used."""
 
@@ -181,13 +184,17 @@ class TestRefusals:
         [
             ({"status": "stopped"}, r"holds a run \(stopped\)", True),
             ({"status": "finished"}, r"holds a run \(finished\)", False),
-            ({"status": "failed", "notebook": {"name": "anomaly"}}, r"holds a report \(failed\)", False),
+            (
+                {"status": "failed", "notebook": {"name": "anomaly", "sha256": "0", "parameters": {}}},
+                r"holds a report \(failed\)",
+                False,
+            ),
         ],
     )
     def test_only_what_can_be_done_is_offered(
         self, tmp_path: Path, about: dict[str, object], says: str, continued: bool
     ) -> None:
-        (tmp_path / "run.json").write_text(json.dumps({"method": "rx", **about}))
+        (tmp_path / "run.json").write_text(json.dumps({"method": "rx", **WHOLE, **about}))
         with pytest.raises(InputError, match=says) as refused:
             report("rx", "sim-coast-town", folder=tmp_path)
         assert "choose another folder (--out)" in str(refused.value)
@@ -195,7 +202,8 @@ class TestRefusals:
         assert "--resume" not in str(refused.value).replace("workbench run --resume", "")  # `report` has no such option
 
     def test_a_report_is_not_continued(self, tmp_path: Path) -> None:
-        about = {"method": "report-rx", "status": "killed", "notebook": {"name": "anomaly"}, "config": {}}
+        notebook = {"name": "anomaly", "sha256": "0", "parameters": {}}
+        about = {"method": "report-rx", "status": "killed", "notebook": notebook, **WHOLE}
         (tmp_path / "run.json").write_text(json.dumps(about))
         with pytest.raises(InputError, match=r"holds a report.* Make a new one: `workbench report rx SCENE`"):
             execution.resume(tmp_path)
@@ -334,7 +342,7 @@ class TestDeath:
             raise OSError(errno.ENOSPC, "No space left on device", path)
 
         path = notebook(tmp_path / "n.ipynb", "1")
-        folder = runs.create(tmp_path / "out", {"method": "report-x"})
+        folder = runs.create(tmp_path / "out", {"method": "report-x", "config": {}, "scene": {}})
         monkeypatch.setattr(papermill.iorw.LocalHandler, "write", full)
         with pytest.raises(InputError, match="the disk is full"):
             drain(runs.record(reporting.execution(path, {}, folder, "t", progress=False), folder))

@@ -112,6 +112,18 @@ def altered_number(places: tuple[Path, Path, Path]) -> list[str]:
         (places[1] / "squares.md").write_text(page)
 
 
+def test_a_number_of_another_unit_is_in_the_table_and_not_in_the_picture(places: tuple[Path, Path, Path]) -> None:
+    recipe = read_recipe(places[0] / "squares.yml")
+    made = json.loads((places[1] / "squares.json").read_text())
+    other = recipe.model_copy(update={"undrawn": ["control"]})
+    assert "![the control, ours for" in render("squares", recipe, made)
+    page = render("squares", other, made)
+    assert "![ours for" in page
+    assert "[0.7000](#runs-1)" in page
+    assert results.recipe_hash(other) == results.recipe_hash(recipe)  # the numbers are the same
+    assert any("not among its numbers" in w for w in altered(places, "squares.yml", "claims:", "undrawn: [x]\nclaims:"))
+
+
 def test_a_recipe_without_its_control_or_page_is_red(places: tuple[Path, Path, Path], tmp_path: Path) -> None:
     assert any("names no control" in w for w in altered(places, "squares.yml", "controls: [control]", "controls: []"))
     assert any("not among its numbers" in w for w in altered(places, "squares.yml", "controls: [control]", "controls: [x]"))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ import xarray as xr
 from workbench import runs
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, drain
-from workbench.runs import frames
+from workbench.runs import frames, schema
 from workbench.runs.watch import Live
 
 ABOUT = {"method": "toy", "config": {"seed": 0, "steps": 4}, "scene": {"id": "toy", "fingerprint": "00"}}
@@ -152,8 +151,8 @@ def test_no_more_arrays_are_kept_than_the_limit_allows():
 def test_run_json_is_parsed_when_it_has_changed_and_only_then(tmp_path, monkeypatch):
     folder, trace = recorded(tmp_path)
     next(trace)
-    parsed, whole = [], Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda self, *a, **k: parsed.append(self.name) or whole(self, *a, **k))
+    parsed, whole = [], schema.run_record
+    monkeypatch.setattr("workbench.runs.folder.run_record", lambda path: parsed.append(path.name) or whole(path))
     time.sleep(0.05)
     live = Live(folder)
     assert (live.status, live.error, runs.read(folder)["method"]) == ("running", None, "toy")

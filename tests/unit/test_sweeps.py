@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,9 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import dask
 import nbformat
 import psutil
 import pytest
@@ -265,6 +268,51 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
     draw = random.Random(20)
     for _ in range(20):
         case.at(draw.uniform(0.0, case.seconds))
+
+
+@pytest.mark.process
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_the_cell_of_a_lost_worker_is_remade_at_once(tmp_path: Path) -> None:
+    """Two worker processes; the one that makes the first cell is killed while the notebook works."""
+    distributed = pytest.importorskip("distributed", reason="needs the package distributed")
+    path = notebook(tmp_path / "slow.ipynb", f"import time; time.sleep(3)\n{COMPUTE}")
+    lost: list[psutil.Process] = []
+
+    def lose_one() -> None:
+        until = time.monotonic() + 60
+        while not lost and time.monotonic() < until:
+            for cell in (tmp_path / "out" / "cells").glob("*/run.json"):
+                pid = json.loads(cell.read_text())["pid"]
+                with contextlib.suppress(psutil.Error):
+                    worker = psutil.Process(pid).parent()
+                    if worker is not None and worker.pid in workers:
+                        lost.append(worker)
+                        worker.kill()
+                        return
+            time.sleep(0.1)
+
+    kept = {"temporary-directory": str(tmp_path / "dask"), "distributed.worker.memory.terminate": False}
+    with (
+        dask.config.set(kept),
+        distributed.LocalCluster(
+            2, threads_per_worker=1, processes=True, dashboard_address=":0", scheduler_kwargs={"dashboard": False}
+        ) as made,
+    ):
+        workers = {w.pid for w in made.workers.values()}
+        killer = threading.Thread(target=lose_one)
+        killer.start()
+        began = time.monotonic()
+        done = sweep(path, Grid(grid={"x": [2, 3]}), tmp_path / "out", on=made.scheduler_address, progress=False)
+        seconds = time.monotonic() - began
+        killer.join()
+    assert lost
+    assert [row["status"] for row in done.rows] == ["finished", "finished"]
+    random.seed(0)
+    share = random.random()
+    assert [row["metrics"]["square"] for row in done.rows] == [4 + share, 9 + share]
+    assert seconds < 120
+    resumed = [runs.read(f.parent).get("resumed", []) for f in (tmp_path / "out" / "cells").glob("*/run.json")]
+    assert sorted(map(len, resumed)) == [0, 1]  # made again in its folder
 
 
 CLUSTER = """

@@ -14,6 +14,12 @@
     no-feedback   RS-DGC without error feedback: entries that are not sent are discarded; an ablation
     rsdgc         the method itself, with a reconstructed indicator
 
+Three ablations differ from rsdgc in its indicator, its budget, or both, and in nothing else, so that a gain can be attributed:
+
+    rsdgc-uniform      rsdgc's indicator; every layer sends the same share of its entries
+    magnitude-dynamic  the largest entries; rsdgc's budget, which follows the mean magnitude of each layer
+    magnitude-uniform  the largest entries; every layer sends the same share
+
 The common interface is a hook, not a pair of compress and decompress, because PowerSGD communicates twice, between its own
 steps. PowerSGD starts collectives in callbacks; with several buckets the ranks may call them in different orders and gloo
 aborts, so it gets one bucket, larger than the model.
@@ -34,6 +40,14 @@ from workbench.baselines.compressors import RIVALS
 from workbench.errors import InputError, did_you_mean
 from workbench.parts.gradients import RSDGC, rsdgc_hook
 from workbench.parts.wire import all_reduce_bytes, all_reduce_transfers, broadcast_bytes, broadcast_transfers
+
+# indicator x budget: name -> keywords in which it differs from rsdgc
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "rsdgc": {},
+    "rsdgc-uniform": {"dynamic": 0.0},
+    "magnitude-dynamic": {"indicator": "magnitude"},
+    "magnitude-uniform": {"indicator": "magnitude", "dynamic": 0.0},
+}
 
 
 class Rival(Protocol):
@@ -75,10 +89,10 @@ def wrap(
 ) -> tuple[DistributedDataParallel, Rival]:
     """`model` in DDP with the compressor `name` of RIVALS, and its byte counts; the process group must be initialised.
 
-    density: for the sparse compressors. momentum: in the hook for "rsdgc" and "dgc", else in the optimiser.
+    density: for the sparse compressors. momentum: in the hook for "rsdgc", its three ablations and "dgc", else in the optimiser.
     rank, powersgd_start: for PowerSGD, rank of the factors and number of all-reduce steps before it (at least 2). settings:
-    further keywords of `RSDGC`, for "rsdgc" and "no-feedback"; the other sparse compressors use only `warmup`,
-    `warmup_steps`, `values`, `index`, `seed` and `scaler` of them.
+    further keywords of `RSDGC`, for "rsdgc", its ablations and "no-feedback"; the other sparse compressors use only
+    `warmup`, `warmup_steps`, `values`, `index`, `seed` and `scaler` of them.
 
     Raises InputError for an unknown name, with a did-you-mean.
     """
@@ -99,9 +113,9 @@ def wrap(
         return ddp, low_rank
     shared = {k: v for k, v in settings.items() if k in ("warmup", "warmup_steps", "values", "index", "seed", "scaler")}
     uniform: dict[str, Any] = {"density": density, "dynamic": 0.0, **shared}
-    inside = name in ("rsdgc", "dgc")
+    inside = name in ABLATIONS or name == "dgc"
     options: dict[str, dict[str, Any]] = {
-        "rsdgc": {"density": density, "momentum": momentum, **settings},
+        **{n: {"density": density, "momentum": momentum, **settings, **other} for n, other in ABLATIONS.items()},
         "no-feedback": {"density": density, "momentum": 0.0, "feedback": False, **settings},
         "dgc": {**uniform, "momentum": momentum, "indicator": "magnitude", "select": "sampled"},
         "topk": {**uniform, "momentum": 0.0, "indicator": "magnitude"},

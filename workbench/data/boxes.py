@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from workbench.data import chips, rle
 from workbench.data.readers import safexml, text
 from workbench.data.readers.files import inside, walk
 from workbench.errors import InputError, did_you_mean
+from workbench.loader import json_of
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -537,10 +537,10 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
     if size > MAX_JSON:
         raise InputError(f"{path.name} has {size / 2**20:.0f} MiB; annotations have at most {MAX_JSON // 2**20}.")
     try:
-        content = json.loads(text.decode(path.read_bytes(), path.name))
+        content = json_of(text.decode(path.read_bytes(), path.name), path.name)
     except InputError:
         raise
-    except (ValueError, RecursionError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise InputError(f"{path.name} is not valid JSON ({error}); it is damaged.") from None
     tables = [content.get(k) if isinstance(content, dict) else None for k in ("images", "annotations", "categories")]
     if not all(isinstance(t, list) and all(isinstance(row, dict) for row in t) for t in tables):

@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 
 from workbench.data.entries import ENTRY, Entry
 from workbench.data.records import Record
+from workbench.data.roots import admit
 from workbench.errors import InputError, reasons
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def open_scene(
         if "after" in (beside or {}):
             raise InputError("The second date was given twice, as after and in beside; give it once.")
         beside = {**(beside or {}), "after": after}
+    for path in (beside or {}).values():
+        admit(path)
     if beside:
         from workbench.data.beside import put_beside
 
@@ -98,12 +101,17 @@ def open_scene(
             raise InputError(f"{name} is a scene of the catalogue; a second image (after) needs the path of a first one.")
         from workbench.data.pairs import open_pair
 
+        for path in (name, *([] if truth in (None, "", "none") else [truth])):
+            admit(path)  # type: ignore[arg-type]
         return open_pair(name, second, truth, resample=resample, keys=keys)
     if resample:
         raise InputError("resample puts the second image of a pair onto the first; name the second with after.")
+    if truth is not None and str(truth) != "none":
+        admit(truth)
     if entry is not None:
         return entry.open(truth=truth, keys=keys, chunks=chunks, ortho=ortho)
     check_name(name)
+    admit(name)
     from workbench.data.formats import Request, open_path
     from workbench.data.readers.files import Look
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from workbench.errors import InputError
+from workbench.loader import json_of
+from workbench.runs.files import writing
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -76,7 +78,10 @@ def convert(
     partial, journal = (out.with_name(out.name + end) for end in (".partial", ".journal"))
     plan = {"of": _identity(source, scene), "how": {k: str(v) for k, v in sorted(how.items()) if v}, "chunks": sizes}
 
-    with journal.open("a+", encoding="utf-8") as log:
+    with (
+        writing(out, "the scene", "choose another name; the same command continues after that"),
+        journal.open("a+", encoding="utf-8") as log,
+    ):
         _lock(log, journal)
         done = _resumed(log, plan, partial)
         if done is None:
@@ -151,7 +156,7 @@ def _resumed(log: TextIO, plan: dict[str, Any], partial: Path) -> set[tuple[str,
     """The blocks that an earlier attempt finished; None without one. Raises InputError for another conversion."""
     log.seek(0)
     lines = log.read().splitlines(keepends=True)
-    whole = [json.loads(one) for one in lines if one.endswith("\n")]
+    whole = [json_of(one, log.name) for one in lines if one.endswith("\n")]
     if not whole or not partial.is_dir():  # the plan is written last when a conversion begins
         log.truncate(0)
         return None

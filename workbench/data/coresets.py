@@ -18,6 +18,8 @@ from pydantic import Field, ValidationError
 
 from workbench.data.records import Record
 from workbench.errors import InputError, reasons
+from workbench.loader import read_yaml
+from workbench.spreadsheet import csv_field
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,7 +94,7 @@ def write_index(path: str | Path, result: xr.Dataset) -> Path:
 
             write(str(path), frame)
         else:
-            frame.to_csv(path, index=False)
+            frame.map(csv_field).rename(columns=csv_field).to_csv(path, index=False)
     except ImportError:
         raise InputError(
             "Parquet needs fastparquet, which is not installed; run: pip install fastparquet, or choose a .csv file."
@@ -183,17 +185,13 @@ def open_coreset(path: str | Path, opener: Opener) -> xr.Dataset:
     Raises InputError when the scene has changed since the coreset was chosen (SHA-256).
     """
     import xarray as xr
-    import yaml
 
     from workbench.scene import fingerprint
 
     try:
-        entry = Coreset.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}).") from None
-    except (yaml.YAMLError, ValidationError) as error:
-        why = reasons(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
-        raise InputError(f"{path} is not a coreset file: {why}. Write one with write_coreset.") from None
+        entry = Coreset.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise InputError(f"{path} is not a coreset file: {reasons(error)}. Write one with write_coreset.") from None
     try:
         scene = opener(entry.of, truth=entry.truth, keys=entry.keys or None)
     except RecursionError:

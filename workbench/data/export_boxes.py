@@ -18,6 +18,7 @@ import numpy as np
 
 from workbench.data.export import FAIL_TO_WRITE, collected, georeference, write_polygons
 from workbench.errors import InputError
+from workbench.spreadsheet import csv_field
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -154,7 +155,7 @@ def write_boxes(collection: dict[str, Any], path: str | PathLike[str]) -> Path:
                 file, list(rows[0]) if rows else ["class", "score", "x0", "y0", "x1", "y1", "width_m", "height_m"]
             )
             table.writeheader()
-            table.writerows(rows)
+            table.writerows({name: csv_field(value) for name, value in row.items()} for row in rows)
     except OSError as error:
         raise InputError(FAIL_TO_WRITE.format(path, error.strerror)) from error
     return path

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import warnings
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import InputError
-from workbench.runs.files import plain
+from workbench.runs.files import plain, writing
 from workbench.scene import OVER
 
 if TYPE_CHECKING:
@@ -137,15 +138,21 @@ def write_cog(score: xr.DataArray, path: Path, blocks: Blocks) -> Generator[int,
     if "spatial_ref" in score.coords and score.rio.crs is not None:
         about |= {"crs": score.rio.crs, "transform": score.rio.transform()}
     try:
-        _create(flat, about, str(score.attrs.get("long_name") or score.name or "score"))
-        for start, rows in strips(score.data, blocks):
-            _append(flat, start, rows)
-            yield start + len(rows)
-        predictor = "FLOATING_POINT" if score.dtype.kind == "f" else "STANDARD"
-        with rasterio.Env(GDAL_CACHEMAX=CACHE):
-            how = {"compress": "DEFLATE", "predictor": predictor, "overview_resampling": "AVERAGE", "bigtiff": "IF_SAFER"}
-            rasterio.shutil.copy(flat, partial, driver="COG", **how)
-        os.replace(partial, path)
+        with _writing(path, flat):
+            _create(flat, about, str(score.attrs.get("long_name") or score.name or "score"))
+            for start, rows in strips(score.data, blocks):
+                _append(flat, start, rows)
+                yield start + len(rows)
+            predictor = "FLOATING_POINT" if score.dtype.kind == "f" else "STANDARD"
+            with rasterio.Env(GDAL_CACHEMAX=CACHE):
+                how = {
+                    "compress": "DEFLATE",
+                    "predictor": predictor,
+                    "overview_resampling": "AVERAGE",
+                    "bigtiff": "IF_SAFER",
+                }
+                rasterio.shutil.copy(flat, partial, driver="COG", **how)
+            os.replace(partial, path)
     finally:
         flat.unlink(missing_ok=True)
         partial.unlink(missing_ok=True)
@@ -171,9 +178,36 @@ def write_map(result: xr.Dataset, path: Path, blocks: Blocks) -> None:
     if path.suffix.lower() != ".zarr":
         steps = write_cog(result["score"], path, blocks)
     else:
-        steps = write_zarr(result[["score"]].assign_attrs(about), path, blocks)
-    for _ in steps:
-        pass
+        steps = _told(write_zarr(result[["score"]].assign_attrs(about), path, blocks), path)
+    try:
+        for _ in steps:
+            pass
+    except BaseException:
+        with contextlib.suppress(InputError):
+            _partial(path)  # removes what was written
+        raise
+
+
+@contextlib.contextmanager
+def _writing(path: Path, flat: Path | None = None) -> Iterator[None]:
+    """An error of a full disk becomes an InputError; rasterio raises it in several ways, TypeError among them.
+
+    flat: a file of which a copy is made; GDAL removes a copy that did not fit before it raises the error.
+    """
+    telling = writing(path, "the map", "choose another place with --map")
+    with telling:
+        try:
+            yield
+        except Exception as error:
+            need = flat.stat().st_size * 2 if flat is not None and flat.exists() else 0
+            if telling.full(need) and not isinstance(error, InputError):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
+
+
+def _told(steps: Generator[int, None, None], path: Path) -> Generator[int, None, None]:
+    with _writing(path):
+        yield from steps
 
 
 def _create(path: Path, about: Mapping[str, Any], text: str) -> None:

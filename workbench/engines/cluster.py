@@ -96,17 +96,20 @@ def own_threads() -> Iterator[None]:
             del sys.modules["distributed"]
 
 
-def blocks(array: da.Array) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-    """(position of the block as slices, its values) of each block of a Dask array, in the order of the array."""
+def blocks(array: da.Array, *, here: bool = False) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """(position of the block as slices, its values) of each block of a Dask array, in the order of the array.
+
+    here: computed in this process, also while a client is active: of a file that only this machine sees.
+    """
     edges = [np.cumsum((0, *sizes)).tolist() for sizes in array.chunks]
     places = product(*([slice(a, b) for a, b in pairwise(e)] for e in edges))
-    yield from zip(places, results(array.to_delayed().ravel().tolist()), strict=True)
+    yield from zip(places, results(array.to_delayed().ravel().tolist(), here=here), strict=True)
 
 
-def results(tasks: Sequence[Delayed]) -> Iterator[Any]:
+def results(tasks: Sequence[Delayed], *, here: bool = False) -> Iterator[Any]:
     """The result of each task, in order. Only a few results that finish before their turn are kept in memory.
 
-    An exception of a task is raised at its turn.
+    here: as of `blocks`. An exception of a task is raised at its turn.
     """
     import dask
 
@@ -115,7 +118,7 @@ def results(tasks: Sequence[Delayed]) -> Iterator[Any]:
     optimised = dask.optimize(*tasks)  # once for all tasks: separately, each would search the whole graph
     graph = dict(optimised[0].__dask_graph__())
     keys = [task.key for task in optimised]
-    client = active()
+    client = None if here else active()
     yield from _on_cluster(client, graph, keys) if client is not None else _on_threads(graph, keys)
 
 

@@ -30,6 +30,10 @@ def classifier(kind: Featured, shape: Sequence[int], classes: int) -> Classifier
 def classifier(kind: ByWidth, shape: Sequence[int], classes: int, width: int = 16) -> nn.Module: ...
 
 
+@overload
+def classifier(kind: str, shape: Sequence[int], classes: int, width: int = 16) -> nn.Module: ...
+
+
 def classifier(kind: str, shape: Sequence[int], classes: int, width: int = 16) -> nn.Module:
     """A network of the given kind for samples of shape (bands, h, w).
 
@@ -72,6 +76,18 @@ def classifier(kind: str, shape: Sequence[int], classes: int, width: int = 16) -
         return CNN(bands, classes, max(height, across))
     depth = (2, 2, 4, 4, 4) if kind == "vgg19" else (1, 2, 2, 2)
     return VGG(bands, classes, width, depth, min(height, across))
+
+
+def halves(network: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """A network of `classifier` as two that share its weights: up to the input of the last layer, and the last layer.
+
+    They follow `train()` and `eval()` of the network. Raises InputError for a network of another form.
+    """
+    if isinstance(network, Classifier):
+        return network.features, network.head
+    if isinstance(network, nn.Sequential) and isinstance(network[-1], nn.Linear):
+        return nn.Sequential(*list(network)[:-1]), network[-1]
+    raise InputError(f"The last layer of {type(network).__name__} is not known; use a network of classifier().")
 
 
 # --- with `features` before the last layer ----------------------------------------------------------------------------

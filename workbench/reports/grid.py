@@ -6,6 +6,7 @@ import glob
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,9 +20,13 @@ from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB
 from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import setting_files
+from workbench.loader import read_yaml
 from workbench.methods import METHODS, load
 from workbench.reports.notebook import check_parameters, notebook_hash, parameters_of
 from workbench.runs import provenance
+
+LARGEST = 1 << 20  # bytes of a grid file
+MOST_CELLS = 10_000
 
 
 class Grid(BaseModel):
@@ -70,15 +75,7 @@ def read_grid(path: str | Path) -> Grid:
     Raises InputError for a file that cannot be read, a field that does not exist (with a did-you-mean), an axis without
     values or with the same value twice, and a value of the wrong kind.
     """
-    import yaml
-
-    try:
-        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The grid {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"The grid {path} is not YAML: {' '.join(str(error).split())}.") from None
-    return grid_of(fields, path)
+    return grid_of(read_yaml(path, largest=LARGEST), path)
 
 
 def grid_of(fields: Any, path: str | Path) -> Grid:
@@ -94,12 +91,25 @@ def grid_of(fields: Any, path: str | Path) -> Grid:
         grid = Grid.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"The grid {path} cannot be used: {reasons(error)}.") from None
+    try:
+        json.dumps(grid.model_dump())
+    except (TypeError, ValueError) as error:  # a date, or bytes
+        raise InputError(
+            f"The grid {path} has a value that a notebook cannot be given: {error}; put it in quotes."
+        ) from None
     for name, values in grid.axes().items():
         if not values:
             raise InputError(f"The grid {path} has no values for {name}; name at least one, or leave it out.")
-        if len({json.dumps(v, sort_keys=True) for v in values}) < len(values):
+        if len({json.dumps(v, sort_keys=True, default=str) for v in values}) < len(values):
             raise InputError(f"The grid {path} has a value of {name} twice: {values}.")
+    _check_number(grid)
     return grid
+
+
+def _check_number(grid: Grid) -> None:
+    number = math.prod(len(values) for values in grid.axes().values())
+    if number > MOST_CELLS:
+        raise InputError(f"The grid has {number:,} cells; a sweep has at most {MOST_CELLS:,}. Give the axes fewer values.")
 
 
 def _with_folders(axes: Any, path: str | Path) -> Any:
@@ -156,6 +166,7 @@ def plan(notebook: Path, grid: Grid) -> list[Cell]:
 
     Raises InputError for a parameter the notebook does not have or has with another type, and for missing data.
     """
+    _check_number(grid)
     known = parameters_of(notebook)
     seed = "seed" if "seed" in known else "overrides.seed"
     for name in (*grid.parameters, *grid.grid):

@@ -26,6 +26,7 @@ from workbench.event import Event, Outcome, Trace, drain
 from workbench.execution import RUNS, about_scene, setting_files, start
 from workbench.methods import load
 from workbench.methods import notebook as notebook_of
+from workbench.reports.cells import cells_of
 from workbench.reports.html import html
 from workbench.reports.progress import NotebookProgress
 from workbench.resources import folder as resource
@@ -115,11 +116,7 @@ def notebook_hash(notebook: Path) -> str:
     """SHA-256 of the sources and tags of a notebook's cells, without outputs."""
     import hashlib
 
-    try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        content = [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in cells]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{notebook} cannot be read as a notebook ({type(error).__name__}: {error}).") from None
+    content = [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in cells_of(notebook)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -308,7 +305,12 @@ def parameters_of(notebook: Path) -> dict[str, Any]:
     """Parameter of a notebook -> dict with `inferred_type_name`, `default` and `help`, as Papermill reads them."""
     import papermill
 
-    return papermill.inspect_notebook(notebook)
+    cells_of(notebook)
+    try:
+        return papermill.inspect_notebook(notebook)
+    except Exception as error:  # of nbformat and papermill, of many kinds
+        why = (str(error).splitlines() or [""])[0]
+        raise InputError(f"{notebook} cannot be read as a notebook ({type(error).__name__}: {why}).") from None
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from workbench.reports.cells import cells_of
 from workbench.runs.progress import progress_bar
 from workbench.runs.watch import Live
 
@@ -50,7 +50,7 @@ class NotebookProgress(Watching):
     """A bar over the cells of a notebook, with the step of the current run, read from its run folder."""
 
     def __init__(self, notebook: Path, folder: Path, *, shown: bool) -> None:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        cells = cells_of(notebook)
         count = sum(c["cell_type"] == "code" for c in cells) + 1  # + 1: the cell that Papermill adds
         self.name, self.index = "start", 0
         self._steps = Steps(folder)

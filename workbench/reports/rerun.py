@@ -27,6 +27,7 @@ from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB, supervise
 from workbench.errors import InputError
 from workbench.execution import check_setting_files, reopen, run_command
+from workbench.loader import read_bytes
 from workbench.methods import load
 from workbench.reports.notebook import about_notebook, find_notebook, shipped
 from workbench.runs.imported import imported
@@ -177,7 +178,7 @@ def _check_data(folder: Path, about: Mapping[str, Any], notebook: Path | None) -
     if kept.get("open") is not None or notebook is None:
         reopen(folder, about)
     else:  # a cell of a sweep; older ones have only the hash of scene and truth
-        source = Source.from_parameters({**about["notebook"]["parameters"], "scene": kept["id"]})
+        source = Source.from_parameters({**about["notebook"]["parameters"], "scene": kept.get("id", "")})
         then = kept.get("digest") or kept.get("source_hash") or ""
         source = source if "digest" in kept else Source(source.scene, source.truth)
         now = source.digest() if then else ""
@@ -262,7 +263,7 @@ def environment_differences(folder: Path, again: Path) -> dict[str, tuple[Any, A
 
 def _lock(folder: Path) -> dict[str, str]:
     path = folder / "packages.txt"
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = read_bytes(path).decode("utf-8", "replace").splitlines() if path.exists() else []
     return {name: version for name, _, version in (line.partition("==") for line in lines)}
 
 

@@ -26,8 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench import runs
 from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import RUNS
+from workbench.loader import read_yaml
 from workbench.reports.claims import Claim, corrected
-from workbench.reports.grid import Cell, Grid, grid_of, plan
+from workbench.reports.grid import LARGEST, Cell, Grid, grid_of, plan
 from workbench.reports.notebook import find_notebook
 from workbench.reports.sweep import sweep
 from workbench.views.paper import base as figures
@@ -64,6 +65,7 @@ class Recipe(BaseModel):
     numbers: dict[str, str] = Field(min_length=1, description="metric -> its heading")
     controls: list[str] = Field([], description="metrics of rivals and controls, without the method's contribution")
     claims: list[Compared] = []
+    undrawn: list[str] = Field([], description="metrics left out of the picture, such as those of another unit")
     unit: str = Field("no unit", description="of all numbers")
     spreads: float = Field(
         2.0, gt=0, description="standard errors by which a new mean may differ from the committed one on another platform"
@@ -79,12 +81,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises InputError for a field that does not exist or is wrong, a control or claim that is not among the numbers, and a
     recipe without a control.
     """
-    import yaml
-
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"The recipe {path} cannot be read: {' '.join(str(error).split())}.") from None
+    fields = read_yaml(path, largest=LARGEST)
     for name in fields if isinstance(fields, dict) else ():
         if name not in Recipe.model_fields:
             raise InputError(f"The recipe {path} has no field {name!r}.{did_you_mean(str(name), Recipe.model_fields)}")
@@ -98,9 +95,11 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(
             f"The recipe {path} names no control: without one its numbers do not show what the method contributes."
         )
-    for metric in (*recipe.controls, *(m for c in recipe.claims for m in (c.ours, c.control))):
+    for metric in (*recipe.controls, *recipe.undrawn, *(m for c in recipe.claims for m in (c.ours, c.control))):
         if metric not in recipe.numbers:
-            raise InputError(f"The recipe {path} has {metric!r} as control or in a claim, but not among its numbers.")
+            raise InputError(
+                f"The recipe {path} has {metric!r} as control, as undrawn or in a claim, but not among its numbers."
+            )
     return recipe
 
 
@@ -141,8 +140,8 @@ def gather(
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the content of a recipe, independent of the layout of its file."""
-    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
+    """SHA-256 of the content of a recipe, independent of the layout of its file; what only the picture depends on is left out."""
+    return hashlib.sha256(recipe.model_dump_json(exclude={"undrawn"}).encode()).hexdigest()
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -265,7 +264,8 @@ def _anchor(n: int) -> str:
 
 
 def _alt(recipe: Recipe, made: Mapping[str, Any]) -> str:
-    return f"{', '.join(recipe.numbers.values())} for {'; '.join(made['variants'])}: a dot for each seed, mean and deviation"
+    drawn = ", ".join(heading for metric, heading in recipe.numbers.items() if metric not in recipe.undrawn)
+    return f"{drawn} for {'; '.join(made['variants'])}: a dot for each seed, mean and deviation"
 
 
 def draw(recipe: Recipe, made: Mapping[str, Any], out: Path) -> None:
@@ -273,6 +273,8 @@ def draw(recipe: Recipe, made: Mapping[str, Any], out: Path) -> None:
     values = {}
     for label, variant in made["variants"].items():
         for metric, heading in recipe.numbers.items():
+            if metric in recipe.undrawn:
+                continue
             name = heading if len(made["variants"]) == 1 else f"{label}: {heading}"
             numbers = variant["numbers"][metric]
             values[name] = numbers if len({*numbers}) > 1 else numbers[:1]

@@ -43,6 +43,7 @@ from workbench.reports.notebook import (
 )
 from workbench.reports.progress import Steps, Watching
 from workbench.runs.progress import progress_bar
+from workbench.spreadsheet import csv_field
 
 STATUSES = ("finished", "failed", "out of memory", "killed", "missing")
 
@@ -78,7 +79,7 @@ def make_cell(work: Mapping[str, Any]) -> None:
     folder = Path(work["folder"])
     again = (folder / "run.json").exists()
     if again:
-        runs.reopen(folder)
+        runs.reopen(folder, take_over=True)  # the sweep holds the lock: whoever made the cell before has lost it
     else:
         runs.create(folder, work["about"])
     trace = execution(
@@ -204,7 +205,7 @@ def _complete(
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ready:
                     cell = running.pop(future)
-                    results[cell.key] = future.result()
+                    results[cell.key] = _ended(future)
                     done.made += 1
                     _write_table(done, cells, results)
                     bar.finished(cell, results[cell.key])
@@ -216,10 +217,22 @@ def _complete(
     return done
 
 
+def _ended(future: Future) -> dict[str, Any]:
+    """The result of a cell; of one whose workers were lost again and again, a row that says so."""
+    try:
+        return future.result()
+    except Exception as error:
+        return {
+            "status": "killed",
+            "error": f"its worker was lost ({type(error).__name__}: {error}); the same command remakes it",
+        }
+
+
 def _status(folder: Path) -> str:
     """`finished` if the cell has a result; `missing` in every other case."""
     with contextlib.suppress(InputError):
         if runs.read(folder)["status"] == "finished" and (folder / "metrics.json").exists():
+            runs.metrics(folder)
             return "finished"
     return "missing"
 
@@ -263,19 +276,19 @@ def _supervise_there(work: dict[str, Any]) -> dict[str, Any]:
 def _write_table(done: Sweep, cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]) -> None:
     """One row for each cell in the order of the grid: what varies, key, status, error, and all its numbers."""
     done.rows = []
-    for cell in cells:
-        state = results[cell.key]
-        metrics = runs.metrics(done.folder / "cells" / cell.key) if state["status"] == "finished" else {}
-        done.rows.append({**_row_head(cell), "status": state["status"], "error": state["error"], "metrics": metrics})
+    for one in cells:
+        state = results[one.key]
+        metrics = runs.metrics(done.folder / "cells" / one.key) if state["status"] == "finished" else {}
+        done.rows.append({**_row_head(one), "status": state["status"], "error": state["error"], "metrics": metrics})
     runs.write_json(done.folder / "table.json", done.rows)
-    varied = list(dict.fromkeys(name for cell in cells for name in cell.varied))
+    varied = list(dict.fromkeys(name for one in cells for name in one.varied))
     numbers = list(dict.fromkeys(name for row in done.rows for name in row["metrics"]))
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow([*varied, "status", *numbers, "key", "error"])
     for row in done.rows:
-        about = [plain(row["varied"].get(name, "")) for name in varied]
-        error = " ".join((row["error"] or "").split())
+        about = [csv_field(plain(row["varied"].get(name, ""))) for name in varied]
+        error = csv_field(" ".join((row["error"] or "").split()))
         lines.writerow([*about, row["status"], *(row["metrics"].get(n, "") for n in numbers), row["key"], error])
     runs.replace(done.table, lambda f: f.write(text.getvalue().encode()))
 

@@ -8,6 +8,7 @@ import os
 from workbench.runs.files import plain, replace, write_json, writing
 from workbench.runs.folder import (
     FINAL,
+    assumed,
     checkpoint,
     create,
     data_hash,
@@ -32,7 +33,7 @@ from workbench.runs.watch import ArrayHistory, Live, Tail, events, follow, repla
 RUNS = os.environ.get("WORKBENCH_RUNS", "runs")  # default folder of runs, relative to the working directory
 
 __all__ = [
-    "FINAL", "RUNS", "ArrayHistory", "Live", "Stopped", "Tail", "checkpoint", "create", "data_hash", "events", "follow",
+    "FINAL", "RUNS", "ArrayHistory", "Live", "Stopped", "Tail", "assumed", "checkpoint", "create", "data_hash", "events", "follow",
     "iter_status", "launch_failure", "list_runs", "metrics", "new_folder", "note_launch", "now", "plain", "read", "record",
     "refuse_existing", "reopen", "replace", "replay", "request", "result", "unused", "weights", "write_json", "writing",
 ]  # fmt: skip

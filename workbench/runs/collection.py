@@ -8,7 +8,6 @@ unwanted = prunable(entries("runs"))       # only remove(unwanted, "runs") delet
 
 from __future__ import annotations
 
-import json
 import operator
 import re
 import shutil
@@ -22,10 +21,11 @@ from typing import Any
 from workbench import runs
 from workbench.config import Settings
 from workbench.errors import InputError, did_you_mean
+from workbench.loader import read_json
 from workbench.runs.imported import Imported, imported
 from workbench.runs.watch import Live
 
-STATUSES = ("running", "finished", "stopped", "failed", "killed")
+STATUSES = ("running", "finished", "stopped", "failed", "killed", "damaged")
 UNFINISHED = ("stopped", "failed", "killed")
 # Metrics listed first for runs whose run.json has no `headline`: older runs, and cells of a notebook without a method.
 USUAL = ("auc", "auc_trained_mean", "accuracy", "accuracy_tdds", "overall_accuracy", "f1", "iou", "map50")
@@ -45,10 +45,11 @@ History = Mapping[str, tuple[list[int], list[float]]]  # scalar -> (steps, value
 
 @dataclass(frozen=True)
 class Entry:
-    """One run folder and its `run.json`."""
+    """One run folder and its `run.json`. broken: why that cannot be read; then `about` is empty."""
 
     folder: Path
     about: dict[str, Any]
+    broken: str = ""
 
     @property
     def name(self) -> str:
@@ -68,8 +69,25 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """`running`, `finished`, `stopped`, `failed` or `killed`."""
-        return str(self.about.get("status", ""))
+        """`running`, `finished`, `stopped`, `failed`, `killed` or `damaged`."""
+        return "damaged" if self.damage else str(self.about.get("status", ""))
+
+    @property
+    def damage(self) -> str:
+        """What of the run is damaged, and where; empty for a sound one. Events, frames and the result are not read for that."""
+        return self.broken or self._numbers[1]
+
+    @property
+    def note(self) -> str:
+        """The status; of a damaged run with what is damaged."""
+        return f"damaged: {self.damage}" if self.damage else self.status
+
+    @cached_property
+    def _numbers(self) -> tuple[dict[str, float], str]:
+        try:
+            return runs.metrics(self.folder), ""
+        except InputError as error:
+            return {}, str(error)
 
     @property
     def seconds(self) -> float:
@@ -78,8 +96,8 @@ class Entry:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Metric name -> value; empty for a run that has not finished."""
-        return runs.metrics(self.folder)
+        """Metric name -> value; empty for a run that has not finished, and for a damaged one."""
+        return self._numbers[0]
 
     @property
     def headline(self) -> list[str]:
@@ -109,12 +127,22 @@ class Entry:
 
 def entries(root: str | Path, *, inside: bool = False) -> list[Entry]:
     """The runs directly under `root`, oldest first; inside: also the runs in reports and the cells of sweeps."""
-    collected = [Entry(folder, about) for folder, about in runs.iter_status(root)]
+    collected = _entries(root)
     if inside:
-        cells = [Entry(f, a) for folder in sorted(Path(root).glob("*/cells")) for f, a in runs.iter_status(folder)]
-        collected += cells
-        collected += [Entry(f, a) for e in list(collected) for f, a in runs.iter_status(e.folder)]
+        collected += [e for folder in sorted(Path(root).glob("*/cells")) for e in _entries(folder)]
+        collected += [inner for e in list(collected) for inner in _entries(e.folder)]
     return sorted(collected, key=lambda e: (str(e.about.get("start", "")), str(e.folder)))
+
+
+def _entries(root: str | Path) -> list[Entry]:
+    found = []
+    for folder in runs.list_runs(root):
+        try:
+            found.append(Entry(folder, runs.read(folder)))
+        except InputError as error:
+            if folder.exists():  # else it was deleted just now
+                found.append(Entry(folder, {}, str(error)))
+    return found
 
 
 def select(
@@ -192,10 +220,12 @@ def find(root: str | Path, name: str) -> Path:
 
 def tags(folder: str | Path) -> list[str]:
     """The tags of a run, sorted; none if its `tags.json` does not exist or is damaged."""
+    path = Path(folder) / "tags.json"
+    if not path.exists():
+        return []
     try:
-        kept = json.loads((Path(folder) / "tags.json").read_text())
-        return sorted({str(t) for t in kept["tags"]})
-    except (OSError, ValueError, TypeError, KeyError):
+        return sorted({str(t) for t in read_json(path)["tags"]})
+    except (ValueError, TypeError, KeyError):
         return []
 
 
@@ -241,6 +271,9 @@ def compared(folders: Sequence[Path]) -> dict[str, dict[str, list[Any]]]:
     only settings of the same meaning are compared; it is listed if the runs of this method differ in it, or if there is one.
     """
     found = [Entry(f, runs.read(f)) for f in folders]
+    for entry in found:
+        if entry.damage:
+            raise InputError(entry.damage)
     metrics = _table([e.metrics for e in found])
     order = headline(metrics, list(dict.fromkeys(name for e in found for name in e.about.get("headline") or ())))
     return {
@@ -294,12 +327,17 @@ def labels(folders: Sequence[Path]) -> list[str]:
 
 
 def curves(folders: Sequence[Path]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
-    """Scalar -> label of the run -> (steps, values); only scalars with more than one point somewhere, in the order of `ranked`."""
+    """Scalar -> label of the run -> (steps, values); only scalars with more than one point somewhere, in the order of `ranked`.
+
+    Raises InputError for a run whose events are damaged.
+    """
     histories: dict[str, History] = {}
     first: dict[str, None] = {}
     for label, folder in zip(labels(folders), folders, strict=True):
         live = Live(folder)
         live.poll()
+        if live.damage:
+            raise InputError(live.damage)
         histories[label] = live.history
         first |= dict.fromkeys(runs.read(folder).get("headline") or ())
     return {
@@ -355,7 +393,7 @@ def prunable(candidates: Iterable[Entry], *, statuses: Sequence[str] = UNFINISHE
 def _started(entry: Entry) -> datetime:
     try:
         return datetime.fromisoformat(str(entry.about["start"]))
-    except (KeyError, ValueError):
+    except (KeyError, ValueError):  # of a damaged run
         return datetime.fromtimestamp((entry.folder / "run.json").stat().st_mtime, UTC)
 
 
@@ -378,7 +416,7 @@ def remove(unwanted: Iterable[Entry], root: str | Path) -> None:
             raise InputError(f"{folder} is a symbolic link, or lies outside {root}; nothing was deleted.")
         if (folder.parent / "run.json").exists():
             raise InputError(f"{folder} is part of {folder.parent.name}; delete that. Nothing was deleted.")
-        if runs.read(folder)["status"] == "running":
+        if entry.status != "damaged" and runs.read(folder)["status"] == "running":
             raise InputError(f"{folder} is a run in progress; stop it first. Nothing was deleted.")
     for entry in unwanted:
         try:

@@ -23,11 +23,12 @@ from typing import IO, Any, NamedTuple
 from workbench import runs
 from workbench.errors import InputError
 from workbench.loader import LARGEST, json_of
+from workbench.runs.heartbeat import BEAT
 from workbench.runs.imported import MARK, mark
 
 DESCRIPTION = "ro-crate-metadata.json"
 MANIFEST = "manifest-sha256.txt"
-LEFT_OUT = {"checkpoint.pt", "control.json", "paused", "launch.json", "lock", MARK}  # useful only on this machine
+LEFT_OUT = {"checkpoint.pt", "control.json", "paused", "launch.json", "lock", BEAT, MARK}  # useful only on this machine
 TERMS = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
 KINDS = {
     ".json": "application/json",

@@ -9,6 +9,8 @@
     control.json       a request of another process: pause, resume or stop
     paused             exists while the run waits because of such a request
     tags.json          the tags that somebody gave the run
+    heartbeat          touched every 15 s while the run goes on, also within a long step; removed at its end
+    imported.json      who imported the run, when, and from which archive; absent in runs that were made here
     result.nc  metrics.json  weights.safetensors      written at the end
     result.zarr        instead of result.nc, where the result does not fit in memory: written block by block
     stderr.txt         what the process printed, when it was launched in the background
@@ -20,8 +22,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
+import pickle  # for the error that torch raises; nothing is unpickled
 import socket
 import threading
 import time
@@ -33,14 +35,17 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
 from workbench.runs import provenance
-from workbench.runs.files import replace, write_json, writing
+from workbench.runs.files import replace, write_json, write_new_json, writing
+from workbench.runs.heartbeat import DEAD_AFTER, silent
+from workbench.runs.schema import UNREADABLE, Damaged, launch_record, numbers, run_record
 
 if TYPE_CHECKING:
     import xarray as xr
 
 REMEMBERED = 4096  # run.json files whose content is kept in memory
+SWELLS = 20  # times its size that a result may need in memory; it is written without compression
 SETTLED = 20_000_000  # ns; clocks of file systems tick every 1 to 10 ms
-FINAL = ("finished", "stopped", "failed", "killed")
+FINAL = ("finished", "stopped", "failed", "killed", "damaged")
 
 
 # --- creating and describing a run ------------------------------------------------------------------------------------
@@ -77,16 +82,24 @@ def create(folder: str | Path, about: Mapping[str, Any]) -> Path:
     folder = Path(folder)
     refuse_existing(folder)
     made = [p for p in (folder / "frames", folder, *folder.parents) if not p.exists()]
+    claimed = False
     try:
         with writing(folder):
             (folder / "frames").mkdir(parents=True, exist_ok=True)
-            replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
             facts = {**about, **provenance.environment(), "status": "running", "start": now(), "end": None}
-            write_json(folder / "run.json", facts)
+            claimed = write_new_json(folder / "run.json", facts)
+            if claimed:
+                replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
+        if not claimed:
+            refuse_existing(folder)
+            raise InputError(f"{folder} was begun by another process at the same moment; choose another folder (--out).")
     except InputError:
-        with contextlib.suppress(OSError):
-            (folder / "packages.txt").unlink()
-        for path in made:  # remove only the folders that this call created
+        for name in ("run.json", "packages.txt") if claimed else ():
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
+        for path in (
+            made if claimed or not (folder / "run.json").exists() else ()
+        ):  # remove only the folders that this call created
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
@@ -113,7 +126,13 @@ def refuse_existing(folder: str | Path) -> None:
 def note_launch(folder: str | Path, pid: int) -> None:
     """Write the process id to `launch.json`, so that `launch_failure` sees a process that died before it created the run."""
     write_json(
-        Path(folder) / "launch.json", {"pid": pid, "pid_start": provenance.pid_start(pid), "host": socket.gethostname()}
+        Path(folder) / "launch.json",
+        {
+            "pid": pid,
+            "pid_start": provenance.pid_start(pid),
+            "host": socket.gethostname(),
+            "processes": provenance.processes(),
+        },
     )
 
 
@@ -122,26 +141,46 @@ def launch_failure(folder: str | Path) -> str | None:
     folder = Path(folder)
     if (folder / "run.json").exists() or not (folder / "launch.json").exists():
         return None
-    if _alive(json.loads((folder / "launch.json").read_text())):
-        return None
-    printed = (folder / "stderr.txt").read_text(errors="replace").strip()
+    try:
+        if _alive(launch_record(folder / "launch.json")):
+            return None
+        printed = (folder / "stderr.txt").read_text(errors="replace").strip()
+    except Damaged as error:
+        return str(error)
+    except OSError:
+        printed = ""
     return printed.splitlines()[-1] if printed else "the process exited before it created a run, and printed nothing"
 
 
-def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def launched(folder: Path) -> bool:
+    """Whether the process that was launched for this folder still lives."""
+    try:
+        return _alive(launch_record(folder / "launch.json"))
+    except Damaged:
+        return False
+
+
+def reopen(folder: str | Path, facts: Mapping[str, Any] | None = None, *, take_over: bool = False) -> dict[str, Any]:
     """Prepare an unfinished run to be continued; returns its `run.json`, updated with `facts` of this process.
+
+    take_over: continue it also if its process, on another machine, may still be running; see `assumed`. A process that finds its
+    run taken over stops at its next event.
 
     Raises InputError when the run has finished or is still running.
     """
     folder = Path(folder)
     about = read(folder)
-    if about["status"] == "running":
-        raise InputError(f"{folder} is still being written by process {about['pid']}; stop it first.")
+    if about["status"] == "running" and (_here(about) or not take_over):
+        advice = (
+            "stop it first" if _here(about) else f"stop it first, or say --take-over: that assumes that {assumed(about)}"
+        )
+        raise InputError(f"{folder} is still being written by {_writer(about)}; {advice}.")
     if about["status"] == "finished":
         raise InputError(f"{folder} has finished; there is nothing to continue. Its metrics are in metrics.json.")
     with writing(folder):
         for name in ("control.json", "paused"):
             (folder / name).unlink(missing_ok=True)
+        (folder / "frames").mkdir(exist_ok=True)
         _cut_half_line(folder / "events.jsonl")
         replace(folder / "packages.txt", lambda f: f.write(provenance.lock().encode()))
         about = {**about, **provenance.environment(), **(facts or {}), "status": "running", "end": None, "error": None}
@@ -156,18 +195,39 @@ def _cut_half_line(path: Path) -> None:
         os.truncate(path, content.rfind(b"\n") + 1)
 
 
+def assumed(about: Mapping[str, Any]) -> str:
+    """What taking over this run assumes, as text."""
+    return f"{_writer(about)} has ended; if it lives, it stops at its next event"
+
+
+def _writer(about: Mapping[str, Any]) -> str:
+    return f"process {about.get('pid', '?')}" + ("" if _here(about) else f" on {about.get('host', 'another machine')}")
+
+
 def read(folder: str | Path) -> dict[str, Any]:
-    """`run.json` as a dict; its status is `killed`, not `running`, where the process of the run no longer exists."""
+    """`run.json` as a dict (`schema.RunRecord`); its status is `killed`, not `running`, where the process of the run no longer
+    exists, or where a run of another machine has given no sign of life for `heartbeat.DEAD_AFTER` seconds.
+
+    Raises InputError where there is no run, Damaged where its record cannot be read.
+    """
     path = Path(folder) / "run.json"
     try:
         about = _parsed(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder} is not a run folder: it has no run.json.") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); the folder was damaged after it was written.") from None
-    if about.get("status") == "running" and not _alive(about):
+    except OSError as error:
+        raise Damaged(f"{path} cannot be read ({error.strerror}).") from None
+    if about.get("status") != "running":
+        return about
+    if _here(about):
+        if not _alive(about):
+            about["status"] = "killed"
+            about["error"] = "the process ended without an error message: killed, out of memory, or the machine went down"
+    elif (seconds := silent(Path(folder))) > DEAD_AFTER:
         about["status"] = "killed"
-        about["error"] = "the process ended without an error message: killed, out of memory, or the machine went down"
+        about["error"] = (
+            f"no sign of life for {seconds / 60:.0f} min from {_writer(about)}: killed, or the machine went down or lost its disk"
+        )
     return about
 
 
@@ -187,7 +247,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     with _LOCK:
         cached_stamp, content = _READ.get(key, (None, {}))
     if cached_stamp != stamp:
-        content = json.loads(path.read_text())
+        content = run_record(path)
         if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED:
             with _LOCK:
                 _READ[key] = stamp, content
@@ -200,7 +260,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 def metrics(folder: str | Path) -> dict[str, float]:
     """`metrics.json` of a finished run; empty for a run that has not finished."""
     path = Path(folder) / "metrics.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return numbers(path) if path.exists() else {}
 
 
 def result(folder: str | Path, chunks: Any = "auto") -> xr.Dataset:
@@ -212,11 +272,27 @@ def result(folder: str | Path, chunks: Any = "auto") -> xr.Dataset:
 
     path = Path(folder) / "result.nc"
     if (large := path.with_suffix(".zarr")).exists():
-        return xr.open_dataset(large, engine="zarr", consolidated=False, chunks=chunks, decode_coords="all")
+        try:
+            return xr.open_dataset(large, engine="zarr", consolidated=False, chunks=chunks, decode_coords="all")
+        except UNREADABLE as error:
+            raise _unreadable(large, error) from None
     if not path.exists():
         raise InputError(f"{folder} has no result yet; its status is {read(folder)['status']!r}.")
-    with xr.open_dataset(path, engine="h5netcdf", decode_coords="all") as data:
-        return data.load()
+    try:
+        import h5py
+
+        h5py.File(path, "r").close()  # h5netcdf would leave a half-made object that complains when it is collected
+        with xr.open_dataset(path, engine="h5netcdf", decode_coords="all") as data:
+            if data.nbytes > SWELLS * (path.stat().st_size + (1 << 20)):  # damaged sizes: more than the machine has
+                raise ValueError(f"its arrays claim {data.nbytes / 1e9:.1f} GB")
+            return data.load()
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: BaseException) -> Damaged:
+    why = (str(error).splitlines() or [""])[0][:200]
+    return Damaged(f"{path} cannot be read ({type(error).__name__}: {why}); the folder was damaged after it was written.")
 
 
 def list_runs(root: str | Path) -> list[Path]:
@@ -242,8 +318,14 @@ def checkpoint(folder: str | Path) -> tuple[int, dict[str, Any]] | None:
     path = Path(folder) / "checkpoint.pt"
     if not path.exists():
         return None
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    return saved["step"], saved["state"]
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        step, state = saved["step"], saved["state"]
+        if not isinstance(step, int) or not isinstance(state, dict):
+            raise ValueError("it holds no step and no state")
+    except (*UNREADABLE, pickle.UnpicklingError) as error:
+        raise _unreadable(path, error) from None
+    return step, state
 
 
 def weights(folder: str | Path) -> dict[str, dict[str, Any]]:
@@ -251,12 +333,16 @@ def weights(folder: str | Path) -> dict[str, dict[str, Any]]:
     path = Path(folder) / "weights.safetensors"
     if not path.exists():
         return {}
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     states: dict[str, dict[str, Any]] = {}
-    for name, tensor in load_file(path).items():
-        net, key = name.split("/", 1)
-        states.setdefault(net, {})[key] = tensor
+    try:
+        for name, tensor in load_file(path).items():
+            net, key = name.split("/", 1)
+            states.setdefault(net, {})[key] = tensor
+    except (*UNREADABLE, SafetensorError) as error:
+        raise _unreadable(path, error) from None
     return states
 
 
@@ -268,9 +354,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _here(about: Mapping[str, Any]) -> bool:
+    """Whether the process of a run is one of this machine; another container may have the same name and other processes."""
+    known = about.get("processes")
+    return about.get("host") == socket.gethostname() and known in (None, provenance.processes())
+
+
 def _alive(about: Mapping[str, Any]) -> bool:
-    """Whether the process that writes a run still lives; a process on another host is assumed to live."""
-    if about.get("host") != socket.gethostname():
+    """Whether the process that writes a run still lives; a process on another machine is assumed to live."""
+    if not _here(about):
         return True
     pid = int(about.get("pid", 0))
     if about.get("pid_start") is not None:

@@ -10,7 +10,6 @@ whole process, up to `KEEP` bytes; those used longest ago are dropped first.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.runs.schema import UNREADABLE, Damaged, frame_note
+
 if TYPE_CHECKING:
     import xarray as xr
 
 KEEP = 256 << 20  # bytes of decoded arrays
+LARGEST = 4 << 30  # bytes of all arrays of a frame
 
 
 def frame_file(folder: Path, step: int) -> Path:
@@ -61,7 +63,10 @@ class FrameFile(Mapping[str, "xr.DataArray"]):
         wanted = [n for n in names if n in self._names]
         if not wanted:
             return {}
-        stat = self.path.stat()
+        try:
+            stat = self.path.stat()
+        except OSError as error:
+            raise Damaged(f"{self.path} cannot be read ({error.strerror}).") from None
         stamp = (str(self.path.absolute()), stat.st_mtime_ns, stat.st_size, stat.st_ino)
         arrays: dict[str, xr.DataArray] = {}
         for name in wanted:
@@ -76,11 +81,26 @@ class FrameFile(Mapping[str, "xr.DataArray"]):
 
 
 def load(path: Path, names: Iterable[str]) -> dict[str, xr.DataArray]:
-    """Read the named arrays from one frame file. Raises KeyError for a name that is not in it."""
+    """Read the named arrays from one frame file. Raises Damaged for one that cannot be read or lacks an array."""
+    try:
+        return _load(path, names)
+    except UNREADABLE as error:
+        if isinstance(error, Damaged):
+            raise
+        raise Damaged(
+            f"{path} cannot be read ({type(error).__name__}: {error}); the folder was damaged after it was written."
+        ) from None
+
+
+def _load(path: Path, names: Iterable[str]) -> dict[str, xr.DataArray]:
     import xarray as xr
 
+    if not path.is_file():
+        raise ValueError("it is not an ordinary file")
     with np.load(path, allow_pickle=False) as parts:
-        note = json.loads(parts["note"].tobytes())
+        if (size := sum(info.file_size for info in parts.zip.infolist())) > LARGEST:
+            raise ValueError(f"it unpacks to {size / 1e9:.1f} GB")
+        note = frame_note(parts["note"].tobytes(), f"the note in {path}")
         arrays = {}
         for name in names:
             about = note[name]

@@ -84,6 +84,7 @@ def environment() -> dict[str, Any]:
         "pid": os.getpid(),
         "pid_start": pid_start(os.getpid()),
         "host": socket.gethostname(),
+        "processes": processes(),
         "platform": platform.platform(),
         "cpu": cpu(),
         "versions": versions(),
@@ -147,6 +148,15 @@ def commit() -> dict[str, Any]:
         return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain", "-uno").strip())}
     except (OSError, subprocess.SubprocessError):
         return {}
+
+
+@cache
+def processes() -> str | None:
+    """The name space of process numbers (Linux): that of a container is not that of its host."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 def pid_start(pid: int) -> str | None:

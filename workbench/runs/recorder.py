@@ -15,6 +15,8 @@ from workbench.event import Event, Outcome, Trace
 from workbench.runs.files import plain, replace, write_json, writing
 from workbench.runs.folder import now, read
 from workbench.runs.frames import frame_file
+from workbench.runs.heartbeat import Heartbeat
+from workbench.runs.schema import requested
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -26,9 +28,9 @@ class Stopped(Exception):
 def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None) -> Trace:
     """Yield the events of a trace and write them into a run folder made by `create` (or reopened by `reopen`).
 
-    Obeys pause and stop requests between two events. `run.json` then has the status `finished`, `stopped` or
-    `failed`. `seconds`, of events and of the run, leaves pauses out. resumed_from: the step of the checkpoint that the trace
-    continues from; later events of the file are superseded.
+    Obeys pause and stop requests between two events, and stops when another process has taken the run over. `run.json` then has the
+    status `finished`, `stopped` or `failed`. `seconds`, of events and of the run, leaves pauses out. resumed_from: the step of the
+    checkpoint that the trace continues from; later events of the file are superseded.
     """
     folder = Path(folder)
     saved_at = time.monotonic()
@@ -36,7 +38,12 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
     seconds = float(read(folder).get("seconds", 0.0))
     begun = time.monotonic()
 
+    beat = Heartbeat(folder)
+
     def close(status: str, error: str | None = None) -> None:
+        beat.end()
+        if beat.lost:
+            return  # another process continues the run: its run.json is not ours any more
         spent = seconds + time.monotonic() - begun
         about = json.loads((folder / "run.json").read_text())
         about |= {"status": status, "error": error, "end": now(), "seconds": spent}
@@ -62,9 +69,13 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
                 if event.state is not None and time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                     _write_checkpoint(folder, event)
                     saved_at = time.monotonic()
+                beat.check()
+                if beat.lost:
+                    raise InputError(f"{folder} was taken over by another process (--take-over); this one stops.")
                 yield event
                 begun += _obey(folder)
-            _write_outcome(folder, outcome)
+            with _here():
+                _write_outcome(folder, outcome)
         close("finished")
         return outcome
     except (GeneratorExit, Stopped, KeyboardInterrupt):
@@ -81,6 +92,16 @@ def record(trace: Trace, folder: str | Path, *, resumed_from: int | None = None)
         raise
 
 
+def _here() -> Any:
+    """Within: what is written is computed and locked in this process, also while a client of a Dask cluster is active.
+
+    The locks of a cluster fail when files are written from outside of its event loop, and its workers need not see the folder.
+    """
+    import dask
+
+    return dask.config.set(scheduler="sync")
+
+
 def _obey(folder: Path) -> float:
     """Sleep while `control.json` requests a pause, and return how long, in seconds; raise Stopped when it requests a stop.
 
@@ -90,15 +111,12 @@ def _obey(folder: Path) -> float:
     begun = time.monotonic()
     try:
         while control.exists():
-            try:
-                requested = json.loads(control.read_text())["request"]
-            except (json.JSONDecodeError, FileNotFoundError):
-                requested = ""  # just being written: read it again
-            if requested == "stop":
+            asked = requested(control)  # empty while it is just being written: read it again
+            if asked == "stop":
                 raise Stopped
-            if requested == "resume":
+            if asked == "resume":
                 break
-            if requested == "pause":
+            if asked == "pause":
                 paused.touch()
             time.sleep(0.1)
     finally:

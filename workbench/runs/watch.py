@@ -6,7 +6,6 @@ Live starts no thread: the caller calls `poll()` from a timer (a page) or a loop
 from __future__ import annotations
 
 import bisect
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
 from workbench.runs.folder import FINAL, launch_failure, read, request, result, weights
 from workbench.runs.frames import FrameFile
+from workbench.runs.schema import Damaged, event_line, requested
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,12 +34,19 @@ class Live:
         self.lines: list[dict[str, Any]] = []
         self.history: dict[str, tuple[list[int], list[float]]] = {}
         self.frames: dict[str, list[int]] = {}
+        self.damage: str | None = None  # why its events cannot be read
         self.resumed = 0  # how often the run was continued from a checkpoint
         self._names: dict[int, list[str]] = {}  # step -> its arrays
 
     def poll(self) -> list[dict[str, Any]]:
         """Read the lines that the run has added and return them (see `Tail.lines`), without `resumed_from` lines."""
-        new = self._tail.lines()
+        if self.damage:
+            return []
+        try:
+            new = self._tail.lines()
+        except Damaged as error:
+            self.damage = str(error)
+            return []
         for line in new:
             if "resumed_from" in line:
                 self._forget(line["resumed_from"])
@@ -89,32 +96,29 @@ class Live:
 
     @property
     def status(self) -> str:
-        """`starting`, `running`, `pausing`, `paused`, `finished`, `stopped`, `failed` or `killed`.
+        """`starting`, `running`, `pausing`, `paused`, `finished`, `stopped`, `failed`, `killed` or `damaged`.
 
         pausing: it was asked to pause, and computes until its next event.
         """
         try:
-            status = read(self.folder)["status"]
+            status = "damaged" if self.damage else read(self.folder)["status"]
+        except Damaged:
+            return "damaged"
         except InputError:
             return "failed" if launch_failure(self.folder) else "starting"
-        if status == "running" and self._requested() == "pause":
+        if status == "running" and requested(self.folder / "control.json") == "pause":
             return "paused" if (self.folder / "paused").exists() else "pausing"
         return status
 
     @property
     def error(self) -> str | None:
-        """Why the run failed or was killed; None otherwise."""
+        """Why the run failed or was killed, or what of it is damaged; None otherwise."""
         try:
-            return read(self.folder).get("error")
+            return self.damage or read(self.folder).get("error")
+        except Damaged as error:
+            return str(error)
         except InputError:
             return launch_failure(self.folder)
-
-    def _requested(self) -> str | None:
-        path = self.folder / "control.json"
-        try:
-            return json.loads(path.read_text())["request"]
-        except (OSError, ValueError):
-            return None
 
     def pause(self) -> None:
         """Ask the run to wait before its next event."""
@@ -164,21 +168,31 @@ class Tail:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._offset = 0
+        self._offset = self._count = 0
 
     def lines(self) -> list[dict[str, Any]]:
         """New lines of `events.jsonl` as dicts: `step`, `seconds`, `scalars`, and, if present, `of` and `arrays`.
 
-        A line `{"resumed_from": n}` means: earlier events with a step after n are superseded.
+        A line `{"resumed_from": n}` means: earlier events with a step after n are superseded. Raises Damaged for a line that is none.
         """
         path = self.folder / "events.jsonl"
-        if not path.exists():
-            return []
-        with open(path, "rb") as file:
-            file.seek(self._offset)
-            whole, newline, _ = file.read().rpartition(b"\n")
+        try:
+            if not path.is_file():
+                if path.exists():
+                    raise Damaged(f"{path} is not an ordinary file.")
+                return []
+            with open(path, "rb") as file:
+                file.seek(self._offset)
+                whole, newline, _ = file.read().rpartition(b"\n")
+        except OSError as error:
+            raise Damaged(f"{path} cannot be read ({error.strerror}).") from None
+        lines = []
+        for n, line in enumerate(whole.split(b"\n"), self._count + 1):
+            if line.strip():
+                lines.append(event_line(line, f"{path}, line {n}"))
         self._offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines() if line.strip()]
+        self._count += whole.count(b"\n") + len(newline)
+        return lines
 
     def arrays(self, line: Mapping[str, Any]) -> FrameFile:
         """The labelled arrays that belong to one line, each read when it is used; empty where it has none."""

@@ -24,7 +24,10 @@ from workbench.views.screen import HALF
 from workbench.views.waiting import NOTHING, Waiting
 
 KINDS = ("hit", "false alarm", "missed", "true box")  # names of looks in STATES
-LEGEND = swatches(STATES[kind] for kind in KINDS)
+LEGEND = (
+    '<span style="background:rgb(74,74,74);color:white;border-radius:4px;padding:3px 8px;display:inline-block">'
+    f"{swatches(STATES[kind] for kind in KINDS)}</span>"  # a true box is white, which no light page shows
+)
 
 
 class Box(NamedTuple):
@@ -39,9 +42,10 @@ class Box(NamedTuple):
 class BoxView(ImageView):
     """An image with boxes on it; one of them may be marked."""
 
-    def __init__(self, frame: Frame, title: str = "", *, axes: bool = False, tall: str = HALF) -> None:
-        super().__init__(frame, title, axes=axes, tall=tall)
-        names = ("left", "right", "top", "bottom", "color", "dash", "text", "name", "what", "width")
+    def __init__(self, frame: Frame, title: str = "", *, axes: bool = False, room: bool = False, tall: str = HALF) -> None:
+        super().__init__(frame, title, axes=axes, room=room, tall=tall)
+        names = ("left", "right", "top", "bottom", "color", "dash", "name", "what", "width")
+        self.texts = ColumnDataSource({n: [] for n in ("left", "top", "color", "text")})
         self.boxes = ColumnDataSource({n: [] for n in names})
         edges = {n: n for n in ("left", "right", "top", "bottom")}
         width, dash = field("width"), field("dash")
@@ -49,8 +53,8 @@ class BoxView(ImageView):
         draw(self.figure, self.boxes, dark)
         shown = Quad(**edges, fill_alpha=0.001, line_color=field("color"), line_dash=dash, line_width=width)
         drawn = draw(self.figure, self.boxes, shown)
-        style = {"text_color": field("color"), "text_font_size": "11px", "text_font_style": "bold", "y_offset": -2}
-        draw(self.figure, self.boxes, Text(x="left", y="top", text="text", text_outline_color=BORDER, **style))
+        style = {"text_color": BORDER, "background_fill_color": field("color"), "text_font_size": "11px", "padding": 1}
+        draw(self.figure, self.texts, Text(x="left", y="top", text="text", y_offset=-2, **style))
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("", "@what")]))
 
     def draw_boxes(self, boxes: Sequence[Box], marked: str = "") -> None:
@@ -60,10 +64,16 @@ class BoxView(ImageView):
             **dict(zip(("left", "top", "right", "bottom"), edges.T.tolist(), strict=True)),
             "color": [STATES[b.kind].colour for b in boxes],
             "dash": [STATES[b.kind].dash for b in boxes],
-            "text": [b.text for b in boxes],
             "name": [b.name for b in boxes],
             "what": [f"{STATES[b.kind].title} {b.text}".strip() for b in boxes],
             "width": [4.0 if marked and b.name == marked else 2.0 for b in boxes],
+        }
+        written = [n for n, b in enumerate(boxes) if b.text]
+        self.texts.data = {
+            "left": [edges[n, 0] for n in written],
+            "top": [edges[n, 1] for n in written],
+            "color": [STATES[boxes[n].kind].colour for n in written],
+            "text": [boxes[n].text for n in written],
         }
 
     def on_box(self, then: Callable[[str], None]) -> None:

@@ -95,7 +95,7 @@ class Gallery:
             border_fill_alpha=0,
         )
         self.figure.axis.visible = self.figure.grid.visible = False
-        draw(self.figure, self.source, ImageRGBA(image="image", x="x", y="y", dw=0.9, dh=0.9, origin="top_left"))
+        draw(self.figure, self.source, ImageRGBA(image="image", x="x", y="y", dw=0.9, dh=0.9))
         frame = Rect(
             x="cx", y="cy", width=0.94, height=0.94, fill_alpha=0, line_color=field("edge"), line_width=field("width")
         )

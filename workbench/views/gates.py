@@ -16,7 +16,7 @@ STRIP, GAP = 0.09, 0.02  # width of a strip and of the space before it, as share
 
 
 class Gates:
-    """`show(picture, rows, columns)` draws the three; the colours of both strips have one scale, 0 to the largest weight."""
+    """`show(picture, rows, columns)` draws the three; both strips have one scale of colours, from the smallest to the largest weight."""
 
     def __init__(self) -> None:
         self.picture = ColumnDataSource({n: [] for n in ("image", "x", "y", "dw", "dh")})
@@ -35,8 +35,8 @@ class Gates:
         )
         self.figure.axis.visible = self.figure.grid.visible = False
         place = {n: n for n in ("image", "x", "y", "dw", "dh")}
-        draw(self.figure, self.picture, ImageRGBA(**place, origin="top_left"))
-        drawn = draw(self.figure, self.strips, Image(**place, color_mapper=self.mapper, origin="top_left"))
+        draw(self.figure, self.picture, ImageRGBA(**place))
+        drawn = draw(self.figure, self.strips, Image(**place, color_mapper=self.mapper))
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=[("", "@what"), ("weight", "@image{0.000}")]))
         self.text = html(margin=(0, 8))
         self.panel = pn.Column(map_pane(self.figure), self.text, sizing_mode="stretch_width", margin=0)
@@ -44,7 +44,8 @@ class Gates:
     def show(self, picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, title: str) -> None:
         """picture: (row, column, 3) uint8. rows (row), columns (column): the weights."""
         self.picture.data = {"image": [rgba(picture)], "x": [0], "y": [0], "dw": [1], "dh": [1]}
-        self.mapper.high = float(max(rows.max(), columns.max()))
+        low, high = float(min(rows.min(), columns.min())), float(max(rows.max(), columns.max()))
+        self.mapper.update(low=low, high=high if high > low else low + 1e-6)
         self.strips.data = {
             "image": [np.asarray(rows, np.float32)[:, None], np.asarray(columns, np.float32)[None]],
             "x": [1 + GAP, 0],
@@ -54,5 +55,5 @@ class Gates:
             "what": ["rows", "columns"],
         }
         self.figure.title.text = title
-        spans = [f"{name} {w.min():.2f} to {w.max():.2f}" for name, w in (("rows", rows), ("columns", columns))]
-        self.text.object = f"{'; '.join(spans)}. Dark: 0; bright: {self.mapper.high:.2f}."
+        spans = [f"{name} {w.min():.3f} to {w.max():.3f}" for name, w in (("rows", rows), ("columns", columns))]
+        self.text.object = f"Weights of {'; '.join(spans)}. Dark is {low:.3f}, bright {high:.3f}."

@@ -124,6 +124,9 @@ SELECTORS: Group = {
 # compressors of gradients
 COMPRESSORS: Group = {
     "rsdgc": Look("RS-DGC", ORANGE),
+    "rsdgc-uniform": Look("RS-DGC's score, equal shares", "#8A3B12", "dashed", "h"),
+    "magnitude-dynamic": Look("magnitude, RS-DGC's budget", "#1F4E9E", "dashed", "H"),
+    "magnitude-uniform": Look("magnitude, equal shares", "#6F7F8F", "dotted", "*"),
     "dense": Look("dense", GREY, "solid", "s"),
     "fp16": Look("float16", BLUE, "dashed", "D"),
     "powersgd": Look("PowerSGD", VIOLET, "dotdash", "X"),
@@ -172,6 +175,7 @@ STATES: Group = {
 # status of a run
 STATUS: Group = {
     "idle": Look("No run yet", GREY),
+    "queued": Look("Waiting in the queue", BLUE),
     "starting": Look("Starting", BLUE),
     "running": Look("Running", GREEN),
     "pausing": Look("Pausing after this step", YELLOW),
@@ -180,6 +184,7 @@ STATUS: Group = {
     "stopped": Look("Stopped", YELLOW),
     "failed": Look("Failed", RED),
     "killed": Look("Killed", RED),
+    "damaged": Look("Damaged", RED),
 }
 GROUPS: tuple[Group, ...] = (
     ANOMALY, CHANGE, DETECTORS, SELECTORS, COMPRESSORS, UNCERTAINTY, PARTS, REFERENCES, STATES, STATUS,

@@ -193,6 +193,7 @@ class _Table:
             axis.axis_label = str(dim).replace("_", " ")
             _named_ticks(axis, array, str(dim), count)
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
+        self.figure.xaxis.major_label_orientation = _slant(list(self.figure.xaxis.major_label_overrides.values()))
 
 
 class _Bars:
@@ -231,7 +232,7 @@ class _Bars:
                 self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = str(array.dims[-1]), picture.units
             left, right = np.arange(len(top)) - 0.4, np.arange(len(top)) + 0.4
             _ticks(self.figure.xaxis, names)
-            self.figure.xaxis.major_label_orientation = 0.0 if sum(map(len, names)) < 40 else 0.7
+            self.figure.xaxis.major_label_orientation = _slant(names)
         top = np.asarray(top, float)
         bottom = np.minimum(top, 0.0)
         self.source.data = {"left": left, "right": right, "top": np.maximum(top, 0.0), "bottom": bottom, "name": names}
@@ -342,6 +343,11 @@ def _ticks(axis: object, names: list[str]) -> None:
     step = -(-len(names) // TICKS)
     short = {float(n): name if len(name) < 19 else f"{name[:17]}…" for n, name in enumerate(names) if n % step == 0}
     axis.ticker, axis.major_label_overrides = FixedTicker(ticks=list(short)), short  # type: ignore[attr-defined]
+
+
+def _slant(names: list[str]) -> float:
+    """Angle of names below an axis, in radians: many or long ones would overlap."""
+    return 0.0 if sum(map(len, names)) < 40 else 0.7
 
 
 def _named_ticks(axis: object, array: xr.DataArray, dim: str, count: int) -> None:

@@ -41,7 +41,7 @@ class Player:
 
     def show(self, status: str, lines: Sequence[Mapping[str, Any]] = (), error: str | None = None, folder: str = "") -> None:
         """Show the progress of a run. status: one of `Live.status`, or idle. lines: its events so far."""
-        going = status in ("running", "pausing", "paused", "starting")
+        going = status in ("running", "pausing", "paused", "starting", "queued")
         self.start.visible, self.start.disabled = not going, False
         self.start.label = "Start" if status == "idle" else "Start a new run"
         self.pause.visible, self.pause.disabled = status in ("running", "starting"), status == "starting"

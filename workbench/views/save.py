@@ -10,6 +10,7 @@ import numpy as np
 import panel_material_ui as pmui
 import xarray as xr
 
+from workbench.spreadsheet import csv_field
 from workbench.views.maps import exceedance
 
 
@@ -75,8 +76,8 @@ def spectra_csv(columns: Mapping[str, Sequence[float] | np.ndarray]) -> io.Strin
     """Named columns of equal length, one row per band; NaN becomes an empty field."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(csv_field, columns))
     for row in zip(*columns.values(), strict=True):
-        writer.writerow(["" if isinstance(v, float | np.floating) and np.isnan(v) else v for v in row])
+        writer.writerow(["" if isinstance(v, float | np.floating) and np.isnan(v) else csv_field(v) for v in row])
     out.seek(0)
     return out

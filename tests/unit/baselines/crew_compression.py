@@ -10,6 +10,7 @@ from torch import nn
 from workbench.baselines.compression import RIVALS, buffer_bytes, buffer_transfers, wrap
 from workbench.engines.processes import loopback_bytes
 from workbench.event import Event
+from workbench.parts.gradients import RSDGC
 from workbench.parts.wire import GLOO_HEADERS
 
 
@@ -60,6 +61,7 @@ def one(rank, name):
     out = {"same": equal_everywhere(model), "sent": rival.sent, "counted": rival.counted, "buffers": buffer_bytes(ddp)}
     whole = [p.detach().clone() for p in model.parameters()]
     out["momentum"] = rival.optimiser_momentum
+    out["settings"] = rival.settings() if isinstance(rival, RSDGC) else {}
 
     model, ddp, rival, optimiser = fresh(name)
     train(rank, ddp, rival, optimiser, range(4))

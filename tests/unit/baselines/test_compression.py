@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from workbench.baselines.compression import RIVALS, wrap
+from workbench.baselines.compression import ABLATIONS, RIVALS, wrap
 from workbench.engines.processes import ranks
 from workbench.errors import InputError
 from workbench.parts.wire import Layout
@@ -56,7 +56,18 @@ def test_a_step_that_is_not_finite_is_skipped_and_training_goes_on(run, name):
 
 def test_momentum_is_in_one_place(run):
     inside = {name for name in RIVALS if run[name]["momentum"] == 0}
-    assert inside == {"rsdgc", "dgc"}
+    assert inside == {"rsdgc", "rsdgc-uniform", "magnitude-dynamic", "magnitude-uniform", "dgc"}
+
+
+def test_ablations_differ_from_rsdgc_in_indicator_and_budget_alone(run):
+    """So that a difference of two rows has one cause."""
+    made = {name: run[name]["settings"] for name in ("rsdgc", "rsdgc-uniform", "magnitude-dynamic", "magnitude-uniform")}
+    indicator, dynamic = {n: s.pop("indicator") for n, s in made.items()}, {n: s.pop("dynamic") for n, s in made.items()}
+    assert indicator == {"rsdgc": "mix", "rsdgc-uniform": "mix"} | dict.fromkeys(
+        ("magnitude-dynamic", "magnitude-uniform"), "magnitude"
+    )
+    assert dynamic == {"rsdgc": 0.5, "rsdgc-uniform": 0.0, "magnitude-dynamic": 0.5, "magnitude-uniform": 0.0}
+    assert all(settings == made["rsdgc"] for settings in made.values())
 
 
 def test_bytes_by_formula(run):
@@ -70,7 +81,7 @@ def test_bytes_by_formula(run):
     assert run["fp16"]["counted"] == 6 * 2 * 2 * n
     assert run["powersgd"]["counted"] == 3 * 2 * 4 * n + 3 * 2 * 4 * (50 + 2068 + 58)
     layout = Layout(layers=2, dense=58, sent=519, k=519, n=10_384)
-    for name in ("rsdgc", "topk", "dgc", "no-feedback"):
+    for name in (*ABLATIONS, "topk", "dgc", "no-feedback"):
         assert run[name]["sent"] == 6 * layout.size
         assert run[name]["counted"] == 6 * 2 * layout.size
     assert run["randomk"]["sent"] == 6 * (4 * (1 + 2 + 58) + 4 * 519)

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import xarray as xr
 
+from workbench import runs
 from workbench.baselines import local_rx
 from workbench.baselines.anomaly import rx
 from workbench.engines import blas, cluster
@@ -145,7 +146,7 @@ def is_over(process, patience=30.0):
 @pytest.mark.process
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("method", ["rx", "local-rx"])
-def test_a_worker_that_is_killed_in_the_middle_changes_nothing(address, monkeypatch, method):
+def test_a_worker_that_is_killed_in_the_middle_changes_nothing(address, monkeypatch, tmp_path, method):
     """The events count the rows as the cluster finishes them; after the first third of the scoring one worker is killed."""
     monkeypatch.setattr(detectors, "BIG", 100)
     monkeypatch.setattr(local_rx, "SLAB", 1)
@@ -156,11 +157,14 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(address, monkeypa
     config = room.Config() if method == "rx" else room.Config(inner=3, outer=9)
     expected = drain(room.run(xr.Dataset({"hsi": (cube.dims, SlowPixels(shape).values())}), config)).result["score"]
 
+    folder = runs.create(tmp_path / "run", {"method": method, "config": {}, "scene": {}})
     with cluster.connected(address) as client:
         client.wait_for_workers(2, timeout=30)
         workers = client.run(os.getpid)
         events, killed = [], None
-        trace = room.run(scene, config)
+        trace = runs.record(
+            room.run(scene, config), folder
+        )  # to its very end: the result is written while the client is active
         while True:
             try:
                 event = next(trace)
@@ -174,6 +178,9 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(address, monkeypa
     assert killed is not None
     assert is_over(killed)
     np.testing.assert_allclose(result["score"], expected, rtol=1e-9)
+    assert runs.read(folder)["status"] == "finished"
+    np.testing.assert_array_equal(runs.result(folder)["score"], result["score"])
+    assert runs.metrics(folder)["auc"] == float(result["auc"])
     steps = [event.step for event in events]
     assert steps == sorted(set(steps))
     assert events[-1].step == events[-1].of == 120

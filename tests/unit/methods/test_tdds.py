@@ -359,6 +359,8 @@ def test_settings_that_cannot_be():
         ({"compare": ["tdss"]}, "Did you mean 'tdds'"),
         ({"budgets": [0.2, 1.5]}, "above 0 and at most 1; 1.5"),
         ({"budgets": [0.2, 0.2]}, "must differ"),
+        ({"networks": ["vggg"]}, "Did you mean 'vgg'"),
+        ({"networks": ["vgg", "vgg"]}, "twice"),
         ({"patch": 4}, "odd"),
     ]:
         with pytest.raises(InputError, match=words):
@@ -527,6 +529,40 @@ def test_further_budgets_are_trained_on_from_the_same_scores():
     assert steps[-1] == events[-1].of
     assert {"loss/ccs", "loss/ccs@0.25"} <= {name for e in events for name in e.scalars}
     assert set(outcome.weights) == {"full", "tdds", "ccs"}
+
+
+def test_coresets_of_one_network_are_trained_on_by_others():
+    """The same kept samples and as many steps; a network that is the scoring one ends as it does."""
+    config = Config(**SMOKE, network="cnn", networks=("mlp", "cnn"), compare=("tdds", "random"), budgets=(0.1,))
+    events = []
+    result = drain(tee(run(digits(), config), events.append)).result
+    assert result["accuracy_by_network"].dims == ("network", "budget", "trained")
+    assert result["accuracy_by_network"].shape == (2, 2, 2)
+    for selector in ("tdds", "random"):
+        for keep, end in ((0.3, ""), (0.1, "_at_0.1")):
+            own = result["accuracy_by_network"].sel(network="cnn", trained=selector, budget=keep)
+            assert (
+                float(own) == float(result[f"accuracy_{selector}{end}"]) == float(result[f"accuracy_{selector}{end}_on_cnn"])
+            )
+    assert float(result["accuracy_full_on_mlp"]) != float(result["accuracy_full_on_cnn"])
+    assert len(events) == events[-1].of == SMOKE["epochs"] * (1 + 4 + 2 * 5)
+    assert "test_accuracy/tdds@0.1_on_mlp" in {name for e in events for name in e.scalars}
+
+
+@pytest.mark.parametrize("kind", ["cnn", "resnet10", "vgg", "mlp"])
+def test_every_network_can_score(kind):
+    result = drain(run(digits(), Config(**SMOKE, network=kind, compare=()))).result
+    assert np.isfinite(result["score"]).all()
+    assert np.isfinite(result["score_grand"]).all()  # reads the input of the last layer
+
+
+def test_a_checkpoint_from_before_there_were_further_networks_continues():
+    """Its identity does not name them; one of a run that has them is refused without them."""
+    states = []
+    drain(tee(run(digits(), Config(**SMOKE, compare=())), lambda e: states.append(e.state())))
+    assert "networks" not in states[0]["about"]
+    with pytest.raises(InputError, match="networks"):
+        drain(run(digits(), Config(**SMOKE, compare=(), networks=("mlp",)), states[1]))
 
 
 def test_a_run_with_further_budgets_continues_where_it_was():

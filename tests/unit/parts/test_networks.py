@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workbench.errors import InputError
-from workbench.parts.networks import CNN, MLP, VGG, Plain, ResNet10, ResNet18, WindowMean, classifier
+from workbench.parts.networks import CNN, KINDS, MLP, VGG, Plain, ResNet10, ResNet18, WindowMean, classifier, halves
 from workbench.parts.seeding import Seeded
 
 
@@ -63,6 +63,18 @@ def test_initial_weights_stay_as_they_were(kind, sha256):
         digest.update(f"{name} {tuple(value.shape)}".encode())
         digest.update(value.numpy().tobytes())
     assert digest.hexdigest()[:16] == sha256
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_two_halves_of_a_network_are_the_network(kind):
+    network = classifier(kind, (2, 8, 8), 3).eval()
+    features, head = halves(network)
+    x = torch.randn(2, 2, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(head(features(x)), network(x))
+    assert {id(p) for half in (features, head) for p in half.parameters()} == {id(p) for p in network.parameters()}
+    with pytest.raises(InputError, match="last layer of ReLU"):
+        halves(torch.nn.ReLU())
 
 
 def test_another_kind_is_refused():

@@ -66,3 +66,11 @@ def test_a_gallery_shows_what_there_is_place_for_and_tells_what_is_tapped():
     view.show(np.zeros((1, 3, 3, 3), np.uint8), ["a"])
     view._tap(Tap(view.figure, x=1.5, y=0.5))  # an empty place
     assert tapped == ["b", "c"]
+
+
+def test_row_0_of_a_picture_is_at_the_top():
+    """On an axis that falls, as in all views of images, Bokeh draws the first row at the top with its default origin only."""
+    figure = Gallery(2, 1).figure
+    image = next(r.glyph for r in figure.renderers if type(r.glyph).__name__ == "ImageRGBA")
+    assert figure.y_range.start > figure.y_range.end
+    assert image.origin == "bottom_left"

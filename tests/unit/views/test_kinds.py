@@ -67,6 +67,22 @@ def test_every_kind_is_drawn_on_a_page_and_on_paper(name: str, values: xr.DataAr
     assert figure.axes
 
 
+@pytest.mark.parametrize(("names", "slanted"), [(["a", "b"], False), ([f"block {n}.second" for n in range(22)], True)])
+def test_many_names_below_a_picture_do_not_overlap(names: list[str], slanted: bool) -> None:
+    """On a page and on paper, of bars and of a table."""
+    values = [
+        array(("layer",), len(names), layer=names),
+        array(("arm", "layer"), 3, len(names), layer=names, arm=["x", "y", "z"]),
+    ]
+    for made in (picture("share", values[0]), picture("arm_bits", values[1])):
+        view = PictureView()
+        view.show(made)
+        angles = [d.figure.xaxis.major_label_orientation for d in view._drawers.values() if hasattr(d, "figure")]
+        assert any(angle > 0 for angle in angles) == slanted
+        (axes, *_) = paper.together([made]).axes
+        assert any(t.get_rotation() == 90 for t in axes.get_xticklabels()) == slanted
+
+
 def test_positions_are_named_by_their_coordinates() -> None:
     made = picture("probability", array(("class", *YX), 2, 4, 5, **{"class": ["water", "land"]}))
     assert made.positions == ["class water", "class land"]

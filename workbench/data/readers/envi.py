@@ -122,6 +122,8 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     require_cube(pixels.shape, pixels.dtype, data.name)
     bands, rows, columns = pixels.shape
     notes: list[str] = []
+    if data.is_symlink() and data.resolve().parent != header.resolve().parent:
+        notes.append(f"the data file {data.name} is a link out of its folder, to {data.resolve()}")
     beyond = data.stat().st_size - pixels.bytes
     if beyond:
         notes.append(f"{data.name} is {beyond} bytes longer than its header says; the end is not read")

@@ -18,6 +18,7 @@ import numpy as np
 from workbench.data.readers import text
 from workbench.data.readers.cube import nanometres, widths
 from workbench.data.readers.files import Look, first_bytes, inside
+from workbench.data.roots import admit_beside
 from workbench.errors import InputError
 
 SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".envi")
@@ -108,6 +109,12 @@ def says_envi(head: bytes) -> bool:
 
 def pair(look: Look) -> Pair:
     """The ENVI cube named by its header or data file. InputError where one is missing, or the header is not valid."""
+    found = _pair(look)
+    admit_beside(found.header, found.data)
+    return found
+
+
+def _pair(look: Look) -> Pair:
     path = look.path
     if not is_header(look):
         header = header_of(path)

@@ -19,6 +19,7 @@ from workbench.data.readers.files import Look
 from workbench.data.readers.lazy import Guarded, indexed
 from workbench.data.readers.netcdf import VariablePixels, from_dataset
 from workbench.errors import InputError
+from workbench.loader import json_of, read_bytes
 from workbench.scene import VOCABULARY
 
 if TYPE_CHECKING:
@@ -128,10 +129,10 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _DOCUMENT:
             raise ValueError(f"it is larger than {_DOCUMENT // 2**20} MB")
-        document = json.loads(path.read_bytes())
+        document = json_of(read_bytes(path), path.name)
         if not isinstance(document, dict):
             raise ValueError("it is not a JSON object")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is not metadata of Zarr ({error}); the store is damaged.") from None
     return document
 

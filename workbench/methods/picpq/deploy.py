@@ -49,7 +49,7 @@ class Scaled(nn.Module):
 
 @dataclass(frozen=True)
 class Small:
-    """A compressed network of a run. affine: see `workbench.data.samples.Samples.scaling`. chips: a few training chips, not scaled."""
+    """A compressed network of a run. affine: see `scaling` of `workbench.data.samples.Samples`. chips: a few training chips, not scaled."""
 
     network: nn.Module
     config: Config

@@ -13,7 +13,7 @@ from workbench.event import Bars, Curves, Film, Matrix
 
 NEEDS = ("image", "label")
 SMOKE = {"steps": 6, "network": "cnn", "width": 4, "batch": 16, "eval_every": 3, "show_every": 3, "size": 8}
-HEADLINE = ("accuracy_rsdgc", "ratio_counted_rsdgc")
+HEADLINE = ("accuracy_rsdgc", "accuracy_magnitude-dynamic", "ratio_counted_rsdgc")  # the second: without the indicator
 SHOWS = (
     Curves("test accuracy", ("accuracy",), own_steps=True),
     Curves("loss", ("loss",), own_steps=True),

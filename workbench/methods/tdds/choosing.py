@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import xarray as xr
 
 from workbench.baselines.coresets import select, selectors
@@ -28,6 +30,36 @@ def coreset_name(selector: str, keep: float, config: Config) -> str:
 def series_name(selector: str, keep: float, config: Config) -> str:
     """Name of a coreset in curves: `tdds`, and `tdds@0.1` for a further budget."""
     return selector if keep == config.keep else f"{selector}@{keep:g}"
+
+
+@dataclass(frozen=True)
+class Coreset:
+    """A coreset that is trained on. selector: a selector, or "full" for all samples. network: "" for the one that scores.
+
+    name: in metrics, such as `tdds_at_0.1_on_vgg`; series: in curves, such as `tdds@0.1_on_vgg`.
+    """
+
+    keep: float
+    selector: str
+    network: str
+    name: str
+    series: str
+
+
+def coresets_of(config: Config) -> list[Coreset]:
+    """All coresets that are trained on, in this order: those of the network that scores, then those of each further network."""
+    own = [
+        Coreset(keep, selector, "", coreset_name(selector, keep, config), series_name(selector, keep, config))
+        for keep in budgets_of(config)
+        for selector in config.compare
+    ]
+    full = Coreset(1.0, "full", "", "full", "full")
+    others = [
+        Coreset(c.keep, c.selector, network, f"{c.name}_on_{network}", f"{c.series}_on_{network}")
+        for network in config.networks
+        for c in (full, *own)
+    ]
+    return own + others
 
 
 def chosen(scores: xr.Dataset, samples: Samples, config: Config, keep: float) -> xr.Dataset:

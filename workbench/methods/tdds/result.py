@@ -12,7 +12,7 @@ import xarray as xr
 
 from workbench.baselines.coresets import jaccard
 from workbench.data.samples import Samples
-from workbench.methods.tdds.choosing import coreset_name, length_of
+from workbench.methods.tdds.choosing import budgets_of, coreset_name, length_of
 from workbench.methods.tdds.labelled import accuracy_of, painted, provenance
 from workbench.methods.tdds.settings import Config
 from workbench.methods.tdds.training import Scoring
@@ -80,6 +80,8 @@ def result_of(
     for name, training in finished.items():
         result = result.assign(accuracy_of(name, training["accuracies"]))
     result = result.assign(_by_budget(samples, config, kept_at, finished))
+    if config.networks and len(samples.test):
+        result["accuracy_by_network"] = _by_network(config, finished)
     numbers = {
         "keep": (config.keep, "share of training samples kept"),
         "pruned": (1 - config.keep, "share of training samples pruned"),
@@ -98,6 +100,21 @@ def result_of(
     for name, (value, text) in numbers.items():
         result["trajectory_length" if name == "T" else name] = ((), float(value), {"long_name": text})
     return result
+
+
+def _by_network(config: Config, finished: Mapping[str, Mapping[str, Any]]) -> xr.DataArray:
+    """`(network, budget, trained)`: last-epoch accuracies of the further networks, which did not choose the samples."""
+    keeps = sorted(budgets_of(config))
+    values = [
+        [[finished[f"{coreset_name(n, k, config)}_on_{w}"]["accuracies"][-1] for n in config.compare] for k in keeps]
+        for w in config.networks
+    ]
+    return xr.DataArray(
+        np.array(values, float).reshape(len(config.networks), len(keeps), len(config.compare)),
+        {"network": list(config.networks), "budget": keeps, "trained": list(config.compare)},
+        ("network", "budget", "trained"),
+        attrs={"long_name": "test accuracy of a further network after training on the coreset, last epoch"},
+    )
 
 
 def _by_budget(

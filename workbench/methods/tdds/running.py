@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
 
 from workbench.event import Event, Outcome, Trace
-from workbench.methods.tdds.choosing import budgets_of, chosen, coreset_name, length_of, series_name
+from workbench.methods.tdds.choosing import budgets_of, chosen, coresets_of, length_of
 from workbench.methods.tdds.result import result_of
 from workbench.methods.tdds.samples import samples_of
 from workbench.methods.tdds.settings import Config
@@ -25,10 +24,11 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     second epoch `contribution (sample, window)`, the changes d in the newest window, from epoch J on `score (sample)`, S of
     the trajectory up to this epoch, and for pixels of a scene `score_map (y, x)`. After them at most `epochs` events for each
     coreset: `loss/NAME`, `accuracy/NAME`, `test_accuracy/NAME`; NAME ends in `@0.1` for a further budget of 0.1.
-    docs/methods/tdds.md describes the result.
+    `_on_vgg` for a further network of `config.networks`. docs/methods/tdds.md describes the result.
     """
     samples = samples_of(scene, config)
-    identity = about(samples.fingerprint, config)
+    # without further networks as before there were any: older checkpoints continue
+    identity = about(samples.fingerprint, config, ("show_every",) if config.networks else ("show_every", "networks"))
     scoring, unfinished = Scoring(samples, config), None
     finished: dict[str, dict[str, Any]] = {}  # coreset -> accuracies, factor, weights
     if state is not None:
@@ -37,7 +37,8 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         finished, unfinished = dict(state["finished"]), state["going"]
     phases = phase_lengths(iterations_of(samples, config), config.epochs)
     keeps = budgets_of(config)
-    total = config.epochs + len(keeps) * len(config.compare) * len(phases)
+    coresets = coresets_of(config)
+    total = config.epochs + len(coresets) * len(phases)
 
     # 1. one training on all samples
     def saved() -> dict[str, Any]:
@@ -57,13 +58,15 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     scores = {keep: scoring.scores(length_of(keep, config)) for keep in keeps}
     kept = {keep: chosen(scores[keep], samples, config, keep) for keep in keeps}
     step = config.epochs + sum(len(v["accuracies"]) for v in finished.values())
-    for keep, selector in itertools.product(keeps, config.compare):
-        name, who = coreset_name(selector, keep, config), series_name(selector, keep, config)
+    for coreset in coresets:
+        keep, name = coreset.keep, coreset.name
         if name in finished:
             continue
-        weight = official_weight(scores[keep]["tdds"], samples) if config.loss_scale == "official" else None
-        rows = samples.train[kept[keep][selector].values]
-        training = Training(samples, rows, config, sum(phases), config.seed + 1, weight)
+        everything = coreset.selector == "full"
+        official = config.loss_scale == "official" and not everything
+        weight = official_weight(scores[keep]["tdds"], samples) if official else None
+        rows = samples.train if everything else samples.train[kept[keep][coreset.selector].values]
+        training = Training(samples, rows, config, sum(phases), config.seed + 1, weight, coreset.network)
         accuracies: list[float] = []
         if unfinished is not None:
             training.load(unfinished["training"])
@@ -78,14 +81,14 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
             step += 1
             last = len(accuracies) == len(phases)
             if last:
-                trained = weights(training.network) if keep == config.keep else {}
+                trained = weights(training.network) if keep == config.keep and not coreset.network else {}
                 finished[name] = {
                     "accuracies": accuracies,
                     "by_class": training.class_accuracy(),
                     "factor": training.factor,
                     "weights": trained,
                 }
-            series = {f"{quantity}/{who}": value for quantity, value in numbers.items()}
+            series = {f"{quantity}/{coreset.series}": value for quantity, value in numbers.items()}
             yield Event(step, series, {}, total, saved if last else saved_here)
     outcome = {"full": weights(scoring.training.network)} | {
         name: f["weights"] for name, f in finished.items() if f["weights"]

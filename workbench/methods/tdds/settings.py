@@ -24,6 +24,8 @@ PAGE = "coresets"
 
 RIVALS = ("random", "random_balanced", "el2n", "grand", "forgetting", "aum", "ccs", "dyn_unc", "dual", "entropy", "margin")
 
+NETWORKS = ("cnn", "resnet10", "vgg", "mlp", "resnet18")  # names of `workbench.parts.networks`
+
 STRATIFIED = ("tdds_ccs", "el2n_ccs")  # the same scores, chosen as CCS chooses; only where `compare` names them
 
 # The authors' training, as overrides: 200 epochs of a ResNet-18.
@@ -42,8 +44,13 @@ PAPER: dict[str, Any] = {
 class Config(Settings):
     """Defaults suit a laptop and 30 epochs; `PAPER` has the authors' training, whose score uses windows of J=10."""
 
-    network: Literal["auto", "cnn", "resnet18", "mlp"] = Field(
-        "auto", description="classifier; auto: mlp for pixels, else cnn"
+    network: Literal["auto", "cnn", "resnet10", "vgg", "mlp", "resnet18"] = Field(
+        "auto", description="classifier that scores, and that is trained on the coresets; auto: mlp for pixels, else cnn"
+    )
+    networks: tuple[str, ...] = Field(
+        (),
+        description="further classifiers that are trained on the same coresets, and on all samples, to see whether the choice "
+        "of one network is good for another: " + ", ".join(NETWORKS),
     )
     epochs: int = Field(30, ge=3, le=10_000, description="epochs of the scoring run")
     batch: int = Field(32, ge=1, description="samples of an optimiser step")
@@ -125,6 +132,18 @@ class Config(Settings):
             if name not in known:
                 raise ValueError(f"there is no selector {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}")
         return compare
+
+    @field_validator("networks")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for name in networks:
+            if name not in NETWORKS:
+                raise ValueError(
+                    f"there is no network {name!r}; there are {', '.join(NETWORKS)}.{did_you_mean(name, NETWORKS)}"
+                )
+        if len(set(networks)) < len(networks):
+            raise ValueError("names a network twice")
+        return networks
 
     @field_validator("budgets")
     @classmethod

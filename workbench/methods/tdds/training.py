@@ -22,7 +22,7 @@ from workbench.methods.tdds.scoring import TDDS, PLabel, window_of
 from workbench.methods.tdds.settings import Config
 from workbench.parts.device import device
 from workbench.parts.dynamics import Recorder
-from workbench.parts.networks import classifier
+from workbench.parts.networks import classifier, halves
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import Checkpoint, weights
@@ -32,11 +32,19 @@ class Training:
     """The training of a network on some of the samples: all state that a step changes.
 
     rows: positions in `samples` trained on. iterations: total optimiser steps, the length of the cosine. weight: (N,) of
-    all samples, for loss_scale="official". The seed determines initial weights, order and augmentation.
+    all samples, for loss_scale="official". network: its kind; "": that of the config. The seed determines initial weights, order and
+    augmentation.
     """
 
     def __init__(
-        self, samples: Samples, rows: np.ndarray, config: Config, iterations: int, seed: int, weight: Tensor | None = None
+        self,
+        samples: Samples,
+        rows: np.ndarray,
+        config: Config,
+        iterations: int,
+        seed: int,
+        weight: Tensor | None = None,
+        network: str = "",
     ) -> None:
         self.samples, self.config, self.iterations = samples, config, iterations
         here = device()
@@ -47,7 +55,8 @@ class Training:
         self.weight = None if weight is None else weight.float().to(here)
         self.random = Seeded(seed)
         with self.random:
-            self.network = classifier(config.network, samples.only.shape[1:], samples.classes).to(here)
+            self.network = classifier(network or config.network, samples.only.shape[1:], samples.classes).to(here)
+        self.features, self.head = halves(self.network)
         self.optimiser = torch.optim.SGD(
             self.network.parameters(),
             lr=config.lr,
@@ -88,8 +97,8 @@ class Training:
                 x = crop_flip(x, self.blank)
             for group in self.optimiser.param_groups:
                 group["lr"] = cosine(self.done, self.iterations, c.lr)
-            h = self.network.features(x)
-            logits = self.network.head(h)
+            h = self.features(x)
+            logits = self.head(h)
             loss = F.cross_entropy(logits, y)
             if recorder is not None:
                 recorder(index, logits, features=h)
@@ -116,8 +125,8 @@ class Training:
         with torch.no_grad():
             self.network.eval()
             for index in torch.arange(len(self.rows)).split(512):
-                h = self.network.features(self.values[self.rows[index.to(self.rows.device)]])
-                recorder(index, self.network.head(h), features=h)
+                h = self.features(self.values[self.rows[index.to(self.rows.device)]])
+                recorder(index, self.head(h), features=h)
 
     def _right(self) -> Tensor:
         """Which test samples (test,) are classified right."""

@@ -14,6 +14,7 @@ from workbench.errors import InputError
 from workbench.methods import load
 from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
 from workbench.pages.anomaly.state import APART, DETECTORS, FAST, AnomalyState
+from workbench.pages.frame.queue import submit
 from workbench.runs.watch import Live
 from workbench.views import save
 from workbench.views.card import escape, explain, explanation, html, problem
@@ -268,7 +269,7 @@ class Compare:
         state = self.state
         try:
             folder = runs.new_folder(state.root, name, state.called)
-            execution.launch(name, state.source, folder=folder)
+            submit(execution.run_command(name, state.source, None, folder), folder)
         except InputError as error:
             self._waiting[name].object = explanation(ANOMALY[name].title, problem(str(error)))
             return

@@ -64,7 +64,7 @@ class Export:
             count = self.dataset().sizes["object"]
             self.text.object = (
                 f"{count:,} boxes of SAR-Net in {len(state.basis)} test images, with a score of at least {state.score:.2f} (slider of the "
-                "first tab), in pixels of their image: chips are not on a map. For a scene on a map use `workbench detect`."
+                "first tab), in pixels of their image: chips are not on a map. For a scene on a map use <code>workbench detect</code>."
             )
 
     def dataset(self) -> xr.Dataset:

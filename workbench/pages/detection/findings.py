@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import xarray as xr
 
 from workbench.baselines.detection import components, ratio
 from workbench.methods.sarnet.chips import Images
-from workbench.metrics.detect import Boxes, average_precision, match
+from workbench.metrics.detect import THRESHOLDS, Boxes, average_precision, match
 
 FACTORS = np.round(np.arange(1.2, 5.01, 0.2), 1)  # of CFAR's slider
 PLACES = ("all images", "inshore", "offshore")
@@ -105,6 +105,38 @@ def outcomes(judged: Judged, found: Boxes, true: Boxes, score: float) -> list[Ou
         for t in np.flatnonzero(wanted)
     ]
     return made
+
+
+def by_place(
+    found: Boxes, true: Boxes, places: Mapping[str, Sequence[str]], classes: int, most: int
+) -> dict[str, tuple[float, float]]:
+    """place -> (AP50, AP) on its images, means over the classes with true boxes. Boxes are matched once: matching knows no other image.
+
+    found, true: of all images. places: identifiers of the images of each place.
+    """
+    matched = [match(found, true, c, most=most) for c in range(classes)]
+    wanted = np.ones(len(true.box), bool) if true.ignored is None else ~true.ignored.astype(bool)
+    made = {}
+    for place, ids in places.items():
+        here, there = np.isin(found.image, list(ids)), np.isin(true.image, list(ids)) & wanted
+        rows = []
+        for c, one in enumerate(matched):
+            count = int((there & (true.label == c)).sum())
+            if count == 0:
+                continue
+            of_place = here[one.position]
+            hits = [one.true[t][of_place & ~one.left_out[t]] for t in range(len(THRESHOLDS))]
+            rows.append([average_precision(hit, count)[0] for hit in hits])
+        means = np.mean(rows, 0) if rows else np.full(len(THRESHOLDS), np.nan)
+        made[place] = (float(means[0]), float(means.mean()))
+    return made
+
+
+def of_one(box: np.ndarray, score: np.ndarray, label: np.ndarray, true: Boxes, classes: int, iou: float) -> list[Outcome]:
+    """What became of the detections of one image; true: its true boxes."""
+    found = Boxes(box, np.full(len(box), "one"), label, score)
+    image = Boxes(true.box, np.full(len(true.box), "one"), true.label, ignored=true.ignored)
+    return outcomes(judge(found, image, classes, iou, max(len(box), 1)), found, image, -np.inf)
 
 
 def ranks(image: np.ndarray) -> np.ndarray:

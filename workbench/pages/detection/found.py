@@ -80,19 +80,20 @@ class Found:
         self.numbers = html(margin=(2, 8))
         self.kinds = pmui.RadioButtonGroup(
             options={"False alarms": "false alarm", "Missed": "missed", "Found": "hit"}, value="false alarm", size="small",
-            margin=(6, 8),
+            margin=(6, 8), sx={"whiteSpace": "nowrap"},
         )  # fmt: skip
         self.gallery = Gallery(12, 2)
         self.listed = html(margin=(10, 8))
-        self._wait = explain("Boxes of a network", WAITING, height=90)
+        self._wait = explain("Boxes of a network", WAITING, height=110)
         stretch: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
         self.panel = pn.Column(
             wrapped(self.samples, self.detectors, self.ious, self.places, self.cfars),
             beside(
                 pn.Column(self.view.panel, html(LEGEND, margin=(2, 8)), self.picked, **stretch),
-                pn.Column(self._wait, self.score, self.factor, self.plot.panel, self.numbers, **stretch),
+                pn.Column(self._wait, self.score, self.factor, self.plot.panel, **stretch),
                 least=(460, 440),
             ),
+            self.numbers,
             heading("What became of the boxes, in all counted images; click one to see it"),
             wrapped(self.kinds, self.listed),
             self.gallery.panel,

@@ -14,8 +14,10 @@ from workbench.errors import InputError
 from workbench.methods.sarnet import inspect, load_network
 from workbench.methods.sarnet.inside import GIVEN, SCALES, WIDE
 from workbench.methods.sarnet.network import STRIDES
+from workbench.metrics.detect import Boxes
+from workbench.pages.detection.findings import of_one
 from workbench.pages.detection.state import DetectionState
-from workbench.views.boxes import Box, BoxView
+from workbench.views.boxes import LEGEND, Box, BoxView
 from workbench.views.card import explain, heading, html, problem
 from workbench.views.gates import Gates
 from workbench.views.image import ImageView, coloured
@@ -27,13 +29,10 @@ INVITATION = (
     "When a run has finished, this tab shows the inside of its network for one tile: the gates that weight each row and each column, the "
     "maps of all scales before and after they are fused, and what happens to the boxes when gates or scales are switched off."
 )
-NOTES = {
-    "C": "backbone, strides 4 to 32",
-    "g": "fused for texture",
-    "h": "fused for meaning",
-    "P": "given to the head",
-    "N": "given to the head",
-}
+NOTES = (
+    "<b>C2</b> to <b>C5</b>: backbone, strides 4 to 32. <b>g3</b>, <b>g4</b>: all of them fused by convolutions, for texture. <b>h4</b>, "
+    "<b>h5</b>: fused by attention over all places, for meaning. <b>P3</b>, <b>N4</b>, <b>N5</b>: given to the head, after the gates."
+)
 PLAIN = "all channels, mean"
 
 
@@ -68,9 +67,11 @@ class Inside:
                 self.channel,
             ),
             grid(self.whole.panel, self.changed.panel, self.gates.panel, least=270),
+            html(LEGEND, margin=(2, 8)),
             heading(
                 "From the backbone through UCM to the head: root mean square over the channels, each map on its own scale"
             ),
+            html(NOTES, margin=(2, 8)),
             grid(*(v.panel for v in self.maps.values()), least=150, most=4),
             visible=False,
             sizing_mode="stretch_width",
@@ -138,7 +139,7 @@ class Inside:
         state = self.state
         high, wide = tile.shape
         picture = coloured(np.log1p(255 * tile))
-        true = state.true([state.sample]).box - np.array([left, top] * 2)
+        true = self._true_of(top, left, (high, wide))
         for view, found, title in (
             (self.whole, whole, "as trained"),
             (self.changed, changed, self._switches()),
@@ -146,9 +147,10 @@ class Inside:
             if view.frame.shape != (high, wide):
                 view.frame.fit(high, wide)
             view.show(picture, f"{title}: {found.sizes['object']} boxes")
-            boxes = [Box(b, "true box") for b in true]
-            boxes += [Box(b, "hit", f"{s:.2f}") for b, s in zip(found["box"].values, found["box_score"].values, strict=True)]
-            view.draw_boxes(boxes)
+            columns = (found[n].values for n in ("box", "box_score", "box_label"))
+            sorted_ = of_one(*columns, true, max(len(state.names), 1), float(state.iou))
+            boxes = [Box(b, "true box") for b in true.box]
+            view.draw_boxes(boxes + [Box(o.edges, o.kind, "" if np.isnan(o.score) else f"{o.score:.2f}") for o in sorted_])
         self._made = whole
         self._tile = picture
         if "row_gate" in whole:
@@ -164,11 +166,22 @@ class Inside:
             if view.panel.visible:
                 off = name in asked[4]
                 values = changed["flow"].sel(map=name).values
-                view.show(coloured(values, "Viridis"), f"{name}: {'not seen by UCM' if off else NOTES[name[0]]}")
+                view.show(coloured(values, "Viridis"), f"{name}, not seen by UCM" if off else name)
         self.text.object = (
             f"Tile of {high} × {wide} pixels of <b>{state.sample}</b>, rows from {top}, columns from {left}; boxes with a score of "
             f"at least {max(state.score, 0.02):.2f} (slider of the first tab). The strips beside the image are the gates: bright rows "
             "and columns pass."
+        )
+
+    def _true_of(self, top: int, left: int, size: tuple[int, int]) -> Boxes:
+        """The true boxes whose centres are in the tile, cut at its borders, in its pixels."""
+        every = self.state.true([self.state.sample])
+        box = every.box - np.array([left, top] * 2, np.float32)
+        middle, edge = (box[:, :2] + box[:, 2:]) / 2, np.array(size[::-1])
+        here = ((middle >= 0) & (middle < edge)).all(1)
+        box = np.clip(box[here], 0, [*edge, *edge]).astype(np.float32)
+        return Boxes(
+            box, every.image[here], every.label[here], ignored=None if every.ignored is None else every.ignored[here]
         )
 
     def _switches(self) -> str:

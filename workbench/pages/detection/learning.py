@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import panel as pn
 
+from workbench.metrics.detect import Boxes
+from workbench.pages.detection.findings import of_one
 from workbench.pages.detection.state import DetectionState
 from workbench.runs.watch import Live
-from workbench.views.boxes import Box, BoxView
+from workbench.views.boxes import LEGEND, Box, BoxView
 from workbench.views.card import escape, explain, html
 from workbench.views.curves import Curves
 from workbench.views.fields import Field
 from workbench.views.image import coloured
-from workbench.views.lines import swatches
-from workbench.views.looks import BLUE, DETECTORS, GREEN, ORANGE, STATES, Look
+from workbench.views.looks import BLUE, DETECTORS, GREEN, ORANGE, Look
 from workbench.views.plots import Frame
-from workbench.views.screen import WHOLE, grid, wrapped
+from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
 LOSSES = {
@@ -43,7 +44,7 @@ class Learning:
         self.stepper = Stepper(self.draw)
         self.text = html(margin=(0, 8))
         self.frame = Frame()
-        self.view = BoxView(self.frame, "Boxes", tall=WHOLE)
+        self.view = BoxView(self.frame, "Boxes", room=True)
         self.heat = Field(self.frame, "Highest class probability")
         self.losses = Curves("step", "loss (log)", [*LOSSES.values()], height=230, log=True)
         self.ap50 = Curves("step", "AP50, validation images", [*AP50.values()], height=230)
@@ -51,7 +52,7 @@ class Learning:
             wrapped(self.stepper.follow, self.stepper.slider),
             self.text,
             grid(self.view.panel, self.heat.panel, least=300),
-            html(swatches([STATES["hit"], STATES["true box"]]), margin=(2, 8)),
+            html(LEGEND, margin=(2, 8)),
             grid(self.losses.panel, self.ap50.panel, least=300),
             visible=False,
             **stretch,
@@ -103,16 +104,18 @@ class Learning:
         self.heat.show(heat.values if heat is not None else None)
         names = [str(n) for n in np.atleast_1d(arrays["box_label"].attrs.get("names", []))]
         true = len(names) - 1  # the last class: true boxes, see methods/sarnet/result.py
-        rows = list(zip(arrays["box"].values, arrays["box_score"].values, arrays["box_label"].values, strict=True))
-        boxes = [Box(edges, "true box") for edges, _, n in rows if n == true]
-        boxes += [Box(edges, "hit", f"{s:.2f}") for edges, s, n in rows if n != true]
-        self.view.draw_boxes(boxes)
-        found = sum(1 for *_, n in rows if n != true)
+        box, score, label = (arrays[n].values for n in ("box", "box_score", "box_label"))
+        wanted = Boxes(box[label == true], np.zeros(int((label == true).sum())), np.zeros(int((label == true).sum()), int))
+        mine = label != true
+        sorted_ = of_one(box[mine], score[mine], np.zeros(int(mine.sum()), int), wanted, 1, float(self.state.iou))
+        boxes = [Box(edges, "true box") for edges in wanted.box]
+        self.view.draw_boxes(boxes + [Box(o.edges, o.kind, "" if np.isnan(o.score) else f"{o.score:.2f}") for o in sorted_])
+        found = int(mine.sum())
         of = self.state.runner.config.get("steps", "?")
         name = str(arrays["box"].attrs.get("sample") or "")
         self.text.object = (
             f"<b>Step {step:,}</b> of {of} &ensp;·&ensp; validation image {escape(name)} &ensp;·&ensp; "
-            f"{found} boxes with a score of at least 0.3, {len(rows) - found} true ones"
+            f"{found} boxes with a score of at least 0.3, {len(wanted.box)} true ones, IoU ≥ {self.state.iou}"
             + (" &ensp;·&ensp; <i>untrained network</i>" if step == 0 else "")
         )
 

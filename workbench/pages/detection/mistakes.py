@@ -9,9 +9,8 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
-from workbench.metrics.detect import Scores, evaluate
 from workbench.metrics.detect_errors import KINDS, Errors, errors
-from workbench.pages.detection.findings import PLACES, of_images
+from workbench.pages.detection.findings import PLACES, by_place, of_images
 from workbench.pages.detection.state import DetectionState
 from workbench.views.card import explain, html
 from workbench.views.kinds import picture
@@ -37,7 +36,7 @@ class _Sorted(NamedTuple):
     """Errors at all images that are counted, and scores by place."""
 
     why: Errors
-    scores: dict[str, dict[str, Scores]]
+    scores: dict[str, dict[str, tuple[float, float]]]  # detector, place -> AP50, AP
 
 
 class Mistakes:
@@ -71,7 +70,9 @@ class Mistakes:
         self._content.visible, self._invite.visible = known, not known
         if self.state.findings is not None:
             self._choosing = True
-            self.detectors.options = {look(n, DETECTORS).title: n for n in self.state.findings.found}
+            found = self.state.findings.found
+            name = self.state.detector if self.state.detector in found else "sarnet"
+            self.detectors.param.update(options={look(n, DETECTORS).title: n for n in found}, value=name)
             self._choosing = False
         self.draw()
 
@@ -95,15 +96,11 @@ class Mistakes:
         if near is not None:
             parts |= {p: [i for i in every if near[i] == (p == PLACES[1])] for p in PLACES[1:]}
         parts = {p: ids for p, ids in parts.items() if ids and len(state.true(ids).box)}
-        true = {p: state.true(ids) for p, ids in parts.items()}
-        asked_true = state.true(counted)
+        true, asked_true = state.true(every), state.true(counted)
 
         def make() -> _Sorted:
             why = errors(of_images(findings.found[name], counted), asked_true, classes, most=most)
-            scores = {
-                n: {p: evaluate(of_images(f, ids), true[p], classes, most) for p, ids in parts.items()}
-                for n, f in findings.found.items()
-            }
+            scores = {n: by_place(f, true, parts, classes, most) for n, f in findings.found.items()}
             return _Sorted(why, scores)
 
         state.later(("errors", *now), make, lambda made: self._show(made, now))
@@ -128,7 +125,7 @@ class Mistakes:
         rows = []
         for n, of in made.scores.items():
             one = look(n, DETECTORS)
-            rows.append([Marked(one.title, one.colour), *(float(v) for p in places for v in (of[p].ap50, of[p].ap))])
+            rows.append([Marked(one.title, one.colour), *(v for p in places for v in of[p])])
         head = (
             f"<b>All detectors</b>, IoU ≥ 0.5 (AP50) and 0.5 to 0.95 (AP), at most {state.most} boxes an image; best in bold"
         )

@@ -11,6 +11,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from workbench.pages.frame.defaults import remember_defaults
+from workbench.pages.frame.memory import spare_imports
 from workbench.pages.frame.notebook import load_panel, show_icons
 from workbench.pages.frame.offline import own_stylesheets
 
@@ -28,6 +29,8 @@ class Addressed(pn.viewable.Viewer):
         load_panel()
         own_stylesheets()
         remember_defaults()
+        if pn.state.curdoc and pn.state.curdoc.session_context:
+            spare_imports()
         super().__init__(**params)
         self._location = pn.state.location  # None without a browser
         self._told: pmui.TextInput | None = None  # the field with the address, in a notebook

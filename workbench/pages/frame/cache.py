@@ -12,6 +12,7 @@ from typing import Any
 class SharedResults:
     """`ask(key, make)` returns the future of `make()`, cached by key for the `keep` newest keys."""
 
+    _trials = ThreadPoolExecutor(4, thread_name_prefix="workbench-trial")
     _worker = ThreadPoolExecutor(1, thread_name_prefix="workbench-page")  # one for the process
 
     def __init__(self, keep: int) -> None:
@@ -19,14 +20,21 @@ class SharedResults:
         self._made: OrderedDict[Hashable, Future] = OrderedDict()
         self._lock = threading.Lock()
 
-    def ask(self, key: Hashable, make: Callable[[], Any]) -> Future:
-        """The future of the result for this key. A failed one is not cached, so the next call tries again."""
+    def ask(self, key: Hashable, make: Callable[[], Any], first: Callable[[], None] | None = None) -> Future:
+        """The future of the result for this key. A failed one is not cached, so the next call tries again.
+
+        first: is called before `make`, in another thread, so that other results do not wait for it.
+        """
         with self._lock:
             cached = self._made.get(key)
             if cached is not None and not (cached.done() and cached.exception()):
                 self._made.move_to_end(key)
                 return cached
-            future = self._made[key] = self._worker.submit(make)
+            if first is None:
+                future = self._worker.submit(make)
+            else:
+                future = self._trials.submit(lambda: (first(), self._worker.submit(make).result())[1])
+            self._made[key] = future
             while len(self._made) > self.keep:
                 self._made.popitem(last=False)
             return future

@@ -1,4 +1,4 @@
-"""Makes Bokeh quick at what it is asked some hundred thousand times for each page: the defaults of its properties.
+"""Makes Bokeh quick at what it is asked some 75,000 times for each page: the defaults of its properties.
 
 For every default value Bokeh raises and catches an exception if no theme is set, merges the defaults of all base classes, imports
 a module to see whether the default is a function, and checks that it is valid. None of these answers changes after a class has

@@ -71,7 +71,10 @@ def _scene(about: Mapping[str, Any]) -> dict[str, str]:
     """Parameters of an address that open the scene of a run; empty if an address cannot name it."""
     scene = about.get("scene") or {}
     if scene.get("open"):
-        source = Source.from_record(scene["open"])
+        try:
+            source = Source.from_record(scene["open"])
+        except InputError:  # of a damaged or foreign folder
+            return {}
         if set(source.beside) - {"after"}:
             return {}
         named = source.parameters()

@@ -19,7 +19,10 @@ from workbench.errors import InputError
 from workbench.methods import load
 from workbench.pages.frame.followed import FRESH, Followed, followed
 from workbench.pages.frame.links import run_folder, run_name
+from workbench.pages.frame.policy import check_owner, settings
+from workbench.pages.frame.queue import cancel, place, submit
 from workbench.pages.frame.session import WIDE, Session
+from workbench.runs.schema import Damaged
 from workbench.runs.watch import Live
 from workbench.views.card import heading
 from workbench.views.form import Form
@@ -56,7 +59,7 @@ class Runner:
         self.live: Followed | None = None
         self._taken, self._version = 0, -1  # lines and version of the run that are drawn
         self._waits = self._resumed = 0
-        self._over = self._listed = False
+        self._over = self._listed = self._queued = False
         self.player = Player()
         self.form = Form(load(method).Config, first=first)
         self.earlier = pmui.Select(label="Earlier runs", options={"none yet": ""}, value="", margin=(10, 0, 4, 0), **WIDE)
@@ -84,8 +87,9 @@ class Runner:
         if self.form.error or page.data is None:
             return
         try:
+            overrides = settings(self.method, self.form.overrides, page.root)
             folder = runs.new_folder(page.root, self.method, page.called)
-            execution.launch(self.method, page.source, self.form.overrides, folder)
+            submit(execution.run_command(self.method, page.source, overrides, folder), folder)
         except InputError as error:
             self.player.show("failed", error=str(error))
             return
@@ -116,9 +120,11 @@ class Runner:
             )
         try:
             about = runs.read(folder)
+        except Damaged:
+            raise
         except InputError:  # just launched, with the settings of the form
             return override(load(self.method).Config(), self.form.overrides).model_dump()
-        if about["method"] != self.method or about["scene"]["fingerprint"] != self.page.mark:
+        if about["method"] != self.method or about["scene"].get("fingerprint") != self.page.mark:
             scene = about["scene"].get("id") or "another scene"
             raise InputError(f"The run {folder.name} is of {about['method']} on {scene}; open that scene to see it.")
         config: Mapping[str, Any] = about.get("config", {})
@@ -159,6 +165,12 @@ class Runner:
         if self.live is None:
             return
         try:
+            check_owner(self.live.folder)
+            if what == "stop" and cancel(self.live.folder):
+                self._forget()
+                self._list()
+                self.player.show("idle")
+                return
             getattr(self.live, what)()
         except InputError as error:
             self.player.show("failed", error=str(error))
@@ -172,8 +184,9 @@ class Runner:
             self.ask("resume")
             return
         try:
+            check_owner(self.live.folder)
             self._resumed = len(runs.read(self.live.folder).get("resumed", []))
-            execution.relaunch(self.live.folder)
+            submit(execution.resume_command(self.live.folder), self.live.folder)
         except InputError as error:
             self.player.show("failed", error=str(error))
             return
@@ -188,7 +201,7 @@ class Runner:
         if self.live is None:
             return False
         self.live.look(fresh=FRESH)
-        return self.live.version != self._version or self._waits > 0
+        return self.live.version != self._version or self._waits > 0 or self._queued
 
     def poll(self) -> bool:
         """Draw what is new of the run; True while it is running."""
@@ -198,6 +211,11 @@ class Runner:
         live.look()
         new, self._taken, self._version = live.log[self._taken :], len(live.log), live.version
         status, error = live.state
+        waiting = place(live.folder)
+        self._queued = waiting > 0
+        if waiting:
+            self.player.show("queued", folder=f"place {waiting}")
+            return True
         if self._waits:  # until the new process writes, the folder has the status of the old one
             self._waits -= 1
             if len(runs.read(live.folder).get("resumed", [])) > self._resumed:

@@ -20,14 +20,17 @@ import param
 import xarray as xr
 
 from workbench import execution
-from workbench.data.catalog import entries
+from workbench.data.catalog import entries, names
+from workbench.data.roots import admit
 from workbench.data.source import Source
+from workbench.engines.trial import try_opening
 from workbench.errors import InputError
 from workbench.pages.frame.address import WIDE, Addressed
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import CLOCK, Follower
 from workbench.pages.frame.links import report_of, run_folder, ways
 from workbench.pages.frame.notebook import in_cell
+from workbench.pages.frame.policy import check_uploads, files_hidden, policy
 from workbench.pages.frame.window import THEME, framed, tag_itself
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, explanation, html, problem
@@ -183,6 +186,7 @@ class Session(Addressed):
             sizing_mode="stretch_width",
             margin=(0, 6),
         )
+        self.own.visible = not files_hidden()
         self.tabs = pmui.Tabs(*tabs, active=self.tab, sizing_mode="stretch_width", margin=0)
         tag_itself(self.tabs)
         self._empty = explain(*self.EMPTY, height=420)
@@ -242,6 +246,12 @@ class Session(Addressed):
             return
         more = {n: more.get(n, self.param[n].default) for n in self.MORE}
         source = Source.from_parameters({"scene": ref, "truth": truth, "keys": named, **more})
+        try:
+            for path in source.files() if ref not in names() else source.files()[1:]:
+                admit(path)
+        except InputError as error:
+            self.complain(str(error))
+            return
         key = (source, stamp(*source.files()))
         self.announce(ref)
         asked = self.asked
@@ -251,7 +261,10 @@ class Session(Addressed):
                 self._given = None
                 self._arrived(future, ref, truth, keys, key, first, more)
 
-        self.when(self.SCENES.ask(key, lambda: self._opened(source)), here)
+        trial = None
+        if policy() is not None and (ref not in names() or source.files()[1:]):  # a visitor's file
+            trial = lambda: try_opening(source)  # noqa: E731
+        self.when(self.SCENES.ask(key, lambda: self._opened(source), trial), here)
 
     def keep_uploads(self, upload: pmui.FileInput) -> list[Path]:
         """Write uploaded files beside the runs, where a launched run can read them; returns their paths, empty after an error."""
@@ -259,6 +272,11 @@ class Session(Addressed):
         if not blobs or not called:
             return []
         blobs, called = ([blobs], [called]) if isinstance(blobs, bytes) else (blobs, called)
+        try:
+            check_uploads(self.root / "uploads", {Path(n).name: len(b) for n, b in zip(called, blobs, strict=True)})
+        except InputError as error:
+            self.complain(str(error))
+            return []
         folder = self.root / "uploads" / hashlib.sha256(b"".join(blobs)).hexdigest()[:12]
         paths = [folder / Path(n).name for n in called]
         try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import panel as pn
@@ -52,7 +50,6 @@ def framed(title: str, side: Any, *main: Any, header: Sequence[Any] = ()) -> pmu
     )
     unlink_busy(page)
     tag_itself(page)
-    spare_imports()
     settings.perform_document_validation = False  # a tenth of the time in which a page is made
     return page
 
@@ -79,14 +76,3 @@ def unlink_busy(page: pmui.Page) -> None:
     for watcher in list(pn.state.param.watchers.get("busy", {}).get("value", [])):
         if getattr(getattr(watcher.fn, "__self__", None), "self", None) is page:
             pn.state.param.unwatch(watcher)
-
-
-@cache
-def spare_imports() -> None:
-    """Leave what is loaded so far out of garbage collections, once: it stays until the process ends.
-
-    Panel collects when a visitor has left. To search a million objects of the imported libraries stops the server for a third of
-    a second each time.
-    """
-    gc.collect()
-    gc.freeze()

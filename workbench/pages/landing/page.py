@@ -7,7 +7,6 @@ A card is made from the first paragraph of the dashboard's docstring, `Title: se
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import cache
@@ -16,11 +15,13 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader
 
+from workbench.errors import InputError
 from workbench.methods import METHODS
 from workbench.pages.frame.links import page_of, report_of, run_name
 from workbench.pages.landing.serving import dashboards
 from workbench.resources import folder
 from workbench.runs.collection import Entry, entries
+from workbench.runs.schema import event_line
 
 NEWEST = 10
 END = 1 << 16  # bytes at the end of a run's events in which the last line is looked for
@@ -94,7 +95,7 @@ def _row(entry: Entry, root: str | Path, served: Collection[str]) -> dict[str, A
         "scene": entry.scene,
         "status": entry.status,
         "imported": str(entry.imported or ""),
-        "detail": _progress(entry.folder) if entry.status == "running" else "",
+        "detail": entry.damage or (_progress(entry.folder) if entry.status == "running" else ""),
         "number": "" if number is None else f"{number} {entry.metrics[number]:.4g}",
         "when": _ago(str(entry.about.get("start", ""))),
     }
@@ -103,15 +104,15 @@ def _row(entry: Entry, root: str | Path, served: Collection[str]) -> dict[str, A
 def _progress(run: Path) -> str:
     """`step 40 of 100` from the last event of a run; empty before the first."""
     path = run / "events.jsonl"
-    if not path.exists():
+    if not path.is_file():
         return ""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - END))
         lines = file.read().split(b"\n")
     for line in reversed(lines[:-1]):  # what follows the last newline is not complete
         try:
-            event = json.loads(line)
-        except ValueError:  # the first line of the block is cut
+            event = event_line(line, str(path))
+        except InputError:  # the first line of the block is cut
             return ""
         if "step" in event:
             return f"step {event['step']:,}" + (f" of {event['of']:,}" if event.get("of") else "")

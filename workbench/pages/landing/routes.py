@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+from bokeh.server.util import check_allowlist
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from tornado.web import HTTPError, StaticFileHandler, authenticated
 
@@ -27,6 +29,12 @@ STILL = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 class _Page(AuthRequestHandler):
     """Sends HTML that is never kept by the browser."""
+
+    def prepare(self) -> Any:
+        """Refuse a host by which nobody may name this server: a page of another site can point its own name at this machine."""
+        if not check_allowlist(self.request.host, list(self.application.websocket_origins)):
+            raise HTTPError(403, "this server is not called %s; see --allow-origin", self.request.host)
+        return super().prepare()
 
     def send(self, html: str, policy: str) -> None:
         self.set_header("Content-Type", "text/html; charset=utf-8")
@@ -73,7 +81,10 @@ def _report(root: str | Path, name: str) -> str:
         raise HTTPError(404, str(error)) from None
     if not path.is_file() or not (path.parent / "run.json").is_file():
         raise HTTPError(404, "%s has no report", path.parent)
-    return report_page(path.parent)
+    try:
+        return report_page(path.parent)
+    except InputError as error:
+        raise HTTPError(404, str(error)) from None
 
 
 ROUTES = [

@@ -9,6 +9,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from workbench.errors import InputError
+from workbench.pages.frame.policy import check_owner
 from workbench.runs.collection import Entry, megabytes, remove, size, tag
 from workbench.views.card import escape, problem
 from workbench.views.plots import batched
@@ -56,6 +57,7 @@ class Manage:
         self._refuse("")
         try:
             for entry in self._ticked():
+                check_owner(entry.folder)
                 tag(entry.folder, **{what: [self.text.value_input or self.text.value]})
         except InputError as error:
             self._refuse(str(error))
@@ -78,6 +80,8 @@ class Manage:
         doomed = self._doomed
         self._keep()
         try:
+            for entry in doomed:
+                check_owner(entry.folder)
             remove(doomed, self.root)
         except InputError as error:
             self._refuse(str(error))

@@ -250,7 +250,7 @@ class Runs(Addressed):
         rows = []
         for e in self.shown:
             begun = str(e.about.get("start", "")).replace("T", " ")[:16]
-            row = [e.name, self._link(e), e.status, e.method, e.scene, begun, round(e.seconds, 1), ", ".join(e.marks)]
+            row = [e.name, self._link(e), e.note, e.method, e.scene, begun, round(e.seconds, 1), ", ".join(e.marks)]
             if mixed:
                 row.append(f"{e.headline[0]} {number(e.metrics[e.headline[0]])}" if e.headline else "")
             rows.append([*row, *(e.metrics.get(c, e.settings.get(c)) for c in columns)])
@@ -267,7 +267,9 @@ class Runs(Addressed):
             self._filling = False
 
     def _link(self, entry: Entry) -> str:
-        """HTML: a link to the page that shows the run, or to its report."""
+        """HTML: a link to the page that shows the run, or to its report; empty for a damaged run."""
+        if entry.damage:
+            return ""
         report = "" if entry.method in METHODS else report_of(entry.folder, self.root)
         address = report or page_of(entry, self.root, served())
         label = "report" if report else address.partition("?")[0]
@@ -306,8 +308,9 @@ class Runs(Addressed):
         ticked = self._ticked_entries()
         self._none.visible = self._no_replay.visible = not ticked
         self.comparison.panel.visible = self.replay.panel.visible = bool(ticked)
-        self.replay.choose([e.folder for e in ticked])
-        self.comparison.choose(ticked, self.replay.histories())
+        sound = [e for e in ticked if not e.damage]
+        self.replay.choose([e.folder for e in sound])
+        self.comparison.choose(sound, self.replay.histories())
         self.manage.chosen()
 
     def poll(self) -> None:

@@ -11,6 +11,7 @@ import panel_material_ui as pmui
 
 from workbench import runs
 from workbench.errors import InputError
+from workbench.pages.frame.policy import check_owner
 from workbench.runs.watch import Live
 from workbench.views.card import escape, explain, html
 from workbench.views.kinds import Picture, picture, pictures
@@ -96,6 +97,7 @@ class Replay:
     def _request(self, what: str) -> None:
         if self.live is not None:
             try:
+                check_owner(self.live.folder)
                 runs.request(self.live.folder, what)
             except InputError as error:
                 self.text.object = escape(str(error))
@@ -148,7 +150,11 @@ class Replay:
         if name.startswith(OF_RESULT):
             self.picture.show(self._of_result().get(name.removeprefix(OF_RESULT)))
             return
-        array = live.frame(name, step) if name else None
+        try:
+            array = live.frame(name, step) if name else None
+        except InputError as error:
+            self.text.object += f"<br>{escape(str(error))}"
+            array = None
         self.picture.show(None if array is None else picture(name, array))
 
     def _of_result(self) -> dict[str, Picture]:

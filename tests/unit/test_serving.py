@@ -1,0 +1,308 @@
+"""What a server lets others do: where it listens, which files it opens, whose runs it stops, how many run at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+
+from tests.properties.test_readers_fuzz import envi
+from tests.unit.test_collection import make
+from workbench import execution, runs
+from workbench.data.catalog import open_scene
+from workbench.data.roots import ROOTS, admit
+from workbench.data.source import Source
+from workbench.engines import limits
+from workbench.engines.trial import try_opening
+from workbench.errors import InputError
+from workbench.pages.frame import policy, queue
+from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.policy import VARIABLE, Policy, check_owner, check_uploads, environment, own, settings
+from workbench.pages.landing.serving import Access, command
+
+
+class TestWhoReachesIt:
+    def test_by_default_this_machine(self) -> None:
+        words = command(["runs"], port=5006)
+        assert words[words.index("--address") + 1] == "127.0.0.1"
+        named = [words[n + 1] for n, word in enumerate(words) if word == "--allow-websocket-origin"]
+        assert named == ["localhost:5006", "127.0.0.1:5006"]
+
+    @pytest.mark.parametrize("given", [{"address": "0.0.0.0"}, {"address": "10.1.2.3"}, {"origins": ("lab.example.org",)}])
+    def test_others_need_authentication_or_a_word_that_they_do_not(self, given: dict[str, Any], tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"without a password.*--auth users.json.*--no-auth"):
+            Access(**given)
+        assert Access(**given, open=True).public
+        users = tmp_path / "users.json"
+        users.write_text('{"ann": "a long password"}')
+        users.chmod(0o644)
+        with pytest.raises(InputError, match="chmod 600"):
+            Access(**given, auth=str(users))
+        users.chmod(0o600)
+        words = Access(**given, auth=str(users)).options(5006)
+        assert words[words.index("--basic-auth") + 1] == str(users)
+        assert "a long password" not in " ".join(words)
+        assert "--oauth-provider" in Access(**given, auth="github").options(5006)
+
+    def test_what_makes_no_sense(self, tmp_path: Path) -> None:
+        for origin in ("*", "http://lab", ""):
+            with pytest.raises(InputError, match="--allow-origin takes HOST"):
+                Access(origins=(origin,), open=True)
+        with pytest.raises(InputError, match="opposite"):
+            Access(auth="github", open=True)
+        (tmp_path / "users.json").write_text('{"ann": ""}')
+        with pytest.raises(InputError, match="a password for each user"):
+            Access(auth=str(tmp_path / "users.json"))
+        with pytest.raises(InputError, match="No such file"):
+            Access(auth="githbu")
+
+    def test_the_page_to_sign_in_asks_no_other_host(self) -> None:
+        words = Access(auth="github").options(1)
+        login = Path(policy.__file__).parents[1] / "landing" / "login.html"
+        assert "http" not in login.read_text()
+        assert str(login) not in words  # the provider has its own
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of runs of a server with authentication, whose visitors open files below `data`."""
+    (tmp_path / "data").mkdir()
+    for name, value in environment(Policy(auth=True, admins=("root",)), [tmp_path / "data"], tmp_path / "runs").items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "runs"
+
+
+def be(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(policy, "user", lambda: name)
+    monkeypatch.setattr(queue, "user", lambda: name)
+
+
+class TestFiles:
+    def test_outside_of_the_folders_the_words_are_the_same_whether_or_not_it_exists(
+        self, served: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "secret.nc").write_bytes(b"x")
+        (tmp_path / "data" / "link.nc").symlink_to(tmp_path / "secret.nc")
+        for name in ("secret.nc", "nothing.nc", "data/link.nc", "data/../secret.nc"):
+            for give in (admit, open_scene, lambda path: open_scene("sim-coast-town", truth=path)):
+                with pytest.raises(InputError, match="is not in a folder from which this server opens files") as refused:
+                    give(tmp_path / name)
+                assert str(refused.value).startswith(str(tmp_path / name))
+        with pytest.raises(InputError, match="is not in a folder"):
+            Source(str(tmp_path / "data" / "a.nc"), beside={"lidar": "/etc/passwd"}).open()
+        with pytest.raises(InputError, match="There is no file"):
+            open_scene(tmp_path / "data" / "nothing.nc")
+        assert open_scene("sim-coast-town")["hsi"].ndim == 3
+
+    def test_a_coreset_leads_nowhere_else(self, served: Path, tmp_path: Path) -> None:
+        about = {"of": "/etc/passwd", "fingerprint": "0" * 64, "selector": "x", "keep": 0.5, "kept": [], "dropped": []}
+        (tmp_path / "data" / "a.yml").write_text(json.dumps(about))
+        with pytest.raises(InputError, match=r"/etc/passwd is not in a folder"):
+            open_scene(tmp_path / "data" / "a.yml")
+
+    def test_a_link_of_an_envi_file_leads_nowhere_else(
+        self, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        envi(tmp_path)
+        (tmp_path / "data" / "a.raw.hdr").write_text((tmp_path / "a.raw.hdr").read_text())
+        (tmp_path / "data" / "a.raw").symlink_to(tmp_path / "a.raw")
+        for name in ("a.raw", "a.raw.hdr"):
+            with pytest.raises(InputError, match="is not in a folder"):
+                open_scene(tmp_path / "data" / name)
+        monkeypatch.delenv(ROOTS)
+        for name in ("a.raw", "a.raw.hdr"):
+            notes = open_scene(tmp_path / "data" / name).attrs["notes"]
+            assert f"the data file a.raw is a link out of its folder, to {tmp_path}/a.raw" in notes
+
+    def test_catalogue_only(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in environment(Policy(catalogue_only=True), [tmp_path], tmp_path / "runs").items():
+            monkeypatch.setenv(name, value)
+        assert policy.files_hidden()
+        with pytest.raises(InputError, match="only scenes of the catalogue"):
+            open_scene(tmp_path / "a.nc")
+        with pytest.raises(InputError, match="nothing can be uploaded"):
+            check_uploads(tmp_path, {"a.nc": 1})
+
+    def test_settings_that_name_files(self, served: Path, tmp_path: Path) -> None:
+        make(served / "trained", 0.9)
+        assert settings("arcdnet", {"weights": "trained"}, served) == {"weights": str(served / "trained")}
+        assert settings("arcdnet", {"weights": str(served / "trained")}, served)["weights"] == str(served / "trained")
+        for given in ("/etc/passwd", "../data", "nothing"):
+            with pytest.raises(InputError, match="has to be the name of a run, or of an upload"):
+                settings("arcdnet", {"weights": given}, served)
+        with pytest.raises(InputError, match="writes a file"):
+            settings("tdds", {"log": str(tmp_path / "x.zarr")}, served)
+
+    def test_uploads_have_a_quota_types_and_an_expiry(self, served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(VARIABLE, Policy(upload_mb=1, upload_days=1).model_dump_json())
+        folder = served / "uploads"
+        check_uploads(folder, {"a.mat": 900_000})
+        with pytest.raises(InputError, match="more than 1 MB"):
+            check_uploads(folder, {"a.mat": 900_000, "b.mat": 200_000})
+        for name in ("a.py", "a.yml", "a", "a.mat.sh"):
+            with pytest.raises(InputError, match="its type is not one of"):
+                check_uploads(folder, {name: 1})
+        (folder / "x").mkdir(parents=True)
+        (folder / "x" / "old.mat").write_bytes(bytes(900_000))
+        with pytest.raises(InputError, match="more than 1 MB"):
+            check_uploads(folder, {"b.mat": 200_000})
+        os.utime(folder / "x" / "old.mat", (time.time() - 2 * 86400,) * 2)
+        check_uploads(folder, {"b.mat": 200_000})
+        assert not (folder / "x" / "old.mat").exists()
+
+
+def test_only_the_owner_and_administrators_change_a_run(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    be(monkeypatch, "ann")
+    own(served / "hers")
+    check_owner(served / "hers")
+    make(served / "of-a-terminal", 0.9)
+    for name in ("bob", ""):
+        be(monkeypatch, name)
+        for folder, whose in (("hers", "ann"), ("of-a-terminal", "somebody outside")):
+            with pytest.raises(InputError, match=f"was started by {whose}"):
+                check_owner(served / folder)
+    be(monkeypatch, "root")
+    check_owner(served / "hers")
+    check_owner(served / "of-a-terminal")
+    monkeypatch.delenv(VARIABLE)
+    be(monkeypatch, "")
+    check_owner(served / "hers")  # a notebook
+
+
+class TestQueue:
+    @pytest.fixture
+    def began(self, served: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Names of the runs that were started, whose processes live until they are taken from `alive`."""
+        monkeypatch.setenv(VARIABLE, Policy(auth=True, max_runs=3, max_runs_per_user=2).model_dump_json())
+        monkeypatch.setattr(queue, "_watch", lambda root: None)
+        self.alive: set[str] = set()
+        begun: list[str] = []
+
+        def spawn(command: object, folder: Path) -> None:
+            begun.append(folder.name)
+            self.alive.add(folder.name)
+
+        monkeypatch.setattr(execution, "spawn", spawn)
+        monkeypatch.setattr(queue, "launched", lambda folder: folder.name in self.alive)
+        return begun
+
+    def test_so_many_at_once_and_so_many_of_one_visitor(
+        self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for n, name in enumerate(["ann", "ann", "ann", "bob", "bob"]):
+            be(monkeypatch, name)
+            queue.submit(["x"], served / f"{n}-{name}")
+        assert began == ["0-ann", "1-ann", "3-bob"]
+        assert [queue.place(served / name) for name in ("0-ann", "2-ann", "4-bob")] == [0, 1, 2]
+        self.alive.remove("3-bob")
+        assert queue.pump(served) == 4
+        assert began[3:] == ["4-bob"]  # ann has her two
+        self.alive -= {"0-ann"}
+        queue.pump(served)
+        assert began[4:] == ["2-ann"]
+        self.alive.clear()
+        assert queue.pump(served) == 0
+
+    def test_a_run_that_waits_is_taken_out(self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        be(monkeypatch, "ann")
+        for n in range(3):
+            queue.submit(["x"], served / str(n))
+        assert not queue.cancel(served / "0")
+        assert queue.cancel(served / "2")
+        assert not (served / "2").exists()
+        self.alive.clear()
+        queue.pump(served)
+        assert began == ["0", "1"]
+
+    def test_an_unfinished_run_that_waits_to_be_continued_keeps_everything(
+        self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make(served / "half", 0.0, ends="stopped")
+        before = sorted(p.name for p in (served / "half").iterdir())
+        be(monkeypatch, "ann")
+        for name in ("0", "1", "half"):
+            queue.submit(["x"], served / name)
+        assert queue.place(served / "half") == 1
+        assert policy.owner(served / "half") == ""
+        assert queue.cancel(served / "half")
+        assert sorted(p.name for p in (served / "half").iterdir()) == before
+
+    def test_a_damaged_ticket_stops_nothing(self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        (served / ".queue").mkdir(parents=True)
+        for n, text in enumerate(["", "[1]", '{"folder": 3}', "{"]):
+            (served / ".queue" / f"{n}.json").write_text(text)
+        be(monkeypatch, "ann")
+        queue.submit(["x"], served / "one")
+        assert began == ["one"]
+
+
+@pytest.mark.process
+def test_a_run_has_limits_of_memory_and_time(tmp_path: Path) -> None:
+    code = "from workbench.engines import limits; limits.apply(); import numpy as np, time\n"
+    for variable, value, work, says in (
+        (limits.MEMORY, "1", "np.ones(3 * 10**8)", "Unable to allocate"),
+        (limits.SECONDS, "0.3", "time.sleep(30)", "longer than the 0.3 s that this server allows"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code + work],
+            env={**os.environ, variable: value},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode != 0
+        assert says in done.stderr
+
+
+def test_a_queue_is_no_run(served: Path) -> None:
+    (served / ".queue").mkdir(parents=True)
+    assert runs.list_runs(served) == []
+    assert ROOTS in os.environ
+
+
+class TestTrial:
+    """A visitor's file is opened in a child first; the process of the server never meets what exceeds the limits."""
+
+    @pytest.mark.process
+    def test_a_good_file_a_refused_one_and_a_bomb(self, tmp_path: Path) -> None:
+        cube = np.random.default_rng(0).random((6, 7, 5))
+        scipy.io.savemat(tmp_path / "good.mat", {"data": cube, "map": np.eye(6, 7)})
+        try_opening(Source(str(tmp_path / "good.mat")))
+        (tmp_path / "bad.mat").write_bytes(b"no")
+        with pytest.raises(InputError, match=r"bad\.mat"):
+            try_opening(Source(str(tmp_path / "bad.mat")))
+        scipy.io.savemat(tmp_path / "bomb.mat", {"data": np.zeros((400, 500, 300))}, do_compression=True)
+        assert (tmp_path / "bomb.mat").stat().st_size < 1_000_000  # 0.5 GB of zeros
+        with pytest.raises(InputError, match=r"bomb\.mat (does not fit into memory|needs more than 0\.7 GB)"):
+            try_opening(Source(str(tmp_path / "bomb.mat")), memory_gb=0.7)
+
+    @pytest.mark.process
+    def test_one_that_never_ends_and_one_whose_reader_dies(self) -> None:
+        source = Source("x.mat")
+        with pytest.raises(InputError, match=r"not opened within 0\.5 s"):
+            try_opening(source, seconds=0.5, command=(sys.executable, "-c", "import time; time.sleep(60)"))
+        with pytest.raises(InputError, match="ended without an answer"):
+            try_opening(source, command=(sys.executable, "-c", "import os; os.abort()"))
+
+    def test_the_pages_of_others_do_not_wait_for_it(self) -> None:
+        results, gate = SharedResults(4), threading.Event()
+        slow = results.ask("slow", lambda: "made", lambda: gate.wait(20) and None)
+        assert results.ask("other", lambda: "at once").result(5) == "at once"
+        assert not slow.done()
+        gate.set()
+        assert slow.result(5) == "made"
+
+        def refuse() -> None:
+            raise InputError("no")
+
+        with pytest.raises(InputError, match="no"):
+            results.ask("refused", lambda: 1 / 0, refuse).result(5)

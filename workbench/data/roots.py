@@ -1,0 +1,42 @@
+"""The folders from which a served page opens files: `WORKBENCH_ROOTS`, set by `workbench serve`, inherited by the runs it starts.
+
+Without the variable, as on the command line and in notebooks, every path can be opened. Catalogue names are always allowed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from workbench.errors import InputError
+
+ROOTS = "WORKBENCH_ROOTS"
+
+
+def roots() -> tuple[Path, ...] | None:
+    """The folders; None where every path can be opened."""
+    text = os.environ.get(ROOTS)
+    return None if text is None else tuple(Path(part) for part in text.split(os.pathsep) if part)
+
+
+def admit_beside(header: str | Path, data: str | Path) -> None:
+    """Raise InputError where a header in these folders leads to data outside; the catalogue's own files may lie anywhere."""
+    try:
+        admit(header)
+    except InputError:
+        return
+    admit(data)
+
+
+def admit(path: str | Path) -> None:
+    """Raise InputError for a path outside of the folders, also by way of a link; in the same words whether or not it exists."""
+    allowed = roots()
+    if allowed is None:
+        return
+    try:
+        place = Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle of links, a null character
+        place = Path("/")
+    if not any(place == root or root in place.parents for root in allowed):
+        where = ", ".join(map(str, allowed)) or "none: only scenes of the catalogue are opened"
+        raise InputError(f"{path} is not in a folder from which this server opens files ({where}).")

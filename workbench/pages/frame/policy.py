@@ -1,0 +1,161 @@
+"""What visitors of a server may do: `workbench serve` writes it into the environment, pages read it here.
+
+In a notebook, and without that variable, there is one user who may do everything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+from pydantic import BaseModel, ConfigDict, Field
+
+from workbench.config import files_read, files_written, override
+from workbench.data.roots import ROOTS, roots
+from workbench.errors import InputError
+from workbench.loader import read_json
+from workbench.methods import load
+from workbench.runs.files import write_json
+
+VARIABLE = "WORKBENCH_POLICY"
+OWNER = "owner.json"  # in a run folder: who started it on a page of a server with authentication
+TYPES = (
+    ".mat",
+    ".hdr",
+    ".raw",
+    ".img",
+    ".dat",
+    ".bsq",
+    ".bil",
+    ".bip",
+    ".tif",
+    ".tiff",
+    ".nc",
+    ".h5",
+    ".he5",
+    ".npy",
+    ".png",
+    ".zip",
+)
+
+
+class Policy(BaseModel):
+    """The limits of a server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    auth: bool = Field(False, description="visitors have names")
+    admins: tuple[str, ...] = Field((), description="may pause, stop and delete the runs of all")
+    max_runs: int | None = Field(None, description="runs of pages at once")
+    max_runs_per_user: int | None = Field(None, description="of one visitor at once")
+    upload_mb: float = Field(2000.0, description="of all uploads together")
+    upload_days: float = Field(7.0, description="days after which an upload is deleted")
+    catalogue_only: bool = Field(False, description="no own files")
+
+
+@cache
+def _parsed(text: str) -> Policy:
+    return Policy.model_validate_json(text)
+
+
+def policy() -> Policy | None:
+    """The limits of this server; None where this is none."""
+    text = os.environ.get(VARIABLE)
+    return None if text is None else _parsed(text)
+
+
+def user() -> str:
+    """The name of this visitor; empty without authentication."""
+    limits = policy()
+    return str(pn.state.user or "") if limits is not None and limits.auth else ""
+
+
+def own(folder: Path) -> None:
+    """Note that this visitor has started the run of a folder that is about to be made; one that is continued keeps its owner."""
+    if (name := user()) and not (folder / "run.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / OWNER, {"user": name})
+
+
+def owner(folder: Path) -> str:
+    """Who started a run on a page; empty for a run of a terminal or a notebook, and for a damaged note."""
+    try:
+        about = read_json(folder / OWNER)
+    except InputError:
+        return ""
+    return str(about.get("user", "")) if isinstance(about, dict) else ""
+
+
+def check_owner(folder: Path) -> None:
+    """Raise InputError unless this visitor may pause, stop, continue, tag or delete the run."""
+    limits = policy()
+    if limits is None or not limits.auth:
+        return
+    name = user()
+    if not name or name not in (owner(folder), *limits.admins):
+        whose = owner(folder) or "somebody outside of this server"
+        raise InputError(
+            f"{folder.name} was started by {whose}; only they and the administrators of this server may change it."
+        )
+
+
+def settings(method: str, overrides: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The settings of a run that a visitor starts: one that names a file is the name of a run, or of an upload.
+
+    Raises InputError for any other path to read, and for every path to write.
+    """
+    changed = dict(overrides)
+    if policy() is None:
+        return changed
+    config = override(load(method).Config(), overrides)
+    for name, given in files_written(config).items():
+        raise InputError(
+            f"setting {name}={given!r} writes a file; that is possible on the command line, and not on a served page."
+        )
+    base = root.resolve()
+    for name, given in files_read(config).items():
+        path = (base / given).resolve()
+        if base not in path.parents or not path.exists():
+            raise InputError(f"setting {name}={given!r} has to be the name of a run, or of an upload, of this server.")
+        changed[name] = str(path)
+    return changed
+
+
+def check_uploads(folder: Path, files: Mapping[str, int]) -> None:
+    """Delete uploads that have expired; raise InputError if these files (name -> bytes) may not be uploaded. folder: of all uploads."""
+    limits = policy()
+    if limits is None:
+        return
+    if limits.catalogue_only:
+        raise InputError("This server shows scenes of the catalogue only; nothing can be uploaded.")
+    used = 0
+    for path in folder.glob("*/*"):
+        about = path.lstat()
+        if time.time() - about.st_mtime > limits.upload_days * 86400:
+            path.unlink(missing_ok=True)
+        else:
+            used += about.st_size
+    for name in files:
+        if Path(name).suffix.lower() not in TYPES:
+            raise InputError(f"{name} cannot be uploaded here: its type is not one of {', '.join(TYPES)}.")
+    if used + sum(files.values()) > limits.upload_mb * 1e6:
+        raise InputError(
+            f"The uploads of this server would have more than {limits.upload_mb:g} MB; they are deleted after "
+            f"{limits.upload_days:g} days."
+        )
+
+
+def environment(limits: Policy, data_roots: list[Path], root: Path) -> dict[str, str]:
+    """The variables of a server with these limits. data_roots: folders of visitors' files. root: of the runs."""
+    allowed = [] if limits.catalogue_only else [p.resolve() for p in (*data_roots, root / "uploads")]
+    return {VARIABLE: limits.model_dump_json(), ROOTS: os.pathsep.join(map(str, allowed))}
+
+
+def files_hidden() -> bool:
+    """Whether visitors name no files at all."""
+    return policy() is not None and not roots()
