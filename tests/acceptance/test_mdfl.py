@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * 3600)]
 def test_training_makes_the_bank_better_on_real_plots():
     """IDTReeS by plots, five seeds: diffusion loss below .37 after 400 steps, average accuracy of the bank at least .04 higher."""
     scene = open_scene("idtrees").compute()
-    config = Config(joint=True, steps=400, width=24, rivals=(), networks=(), head_steps=20, map=False)
+    config = Config(joint=True, steps=400, rivals=(), networks=(), head_steps=20, map=False)
     results = [drain(run(scene, config.model_copy(update={"seed": seed}))).result for seed in range(5)]
     assert max(float(r["loss_final"]) for r in results) < 0.37
     assert np.mean([float(r["aa_bank"] - r["aa_untrained"]) for r in results]) >= 0.04

@@ -26,6 +26,7 @@ INVITATION = (
     "more often, how much the error rate falls if they are left unanswered, and whether the entropy of P, which needs no extra "
     "network, does this equally well."
 )
+ANSWERED = "Answered pixels"  # until they are there; a title that is empty at first is drawn too high when its text comes
 QUANTITIES = {
     "error_auroc": ("AUROC", "probability that a wrong pixel is more uncertain than a right one; 0.5: no information"),
     "aurc": ("AURC", "mean error rate over all shares answered; lower is better"),
@@ -56,8 +57,8 @@ class Trust:
         self.rivals = pmui.Select(label="Compare with", options={"": ""}, value="", size="small", width=230, margin=(6, 8))
         self.readout = html(margin=(2, 8))
         self.frame = Frame()
-        self.mine = Decisions(self.frame, "", room=False)
-        self.theirs = Decisions(self.frame, "", room=False)
+        self.mine = Decisions(self.frame, ANSWERED, room=False)
+        self.theirs = Decisions(self.frame, ANSWERED, room=False)
         self.curve = Lines("share of pixels answered", "error rate of the answered pixels", height=250)
         self.bins = Lines("mean uncertainty in the bin", "mean |y − P| in the bin", height=250, dots=True)
         self.spread = Lines("uncertainty", "share of pixels (log)", height=250, log="y")
@@ -168,7 +169,7 @@ class Trust:
         truth = state.truth_of()
         for view, name in ((self.mine, self.first), (self.theirs, self.second)):
             if name not in judged:
-                view.show(None, "")
+                view.show(None, ANSWERED)
                 continue
             point = judged[name]
             at = point.at(state.answered)
