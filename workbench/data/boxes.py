@@ -538,8 +538,6 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
         raise InputError(f"{path.name} has {size / 2**20:.0f} MiB; annotations have at most {MAX_JSON // 2**20}.")
     try:
         content = json_of(text.decode(path.read_bytes(), path.name), path.name)
-    except InputError:
-        raise
     except (ValueError, OSError) as error:
         raise InputError(f"{path.name} is not valid JSON ({error}); it is damaged.") from None
     tables = [content.get(k) if isinstance(content, dict) else None for k in ("images", "annotations", "categories")]
