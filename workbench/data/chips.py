@@ -277,7 +277,7 @@ def _only_masks(sources: Sequence[Source]) -> bool:
             with Image.open(io.BytesIO(content(source))) as image:
                 if image.width * image.height > MAX_PIXELS or image.mode not in ("1", "L"):
                     return False
-                values |= {int(v) for _, v in image.getcolors(256) or ()}
+                values |= {int(v) for _, v in image.getcolors(256) or ()}  # type: ignore[arg-type]
     except (OSError, SyntaxError, ValueError, InputError):
         return False
     return len(values) == 2 and 0 in values

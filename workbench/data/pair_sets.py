@@ -145,11 +145,11 @@ def leave_out(names: Sequence[str], files: Mapping[str, Sequence[Path | None]], 
     from collections import Counter
 
     shapes = [
-        tuple(None if files[r][i] is None else _shape(files[r][i]) for r in ("before", "after", "truth"))
+        tuple(None if files[r][i] is None else _shape(files[r][i]) for r in ("before", "after", "truth"))  # type: ignore[arg-type]
         for i in range(len(names))
     ]  # type: ignore[arg-type]
     usual = Counter(s for three in shapes for s in three[:2]).most_common(1)[0][0]
-    kept = [i for i, (a, b, t) in enumerate(shapes) if a == b == usual and (t is None or t[1:] == usual[1:])]
+    kept = [i for i, (a, b, t) in enumerate(shapes) if a == b == usual and (t is None or t[1:] == usual[1:])]  # type: ignore[index]
     odd = [i for i in range(len(names)) if i not in set(kept)]
     if odd and kept:
         which = ", ".join(f"{names[i]} ({' and '.join(_size(s) for s in dict.fromkeys(shapes[i]) if s)})" for i in odd[:3])

@@ -470,5 +470,5 @@ def _from_info(info: list[str]) -> tuple[str | None, str]:
             return pyproj.CRS.from_epsg(series + zone).to_wkt(), ""
     except pyproj.exceptions.CRSError:
         pass
-    conversion = pyproj.crs.coordinate_operation.UTMConversion(zone, "N" if north else "S")
+    conversion = pyproj.crs.coordinate_operation.UTMConversion(str(zone), "N" if north else "S")
     return pyproj.crs.ProjectedCRS(conversion, geodetic_crs=pyproj.CRS.from_epsg(code)).to_wkt(), ""

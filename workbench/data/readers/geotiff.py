@@ -130,7 +130,7 @@ def _with_header(cube: Cube, path: Path, notes: list[str]) -> Cube:
     header, fields = found
     own: list[str] = []
     bands = envi_header.bands_of(fields, cube.shape[0], own)
-    taken = {}
+    taken: dict[str, Any] = {}
     if cube.wavelength is None:
         taken |= {name: v for name, v in (("wavelength", bands.wavelength), ("fwhm", bands.fwhm)) if v is not None}
     if cube.good is None and bands.good is not None:

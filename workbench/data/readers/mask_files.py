@@ -86,8 +86,8 @@ def _raster(path: Path, shape: tuple[int, int] | None) -> tuple[np.ndarray, str,
     values, known = raster.raw()
     if known.all():
         return values, path.name, []
-    zero = (values == 0).all(0)
-    shown = known.any(0)
+    zero = np.asarray((values == 0).all(0))
+    shown = np.asarray(known.any(0))
     if raster.driver in PICTURES:
         return (
             _painted(values, zero, shown),

@@ -194,7 +194,7 @@ def undeclared(
     block = block[:, keep] if good is None or good.sum() < 2 else block[good][:, keep]
     if not block.size:
         return []
-    return _filled(block, len(keep)) + _like_alpha(block)
+    return _filled(block, int(np.size(keep))) + _like_alpha(block)
 
 
 def _evenly(pixels: Any, bands: int, rows: int, many: int, across: slice) -> np.ndarray:

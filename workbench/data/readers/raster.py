@@ -239,7 +239,7 @@ def open_raster(path: str | Path, keys: Mapping[str, str] | None = None) -> Rast
         return Raster(
             place, driver, bands, file.height, file.width, stored, stated, palette, factor, offset, grid,
             time=time, wavelength=None if wave is None else tuple(wave), notes=tuple(notes), virtual=virtual, missing=missing,
-            block=tuple(map(int, file.block_shapes[0])),
+            block=(int(file.block_shapes[0][0]), int(file.block_shapes[0][1])),
         )  # fmt: skip
 
 
