@@ -13,10 +13,10 @@ import pytest
 from tests.unit.test_sweeps import notebook
 from workbench.data.coresets import open_coreset
 from workbench.errors import InputError
-from workbench.loader import json_of, read_json, read_yaml, yaml_of
 from workbench.reports.grid import Grid, plan, read_grid
 from workbench.reports.notebook import notebook_hash, parameters_of
 from workbench.reports.results import read_recipe
+from workbench.runs.loader import json_of, read_json, read_yaml, yaml_of
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 8)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)

@@ -13,7 +13,7 @@ from workbench.data.coresets import write_index
 from workbench.data.export_boxes import write_boxes
 from workbench.reports import sweep as sweeps
 from workbench.reports.grid import Cell
-from workbench.spreadsheet import csv_field
+from workbench.runs.spreadsheet import csv_field
 from workbench.views.save import spectra_csv
 
 EVIL = '=HYPERLINK("http://evil")'

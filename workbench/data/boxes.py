@@ -37,7 +37,7 @@ from workbench.data import chips, rle
 from workbench.data.readers import safexml, text
 from workbench.data.readers.files import inside, walk
 from workbench.errors import InputError, did_you_mean
-from workbench.loader import json_of
+from workbench.runs.loader import json_of
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from workbench.errors import InputError
-from workbench.loader import json_of
 from workbench.runs.files import writing
+from workbench.runs.loader import json_of
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -18,8 +18,8 @@ from pydantic import Field, ValidationError
 
 from workbench.data.records import Record
 from workbench.errors import InputError, reasons
-from workbench.loader import read_yaml
-from workbench.spreadsheet import csv_field
+from workbench.runs.loader import read_yaml
+from workbench.runs.spreadsheet import csv_field
 
 if TYPE_CHECKING:
     import xarray as xr

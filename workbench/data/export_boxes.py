@@ -18,7 +18,7 @@ import numpy as np
 
 from workbench.data.export import FAIL_TO_WRITE, collected, georeference, write_polygons
 from workbench.errors import InputError
-from workbench.spreadsheet import csv_field
+from workbench.runs.spreadsheet import csv_field
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from workbench.errors import InputError, reason
-from workbench.loader import read_json
+from workbench.runs.loader import read_json
 
 _KEPT = ConfigDict(strict=True, extra="allow")
 

@@ -20,10 +20,10 @@ from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB
 from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import setting_files
-from workbench.loader import read_yaml
 from workbench.methods import METHODS, load
 from workbench.reports.notebook import check_parameters, notebook_hash, parameters_of
 from workbench.runs import provenance
+from workbench.runs.loader import read_yaml
 
 LARGEST = 1 << 20  # bytes of a grid file
 MOST_CELLS = 10_000

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
-from workbench.loader import read_bytes
 from workbench.runs.imported import imported
+from workbench.runs.loader import read_bytes
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -27,10 +27,10 @@ from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB, supervise
 from workbench.errors import InputError
 from workbench.execution import check_setting_files, reopen, run_command
-from workbench.loader import read_bytes
 from workbench.methods import load
 from workbench.reports.notebook import about_notebook, find_notebook, shipped
 from workbench.runs.imported import imported
+from workbench.runs.loader import read_bytes
 
 TOLERANCE = 1e-3  # relative, where the machine, the packages or the code differ
 MEASURED = ("bytes_measured", "measured", "seconds")  # prefixes of names

@@ -26,11 +26,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench import runs
 from workbench.errors import InputError, did_you_mean, reasons
 from workbench.execution import RUNS
-from workbench.loader import read_yaml
 from workbench.reports.claims import Claim, corrected
 from workbench.reports.grid import LARGEST, Cell, Grid, grid_of, plan
 from workbench.reports.notebook import find_notebook
 from workbench.reports.sweep import sweep
+from workbench.runs.loader import read_yaml
 from workbench.views.paper import base as figures
 from workbench.views.tables import spread
 

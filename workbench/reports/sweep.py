@@ -43,7 +43,7 @@ from workbench.reports.notebook import (
 )
 from workbench.reports.progress import Steps, Watching
 from workbench.runs.progress import progress_bar
-from workbench.spreadsheet import csv_field
+from workbench.runs.spreadsheet import csv_field
 
 STATUSES = ("finished", "failed", "out of memory", "killed", "missing")
 

@@ -21,8 +21,8 @@ from typing import Any
 from workbench import runs
 from workbench.config import Settings
 from workbench.errors import InputError, did_you_mean
-from workbench.loader import read_json
 from workbench.runs.imported import Imported, imported
+from workbench.runs.loader import read_json
 from workbench.runs.watch import Live
 
 STATUSES = ("running", "finished", "stopped", "failed", "killed", "damaged")

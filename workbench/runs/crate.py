@@ -22,9 +22,9 @@ from typing import IO, Any, NamedTuple
 
 from workbench import runs
 from workbench.errors import InputError
-from workbench.loader import LARGEST, json_of
 from workbench.runs.heartbeat import BEAT
 from workbench.runs.imported import MARK, mark
+from workbench.runs.loader import LARGEST, json_of
 
 DESCRIPTION = "ro-crate-metadata.json"
 MANIFEST = "manifest-sha256.txt"

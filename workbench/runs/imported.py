@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from workbench.errors import InputError
-from workbench.loader import read_json
 from workbench.runs.files import write_json
+from workbench.runs.loader import read_json
 
 MARK = "imported.json"
 

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from workbench.errors import InputError, reason
-from workbench.loader import json_of, read_bytes
+from workbench.runs.loader import json_of, read_bytes
 
 # What readers of damaged NetCDF, Zarr, NumPy and torch files raise
 UNREADABLE = (

@@ -10,7 +10,7 @@ import numpy as np
 import panel_material_ui as pmui
 import xarray as xr
 
-from workbench.spreadsheet import csv_field
+from workbench.runs.spreadsheet import csv_field
 from workbench.views.maps import exceedance
 
 

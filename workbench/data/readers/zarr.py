@@ -19,7 +19,7 @@ from workbench.data.readers.files import Look
 from workbench.data.readers.lazy import Guarded, indexed
 from workbench.data.readers.netcdf import VariablePixels, from_dataset
 from workbench.errors import InputError
-from workbench.loader import json_of, read_bytes
+from workbench.runs.loader import json_of, read_bytes
 from workbench.scene import VOCABULARY
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from workbench.config import files_read, files_written, override
 from workbench.data.roots import ROOTS, roots
 from workbench.errors import InputError
-from workbench.loader import read_json
 from workbench.methods import load
 from workbench.runs.files import write_json
+from workbench.runs.loader import read_json
 
 VARIABLE = "WORKBENCH_POLICY"
 OWNER = "owner.json"  # in a run folder: who started it on a page of a server with authentication

@@ -21,10 +21,10 @@ from typing import Any
 
 from workbench import execution
 from workbench.errors import InputError
-from workbench.loader import read_json
 from workbench.pages.frame.policy import OWNER, own, policy, user
 from workbench.runs.files import write_json, writing
 from workbench.runs.folder import launched
+from workbench.runs.loader import read_json
 
 PERIOD = 1.0  # seconds between two looks
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import InputError, did_you_mean
-from workbench.loader import read_json
 from workbench.resources import folder
+from workbench.runs.loader import read_json
 
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104
 LOGIN = Path(__file__).with_name("login.html")  # Panel's own asks another host for its picture

@@ -86,11 +86,12 @@ def yaml_of(text: str | bytes, where: str) -> Any:
         depth = 0
         for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
-                raise InputError(f"{where}, line {line}: aliases (*{event.anchor}) are not allowed; write the value again.")
+                raise InputError(
+                    f"{where}, line {_line(event)}: aliases (*{event.anchor}) are not allowed; write the value again."
+                )
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                raise InputError(f"{_too_deep(where)[:-1]}: line {event.start_mark.line + 1}.")
+                raise InputError(f"{_too_deep(where)[:-1]}: line {_line(event)}.")
         return yaml.load(text, Loader=loader)  # noqa: S506
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{where} is not YAML: {' '.join(str(error).split())}.") from None
@@ -98,6 +99,10 @@ def yaml_of(text: str | bytes, where: str) -> Any:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{where} is not YAML: {error}.") from None
+
+
+def _line(event: Any) -> int:
+    return event.start_mark.line + 1
 
 
 def _check_depth(value: Any, where: str) -> None:
