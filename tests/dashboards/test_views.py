@@ -11,6 +11,7 @@ from bokeh.models import ColumnDataSource
 from pydantic import Field
 
 from workbench.config import Settings, override
+from workbench.methods import METHODS, load
 from workbench.views import save
 from workbench.views.card import card
 from workbench.views.curves import Curves
@@ -358,6 +359,31 @@ def test_a_form_gives_only_what_was_changed_and_a_config_takes_it():
     assert override(Example(), form.overrides) == Example(steps=20, kind="official", frozen=False, pixels=64)
     form.set({})
     assert form.overrides == {}
+
+
+class Lists(Settings):
+    factors: tuple[float, ...] = Field((1.5, 2.0), description="several numbers")
+    caps: tuple[int, ...] = Field((8, 4), description="several whole numbers")
+    names: tuple[str, ...] = Field(("a",), description="several texts")
+    ends: tuple[int, int] | None = Field(None, description="two numbers or none")
+
+
+def test_a_list_in_a_form_keeps_the_type_of_its_items():
+    form = Form(Lists)
+    assert form.overrides == {}
+    for name, text in {"factors": "1.5, 3", "caps": "8,6", "names": "1, b", "ends": "130, 150"}.items():
+        form.widgets[name].value = text
+    assert form.overrides == {"factors": [1.5, 3.0], "caps": [8, 6], "names": ["1", "b"], "ends": [130, 150]}
+    assert override(Lists(), form.overrides).ends == (130, 150)
+    form.widgets["caps"].value = "8, many"
+    assert "caps" in form.error
+    form.set({"ends": [1, 2]})
+    assert form.overrides == {"ends": [1, 2]}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_form_with_nothing_changed_has_no_override(method):
+    assert Form(load(method).Config).overrides == {}
 
 
 def test_a_form_shows_ranges_and_descriptions():

@@ -6,6 +6,7 @@ form.panel, form.overrides, form.error
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ class Form:
         self.config = config
         self._defaults = config().model_dump(mode="json")
         schema = config.model_json_schema()["properties"]
+        self._lists = {name: items for name, spec in schema.items() if (items := _items(spec)) is not None}
         self.widgets = {name: _widget(name, spec, self._defaults[name]) for name, spec in schema.items()}
         self._watchers: list[Callable[[], None]] = []
         self.alert = pmui.Alert("", severity="error", visible=False, margin=(4, 0), sizing_mode="stretch_width")
@@ -83,8 +85,8 @@ class Form:
         widget = self.widgets[name]
         if isinstance(widget, pmui.TextInput):
             text = widget.value.strip()
-            if isinstance(self._defaults[name], list):
-                return [part.strip() for part in text.split(",") if part.strip()]
+            if name in self._lists and (text or self._defaults[name] is not None):
+                return [_read(part.strip(), self._lists[name]) for part in text.split(",") if part.strip()]
             if text == "":
                 return self._defaults[name] if self._defaults[name] is not None else None
             return int(text) if text.lstrip("+-").isdigit() else text
@@ -113,7 +115,7 @@ def _widget(name: str, spec: Mapping[str, Any], default: Any) -> Any:
     named = [choice for o in spec.get("anyOf", []) for choice in o.get("enum", [o["const"]] if "const" in o else [])]
     if named:
         return pmui.Select(options=[NONE, *named], value=_text(default) or NONE, **shared)
-    if kinds == ["array"]:
+    if "array" in kinds:
         return pmui.TextInput(
             value=_text(default), placeholder="none", helper_text="several values, separated by commas", **shared
         )
@@ -138,6 +140,24 @@ def _widget(name: str, spec: Mapping[str, Any], default: Any) -> Any:
         helper_text="a text, or empty for none" if "string" in kinds else "a number, or empty for none",
         **shared,
     )
+
+
+def _items(spec: Mapping[str, Any]) -> set[str] | None:
+    """JSON types of the items, for a property that takes a list; else None."""
+    for option in spec.get("anyOf", [spec]):
+        if option.get("type") == "array":
+            inner = option.get("prefixItems", [option.get("items", {})])
+            return {kind for item in inner for kind in [o.get("type") for o in item.get("anyOf", [item])] if kind}
+    return None
+
+
+def _read(text: str, kinds: set[str]) -> Any:
+    """One item of a list; a text that is not of these types stays a text, and the Config says what is wrong."""
+    for kind, number in (("integer", int), ("number", float)):
+        if kind in kinds:
+            with contextlib.suppress(ValueError):
+                return number(text)
+    return text
 
 
 def _text(value: Any) -> str:
