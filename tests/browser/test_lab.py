@@ -20,7 +20,7 @@ import pytest
 from tests.browser.chromium import Watch
 
 pytest.importorskip("jupyterlab")
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]  # JupyterLab, a kernel and a page beside two other workers took minutes
 CELL = "import workbench as wb\nwb.explorer('sim-coast-town')"
 DARK = {"theme": "JupyterLab Dark"}
 # all elements, also of shadow trees, of which `chosen(el)` is true, as `told(el)`

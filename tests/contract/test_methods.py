@@ -49,7 +49,7 @@ ROOMS: dict[str, tuple[str, str]] = {
 SMALLER: dict[str, dict[str, object]] = {
     "local-rx": {"inner": 3, "outer": 9},
     "tdds": {"keep": 0.5, "block": 6},
-    "rsdgc": {"rivals": ["rsdgc"], "workers": 1},
+    "rsdgc": {"rivals": ["rsdgc", "magnitude-dynamic"], "workers": 1},
     "arcdnet": {"rivals": []},
     "sarnet": {"rivals": []},
     "mdfl": {"split": "class", "rivals": [], "networks": [], "map": True},

@@ -241,7 +241,7 @@ def test_a_full_disk(workbench, cube_file, tmp_path, size):
         if (disk / "run").exists():  # what was begun says that it failed
             assert runs.read(disk / "run")["status"] == "failed"
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "--lazy", disk], check=True)  # a child may end a moment later
 
 
 @pytest.mark.parametrize("what", ["convert", "map.tif", "map.zarr"])
@@ -266,7 +266,7 @@ def test_a_full_disk_under_a_scene_or_a_map(workbench, tmp_path, what):
                 write_map(result, disk / what, cluster.blocks)
             assert not list(disk.rglob("*"))
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "--lazy", disk], check=True)  # a child may end a moment later
 
 
 def test_a_read_only_disk(workbench, cube_file, tmp_path):
@@ -278,7 +278,7 @@ def test_a_read_only_disk(workbench, cube_file, tmp_path):
     try:
         refused(workbench("run", "rx", cube_file, "--out", disk / "run"), "read-only", "--out")
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "--lazy", disk], check=True)  # a child may end a moment later
 
 
 # --- the package as a whole -------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -23,6 +24,10 @@ from workbench.runs.spreadsheet import csv_field
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_opening: ContextVar[tuple[Path, ...]] = ContextVar(
+    "_opening", default=()
+)  # coreset files that are being opened, outermost first
 
 
 def subset(scene: xr.Dataset, kept: xr.DataArray, test: Sequence[str] | np.ndarray | None = None) -> xr.Dataset:
@@ -192,10 +197,14 @@ def open_coreset(path: str | Path, opener: Opener) -> xr.Dataset:
         entry = Coreset.model_validate(read_yaml(path))
     except ValidationError as error:
         raise InputError(f"{path} is not a coreset file: {reasons(error)}. Write one with write_coreset.") from None
+    here = Path(path).resolve()
+    if here in _opening.get():
+        raise InputError(f"{path} names itself as its scene, directly or through another coreset file.")
+    before = _opening.set((*_opening.get(), here))
     try:
         scene = opener(entry.of, truth=entry.truth, keys=entry.keys or None)
-    except RecursionError:
-        raise InputError(f"{path} names itself as its scene, directly or through another coreset file.") from None
+    finally:
+        _opening.reset(before)
     if fingerprint(scene) != entry.fingerprint:
         raise InputError(
             f"The scene {entry.of!r} changed since this coreset was chosen (hash {fingerprint(scene)[:12]}, then "

@@ -255,8 +255,9 @@ def test_a_large_lazy_image_is_read_tile_by_tile(ships):
     xr.testing.assert_identical(found, lazy)
     assert found["box"].dims == ("object", "edge")
     assert len(detect(trained, image, most=5)["box"]) == 5
-    few = detect(trained, image, threshold=float(found["box_score"][3]))
-    np.testing.assert_array_equal(few["box"], found["box"][:4])
+    between = float(found["box_score"][1:3].mean())  # below these two, the scores of an untrained network are equal
+    few = detect(trained, image, threshold=between)
+    np.testing.assert_array_equal(few["box"], found["box"][:2])
     with pytest.raises(InputError, match="one image"):
         detect(trained, image[0])
     with pytest.raises(InputError, match=r"amplitudes in \[0, 1\]"):
