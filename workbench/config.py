@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.errors import InputError, did_you_mean, reason
 
@@ -31,6 +31,29 @@ class Writes:
 ReadFile = Annotated[str | None, Reads()]
 WriteFile = Annotated[str | None, Writes()]
 S = TypeVar("S", bound=Settings)
+
+
+def _odd(width: int) -> int:
+    if width % 2 == 0:
+        raise ValueError("must be odd, so that it has a middle")
+    return width
+
+
+Odd = Annotated[int, AfterValidator(_odd)]  # the width of a window or a patch
+
+
+def named_once(names: tuple[str, ...], known: Collection[str], what: str) -> tuple[str, ...]:
+    """The names, for a validator of a setting that lists some of `known`. what: one of them in words, as in "a rival".
+
+    Raises ValueError for a name that is not known, or that stands twice.
+    """
+    for name in names:
+        if name not in known:
+            kind = what.split(" ", 1)[1]
+            raise ValueError(f"there is no {kind} {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"names {what} twice")
+    return names
 
 
 def files_read(config: Settings) -> dict[str, str]:

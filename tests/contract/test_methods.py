@@ -21,6 +21,7 @@ import torch
 import xarray as xr
 
 from docs.generate.settings import with_tables
+from tests.driving import played
 from workbench.config import Settings, override
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, drain, never_yielded
@@ -141,7 +142,7 @@ def record(room: ModuleType, given: xr.Dataset, config: Settings) -> Recording:
     expected = numbers()
     before, gradients = given.copy(deep=True), []
     seed()
-    events, outcome = drive(room.run(given, config), lambda _: gradients.append(torch.is_grad_enabled()))
+    events, outcome = played(room.run(given, config), lambda _: gradients.append(torch.is_grad_enabled()))
     return Recording(given, before, events, outcome, gradients, numbers(), expected)
 
 
@@ -156,17 +157,6 @@ def recorded(name, room, config, scene, recordings) -> Recording:
     if name not in recordings:
         recordings[name] = record(room, scene.compute(), config)
     return recordings[name]
-
-
-def drive(trace, listener=lambda event: None) -> tuple[list[Event], Outcome]:
-    events = []
-    while True:
-        try:
-            event = next(trace)
-        except StopIteration as end:
-            return events, end.value
-        events.append(event)
-        listener(event)
 
 
 def computed(scalars: Mapping[str, float]) -> dict[str, float]:
@@ -199,7 +189,7 @@ def test_declares_all_of_its_face(name, room):
 
 @every_room
 def test_what_it_shows_is_yielded(room, config, scene):
-    events, outcome = drive(room.run(scene, config))
+    events, outcome = played(room.run(scene, config))
     scalars, arrays = ({name for event in events for name in getattr(event, kind)} for kind in ("scalars", "arrays"))
     assert never_yielded(room.SHOWS, scalars, arrays, outcome.result.data_vars, scene.data_vars) == []
     assert [name for name in room.HEADLINE if name not in outcome.result] == []
@@ -222,7 +212,7 @@ def test_same_seed_same_events_whatever_the_listener_draws(room, config, recorde
 
     np.random.seed(99)
     torch.manual_seed(99)
-    assert_same((recorded.events, recorded.outcome), drive(room.run(recorded.given, config), draw))
+    assert_same((recorded.events, recorded.outcome), played(room.run(recorded.given, config), draw))
 
 
 @every_room
@@ -234,7 +224,7 @@ def test_leaves_the_listeners_randomness_and_gradients_alone(recorded):
 
 @every_room
 def test_dask_equals_numpy(room, config, recorded):
-    lazy = drive(room.run(recorded.given.chunk(band=2, y=10, x=11), config))
+    lazy = played(room.run(recorded.given.chunk(band=2, y=10, x=11), config))
     assert_same((recorded.events, recorded.outcome), lazy, rtol=1e-6)
 
 

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
+from tests.driving import played
 from tests.notebooks.page import Page
 from tests.toy import room
 from workbench import execution, runs
@@ -46,17 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_complete_and_shows_what_it_yields() -> None:
     assert load("toy") is room
     assert undeclared(room) == []
-    events, scene = [], small(seed=0, size=24, bands=30)
-    trace = room.run(scene, room.Config(steps=3))
-    while True:
-        try:
-            events.append(next(trace))
-        except StopIteration as end:
-            result = end.value.result
-            break
+    events, outcome = played(room.run(small(seed=0, size=24, bands=30), room.Config(steps=3)))
     scalars, arrays = ({n for e in events for n in getattr(e, kind)} for kind in ("scalars", "arrays"))
-    assert never_yielded(room.SHOWS, scalars, arrays, result.data_vars) == []
-    assert other_dims(result) == []
+    assert never_yielded(room.SHOWS, scalars, arrays, outcome.result.data_vars) == []
+    assert other_dims(outcome.result) == []
 
 
 def test_it_is_listed_and_described() -> None:

@@ -13,6 +13,7 @@ import pytest
 import scipy.io
 import xarray as xr
 
+from tests.driving import mounted
 from workbench import runs
 from workbench.cli import main
 from workbench.data.writers import write_map
@@ -230,55 +231,32 @@ def test_an_output_folder_that_holds_a_run(workbench, cube_file, tmp_path):
 
 @pytest.mark.parametrize("size", ["4k", "24k"])
 def test_a_full_disk(workbench, cube_file, tmp_path, size):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a tiny tmpfs: {mounted.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "disk", f"size={size}") as disk:
         refused(workbench("run", "rx", cube_file, "--out", disk / "run"), "disk is full", "--out")
         assert not list(disk.rglob("*.part"))
         if (disk / "run").exists():  # what was begun says that it failed
             assert runs.read(disk / "run")["status"] == "failed"
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)  # a child may end a moment later
 
 
-@pytest.mark.parametrize("what", ["convert", "map.tif", "map.zarr"])
-def test_a_full_disk_under_a_scene_or_a_map(workbench, tmp_path, what):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a tiny tmpfs: {mounted.stderr.strip()}")
-    try:
-        if what == "convert":
-            refused(
-                workbench("convert", "sim-coast-town", disk / "a.zarr", "--quiet"),
-                "disk is full",
-                "the same command continues",
-            )
-            assert not (disk / "a.zarr").exists()
-        else:
-            score = np.random.default_rng(0).random((400, 300)).astype("f4")
-            result = xr.Dataset({"score": (("y", "x"), score)})
-            with pytest.raises(InputError, match=r"Cannot write the map into .*the disk is full"):
-                write_map(result, disk / what, cluster.blocks)
-            assert not list(disk.rglob("*"))
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)  # a child may end a moment later
+def test_a_full_disk_under_a_scene(workbench, tmp_path):
+    with mounted(tmp_path / "disk", "size=200k") as disk:
+        told = ("disk is full", "the same command continues")
+        refused(workbench("convert", "sim-coast-town", disk / "a.zarr", "--quiet"), *told)
+        assert not (disk / "a.zarr").exists()
+
+
+@pytest.mark.parametrize("name", ["map.tif", "map.zarr"])
+def test_a_full_disk_under_a_map(tmp_path, name):
+    with mounted(tmp_path / "disk", "size=200k") as disk:
+        score = np.random.default_rng(0).random((400, 300)).astype("f4")
+        with pytest.raises(InputError, match=r"Cannot write the map into .*the disk is full"):
+            write_map(xr.Dataset({"score": (("y", "x"), score)}), disk / name, cluster.blocks)
+        assert not list(disk.rglob("*"))
 
 
 def test_a_read_only_disk(workbench, cube_file, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "disk", "ro") as disk:
         refused(workbench("run", "rx", cube_file, "--out", disk / "run"), "read-only", "--out")
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)  # a child may end a moment later
 
 
 # --- the package as a whole -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.driving import played
 from workbench import execution, runs, scene
 from workbench.data import catalog, writers
 from workbench.data.catalog import open_scene
@@ -39,14 +40,7 @@ def test_a_map_too_large_to_hold_is_written_as_it_is_computed(flight, tmp_path, 
     settings = {"inner": 3, "outer": 9} if method == "local-rx" else {}
     expected = execution.execute(method, open_scene(flight).compute(), settings).result["score"].values
     out = tmp_path / "run"
-    events = []
-    trace = execution.start(method, flight, settings, out)
-    while True:
-        try:
-            events.append(next(trace))
-        except StopIteration as end:
-            outcome = end.value
-            break
+    events, outcome = played(execution.start(method, flight, settings, out))
     steps = [event.step for event in events]
     assert steps == sorted(set(steps))
     assert events[-1].step == events[-1].of == 80

@@ -14,6 +14,7 @@ import pytest
 import torch
 import xarray as xr
 
+from tests.driving import played
 from workbench import runs
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, drain
@@ -48,15 +49,6 @@ def recorded(tmp_path, name="run", **kwargs):
     return folder, runs.record(toy(**kwargs), folder)
 
 
-def collect(trace):
-    events = []
-    while True:
-        try:
-            events.append(next(trace))
-        except StopIteration as end:
-            return events, end.value
-
-
 def same(a, b):
     assert [(e.step, e.scalars, e.of, list(e.arrays)) for e in a] == [(e.step, e.scalars, e.of, list(e.arrays)) for e in b]
     for one, two in zip(a, b, strict=True):
@@ -68,8 +60,8 @@ def same(a, b):
 
 def test_replay_gives_identical_events_and_outcome(tmp_path):
     folder, trace = recorded(tmp_path)
-    live, _ = collect(trace)
-    again, outcome = collect(runs.replay(folder))
+    live, _ = played(trace)
+    again, outcome = played(runs.replay(folder))
     same(live, again)
     assert float(outcome.result["total"]) == 10.0  # 1 + 2 + 3 + 4
     assert torch.equal(outcome.weights["net"]["w"], torch.arange(3.0))
@@ -91,7 +83,7 @@ def test_an_array_is_read_when_it_is_asked_for_and_once(tmp_path, monkeypatch):
     monkeypatch.setattr(frames, "CACHE", frames.Cache(1 << 20))
     monkeypatch.setattr(frames, "load", lambda path, names, load=frames.load: opened.append(path) or load(path, names))
     monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda self, key: read.append(key) or whole(self, key))
-    (event,), _ = collect(runs.replay(folder))
+    (event,), _ = played(runs.replay(folder))
     assert (list(event.arrays), "d" in event.arrays, len(event.arrays)) == (["a", "b", "c"], False, 3)
     assert opened == read == []
     assert float(event.arrays["b"][0, 0]) == 1
@@ -235,7 +227,7 @@ def test_a_resumed_run_ends_with_the_same_numbers_and_one_line_of_events(tmp_pat
     whole, trace = recorded(tmp_path, "whole")
     drain(trace)
     assert runs.metrics(folder) == runs.metrics(whole)
-    same(collect(runs.replay(folder))[0], collect(runs.replay(whole))[0])
+    same(played(runs.replay(folder))[0], played(runs.replay(whole))[0])
     watched = Live(folder)
     watched.poll()
     assert watched.history["total"] == ([1, 2, 3, 4], [1.0, 3.0, 6.0, 10.0])
@@ -310,7 +302,7 @@ def test_a_killed_process_leaves_a_readable_folder_that_says_so(tmp_path):
     for line in lines:
         tail.event(line)  # every frame that is announced can be read
     with pytest.raises(InputError, match="killed"):
-        collect(runs.follow(folder))
+        played(runs.follow(folder))
 
 
 def test_half_a_line_is_not_read_until_it_is_whole(tmp_path):
@@ -330,10 +322,10 @@ def test_half_a_line_is_not_read_until_it_is_whole(tmp_path):
 def test_follow_watches_a_run_written_by_somebody_else(tmp_path):
     folder, trace = recorded(tmp_path)
     written = []
-    writer = threading.Thread(target=lambda: written.extend(collect(trace)[0]))
+    writer = threading.Thread(target=lambda: written.extend(played(trace)[0]))
     following = runs.follow(folder, poll=0.01)
     writer.start()
-    seen, outcome = collect(following)
+    seen, outcome = played(following)
     writer.join()
     same(seen, written)
     assert float(outcome.result["total"]) == 10.0

@@ -10,12 +10,12 @@ from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from workbench.baselines import anomaly, crd, kernel_forest
 from workbench.baselines import local_rx as local
 from workbench.baselines.moments import Background, background_by_rows
-from workbench.config import Settings
+from workbench.config import Odd, Settings
 from workbench.data.checks import refuse_bands
 from workbench.engines import cluster
 from workbench.errors import InputError
@@ -62,17 +62,10 @@ GUARD = "width in pixels of the guard window, odd; at least the size of a target
 class LocalConfig(Settings):
     """Settings of local RX."""
 
-    inner: int = Field(5, ge=1, le=999, description=GUARD)
-    outer: int = Field(
+    inner: Odd = Field(5, ge=1, le=999, description=GUARD)
+    outer: Odd = Field(
         19, ge=3, le=1001, description="width in pixels of the background window, odd; its ring needs more pixels than bands"
     )
-
-    @field_validator("inner", "outer")
-    @classmethod
-    def _odd(cls, width: int) -> int:
-        if width % 2 == 0:
-            raise ValueError("must be odd")
-        return width
 
 
 class CrdConfig(LocalConfig):

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: they continue to the same numbers, and only for the same run.
+"""Checkpoints of a training: they continue to the same numbers, and only for the same run; and the network that a run saved.
 
 checkpoint = Checkpoint(network=network, optimiser=optimiser, random=random)
 state = {"about": about("my method", fingerprint, config), "done": done, **checkpoint.state()}
@@ -12,6 +12,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Collection, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,6 +26,32 @@ from workbench.parts.seeding import Seeded
 def weights(network: nn.Module) -> dict[str, Tensor]:
     """A copy of the network's state on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+
+
+def saved_network(source: str | PathLike[str], who: str) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]:
+    """What a room saved of its network: (state dict, settings, further tensors of the settings by name).
+
+    source: a run folder, or the weights.safetensors of one. who: the name of the room, also that of the network in the file; beside
+    it stands `settings/json`, everything needed to rebuild the network.
+
+    Raises InputError for a folder without weights, for another file, and for weights of another room.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(source).expanduser()
+    path = path / "weights.safetensors" if path.is_dir() else path
+    try:
+        flat = load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"There is no {path}: the run has not finished, or its method saves no weights.") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a .safetensors file ({error}).") from None
+    own = {name.removeprefix(f"{who}/"): value for name, value in flat.items() if name.startswith(f"{who}/")}
+    extra = {name.removeprefix("settings/"): value for name, value in flat.items() if name.startswith("settings/")}
+    if "json" not in extra or not own:
+        raise InputError(f"{path} holds no network of {who}; give the folder of a finished {who} run, or its weights file.")
+    return own, json.loads(bytes(extra.pop("json").tolist())), extra
 
 
 class Checkpoint:

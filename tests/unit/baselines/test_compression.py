@@ -19,6 +19,7 @@ from torch import nn
 from workbench.baselines.compression import ABLATIONS, RIVALS, wrap
 from workbench.engines.processes import ranks
 from workbench.errors import InputError
+from workbench.event import drain
 from workbench.parts.wire import Layout
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,12 +30,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]  # two real gloo pr
 
 @pytest.fixture(scope="module")
 def run():
-    trace = ranks(crew.rivals, world=2)
-    try:
-        while True:
-            next(trace)
-    except StopIteration as end:
-        return end.value
+    return drain(ranks(crew.rivals, world=2))
 
 
 @pytest.mark.parametrize("name", RIVALS)

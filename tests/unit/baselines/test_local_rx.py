@@ -12,6 +12,7 @@ from workbench.baselines import local_rx as module
 from workbench.baselines.anomaly import local_rx
 from workbench.engines import blas
 from workbench.errors import InputError
+from workbench.event import drain
 from workbench.parts import device
 
 
@@ -161,14 +162,6 @@ def test_strips_do_not_matter():
     expected = plain(cube, 3, 9)
     np.testing.assert_allclose(drain(module.by_rows(cube, 3, 9)), expected, rtol=1e-9)
     np.testing.assert_allclose(drain(module.by_rows(cube.chunk(y=7), 3, 9)), expected, rtol=1e-9)
-
-
-def drain(rows):
-    while True:
-        try:
-            next(rows)
-        except StopIteration as end:
-            return end.value
 
 
 def test_many_threads_give_the_same(monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
+from tests.driving import played
 from workbench.config import override
 from workbench.data.synth_change import simulate, small
 from workbench.errors import InputError
@@ -34,15 +35,6 @@ def tiles() -> xr.Dataset:
 @pytest.fixture(scope="module")
 def one() -> xr.Dataset:
     return simulate(size=128, seed=2).compute()
-
-
-def drive(trace):
-    events = []
-    while True:
-        try:
-            events.append(next(trace))
-        except StopIteration as end:
-            return events, end.value
 
 
 # --- what trains and what tests ---------------------------------------------------------------------------------------
@@ -197,7 +189,7 @@ def test_images_smaller_than_a_crop_are_filled_up(tiles):
 
 @pytest.fixture(scope="module")
 def ended(tiles):
-    return drive(run(tiles, config(rivals=["fc-siam-diff"], measures=["mc-dropout", "ensemble"], passes=2)))
+    return played(run(tiles, config(rivals=["fc-siam-diff"], measures=["mc-dropout", "ensemble"], passes=2)))
 
 
 def test_events(ended):
@@ -306,12 +298,12 @@ def test_labels_held_out_do_not_enter_the_training(tiles):
 @pytest.mark.parametrize("after", [2, 5])
 def test_a_continued_run_gives_the_same_numbers(tiles, after):
     c = config(rivals=["fc-ef"], steps=3)
-    whole, outcome = drive(run(tiles, c))
+    whole, outcome = played(run(tiles, c))
     event = next(islice(run(tiles, c), after, None))
     kept = io.BytesIO()
     torch.save(event.state(), kept)
     kept.seek(0)
-    rest, again = drive(run(tiles, c, state=torch.load(kept, weights_only=True)))
+    rest, again = played(run(tiles, c, state=torch.load(kept, weights_only=True)))
     assert [e.step for e in rest] == [e.step for e in whole][after + 1 :]
     assert [e.scalars for e in rest] == [e.scalars for e in whole[after + 1 :]]
     xr.testing.assert_identical(again.result, outcome.result)
@@ -320,7 +312,7 @@ def test_a_continued_run_gives_the_same_numbers(tiles, after):
 
 
 def test_controls_change_nothing_for_the_network(tiles):
-    alone, beside = (drive(run(tiles, config(controls=on))) for on in (False, True))
+    alone, beside = (played(run(tiles, config(controls=on))) for on in (False, True))
     assert [e.scalars for e in alone[0]] == [e.scalars for e in beside[0]]
     np.testing.assert_array_equal(alone[1].result["change"], beside[1].result["change"])
     assert "uncertainty_shuffled" not in alone[1].result

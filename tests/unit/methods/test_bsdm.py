@@ -11,6 +11,7 @@ import pytest
 import torch
 import xarray as xr
 
+from tests.driving import played
 from workbench.baselines.anomaly import rx
 from workbench.config import override
 from workbench.errors import InputError
@@ -62,16 +63,6 @@ def network(bands=24, config=SMALL, seed=0):
     return Denoiser(bands, config)
 
 
-def events_of(trace):
-    """(all events, outcome)."""
-    seen = []
-    while True:
-        try:
-            seen.append(next(trace))
-        except StopIteration as end:
-            return seen, end.value
-
-
 def same(a, b):
     """Equal step, scalars and arrays, bit for bit."""
     return (
@@ -84,7 +75,7 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def whole():
-    return events_of(bsdm.run(SCENE, SMALL))
+    return played(bsdm.run(SCENE, SMALL))
 
 
 # --- the cube as a table ----------------------------------------------------------------------------------------------
@@ -573,7 +564,7 @@ def test_scores_do_not_know_the_truth(whole):
 
 def test_a_truth_without_anomalies_gives_no_auc():
     scene = SCENE.assign(truth=xr.zeros_like(SCENE.truth))
-    events, outcome = events_of(bsdm.run(scene, SMALL))
+    events, outcome = played(bsdm.run(scene, SMALL))
     assert not [n for n in outcome.result if str(n).startswith("auc")]
     assert not [n for e in events for n in e.scalars if n.startswith("auc")]
 
@@ -631,14 +622,14 @@ def test_bad_bands_are_as_good_as_absent():
 @pytest.mark.parametrize("at", [0, 4, 6, 8, 10])
 def test_continued_run_is_the_uninterrupted_one(at, changes):
     config = override(SMALL, changes)
-    events, outcome = events_of(bsdm.run(SCENE, config))
+    events, outcome = played(bsdm.run(SCENE, config))
     trace = bsdm.run(SCENE, config)
     event = next(itertools.islice(trace, at, None))
     file = io.BytesIO()
     torch.save(event.state(), file)
     trace.close()
     file.seek(0)
-    later, resumed = events_of(bsdm.run(SCENE, config, state=torch.load(file, weights_only=True)))
+    later, resumed = played(bsdm.run(SCENE, config, state=torch.load(file, weights_only=True)))
     assert len(later) == len(events) - at - 1
     assert all(same(a, b) for a, b in zip(later, events[at + 1 :], strict=True))
     xr.testing.assert_identical(resumed.result, outcome.result)

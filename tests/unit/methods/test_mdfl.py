@@ -9,6 +9,7 @@ import pytest
 import torch
 import xarray as xr
 
+from tests.driving import played
 from workbench.config import override
 from workbench.data.synth_sensors import simulate
 from workbench.errors import InputError
@@ -28,15 +29,6 @@ def scene() -> xr.Dataset:
 @pytest.fixture(scope="module")
 def patches(scene):
     return patches_of(scene, QUICK)
-
-
-def drive(trace):
-    events = []
-    while True:
-        try:
-            events.append(next(trace))
-        except StopIteration as end:
-            return events, end.value
 
 
 # --- the classifier ---------------------------------------------------------------------------------------------------
@@ -161,7 +153,7 @@ def test_plots_and_polygons_are_whole(scene):
     assert found.split == "whole images (plots)"
     assert not set(found.place[found.train, 0]) & set(found.place[found.test, 0])
     assert not set(found.free[:, 0]) & set(found.place[found.test, 0])
-    _, outcome = drive(run(plots, override(QUICK, {"split": "own", "steps": 2, "head_steps": 2})))
+    _, outcome = played(run(plots, override(QUICK, {"split": "own", "steps": 2, "head_steps": 2})))
     tested = np.unique(found.place[found.test, 0])
     assert outcome.result["sample"].values.tolist() == [list("abcde")[i] for i in tested]
     assert outcome.result["labels"].dims == ("sample", "y", "x")
@@ -184,11 +176,11 @@ def test_plots_and_polygons_are_whole(scene):
 def test_a_stopped_run_continues_to_the_same_numbers(scene, after):
     """Stopped in the own diffusion network, in that of a rival, and in a classifier."""
     config = override(QUICK, {"rivals": ["none"], "steps": 4, "map": False, "head_steps": 3, "per_class": 5})
-    whole, expected = drive(run(scene, config))
+    whole, expected = played(run(scene, config))
     trace = run(scene, config)
     state = list(islice(trace, after + 1))[-1].state()
     trace.close()
-    rest, outcome = drive(run(scene, config, state))
+    rest, outcome = played(run(scene, config, state))
     assert [e.step for e in rest] == [e.step for e in whole[after + 1 :]]
     assert [e.scalars for e in rest] == [e.scalars for e in whole[after + 1 :]]
     xr.testing.assert_identical(outcome.result, expected.result)
@@ -197,7 +189,7 @@ def test_a_stopped_run_continues_to_the_same_numbers(scene, after):
 
 
 def test_every_row_and_the_map(scene):
-    _, outcome = drive(run(scene, override(QUICK, {"rivals": ["none"], "networks": ["cnn"], "steps": 2, "head_steps": 2})))
+    _, outcome = played(run(scene, override(QUICK, {"rivals": ["none"], "networks": ["cnn"], "steps": 2, "head_steps": 2})))
     result = outcome.result
     rows = {n[2:] for n in result.data_vars if n.startswith("oa") and result[n].ndim == 0}
     assert rows >= {

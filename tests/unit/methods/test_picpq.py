@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import xarray as xr
 from safetensors.torch import save_file
 
+from tests.driving import played
 from workbench.config import override
 from workbench.errors import InputError
 from workbench.event import drain
@@ -142,17 +144,6 @@ def test_the_search_does_not_judge_the_same_filters_twice_and_repeats():
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-def events_of(trace, last=None):
-    events = []
-    while True:
-        try:
-            events.append(next(trace))
-        except StopIteration as end:
-            return events, end.value
-        if len(events) == last:
-            return events, None
-
-
 def test_a_run_compares_and_the_best_candidate_is_no_worse_than_the_identity():
     outcome = drain(run(chips(), config(rivals=["hrank", "lsq4", "caps"])))
     r = outcome.result
@@ -173,20 +164,16 @@ def test_a_run_compares_and_the_best_candidate_is_no_worse_than_the_identity():
 @pytest.fixture(scope="module")
 def whole():
     c = config(rivals=["legr"], generations=2, recover=1, quantize_epochs=2)
-    states, events, trace = {}, [], run(chips(), c)
-    while True:
-        try:
-            events.append(next(trace))
-        except StopIteration as end:
-            return c, events, states, end.value
-        states[len(events)] = events[-1].state()
+    states = {}
+    events, outcome = played(run(chips(), c), lambda event: states.update({len(states) + 1: event.state()}))
+    return c, events, states, outcome
 
 
 @pytest.mark.parametrize("stopped", [1, 4, 7, 8])
 def test_a_stopped_run_continues_to_the_same_numbers(stopped, whole):
     """Stopped after the dense training, in the second search, in the training of an arm, and between arms."""
     c, events, states, outcome = whole
-    rest, again = events_of(run(chips(), c, states[stopped]))
+    rest, again = played(run(chips(), c, states[stopped]))
     assert [e.step for e in rest] == [e.step for e in events[stopped:]]
     assert [dict(e.scalars) for e in rest] == [dict(e.scalars) for e in events[stopped:]]
     xr.testing.assert_equal(again.result, outcome.result)
@@ -297,6 +284,6 @@ def test_numbers_need_numbers():
 
 
 def test_another_runs_checkpoint_is_refused():
-    part, _ = events_of(run(chips(), config(rivals=[])), 1)
+    part = list(islice(run(chips(), config(rivals=[])), 1))
     with pytest.raises(InputError, match="other settings: .*target"):
         next(run(chips(), config(rivals=[], target=0.7), part[0].state()))

@@ -17,6 +17,7 @@ import pytest
 import torch
 import xarray as xr
 
+from tests.driving import played
 from workbench import execution, runs
 from workbench.config import override
 from workbench.data.source import Source
@@ -44,19 +45,10 @@ def tiny(**changes):
     return override(Config(), {**TINY, **changes})
 
 
-def finished(trace):
-    events = []
-    try:
-        while True:
-            events.append(next(trace))
-    except StopIteration as end:
-        return events, end.value
-
-
 @pytest.fixture(scope="module")
 def run(digits):
     before = digits.copy(deep=True)
-    events, outcome = finished(rsdgc.run(digits, tiny(rivals=["rsdgc", "dense"])))
+    events, outcome = played(rsdgc.run(digits, tiny(rivals=["rsdgc", "dense"])))
     xr.testing.assert_identical(digits, before)
     return events, outcome
 
@@ -203,7 +195,7 @@ def test_a_checkpoint_continues_its_own_run_only(run, digits):
     with contextlib.closing(rsdgc.run(digits, config)) as trace:
         state = list(islice(trace, 6))[-1].state()
     old = {"ranks": [{k: v for k, v in rank.items() if k != "about"} for rank in state["ranks"]]}
-    events, outcome = finished(rsdgc.run(digits, config, old))
+    events, outcome = played(rsdgc.run(digits, config, old))
     assert [e.step for e in events] == [7, 8]
     np.testing.assert_array_equal(outcome.result["accuracy"], run[1].result["accuracy"])
     assert events[-1].scalars["loss/dense"] == run[0][-1].scalars["loss/dense"]
@@ -387,5 +379,5 @@ def test_importance_by_hand():
 @pytest.mark.process
 def test_a_rank_may_be_alone(digits):
     """One worker sends nothing, and trains all the same."""
-    _, outcome = finished(rsdgc.run(digits, tiny(workers=1, rivals=["rsdgc"], steps=2)))
+    _, outcome = played(rsdgc.run(digits, tiny(workers=1, rivals=["rsdgc"], steps=2)))
     assert float(outcome.result["bytes_sent_rsdgc"]) == 0

@@ -10,6 +10,8 @@ import torch
 import xarray as xr
 from safetensors.torch import save_file
 
+from tests.driving import played
+from tests.unit.methods.bright import Bright
 from workbench.config import override
 from workbench.data.synth_ships import small
 from workbench.errors import InputError
@@ -40,23 +42,11 @@ def other(scene: xr.Dataset, **variables) -> xr.Dataset:
 @pytest.mark.parametrize("after", [2, 8])
 def test_a_stopped_run_continues_to_the_same_numbers(ships, after):
     config = override(QUICK, {"rivals": ["plain"], "steps": 5})
-    whole, trace = [], run(ships, config)
-    while True:
-        try:
-            whole.append(next(trace))
-        except StopIteration as end:
-            expected = end.value
-            break
+    whole, expected = played(run(ships, config))
     trace = run(ships, config)
     state = list(islice(trace, after + 1))[-1].state()
     trace.close()
-    rest, trace = [], run(ships, config, state)
-    while True:
-        try:
-            rest.append(next(trace))
-        except StopIteration as end:
-            outcome = end.value
-            break
+    rest, outcome = played(run(ships, config, state))
     assert [e.step for e in rest] == [e.step for e in whole[after + 1 :]]
     for a, b in zip(rest, whole[after + 1 :], strict=True):
         assert a.scalars == b.scalars
@@ -214,18 +204,6 @@ def test_padding_reflects_and_the_logarithm_is_that_of_8_bits():
 
 
 # --- tiles ------------------------------------------------------------------------------------------------------------
-
-
-class Bright(torch.nn.Module):
-    """In the place of a network: every bright cell of 8 pixels is a ship of 24 x 24 pixels."""
-
-    def forward(self, x, shuffled=False):
-        from workbench.methods.sarnet.network import Output
-
-        bright = torch.nn.functional.max_pool2d(x, 8)
-        first = torch.cat([torch.full_like(bright, np.log(12 / 8)).expand(-1, 4, -1, -1), 20 * bright - 10], 1)
-        rest = [torch.full((len(x), 5, x.shape[2] // s, x.shape[3] // s), -20.0) for s in (16, 32)]
-        return Output([first, *rest], [], ())
 
 
 @pytest.mark.parametrize("size", [(40, 304), (128, 128), (336, 208)])

@@ -14,25 +14,14 @@ import rioxarray  # noqa: F401  registers .rio
 import torch
 import xarray as xr
 
+from tests.unit.methods.bright import Bright
 from workbench import execution
 from workbench.cli import app
 from workbench.data.export_boxes import outlines
 from workbench.data.synth_ships import small
 from workbench.errors import InputError
 from workbench.methods.sarnet import SMOKE, Config, SARNet, Trained, detect, scenes
-from workbench.methods.sarnet.network import Output
 from workbench.methods.sarnet.tiles import detect_all
-
-
-class Bright(torch.nn.Module):
-    """In the place of a network: every bright cell of 8 pixels is a ship of 24 x 24 pixels."""
-
-    def forward(self, x, shuffled=False):
-        bright = torch.nn.functional.max_pool2d(x, 8)
-        first = torch.cat([torch.full_like(bright, np.log(12 / 8)).expand(-1, 4, -1, -1), 20 * bright - 10], 1)
-        rest = [torch.full((len(x), 5, x.shape[2] // s, x.shape[3] // s), -20.0) for s in (16, 32)]
-        return Output([first, *rest], [], ())
-
 
 CONFIG = Config(crop=64, margin=32, transform="linear", threshold=0.5)
 BRIGHT = Trained(Bright(), CONFIG, ["ship"], 0.5)  # type: ignore[arg-type]

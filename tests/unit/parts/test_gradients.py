@@ -17,6 +17,7 @@ from torch import nn
 
 from workbench.engines.processes import ranks
 from workbench.errors import InputError
+from workbench.event import drain
 from workbench.parts.gradients import RSDGC, exchange, warmup_densities
 from workbench.parts.wire import Layout, index_bytes
 
@@ -29,12 +30,7 @@ COMPRESSED = {"a.weight": 108, "b.weight": 270, "w": 320}
 
 @pytest.fixture(scope="module")
 def two_ranks():
-    trace = ranks(crew.scenarios, list(crew.SCENARIOS), world=2, timeout=60)
-    try:
-        while True:
-            next(trace)
-    except StopIteration as end:
-        return end.value
+    return drain(ranks(crew.scenarios, list(crew.SCENARIOS), world=2, timeout=60))
 
 
 def summed(run, steps=None):

@@ -6,8 +6,6 @@ recognised from the first bytes, and only the GDAL driver of that format may ope
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -22,6 +20,7 @@ from workbench.data.readers.cube import nanometres
 from workbench.data.readers.files import Look, located
 from workbench.data.readers.geotiff import unplaced
 from workbench.data.readers.missing import NOTHING, Stated, equals, nodata_of
+from workbench.data.readers.tiff import quiet, told
 from workbench.errors import InputError
 
 FORMATS = "GeoTIFF (.tif, .tiff), ENVI (header .hdr or its data file), PNG, BMP, JPEG"
@@ -290,35 +289,17 @@ def _format(path: Path) -> tuple[str, Path, str | None]:
     raise InputError(f"{path} is in no format that images are read from: {FORMATS}; {found}. Convert it to GeoTIFF or PNG.")
 
 
-_quiet = threading.Lock()
-
-
 @contextmanager
 def _opened(path: Path, driver: str, virtual: str | None = None) -> Iterator[Any]:
     """The open file; every GDAL error becomes one InputError, and warnings about images without a map are off."""
     import rasterio
-    from rasterio._err import CPLE_BaseError
 
     raw = {"GDAL_VRT_ENABLE_RAWRASTERBAND": "YES", "GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE": "ALL"}
-    try:
-        with (
-            rasterio.Env(**raw) if virtual else nullcontext(),
-            _quiet,
-            warnings.catch_warnings(),
-        ):  # warning filters are global to the process, and dask reads in several threads
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            warnings.simplefilter("ignore", PendingDeprecationWarning)  # rasterio with affine 3
+    with told(path, driver):
+        with rasterio.Env(**raw) if virtual else nullcontext(), quiet():
             file = rasterio.open(path, driver=driver) if virtual is None else rasterio.open(virtual, driver="VRT")
         with file:
             yield file
-    except (
-        CPLE_BaseError,
-        rasterio.errors.RasterioError,
-        rasterio.errors.CRSError,
-        OSError,
-        UnicodeDecodeError,
-    ) as error:  # UnicodeDecodeError: damaged tags
-        raise InputError(f"{path} cannot be read as {driver} ({error}); it is truncated or damaged. Get it again.") from None
 
 
 def _palette(colours: dict[int, tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:

@@ -143,24 +143,39 @@ def is_tiff(look: Look) -> bool:
     return look.begins(*MAGIC)
 
 
-def _opened(look: Look) -> Any:
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warning of rasterio about an image without a map, or about affine 3; one thread at a time."""
     import rasterio
 
     with _QUIET, warnings.catch_warnings():  # warning filters are global to the process; dask opens files in many threads
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
+        yield
+
+
+def _opened(look: Look) -> Any:
+    import rasterio
+
+    with quiet():
         return look.keep(rasterio.open(located(look.path), driver="GTiff"))
 
 
 @contextmanager
 def shared(look: Look) -> Iterator[Any]:
     """The file in rasterio, opened once per look; every error inside the block becomes one InputError."""
+    with told(look.path, "a TIFF"):
+        yield look.once(_opened)
+
+
+@contextmanager
+def told(path: Path, kind: str) -> Iterator[None]:
+    """Every error of GDAL inside the block becomes one InputError. kind: as what the file was to be read."""
     import rasterio
     from rasterio._err import CPLE_BaseError
 
-    path = look.path
     try:
-        yield look.once(_opened)
+        yield
     except (
         CPLE_BaseError,
         rasterio.errors.RasterioError,
@@ -168,7 +183,7 @@ def shared(look: Look) -> Iterator[Any]:
         OSError,
         UnicodeDecodeError,
     ) as error:  # UnicodeDecodeError: damaged tags
-        raise InputError(f"{path} cannot be read as a TIFF ({error}); it is truncated or damaged. Get it again.") from None
+        raise InputError(f"{path} cannot be read as {kind} ({error}); it is truncated or damaged. Get it again.") from None
 
 
 def _bytes(kind: str) -> int:

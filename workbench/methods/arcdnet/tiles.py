@@ -22,11 +22,11 @@ from torch.nn import functional as F
 
 from workbench.data.tiles import blended, line
 from workbench.errors import InputError
-from workbench.methods.arcdnet.network import ARCDNet, disagreement, reach, read_state, reverse_attention
+from workbench.methods.arcdnet.network import ARCDNet, disagreement, reach, reverse_attention
 from workbench.methods.arcdnet.pairs import as_tensor
 from workbench.methods.arcdnet.settings import Config
 from workbench.parts.device import device
-from workbench.parts.training import weights
+from workbench.parts.training import saved_network, weights
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -65,20 +65,10 @@ def load_network(source: str | PathLike[str]) -> Trained:
 
     Raises InputError for a folder without weights, and for weights of another method.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        path = path / "weights.safetensors"
-        if not path.exists():
-            raise InputError(f"{source} holds no weights.safetensors: its run has not finished, or its method saves none.")
-    flat = read_state(path)
-    if "settings/json" not in flat:
-        raise InputError(
-            f"{path} holds no network of arcdnet; give the folder of a finished arcdnet run, or its weights file."
-        )
-    about = json.loads(bytes(flat["settings/json"].tolist()))
+    own, about, _ = saved_network(source, "arcdnet")
     config = Config.model_validate(about["config"])
     network = ARCDNet(about["bands"], config)
-    network.load_state_dict({n.removeprefix("arcdnet/"): v for n, v in flat.items() if n.startswith("arcdnet/")})
+    network.load_state_dict(own)
     return Trained(network.eval().to(device()), config, about["log"])
 
 

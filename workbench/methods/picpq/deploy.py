@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from workbench.baselines.pruning import ptq_int8
-from workbench.errors import InputError
 from workbench.methods.picpq.arms import Found
 from workbench.methods.picpq.bits import input_bits
 from workbench.methods.picpq.settings import Config
@@ -25,6 +24,7 @@ from workbench.parts.export import Exportable, write
 from workbench.parts.export_quantized import integers, packed_bytes
 from workbench.parts.pruning import Plan, sliced
 from workbench.parts.quantize import quantize
+from workbench.parts.training import saved_network
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -89,30 +89,14 @@ def load_network(source: str | PathLike[str]) -> Small:
 
     Raises InputError for a folder without weights, and for weights of another method.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = Path(source).expanduser()
-    path = path / "weights.safetensors" if path.is_dir() else path
-    try:
-        flat = load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"There is no {path}: the run has not finished, or its method saves no weights.") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a .safetensors file ({error}).") from None
-    own = {n.removeprefix("picpq/"): v for n, v in flat.items() if n.startswith("picpq/")}
-    if "settings/json" not in flat or not own:
-        raise InputError(f"{path} holds no network of picpq; give the folder of a finished picpq run, or its weights file.")
-    about = json.loads(bytes(flat["settings/json"].tolist()))
+    own, about, extra = saved_network(source, "picpq")
     config, shape, names = Config.model_validate(about["config"]), tuple(about["shape"]), about["names"]
     whole, example = network_of(config, shape, len(names)), torch.zeros(2, *shape)
     kept = [np.array(k) for k in about["kept"]]
     network = sliced(whole, Plan.of(whole, example), kept, example)
     quantize(network, about["bits"], config.quantizer, input_bits(about["bits"], config))
     network.load_state_dict(own)
-    return Small(
-        network.eval(), config, names, shape, kept, about["bits"], torch.tensor(about["affine"]), flat["settings/chips"]
-    )
+    return Small(network.eval(), config, names, shape, kept, about["bits"], torch.tensor(about["affine"]), extra["chips"])
 
 
 def exportable(folder: str | PathLike[str]) -> Exportable:

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from workbench.config import Settings
-from workbench.errors import did_you_mean
+from workbench.config import Odd, Settings, named_once
 from workbench.event import Bars, Curves, Matrix
 
 NEEDS = (("image", "hsi", "sar"), ("label", "truth"))
@@ -76,7 +75,7 @@ class Config(Settings):
         1, ge=1, le=2, description="stride of the first convolution, resnet20 and resnet56; 2 quarters the cost"
     )
     size: int = Field(32, ge=4, le=512, description="longest side of a chip; larger ones are averaged down")
-    patch: int = Field(9, ge=1, le=65, description="side of the patch around each labelled pixel of a scene, odd")
+    patch: Odd = Field(9, ge=1, le=65, description="side of the patch around each labelled pixel of a scene, odd")
     numbers: tuple[int, int] | None = Field(
         None,
         description="chips whose last number is at most the first train, at most the second validate, the others test; none: by class",
@@ -139,12 +138,7 @@ class Config(Settings):
     @field_validator("rivals")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in RIVALS:
-                raise ValueError(f"there is no rival {name!r}; there are {', '.join(RIVALS)}.{did_you_mean(name, RIVALS)}")
-        if len(set(names)) < len(names):
-            raise ValueError("names a rival twice")
-        return names
+        return named_once(names, RIVALS, "a rival")
 
     @field_validator("caps")
     @classmethod
@@ -159,13 +153,6 @@ class Config(Settings):
         if ends not in (8, 32):
             raise ValueError("must be 8, or 32 for float")
         return ends
-
-    @field_validator("patch")
-    @classmethod
-    def _odd(cls, patch: int) -> int:
-        if patch % 2 == 0:
-            raise ValueError("must be odd, so that the pixel is in the middle")
-        return patch
 
     @model_validator(mode="after")
     def _fits(self) -> Config:

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from workbench.baselines.compressors import RIVALS
-from workbench.config import Settings
-from workbench.errors import did_you_mean
+from workbench.config import Odd, Settings, named_once
 from workbench.event import Bars, Curves, Film, Matrix
 
 NEEDS = ("image", "label")
@@ -61,7 +60,7 @@ class Config(Settings):
     indicator: Literal["mix", "contrast", "zscore", "energy", "tile", "magnitude"] = Field(
         "mix", description="importance of an entry: a reconstruction of the NSI, or magnitude"
     )
-    p: int = Field(3, ge=1, le=15, description="side of the neighbourhood, odd")
+    p: Odd = Field(3, ge=1, le=15, description="side of the neighbourhood, odd")
     dynamic: float = Field(
         0.5, ge=0, le=1, description="how much a layer's share depends on its importance; 0: on its size only"
     )
@@ -83,20 +82,11 @@ class Config(Settings):
     @field_validator("rivals")
     @classmethod
     def _known(cls, rivals: tuple[str, ...]) -> tuple[str, ...]:
-        for name in rivals:
-            if name not in RIVALS:
-                raise ValueError(
-                    f"there is no compressor {name!r}; there are {', '.join(RIVALS)}.{did_you_mean(name, RIVALS)}"
-                )
-        if len(set(rivals)) < len(rivals):
-            raise ValueError("names a compressor twice")
-        return rivals
+        return named_once(rivals, RIVALS, "a compressor")
 
     @field_validator("p")
     @classmethod
-    def _odd(cls, p: int, info: Any) -> int:
-        if p % 2 == 0:
-            raise ValueError("must be odd")
+    def _wide_enough(cls, p: int, info: Any) -> int:
         if p == 1 and info.data.get("indicator") in ("contrast", "zscore"):
             raise ValueError(f"must be 3 or more for {info.data['indicator']}")
         return p

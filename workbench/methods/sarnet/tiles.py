@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +22,7 @@ from workbench.methods.sarnet.network import STRIDES, SARNet
 from workbench.methods.sarnet.settings import Config
 from workbench.parts.detect import Found, detections, nms
 from workbench.parts.device import device
-from workbench.parts.training import weights
+from workbench.parts.training import saved_network, weights
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -158,23 +157,8 @@ def load_network(source: str | PathLike[str]) -> Trained:
 
     Raises InputError for a folder without weights, and for weights of another method.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = Path(source).expanduser()
-    path = path / "weights.safetensors" if path.is_dir() else path
-    try:
-        flat = load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"There is no {path}: the run has not finished, or its method saves no weights.") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a .safetensors file ({error}).") from None
-    if "settings/json" not in flat or "sarnet/backbone.stem.0.weight" not in flat:
-        raise InputError(
-            f"{path} holds no network of sarnet; give the folder of a finished sarnet run, or its weights file."
-        )
-    about = json.loads(bytes(flat["settings/json"].tolist()))
+    own, about, _ = saved_network(source, "sarnet")
     config = Config.model_validate(about["config"])
     network = SARNet(len(about["names"]), config.width, "sarnet", config.aggregate)
-    network.load_state_dict({n.removeprefix("sarnet/"): v for n, v in flat.items() if n.startswith("sarnet/")})
+    network.load_state_dict(own)
     return Trained(network.eval().to(device()), config, about["names"], float(about["operating"]))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from workbench.config import Settings, WriteFile
+from workbench.config import Odd, Settings, WriteFile, named_once
 from workbench.errors import did_you_mean
 from workbench.event import Curves, Film
 
@@ -95,7 +95,7 @@ class Config(Settings):
     )
     test_share: float = Field(0.25, gt=0, lt=1, description="share held out for testing, if the scene has no split")
     size: int = Field(64, ge=4, le=1024, description="chips larger than this are reduced to it by area averaging")
-    patch: int = Field(
+    patch: Odd = Field(
         1, ge=1, le=65, description="side of the patch around each labelled pixel of a scene, odd; 1: the spectrum"
     )
     block: int = Field(
@@ -136,14 +136,7 @@ class Config(Settings):
     @field_validator("networks")
     @classmethod
     def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for name in networks:
-            if name not in NETWORKS:
-                raise ValueError(
-                    f"there is no network {name!r}; there are {', '.join(NETWORKS)}.{did_you_mean(name, NETWORKS)}"
-                )
-        if len(set(networks)) < len(networks):
-            raise ValueError("names a network twice")
-        return networks
+        return named_once(networks, NETWORKS, "a network")
 
     @field_validator("budgets")
     @classmethod
@@ -154,10 +147,3 @@ class Config(Settings):
         if len({f"{keep:g}" for keep in budgets}) < len(budgets):
             raise ValueError("must differ")
         return budgets
-
-    @field_validator("patch")
-    @classmethod
-    def _odd(cls, patch: int) -> int:
-        if patch % 2 == 0:
-            raise ValueError("must be odd, so that the pixel is in the middle")
-        return patch
