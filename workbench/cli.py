@@ -420,7 +420,7 @@ def detect(
     _choose(device)
     low, _, high = decibels.partition(",")
     try:
-        limits = float(low), float(high)
+        stretch = float(low), float(high)
     except ValueError:
         raise InputError(f"--decibels takes LOW,HIGH, such as -25,5; got {decibels!r}.") from None
     folder = find(root, run_)
@@ -434,7 +434,7 @@ def detect(
             bar.refresh()
 
         source = _source(scene, None, key, None, None, False)
-        found = find_objects(folder, source, out, land=land, threshold=threshold, decibels=limits, progress=show)
+        found = find_objects(folder, source, out, land=land, threshold=threshold, decibels=stretch, progress=show)
     count = int(found.sizes["object"])
     if json_:
         print(json.dumps({"objects": count, "files": [str(p) for p in out]}))

@@ -3,7 +3,7 @@
     leak = leak_meter(spectra, label, train, test)
     leak.random, leak.honest          # accuracy of the nearest neighbour under random pixels and under the given split
 
-The number of training and test samples is the same in both, class by class as far as the classes allow.
+The number of training and of test samples is the same in both; their classes are drawn as they come.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """MDFL: land cover of several sensors, from raw values and from what a diffusion model sees in them at several noise levels.
 
 D. Li, W. Xie, J. Zhang, Y. Li, "MDFL: Multi-Domain Diffusion-Driven Feature Learning", AAAI 2024,
-doi 10.1609/aaai.v38i8.28710, arXiv 2311.09520.
- What you get: a class map, accuracies beside rivals and controls under a named split, and which noise level knows the classes.
+doi 10.1609/aaai.v38i8.28710, arXiv 2311.09520. What you get: a class map, accuracies beside rivals and controls under a named
+split, and which noise level knows the classes.
 
 We found no public code of MDFL and could read only the abstract: the design follows the published half of FedDiff (arXiv 2401.02433)
 by the same first author. docs/methods/mdfl.md says what is known and what is ours.

@@ -30,8 +30,8 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     """Train, classify, compare.
 
     One event for each step: `loss` and `loss/ARM` of the diffusion networks, then `head_loss` and `head_loss/raw_only` of the classifiers.
-    Every `show_every` steps of the own arm also `probe_oa`,
-    and `clean`, `noisy`, `denoised (band, y, x)`. docs/methods/mdfl.md lists the result.
+    Every `show_every` steps of the own arm also `probe_oa`, and `clean`, `noisy`, `denoised (band, y, x)`. docs/methods/mdfl.md lists
+    the result.
     """
     patches = patches_of(scene, config)
     identity = about(patches.fingerprint, config)

@@ -333,9 +333,8 @@ class Session(Addressed):
             self._show(True)
             self.choice.value = ref if ref in self.choice.options.values() else ""
             self.card.object = self.describe(data)
-            self.banner.object = escape(str(data.attrs.get("title") or self.called)) + (
-                "&ensp;" + badge("SIMULATED", "#F2B233") if data.attrs.get("simulated") else ""
-            )
+            mark = badge("SIMULATED", "#F2B233") + "&ensp;" if data.attrs.get("simulated") else ""
+            self.banner.object = mark + escape(str(data.attrs.get("title") or self.called))  # a narrow window cuts the end
             self.arrived(first)
 
     def _link_report(self, _: Any) -> None:
