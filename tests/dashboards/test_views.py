@@ -22,6 +22,7 @@ from workbench.views.looks import Look
 from workbench.views.maps import OWN, ScoreMap, exceedance
 from workbench.views.player import Player, clock, pace
 from workbench.views.plots import LARGEST, Frame, edges, thin
+from workbench.views.scene_card import scene_card
 from workbench.views.spectra import Axis, SpectraView
 from workbench.views.steps import Steps, Still
 
@@ -440,6 +441,19 @@ def test_player_offers_what_can_be_done():
 
 
 # --- card and keeping ---------------------------------------------------------------------------------------------------
+
+
+def test_the_card_of_a_map_of_classes_counts_classes_and_not_marks(small_scene):
+    assert "Marked" in scene_card(small_scene)
+    small_scene["truth"] = (
+        small_scene["truth"].astype("int16") + np.arange(24, dtype="int16") // 12 - 1
+    )  # classes -1, 0 and 1
+    small_scene["truth"][0, 0] = 2
+    text = scene_card(small_scene)
+    assert "Marked" not in text
+    assert f"3; {int((small_scene['truth'] >= 0).sum())} of 576 pixels are labelled" in text
+    small_scene["truth"].attrs["names"] = ["unlabelled", "a", "b"]
+    assert f"2; {int((small_scene['truth'] > 0).sum())} of 576 pixels are labelled" in scene_card(small_scene)
 
 
 def test_card_tells_simulated_truth_hash_and_escapes(small_scene):

@@ -25,6 +25,15 @@ def scene_card(scene: xr.Dataset) -> str:
         count = np.bincount(scene["label"].values)
         facts.append(("Classes", f"{len(count)}, {count.min():,} to {count.max():,} samples each"))
     if "truth" in scene and scene["truth"].size <= 2**24:
-        truth = scene["truth"].values
-        facts.append(("Marked", f"{int((truth > 0).sum()):,} of {int((truth >= 0).sum()):,} labelled pixels"))
+        facts.append(_truth(scene["truth"]))
     return fact_card(a, facts)
+
+
+def _truth(truth: xr.DataArray) -> tuple[str, str]:
+    """Classes with a pixel, and how many pixels have one; of a mask, how many pixels are marked."""
+    values = truth.values
+    if values.max() <= 1:
+        return "Marked", f"{int((values > 0).sum()):,} of {int((values >= 0).sum()):,} labelled pixels"
+    names = list(truth.attrs.get("names", ()))
+    labelled = values[values >= (1 if names[:1] == ["unlabelled"] else 0)]
+    return "Classes", f"{len(np.unique(labelled))}; {labelled.size:,} of {values.size:,} pixels are labelled"
