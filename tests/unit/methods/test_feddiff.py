@@ -32,6 +32,11 @@ def scene() -> xr.Dataset:
 
 
 @pytest.fixture(scope="module")
+def small() -> xr.Dataset:
+    return simulate("sim-two-sensors", 28, bands=6, seed=3)
+
+
+@pytest.fixture(scope="module")
 def patches(scene):
     return patches_of(scene, QUICK, "feddiff")
 
@@ -143,25 +148,25 @@ def test_owners_draw_different_noise_and_networks(patches, banks):
 
 
 @pytest.mark.parametrize("after", [2, 6, 9])
-def test_a_stopped_run_continues_to_the_same_numbers(scene, after):
+def test_a_stopped_run_continues_to_the_same_numbers(small, after):
     """Stopped in a diffusion network, in that of the other owner, in the federation."""
     config = override(QUICK, {"per_class": 5})
-    whole, expected = played(run(scene, config))
-    trace = run(scene, config)
+    whole, expected = played(run(small, config))
+    trace = run(small, config)
     state = list(islice(trace, after + 1))[-1].state()
     trace.close()
-    rest, outcome = played(run(scene, config, state))
+    rest, outcome = played(run(small, config, state))
     assert [e.scalars for e in rest] == [e.scalars for e in whole[after + 1 :]]
     xr.testing.assert_identical(outcome.result, expected.result)
     with pytest.raises(InputError, match="belongs to another scene or other settings"):
-        next(run(scene, override(config, {"rank": 2}), state))
+        next(run(small, override(config, {"rank": 2}), state))
 
 
-def test_every_row_names_its_split_and_the_bytes_are_those_of_the_formulas(scene):
+def test_every_row_names_its_split_and_the_bytes_are_those_of_the_formulas(small):
     config = override(
         QUICK, {"rivals": ["dense", "no_diffusion"], "pooled": ["mdfl", "raw_patches"], "map": True, "batch": 16}
     )
-    _, outcome = played(run(scene, config))
+    _, outcome = played(run(small, config))
     result = outcome.result
     rows = {n[3:] for n in result.data_vars if n.startswith("oa_") and result[n].ndim == 0}
     assert rows >= {
@@ -184,7 +189,7 @@ def test_every_row_names_its_split_and_the_bytes_are_those_of_the_formulas(scene
     assert got.sel(message="features") == 128 * 16 * 4
     assert float(result["networks_changed"]) == 0
     assert float(result["apart"]) == 0
-    assert result["labels"].shape == (48, 48)
+    assert result["labels"].shape == (28, 28)
     assert set(np.unique(result["differ"])) <= {0, 1}
     assert "lidar" in result.attrs["message_warning"]
     assert float(result["told_apart_hsi"]) > 0.5

@@ -22,8 +22,9 @@ def send(codec: Codec, rank: int, features: Tensor) -> tuple[Tensor, int]:
     return features.clone(), features.numel() * FLOAT
 
 
-def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federation, tested: int) -> None:
-    """`bytes (owner, message)` of one pixel, `message_ratio`, `megabytes_*` of the whole training, and the attribute `message_warning`.
+def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federation, tested: int) -> str:
+    """`bytes (owner, message)` of one pixel, `message_ratio`, and `megabytes_*` of the whole training. Returns a warning that names the
+    owners whose messages are larger than their pixels, else "".
 
     tested: bytes of the messages about the test pixels.
     """
@@ -62,7 +63,7 @@ def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federati
         ("raw", once, "raw patches of the training pixels of both owners, sent once"),
     ):
         result[f"megabytes_{kind}"] = scalar(size / 1e6, text, "MB")
-    result.attrs["message_warning"] = " ".join(
+    return " ".join(
         f"A message of {name} has {values[i, 4]:,.0f} bytes a pixel, its raw patch {values[i, 1]:,.0f}: the pixels are cheaper."
         for i, name in enumerate(names)
         if ratio[i] > 1

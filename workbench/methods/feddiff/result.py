@@ -92,7 +92,7 @@ def result_of(
     details(result, table[""], truth, patches.names, "FedDiff")
     leaks(result, patches, config.seed)
     _levels(result, banks, known, y, truth, config)
-    bytes_of(result, patches, config, own, answers.sent)
+    warning = bytes_of(result, patches, config, own, answers.sent)
     _given_away(result, patches, banks, own, answers, place, cut, known)
     quality(result, patches, config, banks)
     changed = sum(checkpoint_hash(banks.made[name].networks[name]) != before for name, before in hashes.items())
@@ -109,7 +109,7 @@ def result_of(
         "split": f"{patches.split}: {len(train)} pixels for training, {len(test)} for testing",
         "split_warning": patches.warning,
         "owners": "; ".join(f"{name}: {', '.join(sensors)}" for name, sensors in banks.owners.items()),
-        "message_warning": result.attrs["message_warning"],
+        "message_warning": warning,
         "diffusion_data": f"{len(patches.free)} patches"
         + (", the training pixels" if patches.warning else ", none overlaps a test patch"),
     }
