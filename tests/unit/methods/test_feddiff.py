@@ -126,6 +126,29 @@ def test_an_owner_that_is_alone_needs_no_message(patches, banks):
     assert lonely.traffic.features == 0
 
 
+def test_a_message_is_the_nearest_matrix_of_its_rank_and_costs_its_factors():
+    """Rank 1 of a map whose singular values are 3 and 1 keeps 9 of 10 parts; no other rank-4 matrix of 20 random ones is nearer."""
+    two = torch.zeros(3, 1, 4, 4)
+    two[0, 0, 0, 0], two[1, 0, 1, 2] = 3, 1
+    kept, size = send("lowrank", 1, two)
+    assert size == (3 + 16) * 4
+    wanted = two.clone()
+    wanted[1] = 0
+    torch.testing.assert_close(kept, wanted, atol=1e-6, rtol=0)
+    torch.manual_seed(0)
+    features = torch.rand(64, 128, 4, 4)
+    near, size = send("lowrank", 4, features)
+    assert size == 4 * (64 * 128 + 16) * 4
+    assert features.numel() * 4 / size == pytest.approx(3.992, abs=0.001)
+    error = float((near - features).norm())
+    flat = features.flatten(2).flatten(0, 1)
+    for _ in range(20):
+        basis = torch.linalg.qr(torch.randn(16, 4))[0]
+        assert float((flat - flat @ basis @ basis.T).norm()) > error
+    torch.testing.assert_close(send("lowrank", 16, features)[0], features, atol=1e-5, rtol=0)
+    assert send("lowrank", 16, features)[1] > send("dense", 16, features)[1]  # no saving
+
+
 # --- banks ------------------------------------------------------------------------------------------------------------
 
 
@@ -147,11 +170,19 @@ def test_owners_draw_different_noise_and_networks(patches, banks):
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
+FEW = override(QUICK, {"per_class": 5})
+
+
+@pytest.fixture(scope="module")
+def unbroken(small):
+    return played(run(small, FEW))
+
+
 @pytest.mark.parametrize("after", [2, 6, 9])
-def test_a_stopped_run_continues_to_the_same_numbers(small, after):
+def test_a_stopped_run_continues_to_the_same_numbers(small, unbroken, after):
     """Stopped in a diffusion network, in that of the other owner, in the federation."""
-    config = override(QUICK, {"per_class": 5})
-    whole, expected = played(run(small, config))
+    config = FEW
+    whole, expected = unbroken
     trace = run(small, config)
     state = list(islice(trace, after + 1))[-1].state()
     trace.close()

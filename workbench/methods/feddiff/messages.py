@@ -18,8 +18,17 @@ KINDS = ("raw pixel", "raw patch", "bank", "features", "message")
 
 
 def send(codec: Codec, rank: int, features: Tensor) -> tuple[Tensor, int]:
-    """Features (n, channels, 4, 4) as they arrive, and the bytes of the message."""
-    return features.clone(), features.numel() * FLOAT
+    """Features (n, channels, 4, 4) as they arrive, and the bytes of the message.
+
+    lowrank: the nearest matrix (n * channels, places) of this rank. Its two factors are sent, rank (n * channels + places) numbers.
+    """
+    if codec == "dense":
+        return features.clone(), features.numel() * FLOAT
+    matrix = features.flatten(2).flatten(0, 1).double()
+    _, axes = torch.linalg.eigh(matrix.T @ matrix)  # places x places: far cheaper than decomposing the tall matrix
+    basis = axes[:, -rank:].float()
+    factor = (matrix @ basis.double()).float()
+    return (factor @ basis.T).view_as(features), (factor.numel() + basis.numel()) * FLOAT
 
 
 def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federation, tested: int) -> str:
