@@ -28,15 +28,22 @@ class Traffic(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What the owners say of some pixels: probabilities (n, classes) of each, with the other's features and without.
+    """What the owners say of some pixels.
 
-    arrived: the features (n, channels, 4, 4) of each owner as the other rebuilt them. sent: their bytes.
+    heads: probabilities (3, n, classes) of the heads of each owner: of both sensors, of the first, of the second. alone (n, classes): of
+    its own head, which needs no message. arrived: the features (n, channels, 4, 4) of each owner as the other rebuilt them. sent: their
+    bytes.
     """
 
-    fused: list[np.ndarray]
+    heads: list[np.ndarray]
     alone: list[np.ndarray]
     arrived: list[Tensor]
     sent: int
+
+    @property
+    def fused(self) -> list[np.ndarray]:
+        """(n, classes) of each owner: the mean of its heads."""
+        return [one.mean(0) for one in self.heads]
 
 
 class Federation:
@@ -136,6 +143,6 @@ class Federation:
             ]
             arrived.append(torch.cat([p[0] for p in parts]))
             sent += sum(p[1] for p in parts)
-        fused = [o.probability(features[o.number], arrived[1 - o.number]).double().numpy() for o in self.owners]
-        alone = [o.probability(features[o.number], None).double().numpy() for o in self.owners]
-        return Answers(fused, alone, arrived, sent)
+        heads = [o.probabilities(features[o.number], arrived[1 - o.number]) for o in self.owners]
+        alone = [one[1 + o.number] for o, one in zip(self.owners, heads, strict=True)]
+        return Answers(heads, alone, arrived, sent)

@@ -37,6 +37,7 @@ SHOWS = (
     Matrix("bytes", "Bytes of one pixel, by what is sent"),
     Map("labels", "Class map at the first owner"),
     Map("differ", "Where the two owners' maps differ"),
+    Map("heads_differ", "How many heads of one sensor disagree with that of both"),
     Map("uncertainty", "Entropy of the class probabilities"),
     Matrix("confusion", "Confusion of test pixels"),
     Bars("recall", "Accuracy of each class"),
