@@ -20,6 +20,7 @@ from workbench.metrics.class_maps import accuracies, class_map, details, leaks, 
 from workbench.metrics.inversion import recovered
 from workbench.parts.bank_training import Classifier
 from workbench.parts.features import checkpoint_hash
+from workbench.parts.federation import divergence
 from workbench.scene import PROVENANCE
 
 OWN = "feddiff"
@@ -30,6 +31,9 @@ ROWS = {  # row -> what it is; the accuracies of a row end with its name
     "shuffled": "FedDiff with messages about other pixels",
     "late": "mean of what the owners say alone, trained alone",
     "dense": "exact messages",
+    "int8": "messages of one byte a value",
+    "top_k": "messages of the largest values, as many bytes",
+    "random_basis": "messages in a random basis, as many bytes",
     "untrained": "untrained diffusion networks",
     "no_diffusion": "without diffusion networks",
     "centralised": "the same network on pooled data",
@@ -99,7 +103,9 @@ def result_of(
     quality(result, patches, config, banks)
     changed = sum(checkpoint_hash(banks.made[name].networks[name]) != before for name, before in hashes.items())
     result["networks_changed"] = scalar(changed, "diffusion networks whose weights the rounds changed; must be 0", "")
-    result["apart"] = scalar(own.distance(), "distance of the two copies of the shared weights at the end; must be 0")
+    result["apart"] = scalar(
+        divergence(own.shared()), "largest difference of the two copies of the shared weights at the end; must be 0"
+    )
     for name in owners:
         result[f"loss_final_{name}"] = scalar(
             banks.made[name].recent, f"diffusion loss of {name}, mean of the last 20 steps"
