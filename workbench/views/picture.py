@@ -32,7 +32,7 @@ from workbench.views.card import escape, html
 from workbench.views.image import as_colours
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
-from workbench.views.looks import PICKS, STATES, look, nth
+from workbench.views.looks import PICKS, STATES, class_colours, look, nth
 from workbench.views.plots import Frame, batched, draw, plot, rgba, theme_later, thin
 from workbench.views.screen import HALF, STRETCH, map_pane
 from workbench.views.screen import height as growing
@@ -317,7 +317,7 @@ def _classes(picture: Picture, values: np.ndarray) -> tuple[list[str], str]:
     names = picture.classes
     last = int(values.max()) + 1 if values.size and np.isfinite(values).any() else 1
     names += [str(n) for n in range(len(names), last)]
-    palette = [PICKS[n % len(PICKS)] for n in range(len(names))]
+    palette = class_colours(len(names))
     counts = np.bincount(values[values >= 0].astype(int).ravel(), minlength=len(names))
     entries = [
         f'<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:11px;height:11px;'

@@ -14,18 +14,33 @@ by the same first author. docs/methods/mdfl.md says what is known and what is ou
     running.py    run: diffusion networks of all arms, classifiers, result
     result.py     rows of accuracies, class map, noise levels
     blocks.py     a trained run on a scene larger than memory
+    inside.py     a finished run from inside: any noise level, the spectrum of a pixel
 """
 
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.mdfl.settings import HEADLINE, NEEDS, SHOWS, SMOKE, Config
+from workbench.methods.mdfl.settings import HEADLINE, NEEDS, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
+    from workbench.methods.mdfl.inside import load_networks, noise_view, spectra
     from workbench.methods.mdfl.network import FusionCell, Reuse
     from workbench.methods.mdfl.running import run
 else:
-    __getattr__, __dir__ = lazily(__name__, "network", "running")
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "inside")
 
 
-__all__ = ["HEADLINE", "NEEDS", "SHOWS", "SMOKE", "Config", "FusionCell", "Reuse", "run"]
+__all__ = [
+    "HEADLINE",
+    "NEEDS",
+    "PAGE",
+    "SHOWS",
+    "SMOKE",
+    "Config",
+    "FusionCell",
+    "Reuse",
+    "load_networks",
+    "noise_view",
+    "run",
+    "spectra",
+]

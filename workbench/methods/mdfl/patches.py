@@ -47,6 +47,18 @@ class Scaler:
         low, high = self.low.reshape(shape), self.high.reshape(shape)
         return np.clip(2 * (x - low) / (high - low) - 1, -LIMIT, LIMIT).astype(np.float32)
 
+    def back(self, channels: np.ndarray) -> np.ndarray:
+        """(channels, n) -> (bands, n): the values that have these channels, of radar in dB; NaN in bands that are not used.
+
+        With principal components it is the part of the spectrum that they hold.
+        """
+        x = (np.asarray(channels, np.float64) + 1) / 2 * (self.high - self.low)[:, None] + self.low[:, None]
+        if self.axes is not None:
+            x = self.axes @ x
+        values = np.full((len(self.good), x.shape[1]), np.nan)
+        values[self.good] = x + self.mean[:, None]
+        return values
+
 
 @dataclass(frozen=True)
 class Patches:

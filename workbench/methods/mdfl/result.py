@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from workbench.methods.mdfl.settings import Config
 from workbench.methods.mdfl.training import OWN, Classifier, Denoiser
 from workbench.metrics import classify
 from workbench.parts.seeding import Seeded
-from workbench.scene import PROVENANCE
+from workbench.scene import PROVENANCE, TABLE
 
 ROWS = {  # row -> what it is; the accuracies of a row end with its name
     "": "MDFL",
@@ -33,6 +33,7 @@ ROWS = {  # row -> what it is; the accuracies of a row end with its name
     "cnn": "2-D CNN of the first sensor",
     "two_branch": "two-branch CNN",
 }
+MAPPED = ("", "raw_only", "bank")  # rows that also classify every pixel: both paths, raw values alone, the bank alone
 
 
 def result_of(
@@ -53,9 +54,11 @@ def result_of(
     own, blank = deep[OWN], deep["untrained"]
     order = np.random.default_rng(config.seed).permutation(len(own))
     table: dict[str, np.ndarray] = {}
+    models: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
 
     def row(name: str, x: np.ndarray, model: str = "logistic") -> None:
-        table[name] = fit(model, x[:cut], y, classes, config.seed, config.trees)(x[cut:])
+        models[name] = fit(model, x[:cut], y, classes, config.seed, config.trees)
+        table[name] = models[name](x[cut:])
 
     table[""] = heads["reuse"].probability(patches, place[cut:], {n: b[cut:] for n, b in bank.items()})
     table["raw_only"] = heads["raw_only"].probability(patches, place[cut:], None)
@@ -84,6 +87,7 @@ def result_of(
     for name, probability in table.items():
         _accuracies(result, name, classify.confusion(truth, probability.argmax(1), classes), patches)
     _details(result, table[""], truth, patches)
+    _tested(result, scene, table, patches)
     _noise_levels(result, {"trained": bank, "untrained": fresh_bank}, y, truth, cut, config)
     _leak(result, patches)
     if config.map:
@@ -93,7 +97,8 @@ def result_of(
             patches,
             config,
             made[OWN],
-            heads["reuse"],
+            heads,
+            models["bank"],
             classify.confusion(truth, table[""].argmax(1), classes),
         )
     result["loss_final"] = _scalar(made[OWN].recent, "diffusion loss, mean of the last 20 steps")
@@ -177,6 +182,18 @@ def _details(result: xr.Dataset, probability: np.ndarray, truth: np.ndarray, pat
     result["calibration_error"] = _scalar(told.error, "expected calibration error of MDFL on test pixels")
 
 
+def _tested(result: xr.Dataset, scene: xr.Dataset, table: Mapping[str, np.ndarray], patches: Patches) -> None:
+    """Columns of a table of the test pixels: where each is, its class, and the class that every row of the comparison gives it."""
+    place = patches.place[patches.test]
+    for n, name in enumerate(("image", "row", "column")):
+        result[f"test_{name}"] = ("test_pixel", place[:, n], {"long_name": f"{name} of a test pixel", TABLE: "test_pixel"})
+    text = {"long_name": "class of a test pixel", "names": patches.names, TABLE: "test_pixel"}
+    result["test_true"] = ("test_pixel", patches.label[patches.test].astype(np.int16), text)
+    given = np.stack([p.argmax(1) for p in table.values()]).astype(np.int16)
+    result["test_given"] = (("classifier", "test_pixel"), given, text | {"long_name": "class that a classifier gives"})
+    result.coords["classifier"] = [name or OWN for name in table]
+
+
 def _noise_levels(
     result: xr.Dataset, banks: Mapping[str, Mapping[str, Tensor]], y: np.ndarray, truth: np.ndarray, cut: int, config: Config
 ) -> None:
@@ -210,36 +227,26 @@ def _map(
     patches: Patches,
     config: Config,
     own: Denoiser,
-    head: Classifier,
+    heads: Mapping[str, Classifier],
+    on_bank: Callable[[np.ndarray], np.ndarray],
     counts: np.ndarray,
 ) -> None:
-    """`labels`, `probability` and `uncertainty` of every pixel of the tested images, and the bank of the first of them as colours."""
+    """`labels`, `probability` and `uncertainty` of every pixel of the tested images, of MDFL and of two of its parts; areas; and the
+    bank of the first of these images as colours.
+
+    on_bank: the classifier of the pooled bank, features (n, d) -> (n, classes). counts: confusion of MDFL on the test pixels.
+    """
     shape, classes = patches.usable.shape, len(patches.names)
+    several = "sample" in scene["truth"].dims
     tested = np.unique(patches.place[patches.test, 0])
     where = np.argwhere(patches.usable & np.isin(np.arange(shape[0]), tested)[:, None, None])
-    probability = np.full((classes, *shape), np.nan, np.float32)
-    colours: dict[int, np.ndarray] = {}
-    first = where[where[:, 0] == tested[0]]
+    maps = {name: np.full((classes, *shape), np.nan, np.float32) for name in MAPPED}
     for begin in range(0, len(where), 2048):
         part = where[begin : begin + 2048]
-        probability[(slice(None), *part.T)] = head.probability(patches, part, own.bank(part)).T
-    for t in config.times:
-        colours[t] = _rgb(own.means(first, t), first, shape[1:])
-    labels = np.where(np.isfinite(probability[0]), np.nan_to_num(probability).argmax(0), -1).astype(np.int16)
-    dims = ("sample", "y", "x") if "sample" in scene["truth"].dims else ("y", "x")
-    several = "sample" in dims
-    labels = labels[tested] if several else labels[0]
-    probability = probability[:, tested].transpose(1, 0, 2, 3) if several else probability[:, 0]
-    result["labels"] = (dims, labels, {"long_name": "class of each pixel, MDFL", "names": patches.names})
-    leading = ("sample", "class", "y", "x") if several else ("class", "y", "x")
-    result["probability"] = (leading, probability, {"long_name": "class probability, MDFL", "units": "1"})
-    spread = classify.entropy(probability, -3)
-    result["uncertainty"] = (dims, spread.astype(np.float32), {"long_name": "entropy, 1 = all classes alike", "units": "1"})
-    result["bank_rgb"] = (
-        ("time", "feature_band", "y", "x"),
-        np.stack([colours[t] for t in config.times]).astype(np.float32),
-        {"long_name": "bank of the first tested image, three principal components"},
-    )
+        bank, at = own.bank(part), (slice(None), *part.T)
+        maps[""][at] = heads["reuse"].probability(patches, part, bank).T
+        maps["raw_only"][at] = heads["raw_only"].probability(patches, part, None).T
+        maps["bank"][at] = on_bank(_pooled(bank)).T
     result.coords["class"] = patches.names
     for coord in ("y", "x", "spatial_ref"):
         if coord in scene.coords:
@@ -247,6 +254,17 @@ def _map(
     if several:
         names = scene["sample"].values.astype(str) if "sample" in scene.coords else np.arange(shape[0]).astype(str)
         result.coords["sample"] = names[tested]
+    for name, probability in maps.items():
+        shown = probability[:, tested].transpose(1, 0, 2, 3) if several else probability[:, 0]
+        _class_map(result, name, shown, patches.names)
+    first = where[where[:, 0] == tested[0]]
+    colours = [_rgb(own.means(first, t), first, shape[1:]) for t in config.times]
+    result["bank_rgb"] = (
+        ("time", "feature_band", "y", "x"),
+        np.stack(colours).astype(np.float32),
+        {"long_name": "bank of the first tested image, three principal components"},
+    )
+    labels = result["labels"].values
     mapped = np.bincount(labels[labels >= 0], minlength=classes)
     areas = classify.mapped_areas(counts, mapped)
     result["area"] = (
@@ -255,6 +273,20 @@ def _map(
         {"long_name": "area: mapped, estimated, half of the 95 % interval", "units": "pixel"},
     )
     result.coords["estimate"] = ["mapped", "estimated", "half interval"]
+
+
+def _class_map(result: xr.Dataset, name: str, probability: np.ndarray, names: list[str]) -> None:
+    """Class, probabilities and entropy of each pixel of one row of ROWS; probability ([sample,] class, y, x)."""
+    ending, who = (f"_{name}", ROWS[name]) if name else ("", "MDFL")
+    whole = ("sample", "class", "y", "x") if probability.ndim == 4 else ("class", "y", "x")
+    dims = tuple(d for d in whole if d != "class")
+    known = np.isfinite(probability).all(-3)
+    labels = np.where(known, np.nan_to_num(probability).argmax(-3), -1).astype(np.int16)
+    result[f"labels{ending}"] = (dims, labels, {"long_name": f"class of each pixel, {who}", "names": names})
+    result[f"probability{ending}"] = (whole, probability, {"long_name": f"class probability, {who}", "units": "1"})
+    spread = classify.entropy(probability, -3).astype(np.float32)
+    told = f"entropy, 1 = all classes alike{f': {who}' if name else ''}"
+    result[f"uncertainty{ending}"] = (dims, spread, {"long_name": told, "units": "1"})
 
 
 def _rgb(x: np.ndarray, place: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
