@@ -20,7 +20,6 @@ from bokeh.events import Tap
 from bokeh.models import (
     ColumnDataSource,
     CustomJSHover,
-    FixedTicker,
     HoverTool,
     Image,
     LinearColorMapper,
@@ -31,11 +30,10 @@ from bokeh.models import (
 
 from workbench.views.card import escape
 from workbench.views.looks import GREY, RED, class_colours
-from workbench.views.plots import Frame, draw, plot, taps, thin
+from workbench.views.plots import Frame, draw, name_ticks, plot, taps, thin
 from workbench.views.screen import HALF, map_pane
 
 MASKED = "rgba(128, 128, 128, 0.25)"  # of a pixel without a class
-SHORT = 16  # letters of a name along an axis at most
 RIGHT, WRONG = "#2F6FB0", "#D9541E"  # of cells on the diagonal, and beside it
 
 
@@ -115,7 +113,7 @@ class Confusion:
         self._then: list[Callable[[int, int], None]] = []
 
     def show(self, counts: np.ndarray, names: Sequence[str]) -> None:
-        """counts (true, given): numbers of samples. Names longer than 16 letters are cut along the axes."""
+        """counts (true, given): numbers of samples."""
         n = self._size = len(counts)
         rows, columns = (a.ravel() for a in np.indices(counts.shape))
         share = (counts / np.maximum(counts.sum(1, keepdims=True), 1)).ravel()
@@ -130,10 +128,9 @@ class Confusion:
             "true": [str(names[i]) for i in rows],
             "given": [str(names[i]) for i in columns],
         }
-        short = {float(i): name if len(name) <= SHORT else f"{name[: SHORT - 1]}…" for i, name in enumerate(map(str, names))}
         for axis in (self.figure.xaxis, self.figure.yaxis):
-            axis.ticker, axis.major_label_overrides = FixedTicker(ticks=list(short)), short
-        self.figure.xaxis.major_label_orientation = 0.0 if sum(map(len, short.values())) < 40 else 0.7
+            name_ticks(axis, list(names), most=len(names))
+        self.figure.xaxis.major_label_orientation = 0.0 if sum(map(len, names)) < 40 else 0.7
         for range_, start, end in ((self.figure.x_range, -0.5, n - 0.5), (self.figure.y_range, n - 0.5, -0.5)):
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
 

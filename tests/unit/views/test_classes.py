@@ -54,7 +54,7 @@ def test_rows_of_the_matrix_are_the_true_classes():
     assert cells["share"][at[2, 2]] == 0  # a class without samples
     assert cells["count"][at[2, 0]] == ""
     assert (cells["true"][at[0, 1]], cells["given"][at[0, 1]]) == ("sea", "sand")
-    assert max(map(len, matrix.figure.xaxis.major_label_overrides.values())) == 16
+    assert max(map(len, matrix.figure.xaxis.major_label_overrides.values())) == 18
 
 
 def test_a_click_gives_the_cell_and_beside_the_matrix_nothing():

@@ -12,6 +12,11 @@ from workbench.methods.mdfl.result import MAPPED, ROWS
 from workbench.metrics import classify
 
 OWN = "mdfl"  # the classifier of the method itself
+LED = {  # beginnings of further classifiers
+    "only_": "logistic regression on {} alone",
+    "raw_bank_": "logistic regression on raw values and bank, parser: {}",
+    "bank_": "logistic regression on the bank, parser: {}",
+}
 
 
 class Scores(NamedTuple):
@@ -58,6 +63,9 @@ class Findings:
         """What a classifier is, in words."""
         if classifier == OWN:
             return "MDFL: raw values and bank"
+        for lead, text in LED.items():
+            if classifier not in ROWS and classifier.startswith(lead):
+                return text.format(classifier.removeprefix(lead).replace("_", " "))
         return ROWS.get(classifier, classifier.replace("_", " "))
 
     def given(self, classifier: str) -> np.ndarray:

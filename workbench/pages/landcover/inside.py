@@ -43,7 +43,7 @@ class Inside:
         self.text = html(margin=(2, 8))
         self.frame = Frame()
         self.views = {name: ImageView(self.frame, title, axes=False) for name, title in PARTS.items()}
-        self.spectra = Lines("band", "value", height=280, words="Click a pixel of an image above.")
+        self.spectra = Lines("band", "value of the sensor", height=280, words="Click a pixel of an image above.")
         self.levels = Lines("noise level t", "OA on test pixels", height=280, dots=True)
         self.bank_frame = Frame()
         self.bank = [ImageView(self.bank_frame, "", axes=False, tall="200px") for _ in range(10)]

@@ -154,7 +154,7 @@ class Maps:
         finally:
             self._choosing = False
         name = state.images[state.shown]
-        truth = state.truth()
+        truth = state.labels()
         now = (state.key, state.shown, sensor)
         if self._pictured != now:
             self._pictured = now

@@ -97,7 +97,7 @@ class LandcoverState(Session):
             array = 10 * np.log10(array.clip(min=1e-6))
         return coloured(array.values[0], "Viridis") if sensor == "lidar" else as_colours(array)
 
-    def truth(self) -> np.ndarray:
+    def labels(self) -> np.ndarray:
         """(row, column): class of each pixel of the visible image, -1 where it has no label."""
         array = self.of_image("truth")
         names = self.findings.names if self.findings is not None else self.classes

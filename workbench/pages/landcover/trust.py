@@ -115,7 +115,7 @@ class Trust:
             (Marked(name, colours[n]), *(None if p is None else float(p[n, row, column]) for p in columns))
             for n, name in enumerate(findings.names)
         ]
-        true = state.truth()[row, column]
+        true = state.labels()[row, column]
         told = f"true class {escape(findings.names[true])}" if true >= 0 else "not labelled"
         titles = ["class", *(Column(text, "", 3) for text in SHORT.values())]
         self.pixel.object = f"Row {row}, column {column}: {told}" + html_table(titles, rows)
