@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(TESTS / "notebooks"):
             item.add_marker("notebook")
+        if item.path.is_relative_to(TESTS / "dashboards"):
+            item.add_marker("page")
         if STARTING.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("process")
         if RETRIED.intersection(mark.name for mark in item.iter_markers()):

@@ -203,6 +203,7 @@ def test_yields_events(recorded):
     assert all(isinstance(event, Event) for event in recorded.events)
 
 
+@pytest.mark.long
 @every_room
 def test_same_seed_same_events_whatever_the_listener_draws(room, config, recorded):
     def draw(_):
@@ -222,6 +223,7 @@ def test_leaves_the_listeners_randomness_and_gradients_alone(recorded):
     assert all(recorded.gradients)
 
 
+@pytest.mark.long
 @every_room
 def test_dask_equals_numpy(room, config, recorded):
     lazy = played(room.run(recorded.given.chunk(band=2, y=10, x=11), config))

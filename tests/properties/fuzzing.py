@@ -17,6 +17,7 @@ from workbench.data.formats import open_file
 from workbench.errors import InputError
 
 CASES = int(os.environ.get("WORKBENCH_FUZZ", 0))  # spoiled files of each layout; 0: as many as take a second or two
+SEED = int(os.environ.get("WORKBENCH_FUZZ_SEED", 0))  # another number: other spoiled files
 SECONDS = 10  # of computing for one spoiled file; a good one takes milliseconds
 MEMORY = 2**30  # bytes beyond what the process has; the good files hold some kB
 NASTY = (
@@ -46,6 +47,16 @@ WORDS = (
     "{", "}", "{}", "{1, 2", "a", "0x10", "1_0", "٣", "²", "../../etc/passwd", "/etc/passwd", "..\\up", "a\0b", "true", "1.5",
     "1,2", "é", "=", "A" * 3000, " " * 3000, "{" * 500, "\n" * 2000, "UTM, 1, 1, 5, 4, 30, 30, 99, North, WGS-84", "EPSG:0",
 )  # fmt: skip
+
+
+@contextlib.contextmanager
+def spoiling(name: str, number: int) -> Iterator[random.Random]:
+    """Random numbers for one spoiled file of a layout, the same in each run with this SEED; a failure is noted with the file's number."""
+    try:
+        yield random.Random(f"{SEED} {name} {number}")
+    except BaseException as error:
+        error.add_note(f"spoiled file {number} of {name}, WORKBENCH_FUZZ_SEED={SEED}")
+        raise
 
 
 class Hang(BaseException):

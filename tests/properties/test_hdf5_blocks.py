@@ -28,6 +28,7 @@ def cases(draw):
     return shape, chunks, window, filters, draw(st.sampled_from(["u1", "<i2", ">f4", "<f8"])), draw(st.booleans())
 
 
+@pytest.mark.long
 @given(cases())
 def test_windows_are_h5pys(tmp_path_factory, case):
     shape, chunks, window, filters, dtype, hole = case

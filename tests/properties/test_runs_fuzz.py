@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.properties.fuzzing import CASES, limited, spoiled
+from tests.properties.fuzzing import CASES, SEED, limited, spoiled
 from tests.unit.test_collection import make
 from workbench import cli, execution, runs
 from workbench.errors import InputError
@@ -157,7 +157,7 @@ OFTEN = ("show", "compare", "curves", "replay", "live", "checkpoint", "launch", 
 def test_a_damaged_folder_is_a_row_and_every_operation_ends_in_a_result_or_input_error(
     good: Path, tmp_path: Path, part: int
 ) -> None:
-    rng = random.Random(24 + part)
+    rng = random.Random(f"{SEED} runs {part}")
     ended: Counter[str] = Counter()
     browser: Runs | None = None
     root = tmp_path / "runs"

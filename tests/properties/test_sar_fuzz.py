@@ -12,10 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from tests.properties.fuzzing import CASES, limited, overwrite, reworded, spoiled
+from tests.properties.fuzzing import CASES, limited, overwrite, reworded, spoiled, spoiling
 from tests.unit.data import safe_product
 from tests.unit.data.test_boxes import folder as boxes_folder
 from tests.unit.data.test_boxes import picture
@@ -107,20 +105,16 @@ def _run(name: str, tmp_path: Path, cases: int) -> Counter[str]:
     assert _case(made, {}) == "read"
     ends: Counter[str] = Counter()
 
-    @settings(max_examples=cases, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.integers(0, 2**48))
-    def one(seed: int) -> None:
-        rng = random.Random(seed)
-        case = tmp_path / "case"
-        if case.exists():
-            shutil.rmtree(case)
-        shutil.copytree(good, case)
-        path = case / made.relative_to(good)
-        _spoil(path, rng)
-        keys = {"noise": "remove"} if name == "grd" and rng.random() < 0.5 else {}
-        ends[_case(path, keys)] += 1
-
-    one()
+    for number in range(cases):
+        with spoiling(name, number) as rng:
+            case = tmp_path / "case"
+            if case.exists():
+                shutil.rmtree(case)
+            shutil.copytree(good, case)
+            path = case / made.relative_to(good)
+            _spoil(path, rng)
+            keys = {"noise": "remove"} if name == "grd" and rng.random() < 0.5 else {}
+            ends[_case(path, keys)] += 1
     return ends
 
 

@@ -247,6 +247,7 @@ def test_absent_file_is_named_in_the_card(small_catalogue, monkeypatch):
     assert "not on this machine" in describe_entry("one")
 
 
+@pytest.mark.long
 def test_every_real_entry_is_as_described(real_data):
     """Shape, marked pixels and checksum of every entry whose files are there; all of the development data is."""
     opened = 0

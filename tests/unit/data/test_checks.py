@@ -93,6 +93,7 @@ def test_only_the_checks_of_the_wanted_names_run(cube):
         check(constant, ("hsi",))
 
 
+@pytest.mark.long
 def test_a_scene_that_is_gone_is_forgotten(cube):
     gc.collect()
     before = len(checks._passed)

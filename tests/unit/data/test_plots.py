@@ -50,6 +50,7 @@ def test_layers_of_a_small_cloud(tmp_path):
         point_layers(tmp_path / "b.las", Y, X)
 
 
+@pytest.mark.long
 def test_all_plots_of_idtrees_are_one_scene(real_data):
     pytest.importorskip("laspy")
     pytest.importorskip("pyogrio")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import xarray as xr
 
 from workbench.data.catalog import open_scene
@@ -104,3 +105,12 @@ def test_refused(tmp_path):
     (tmp_path / "cut.nc").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cannot be read as NetCDF"):
         open_file(tmp_path / "cut.nc")
+
+
+def test_a_dimension_that_stands_twice_is_refused(tmp_path):
+    with scipy.io.netcdf_file(tmp_path / "a.nc", "w") as file:
+        file.createDimension("band", 4)
+        file.createDimension("x", 6)
+        file.createVariable("hsi", "f4", ("band", "band", "x"))[:] = 1
+    with pytest.raises(InputError, match=r"'hsi' has the dimensions band, band, x, one of them twice"):
+        open_file(tmp_path / "a.nc")

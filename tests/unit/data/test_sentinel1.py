@@ -1,6 +1,7 @@
 """Sentinel-1 SAFE: real metadata with blanked pixels (GRD), and generated products that follow the product specification."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -270,3 +271,12 @@ def test_real_metadata_with_a_generated_calibration(tmp_path):
     between = RegularGridInterpolator((lines, samples), gain)(np.stack([line, sample], -1))
     np.testing.assert_allclose(window, 1 / between**2, rtol=1e-6)
     assert sentinel1.open_safe(folder).attrs["notes"].count("calibrat") == 0
+
+
+@pytest.mark.parametrize("wrong", ["1e30", "-2", "0.5", "nan"])
+def test_valid_samples_that_cannot_be_are_refused(tmp_path, wrong):
+    folder = safe_product.write(tmp_path, {"VV": slc_pixels()}, kind="SLC", swath="IW1", bursts=3, invalid=2)
+    path = next((folder / "annotation").glob("*.xml"))
+    path.write_text(re.sub(r"(<firstValidSample count='\d+'>)\S+", rf"\g<1>{wrong}", path.read_text(), count=1))
+    with pytest.raises(InputError, match=r"first valid sample|firstValidSample"):
+        open_scene(folder)

@@ -311,6 +311,7 @@ def test_a_continued_run_gives_the_same_numbers(tiles, after):
         next(run(tiles, config(rivals=["fc-ef"], steps=4), state=event.state()))
 
 
+@pytest.mark.long
 def test_controls_change_nothing_for_the_network(tiles):
     alone, beside = (played(run(tiles, config(controls=on))) for on in (False, True))
     assert [e.scalars for e in alone[0]] == [e.scalars for e in beside[0]]
@@ -326,6 +327,7 @@ def test_without_the_branch_there_is_entropy_only(tiles):
     assert float(outcome.result["error_auroc"]) == float(outcome.result["error_auroc_entropy"])
 
 
+@pytest.mark.long
 def test_weights_of_a_run_are_applied_to_other_pairs(tiles, one, tmp_path):
     folder = tmp_path / "run"
     outcome = execute("arcdnet", tiles, QUICK, folder)
@@ -340,6 +342,7 @@ def test_weights_of_a_run_are_applied_to_other_pairs(tiles, one, tmp_path):
         execute("arcdnet", one.isel(band=[0]), {"weights": str(folder)})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "settings", [{"network": "full", "width": 4}, {"compat": True}, {"difference": "abs"}, {"context": "global"}]
 )

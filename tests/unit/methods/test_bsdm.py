@@ -618,6 +618,7 @@ def test_bad_bands_are_as_good_as_absent():
     assert int(marked.bands) == 24
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changes", [{}, {"frozen": False, "pixels": 40}])
 @pytest.mark.parametrize("at", [0, 4, 6, 8, 10])
 def test_continued_run_is_the_uninterrupted_one(at, changes):

@@ -145,6 +145,7 @@ def test_random_pixels_carry_a_warning(patches):
     assert 0 <= patches.leak.honest <= 1
 
 
+@pytest.mark.long
 def test_plots_and_polygons_are_whole(scene):
     plots = xr.concat(
         [simulate("sim-two-sensors", 24, bands=6, seed=s) for s in range(5)],
@@ -173,6 +174,7 @@ def test_plots_and_polygons_are_whole(scene):
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [2, 6, 10])
 def test_a_stopped_run_continues_to_the_same_numbers(scene, after):
     """Stopped in the own diffusion network, in that of a rival, and in a classifier."""
@@ -189,6 +191,7 @@ def test_a_stopped_run_continues_to_the_same_numbers(scene, after):
         next(run(scene, override(config, {"lr": 0.1}), state))
 
 
+@pytest.mark.long
 def test_every_row_and_the_map(scene):
     _, outcome = played(run(scene, override(QUICK, {"rivals": ["none"], "networks": ["cnn"], "steps": 2, "head_steps": 2})))
     result = outcome.result
@@ -311,6 +314,7 @@ def test_wrong_input_is_refused_with_its_name(scene):
 # --- scenes larger than memory ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_map_block_by_block_is_the_map_of_the_whole(scene, patches):
     """Of the network, with a block that does not divide the image, and of a classifier of pixels; a missing value stays without a class."""
     denoiser = Denoiser("mdfl", patches, QUICK)

@@ -169,6 +169,7 @@ def whole():
     return c, events, states, outcome
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stopped", [1, 4, 7, 8])
 def test_a_stopped_run_continues_to_the_same_numbers(stopped, whole):
     """Stopped after the dense training, in the second search, in the training of an arm, and between arms."""
@@ -181,6 +182,7 @@ def test_a_stopped_run_continues_to_the_same_numbers(stopped, whole):
         assert torch.equal(again.weights["picpq"][name], value)
 
 
+@pytest.mark.long
 def test_pixels_of_a_scene_are_compressed_too(small_scene):
     outcome = drain(run(small_scene, config(rivals=[], patch=5)))
     assert 0 < float(outcome.result["accuracy_picpq"]) <= 1
@@ -192,6 +194,7 @@ def test_both_quantisers_run(quantizer):
     assert result["bits"].values[[0, -1]].tolist() == [32, 32]
 
 
+@pytest.mark.long
 def test_numbers_divide_the_chips_and_no_test_chip_is_used_for_a_choice():
     c = config(numbers=[39, 49])
     data = chips_of(chips(), c)

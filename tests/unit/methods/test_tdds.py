@@ -423,6 +423,7 @@ def same(a: xr.Dataset, b: xr.Dataset):
     xr.testing.assert_identical(a, b)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stop", [1, 4, 6, 7, 11, 12, 13, 18])
 def test_interrupted_run_ends_the_same(tmp_path, stop):
     config = override(SMALL, {"augment": "crop-flip", "log": str(tmp_path / "a")})
@@ -531,6 +532,7 @@ def test_further_budgets_are_trained_on_from_the_same_scores():
     assert set(outcome.weights) == {"full", "tdds", "ccs"}
 
 
+@pytest.mark.long
 def test_coresets_of_one_network_are_trained_on_by_others():
     """The same kept samples and as many steps; a network that is the scoring one ends as it does."""
     config = Config(**SMOKE, network="cnn", networks=("mlp", "cnn"), compare=("tdds", "random"), budgets=(0.1,))
@@ -549,6 +551,7 @@ def test_coresets_of_one_network_are_trained_on_by_others():
     assert "test_accuracy/tdds@0.1_on_mlp" in {name for e in events for name in e.scalars}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["cnn", "resnet10", "vgg", "mlp"])
 def test_every_network_can_score(kind):
     result = drain(run(digits(), Config(**SMOKE, network=kind, compare=()))).result

@@ -32,6 +32,7 @@ def assert_cut_equals_masked(network, plan, x, answer, target=0.6):
     return small
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arm", ["plain", "sarnet"])
 def test_a_detector_is_cut_and_quantised(arm):
     torch.manual_seed(0)

@@ -162,13 +162,18 @@ def from_dataset(
     name = _pick_cube(path, file, keys, names, notes)
     cube = file[name]
     require_cube(tuple(cube.shape), np.dtype(cube.dtype), f"{path.name} ({name!r})")
+    if len(set(cube.dims)) < cube.ndim:
+        raise InputError(
+            f"{path.name}: the variable {name!r} has the dimensions {', '.join(map(str, cube.dims))}, one of them twice; "
+            "a cube has three different ones. The file may be damaged."
+        )
     cube = cube.transpose(*_order(file, name, notes, beside, keys.get("axes")))
     native = cube.encoding.get("chunksizes") or cube.encoding.get("chunks")
     band, y, x = map(str, cube.dims)
     carried = {k: file.attrs[k] for k in PROVENANCE if k in file.attrs and k != "sha256"}
 
     mask = None
-    flat = {n: v for n, v in file.data_vars.items() if set(map(str, v.dims)) == {y, x}}
+    flat = {n: v for n, v in file.data_vars.items() if sorted(map(str, v.dims)) == sorted((y, x))}
     if truth is not None and truth != "none":
         _require(truth, names, path, "truth")
         chosen = file[truth].transpose(y, x) if truth in flat else file[truth]

@@ -446,6 +446,13 @@ class _Annotation:
             first, last = (safexml.numbers(burst, w, name) for w in ("firstValidSample", "lastValidSample"))
             if first.size != lines or last.size != lines:
                 raise InputError(f"{name} gives {first.size} first and {last.size} last valid samples for {lines} lines.")
+            for what, samples in (("first", first), ("last", last)):
+                wrong = ~((samples >= -1) & (samples < self.shape[1]) & (samples % 1 == 0))
+                if wrong.any():
+                    raise InputError(
+                        f"{name}: {what} valid sample {samples[wrong][0]:g} of a line; it must be a whole number from -1 (none) to "
+                        f"{self.shape[1] - 1}. The annotation is damaged."
+                    )
             bursts.append(
                 {"lines": lines, "first": first, "last": last, "time": _time(safexml.text(burst, "azimuthTime", name), name)}
             )

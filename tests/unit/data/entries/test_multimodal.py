@@ -31,6 +31,7 @@ def test_mirrors_and_shared_files_of_a_place_are_written_out(tmp_path):
         read_folder(tmp_path)
 
 
+@pytest.mark.long
 def test_a_plot_opens_as_its_cube_with_its_heights(real_data):
     """61 plots; the numbers of one of each site as rasterio reads them."""
     plots = [e for e in entries() if e.kind == "multimodal"]
