@@ -66,6 +66,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "workbench.methods.mdfl",
         "MDFL: land cover of several sensors, from raw values and from what a diffusion model sees in them at several noise levels.",
     ),
+    "feddiff": (
+        "workbench.methods.feddiff",
+        "FedDiff: two owners with a sensor each get land cover from both, by exchanging diffusion features instead of pixels.",
+    ),
     "picpq": (
         "workbench.methods.picpq",
         "PIC-PQ: prune the filters of a classifier and give each layer its bits, by one ranking of all filters.",

@@ -11,13 +11,15 @@ import xarray as xr
 
 from tests.driving import played
 from workbench.config import override
+from workbench.data.sensor_patches import CENTRE, GUARD, patches_of
 from workbench.data.synth_sensors import simulate
 from workbench.errors import InputError
 from workbench.execution import execute
-from workbench.methods.mdfl import SMOKE, Config, FusionCell, Reuse, load_networks, noise_view, run, spectra
+from workbench.methods.mdfl import SMOKE, Config, load_networks, noise_view, run, spectra
+from workbench.methods.mdfl.arms import denoiser_of
 from workbench.methods.mdfl.blocks import by_network, by_rows, classify_blocks
-from workbench.methods.mdfl.patches import CENTRE, GUARD, patches_of
-from workbench.methods.mdfl.training import ZERO, Classifier, Denoiser
+from workbench.parts.bank_training import ZERO, Classifier
+from workbench.parts.reuse import FusionCell, Reuse
 
 QUICK = override(Config(), {**SMOKE, "split": "class", "rivals": [], "networks": []})
 
@@ -61,7 +63,7 @@ def test_one_sensor_has_one_head_and_two_have_three():
 
 
 def test_the_classifier_leaves_the_diffusion_network_alone_and_uses_the_bank(patches):
-    denoiser = Denoiser("mdfl", patches, QUICK)
+    denoiser = denoiser_of("mdfl", patches, QUICK)
     for _ in range(3):
         denoiser.step()
     for network in denoiser.networks.values():
@@ -88,7 +90,7 @@ def test_the_classifier_leaves_the_diffusion_network_alone_and_uses_the_bank(pat
 @pytest.mark.parametrize("joint", [False, True])
 def test_the_first_loss_is_that_of_predicting_nothing(patches, joint):
     config = override(QUICK, {"batch": 512, "joint": joint})
-    denoiser = Denoiser("mdfl", patches, config)
+    denoiser = denoiser_of("mdfl", patches, config)
     assert list(denoiser.networks) == (["joint"] if joint else ["hsi", "lidar"])
     first = denoiser.step()["loss"]
     assert first == pytest.approx(0.798, abs=0.01)
@@ -142,7 +144,6 @@ def test_no_patch_for_training_touches_a_test_patch(scene, split):
 def test_random_pixels_carry_a_warning(patches):
     assert patches.split == "random pixels"
     assert "too high" in patches.warning
-    assert 0 <= patches.leak.honest <= 1
 
 
 @pytest.mark.long
@@ -213,6 +214,7 @@ def test_every_row_and_the_map(scene):
     assert all("random pixels" in result[f"oa{row}"].attrs["long_name"] for row in rows)
     assert result.attrs["split"].startswith("random pixels")
     assert result.attrs["split_warning"]
+    assert 0 <= float(result["leak_split"]) <= 1
     assert result["labels"].shape == (48, 48)
     np.testing.assert_allclose(result["probability"].sum("class"), 1, atol=1e-5)
     assert int(result["confusion"].sum()) == int(result.attrs["split"].split(", ")[1].split()[0])
@@ -317,7 +319,7 @@ def test_wrong_input_is_refused_with_its_name(scene):
 @pytest.mark.long
 def test_a_map_block_by_block_is_the_map_of_the_whole(scene, patches):
     """Of the network, with a block that does not divide the image, and of a classifier of pixels; a missing value stays without a class."""
-    denoiser = Denoiser("mdfl", patches, QUICK)
+    denoiser = denoiser_of("mdfl", patches, QUICK)
     for _ in range(3):
         denoiser.step()
     classifier = Classifier(patches, QUICK, denoiser.bank(patches.place[patches.train]))

@@ -8,39 +8,27 @@ We found no public code of MDFL and could read only the abstract: the design fol
 by the same first author. docs/methods/mdfl.md says what is known and what is ours.
 
     settings.py   Config
-    patches.py    a scene as patches of each sensor: split, principal components, scaling, leak
-    network.py    the classifier: raw and deep paths, fusion cell, three heads
-    training.py   one step of the diffusion networks, one step of the classifier; banks
+    arms.py       the diffusion networks of one arm
     running.py    run: diffusion networks of all arms, classifiers, result
     result.py     rows of accuracies, class map, noise levels
     blocks.py     a trained run on a scene larger than memory
     inside.py     a finished run from inside: any noise level, the spectrum of a pixel
+
+Shared with FedDiff: workbench.data.sensor_patches (split, channels, patches), parts.unet, frequency and features (network, parser, bank),
+parts.reuse (classifier: raw and deep paths, fusion cell, three heads), parts.bank_training (one step of each).
 """
 
 from typing import TYPE_CHECKING
 
+from workbench.data.patch_settings import NEEDS
 from workbench.methods import lazily
-from workbench.methods.mdfl.settings import HEADLINE, NEEDS, PAGE, SHOWS, SMOKE, Config
+from workbench.methods.mdfl.settings import HEADLINE, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.mdfl.inside import load_networks, noise_view, spectra
-    from workbench.methods.mdfl.network import FusionCell, Reuse
     from workbench.methods.mdfl.running import run
 else:
-    __getattr__, __dir__ = lazily(__name__, "network", "running", "inside")
+    __getattr__, __dir__ = lazily(__name__, "running", "inside")
 
 
-__all__ = [
-    "HEADLINE",
-    "NEEDS",
-    "PAGE",
-    "SHOWS",
-    "SMOKE",
-    "Config",
-    "FusionCell",
-    "Reuse",
-    "load_networks",
-    "noise_view",
-    "run",
-    "spectra",
-]
+__all__ = ["HEADLINE", "NEEDS", "PAGE", "SHOWS", "SMOKE", "Config", "load_networks", "noise_view", "run", "spectra"]

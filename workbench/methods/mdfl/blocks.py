@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from workbench.data.sensor_patches import CENTRE, SIDE, Patches, Scaler
 from workbench.data.tiles import windows
 from workbench.errors import InputError
-from workbench.methods.mdfl.patches import CENTRE, SIDE, Patches, Scaler
-from workbench.methods.mdfl.training import Classifier, Denoiser
+from workbench.parts.bank_training import Classifier, Denoiser
 
 BLOCK = 128  # rows and columns of a block
 Predict = Callable[[Mapping[str, np.ndarray], tuple[int, int], tuple[int, int]], np.ndarray]

@@ -11,10 +11,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from workbench.data.sensor_patches import CENTRE, SIDE, Patches, patches_of
 from workbench.errors import InputError
-from workbench.methods.mdfl.patches import CENTRE, SIDE, Patches, patches_of
+from workbench.methods.mdfl.arms import OWN, denoiser_of
 from workbench.methods.mdfl.settings import Config
-from workbench.methods.mdfl.training import OWN, Denoiser, stacked
+from workbench.parts.bank_training import Denoiser, stacked
 from workbench.parts.features import noised_patches
 from workbench.runs import read, weights
 
@@ -43,8 +44,8 @@ def load_networks(folder: str | PathLike[str], scene: xr.Dataset) -> Trained:
     if about["method"] != "mdfl":
         raise InputError(f"{folder} is a run of {about['method']}, not of mdfl.")
     config = Config.model_validate(about["config"])
-    patches = patches_of(scene, config)
-    denoiser = Denoiser(OWN, patches, config)
+    patches = patches_of(scene, config, who="mdfl")
+    denoiser = denoiser_of(OWN, patches, config)
     saved = weights(folder)
     for name, network in denoiser.networks.items():
         try:
@@ -103,10 +104,14 @@ def spectra(trained: Trained, image: int, row: int, column: int, times: Sequence
     if not all(0 <= at < n for at, n in zip((image, row, column), shape, strict=True)):
         raise InputError(f"There is no pixel {row}, {column} in image {image}; the scene has {' x '.join(map(str, shape))}.")
     sensor = trained.patches.sensors[0]
-    back, channels = trained.patches.scalers[sensor].back, trained.patches.cubes[sensor].shape[1]
+    scaler, channels = trained.patches.scalers[sensor], trained.patches.cubes[sensor].shape[1]
     parts = _denoised(trained, np.array([[image, row, column]]), times)
     own = {name: values[:, 0, :channels, CENTRE, CENTRE].numpy().T for name, values in parts.items()}
-    made = {name: (("time", "band"), back(values).T) for name, values in own.items()}
+    made = {}
+    for name, values in own.items():
+        bands = np.full((len(times), len(scaler.good)), np.nan)
+        bands[:, scaler.good] = scaler.back(values).T
+        made[name] = (("time", "band"), bands)
     return xr.Dataset(
         {**made, "clean": ("band", made["clean"][1][0])}, coords={"time": list(times)}, attrs={"sensor": sensor}
     )

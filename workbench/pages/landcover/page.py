@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import xarray as xr
 
+from workbench.data.patch_settings import NEEDS
 from workbench.data.source import Source
-from workbench.methods.mdfl.settings import NEEDS
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner

@@ -11,7 +11,7 @@ import param
 import xarray as xr
 
 from workbench.data.coresets import class_names
-from workbench.methods.mdfl.settings import SENSORS
+from workbench.data.patch_settings import SENSORS
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import Session

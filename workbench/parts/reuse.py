@@ -1,4 +1,4 @@
-"""The classifier: features of raw patches are used again beside the bank, fused by gated cells, and judged by three heads.
+"""The classifier of MDFL and FedDiff: raw features are used again beside the bank, fused by gated cells, and judged by three heads.
 
 The inner design is that of the published half of FedDiff, at a tenth of its width. Let r be the raw path of a branch and g its joined path:
 
@@ -45,6 +45,7 @@ class Branch(nn.Module):
 
     def __init__(self, bands: int, deep: int, wide: int) -> None:
         super().__init__()
+        self.wide = wide
         self.raw = nn.Sequential(
             _unit(bands, wide // 4, 3), _unit(wide // 4, wide // 2, 1, pool=True), _unit(wide // 2, wide, 3)
         )
@@ -54,9 +55,16 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor, bank: Tensor | None) -> tuple[Tensor, Tensor]:
         """(r, g)."""
+        return self.pooled(self.split(x, bank))
+
+    def split(self, x: Tensor, bank: Tensor | None) -> Tensor:
+        """(N, wide or 2 wide, 4, 4): raw and deep maps, one after the other; in FedDiff what an owner sends."""
         raw = self.raw(x)
-        both = raw if self.deep is None or bank is None else torch.cat([raw, self.deep(bank)], 1)
-        return self.small(raw), self.joined(both)
+        return raw if self.deep is None or bank is None else torch.cat([raw, self.deep(bank)], 1)
+
+    def pooled(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        """(r, g) of a result of `split`."""
+        return self.small(both[:, : self.wide]), self.joined(both)
 
 
 class Reuse(nn.Module):
@@ -84,13 +92,20 @@ class Reuse(nn.Module):
 
     def forward(self, x: Sequence[Tensor], bank: Sequence[Tensor | None]) -> list[Tensor]:
         """Logits (N, classes) of each head."""
-        seen = [branch(a, b) for branch, a, b in zip(self.branches, x, bank, strict=True)]
+        return self.judged([branch(a, b) for branch, a, b in zip(self.branches, x, bank, strict=True)])
+
+    def judged(self, seen: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Logits (N, classes) of each head, from r and g of each branch."""
         r1, g1 = seen[0]
         pairs = [(r1, g1)]
         if len(seen) > 1:
             r2, g2 = seen[1]
             pairs = [(r1 + g2, r2 + g1), (r1, g1), (g2, r2)]
-        return [head(cell(low, high)) for head, cell, (low, high) in zip(self.heads, self.cells, pairs, strict=True)]
+        return [self.head(i, *pair) for i, pair in enumerate(pairs)]
+
+    def head(self, number: int, low: Tensor, high: Tensor) -> Tensor:
+        """Logits (N, classes) of one head."""
+        return self.heads[number](self.cells[number](low, high))
 
     def probability(self, x: Sequence[Tensor], bank: Sequence[Tensor | None]) -> Tensor:
         """(N, classes): the mean of the softmaxes of the heads."""

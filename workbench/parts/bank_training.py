@@ -1,4 +1,10 @@
-"""One step of the diffusion networks, and one step of a classifier; the bank of frozen networks."""
+"""Training on sensor patches, one step at a time: diffusion networks, and a classifier on raw patches and their frozen bank.
+
+denoiser = Denoiser(patches, {"hsi": ["hsi"]}, config)
+denoiser.step()                                           # {"loss": ...}
+bank = denoiser.bank(patches.place[patches.train])        # {"hsi": (n, d * times, 4, 4)}
+classifier = Classifier(patches, config, bank)
+"""
 
 from __future__ import annotations
 
@@ -12,26 +18,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench.methods.mdfl.network import Reuse
-from workbench.methods.mdfl.patches import SIDE, Patches
-from workbench.methods.mdfl.settings import Config
+from workbench.data.sensor_patches import SIDE, Patches
+from workbench.parts.bank_settings import BankSettings
 from workbench.parts.device import device
 from workbench.parts.features import STEPS, features, features_at, schedule
 from workbench.parts.frequency import Parser
+from workbench.parts.reuse import Reuse
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import Checkpoint
 from workbench.parts.unet import UNet
 
 ZERO = math.sqrt(2 / math.pi)  # E|eps|: the loss of a network that predicts 0, as a new one does
-OWN = "mdfl"  # the arm of the settings
-
-
-def groups_of(patches: Patches, config: Config) -> dict[str, list[str]]:
-    """Name of each diffusion network -> the sensors whose channels it sees."""
-    if config.joint:
-        return {"joint": patches.sensors}
-    return {sensor: [sensor] for sensor in patches.sensors}
+OWNER = 7919  # between the seeds of two owners
 
 
 def branches_of(patches: Patches) -> list[list[str]]:
@@ -46,18 +45,28 @@ def stacked(patches: Patches, place: np.ndarray, sensors: Sequence[str]) -> Tens
 
 
 class Denoiser:
-    """The diffusion networks of one arm, trained together: one joint network, or one for each sensor."""
+    """Diffusion networks that are trained together on the same pixels.
 
-    def __init__(self, arm: str, patches: Patches, config: Config) -> None:
+    groups: name of each network -> the sensors whose channels it sees. parser: instead of that of the settings. owner: the number of
+    the owner of these networks; owners draw different weights, pixels and noise.
+    """
+
+    def __init__(
+        self,
+        patches: Patches,
+        groups: Mapping[str, Sequence[str]],
+        config: BankSettings,
+        parser: Parser | None = None,
+        owner: int = 0,
+    ) -> None:
         self.patches, self.config, self.total, self.done = patches, config, config.steps, 0
-        self.groups, self.products = groups_of(patches, config), schedule()
-        self.random = Seeded(config.seed)
-        parser: Parser = config.parser if arm == OWN else arm  # type: ignore[assignment]
+        self.groups, self.products, self.owner = groups, schedule(), owner
+        self.random = Seeded((config.seed + OWNER * owner) % 2**32)
         self.networks: dict[str, UNet] = {}
         with self.random:
             for name, sensors in self.groups.items():
                 bands = sum(patches.cubes[s].shape[1] for s in sensors)
-                self.networks[name] = UNet(bands, config.width, side=SIDE, parser=parser).to(device())
+                self.networks[name] = UNet(bands, config.width, side=SIDE, parser=parser or config.parser).to(device())
         self.optimisers = {n: torch.optim.Adam(net.parameters(), config.lr) for n, net in self.networks.items()}
         self.last: list[float] = []
         self.checkpoint = Checkpoint(networks=self.networks, optimisers=self.optimisers, random=self.random)
@@ -109,7 +118,7 @@ class Denoiser:
 
     def seed_of(self, name: str) -> int:
         """Of the noise of the bank: each network has its own, so that two sensors of one pixel do not get the same noise."""
-        return self.config.seed * 16 + list(self.networks).index(name)
+        return self.config.seed * 16 + self.owner + list(self.networks).index(name)
 
     def on(self, patches: Patches) -> Denoiser:
         """The same networks on other patches, to take their bank."""
@@ -130,8 +139,9 @@ class Denoiser:
 
 
 def deep_of(bank: Mapping[str, Tensor], sensors: Sequence[str]) -> Tensor:
-    """The bank of a branch: that of its sensors, or the joint one."""
-    return bank["joint"] if "joint" in bank else torch.cat([bank[s] for s in sensors], 1)
+    """The bank of a branch: the joint one, that of an owner with these sensors (`image_lidar`), or those of its sensors."""
+    whole = next((name for name in ("joint", "_".join(sensors)) if name in bank), None)
+    return bank[whole] if whole else torch.cat([bank[s] for s in sensors], 1)
 
 
 class Classifier:
@@ -141,7 +151,7 @@ class Classifier:
     """
 
     def __init__(
-        self, patches: Patches, config: Config, bank: Mapping[str, Tensor] | None, sensors: Sequence[str] = ()
+        self, patches: Patches, config: BankSettings, bank: Mapping[str, Tensor] | None, sensors: Sequence[str] = ()
     ) -> None:
         self.config, self.total, self.done = config, config.head_steps, 0
         self.branches = [b for b in branches_of(patches) if not sensors or set(b) & set(sensors)]

@@ -1,4 +1,8 @@
-"""A scene as patches of each sensor: the split, principal components of the cube, scaling to [-1, 1], and how much neighbours leak."""
+"""A scene as patches of each sensor: the split, principal components of the cube, scaling to [-1, 1].
+
+patches = patches_of(scene, config, who="my method")
+patches.take(patches.place[patches.train], "lidar")       # (n, channels, 8, 8), scaled with training pixels
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from workbench.data.patch_settings import NEEDS, SENSORS, PatchSettings
 from workbench.data.samples import Sampling, take_samples, told
 from workbench.data.splits import apart
 from workbench.errors import InputError
-from workbench.methods.mdfl.settings import NEEDS, SENSORS, Config
-from workbench.metrics.leak import Leak, leak_meter
 from workbench.scene import require
 
 SIDE, CENTRE = 8, 4  # a patch has rows y - 4 ... y + 3: nine by nine pixels without the last row and column
@@ -48,16 +51,13 @@ class Scaler:
         return np.clip(2 * (x - low) / (high - low) - 1, -LIMIT, LIMIT).astype(np.float32)
 
     def back(self, channels: np.ndarray) -> np.ndarray:
-        """(channels, n) -> (bands, n): the values that have these channels, of radar in dB; NaN in bands that are not used.
-
-        With principal components it is the part of the spectrum that they hold.
-        """
-        x = (np.asarray(channels, np.float64) + 1) / 2 * (self.high - self.low)[:, None] + self.low[:, None]
+        """(channels, ...) -> (good bands, ...): the values of scaled channels, of a radar in dB. What was cut, and components that were
+        left out, stay lost."""
+        shape = (-1, *(1,) * (channels.ndim - 1))
+        x = (np.asarray(channels, np.float64) + 1) / 2 * (self.high - self.low).reshape(shape) + self.low.reshape(shape)
         if self.axes is not None:
-            x = self.axes @ x
-        values = np.full((len(self.good), x.shape[1]), np.nan)
-        values[self.good] = x + self.mean[:, None]
-        return values
+            x = np.tensordot(self.axes, x, (1, 0))
+        return x + self.mean.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Patches:
 
     cubes: sensor -> (images, channels, y + 7, x + 7), reflected at the border. place (N, 3): image, row, column of the labelled pixels;
     label (N,); train, test: positions in them. free (M, 3): places of the patches that the diffusion networks learn from.
-    usable (images, y, x): pixels with values in all sensors. first: image, row, column of the place (0, 0, 0), for a block of an image.
+    usable (images, y, x): pixels with values in all sensors. spectra (N, bands): the labelled pixels before scaling.
+    first: image, row, column of the place (0, 0, 0), for a block of an image.
     """
 
     cubes: dict[str, np.ndarray]
@@ -81,7 +82,7 @@ class Patches:
     fingerprint: str
     split: str
     warning: str
-    leak: Leak
+    spectra: np.ndarray
     first: tuple[int, int, int] = (0, 0, 0)
 
     @property
@@ -104,15 +105,15 @@ class Patches:
         return np.ravel_multi_index(tuple((place + self.first).T), self.usable.shape).astype(np.int64)
 
 
-def patches_of(scene: xr.Dataset, config: Config) -> Patches:
-    """The patches of a scene under the split of the settings.
+def patches_of(scene: xr.Dataset, config: PatchSettings, who: str = "this method") -> Patches:
+    """The patches of a scene under the split of the settings. who: the subject of error messages.
 
     Raises InputError for a sensor that the scene lacks or that has another size, for labels that are not whole numbers, for a class
     with one pixel, for a class that the split leaves without training or test pixels (it is named), and as `take_samples` does.
     """
-    require(scene, *NEEDS, who="mdfl")
+    require(scene, *NEEDS, who=who)
     sensors: list[str] = [*config.sensors] or [s for s in SENSORS if s in scene]
-    _check_labels(scene)
+    _check_labels(scene, who)
     split = config.split
     if split == "own" and "split" not in scene.coords:
         split = "image" if "sample" in scene["truth"].dims else "block"
@@ -127,9 +128,9 @@ def patches_of(scene: xr.Dataset, config: Config) -> Patches:
         classes="present",
         scaling="none",
     )
-    samples = take_samples(scene, how, who="mdfl")
+    samples = take_samples(scene, how, who=who)
     label = samples.label.numpy()
-    _check_classes(label, samples.names, samples.train, samples.test, split)
+    _check_classes(label, samples.names, samples.train, samples.test, split, who)
     draw = np.random.default_rng(config.seed)
     mine = [draw.permutation(samples.train[label[samples.train] == c])[: config.per_class] for c in range(samples.classes)]
     train = np.sort(np.concatenate(mine))
@@ -145,8 +146,7 @@ def patches_of(scene: xr.Dataset, config: Config) -> Patches:
         scaled = np.stack([scalers[sensor](v) for v in values])
         mode: Literal["reflect", "edge"] = "reflect" if min(scaled.shape[-2:]) > CENTRE else "edge"
         cubes[sensor] = np.pad(scaled, ((0, 0), (0, 0), (CENTRE, CENTRE - 1), (CENTRE, CENTRE - 1)), mode=mode)
-    spectra = np.concatenate([samples.values[s].flatten(1).numpy() for s in sensors], 1)
-    leak = leak_meter(np.nan_to_num(spectra), label, samples.train, samples.test, config.seed)
+    spectra = np.nan_to_num(np.concatenate([samples.values[s].flatten(1).numpy() for s in sensors], 1))
     free = place[train]
     if split not in ("class", "polygon"):  # the patches of other pixels, as long as they share no pixel with a test patch
         every = np.argwhere(usable)
@@ -169,25 +169,25 @@ def patches_of(scene: xr.Dataset, config: Config) -> Patches:
         samples.fingerprint,
         words,
         warning,
-        leak,
+        spectra,
     )
 
 
-def _check_labels(scene: xr.Dataset) -> None:
+def _check_labels(scene: xr.Dataset, who: str) -> None:
     truth = scene["truth"]
     if truth.dtype.kind not in "iub":
         raise InputError(
-            f"mdfl needs labels that are whole numbers; truth is {truth.dtype}. Round them, and use -1 for no label."
+            f"{who} needs labels that are whole numbers; truth is {truth.dtype}. Round them, and use -1 for no label."
         )
 
 
-def _check_classes(label: np.ndarray, names: list[str], train: np.ndarray, test: np.ndarray, split: str) -> None:
+def _check_classes(label: np.ndarray, names: list[str], train: np.ndarray, test: np.ndarray, split: str, who: str) -> None:
     """Raise InputError, naming the classes, where one has fewer than two pixels or is missing in a part of the split."""
     count = np.bincount(label, minlength=len(names))
     few = [f"{names[c]} ({count[c]})" for c in np.flatnonzero(count < 2)]
     if few:
         raise InputError(
-            f"mdfl needs at least two pixels of each class, one to train on and one to test; {', '.join(few)} have fewer."
+            f"{who} needs at least two pixels of each class, one to train on and one to test; {', '.join(few)} have fewer."
         )
     for part, rows in (("training", train), ("testing", test)):
         lost = [names[c] for c in np.flatnonzero(np.bincount(label[rows], minlength=len(names)) == 0)]

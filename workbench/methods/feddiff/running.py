@@ -1,0 +1,106 @@
+"""The run: each owner trains its diffusion network; then federations and networks on pooled data train on the frozen banks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import xarray as xr
+
+from workbench.baselines.bank_rows import probe
+from workbench.data.sensor_patches import Patches, patches_of
+from workbench.event import Event, Outcome, Trace
+from workbench.methods.feddiff.banks import Banks
+from workbench.methods.feddiff.messages import send
+from workbench.methods.feddiff.owners import owners_of
+from workbench.methods.feddiff.result import OWN, result_of
+from workbench.methods.feddiff.rounds import Federation
+from workbench.methods.feddiff.settings import Config
+from workbench.parts.bank_training import ZERO, Classifier, Denoiser
+from workbench.parts.denoised import film
+from workbench.parts.features import checkpoint_hash
+from workbench.parts.training import about, same_run, weights
+
+JOINT = "joint"  # the diffusion network of the row mdfl
+Learner = Denoiser | Federation | Classifier
+
+
+def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = None) -> Trace:
+    """Train at each owner, exchange and fuse, compare.
+
+    One event for each step: `loss/OWNER` of the diffusion networks, then `head_loss` of the federation and `head_loss/ROW` of its
+    rivals. Every `show_every` steps of a diffusion network also `probe_oa/OWNER`, and `clean`, `noisy`, `denoised (band, y, x)`.
+    With a round of the federation also `megabytes/features`, `megabytes/weights` and `apart`. docs/methods/feddiff.md lists the result.
+    """
+    patches = patches_of(scene, config, "feddiff")
+    owners = owners_of(patches)
+    identity = about(patches.fingerprint, config)
+    networks: dict[str, Denoiser] = {}
+    banks = Banks(patches, config, networks)
+    plan = _plan(patches, config, banks)
+    finished: dict[str, Any] = {}
+    unfinished = None
+    if state is not None:
+        same_run("feddiff", state["about"], identity)
+        finished, unfinished = dict(state["finished"]), state["going"]
+    made: dict[str, Federation | Classifier] = {}
+    before, total = 0, sum(config.steps if name in (*owners, JOINT) else config.head_steps for name in plan)
+    hashes: dict[str, str] = {}
+    for name, begin in plan.items():
+        learner = begin()
+        if name in finished:
+            learner.load(finished[name])
+        elif unfinished is not None:
+            learner.load(unfinished)
+            unfinished = None
+
+        def saved(learner: Learner = learner) -> dict[str, Any]:
+            return {"about": identity, "finished": dict(finished), "going": learner.state()}
+
+        while learner.done < learner.total:
+            numbers, arrays = learner.step(), {}
+            if isinstance(learner, Denoiser):
+                numbers = {"loss_of_zero": ZERO, f"loss/{name}": numbers["loss"]}
+                if learner.done % config.show_every == 0 or learner.done in (1, config.steps):
+                    numbers[f"probe_oa/{name}"] = probe(learner, patches)
+                    arrays = {f"{n}/{name}": picture for n, picture in film(learner, patches).items()}
+            elif name != OWN:
+                numbers = {f"head_loss/{name}": numbers["head_loss"]}
+            yield Event(before + learner.done, numbers, arrays, total, saved)
+        finished[name] = learner.state()
+        before += learner.total
+        if isinstance(learner, Denoiser):
+            networks[name] = learner
+            hashes[name] = checkpoint_hash(learner.networks[name])
+        else:
+            made[name] = learner
+    result = result_of(scene, patches, config, banks, made, hashes)
+    return Outcome(result, _weights(networks, made))
+
+
+def _plan(patches: Patches, config: Config, banks: Banks) -> dict[str, Callable[[], Learner]]:
+    """Name -> what makes its learner, in the order of the training: diffusion networks first."""
+    owners = owners_of(patches)
+    plan: dict[str, Callable[[], Learner]] = {
+        name: partial(Denoiser, patches, {name: sensors}, config, owner=i)
+        for i, (name, sensors) in enumerate(owners.items())
+    }
+    if "mdfl" in config.pooled:
+        plan[JOINT] = partial(Denoiser, patches, {JOINT: patches.sensors}, config)
+    for row in (OWN, *config.rivals):
+        coding = partial(send, "dense" if row == "dense" else config.codec, config.rank)
+        plan[row] = lambda row=row, coding=coding: Federation(patches, config, banks.of(row), coding)
+    for row, sensors in [(f"only_{name}", s) for name, s in owners.items()] + [(row, []) for row in config.pooled]:
+        plan[row] = lambda row=row, sensors=sensors: Classifier(patches, config, banks.of(row), sensors)
+    return plan
+
+
+def _weights(networks: Mapping[str, Denoiser], made: Mapping[str, Federation | Classifier]) -> dict[str, Any]:
+    kept = {f"diffusion-{name}": weights(learner.networks[name]) for name, learner in networks.items()}
+    for name, learner in made.items():
+        if isinstance(learner, Federation):
+            kept |= {f"{name}-{'_'.join(o.sensors)}": weights(o.network) for o in learner.owners}
+        else:
+            kept[name] = weights(learner.network)
+    return kept
