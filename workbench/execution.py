@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import runs
 from workbench.config import Settings, files_read, files_written, override
-from workbench.data.moved import found_again
+from workbench.data.moved import file_found_again, found_again
 from workbench.data.source import Source, digest_of
 from workbench.engines import cluster, is_follower
 from workbench.errors import InputError
@@ -153,15 +153,34 @@ def _names(source: Source) -> list[str]:
     return [Path(path).name for path in source.files()]
 
 
+def settings_again(folder: str | Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run; where a file that one of them names is gone, with the place where it lies now.
+
+    Raises InputError for a file that is found nowhere; see `workbench.data.moved`.
+    """
+    settings = dict(about["config"])
+    for name, file in about.get("files", {}).items():
+        given = settings.get(name) or file["path"]
+        if not Path(given).expanduser().exists():
+            settings[name] = (
+                file["path"]  # a relative path, in another working folder
+                if Path(file["path"]).exists()
+                else file_found_again(file["path"], folder, lambda path, then=file["sha256"]: _setting_hash(path) == then)
+            )
+    return settings
+
+
 def check_setting_files(folder: str | Path, about: Mapping[str, Any]) -> None:
     """Raise InputError if a file that a setting names has changed since the run began.
 
     The file that is checked is the one that would be read now: a relative path means another file in another working folder.
     """
+    settings = settings_again(folder, about)
     for name, file in about.get("files", {}).items():
-        path = Path(about["config"].get(name) or file["path"]).expanduser().resolve()
-        now = _setting_hash(path) if path.exists() else "no file"
-        _same(folder, f"{path} (setting {name}) is not what it was when {folder} was made", file["sha256"], now)
+        path = Path(settings.get(name) or file["path"]).expanduser().resolve()
+        _same(
+            folder, f"{path} (setting {name}) is not what it was when {folder} was made", file["sha256"], _setting_hash(path)
+        )
 
 
 def _same(folder: str | Path, complaint: str, then: str, now: str) -> None:
@@ -247,7 +266,7 @@ def resume(folder: str | Path, *, take_over: bool = False) -> Trace:
         again = f"workbench report {about['method'].removeprefix('report-')} SCENE"
         raise InputError(f"{folder} holds a report, which has no checkpoint to continue from. Make a new one: `{again}`.")
     room = load(about["method"])
-    config = override(room.Config(), about["config"])
+    config = override(room.Config(), settings_again(folder, about))
     scene = reopen(folder, about)
     saved = runs.checkpoint(folder)
     if saved is None and about["status"] in ("stopped", "failed", "killed"):

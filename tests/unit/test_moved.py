@@ -10,9 +10,9 @@ import scipy.io
 from workbench.data import moved
 from workbench.data.moved import found_again
 from workbench.data.readers.files import sha256
-from workbench.data.source import Source
+from workbench.data.source import Source, digest_of
 from workbench.errors import InputError
-from workbench.execution import execute, reopen
+from workbench.execution import check_setting_files, execute, reopen, settings_again
 from workbench.runs import read
 
 RNG = np.random.default_rng(8)
@@ -86,3 +86,34 @@ def test_what_is_still_there_is_not_looked_for(project, monkeypatch):
     assert found_again(source, project) == source
     with pytest.raises(InputError, match="which is no folder"):
         found_again(Source(str(project / "gone.mat")), project)
+
+
+def test_weights_that_moved_are_found_by_name_and_hash(tmp_path, monkeypatch):
+    run, old, store = tmp_path / "proj" / "r1", tmp_path / "old" / "net.safetensors", tmp_path / "store" / "below"
+    for folder in (run, old.parent, store):
+        folder.mkdir(parents=True)
+    old.write_bytes(b"weights of a network")
+    about = {"config": {"weights": str(old), "steps": 3}, "files": {"weights": {"path": str(old), "sha256": digest_of(old)}}}
+    assert settings_again(run, about) == about["config"]
+    (tmp_path / "store" / "net.safetensors").write_bytes(b"another network")
+    old.rename(store / "net.safetensors")
+    with pytest.raises(InputError, match=r"no file .*net\.safetensors, with which .*r1 was made.*--data-root DIR"):
+        settings_again(run, about)
+    monkeypatch.setenv(moved.ROOTS, str(tmp_path / "store"))
+    assert settings_again(run, about) == {"weights": str(store / "net.safetensors"), "steps": 3}
+    check_setting_files(run, about)
+
+
+def test_a_run_folder_with_weights_moves_with_the_project_and_is_compared(tmp_path):
+    weights = tmp_path / "machine1" / "trained"
+    weights.mkdir(parents=True)
+    (weights / "weights.safetensors").write_bytes(b"weights of a network")
+    kept = {"path": str(weights), "sha256": digest_of(weights / "weights.safetensors")}
+    about = {"config": {"weights": str(weights)}, "files": {"weights": kept}}
+    (tmp_path / "machine1").rename(tmp_path / "machine2")
+    now = tmp_path / "machine2" / "trained"
+    assert settings_again(tmp_path / "machine2" / "r1", about) == {"weights": str(now)}
+    check_setting_files(tmp_path / "machine2" / "r1", about)
+    (now / "weights.safetensors").write_bytes(b"weights of another one")
+    with pytest.raises(InputError, match="setting weights.* is not what it was"):
+        check_setting_files(tmp_path / "machine2" / "r1", about)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +46,19 @@ def found_again(source: Source, folder: str | Path, sha256: str = "") -> Source:
     return replace(source, scene=scene, truth=truth, beside=beside)
 
 
+def file_found_again(lost: str, folder: str | Path, same: Callable[[Path], bool]) -> str:
+    """Where a file (or a run folder) that a setting of the run names lies now; of several with its name, the first that is the `same`.
+
+    Raises InputError as `found_again` does.
+    """
+    own = Path(folder).resolve()
+    bases = [*roots(), own, *list(own.parents)[:ABOVE]]
+    named = list(itertools.chain(_same_names(lost, bases), _below(lost, roots(), "")))
+    if not named:
+        raise InputError(_nowhere(lost, own, "name"))
+    return str(next(filter(same, named), named[0]).resolve())
+
+
 def roots() -> list[Path]:
     """The folders that the user names in `WORKBENCH_DATA_ROOT`; InputError for one that does not exist."""
     given = [Path(p).expanduser() for p in os.environ.get(ROOTS, "").split(os.pathsep) if p]
@@ -68,10 +81,13 @@ def _find(lost: str, folder: Path, sha256: str) -> str:
     entry = _in_catalogue(sha256)
     if entry is not None:
         return entry
+    raise InputError(_nowhere(lost, own, "name and hash" if sha256 else "name"))
+
+
+def _nowhere(lost: str, own: Path, by: str) -> str:
     looked = ", ".join(map(str, [*roots(), own.parent]))
-    raise InputError(
-        f"There is no file {lost}, with which {folder} was made, and none of this name{' and hash' if sha256 else ''} in "
-        f"{looked}. Say where the data are now: "
+    return (
+        f"There is no file {lost}, with which {own} was made, and none of this {by} in {looked}. Say where the data are now: "
         "--data-root DIR (all folders below are searched)."
     )
 

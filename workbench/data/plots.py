@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.data.readers.text import lines
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -88,8 +89,7 @@ def crowns_of(files: Sequence[Path], table: Path) -> list[tuple[str, np.ndarray]
         raise InputError(
             f"{files[0].name} holds polygons; reading them needs pyogrio: pip install 'workbench[vector]'."
         ) from None
-    with table.open(encoding="utf-8-sig", newline="") as text:
-        rows = list(csv.DictReader(text))
+    rows = list(csv.DictReader(lines(table)))
     if not rows or not {"indvdID", "taxonID"} <= set(rows[0]):
         raise InputError(f"{table} has no columns indvdID and taxonID; it has {', '.join(rows[0]) if rows else 'no rows'}.")
     species = {r["indvdID"]: r["taxonID"] for r in rows}

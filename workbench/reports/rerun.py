@@ -26,7 +26,7 @@ from workbench.data.moved import found_again
 from workbench.data.source import Source
 from workbench.engines.supervised import MEMORY_GB, supervise
 from workbench.errors import InputError
-from workbench.execution import check_setting_files, reopen, run_command
+from workbench.execution import check_setting_files, reopen, run_command, settings_again
 from workbench.methods import load
 from workbench.reports.notebook import about_notebook, find_notebook, shipped
 from workbench.runs.imported import imported
@@ -200,9 +200,10 @@ def _source(folder: Path, about: Mapping[str, Any]) -> Source:
 
 
 def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:
-    config = override(load(about["method"]).Config(), about["config"])
+    settings = settings_again(folder, about)
+    config = override(load(about["method"]).Config(), settings)
     own = {name: str(out / Path(path).name) for name, path in files_written(config).items()}  # the first run keeps its files
-    command = run_command(about["method"], _source(folder, about), {**about["config"], **own}, out)
+    command = run_command(about["method"], _source(folder, about), {**settings, **own}, out)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if "device" in about:
         environment["WORKBENCH_DEVICE"] = about["device"]
@@ -222,6 +223,12 @@ def _again_notebook(folder: Path, about: Mapping[str, Any], notebook: Path, out:
     if about["scene"].get("open") is not None:  # paths that are valid in any working folder
         source = _source(folder, about)
         parameters = {**about["notebook"]["parameters"], **source.parameters()}
+        if about.get("files"):  # those of a setting, too
+            settings = settings_again(folder, about)
+            parameters["overrides"] = {
+                **parameters.get("overrides", {}),
+                **{name: settings[name] for name in about["files"]},
+            }
         recorded["notebook"] = {**about["notebook"], "parameters": parameters}
     work = {
         "notebook": str(notebook.resolve()),

@@ -117,3 +117,15 @@ def test_other_gdal_formats_do_not_slip_in(tmp_path):
     assert "truth" in open_file(cube, truth=tmp_path / "mask.tif")
     with pytest.raises(InputError, match="in no format that can be read"):
         open_file(cube, truth=vrt)
+
+
+def test_a_header_beside_that_is_a_link_out_of_the_served_folders_is_refused(tmp_path, monkeypatch):
+    served = tmp_path / "served"
+    served.mkdir()
+    write(served / "a.tif")
+    (tmp_path / "private.hdr").write_text("ENVI\nbands = 3\nlines = 4\nsamples = 5\n")
+    (served / "a.hdr").symlink_to(tmp_path / "private.hdr")
+    open_file(served / "a.tif")
+    monkeypatch.setenv("WORKBENCH_ROOTS", str(served))
+    with pytest.raises(InputError, match="not in a folder from which this server opens files"):
+        open_file(served / "a.tif")

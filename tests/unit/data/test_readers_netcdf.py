@@ -114,3 +114,13 @@ def test_a_dimension_that_stands_twice_is_refused(tmp_path):
         file.createVariable("hsi", "f4", ("band", "band", "x"))[:] = 1
     with pytest.raises(InputError, match=r"'hsi' has the dimensions band, band, x, one of them twice"):
         open_file(tmp_path / "a.nc")
+
+
+def test_wavelengths_that_are_no_numbers_are_told(tmp_path):
+    about = {"wavelength": ("band", np.array(["red", "green", "blue", "far"]))}
+    xr.Dataset({"hsi": (("band", "y", "x"), CUBE)}, about).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    scene = open_file(tmp_path / "a.nc")
+    assert "wavelength" not in scene.coords
+    assert "wavelengths ignored: 'wavelength' does not hold numbers" in scene.attrs["notes"]
+    with pytest.raises(InputError, match="'wavelength' does not hold numbers; name another"):
+        open_file(tmp_path / "a.nc", keys={"wavelength": "wavelength"})

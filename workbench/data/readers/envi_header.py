@@ -332,6 +332,8 @@ def beside(path: Path, shape: Sequence[int], notes: list[str]) -> tuple[Path, di
     A header that describes another image, or cannot be read, is named in the notes.
     """
     header = header_of(path)
+    if header is not None:
+        admit_beside(path, header)  # a link may lead out of the folders that a server opens
     if header is None or not says_envi(first_bytes(header, 256)):
         if header is not None:
             notes.append(f"{header.name} beside {path.name} is not an ENVI header and was not read")

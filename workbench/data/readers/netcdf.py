@@ -193,9 +193,14 @@ def from_dataset(
     else:
         named = next((str(n) for n, v in file.variables.items() if v.dims == (band,) and _is_wavelength(str(n), v)), None)
     if named is not None:
-        wave = nanometres(
-            file[named].values.astype(float).ravel(), str(file[named].attrs.get("units", "")), cube.shape[0], notes
-        )
+        try:
+            numbers = file[named].values.astype(float).ravel()
+        except (TypeError, ValueError):  # text, dates
+            if "wavelength" in keys:
+                raise InputError(f"{path.name}: the variable {named!r} does not hold numbers; name another one.") from None
+            notes.append(f"wavelengths ignored: {named!r} does not hold numbers")
+        else:
+            wave = nanometres(numbers, str(file[named].attrs.get("units", "")), cube.shape[0], notes)
     elif beside.wavelength is not None and beside.wavelength.size == cube.shape[0]:
         wave = nanometres(beside.wavelength, beside.unit, cube.shape[0], notes)
         notes += beside.notes
@@ -210,12 +215,13 @@ def from_dataset(
                 plane.lazy(),
                 {"units": f"degrees_{'north' if role == 'latitude' else 'east'}", "standard_name": role},
             )
-    good = file["good"].values.astype(bool) if "good" in file.variables and file["good"].dims == (band,) else None
+    good = _of_bands(file, "good", band)
+    good = None if good is None else good.astype(bool)
     if good is None and beside.good is not None and beside.good.size == cube.shape[0]:
         good = beside.good != 0
         if not good.all():
             notes.append(f"{int((~good).sum())} of {good.size} bands are marked bad in the file")
-    fwhm = file["fwhm"].values if "fwhm" in file.variables and file["fwhm"].dims == (band,) else None
+    fwhm = _of_bands(file, "fwhm", band)
     if fwhm is None and wave is not None and beside.fwhm is not None and beside.fwhm.size == cube.shape[0]:
         fwhm = widths(beside.fwhm, wave, beside.wavelength if beside.wavelength is not None else wave)
     taken: Any = VariablePixels(cube.variable) if pixels is None else pixels(file[name], (band, y, x))
@@ -241,6 +247,12 @@ def from_dataset(
         notes=tuple(notes),
         attrs=carried,
     )
+
+
+def _of_bands(file: Any, name: str, band: str) -> np.ndarray | None:
+    """The numbers of a variable along the bands; None where there is none."""
+    known = name in file.variables and file[name].dims == (band,) and file[name].dtype.kind in "iufb"
+    return file[name].values if known else None
 
 
 def _turned(native: Any, stored: Any, dims: Any) -> tuple[int, int, int]:
