@@ -135,7 +135,7 @@ def test_a_message_is_the_nearest_matrix_of_its_rank_and_costs_its_factors():
     wanted = two.clone()
     wanted[1] = 0
     torch.testing.assert_close(kept, wanted, atol=1e-6, rtol=0)
-    torch.manualseed_of(0)
+    torch.manual_seed(0)
     features = torch.rand(64, 128, 4, 4)
     near, size = send("lowrank", 4, features)
     assert size == 4 * (64 * 128 + 16) * 4
