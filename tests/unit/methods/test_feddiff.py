@@ -154,7 +154,7 @@ def test_a_bank_depends_on_pixel_time_and_seed_only(patches, banks):
 
 def test_owners_draw_different_noise_and_networks(patches, banks):
     one, other = banks.made["hsi"], banks.made["lidar"]
-    assert one._seed("hsi") != other._seed("lidar")
+    assert one.seed_of("hsi") != other.seed_of("lidar")
     assert not torch.equal(one.networks["hsi"].time[0].weight, other.networks["lidar"].time[0].weight)
 
 
