@@ -1,4 +1,4 @@
-"""FedDiff's gates, on simulated sensors only: the exchange beats each owner alone, training makes the banks better, rank 4 is as good as exact.
+"""FedDiff's gates, on simulated sensors only: the exchange beats each owner alone, training helps the banks, rank 4 is as good as exact.
 
 On real plots nothing is a gate: docs/methods/feddiff.md has what was measured there. CPU time of one thread: about two minutes a seed.
 """
