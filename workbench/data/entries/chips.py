@@ -31,6 +31,9 @@ class Chips(Sourced, Kind):
     keys: tuple[str | None, str | None] = Field((None, None), description="arrays of values and labels, layout pixels")
     variable: Literal["hsi", "lidar"] = Field("hsi", description="what the values are, layout pixels")
     window: int = Field(1, ge=1, description="y = x of a window around each pixel, layout pixels")
+    lidar_window: int | None = Field(
+        None, ge=1, description="layout pixels: a third file has windows of LiDAR of this side around the same pixels"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Chips:
@@ -41,7 +44,7 @@ class Chips(Sourced, Kind):
         counts = {
             "folder": len(self.files) == 1,
             "zip": len(self.files) > 0,
-            "pixels": len(self.files) == 2,
+            "pixels": len(self.files) == (2 if self.lidar_window is None else 3),
             "digits": not self.files,
         }
         if not counts[self.layout]:
@@ -51,7 +54,8 @@ class Chips(Sourced, Kind):
     @property
     def provides(self) -> tuple[str, ...]:
         """Images, spectra or heights, and the class of each."""
-        return (self.variable if self.layout == "pixels" else "image", "label")
+        further = () if self.lidar_window is None else ("lidar",)
+        return (self.variable if self.layout == "pixels" else "image", *further, "label")
 
     @property
     def many(self) -> bool:
@@ -72,8 +76,10 @@ class Chips(Sourced, Kind):
             scene = chips.digits()
         elif self.layout == "pixels":
             scene = chips.open_pixels(
-                *places, keys=self.keys, names=self.classes, variable=self.variable, window=self.window
+                *places[:2], keys=self.keys, names=self.classes, variable=self.variable, window=self.window
             )
+            if self.lidar_window is not None:
+                scene = chips.with_lidar(scene, places[2], self.lidar_window)
         else:
             called = dict(zip(self.folders, self.classes, strict=False))
             scene = chips.open_chips(places, names=called, verify=self.listing_sha256)
