@@ -114,19 +114,24 @@ class LayerBars:
         edges = {"left": "left", "right": "right", "bottom": 0, "line_color": None}
         draw(self.figure, self.source, Quad(**edges, top="whole", fill_color=GREY, fill_alpha=PALE))
         drawn = draw(self.figure, self.source, Quad(**edges, top="kept", fill_color=KEPT.colour, fill_alpha=0.9))
+        self.errors = ColumnDataSource({n: [] for n in ("x", "low", "high")})
+        draw(self.figure, self.errors, Segment(x0="x", x1="x", y0="low", y1="high", line_color=GREY, line_width=2))
         tips = [("layer", "@name"), ("left", "@kept{0,0.[000]}"), ("of", "@whole{0,0.[000]}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
 
-    def show(self, names: Sequence[str], whole: np.ndarray, kept: np.ndarray) -> None:
-        """whole, kept (layers,): before and after."""
+    def show(self, names: Sequence[str], whole: np.ndarray, kept: np.ndarray, error: np.ndarray | None = None) -> None:
+        """whole, kept, error (layers,): before and after, and the half length of an error bar of `kept`."""
         at = np.arange(len(names))
+        spread = np.zeros(0) if error is None else error
+        ends = {"x": at[: len(spread)], "low": kept[: len(spread)] - spread, "high": kept[: len(spread)] + spread}
+        self.errors.data = ends
         self.source.data = {"left": at - 0.4, "right": at + 0.4, "whole": whole, "kept": kept, "name": list(names)}
         name_ticks(self.figure.xaxis, names, TICKS)
         self.figure.xaxis.major_label_orientation = 0.9
-        top = 1.06 * float(max(np.max(whole, initial=0), np.max(kept, initial=0))) or 1.0
-        for range_, end in ((self.figure.x_range, len(names) - 0.4), (self.figure.y_range, top)):
-            start = -0.6 if range_ is self.figure.x_range else 0.0
+        top = 1.06 * float(max(np.max(v, initial=0) for v in (whole, kept, ends["high"]))) or 1.0
+        low = 1.06 * float(min(np.min(v, initial=0) for v in (kept, ends["low"])))
+        for range_, start, end in ((self.figure.x_range, -0.6, len(names) - 0.4), (self.figure.y_range, low, top)):
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
 
 
