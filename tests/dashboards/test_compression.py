@@ -157,9 +157,9 @@ def test_ranks_alone_are_another_criterion(page):
 
 
 def test_the_search_has_its_losses_and_heat_strips(page, result):
-    drawn = page.learning.search.lines.data
-    np.testing.assert_array_equal(drawn["ys"][0], result["search_loss"])
-    assert (np.diff(drawn["ys"][1]) <= 0).all()
+    curves = page.learning.declared.curves[2].lines.lines.data
+    np.testing.assert_allclose(curves["ys"][0], result["search_loss"])
+    assert (np.diff(curves["ys"][1]) <= 0).all()
     strips = {s.show.variable: s.view.picture for s in page.learning.declared.stills}
     assert set(strips) == {"scale", "shift"}
     np.testing.assert_array_equal(strips["scale"].array, result["scale"])
