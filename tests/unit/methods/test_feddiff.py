@@ -215,7 +215,10 @@ def test_every_row_names_its_split_and_the_bytes_are_those_of_the_formulas(small
     assert set(np.unique(result["differ"])) <= {0, 1}
     assert "lidar" in result.attrs["message_warning"]
     assert float(result["told_apart_hsi"]) > 0.5
-    assert result["strip"].shape[:2] == (2, 4)
+    assert result["strip"].dims == ("level", "strip_band", "strip_y", "strip_x")
+    assert result["level"].values.tolist() == ["t 499", "t 250", "t 0", "end"]
+    error = result["denoising_error"].sel(denoising_error_of=["hsi, predicts 0", "hsi, linear"]).values
+    assert (error[1] < error[0]).all()
 
 
 def test_one_sensor_is_refused(scene):

@@ -43,7 +43,8 @@ SHOWS = (
     Bars("recall", "Accuracy of each class"),
     Matrix("oa_by_time", "Accuracy of each owner's bank at each noise level"),
     Matrix("denoising_error", "Mean absolute error of the noise at each level, test patches"),
-    Map("strip", "From noise to patches: what each owner's network generates, from t = 499 to 0"),
+    Matrix("psnr", "Signal-to-noise ratio of rebuilt test patches"),
+    Map("strip", "From noise to new patches: first owner left, second right"),
     Matrix("area", "Mapped and estimated area of each class"),
 )
 CodecName = Literal["low_rank", "dense", "int8", "top_k", "random_basis"]
