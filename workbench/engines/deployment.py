@@ -91,11 +91,7 @@ def read_plan(path: str | Path) -> Plan:
     """The plan in a YAML file; a relative `folder` is beside the file. Raises InputError for what is missing, unknown or out of range."""
     path = Path(path).expanduser().resolve()
     try:
-        values = read_yaml(path)
-    except FileNotFoundError:
-        raise InputError(f"There is no plan {path}; docs/federation.md has an example.") from None
-    try:
-        plan = Plan.model_validate(values)
+        plan = Plan.model_validate(read_yaml(path))
     except ValidationError as error:
         raise InputError(f"{path.name}: {reasons(error)}") from None
     return plan.model_copy(update={"folder": (path.parent / plan.folder).resolve()})
@@ -321,11 +317,14 @@ def write_app(folder: Path, client: str, server: str, config: Mapping[str, str |
         *(f"{name} = {json.dumps(value)}" for name, value in config.items()),
     ]
     (folder / "pyproject.toml").write_text("\n".join(lines) + "\n")
-    code = ["import sys"]
+    code = []
     for name, place in (("client", client), ("server", server)):
         module, _, attribute = place.partition(":")
-        code.append(f"from {module} import {attribute} as {name}")
-    (folder / "federation_app.py").write_text("\n".join(code[1:]) + "\n")
+        code += [
+            f"from {module} import {attribute} as _{name}",
+            f"{name} = _{name}",
+        ]  # Flower looks for assignments in the text
+    (folder / "federation_app.py").write_text("\n".join(code) + "\n")
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

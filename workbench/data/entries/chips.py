@@ -55,7 +55,7 @@ class Chips(Sourced, Kind):
     @property
     def provides(self) -> tuple[str, ...]:
         """Images, spectra or heights, and the class of each."""
-        further = ("lidar",) if len(self.files) == 3 else ()
+        further = ("lidar",) if self.layout == "pixels" and len(self.files) == 3 else ()
         return (
             self.variable if self.layout == "pixels" else "image",
             *(further if self.layout == "pixels" else ()),
