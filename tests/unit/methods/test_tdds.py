@@ -288,7 +288,7 @@ def test_patches_of_training_and_test_do_not_overlap(patch):
 
 
 def test_the_leak_meter_is_told_for_pixels_of_one_scene_only():
-    r = drain(run(pixels(), override(SMALL, {"compare": [], "block": 6, "epochs": 5, "J": 2, "T": 3}))).result
+    r = drain(run(pixels(), override(SMALL, {"compare": [], "block": 6}))).result
     assert 0 <= float(r["leak_split"]) <= 1
     assert "random pixels" in r["leak_random"].attrs["long_name"]
     assert "leak_split" not in drain(run(chips(), override(SMALL, {"compare": []}))).result
