@@ -35,6 +35,7 @@ SHOWS = (
     Curves("loss of the fusion", ("head_loss",), own_steps=True),
     Curves("sent in training", ("megabytes",), units="MB", own_steps=True),
     Matrix("bytes", "Bytes of one pixel, by what is sent"),
+    Bars("message_per_patch", "Bytes of a message / of the raw patch: above 1 the pixels are cheaper"),
     Map("labels", "Class map at the first owner"),
     Map("differ", "Where the two owners' maps differ"),
     Map("heads_differ", "How many heads of one sensor disagree with that of both"),
