@@ -25,6 +25,7 @@ from workbench.parts.seeding import Seeded
 
 AGAIN = 0.1  # of the learning rate of the first training
 EXAMPLES, JUDGED = 2, 4  # batches whose ranks are taken, and on which a candidate is judged
+PARTS = ((TRAIN, "training"), (VAL, "validation"), (TEST, "test"))
 CUT = re.compile(
     r"pyramid\.(down\.\d+|context)\.out\.0|difference\.\d+\.back\.0"
 )  # layers before channels are cut or compared
@@ -86,7 +87,7 @@ def compressible(folder: str | PathLike[str], scene: xr.Dataset) -> Compressible
         quality,
         "f1",
         max(1, int((pairs.part == TRAIN).sum()) // (config.batch * config.crop**2)),
-        f"{int((pairs.part == TRAIN).sum())} training, {int((pairs.part == VAL).sum())} validation, {int((pairs.part == TEST).sum())} test pixels",
+        ", ".join(f"{int((pairs.part == p).sum())} {name}" for p, name in PARTS) + " pixels",
         keep=[n for n, _ in whole.named_modules() if CUT.fullmatch(n.removeprefix("network."))],
     )
 
