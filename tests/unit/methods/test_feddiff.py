@@ -120,6 +120,10 @@ def test_an_owner_that_is_alone_needs_no_message(patches, banks):
     for i in range(2):
         np.testing.assert_array_equal(right.alone[i], wrong.alone[i])
         assert not np.allclose(right.fused[i], wrong.fused[i])
+    for owner in fed.owners:
+        owner.network.eval()
+        own, theirs = torch.rand(2, 5, 128, 4, 4)
+        torch.testing.assert_close(owner.logits(own, None)[0], owner.logits(own, theirs)[1 + owner.number])
     lonely = federation(patches, banks, override(QUICK, {"away": 0.999999}))
     lonely.step()
     assert lonely.traffic.of("features") == 0
