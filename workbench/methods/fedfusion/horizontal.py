@@ -37,7 +37,7 @@ class Site:
             self.network = classifier(config.network, x.shape[1:], classes).to(device())
 
     def train(self, state: State, number: int) -> Update:
-        """`local_steps` steps of AdamW, fewer with `uneven`. Raises InputError without pixels, and for weights of another network."""
+        """`local_steps` steps of plain SGD, fewer with `uneven`. Raises InputError without pixels, and for weights of another network."""
         if len(self.label) < 2:
             raise InputError(f"{self.name} has {len(self.label)} training pixels and needs two; it takes no part.")
         config, random = self.config, torch.Generator().manual_seed(hash_of(self.config.seed, self.number, number))
@@ -51,8 +51,8 @@ class Site:
         steps = config.local_steps
         if config.uneven:
             steps = max(1, round(steps * (0.25 + 0.75 * float(torch.rand((), generator=random)))))
-        lr = cosine(number - 1, config.rounds, config.lr)
-        optimiser = torch.optim.AdamW(self.network.parameters(), lr, weight_decay=config.decay)
+        lr = cosine(number - 1, config.rounds, config.local_lr)
+        optimiser = torch.optim.SGD(self.network.parameters(), lr, weight_decay=config.decay)
         anchor, total = {n: v.to(device()) for n, v in state.items()}, 0.0
         self.network.train()
         for _ in range(steps):

@@ -104,6 +104,12 @@ class Config(PatchSettings):
     )
     rounds: int = Field(30, ge=1, le=100_000, description="rounds of FedAvg and FedProx")
     local_steps: int = Field(20, ge=1, le=100_000, description="optimiser steps of a client in a round")
+    local_lr: float = Field(
+        0.1,
+        gt=0,
+        le=10,
+        description="learning rate of the clients' SGD in the first round; half a cosine to 0 over the rounds",
+    )
     mu: float = Field(0.1, ge=0, le=1e6, description="weight of the proximal term of FedProx")
     away: float = Field(0.0, ge=0, lt=1, description="probability that a client misses a round")
     uneven: bool = Field(
