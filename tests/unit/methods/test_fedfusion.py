@@ -282,6 +282,19 @@ def test_fedprox_stays_nearer_to_the_common_weights(pixels):
     assert moved["fedprox"] < 0.5 * moved["fedavg"]
 
 
+def test_noise_is_added_to_clipped_updates_and_accounted(scene, pixels):
+    config = override(
+        QUICK, {"clients": 2, "rounds": 2, "local_steps": 2, "noise": 1.0, "clip": 1e-3, "horizontal": ["fedavg"]}
+    )
+    client = sites(pixels, config)[0]
+    begin = {n: v.clone() for n, v in client.network.state_dict().items()}
+    moved = torch.cat([(client.train(begin, 1).state[n] - begin[n]).flatten() for n in begin])
+    assert float(moved.double().std()) == pytest.approx(1e-3, rel=0.05)
+    result = played(run(scene, override(config, {"steps": 1, "map": False})))[1].result
+    assert float(result["epsilon"]) == pytest.approx(1 + 2 * math.sqrt(math.log(1e5)), rel=1e-6)  # rho = 2 / 2
+    assert "epsilon" not in played(run(scene, override(QUICK, {"steps": 1, "map": False})))[1].result
+
+
 def test_a_client_without_pixels_is_a_failure_that_ends_no_round(pixels):
     config = override(QUICK, {"partition": "dirichlet", "alpha": 0.001, "clients": 12, "rounds": 2})
     parts = shares(pixels, config)

@@ -57,6 +57,12 @@ class NodeSite(Site):
             found = self.network.eval()(self.test).argmax(1).numpy()
         return Update(made.state, made.samples, {**made.scalars, "oa": float((found == self.truth).mean())})
 
+    def noise_of(self, number: int) -> torch.Generator:
+        """Noise that nobody else can draw again."""
+        random = torch.Generator()
+        random.seed()
+        return random
+
 
 def settings_of(plan: Plan) -> Config:
     """The method's settings in the plan. Raises InputError for one that does not exist or is out of range."""
