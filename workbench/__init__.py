@@ -39,6 +39,7 @@ _WHERE = {
     "gradients": "workbench.pages.gradients.page",
     "change": "workbench.pages.change.page",
     "detection": "workbench.pages.detection.page",
+    "landcover": "workbench.pages.landcover.page",
     "browse_runs": "workbench.pages.runs.page",
     "watch": "workbench.pages.watch",
     "sweep": "workbench.reports.sweep",

@@ -33,6 +33,7 @@ RUNS = (
     ("tdds", "digits", {"epochs": 12, "budgets": [0.1]}),
     ("arcdnet", "sim-change-town", {"steps": 40, "rivals": []}),
     ("sarnet", "sim-ships", {"steps": 400, "rivals": ["wide"], "show_every": 100}),
+    ("mdfl", "sim-two-sensors", {"steps": 120, "head_steps": 120, "split": "halves", "rivals": [], "networks": []}),
     ("bsdm", "sim-coast-town", {"steps": 60, "show_every": 10}),
 )
 # page -> method whose run it shows, what else the address holds, a text that is there when the page is complete
@@ -42,7 +43,8 @@ VIEWS = {
     "coresets": ("tdds", "", "Finished"),
     "detection": ("sarnet", "", "Finished"),
     "gradients": ("rsdgc", "", "Finished"),
-    "runs": ("bsdm", "&tab=0", "of 7 runs"),
+    "landcover": ("mdfl", "", "Finished"),
+    "runs": ("bsdm", "&tab=0", "of 8 runs"),
     "watch": ("bsdm", "", "Finished"),
 }
 WINDOW, SIZE = (1280, 800), (640, 400)

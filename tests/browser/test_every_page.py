@@ -26,6 +26,7 @@ SHOWN = {
     "coresets": "See which samples matter",
     "detection": "What became of the boxes",
     "gradients": "Two real processes train",
+    "landcover": "The class map and its accuracy appear here",
     "runs": "runs under",
     "watch": "Press Start on the left",
 }

@@ -18,6 +18,7 @@ PAGES = {  # page: method and scene of the run that it shows, and a tab with map
     "coresets": ("tdds", "digits", ""),
     "detection": ("sarnet", "sim-ships", "Boxes"),
     "gradients": ("rsdgc", "digits", ""),
+    "landcover": ("mdfl", "sim-two-sensors", "Class map"),
     "watch": ("rx", "sim-coast-town", "Result"),
     "runs": ("rx", "sim-coast-town", "Replay and live"),
 }

@@ -33,6 +33,7 @@ PAGES = {
     "coresets": "Coresets",
     "detection": "Detections",
     "gradients": "Gradients",
+    "landcover": "Landcover",
 }
 
 

@@ -7,7 +7,7 @@ class_map(result, scene, patches, predict, counts, "SVM")                  # lab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -15,8 +15,10 @@ import xarray as xr
 from workbench.data.sensor_patches import Patches
 from workbench.metrics import classify
 from workbench.metrics.leak import leak_meter
+from workbench.scene import TABLE
 
 AT_ONCE = 2048  # pixels
+Predict = Callable[[np.ndarray], np.ndarray]  # places (n, 3) -> probabilities (n, classes)
 
 
 def scalar(value: float, text: str, units: str = "1") -> tuple:
@@ -69,34 +71,44 @@ def tested(patches: Patches) -> tuple[np.ndarray, np.ndarray]:
     return images, np.argwhere(patches.usable & np.isin(np.arange(len(patches.usable)), images)[:, None, None])
 
 
+def pixel_table(result: xr.Dataset, patches: Patches, rows: Mapping[str, np.ndarray]) -> None:
+    """Columns of a table of the test pixels: `test_image`, `test_row`, `test_column`, `test_true`, `test_given (classifier, test_pixel)`.
+
+    rows: name of each classifier -> probabilities (n, classes) of the test pixels.
+    """
+    place = patches.place[patches.test]
+    for n, name in enumerate(("image", "row", "column")):
+        result[f"test_{name}"] = ("test_pixel", place[:, n], {"long_name": f"{name} of a test pixel", TABLE: "test_pixel"})
+    text = {"long_name": "class of a test pixel", "names": patches.names, TABLE: "test_pixel"}
+    result["test_true"] = ("test_pixel", patches.label[patches.test].astype(np.int16), text)
+    given = np.stack([p.argmax(1) for p in rows.values()]).astype(np.int16)
+    result["test_given"] = (("classifier", "test_pixel"), given, text | {"long_name": "class that a classifier gives"})
+    result.coords["classifier"] = list(rows)
+
+
 def class_map(
     result: xr.Dataset,
     scene: xr.Dataset,
     patches: Patches,
-    predict: Callable[[np.ndarray], np.ndarray],
+    predict: Predict,
     counts: np.ndarray,
     who: str,
+    further: Mapping[str, tuple[str, Predict]] | None = None,
 ) -> None:
     """`labels`, `probability`, `uncertainty` of every pixel of the tested images, and `area`.
 
-    predict: places (n, 3) -> (n, classes). counts: `classify.confusion` of the test pixels. who: the method in words.
+    counts: `classify.confusion` of the test pixels. who: the method in words. further: more classifiers, (in words, predict) by name;
+    their variables end with `_name`. All of them are asked for the same places, one after the other.
     """
     shape, classes = patches.usable.shape, len(patches.names)
     images, where = tested(patches)
-    probability = np.full((classes, *shape), np.nan, np.float32)
+    rows = {"": (who, predict)} | {f"_{name}": row for name, row in (further or {}).items()}
+    maps = {ending: np.full((classes, *shape), np.nan, np.float32) for ending in rows}
     for begin in range(0, len(where), AT_ONCE):
         part = where[begin : begin + AT_ONCE]
-        probability[(slice(None), *part.T)] = predict(part).T
-    labels = np.where(np.isfinite(probability[0]), np.nan_to_num(probability).argmax(0), -1).astype(np.int16)
-    dims = ("sample", "y", "x") if "sample" in scene["truth"].dims else ("y", "x")
-    several = "sample" in dims
-    labels = labels[images] if several else labels[0]
-    probability = probability[:, images].transpose(1, 0, 2, 3) if several else probability[:, 0]
-    result["labels"] = (dims, labels, {"long_name": f"class of each pixel, {who}", "names": patches.names})
-    leading = ("sample", "class", "y", "x") if several else ("class", "y", "x")
-    result["probability"] = (leading, probability, {"long_name": f"class probability, {who}", "units": "1"})
-    spread = classify.entropy(probability, -3)
-    result["uncertainty"] = (dims, spread.astype(np.float32), {"long_name": "entropy, 1 = all classes alike", "units": "1"})
+        for ending, (_, asked) in rows.items():
+            maps[ending][(slice(None), *part.T)] = asked(part).T
+    several = "sample" in scene["truth"].dims
     result.coords["class"] = patches.names
     for coord in ("y", "x", "spatial_ref"):
         if coord in scene.coords:
@@ -104,6 +116,10 @@ def class_map(
     if several:
         names = scene["sample"].values.astype(str) if "sample" in scene.coords else np.arange(shape[0]).astype(str)
         result.coords["sample"] = names[images]
+    for ending, (text, _) in rows.items():
+        probability = maps[ending][:, images].transpose(1, 0, 2, 3) if several else maps[ending][:, 0]
+        _one_map(result, ending, text, probability, patches.names)
+    labels = result["labels"].values
     mapped = np.bincount(labels[labels >= 0], minlength=classes)
     areas = classify.mapped_areas(counts, mapped)
     result["area"] = (
@@ -112,3 +128,16 @@ def class_map(
         {"long_name": "area: mapped, estimated, half of the 95 % interval", "units": "pixel"},
     )
     result.coords["estimate"] = ["mapped", "estimated", "half interval"]
+
+
+def _one_map(result: xr.Dataset, ending: str, who: str, probability: np.ndarray, names: list[str]) -> None:
+    """Class, probability and entropy of each pixel; probability ([sample,] class, y, x), NaN where there is none."""
+    whole = ("sample", "class", "y", "x") if probability.ndim == 4 else ("class", "y", "x")
+    dims = tuple(d for d in whole if d != "class")
+    known = np.isfinite(probability).all(-3)
+    labels = np.where(known, np.nan_to_num(probability).argmax(-3), -1).astype(np.int16)
+    result[f"labels{ending}"] = (dims, labels, {"long_name": f"class of each pixel, {who}", "names": names})
+    result[f"probability{ending}"] = (whole, probability, {"long_name": f"class probability, {who}", "units": "1"})
+    told = f"entropy, 1 = all classes alike{f': {who}' if ending else ''}"
+    spread = classify.entropy(probability, -3).astype(np.float32)
+    result[f"uncertainty{ending}"] = (dims, spread, {"long_name": told, "units": "1"})

@@ -111,12 +111,12 @@ class Denoiser:
         used = list(times or self.config.times)
         return {
             name: features(
-                network, stacked(self.patches, place, self.groups[name]), pixel, used, self.products, self._seed(name)
+                network, stacked(self.patches, place, self.groups[name]), pixel, used, self.products, self.seed_of(name)
             )
             for name, network in self.networks.items()
         }
 
-    def _seed(self, name: str) -> int:
+    def seed_of(self, name: str) -> int:
         """Of the noise of the bank: each network has its own, so that two sensors of one pixel do not get the same noise."""
         return self.config.seed * 16 + self.owner + list(self.networks).index(name)
 
@@ -130,7 +130,9 @@ class Denoiser:
         """(n, d * networks): the bank of one time, averaged over each patch."""
         pixel = self.patches.pixel(place)
         parts = [
-            features_at(network, stacked(self.patches, place, self.groups[name]), pixel, t, self.products, self._seed(name))
+            features_at(
+                network, stacked(self.patches, place, self.groups[name]), pixel, t, self.products, self.seed_of(name)
+            )
             for name, network in self.networks.items()
         ]
         return torch.cat(parts, 1).mean((2, 3)).numpy()

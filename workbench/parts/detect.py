@@ -183,39 +183,57 @@ def detections(
     lowest score. overlap: IoU above which the lower of two boxes of one class is removed. per_level: best candidates of a level that
     take part. most: detections of an image at most; None: all.
     """
-    best = [torch.sigmoid(x[:, 4:].flatten(1).amax(1)).tolist() for x in levels]  # most tiles of a sea have no candidate
-    found = []
-    for n, (high, wide) in enumerate(sizes):
-        parts = [
-            _candidates(x[n], s, high, wide, threshold, per_level)
-            for x, s, b in zip(levels, strides, best, strict=True)
-            if not b[n] < threshold
-        ]
-        if not parts:
-            one = levels[0]
-            found.append(Found(one.new_zeros(0, 4), one.new_zeros(0), torch.zeros(0, dtype=torch.int64, device=one.device)))
-            continue
-        box, score, label = (torch.cat([p[i] for p in parts]) for i in range(3))
-        kept = nms(box, score, overlap, label)[:most]
-        found.append(Found(box[kept], score[kept], label[kept]))
+    parts = [_candidates(x, s, sizes, threshold, per_level) for x, s in zip(levels, strides, strict=True)]
+    image, box, score, label = (torch.cat([p[i] for p in parts]) for i in range(4))
+    classes, found = levels[0].shape[1] - 4, []
+    counts = image.bincount(minlength=len(sizes)).tolist()
+    rows = torch.argsort(image, stable=True).split(counts)
+    for first, last in _together(counts):
+        some = torch.cat(rows[first:last])
+        kept = some[nms(box[some], score[some], overlap, image[some] * classes + label[some])]
+        for n in range(first, last):
+            own = kept[image[kept] == n][:most]
+            found.append(Found(box[own], score[own], label[own]))
     return found
 
 
+def _together(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last of the images that are suppressed in one call: as many as have BLOCK candidates together, at least one.
+
+    >>> _together([3, 0, 999, 1, 2000, 5])
+    [(0, 2), (2, 4), (4, 5), (5, 6)]
+    """
+    groups, first, held = [], 0, 0
+    for n, count in enumerate(counts):
+        if n > first and held + count > BLOCK:
+            groups.append((first, n))
+            first, held = n, 0
+        held += count
+    return [*groups, (first, len(counts))]
+
+
 def _candidates(
-    raw: Tensor, stride: int, high: int, wide: int, threshold: float, most: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, scores and labels of the best cells of one level (4 + classes, h, w)."""
-    at = points((raw.shape[1], raw.shape[2]), stride).to(raw.device)
-    score = torch.sigmoid(raw[4:].flatten(1))  # (classes, P)
-    score = torch.where((at[:, 0] < wide) & (at[:, 1] < high), score, 0.0).flatten()
-    best, which = score.topk(min(most, score.numel()))
-    which = which[best >= threshold]
+    raw: Tensor, stride: int, sizes: Sequence[tuple[int, int]], threshold: float, most: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Image, box, score and label of the best cells of one level (B, 4 + classes, h, w): at most `most` of each image."""
+    at = points((raw.shape[2], raw.shape[3]), stride).to(raw.device)
+    edge = torch.tensor([[w, h, w, h] for h, w in sizes], dtype=at.dtype, device=raw.device)
+    score = torch.sigmoid(raw[:, 4:].flatten(2))  # (B, classes, P)
+    inside = (at[None] < edge[:, None, :2]).all(2)
+    score = torch.where(inside[:, None], score, -1.0).flatten(1)  # below every threshold
+    good = score >= threshold
+    if int(good.sum()) > most:  # too many of an image, perhaps
+        best, which = score.topk(min(most, score.shape[1]))
+        image, place = torch.nonzero(best >= threshold, as_tuple=True)
+        which, best = which[image, place], best[image, place]
+    else:
+        image, which = torch.nonzero(good, as_tuple=True)
+        best = score[image, which]
     label, cell = which // len(at), which % len(at)
-    box = decode(raw[:4].flatten(1).T[cell], at[cell], float(stride))
-    edge = torch.tensor([wide, high, wide, high], dtype=box.dtype, device=box.device)
-    box = torch.minimum(box.clamp_min(0), edge)
+    box = decode(raw[:, :4].flatten(2)[image, :, cell], at[cell], float(stride))
+    box = torch.minimum(box.clamp_min(0), edge[image])
     solid = (box[:, 2:] > box[:, :2]).all(1)
-    return box[solid], score[which][solid], label[solid]
+    return image[solid], box[solid], best[solid], label[solid]
 
 
 def nms(box: Tensor, score: Tensor, overlap: float, label: Tensor | None = None) -> Tensor:

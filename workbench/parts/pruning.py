@@ -165,6 +165,38 @@ class Plan:
         """MACs of all layers."""
         return float(self.macs(counts).sum())
 
+    def table(self) -> dict[str, np.ndarray]:
+        """What the costs depend on, for a result: `unit`, `ins`, `outs`, `depthwise`, `group` (layers,), group -1 where the filters all
+        stay, and `reads` (layers, groups), channels that a layer reads for each filter of a group.
+        """
+        reads = np.zeros((len(self.layers), len(self.groups)), np.int64)
+        for n, layer in enumerate(self.layers):
+            for group, index, _ in layer.inputs:
+                reads[n, group] += len(index) // self.groups[group].count
+        columns = {name: np.array([getattr(n, name) for n in self.layers]) for name in ("unit", "ins", "outs", "depthwise")}
+        return {**columns, "group": np.array([-1 if n.group is None else n.group for n in self.layers]), "reads": reads}
+
+    @classmethod
+    def from_table(cls, names: Sequence[str], table: Mapping[str, np.ndarray]) -> Plan:
+        """The plan of a `table`, without its network: it has the costs, and cannot be cut."""
+        group, outs = table["group"], table["outs"]
+        groups = []
+        for g in range(table["reads"].shape[1]):
+            members = [n for n, own in zip(names, group, strict=True) if own == g]
+            count = int(outs[list(names).index(members[0])])
+            groups.append(Group(members[0], tuple(members), count))
+        layers = []
+        for n, name in enumerate(names):
+            inputs = []
+            for g, each in enumerate(table["reads"][n]):
+                if each:
+                    filters = np.repeat(np.arange(groups[g].count), int(each))
+                    inputs.append((g, np.arange(len(filters)), filters))
+            own = None if group[n] < 0 else int(group[n])
+            sized = (int(table["unit"][n]), int(table["ins"][n]), int(outs[n]), bool(table["depthwise"][n]))
+            layers.append(Layer(name, *sized, own, tuple(inputs)))
+        return cls(tuple(groups), tuple(layers))
+
     def of_layer(self, kept: Sequence[np.ndarray], name: str) -> np.ndarray:
         """The filters of a layer that are kept, in order."""
         layer = next(n for n in self.layers if n.name == name)
@@ -346,6 +378,28 @@ def choose(
     """
     cost = cost or plan.cost
     full = plan.full()
+    counts = after_removals(plan, scores, safeguard, round_to)
+    every = int(full.sum())
+    smallest = cost(counts(every))
+    if smallest > target:
+        raise InputError(
+            f"The target is {target / cost(full):.1%} of the cost, but with safeguard={safeguard:g} and round_to={round_to} at least "
+            f"{smallest / cost(full):.1%} remain, with filters that cannot be removed. Raise the target, or lower safeguard or round_to."
+        )
+    low, high = 0, every  # the smallest number of removals with a cost of at most the target
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if cost(counts(middle)) <= target else (middle + 1, high)
+    return [np.sort(np.argsort(-s, kind="stable")[:n]) for s, n in zip(scores, counts(low), strict=True)]
+
+
+def after_removals(
+    plan: Plan, scores: Sequence[np.ndarray], safeguard: float = 0.1, round_to: int = 1
+) -> Callable[[int], np.ndarray]:
+    """The function that says how many filters (groups,) are left when the n lowest scores of all groups have been removed, with the
+    floor and the rounding of `choose`.
+    """
+    full = plan.full()
     least = np.array([least_filters(n, safeguard) for n in full])
     owner = np.repeat(np.arange(len(full)), full)
     owner = owner[np.argsort(np.concatenate([*scores, []]), kind="stable")]
@@ -354,17 +408,7 @@ def choose(
         left = np.maximum(least, full - np.bincount(owner[:gone], minlength=len(full)))
         return np.minimum(full, -(-left // round_to) * round_to)
 
-    smallest = cost(counts(len(owner)))
-    if smallest > target:
-        raise InputError(
-            f"The target is {target / cost(full):.1%} of the cost, but with safeguard={safeguard:g} and round_to={round_to} at least "
-            f"{smallest / cost(full):.1%} remain, with filters that cannot be removed. Raise the target, or lower safeguard or round_to."
-        )
-    low, high = 0, len(owner)  # the smallest number of removals with a cost of at most the target
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if cost(counts(middle)) <= target else (middle + 1, high)
-    return [np.sort(np.argsort(-s, kind="stable")[:n]) for s, n in zip(scores, counts(low), strict=True)]
+    return counts
 
 
 def counts_of(kept: Sequence[np.ndarray]) -> np.ndarray:

@@ -23,6 +23,11 @@ TRUTH, BORDER, FLAGGED = "#FFFFFF", "#000000", "#00E5FF"
 PICKS = (YELLOW, BLUE, GREEN, PINK, ORANGE, VIOLET, OLIVE, BROWN)  # a colour per pick, run, or unknown name
 # Lines in these colours: colour-blind readers confuse some of the colours, but not colour and dash together.
 PICK_DASHES = ("solid", "solid", "solid", "solid", "dashed", "dotted", "dotdash", "dashed")
+# Colours of the classes of a map, by their number: a class keeps its colour whichever others are in the picture.
+CLASSES = (
+    *PICKS, "#1F4E9E", "#F2D64B", "#8C1C3A", "#7FD6C2", "#5C2D91", "#B5D56A", "#F4A6A0", "#2F6B3A",
+    "#9CC9F0", "#5A3A22", "#D7B8E8", RED, "#4C9A9A", "#C9C2A5", "#2B2B6B", "#6F7F8F",
+)  # fmt: skip
 # words of the names of scalars -> as printed
 WORDS = {"val": "validation", "auc": "AUC", "auroc": "AUROC", "f1": "F1", "iou": "IoU", "lr": "learning rate"}
 DASHES = {"solid": "-", "dashed": "--", "dotted": ":", "dotdash": "-."}  # Bokeh's name -> matplotlib's
@@ -262,6 +267,15 @@ def nth(place: int, title: str) -> Look:
     True
     """
     return Look(title, PICKS[place % len(PICKS)], PICK_DASHES[place % len(PICKS)])
+
+
+def class_colours(count: int) -> list[str]:
+    """The colours of classes 0 to count - 1; the 24 colours repeat where there are more classes.
+
+    >>> class_colours(3) == class_colours(20)[:3]
+    True
+    """
+    return [CLASSES[n % len(CLASSES)] for n in range(count)]
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -17,7 +17,6 @@ from bokeh.models import (
     BasicTicker,
     ColorBar,
     ColumnDataSource,
-    FixedTicker,
     HoverTool,
     Image,
     ImageRGBA,
@@ -32,14 +31,13 @@ from workbench.views.card import escape, html
 from workbench.views.image import as_colours
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
-from workbench.views.looks import PICKS, STATES, look, nth
-from workbench.views.plots import Frame, batched, draw, plot, rgba, theme_later, thin
+from workbench.views.looks import PICKS, STATES, class_colours, look, nth
+from workbench.views.plots import Frame, batched, draw, name_ticks, plot, rgba, theme_later, thin
 from workbench.views.screen import HALF, STRETCH, map_pane
 from workbench.views.screen import height as growing
 
 NOTHING = "rgba(128, 128, 128, 0.3)"  # colour of pixels without a value
 KEPT = (look("dropped", STATES).colour, look("kept", STATES).colour)
-TICKS = 12  # names along an axis at most; of more, only some are written
 
 
 class PictureView:
@@ -231,7 +229,7 @@ class _Bars:
                 names, top = _names(array, str(array.dims[-1])), np.nan_to_num(values)
                 self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = str(array.dims[-1]), picture.units
             left, right = np.arange(len(top)) - 0.4, np.arange(len(top)) + 0.4
-            _ticks(self.figure.xaxis, names)
+            name_ticks(self.figure.xaxis, names)
             self.figure.xaxis.major_label_orientation = _slant(names)
         top = np.asarray(top, float)
         bottom = np.minimum(top, 0.0)
@@ -317,7 +315,7 @@ def _classes(picture: Picture, values: np.ndarray) -> tuple[list[str], str]:
     names = picture.classes
     last = int(values.max()) + 1 if values.size and np.isfinite(values).any() else 1
     names += [str(n) for n in range(len(names), last)]
-    palette = [PICKS[n % len(PICKS)] for n in range(len(names))]
+    palette = class_colours(len(names))
     counts = np.bincount(values[values >= 0].astype(int).ravel(), minlength=len(names))
     entries = [
         f'<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:11px;height:11px;'
@@ -338,13 +336,6 @@ def _names(array: xr.DataArray, dim: str) -> list[str]:
     return [str(v) for v in array[dim].values] if dim in array.coords else [str(n) for n in range(array.sizes[dim])]
 
 
-def _ticks(axis: object, names: list[str]) -> None:
-    """Ticks at 0, 1, 2, ... with names; at most TICKS of them."""
-    step = -(-len(names) // TICKS)
-    short = {float(n): name if len(name) < 19 else f"{name[:17]}…" for n, name in enumerate(names) if n % step == 0}
-    axis.ticker, axis.major_label_overrides = FixedTicker(ticks=list(short)), short  # type: ignore[attr-defined]
-
-
 def _slant(names: list[str]) -> float:
     """Angle of names below an axis, in radians: many or long ones would overlap."""
     return 0.0 if sum(map(len, names)) < 40 else 0.7
@@ -353,6 +344,6 @@ def _slant(names: list[str]) -> float:
 def _named_ticks(axis: object, array: xr.DataArray, dim: str, count: int) -> None:
     named = dim in array.coords and not np.array_equal(array[dim].values, np.arange(count))
     if named and array.ndim > 1:
-        _ticks(axis, _names(array, dim))
+        name_ticks(axis, _names(array, dim))
     else:
         axis.ticker, axis.major_label_overrides = BasicTicker(min_interval=1, desired_num_ticks=5), {}  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ its light and dark mode.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from bokeh.models import (
     CDSView,
     ColumnDataSource,
     CrosshairTool,
+    FixedTicker,
     Glyph,
     GlyphRenderer,
     Range1d,
@@ -211,6 +212,13 @@ def edges(mask: np.ndarray) -> dict[str, np.ndarray]:
     row, column = np.nonzero(np.diff(padded, axis=1)[1:-1])
     down = (column - 0.5, row - 0.5, column - 0.5, row + 0.5)
     return {k: np.concatenate([a, d]) for k, a, d in zip(("x0", "y0", "x1", "y1"), across, down, strict=True)}
+
+
+def name_ticks(axis: Any, names: Sequence[str], most: int = 12) -> None:
+    """Ticks at 0, 1, 2, ... with names, long ones cut; at most `most` of them are written."""
+    step = -(-len(names) // most) or 1
+    short = {float(n): name if len(name) < 19 else f"{name[:17]}…" for n, name in enumerate(names) if n % step == 0}
+    axis.ticker, axis.major_label_overrides = FixedTicker(ticks=list(short)), short
 
 
 def thin(image: np.ndarray, grain: int = 1) -> tuple[np.ndarray, dict[str, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -17,11 +16,11 @@ from workbench.data.synth_sensors import simulate
 from workbench.errors import InputError
 from workbench.methods.feddiff import SMOKE, Config, run
 from workbench.methods.feddiff.banks import Banks
-from workbench.methods.feddiff.messages import send
 from workbench.methods.feddiff.owners import private_to, weights_of
 from workbench.methods.feddiff.rounds import Federation
 from workbench.parts.bank_training import Classifier, Denoiser
 from workbench.parts.features import checkpoint_hash
+from workbench.parts.federation import Codec, divergence
 
 QUICK = override(Config(), {**SMOKE, "split": "class", "rivals": [], "pooled": [], "map": False})
 
@@ -50,8 +49,8 @@ def banks(patches):
     return Banks(patches, QUICK, made)
 
 
-def federation(patches, banks, config=QUICK, codec="lowrank", row="feddiff"):
-    return Federation(patches, config, banks.of(row), partial(send, codec, config.rank))
+def federation(patches, banks, config=QUICK, codec="low_rank", row="feddiff"):
+    return Federation(patches, config, banks.of(row), Codec(codec, config.rank))
 
 
 # --- what is trained where --------------------------------------------------------------------------------------------
@@ -81,11 +80,11 @@ def test_exact_messages_train_as_on_pooled_data(patches, banks, row):
 def test_coded_messages_part_the_owners_until_they_average(patches, banks):
     fed = federation(patches, banks, override(QUICK, {"average_every": 2, "rank": 1, "head_steps": 4}))
     assert [fed.step()["apart"] > 0 for _ in range(2)] == [True, True]
-    assert fed.distance() == 0  # the second step was followed by an average
+    assert divergence(fed.shared()) == 0  # the second step was followed by an average
     fed.step()
-    assert fed.distance() > 0
+    assert divergence(fed.shared()) > 0
     fed.step()
-    assert fed.distance() == 0
+    assert divergence(fed.shared()) == 0
 
 
 def test_private_weights_stay_and_the_other_branch_is_dead(patches, banks):
@@ -123,30 +122,22 @@ def test_an_owner_that_is_alone_needs_no_message(patches, banks):
         assert not np.allclose(right.fused[i], wrong.fused[i])
     lonely = federation(patches, banks, override(QUICK, {"away": 0.999999}))
     lonely.step()
-    assert lonely.traffic.features == 0
+    assert lonely.traffic.of("features") == 0
 
 
-def test_a_message_is_the_nearest_matrix_of_its_rank_and_costs_its_factors():
-    """Rank 1 of a map whose singular values are 3 and 1 keeps 9 of 10 parts; no other rank-4 matrix of 20 random ones is nearer."""
-    two = torch.zeros(3, 1, 4, 4)
-    two[0, 0, 0, 0], two[1, 0, 1, 2] = 3, 1
-    kept, size = send("lowrank", 1, two)
-    assert size == (3 + 16) * 4
-    wanted = two.clone()
-    wanted[1] = 0
-    torch.testing.assert_close(kept, wanted, atol=1e-6, rtol=0)
-    torch.manual_seed(0)
-    features = torch.rand(64, 128, 4, 4)
-    near, size = send("lowrank", 4, features)
-    assert size == 4 * (64 * 128 + 16) * 4
-    assert features.numel() * 4 / size == pytest.approx(3.992, abs=0.001)
-    error = float((near - features).norm())
-    flat = features.flatten(2).flatten(0, 1)
-    for _ in range(20):
-        basis = torch.linalg.qr(torch.randn(16, 4))[0]
-        assert float((flat - flat @ basis @ basis.T).norm()) > error
-    torch.testing.assert_close(send("lowrank", 16, features)[0], features, atol=1e-5, rtol=0)
-    assert send("lowrank", 16, features)[1] > send("dense", 16, features)[1]  # no saving
+@pytest.mark.parametrize("codec", ["low_rank", "int8", "top_k", "random_basis", "dense"])
+def test_bytes_of_a_round_are_those_of_the_messages(patches, banks, codec):
+    """Two owners, 8 pixels, 2 x 64 channels of 4 x 4 places; and the shared weights of both, up and down."""
+    config = override(QUICK, {"average_every": 2, "head_steps": 2})
+    fed = federation(patches, banks, config, codec)
+    first = fed.step()
+    values = 8 * 128 * 16
+    wanted = {"dense": 4 * values, "int8": values + 8}.get(codec, 4 * 4 * (8 * 128 + 16))
+    assert first["megabytes/features"] == pytest.approx(2 * wanted / 1e6, abs=8e-6)
+    assert first["megabytes/weights"] == 0
+    assert fed.step()["megabytes/features"] == pytest.approx(2 * first["megabytes/features"])
+    shared = sum(v.numel() * 4 for v in fed.shared()[0].values())
+    assert fed.traffic.of("weights") == 4 * shared
 
 
 # --- banks ------------------------------------------------------------------------------------------------------------
@@ -163,7 +154,7 @@ def test_a_bank_depends_on_pixel_time_and_seed_only(patches, banks):
 
 def test_owners_draw_different_noise_and_networks(patches, banks):
     one, other = banks.made["hsi"], banks.made["lidar"]
-    assert one._seed("hsi") != other._seed("lidar")
+    assert one.seed_of("hsi") != other.seed_of("lidar")
     assert not torch.equal(one.networks["hsi"].time[0].weight, other.networks["lidar"].time[0].weight)
 
 

@@ -14,7 +14,8 @@ from workbench.config import override
 from workbench.data.sensor_patches import CENTRE, GUARD, patches_of
 from workbench.data.synth_sensors import simulate
 from workbench.errors import InputError
-from workbench.methods.mdfl import SMOKE, Config, run
+from workbench.execution import execute
+from workbench.methods.mdfl import SMOKE, Config, load_networks, noise_view, run, spectra
 from workbench.methods.mdfl.arms import denoiser_of
 from workbench.methods.mdfl.blocks import by_network, by_rows, classify_blocks
 from workbench.parts.bank_training import ZERO, Classifier
@@ -221,6 +222,70 @@ def test_every_row_and_the_map(scene):
     assert float(result["area"].sel(estimate="estimated").sum()) == pytest.approx(48 * 48)
     assert float(result["first_loss"]) == pytest.approx(0.798, abs=0.01)
     assert set(outcome.weights) >= {"mdfl-hsi", "none-lidar", "reuse", "raw_only"}
+
+
+def test_the_table_of_test_pixels_has_the_classes_of_every_row(scene):
+    """Counted again, it gives the accuracies; those of the rows with a map are on the map."""
+    config = override(QUICK, {"networks": ["cnn"], "steps": 2, "head_steps": 2})
+    result = played(run(scene, config))[1].result
+    image, row, column = (result[f"test_{n}"].values for n in ("image", "row", "column"))
+    assert (image == 0).all()
+    true = result["test_true"].values
+    np.testing.assert_array_equal(true, scene["truth"].values[row, column] - 1)
+    for name, given in zip(result["classifier"].values, result["test_given"].values, strict=True):
+        assert float(result["oa" if name == "mdfl" else f"oa_{name}"]) == pytest.approx((given == true).mean()), name
+    for ending, name in (("", "mdfl"), ("_raw_only", "raw_only"), ("_bank", "bank")):
+        on_map = result[f"labels{ending}"].values[row, column]
+        assert (on_map == result["test_given"].sel(classifier=name).values).mean() > 0.99, (
+            name
+        )  # batches of another size round
+        np.testing.assert_allclose(result[f"probability{ending}"].sum("class"), 1, atol=1e-5)
+
+
+# --- a run from inside ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_inside(scene, tmp_path):
+    """At the lowest noise level the image is nearly clean; an untrained network predicts no noise, so its estimate is x_t / sqrt(abar)."""
+    execute("mdfl", scene, {**QUICK.model_dump(), "steps": 2, "head_steps": 2, "trees": 2}, tmp_path / "run")
+    trained = load_networks(tmp_path / "run", scene)
+    low, high = (noise_view(trained, 0, t) for t in (0, 450))
+    assert low["clean"].shape == (3, 48, 48)
+    np.testing.assert_array_equal(low["clean"], trained.patches.cubes["hsi"][0, :, 4:52, 4:52])
+    far = [float(np.abs(v["noisy"] - v["clean"]).mean()) for v in (low, high)]
+    assert far[0] < 0.02 < 0.5 < far[1]
+    assert low.attrs == {"row": 0, "column": 0, "signal": pytest.approx(0.9999**0.5, abs=1e-6), "sensor": "hsi"}
+    for network in trained.denoiser.networks.values():
+        torch.nn.init.zeros_(network.last[-1].weight)
+        torch.nn.init.zeros_(network.last[-1].bias)
+    blank = noise_view(trained, 0, 450)
+    np.testing.assert_allclose(blank["denoised"], blank["noisy"] / blank.attrs["signal"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(blank["noisy"], high["noisy"])  # the noise repeats
+
+    pixel = spectra(trained, 0, 11, 6, [5, 450])
+    scaler = trained.patches.scalers["hsi"]
+    value = scene["hsi"].values[:, 11, 6].astype(np.float64)
+    kept = scaler.axes @ (scaler.axes.T @ (value - scaler.mean)) + scaler.mean  # what three components hold
+    inside = np.abs(scaler(value[:, None])) < 3  # not cut
+    assert inside.all()
+    np.testing.assert_allclose(pixel["clean"], kept, atol=1e-5)
+    assert pixel["noisy"].dims == ("time", "band")
+    assert float(np.abs(pixel["noisy"] - pixel["clean"]).sel(time=5).max()) < float(
+        np.abs(pixel["noisy"] - pixel["clean"]).sel(time=450).max()
+    )
+    for wrong in (
+        lambda: noise_view(trained, 1, 5),
+        lambda: noise_view(trained, 0, 500),
+        lambda: spectra(trained, 0, 48, 0, [5]),
+    ):
+        with pytest.raises(InputError, match="There is no"):
+            wrong()
+
+
+def test_the_inside_of_another_run_is_refused(scene, tmp_path):
+    execute("rx", scene.drop_vars("lidar"), {}, tmp_path / "rx")
+    with pytest.raises(InputError, match="a run of rx, not of mdfl"):
+        load_networks(tmp_path / "rx", scene)
 
 
 # --- what cannot be used ----------------------------------------------------------------------------------------------

@@ -145,3 +145,23 @@ def test_a_huge_regression_does_not_overflow():
     levels = [torch.full((1, 5, 4, 4), 1e4)]
     (found,) = detections(levels, (8,), [(32, 32)])
     assert torch.isfinite(found.box).all()
+
+
+@pytest.mark.parametrize("per_level", [1000, 12])
+def test_images_of_a_batch_are_suppressed_as_if_each_were_alone(per_level):
+    """Also an empty image, one with more candidates than are compared at once, and a limit on the candidates of a level."""
+    torch.manual_seed(3)
+    levels = [torch.randn(5, 6, 64 // k, 64 // k) for k in (1, 2, 4)]
+    for x in levels:
+        x[:, :4] *= 0.5
+        x[2, 4:] = -9.0
+        x[3, 4:] += 2.0
+    sizes = [(512, 512), (500, 300), (512, 512), (512, 512), (20, 512)]
+    together = detections(levels, STRIDES, sizes, threshold=0.8, per_level=per_level)
+    assert len(together[2].box) == 0
+    assert min(len(f.box) for n, f in enumerate(together) if n != 2) > 0
+    for n, one in enumerate(together):
+        (alone,) = detections([x[n : n + 1] for x in levels], STRIDES, sizes[n : n + 1], threshold=0.8, per_level=per_level)
+        for a, b in zip(one, alone, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+        assert (one.score.diff() <= 0).all()

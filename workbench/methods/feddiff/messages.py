@@ -1,34 +1,18 @@
-"""How features travel between owners, and what they cost beside the pixels that they replace."""
+"""What messages cost beside the pixels that they replace."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 import xarray as xr
-from torch import Tensor
 
 from workbench.data.sensor_patches import SIDE, Patches
 from workbench.methods.feddiff.rounds import Federation
-from workbench.methods.feddiff.settings import Codec, Config
+from workbench.methods.feddiff.settings import Config
 from workbench.metrics.class_maps import scalar
+from workbench.parts.federation import FLOAT
 
-FLOAT = 4  # bytes
 PLACES = (4, 4)  # rows and columns of the maps that travel
 KINDS = ("raw pixel", "raw patch", "bank", "features", "message")
-
-
-def send(codec: Codec, rank: int, features: Tensor) -> tuple[Tensor, int]:
-    """Features (n, channels, 4, 4) as they arrive, and the bytes of the message.
-
-    lowrank: the nearest matrix (n * channels, places) of this rank. Its two factors are sent, rank (n * channels + places) numbers.
-    """
-    if codec == "dense":
-        return features.clone(), features.numel() * FLOAT
-    matrix = features.flatten(2).flatten(0, 1).double()
-    _, axes = torch.linalg.eigh(matrix.T @ matrix)  # places x places: far cheaper than decomposing the tall matrix
-    basis = axes[:, -rank:].float()
-    factor = (matrix @ basis.double()).float()
-    return (factor @ basis.T).view_as(features), (factor.numel() + basis.numel()) * FLOAT
 
 
 def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federation, tested: int) -> str:
@@ -41,16 +25,15 @@ def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federati
     for owner in own.owners:
         channels = sum(patches.cubes[s].shape[1] for s in owner.sensors)
         wide = owner.network.branches[owner.number].wide
-        deep = 0 if owner.bank is None else wide
-        features = torch.zeros(config.batch, wide + deep, *PLACES)
+        channels_sent = wide + (0 if owner.bank is None else wide)
         bank = 0 if owner.bank is None else owner.bank[0].numel()
-        _, message = own.send(features)
+        message = own.codec.payload((config.batch, channels_sent, *PLACES))
         table.append(
             [
                 FLOAT * channels,
                 FLOAT * channels * SIDE**2,
                 FLOAT * bank,
-                FLOAT * features[0].numel(),
+                FLOAT * channels_sent * int(np.prod(PLACES)),
                 message / config.batch,
             ]
         )
@@ -66,8 +49,8 @@ def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federati
     )
     once = len(own.owners[0].label) * values[:, 1].sum()
     for kind, size, text in (
-        ("features", own.traffic.features, "features sent in training, both owners"),
-        ("weights", own.traffic.weights, "shared weights sent in training, both owners, up and down"),
+        ("features", own.traffic.of("features"), "features sent in training, both owners"),
+        ("weights", own.traffic.of("weights"), "shared weights sent in training, both owners, up and down"),
         ("test", tested, "features sent for the test pixels, both owners"),
         ("raw", once, "raw patches of the training pixels of both owners, sent once"),
     ):

@@ -100,10 +100,10 @@ class Owner:
         return self.branch.split(stacked(patches, place, self.sensors), deep)  # type: ignore[operator]
 
     @torch.no_grad()
-    def probability(self, own: Tensor, theirs: Tensor | None) -> Tensor:
-        """(n, classes): the mean of the softmaxes of the heads."""
+    def probabilities(self, own: Tensor, theirs: Tensor) -> np.ndarray:
+        """(3, n, classes): the softmax of each head."""
         self.network.eval()
-        return torch.stack([one.softmax(1) for one in self.logits(own, theirs)]).mean(0)
+        return torch.stack([one.softmax(1) for one in self.logits(own, theirs)]).double().numpy()
 
 
 def weights_of(network: Reuse) -> tuple[dict[str, Tensor], tuple[dict[str, Tensor], dict[str, Tensor]]]:

@@ -20,15 +20,20 @@ from workbench.metrics.class_maps import accuracies, class_map, details, leaks, 
 from workbench.metrics.inversion import recovered
 from workbench.parts.bank_training import Classifier
 from workbench.parts.features import checkpoint_hash
+from workbench.parts.federation import divergence
 from workbench.scene import PROVENANCE
 
 OWN = "feddiff"
 ROWS = {  # row -> what it is; the accuracies of a row end with its name
     "": "FedDiff at the first owner",
     "partner": "FedDiff at the second owner",
+    "both_head": "FedDiff at the first owner, the head with links in both directions alone",
     "shuffled": "FedDiff with messages about other pixels",
     "late": "mean of what the owners say alone, trained alone",
     "dense": "exact messages",
+    "int8": "messages of one byte a value",
+    "top_k": "messages of the largest values, as many bytes",
+    "random_basis": "messages in a random basis, as many bytes",
     "untrained": "untrained diffusion networks",
     "no_diffusion": "without diffusion networks",
     "centralised": "the same network on pooled data",
@@ -61,6 +66,7 @@ def result_of(
     assert isinstance(own, Federation)
     answers = own.answers(patches, place[cut:], tested["trained"])
     table[""], table["partner"] = answers.fused
+    table["both_head"] = answers.heads[0][0]
     table |= {f"alone_{name}": p for name, p in zip(owners, answers.alone, strict=True)}
     order = np.random.default_rng(config.seed).permutation(len(test))
     table["shuffled"] = own.answers(patches, place[cut:], tested["trained"], order).fused[0]
@@ -97,7 +103,9 @@ def result_of(
     quality(result, patches, config, banks)
     changed = sum(checkpoint_hash(banks.made[name].networks[name]) != before for name, before in hashes.items())
     result["networks_changed"] = scalar(changed, "diffusion networks whose weights the rounds changed; must be 0", "")
-    result["apart"] = scalar(own.distance(), "distance of the two copies of the shared weights at the end; must be 0")
+    result["apart"] = scalar(
+        divergence(own.shared()), "largest difference of the two copies of the shared weights at the end; must be 0"
+    )
     for name in owners:
         result[f"loss_final_{name}"] = scalar(
             banks.made[name].recent, f"diffusion loss of {name}, mean of the last 20 steps"
@@ -164,16 +172,24 @@ def _given_away(
 def _maps(
     result: xr.Dataset, scene: xr.Dataset, patches: Patches, banks: Banks, own: Federation, counts: np.ndarray
 ) -> None:
-    """The class map at the first owner, and `differ`, where that of the second has another class."""
-    differ = np.full(patches.usable.shape, np.nan, np.float32)
+    """The class map at the first owner; where that of the second has another class, and where its own heads have."""
+    differ = {name: np.full(patches.usable.shape, np.nan, np.float32) for name in ("differ", "heads_differ")}
 
     def predict(place: np.ndarray) -> np.ndarray:
-        first, second = own.answers(patches, place, banks.at("trained", place)).fused
-        differ[tuple(place.T)] = first.argmax(1) != second.argmax(1)
+        answers = own.answers(patches, place, banks.at("trained", place))
+        first, second = answers.fused
+        heads = answers.heads[0].argmax(2)
+        differ["differ"][tuple(place.T)] = first.argmax(1) != second.argmax(1)
+        differ["heads_differ"][tuple(place.T)] = (heads[0] != heads[1]).astype(float) + (heads[0] != heads[2])
         return first
 
     class_map(result, scene, patches, predict, counts, "FedDiff")
     images = np.unique(patches.place[patches.test, 0])
-    values = differ[images] if result["labels"].ndim == 3 else differ[0]
-    result["differ"] = (result["labels"].dims, values, {"long_name": "1 where the owners' maps have different classes"})
-    result["differ_share"] = scalar(np.nanmean(values), "share of pixels where the owners' maps have different classes")
+    for name, text in (
+        ("differ", "1 where the owners' maps have different classes"),
+        ("heads_differ", "how many of the two heads of one sensor have another class than the head of both"),
+    ):
+        values = differ[name][images] if result["labels"].ndim == 3 else differ[name][0]
+        result[name] = (result["labels"].dims, values, {"long_name": text})
+    share = np.nanmean(result["differ"].values)
+    result["differ_share"] = scalar(share, "share of pixels where the owners' maps have different classes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,31 +12,30 @@ from torch import Tensor
 from workbench.data.sensor_patches import Patches
 from workbench.methods.feddiff.owners import Bank, Owner, owners_of, private_to
 from workbench.methods.feddiff.settings import Config
+from workbench.parts.federation import Codec, Traffic, average, divergence, state_bytes
 from workbench.parts.reuse import Reuse
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import Checkpoint
 
-Send = Callable[[Tensor], tuple[Tensor, int]]  # features (n, channels, 4, 4) -> as they arrive, bytes
-
-
-class Traffic(NamedTuple):
-    """Bytes of payload that left the owners so far: features, and shared weights (up and down)."""
-
-    features: int = 0
-    weights: int = 0
-
 
 class Answers(NamedTuple):
-    """What the owners say of some pixels: probabilities (n, classes) of each, with the other's features and without.
+    """What the owners say of some pixels.
 
-    arrived: the features (n, channels, 4, 4) of each owner as the other rebuilt them. sent: their bytes.
+    heads: probabilities (3, n, classes) of the heads of each owner: of both sensors, of the first, of the second. alone (n, classes): of
+    its own head, which needs no message. arrived: the features (n, channels, 4, 4) of each owner as the other rebuilt them. sent: their
+    bytes.
     """
 
-    fused: list[np.ndarray]
+    heads: list[np.ndarray]
     alone: list[np.ndarray]
     arrived: list[Tensor]
     sent: int
+
+    @property
+    def fused(self) -> list[np.ndarray]:
+        """(n, classes) of each owner: the mean of its heads."""
+        return [one.mean(0) for one in self.heads]
 
 
 class Federation:
@@ -47,8 +46,8 @@ class Federation:
     between two averages.
     """
 
-    def __init__(self, patches: Patches, config: Config, banks: Bank | None, send: Send) -> None:
-        self.config, self.total, self.done, self.send = config, config.head_steps, 0, send
+    def __init__(self, patches: Patches, config: Config, banks: Bank | None, codec: Codec) -> None:
+        self.config, self.total, self.done, self.codec = config, config.head_steps, 0, codec
         owners = owners_of(patches)
         label = torch.from_numpy(patches.label[patches.train])
         count = torch.bincount(label, minlength=len(patches.names)).float()
@@ -62,7 +61,7 @@ class Federation:
             Owner(i, sensors, patches, banks, network, weight, config.head_lr) for i, sensors in enumerate(owners.values())
         ]
         self.traffic = Traffic()
-        self.differ = 0.0
+        self.apart = 0.0
         self.checkpoint = Checkpoint(
             networks=[o.network for o in self.owners], optimisers=[o.optimiser for o in self.owners], random=self.random
         )
@@ -76,19 +75,19 @@ class Federation:
             features = [owner.begin(rows) for owner in self.owners]
             arrived: list[Tensor | None] = [None, None]
             if not away:
-                coded = [self.send(f) for f in features]
-                arrived = [coded[1][0], coded[0][0]]
-                self.traffic = self.traffic._replace(features=self.traffic.features + coded[0][1] + coded[1][1])
+                messages = [self.codec.encode(f, self.config.seed + self.done) for f in features]
+                arrived = [self.codec.decode(m) for m in reversed(messages)]
+                self.traffic.add("features", up=sum(m.nbytes for m in messages))
             loss = float(np.mean([owner.learn(a, lr) for owner, a in zip(self.owners, arrived, strict=True)]))
         self.done += 1
-        self.differ = self.distance()
+        self.apart = divergence(self.shared())
         if self.done % self.config.average_every == 0 or self.done == self.total:
             self.average()
         return {
             "head_loss": loss,
-            "megabytes/features": self.traffic.features / 1e6,
-            "megabytes/weights": self.traffic.weights / 1e6,
-            "apart": self.differ,
+            "megabytes/features": self.traffic.of("features") / 1e6,
+            "megabytes/weights": self.traffic.of("weights") / 1e6,
+            "apart": self.apart,
         }
 
     def shared(self) -> list[dict[str, Tensor]]:
@@ -98,29 +97,23 @@ class Federation:
             for o in self.owners
         ]
 
-    def distance(self) -> float:
-        """Euclidean distance of the two copies of the shared weights."""
-        one, other = self.shared()
-        return float(torch.stack([(one[n] - other[n]).double().square().sum() for n in one]).sum().sqrt())
-
-    @torch.no_grad()
     def average(self) -> None:
-        """Set the shared weights of both owners to their mean; both have the same number of samples."""
-        one, other = self.shared()
-        for name, value in one.items():
-            mean = (value + other[name]) / 2
-            value.copy_(mean)
-            other[name].copy_(mean)
-        size = sum(v.numel() * v.element_size() for v in one.values())
-        self.traffic = self.traffic._replace(weights=self.traffic.weights + 4 * size)  # two owners, up and down
+        """Set the shared weights of both owners to their mean, weighted by their samples."""
+        states = self.shared()
+        mean = average(states, [len(o.label) for o in self.owners], ["_".join(o.sensors) for o in self.owners])
+        for owner in self.owners:
+            owner.network.load_state_dict(mean, strict=False)
+        size = sum(state_bytes(state) for state in states)
+        self.traffic.add("weights", up=size, down=size)
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on."""
-        return {"done": self.done, "traffic": list(self.traffic), "apart": self.differ, **self.checkpoint.state()}
+        return {"done": self.done, "traffic": self.traffic.state(), **self.checkpoint.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
-        self.done, self.traffic, self.differ = int(state["done"]), Traffic(*state["traffic"]), float(state["apart"])
+        self.done = int(state["done"])
+        self.traffic.load(state["traffic"])
         self.checkpoint.load(state)
 
     def answers(self, patches: Patches, place: np.ndarray, banks: Bank | None, other: np.ndarray | None = None) -> Answers:
@@ -131,11 +124,10 @@ class Federation:
         features = [owner.features(patches, place, banks) for owner in self.owners]
         arrived, sent = [], 0
         for f in features:
-            parts = [
-                self.send(part) for part in (f if other is None else f[torch.from_numpy(other)]).split(self.config.batch)
-            ]
-            arrived.append(torch.cat([p[0] for p in parts]))
-            sent += sum(p[1] for p in parts)
-        fused = [o.probability(features[o.number], arrived[1 - o.number]).double().numpy() for o in self.owners]
-        alone = [o.probability(features[o.number], None).double().numpy() for o in self.owners]
-        return Answers(fused, alone, arrived, sent)
+            wanted = f if other is None else f[torch.from_numpy(other)]
+            messages = [self.codec.encode(part, self.config.seed) for part in wanted.split(self.config.batch)]
+            arrived.append(torch.cat([self.codec.decode(m) for m in messages]))
+            sent += sum(m.nbytes for m in messages)
+        heads = [o.probabilities(features[o.number], arrived[1 - o.number]) for o in self.owners]
+        alone = [one[1 + o.number] for o, one in zip(self.owners, heads, strict=True)]
+        return Answers(heads, alone, arrived, sent)

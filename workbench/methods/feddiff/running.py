@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import xarray as xr
 
@@ -12,14 +12,14 @@ from workbench.baselines.bank_rows import probe
 from workbench.data.sensor_patches import Patches, patches_of
 from workbench.event import Event, Outcome, Trace
 from workbench.methods.feddiff.banks import Banks
-from workbench.methods.feddiff.messages import send
 from workbench.methods.feddiff.owners import owners_of
 from workbench.methods.feddiff.result import OWN, result_of
 from workbench.methods.feddiff.rounds import Federation
-from workbench.methods.feddiff.settings import Config
+from workbench.methods.feddiff.settings import CodecName, Config
 from workbench.parts.bank_training import ZERO, Classifier, Denoiser
 from workbench.parts.denoised import film
 from workbench.parts.features import checkpoint_hash
+from workbench.parts.federation import Codec
 from workbench.parts.training import about, same_run, weights
 
 JOINT = "joint"  # the diffusion network of the row mdfl
@@ -89,8 +89,8 @@ def _plan(patches: Patches, config: Config, banks: Banks) -> dict[str, Callable[
     if "mdfl" in config.pooled:
         plan[JOINT] = partial(Denoiser, patches, {JOINT: patches.sensors}, config)
     for row in (OWN, *config.rivals):
-        coding = partial(send, "dense" if row == "dense" else config.codec, config.rank)
-        plan[row] = lambda row=row, coding=coding: Federation(patches, config, banks.of(row), coding)
+        codec = Codec(row if row in get_args(CodecName) else config.codec, config.rank)  # type: ignore[arg-type]
+        plan[row] = lambda row=row, codec=codec: Federation(patches, config, banks.of(row), codec)
     for row, sensors in [(f"only_{name}", s) for name, s in owners.items()] + [(row, []) for row in config.pooled]:
         plan[row] = lambda row=row, sensors=sensors: Classifier(patches, config, banks.of(row), sensors)
     return plan

@@ -37,6 +37,7 @@ SHOWS = (
     Matrix("bytes", "Bytes of one pixel, by what is sent"),
     Map("labels", "Class map at the first owner"),
     Map("differ", "Where the two owners' maps differ"),
+    Map("heads_differ", "How many heads of one sensor disagree with that of both"),
     Map("uncertainty", "Entropy of the class probabilities"),
     Matrix("confusion", "Confusion of test pixels"),
     Bars("recall", "Accuracy of each class"),
@@ -45,15 +46,17 @@ SHOWS = (
     Map("strip", "From noise to patches: what each owner's network generates, from t = 499 to 0"),
     Matrix("area", "Mapped and estimated area of each class"),
 )
-Codec = Literal["lowrank", "dense"]
-Rival = Literal["dense", "untrained", "no_diffusion"]
+CodecName = Literal["low_rank", "dense", "int8", "top_k", "random_basis"]
+Rival = Literal["dense", "int8", "top_k", "random_basis", "untrained", "no_diffusion"]
 Pooled = Literal["centralised", "raw_patches", "mdfl"]
 
 
 class Config(BankSettings):
     """docs/methods/feddiff.md has the reason for each choice."""
 
-    codec: Codec = Field("lowrank", description="how features travel")
+    codec: CodecName = Field(
+        "low_rank", description="how features travel; top_k and random_basis have the bytes of low_rank"
+    )
     rank: int = Field(4, ge=1, le=16, description="rank of the messages; the maps have 4 x 4 places, so 16 loses nothing")
     average_every: int = Field(1, ge=1, le=1_000_000, description="steps between two averages of the shared weights")
     away: float = Field(
@@ -61,7 +64,7 @@ class Config(BankSettings):
     )
     rivals: tuple[Rival, ...] = Field(
         ("dense", "untrained", "no_diffusion"),
-        description="further federations: exact messages, an untrained diffusion network, no diffusion network",
+        description="further federations: with another codec, with untrained diffusion networks, without them",
     )
     pooled: tuple[Pooled, ...] = Field(
         ("centralised", "raw_patches", "mdfl"),

@@ -12,6 +12,7 @@ by the same first author. docs/methods/mdfl.md says what is known and what is ou
     running.py    run: diffusion networks of all arms, classifiers, result
     result.py     rows of accuracies, class map, noise levels
     blocks.py     a trained run on a scene larger than memory
+    inside.py     a finished run from inside: any noise level, the spectrum of a pixel
 
 Shared with FedDiff: workbench.data.sensor_patches (split, channels, patches), parts.unet, frequency and features (network, parser, bank),
 parts.reuse (classifier: raw and deep paths, fusion cell, three heads), parts.bank_training (one step of each).
@@ -21,12 +22,13 @@ from typing import TYPE_CHECKING
 
 from workbench.data.patch_settings import NEEDS
 from workbench.methods import lazily
-from workbench.methods.mdfl.settings import HEADLINE, SHOWS, SMOKE, Config
+from workbench.methods.mdfl.settings import HEADLINE, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
+    from workbench.methods.mdfl.inside import load_networks, noise_view, spectra
     from workbench.methods.mdfl.running import run
 else:
-    __getattr__, __dir__ = lazily(__name__, "running")
+    __getattr__, __dir__ = lazily(__name__, "running", "inside")
 
 
-__all__ = ["HEADLINE", "NEEDS", "SHOWS", "SMOKE", "Config", "run"]
+__all__ = ["HEADLINE", "NEEDS", "PAGE", "SHOWS", "SMOKE", "Config", "load_networks", "noise_view", "run", "spectra"]

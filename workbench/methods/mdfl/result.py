@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 from workbench.baselines.bank_rows import network_row, noise_levels, pooled, raw_values
 from workbench.baselines.fusion import emap, fit
@@ -13,7 +14,7 @@ from workbench.data.sensor_patches import CENTRE, Patches
 from workbench.methods.mdfl.arms import OWN, denoiser_of
 from workbench.methods.mdfl.settings import Config
 from workbench.metrics import classify
-from workbench.metrics.class_maps import accuracies, class_map, details, leaks, scalar, tested
+from workbench.metrics.class_maps import accuracies, class_map, details, leaks, pixel_table, scalar, tested
 from workbench.parts.bank_training import Classifier, Denoiser
 from workbench.scene import PROVENANCE
 
@@ -33,6 +34,7 @@ ROWS = {  # row -> what it is; the accuracies of a row end with its name
     "cnn": "2-D CNN of the first sensor",
     "two_branch": "two-branch CNN",
 }
+MAPPED = ("", "raw_only", "bank")  # rows that also classify every pixel: both paths, raw values alone, the bank alone
 
 
 def result_of(
@@ -53,9 +55,11 @@ def result_of(
     own, blank = deep[OWN], deep["untrained"]
     order = np.random.default_rng(config.seed).permutation(len(own))
     table: dict[str, np.ndarray] = {}
+    models: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
 
     def row(name: str, x: np.ndarray, model: str = "logistic") -> None:
-        table[name] = fit(model, x[:cut], y, classes, config.seed, config.trees)(x[cut:])
+        models[name] = fit(model, x[:cut], y, classes, config.seed, config.trees)
+        table[name] = models[name](x[cut:])
 
     table[""] = heads["reuse"].probability(patches, place[cut:], {n: b[cut:] for n, b in bank.items()})
     table["raw_only"] = heads["raw_only"].probability(patches, place[cut:], None)
@@ -85,6 +89,7 @@ def result_of(
         who = ROWS.get(name, name.replace("_", " ").strip())
         accuracies(result, name, classify.confusion(truth, probability.argmax(1), classes), who, patches.split)
     details(result, table[""], truth, patches.names, "MDFL")
+    pixel_table(result, patches, {name or OWN: probability for name, probability in table.items()})
     levels = noise_levels({"trained": bank, "untrained": fresh_bank}, y, truth, len(config.times), config.seed)
     result["oa_by_time"] = (("bank", "time"), levels, {"long_name": "overall accuracy of one noise level", "units": "1"})
     result.coords["bank"] = ["trained", "untrained"]
@@ -92,9 +97,13 @@ def result_of(
     leaks(result, patches, config.seed)
     if config.map:
         counts = classify.confusion(truth, table[""].argmax(1), classes)
-        class_map(
-            result, scene, patches, lambda p: heads["reuse"].probability(patches, p, made[OWN].bank(p)), counts, "MDFL"
-        )
+        bank_of = _Remembered(made[OWN])
+        further = {
+            "raw_only": (ROWS["raw_only"], lambda p: heads["raw_only"].probability(patches, p, None)),
+            "bank": (ROWS["bank"], lambda p: models["bank"](pooled(bank_of(p)))),
+        }
+        both = lambda p: heads["reuse"].probability(patches, p, bank_of(p))  # noqa: E731
+        class_map(result, scene, patches, both, counts, "MDFL", further)
         _colours(result, patches, config, made[OWN])
     result["loss_final"] = scalar(made[OWN].recent, "diffusion loss, mean of the last 20 steps")
     result["first_loss"] = scalar(
@@ -108,6 +117,20 @@ def result_of(
         + (", the training pixels" if patches.warning else ", none overlaps a test patch"),
     }
     return result
+
+
+class _Remembered:
+    """The bank of the places that were asked for last: two classifiers read it."""
+
+    def __init__(self, own: Denoiser) -> None:
+        self.own = own
+        self.place: np.ndarray | None = None
+        self.bank: Mapping[str, Tensor] = {}
+
+    def __call__(self, place: np.ndarray) -> Mapping[str, Tensor]:
+        if place is not self.place:
+            self.place, self.bank = place, self.own.bank(place)
+        return self.bank
 
 
 def _components(patches: Patches, place: np.ndarray, cut: int, width: int) -> np.ndarray:

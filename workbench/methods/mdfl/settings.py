@@ -23,6 +23,7 @@ SMOKE = {
     "trees": 10,
 }
 HEADLINE = ("oa", "aa", "kappa")
+PAGE = "landcover"
 SHOWS = (
     Curves("diffusion loss", ("loss",), references=("loss_of_zero",), own_steps=True),
     Curves("accuracy of the bank while it is learnt", ("probe_oa",)),

@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 
 from workbench.methods.picpq.arms import Found, measured_sensitivity
-from workbench.methods.picpq.bits import bops_of, caps_of
+from workbench.methods.picpq.bits import bops_of, caps_of, input_bits
 from workbench.methods.picpq.training import Arm, Compression, judged
 from workbench.parts.evolution import Search
-from workbench.parts.pruning import counts_of
+from workbench.parts.pruning import Plan, counts_of
 from workbench.parts.training import weights
-from workbench.scene import PROVENANCE, fingerprint
+from workbench.scene import PROVENANCE, TABLE, fingerprint
 
 CALLED = {
     "picpq": "PIC-PQ",
@@ -95,6 +95,11 @@ def result_of(
             "arm_bits": (("arm", "layer"), [[finished[a]["bits"][n] for n in names] for a in arms], by_layer),
             "cap": ("layer", [caps_of(plan, config)[n] for n in names], {"long_name": "largest bits of the layer"}),
             "macs": ("layer", plan.macs(), {"long_name": "multiply-accumulates of the float network"}),
+            "input_bits": (
+                "layer",
+                [input_bits(ours["bits"], config)[n] for n in names],
+                {"long_name": "bits of the layer's input"},
+            ),
             "macs_left": ("layer", plan.macs(counts_of(kept)), {"long_name": "multiply-accumulates left"}),
             "search_loss": (
                 "candidate",
@@ -115,10 +120,13 @@ def result_of(
             "config": json.dumps(config.model_dump(mode="json"), sort_keys=True),
             "split": f"{len(chips.train)} training, {len(chips.val)} validation, {len(chips.test)} test samples",
             "convention": "input-act",
+            "safeguard": config.safeguard,
+            "round_to": config.round_to,
+            "group_score": config.group,
             "classes": [str(n) for n in chips.samples.names],
         },
     )
-    result = result.assign(_filters(found, kept)).assign(_sensitivity(found))
+    result = result.assign(_filters(found, kept)).assign(_sensitivity(found)).assign(_plan(plan))
     for name, (value, text) in _numbers(found, searches, finished, whole).items():
         result[name] = ((), float(value), {"long_name": text})
     return result
@@ -142,6 +150,24 @@ def _filters(found: Found, kept: list[np.ndarray]) -> dict[str, xr.Variable | tu
     }
 
 
+def _plan(plan: Plan) -> dict[str, tuple[Any, ...]]:
+    """Columns of a table, from which `Plan.from_table` computes costs for other choices of filters."""
+    dims = {"reads": ("layer", "group")}
+    return {
+        f"plan_{name}": (dims.get(name, "layer"), values, {"long_name": f"plan of the network: {name}", TABLE: "plan"})
+        for name, values in plan.table().items()
+    }
+
+
+def _kilobytes(one: Mapping[str, Any]) -> float:
+    """Of the weights of the layers, packed to their bits."""
+    state, total = one["weights"], 0
+    for name, bits in one["bits"].items():
+        key = next(k for k in (f"{name}.weight", f"{name}.parametrizations.weight.original") if k in state)
+        total += state[key].numel() * bits
+    return total / 8e3
+
+
 def _sensitivity(found: Found) -> dict[str, tuple[Any, ...]]:
     """Rise of the validation loss when one layer alone has 3 bits; its standard error is that over four parts of the samples."""
     caps = caps_of(found.plan, found.config)
@@ -161,6 +187,8 @@ def _numbers(
 ) -> dict[str, tuple[float, str]]:
     chips, numbers = found.chips, {}
     numbers["accuracy_dense"] = (judged(found.dense, chips, chips.test)[1], f"test accuracy, {CALLED['dense']}")
+    in_float = {"weights": found.dense.state_dict(), "bits": {n.name: 32 for n in found.plan.layers}}
+    numbers["kilobytes_weights_dense"] = (_kilobytes(in_float), "kilobytes of the weights in float")
     for name, one in finished.items():
         key, text = name.replace("-", "_"), CALLED[name]
         numbers[f"accuracy_{key}"] = (one["accuracy"], f"test accuracy, {text}")
@@ -168,6 +196,7 @@ def _numbers(
             whole / one["bops"],
             f"bit operations of the float network divided by those left, input-act, {text}",
         )
+        numbers[f"kilobytes_weights_{key}"] = (_kilobytes(one), f"kilobytes of the weights packed to their bits, {text}")
         if one["macs"] < found.plan.cost():
             numbers[f"accuracy_float_{key}"] = (one["accuracy_float"], f"test accuracy after pruning, in float, {text}")
             numbers[f"macs_left_{key}"] = (

@@ -85,12 +85,20 @@ def found_in_tiles(
             out = network(x.to(device()), shuffled)
             true = [(tile.shape[1], tile.shape[2]) for _, _, tile in some]
             found = detections(out.levels, STRIDES, true, threshold=config.threshold, overlap=config.overlap)
-            for (n, (top, left), _), size, one in zip(some, true, found, strict=True):
-                if len(one.box) == 0:
-                    continue
-                whole = _whole(one.box, (top, left), size, sizes[n], config.margin)
-                box = one.box[whole] + torch.tensor([left, top, left, top], device=one.box.device)
-                parts[n].append(Found(box.cpu(), one.score[whole].cpu(), one.label[whole].cpu()))
+            counts = [len(one.box) for one in found]
+            if not any(counts):
+                continue
+            box, score, label = (torch.cat([one[i] for one in found]).cpu() for i in range(3))
+            rows = torch.arange(len(some)).repeat_interleave(torch.tensor(counts))
+            corner = torch.tensor([place for _, place, _ in some])[rows]
+            whole = _whole(
+                box, corner, torch.tensor(true)[rows], torch.tensor([sizes[n] for n, _, _ in some])[rows], config.margin
+            )
+            box = box + corner.flip(1).repeat(1, 2)
+            owner = torch.tensor([n for n, _, _ in some])[rows]
+            for n in dict.fromkeys(n for n, _, _ in some):
+                own = whole & (owner == n)
+                parts[n].append(Found(box[own], score[own], label[own]))
     return parts
 
 
@@ -114,11 +122,14 @@ def _batches(tiles: Iterator[tuple[int, tuple[int, int], Tensor]]) -> Iterator[l
         yield held
 
 
-def _whole(box: Tensor, place: tuple[int, int], size: tuple[int, int], image: tuple[int, int], margin: int) -> Tensor:
-    """Which boxes (N,) of a tile are not cut by a border that a neighbouring tile sees beyond."""
-    (top, left), (high, wide) = place, size
-    inner = torch.tensor([left > 0, top > 0, left + wide < image[1], top + high < image[0]], device=box.device)
-    near = torch.stack([box[:, 0], box[:, 1], wide - box[:, 2], high - box[:, 3]], 1) < TOUCH
+def _whole(box: Tensor, corner: Tensor, size: Tensor, image: Tensor, margin: int) -> Tensor:
+    """Which boxes (N,) of tiles are not cut by a border that a neighbouring tile sees beyond.
+
+    box (N, 4): in pixels of its tile. corner, size, image (N, 2): of each box the top and left of its tile, the height and width of the
+    tile, and those of the image.
+    """
+    inner = torch.cat([corner.flip(1) > 0, (corner + size < image).flip(1)], 1)  # left, top, right, bottom
+    near = torch.cat([box[:, :2], size.flip(1) - box[:, 2:]], 1) < TOUCH
     short = (box[:, 2:] - box[:, :2]).amax(1) < margin - TOUCH
     return ~((near & inner).any(1) & short)
 
@@ -128,8 +139,7 @@ def merged(parts: Sequence[Found], config: Config) -> Found:
     if not parts:
         return Found(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     box, score, label = (torch.cat([p[i] for p in parts]) for i in range(3))
-    kept = nms(box, score, config.overlap, label) if len(parts) > 1 else torch.arange(len(box))
-    kept = kept[: config.most]
+    kept = nms(box, score, config.overlap, label)[: config.most]
     return Found(box[kept], score[kept], label[kept])
 
 

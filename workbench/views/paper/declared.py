@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from workbench.event import Curves, Film, standing_for
 from workbench.views.image import as_colours
 from workbench.views.kinds import Picture, picture
-from workbench.views.looks import PICKS, STATES, look, looks_in_curves
+from workbench.views.looks import PICKS, STATES, class_colours, look, looks_in_curves
 from workbench.views.paper.base import LEGEND, WIDTH, finish
 
 History = Mapping[str, tuple[Sequence[float], Sequence[float]]]
@@ -206,7 +206,7 @@ def _classes(axes: Axes, made: Picture, array: xr.DataArray, small: bool) -> Non
     present = np.unique(values[values >= 0]).astype(int)
     names = made.classes
     count = max(len(names), int(present.max()) + 1 if present.size else 1)
-    colours = [PICKS[n % len(PICKS)] for n in range(count)]
+    colours = class_colours(count)
     shown = np.ma.masked_less(values, 0)
     axes.imshow(shown, cmap=ListedColormap(colours), vmin=-0.5, vmax=count - 0.5, interpolation="nearest")
     if not small and present.size <= 16:
