@@ -38,6 +38,7 @@ _WHERE = {
     "coresets": "workbench.pages.coresets.page",
     "gradients": "workbench.pages.gradients.page",
     "change": "workbench.pages.change.page",
+    "compression": "workbench.pages.compression.page",
     "detection": "workbench.pages.detection.page",
     "landcover": "workbench.pages.landcover.page",
     "browse_runs": "workbench.pages.runs.page",

@@ -25,6 +25,10 @@ from workbench.pages.landing.page import PICTURES
 from workbench.runs import new_folder
 from workbench.runs.collection import entries
 
+SHORT = {  # of a compression
+    "width": 8, "size": 8, "epochs": 4, "steps": 2, "target": 0.4, "recover": 1, "quantize_epochs": 1,
+    "rivals": ["hrank", "lsq4", "lsq3", "caps"],
+}  # fmt: skip
 # method, scene, settings of the runs, in the order in which they are made
 RUNS = (
     ("rx", "sim-dry-airfield", {}),
@@ -33,6 +37,7 @@ RUNS = (
     ("tdds", "digits", {"epochs": 12, "budgets": [0.1]}),
     ("arcdnet", "sim-change-town", {"steps": 40, "rivals": []}),
     ("sarnet", "sim-ships", {"steps": 400, "rivals": ["wide"], "show_every": 100}),
+    ("picpq", "digits", SHORT),
     ("mdfl", "sim-two-sensors", {"steps": 120, "head_steps": 120, "split": "halves", "rivals": [], "networks": []}),
     ("bsdm", "sim-coast-town", {"steps": 60, "show_every": 10}),
 )
@@ -40,11 +45,12 @@ RUNS = (
 VIEWS = {
     "anomaly": ("bsdm", "", "Finished"),
     "change": ("arcdnet", "", "Finished"),
+    "compression": ("picpq", "", "Finished"),
     "coresets": ("tdds", "", "Finished"),
     "detection": ("sarnet", "", "Finished"),
     "gradients": ("rsdgc", "", "Finished"),
     "landcover": ("mdfl", "", "Finished"),
-    "runs": ("bsdm", "&tab=0", "of 8 runs"),
+    "runs": ("bsdm", "&tab=0", "of 9 runs"),
     "watch": ("bsdm", "", "Finished"),
 }
 WINDOW, SIZE = (1280, 800), (640, 400)

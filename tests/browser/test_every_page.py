@@ -23,6 +23,7 @@ PAGES = tuple(dashboards())
 SHOWN = {
     "anomaly": "Display",
     "change": "on this pair",
+    "compression": "Which filters, how many bits?",
     "coresets": "See which samples matter",
     "detection": "What became of the boxes",
     "gradients": "Two real processes train",

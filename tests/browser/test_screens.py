@@ -15,6 +15,7 @@ pytestmark = [
 PAGES = {  # page: method and scene of the run that it shows, and a tab with maps of the scene
     "anomaly": ("bsdm", "sim-coast-town", "Explore"),
     "change": ("arcdnet", "sim-change-town", "Pair and maps"),
+    "compression": ("picpq", "digits", ""),
     "coresets": ("tdds", "digits", ""),
     "detection": ("sarnet", "sim-ships", "Boxes"),
     "gradients": ("rsdgc", "digits", ""),

@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "sarnet": ("sarnet", "2312.16943"),
     "mdfl": ("mdfl", "2311.09520"),
     "feddiff": ("feddiff", "2401.02433"),
+    "fedfusion": ("fedfusion", "2311.09540"),
     "picpq": ("picpq", "2312.00851"),
 }
 # beside SMOKE: an image of 24 pixels, and a drive of every behaviour without rivals and second processes
@@ -56,6 +57,7 @@ SMALLER: dict[str, dict[str, object]] = {
     "sarnet": {"rivals": []},
     "mdfl": {"split": "class", "rivals": [], "networks": [], "map": True},
     "feddiff": {"split": "class", "rivals": ["dense"], "pooled": ["mdfl"]},
+    "fedfusion": {"split": "class", "rivals": ["random_basis:1"], "horizontal": ["fedavg"]},
     "picpq": {"rivals": ["lsq3"], "generations": 2},
 }
 # rooms whose score is a map of how anomalous each pixel is
@@ -64,7 +66,7 @@ DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "crd", "kifd", "au
 CHIPS = ("rsdgc", "picpq")  # rooms that are driven with chips, not with a cube
 PAIRS = ("arcdnet",)  # rooms that take two dates
 BOXES = ("sarnet",)  # rooms that take chips with boxes
-SENSORS = ("mdfl", "feddiff")  # rooms that take classes seen by several sensors
+SENSORS = ("mdfl", "feddiff", "fedfusion")  # rooms that take classes seen by several sensors
 
 PROCESSES = ("rsdgc",)  # rooms that start processes
 

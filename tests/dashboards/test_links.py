@@ -30,6 +30,7 @@ ALL = tuple(dashboards())
 PAGES = {
     "anomaly": "Explorer",
     "change": "Changes",
+    "compression": "Compression",
     "coresets": "Coresets",
     "detection": "Detections",
     "gradients": "Gradients",

@@ -70,6 +70,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "workbench.methods.feddiff",
         "FedDiff: two owners with a sensor each get land cover from both, by exchanging diffusion features instead of pixels.",
     ),
+    "fedfusion": (
+        "workbench.methods.fedfusion",
+        "FedFusion: sensors of several owners, fused by features in low rank; shared layers are averaged, the pixels stay at home.",
+    ),
     "picpq": (
         "workbench.methods.picpq",
         "PIC-PQ: prune the filters of a classifier and give each layer its bits, by one ranking of all filters.",

@@ -25,7 +25,7 @@ from workbench.errors import InputError
 from workbench.methods import METHODS, load, summary
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import Follower
-from workbench.pages.frame.runner import Runner
+from workbench.pages.frame.runner import Runner, changes
 from workbench.pages.frame.session import WIDE, PairSession
 from workbench.runs.watch import Live
 from workbench.scene import VOCABULARY, Needs, fits, require
@@ -160,9 +160,7 @@ class Watch(PairSession):
 
     def summary(self, config: Mapping[str, Any]) -> str:
         """The settings of a run that differ from their defaults."""
-        defaults = load(self.method).Config().model_dump(mode="json")
-        changed = [f"{name} {value}" for name, value in config.items() if value != defaults.get(name)]
-        return ", ".join(changed[:3]) + (" …" if len(changed) > 3 else "") if changed else "defaults"
+        return changes(self.method, config)
 
     def cleared(self) -> None:
         """Empty the page; no run is followed."""

@@ -103,30 +103,38 @@ class FilterStrips:
 
 
 class LayerBars:
-    """One bar for each layer: what is left, before what was there."""
+    """One bar for each layer: what is left, before what was there. log: on a log axis, where little is left of much."""
 
-    def __init__(self, y: str, *, height: int = 190) -> None:
+    def __init__(self, y: str, *, height: int = 190, log: bool = False) -> None:
         self.source = ColumnDataSource({n: [] for n in ("left", "right", "whole", "kept", "name")})
-        self.figure = plot(
-            "", y, height=height, tools="", toolbar_location=None, x_range=Range1d(0, 1), y_range=Range1d(0, 1)
-        )
+        options: dict[str, Any] = {"tools": "", "toolbar_location": None, "y_axis_type": "log" if log else "linear"}
+        self.figure = plot("", y, height=height, x_range=Range1d(0, 1), y_range=Range1d(1e-3 if log else 0, 1), **options)
         self.figure.xgrid.visible = False
-        edges = {"left": "left", "right": "right", "bottom": 0, "line_color": None}
+        self._log = log
+        edges = {"left": "left", "right": "right", "bottom": 1e-12 if log else 0, "line_color": None}
         draw(self.figure, self.source, Quad(**edges, top="whole", fill_color=GREY, fill_alpha=PALE))
         drawn = draw(self.figure, self.source, Quad(**edges, top="kept", fill_color=KEPT.colour, fill_alpha=0.9))
-        tips = [("layer", "@name"), ("left", "@kept{0,0.[000]}"), ("of", "@whole{0,0.[000]}")]
+        self.errors = ColumnDataSource({n: [] for n in ("x", "low", "high")})
+        draw(self.figure, self.errors, Segment(x0="x", x1="x", y0="low", y1="high", line_color=GREY, line_width=2))
+        tips = [("layer", "@name"), ("left", "@kept{0,0.[00000]}"), ("of", "@whole{0,0.[00000]}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)
 
-    def show(self, names: Sequence[str], whole: np.ndarray, kept: np.ndarray) -> None:
-        """whole, kept (layers,): before and after."""
+    def show(self, names: Sequence[str], whole: np.ndarray, kept: np.ndarray, error: np.ndarray | None = None) -> None:
+        """whole, kept, error (layers,): before and after, and the half length of an error bar of `kept`."""
         at = np.arange(len(names))
+        spread = np.zeros(0) if error is None else error
+        ends = {"x": at[: len(spread)], "low": kept[: len(spread)] - spread, "high": kept[: len(spread)] + spread}
+        self.errors.data = ends
         self.source.data = {"left": at - 0.4, "right": at + 0.4, "whole": whole, "kept": kept, "name": list(names)}
         name_ticks(self.figure.xaxis, names, TICKS)
         self.figure.xaxis.major_label_orientation = 0.9
-        top = 1.06 * float(max(np.max(whole, initial=0), np.max(kept, initial=0))) or 1.0
-        for range_, end in ((self.figure.x_range, len(names) - 0.4), (self.figure.y_range, top)):
-            start = -0.6 if range_ is self.figure.x_range else 0.0
+        top = 1.06 * float(max(np.max(v, initial=0) for v in (whole, kept, ends["high"]))) or 1.0
+        low = 1.06 * float(min(np.min(v, initial=0) for v in (kept, ends["low"])))
+        if self._log:
+            some = [v[v > 0] for v in (np.asarray(whole, float), np.asarray(kept, float))]
+            low, top = float(np.concatenate(some).min(initial=top)) / 2, 1.5 * top
+        for range_, start, end in ((self.figure.x_range, -0.6, len(names) - 0.4), (self.figure.y_range, low, top)):
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
 
 

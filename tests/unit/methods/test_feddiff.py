@@ -120,6 +120,10 @@ def test_an_owner_that_is_alone_needs_no_message(patches, banks):
     for i in range(2):
         np.testing.assert_array_equal(right.alone[i], wrong.alone[i])
         assert not np.allclose(right.fused[i], wrong.fused[i])
+    for owner in fed.owners:
+        owner.network.eval()
+        own, theirs = torch.rand(2, 5, 128, 4, 4)
+        torch.testing.assert_close(owner.logits(own, None)[0], owner.logits(own, theirs)[1 + owner.number])
     lonely = federation(patches, banks, override(QUICK, {"away": 0.999999}))
     lonely.step()
     assert lonely.traffic.of("features") == 0
@@ -215,7 +219,10 @@ def test_every_row_names_its_split_and_the_bytes_are_those_of_the_formulas(small
     assert set(np.unique(result["differ"])) <= {0, 1}
     assert "lidar" in result.attrs["message_warning"]
     assert float(result["told_apart_hsi"]) > 0.5
-    assert result["strip"].shape[:2] == (2, 4)
+    assert result["strip"].dims == ("level", "strip_band", "strip_y", "strip_x")
+    assert result["level"].values.tolist() == ["t 499", "t 250", "t 0", "end"]
+    error = result["denoising_error"].sel(denoising_error_of=["hsi, predicts 0", "hsi, linear"]).values
+    assert (error[1] < error[0]).all()
 
 
 def test_one_sensor_is_refused(scene):

@@ -60,6 +60,13 @@ def test_a_network_that_knows_one_patch_generates_it_from_any_noise(patches, ste
     torch.testing.assert_close(path[-1][1], target.expand(4, -1, -1, -1), atol=1e-3, rtol=0)
 
 
+def test_on_the_way_the_noise_is_that_of_the_schedule(patches):
+    """If the clean patch is known to be 0, the patches at time t have the variance 1 - abar_t, also with few and large steps."""
+    made = denoiser(patches, torch.zeros(3, 8, 8))
+    for t, x in list(generated(made, "hsi", 100, 7))[:-1]:
+        assert float(x.std()) == pytest.approx((1 - float(made.products[t])) ** 0.5, rel=0.02), t
+
+
 def test_generated_patches_repeat_and_stay_in_the_range_of_scaled_values(patches):
     one, again, other = (list(generated(denoiser(patches), "hsi", 3, 4, seed))[-1][1] for seed in (0, 0, 1))
     torch.testing.assert_close(one, again, atol=0, rtol=0)

@@ -16,8 +16,9 @@ KINDS = ("raw pixel", "raw patch", "bank", "features", "message")
 
 
 def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federation, tested: int) -> str:
-    """`bytes (owner, message)` of one pixel, `message_ratio`, and `megabytes_*` of the whole training. Returns a warning that names the
-    owners whose messages are larger than their pixels, else "".
+    """`bytes (message, owner)` of one pixel, `message_per_patch (owner)` and `message_ratio`, and `megabytes_*` of the whole training.
+
+    Returns a warning that names the owners whose messages are larger than their pixels, else "".
 
     tested: bytes of the messages about the test pixels.
     """
@@ -39,10 +40,15 @@ def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federati
         )
     values = np.array(table)
     names = ["_".join(o.sensors) for o in own.owners]
-    result["bytes"] = (("owner", "message"), values, {"long_name": "bytes of one pixel, float32", "units": "byte"})
+    result["bytes"] = (("message", "owner"), values.T, {"long_name": "bytes of one pixel, float32", "units": "byte"})
     result.coords["owner"] = names
     result.coords["message"] = list(KINDS)
     ratio = values[:, 4] / values[:, 1]
+    result["message_per_patch"] = (
+        "owner",
+        ratio,
+        {"long_name": "bytes of a message / bytes of the raw patch; above 1 the pixels are cheaper", "units": "1"},
+    )
     result["message_ratio"] = scalar(
         ratio.max(),
         "bytes of a message / bytes of the raw patch, of the owner where it is larger; above 1 the pixels are cheaper",

@@ -16,16 +16,17 @@ from workbench.methods.feddiff.settings import Config
 from workbench.metrics.class_maps import scalar
 from workbench.metrics.generation import gaussian_patches, psnr, spectral_angle, two_sample
 from workbench.parts.bank_training import Denoiser, stacked
-from workbench.parts.denoised import Cleaned, cleaned, generated, sheet
+from workbench.parts.denoised import SHOWN, Cleaned, cleaned, generated, sheet
 
 MOST = 500  # test patches
-STRIP = 6  # pictures on the way from noise to a patch
+STRIP = 9  # pictures on the way from noise to a patch
+GAP = 2  # white columns between the owners
 LEAST = 8  # samples of a two-sample test
 
 
 def quality(result: xr.Dataset, patches: Patches, config: Config, banks: Banks) -> None:
     """`denoising_error`, `psnr` and `spectral_angle (estimate, time)`, `told_apart (owner, sample_kind)`, and
-    `strip (owner, level, strip_band, strip_y, strip_x)`; metrics of each owner."""
+    `strip`; metrics of each owner."""
     draw = np.random.default_rng(config.seed)
     place = patches.place[draw.permutation(patches.test)[:MOST]]
     error: dict[str, list[float]] = {}
@@ -34,25 +35,23 @@ def quality(result: xr.Dataset, patches: Patches, config: Config, banks: Banks) 
     apart, strips = [], []
     for name in banks.owners:
         learner = banks.made[name]
-        mean = stacked(patches, patches.place[patches.train], learner.groups[name]).mean(0, keepdim=True)
+        known = stacked(patches, patches.place[patches.train], learner.groups[name])
         order = torch.from_numpy(draw.permutation(len(place)))
         for t in config.times:
             a = float(learner.products[t])
             seen = cleaned(learner, name, place, t)
-            for who, value in (
-                ("trained", seen.error),
-                ("predicts 0", seen.zero),
-                ("mean patch", (a / (1 - a)) ** 0.5 * (seen.clean - mean).abs()),
-            ):
+            estimates = _estimates(seen, known, order, a)
+            linear = (a / (1 - a)) ** 0.5 * (estimates["linear"] - seen.clean).abs()
+            for who, value in (("trained", seen.error), ("predicts 0", seen.zero), ("linear", linear)):
                 error.setdefault(f"{name}, {who}", []).append(float(value.mean()))
-            for who, patch in _estimates(seen, mean, order, a).items():
+            for who, patch in estimates.items():
                 ratio.setdefault(f"{name}, {who}", []).append(psnr(seen.clean.numpy(), patch.numpy()))
                 if name == "hsi":
                     found = spectral_angle(_spectra(patches, seen.clean), _spectra(patches, patch))
                     angle.setdefault(who, []).append(found)
         steps = list(generated(learner, name, config.generated, config.sample_steps, config.seed))
-        apart.append(_told_apart(patches, learner, name, steps[-1][1], mean, config, draw))
-        strips.append(_strip(steps))
+        apart.append(_told_apart(patches, learner, name, steps[-1][1], known, config, draw))
+        strips.append(steps)
     owners = list(banks.owners)
     result.coords["owner"] = owners
     result.coords["time"] = [f"t {t}" for t in config.times]
@@ -69,21 +68,25 @@ def quality(result: xr.Dataset, patches: Patches, config: Config, banks: Banks) 
     )
     for i, name in enumerate(owners):
         _metrics(result, name, error, ratio, apart[i])
-    levels = np.linspace(0, len(strips[0]) - 1, min(STRIP, len(strips[0]))).round().astype(int)
-    result["strip"] = (
-        ("owner", "level", "strip_band", "strip_y", "strip_x"),
-        np.stack([np.stack([strip[i][1] for i in levels]) for strip in strips]).astype(np.float32),
-        {"long_name": "from noise to generated patches, three channels"},
-    )
-    result.coords["level"] = [f"t {strips[0][i][0]}" if strips[0][i][0] >= 0 else "end" for i in levels]
+    for who, ending in (("denoised", ""), ("noisy", "_noisy"), ("linear", "_linear"), ("mean patch", "_mean")):
+        if angle:
+            text = f"angle between true and rebuilt spectra, {who}, test patches, mean of the noise levels"
+            result[f"angle{ending}"] = scalar(np.mean(angle[who]), text, "degree")
+    _strip(result, strips)
 
 
-def _estimates(seen: Cleaned, mean: Tensor, order: Tensor, a: float) -> dict[str, Tensor]:
-    """Who -> its estimate of the clean patches."""
+def _estimates(seen: Cleaned, known: Tensor, order: Tensor, a: float) -> dict[str, Tensor]:
+    """Who -> its estimate of the clean patches. known: training patches.
+
+    linear: the best estimate from the noisy value of the same pixel and channel alone, by mean and variance of the training patches.
+    """
+    middle, spread = known.mean((0, 2, 3))[:, None, None], known.var((0, 2, 3))[:, None, None]
+    shrunk = a * spread / (a * spread + 1 - a)
     return {
         "denoised": seen.denoised,
         "noisy": seen.noisy / a**0.5,
-        "mean patch": mean.expand_as(seen.clean),
+        "linear": middle + shrunk * (seen.noisy / a**0.5 - middle),
+        "mean patch": known.mean(0, keepdim=True).expand_as(seen.clean),
         "other patches": seen.clean[order],
     }
 
@@ -94,7 +97,7 @@ def _spectra(patches: Patches, x: Tensor) -> np.ndarray:
 
 
 def _told_apart(
-    patches: Patches, learner: Denoiser, name: str, made: Tensor, mean: Tensor, config: Config, draw: np.random.Generator
+    patches: Patches, learner: Denoiser, name: str, made: Tensor, known: Tensor, config: Config, draw: np.random.Generator
 ) -> dict[str, float]:
     """What a random forest is shown beside real test patches -> how often it is right. Neighbours overlap, so other real patches are not
     exactly at 0.5."""
@@ -103,18 +106,27 @@ def _told_apart(
     if n < LEAST:
         return dict.fromkeys(("generated", "Gaussian pixels", "mean patch", "other real"), float("nan"))
     real, other = (stacked(patches, p, learner.groups[name]).numpy() for p in (places[:n], places[n : 2 * n]))
-    known = stacked(patches, patches.place[patches.train], learner.groups[name]).numpy()
     shown = {
         "generated": made[:n].numpy(),
-        "Gaussian pixels": gaussian_patches(known, n, config.seed),
-        "mean patch": np.repeat(mean.numpy(), n, 0),
+        "Gaussian pixels": gaussian_patches(known.numpy(), n, config.seed),
+        "mean patch": np.repeat(known.mean(0, keepdim=True).numpy(), n, 0),
         "other real": other,
     }
     return {who: two_sample(real, values, config.seed, config.trees).accuracy for who, values in shown.items()}
 
 
-def _strip(steps: list[tuple[int, Tensor]]) -> list[tuple[int, np.ndarray]]:
-    return [(t, sheet(x[:16])) for t, x in steps]
+def _strip(result: xr.Dataset, paths: list[list[tuple[int, Tensor]]]) -> None:
+    """`strip (level, strip_band, strip_y, strip_x)`: generated patches on their way from noise, the first owner's left of the second's."""
+    levels = np.linspace(0, len(paths[0]) - 1, min(STRIP, len(paths[0]))).round().astype(int)
+    pictures = []
+    for i in levels:
+        sheets = [sheet(path[i][1][: SHOWN * SHOWN]) for path in paths]
+        gap = np.ones((*sheets[0].shape[:2], GAP))
+        pictures.append(np.concatenate([sheets[0], gap, sheets[1]], 2))
+    text = f"generated patches, three channels; left {result['owner'].values[0]}, right {result['owner'].values[1]}"
+    dims = ("level", "strip_band", "strip_y", "strip_x")
+    result["strip"] = (dims, np.stack(pictures).astype(np.float32), {"long_name": text})
+    result.coords["level"] = [f"t {paths[0][i][0]}" if paths[0][i][0] >= 0 else "end" for i in levels]
 
 
 def _table(result: xr.Dataset, name: str, rows: dict[str, list[float]], text: str, units: str) -> None:
@@ -127,11 +139,11 @@ def _metrics(
     result: xr.Dataset, name: str, error: dict[str, list[float]], ratio: dict[str, list[float]], apart: dict[str, float]
 ) -> None:
     where = f"of {name}, test patches, mean of the noise levels"
-    for who, ending in (("trained", ""), ("mean patch", "_mean")):
+    for who, ending in (("trained", ""), ("linear", "_linear")):
         result[f"denoising_error_{name}{ending}"] = scalar(
             np.mean(error[f"{name}, {who}"]), f"mean absolute error of the noise, {who}, {where}"
         )
-    for who, ending in (("denoised", ""), ("noisy", "_noisy"), ("mean patch", "_mean")):
+    for who, ending in (("denoised", ""), ("noisy", "_noisy"), ("linear", "_linear"), ("mean patch", "_mean")):
         result[f"psnr_{name}{ending}"] = scalar(
             np.mean(ratio[f"{name}, {who}"]), f"signal-to-noise ratio, {who}, {where}", "dB"
         )

@@ -22,6 +22,7 @@ from workbench.parts.features import checkpoint_hash
 from workbench.parts.federation import Codec
 from workbench.parts.training import about, same_run, weights
 
+CALLED = {"untrained": "untrained_diffusion"}  # in curves; `untrained` there is that of BSDM
 JOINT = "joint"  # the diffusion network of the row mdfl
 Learner = Denoiser | Federation | Classifier
 
@@ -66,7 +67,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
                     numbers[f"probe_oa/{name}"] = probe(learner, patches)
                     arrays = {f"{n}/{name}": picture for n, picture in film(learner, patches).items()}
             elif name != OWN:
-                numbers = {f"head_loss/{name}": numbers["head_loss"]}
+                numbers = {f"head_loss/{CALLED.get(name, name)}": numbers["head_loss"]}
             yield Event(before + learner.done, numbers, arrays, total, saved)
         finished[name] = learner.state()
         before += learner.total

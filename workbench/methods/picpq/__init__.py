@@ -19,7 +19,7 @@ a FP + b. Where the paper and its code differ, and what we do: docs/methods/picp
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.picpq.settings import HEADLINE, NEEDS, PAPER, RIVALS, SHOWS, SMOKE, Config
+from workbench.methods.picpq.settings import HEADLINE, NEEDS, PAGE, PAPER, RIVALS, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.picpq.bits import assigned, layer_bits
@@ -32,6 +32,7 @@ else:
 __all__ = [
     "HEADLINE",
     "NEEDS",
+    "PAGE",
     "PAPER",
     "RIVALS",
     "SHOWS",

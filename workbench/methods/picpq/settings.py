@@ -10,6 +10,7 @@ from workbench.config import Odd, Settings, named_once
 from workbench.event import Bars, Curves, Matrix
 
 NEEDS = (("image", "hsi", "sar"), ("label", "truth"))
+PAGE = "compression?method=picpq"
 HEADLINE = ("accuracy_picpq", "bops_ratio_picpq", "accuracy_dense", "accuracy_lsq3")
 SHOWS = (
     Curves("loss", ("loss",), own_steps=True),

@@ -32,6 +32,13 @@ from workbench.views.plots import batched
 PATIENCE = 240  # polls, one minute: timeout for the first event of a resumed run
 
 
+def changes(method: str, config: Mapping[str, Any]) -> str:
+    """Short text of a run: up to three settings that differ from their defaults, or `defaults`."""
+    defaults = load(method).Config().model_dump(mode="json")
+    changed = [f"{name} {value}" for name, value in config.items() if value != defaults.get(name)]
+    return ", ".join(changed[:3]) + (" …" if len(changed) > 3 else "") if changed else "defaults"
+
+
 class Host(Protocol):
     """The tab or page that draws a run; the runner calls these methods."""
 

@@ -1,0 +1,28 @@
+"""FedFusion: sensors of several owners, fused by features in low rank; shared layers are averaged, the pixels stay at home.
+
+D. Li, W. Xie, Y. Li, L. Fang, "FedFusion: Manifold Driven Federated Learning for Multi-satellite and Multi-modality Fusion", IEEE TGRS,
+doi 10.1109/TGRS.2023.3339522, arXiv 2311.09540. What you get: a class map, accuracies beside rivals and controls under a named
+split, and every byte that travels.
+
+    settings.py     Config
+    network.py      encoder of a sensor, shared layers with batch statistics of each sensor
+    pixels.py       a scene as windows of 7 x 7 pixels of each sensor, and the clients' shares of it
+    exchange.py     one round of feature exchange; the same network on pooled data
+    horizontal.py   FedAvg and FedProx on clients that have all sensors of different places
+    running.py      run: all learners in turn
+    result.py       accuracies of all rows, maps, bytes
+"""
+
+from typing import TYPE_CHECKING
+
+from workbench.methods import lazily
+from workbench.methods.fedfusion.settings import HEADLINE, NEEDS, SHOWS, SMOKE, Config
+
+if TYPE_CHECKING:
+    from workbench.methods.fedfusion.network import Encoder, Shared
+    from workbench.methods.fedfusion.running import run
+else:
+    __getattr__, __dir__ = lazily(__name__, "network", "running")
+
+
+__all__ = ["HEADLINE", "NEEDS", "SHOWS", "SMOKE", "Config", "Encoder", "Shared", "run"]

@@ -1,0 +1,140 @@
+"""The run: the exchange of the settings, its rivals with other messages, single sensors, pooled data, FedAvg and its rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from workbench.event import Event, Outcome, Trace
+from workbench.methods.fedfusion.exchange import Exchange, Together
+from workbench.methods.fedfusion.horizontal import Rounds
+from workbench.methods.fedfusion.network import CHANNELS, PLACES
+from workbench.methods.fedfusion.pixels import Pixels, pixels_of
+from workbench.methods.fedfusion.result import result_of
+from workbench.methods.fedfusion.settings import Config, parsed
+from workbench.parts.federation import kept_energy
+from workbench.parts.training import about, same_run, weights
+
+OWN = "fedfusion"
+PROBED = 300  # test pixels
+Learner = Exchange | Together | Rounds
+
+
+def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = None) -> Trace:
+    """Exchange, fuse, compare.
+
+    One event for each step: `loss/SENSOR`, `megabytes/...`, and after an average `apart/before`, `apart/after`; then `loss/ROW` of each
+    rival, and `round_loss/CLIENT` and `failed` of FedAvg. Every `show_every` steps also `probe_oa`, and of the own exchange `feature`,
+    `rebuilt`, `difference (y, x)` and `kept_energy (sensor, rank)`. docs/methods/fedfusion.md lists the result.
+    """
+    pixels = pixels_of(scene, config)
+    identity = about(pixels.fingerprint, config)
+    plan = _plan(pixels, config)
+    finished: dict[str, Any] = {}
+    unfinished = None
+    if state is not None:
+        same_run("fedfusion", state["about"], identity)
+        finished, unfinished = dict(state["finished"]), state["going"]
+    made: dict[str, Learner] = {}
+    before, total = 0, sum(config.rounds if name in config.horizontal else config.steps for name in plan)
+    probed = np.random.default_rng(config.seed).permutation(pixels.test)[:PROBED]
+    windows = {s: pixels.take(probed, s) for s in pixels.sensors}
+    for name, begin in plan.items():
+        learner = begin()
+        if name in finished:
+            learner.load(finished[name])
+        elif unfinished is not None:
+            learner.load(unfinished)
+            unfinished = None
+
+        def saved(learner: Learner = learner) -> dict[str, Any]:
+            return {"about": identity, "finished": dict(finished), "going": learner.state()}
+
+        while learner.done < learner.total:
+            numbers, arrays = learner.step(), {}
+            shown = learner.done % config.show_every == 0 or learner.done in (1, learner.total)
+            if not isinstance(learner, Rounds):
+                if name != OWN:
+                    numbers = {f"loss/{name}": float(np.mean([v for n, v in numbers.items() if n.startswith("loss")]))}
+                if shown:
+                    told = (
+                        learner.probabilities(windows)
+                        if isinstance(learner, Together)
+                        else [h[0] for h in learner.told(windows, "probe")]
+                    )
+                    numbers["probe_oa" if name == OWN else f"probe_oa/{name}"] = float(
+                        np.mean([(p.argmax(1) == pixels.label[probed]).mean() for p in told])
+                    )
+                if shown and name == OWN:
+                    assert isinstance(learner, Exchange)
+                    arrays = pictures(learner, {s: w[: config.batch] for s, w in windows.items()})
+            yield Event(before + learner.done, numbers, arrays, total, saved)
+        finished[name] = learner.state()
+        before += learner.total
+        made[name] = learner
+    return Outcome(result_of(scene, pixels, config, made), _weights(made))
+
+
+def _plan(pixels: Pixels, config: Config) -> dict[str, Callable[[], Learner]]:
+    """Name -> what makes its learner, in the order of the training."""
+    plan: dict[str, Callable[[], Learner]] = {
+        OWN: partial(Exchange, pixels, config, pixels.sensors, config.message, config.rank)
+    }
+    for rival in config.rivals:
+        kind, rank = parsed(rival, config.rank)
+        if (kind, rank) != (config.message, config.rank):
+            plan[rival.replace(":", "_")] = partial(Exchange, pixels, config, pixels.sensors, kind, rank)
+    for sensor in pixels.sensors:
+        plan[f"only_{sensor}"] = partial(Exchange, pixels, config, [sensor])
+    plan["centralised"] = partial(Together, pixels, config)
+    for kind in config.horizontal:
+        plan[kind] = partial(Rounds, pixels, config, kind)
+    return plan
+
+
+def _weights(made: Mapping[str, Learner]) -> dict[str, dict[str, Tensor]]:
+    own = made[OWN]
+    assert isinstance(own, Exchange)
+    kept = {f"encoder-{s}": weights(o.encoder) for s, o in zip(own.sensors, own.groups[0], strict=True)}
+    kept["shared"] = weights(own.owners[0].shared)
+    return kept | {kind: learner.mean_state() for kind, learner in made.items() if isinstance(learner, Rounds)}
+
+
+def pictures(learner: Exchange, windows: Mapping[str, Tensor]) -> dict[str, xr.DataArray]:
+    """`feature`, `rebuilt`, `difference (y, x)` of the first test pixel and each sensor; `kept_energy (sensor, rank)` of these pixels."""
+    features = learner.features(windows)
+    rebuilt = [learner.codec.decode(learner.codec.encode(f)) for f in features]
+    made = {}
+    for name, maps in (
+        ("feature", features),
+        ("rebuilt", rebuilt),
+        ("difference", [r - f for f, r in zip(features, rebuilt, strict=True)]),
+    ):
+        sheet = np.concatenate([_sheet(m[0]) for m in maps])
+        text = {"feature": "at its owner", "rebuilt": "rebuilt from the message", "difference": "rebuilt - at its owner"}[
+            name
+        ]
+        made[name] = xr.DataArray(sheet, dims=("y", "x"), attrs={"long_name": f"{' above '.join(learner.sensors)}, {text}"})
+    energy = torch.stack([kept_energy(f) for f in features]).numpy()
+    made["kept_energy"] = xr.DataArray(
+        energy,
+        {"sensor": learner.sensors, "rank": [str(k + 1) for k in range(energy.shape[1])]},
+        ("sensor", "rank"),
+        attrs={"long_name": "share of the energy of the features that a rank keeps", "units": "1"},
+    )
+    return made
+
+
+def _sheet(maps: Tensor) -> np.ndarray:
+    """(rows, columns): 64 maps of 4 x 4, eight in a row, with a line of zeros around each."""
+    padded = torch.nn.functional.pad(maps, (0, 1, 0, 1))
+    side = PLACES + 1
+    return (
+        padded.reshape(CHANNELS // 16, 16, side, side).permute(0, 2, 1, 3).reshape(CHANNELS // 16 * side, 16 * side).numpy()
+    )

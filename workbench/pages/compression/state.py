@@ -1,0 +1,117 @@
+"""Shared state of the tabs of the compression page: the criterion, the cut line, and bits that the user has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import param
+
+from workbench.pages.compression.findings import Cost, Findings
+from workbench.pages.frame.runner import Runner
+from workbench.pages.frame.session import Session
+
+LEAST, MOST = 2, 32  # bits of a layer
+
+
+class CompressionState(Session):
+    """State of the compression page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
+
+    findings: result of the followed run; None before it has finished. runner: controls of the followed run.
+    """
+
+    ADDRESS = ("method", "scene", "truth", "keys", "run", "tab", "criterion", "gone", "edited")
+
+    method = param.String("", doc="name of the method")
+    tab = param.Integer(0, bounds=(0, 2))
+    criterion = param.Integer(
+        -2, bounds=(-2, None), doc="candidate whose scores are shown, from 0; -2: the best; -1: a = 1 and b = 0"
+    )
+    gone = param.Integer(-1, bounds=(-1, None), doc="removed filters before the floor of each layer; -1: as the run")
+    edited = param.String("", doc="changed bits, layer:bits, with commas between them; layers are numbered from 0")
+
+    runner: Runner
+    findings: Findings | None
+
+    # --- filters ----------------------------------------------------------------------------------------------------
+
+    @property
+    def candidate(self) -> int:
+        """The candidate whose scores are shown; -1: the property alone."""
+        assert self.findings is not None
+        if self.criterion < -1 or self.criterion >= self.findings.candidates:
+            return self.findings.best
+        return self.criterion
+
+    def scores(self) -> list[np.ndarray]:
+        """(filters,) score of each group by the shown criterion."""
+        assert self.findings is not None
+        return self.findings.scores(self.candidate)
+
+    def removed(self, scores: list[np.ndarray]) -> int:
+        """How many of the lowest scores are removed."""
+        findings = self.findings
+        assert findings is not None
+        assert findings.plan is not None
+        most = int(findings.plan.full().sum())
+        return min(self.gone, most) if self.gone >= 0 else findings.removals(scores)
+
+    def cut(self, score: float) -> None:
+        """Put the cut line at a score: all filters below it are removed."""
+        self.gone = int(sum((s < score).sum() for s in self.scores()))
+
+    # --- bits -------------------------------------------------------------------------------------------------------
+
+    @property
+    def changed(self) -> dict[int, int]:
+        """Number of a layer -> its changed bits; what cannot be read is ignored."""
+        assert self.findings is not None
+        made = {}
+        for part in self.edited.split(","):
+            layer, _, bits = part.partition(":")
+            if (
+                layer.isdecimal()
+                and bits.isdecimal()
+                and int(layer) < len(self.findings.layers)
+                and LEAST <= int(bits) <= MOST
+            ):
+                made[int(layer)] = int(bits)
+        return made
+
+    def set_bits(self, layer: int, bits: int) -> None:
+        """Give a layer these bits; those of the run again remove the change."""
+        assert self.findings is not None
+        changed = {**self.changed, layer: bits}
+        own = self.findings.bits
+        self.edited = ",".join(f"{n}:{b}" for n, b in sorted(changed.items()) if b != own[n])
+
+    def bits(self) -> np.ndarray:
+        """(layers,) bits with the changes."""
+        assert self.findings is not None
+        made = self.findings.bits.copy()
+        for layer, bits in self.changed.items():
+            made[layer] = bits
+        return made
+
+    # --- costs ------------------------------------------------------------------------------------------------------
+
+    def counts(self, scores: list[np.ndarray] | None = None) -> np.ndarray | None:
+        """(groups,) filters left at the cut line; None if the run removed none."""
+        findings = self.findings
+        if findings is None or findings.plan is None:
+            return None
+        scores = self.scores() if scores is None else scores
+        return findings.chosen if self.gone < 0 and self.criterion == -2 else findings.counts(scores, self.removed(scores))
+
+    def cost(self) -> Cost:
+        """Of the network at the cut line with the bits of the ladder."""
+        assert self.findings is not None
+        return self.findings.cost(self.counts(), self.bits())
+
+    def moved(self) -> bool:
+        """Whether line, criterion or bits are no longer those of the run."""
+        return self.gone >= 0 or self.criterion != -2 or bool(self.edited)
+
+    def reset(self) -> dict[str, Any]:
+        """The parameters of a view that shows the run as it is."""
+        return {"criterion": -2, "gone": -1, "edited": ""}
