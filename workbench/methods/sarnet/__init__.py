@@ -24,6 +24,7 @@ from workbench.methods import lazily
 from workbench.methods.sarnet.settings import HEADLINE, NEEDS, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
+    from workbench.methods.sarnet.compressing import compressible
     from workbench.methods.sarnet.deploy import exportable
     from workbench.methods.sarnet.inside import inspect
     from workbench.methods.sarnet.network import ARMS, Output, SARNet, parameters
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from workbench.methods.sarnet.scenes import as_amplitude, detect, detect_scene
     from workbench.methods.sarnet.tiles import Trained, load_network
 else:
-    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles", "deploy", "inside", "scenes")
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles", "deploy", "inside", "scenes", "compressing")
 
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "SARNet",
     "Trained",
     "as_amplitude",
+    "compressible",
     "detect",
     "detect_scene",
     "exportable",
