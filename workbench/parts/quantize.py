@@ -237,6 +237,7 @@ def fit(network: nn.Module, x: Tensor, most: int = 8192) -> None:
         reader.fit(read, signed=bool((read < 0).any()))
 
 
+@torch.no_grad()
 def refresh_norms(network: nn.Module, x: Tensor) -> None:
     """Take the running moments of batch normalisation anew, from x in one batch."""
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]

@@ -101,7 +101,6 @@ def judged(network: nn.Module, chips: Chips, rows: Tensor) -> tuple[float, float
     return float(F.cross_entropy(logits, label)), float((logits.argmax(1) == label).float().mean())
 
 
-@torch.no_grad()
 @dataclass(frozen=True)
 class Arm:
     """What one method does to the network. kept: filters of each group. bits: of each layer."""
