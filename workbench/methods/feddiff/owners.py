@@ -83,6 +83,10 @@ class Owner:
         self.sent = None
         return float(torch.stack(losses).detach().mean())
 
+    def shared(self) -> dict[str, Tensor]:
+        """The shared weights and batch statistics, by name."""
+        return {n: v for n, v in self.network.state_dict().items() if private_to(n) is None and v.is_floating_point()}
+
     def logits(self, own: Tensor, theirs: Tensor | None) -> list[Tensor]:
         """Logits of the three heads; of its own head alone if the other owner is away."""
         mine = self.branch.pooled(own)  # type: ignore[operator]

@@ -106,6 +106,7 @@ def result_of(
     result["apart"] = scalar(
         divergence(own.shared()), "largest difference of the two copies of the shared weights at the end; must be 0"
     )
+    result["missed"] = scalar(own.missed, "messages of features in training that did not come", "")
     for name in owners:
         result[f"loss_final_{name}"] = scalar(
             banks.made[name].recent, f"diffusion loss of {name}, mean of the last 20 steps"

@@ -91,10 +91,20 @@ def _plan(patches: Patches, config: Config, banks: Banks) -> dict[str, Callable[
         plan[JOINT] = partial(Denoiser, patches, {JOINT: patches.sensors}, config)
     for row in (OWN, *config.rivals):
         codec = Codec(row if row in get_args(CodecName) else config.codec, config.rank)  # type: ignore[arg-type]
-        plan[row] = lambda row=row, codec=codec: Federation(patches, config, banks.of(row), codec)
+        kind = _carried(config) if row == OWN else Federation
+        plan[row] = lambda row=row, codec=codec, kind=kind: kind(patches, config, banks.of(row), codec)
     for row, sensors in [(f"only_{name}", s) for name, s in owners.items()] + [(row, []) for row in config.pooled]:
         plan[row] = lambda row=row, sensors=sensors: Classifier(patches, config, banks.of(row), sensors)
     return plan
+
+
+def _carried(config: Config) -> type[Federation]:
+    """The federation on the engine of the settings. Raises InputError where Flower is not installed."""
+    if config.engine == "direct":
+        return Federation
+    from workbench.methods.feddiff.flower import FlowerFederation
+
+    return FlowerFederation
 
 
 def _weights(networks: Mapping[str, Denoiser], made: Mapping[str, Federation | Classifier]) -> dict[str, Any]:
