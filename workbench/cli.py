@@ -48,11 +48,17 @@ BesideOpt = Annotated[
 ]
 ResampleOpt = Annotated[
     bool,
-    typer.Option("--resample", help="resample the image of --after to the grid of the first (bilinear) if the grids differ"),
+    typer.Option(
+        "--resample",
+        help="resample the image of --after, lidar and infrared to the grid of SCENE (bilinear)",
+    ),
 ]
 KeyOpt = Annotated[
     list[str] | None,
-    typer.Option("--key", help="cube=NAME, truth=NAME, scale=db, modality=sar, ...: what the file itself does not specify"),
+    typer.Option(
+        "--key",
+        help="cube=NAME, truth=NAME, classes=numbered, scale=db, modality=sar, ...: what the file does not specify",
+    ),
 ]
 SetOpt = Annotated[list[str] | None, typer.Option("--set", help="name=value, a setting of the method (repeat for more)")]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (default: a new one under runs/)")]

@@ -2,7 +2,8 @@
 
     scene = put_beside(open_scene("flight.hdr"), {"lidar": "height.tif"})
 
-Files are opened by the readers of rasters and of SAR images. Nothing is resampled: a file must have the grid of the scene.
+Files are opened by the readers of rasters and of SAR images. A file must have the grid of the scene; heights and infrared on another grid
+are resampled if that is asked for. Radar is not: a mean of neighbours has other speckle.
 """
 
 from __future__ import annotations
@@ -29,13 +30,18 @@ ABOUT = {
 
 
 def put_beside(
-    scene: xr.Dataset, files: Mapping[str, str | Path], keys: Mapping[str, str] | None = None, chunks: Any = "auto"
+    scene: xr.Dataset,
+    files: Mapping[str, str | Path],
+    keys: Mapping[str, str] | None = None,
+    chunks: Any = "auto",
+    resample: bool = False,
 ) -> xr.Dataset:
     """The scene with `lidar (lidar_band, y, x)` in metres, `sar (sar_band, y, x)` as linear intensity and `infrared
     (infrared_band, y, x)`, float32, lazy, NaN where missing.
 
     files: role -> file. keys: `sar.NAME` is the key NAME of the reader of the SAR file: `sar.scale` and `sar.polarization` of
-        a GeoTIFF that does not state them. The other files take no keys.
+        a GeoTIFF that does not state them. The other files take no keys. resample: put heights and infrared that have another grid onto
+        the pixels of the scene (bilinear, lazy); the notes say so.
 
     Raises InputError for a scene of many samples or of two dates, one that has this sensor already, a file on another
     grid than the scene, and everything that the readers refuse.
@@ -51,11 +57,13 @@ def put_beside(
         if role in scene:
             raise InputError(f"The scene has {role} already; leave --beside {role}={path} out.")
         own = {k.partition(".")[2]: v for k, v in (keys or {}).items() if k.startswith(f"{role}.")}
-        scene = _sar(scene, Path(path).expanduser(), own, chunks) if role == "sar" else _raster(scene, role, path, own)
+        scene = (
+            _sar(scene, Path(path).expanduser(), own, chunks) if role == "sar" else _raster(scene, role, path, own, resample)
+        )
     return scene
 
 
-def _raster(scene: xr.Dataset, role: str, path: str | Path, keys: Mapping[str, str]) -> xr.Dataset:
+def _raster(scene: xr.Dataset, role: str, path: str | Path, keys: Mapping[str, str], resample: bool) -> xr.Dataset:
     from workbench.data.readers.raster import open_raster
 
     if keys:
@@ -65,9 +73,51 @@ def _raster(scene: xr.Dataset, role: str, path: str | Path, keys: Mapping[str, s
         raise InputError(
             f"{raster.path.name} is a picture ({raster.stored}), not heights; give lidar as a raster of metres, such as float32."
         )
-    note = check_raster(scene, raster, role)
+    raster, note = _fitted(scene, raster, role, resample)
     placed = scene.assign({role: ((f"{role}_band", "y", "x"), raster.lazy(), ABOUT[role])})
     return _noted(placed, [note, *(f"{role}: {n}" for n in raster.notes)])
+
+
+def _fitted(scene: xr.Dataset, raster: Raster, role: str, resample: bool) -> tuple[Raster, str]:
+    """The raster on the grid of the scene, and a note. InputError where it has another one and is not, or cannot be, resampled."""
+    try:
+        return raster, check_raster(scene, raster, role)
+    except InputError as error:
+        placed = raster.grid is not None and bool(raster.grid.crs) and _crs_of(scene) is not None
+        if not placed:
+            raise
+        if not resample:
+            way = "Or let it be put onto the pixels of the scene (bilinear): --resample, in Python resample=True."
+            raise InputError(f"{error} {way}") from None
+    from workbench.data.comparable import parsed
+    from workbench.data.readers.raster import grid_of, onto
+
+    crs = _crs_of(scene)
+    assert raster.grid is not None
+    assert crs is not None
+    grid = grid_of(scene["x"].values, scene["y"].values, crs)
+    import pyproj
+
+    there = pyproj.Transformer.from_crs(parsed(raster.grid.crs), parsed(crs), always_xy=True).transform_bounds(
+        *raster.grid.bounds()
+    )
+    here = grid.bounds()
+    if not (there[0] < here[2] and here[0] < there[2] and there[1] < here[3] and here[1] < there[3]):
+        raise InputError(
+            f"{role}: {raster.path.name} does not overlap the scene: x {there[0]:.6g} to {there[2]:.6g} and {here[0]:.6g} to "
+            f"{here[2]:.6g}, y {there[1]:.6g} to {there[3]:.6g} and {here[1]:.6g} to {here[3]:.6g}. Give a file of this place."
+        )
+    step = abs(raster.grid.transform[0]), abs(grid.transform[0])
+    told = f"{role}: {raster.path.name} was resampled (bilinear) onto the pixels of the scene"
+    return onto(
+        raster, grid
+    ), f"{told}; its pixels are {step[0]:g} wide, those of the scene {step[1]:g}, each in its own CRS"
+
+
+def _crs_of(scene: xr.Dataset) -> str | None:
+    """The CRS of a scene as WKT; None without a map."""
+    own = scene.rio.crs if "spatial_ref" in scene.coords and hasattr(scene, "rio") else None
+    return None if own is None else own.to_wkt()
 
 
 def _noted(scene: xr.Dataset, notes: list[str]) -> xr.Dataset:

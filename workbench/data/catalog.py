@@ -71,9 +71,8 @@ def open_scene(
     truth, keys: see `workbench.data.formats.open_file`; they also override those of a catalogue entry. An entry that takes
         none refuses them.
     beside: role -> file; `after=FILE` is short for `beside={"after": FILE}`. `after`, the image of the second date,
-        makes the scene a pair; `resample` puts it onto the pixels
-        of the first (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` add another sensor on the same grid
-        (`workbench.data.beside.put_beside`).
+        makes the scene a pair (`workbench.data.pairs.open_pair`); `lidar`, `sar` and `infrared` add another sensor on the same grid
+        (`workbench.data.beside.put_beside`). `resample` puts the second date, heights and infrared onto the pixels of the first file.
     chunks, ortho: see `open_file`; of cubes only.
 
     Catalogue files are found by `workbench.data.fetch`, which may download them. Raises InputError for an
@@ -91,9 +90,10 @@ def open_scene(
         others = {role: path for role, path in beside.items() if role != "after"}
         if others:
             dates = {role: path for role, path in beside.items() if role == "after"}
-            how: dict[str, Any] = {"truth": truth, "chunks": chunks, "ortho": ortho, "resample": resample, "beside": dates}
+            how: dict[str, Any] = {"truth": truth, "chunks": chunks, "ortho": ortho, "beside": dates}
+            how["resample"] = resample and bool(dates)
             own = {k: v for k, v in (keys or {}).items() if k.partition(".")[0] not in others}
-            return put_beside(open_scene(name, keys=own, **how), others, keys, chunks)
+            return put_beside(open_scene(name, keys=own, **how), others, keys, chunks, resample)
     second = (beside or {}).get("after")
     entry = _by_id().get(str(name))
     if second is not None:
@@ -105,7 +105,7 @@ def open_scene(
             admit(path)  # type: ignore[arg-type]
         return open_pair(name, second, truth, resample=resample, keys=keys)
     if resample:
-        raise InputError("resample puts the second image of a pair onto the first; name the second with after.")
+        raise InputError("resample puts a further file onto the pixels of the first; name it with after, or in beside.")
     if truth is not None and str(truth) != "none":
         admit(truth)
     if entry is not None:

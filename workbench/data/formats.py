@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.data import boxes, chips, coresets, pairs
+from workbench.data import boxes, chips, coresets, fusion_sets, pairs
 from workbench.data.comparable import on_grid
 from workbench.data.pair_sets import sets_in
 from workbench.data.readers import (
@@ -39,7 +39,7 @@ from workbench.data.readers import (
 from workbench.data.readers.cube import Cube, as_scene
 from workbench.data.readers.files import FORMATS as CUBES
 from workbench.data.readers.files import Look
-from workbench.data.readers.mask_files import read_truth
+from workbench.data.readers.mask_files import read_class_map, read_truth
 from workbench.data.readers.missing import nodata_of
 from workbench.data.readers.raster import grid_of
 from workbench.errors import InputError, did_you_mean
@@ -47,7 +47,7 @@ from workbench.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     import xarray as xr
 
-ROLES = ("cube", "truth", "wavelength", "axes", "nodata", "alpha")
+ROLES = ("cube", "truth", "wavelength", "axes", "nodata", "alpha", "classes")
 NO_TRUTH = "none"  # keys={"truth": "none"}: use no array of the file as truth
 
 
@@ -149,6 +149,11 @@ def _coreset(look: Look, request: Request) -> xr.Dataset:
     return coresets.open_coreset(look.path, request.by_name)
 
 
+def _fusion_set(look: Look, request: Request) -> xr.Dataset:
+    _own_labels(look, request)
+    return fusion_sets.open_fusion_set(look.path, request.chunks)
+
+
 def _chips(look: Look, request: Request) -> xr.Dataset:
     _own_labels(look, request)
     return chips.open_chips(look.path)
@@ -169,6 +174,7 @@ FORMATS = (
     ),
     Format("chips with boxes", lambda look, _: boxes.sees(look.path), _boxes, hashed=False),
     Format("set of pairs", lambda look, _: bool(sets_in(look.path)), _pairs, hashed=False),
+    Format("set of several sensors", lambda look, _: bool(fusion_sets.parts_of(look.path)), _fusion_set, hashed=False),
     Format("coreset", lambda look, _: look.is_file and look.suffix in (".yml", ".yaml"), _coreset, hashed=False),
     Format("NPZ", lambda look, _: npz.sees(look), read=npz.read),
     Format("chips by class", lambda look, _: look.is_dir or look.kind == "ZIP" or _called_zip(look), _chips, hashed=False),
@@ -241,7 +247,8 @@ def open_file(
     truth: a mask of the same rows and columns in a separate file (any of these formats, BMP, PNG or NPY).
     keys: names of the arrays where they cannot be guessed: "cube", "truth", "wavelength". `{"truth": "none"}` reads no
         truth. With `truth=FILE`, "truth" is a name in that file. "nodata" is the stored value that means "no data", "axes" the order of the
-        axes of an array (`y,x,band`), "alpha" the number of the alpha band of a TIFF or "none".
+        axes of an array (`y,x,band`), "alpha" the number of the alpha band of a TIFF or "none". "classes" says that the truth
+        is a map of classes, and names them: `grass;road;water` for 1, 2, 3, or `numbered`; without it, all above 0 is one class.
     chunks: "auto" gives dask blocks of all bands that follow the file's own layout, `{"y": 100}` dask blocks of that size,
         None no dask. In each case `scene.hsi[45, ::20, ::5].values` reads only that window.
     ortho: map EMIT's swath with the lookup table of the file. InputError for other formats.
@@ -276,7 +283,16 @@ def _cube(look: Look, row: Format, request: Request) -> xr.Dataset:
     keys = dict(request.keys)
     truth_name = keys.pop("truth", None)
     nodata = nodata_of(keys.pop("nodata", None))
-    cube_truth = NO_TRUTH if request.truth is not None else truth_name  # name of the truth array in the cube's file
+    classes = keys.pop("classes", None)
+    mask_file = request.truth
+    if classes is not None and mask_file is None:
+        if truth_name in (None, NO_TRUTH):
+            raise InputError(
+                f"The key classes={classes} says that the truth is a map of classes; give its file with --truth (in Python truth=), or the "
+                "name of the array in the scene's file with the key truth=NAME."
+            )
+        mask_file = look.path
+    cube_truth = NO_TRUTH if mask_file is not None else truth_name  # name of the truth array in the cube's file
     if row.read is zarr.read and request == Request(chunks=request.chunks, by_name=request.by_name):
         scene = zarr.saved(look.path, request.chunks)
         if scene is not None:
@@ -292,13 +308,21 @@ def _cube(look: Look, row: Format, request: Request) -> xr.Dataset:
         cube = replace(
             cube, missing=nodata, notes=(*cube.notes, f"stored values of {nodata:g} are missing, as the key nodata says")
         )
-    if request.truth is not None:
-        place = Path(request.truth).expanduser()
-        mask, note = read_truth(place, truth_name, cube.shape[1:])
-        if cube.crs is not None and cube.x is not None and cube.y is not None:
+    names: list[str] = []
+    if mask_file is not None:
+        place = Path(mask_file).expanduser()
+        if classes is None:
+            mask, note = read_truth(place, truth_name, cube.shape[1:])
+        else:
+            mask, names, note = read_class_map(place, truth_name, cube.shape[1:], classes)
+        if place != look.path and cube.crs is not None and cube.x is not None and cube.y is not None:
             on_grid(place, grid_of(cube.x, cube.y, cube.crs), look.path.name)
         cube = replace(cube, truth=mask, notes=(*cube.notes, note))
-    return as_scene(cube, name=look.path.name, chunks=request.chunks)
+    scene = as_scene(cube, name=look.path.name, chunks=request.chunks)
+    if names:
+        scene["truth"].attrs["names"] = names
+        del scene.attrs["anomalous_pixels"]
+    return scene
 
 
 def cube_file(path: str | Path) -> Path:

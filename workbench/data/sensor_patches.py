@@ -173,11 +173,19 @@ def patches_of(scene: xr.Dataset, config: PatchSettings, who: str = "this method
     )
 
 
+MERGED = "classes above 0 were merged into one"  # in the notes of a truth that was read as a mask
+
+
 def _check_labels(scene: xr.Dataset, who: str) -> None:
     truth = scene["truth"]
     if truth.dtype.kind not in "iub":
         raise InputError(
             f"{who} needs labels that are whole numbers; truth is {truth.dtype}. Round them, and use -1 for no label."
+        )
+    if MERGED in str(scene.attrs.get("notes", "")):
+        raise InputError(
+            f"The truth of this scene was read as a mask of one class, although it holds several, so {who} could learn one class only. Say "
+            "that it is a map of classes: --key classes=numbered, or --key 'classes=grass;road;water' with their names (in Python keys=)."
         )
 
 

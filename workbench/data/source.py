@@ -36,8 +36,9 @@ class Source:
     """Reference to one scene. Hashable; equal if all fields are equal.
 
     scene: a name of the catalogue, or a path. truth: a file with the truth, where the scene's file has none. keys: options
-    that the file does not state, such as `{"cube": "data"}`. beside: role (of `BESIDE`) -> file. resample: put the image of
-    the second date onto the pixels of the first. An empty truth, and an empty file in `beside`, count as none.
+    that the file does not state, such as `{"cube": "data"}`. beside: role (of `BESIDE`) -> file. resample: put
+    further files that have another grid onto the pixels of the first (`workbench.data.catalog.open_scene`). An empty truth, and an
+    empty file in `beside`, count as none.
 
     Raises InputError for a role that does not exist.
     """

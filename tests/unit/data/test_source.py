@@ -99,6 +99,40 @@ def test_another_grid_is_refused(files: dict[str, Path], spoil, says: str) -> No
         Source(files["scene"], beside={"lidar": str(files["lidar"])}).open()
 
 
+def test_heights_on_another_grid_are_resampled_and_told(files: dict[str, Path]) -> None:
+    """A plane of heights with pixels of 5 m, shifted by 2.5 m: bilinear interpolation of a plane is the plane."""
+    y, x = np.mgrid[0:40, 0:40]
+    plane = (3 * (499_950 + (x + 0.5) * 5) - 1_499_900 + 2 * (4_000_050 - (y + 0.5) * 5) - 8_000_000)[None]
+    place = {"crs": "EPSG:32633", "transform": Affine(5, 0, 499_950, 0, -5, 4_000_050)}
+    with rasterio.open(files["lidar"], "w", driver="GTiff", count=1, height=40, width=40, dtype="float32", **place) as file:
+        file.write(plane.astype(np.float32))
+    with pytest.raises(
+        InputError, match=r"has 40 x 40 pixels, the scene 6 x 5.*Or let it be put onto the pixels of the scene.*--resample"
+    ):
+        open_scene(files["scene"], beside={"lidar": files["lidar"]})
+    source = Source(str(files["scene"]), beside={"lidar": str(files["lidar"])}, resample=True)
+    scene = source.open()
+    assert scene["lidar"].shape == (1, 6, 5)
+    wanted = 3 * scene["x"].values[None] - 1_499_900 + 2 * scene["y"].values[:, None] - 8_000_000
+    np.testing.assert_allclose(scene["lidar"].values[0], wanted, atol=0.6)  # metres; the plane rises 15 m per pixel
+    assert "height.tif was resampled (bilinear) onto the pixels of the scene" in scene.attrs["notes"]
+    assert Source.from_record(source.record()).open()["lidar"].equals(scene["lidar"])
+    np.testing.assert_array_equal(
+        open_scene(files["scene"], beside={"infrared": files["infrared"]}, resample=True)["infrared"], CUBE[:3]
+    )
+
+
+def test_a_file_of_another_place_and_radar_are_not_resampled(files: dict[str, Path]) -> None:
+    tif(files["lidar"], CUBE[:1, :5], corner=(900_000, 4_000_000))
+    with pytest.raises(InputError, match=r"does not overlap the scene: x 900000 to 900050 and 500000 to 500050"):
+        open_scene(files["scene"], beside={"lidar": files["lidar"]}, resample=True)
+    tif(files["sar"], -CUBE[:1, :5] * 10)
+    with pytest.raises(InputError, match=r"has 5 x 5 pixels, the scene 6 x 5 .*gdalwarp"):
+        open_scene(files["scene"], beside={"sar": files["sar"]}, resample=True)
+    with pytest.raises(InputError, match="puts a further file onto the pixels of the first"):
+        open_scene(files["scene"], resample=True)
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_without_a_map_on_one_side_the_sizes_decide(files: dict[str, Path]) -> None:
     tif(files["lidar"], CUBE[:1], corner=None)

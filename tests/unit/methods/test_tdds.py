@@ -287,6 +287,13 @@ def test_patches_of_training_and_test_do_not_overlap(patch):
     assert samples.ids[0] == f"{place[0, 0]},{place[0, 1]}"
 
 
+def test_the_leak_meter_is_told_for_pixels_of_one_scene_only():
+    r = drain(run(pixels(), override(SMALL, {"compare": [], "block": 6}))).result
+    assert 0 <= float(r["leak_split"]) <= 1
+    assert "random pixels" in r["leak_random"].attrs["long_name"]
+    assert "leak_split" not in drain(run(chips(), override(SMALL, {"compare": []}))).result
+
+
 def test_a_class_may_be_missing_from_training():
     """As in a coreset that dropped it: the network still knows the class, and gets it wrong."""
     scene = chips().assign_coords(split=("sample", np.where(np.arange(60) % 3, "train", "test")))

@@ -13,10 +13,12 @@ import numpy as np
 from workbench.data.readers import envi_header, matlab, netcdf, npz
 from workbench.data.readers.files import Look
 from workbench.data.readers.raster import PICTURES, Raster, open_raster
-from workbench.data.readers.truth import as_truth
+from workbench.data.readers.truth import as_truth, grey, label_rule
 from workbench.errors import InputError
 
 _NAMED = ("HDF5", "MATLAB", "NetCDF 3", "ZIP")  # kinds that hold several arrays by name
+NUMBERED = "numbered"  # names of classes that are their numbers
+LARGEST_CLASS = 1000
 _RASTERS = ("TIFF", "PNG", "BMP", "JPEG")
 
 
@@ -39,6 +41,61 @@ def read_classes(path: Path, shape: tuple[int, int], classes: int) -> np.ndarray
         raise InputError(f"The truth {name} should hold the numbers 0 to {classes}; it holds {np.unique(values)[:20]}.")
     labels = values.astype(np.int16)
     return np.where(labels == 0, np.int16(-1), labels)
+
+
+def class_numbers(values: np.ndarray, name: str, shape: tuple[int, int]) -> np.ndarray:
+    """(y, x) int16 class numbers of a map of classes, from 1; -1 where it is not labelled: 0, negative, NaN, and 255 beside classes that
+    are counted without a gap.
+
+    Raises InputError for another size, for colours, and for values that are not whole numbers.
+    """
+    values = np.squeeze(np.asarray(values))
+    if values.ndim == 3:
+        shades, coloured = grey(values.astype(np.float64))
+        if coloured:
+            raise InputError(
+                f"The map of classes {name} has colours; give the numbers of the classes, 1, 2, ..., in one band, 0 where there is none."
+            )
+        values = shades
+    as_truth(values, name, shape)
+    numbers = np.maximum(np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0), 0).reshape(shape)
+    if (numbers != np.round(numbers)).any():
+        some = float(numbers[numbers != np.round(numbers)][0])
+        raise InputError(
+            f"The map of classes {name} holds fractions, such as {some:g}; classes are whole numbers. Round them, or threshold them first."
+        )
+    if label_rule([numbers]) == "255 unlabelled":
+        numbers = np.where(numbers == 255, 0, numbers)
+    if numbers.max(initial=0) > LARGEST_CLASS:
+        raise InputError(
+            f"The map of classes {name} holds numbers up to {numbers.max():g}; with more than {LARGEST_CLASS} classes it is hardly a map "
+            "of classes. Number them from 1."
+        )
+    return np.where(numbers > 0, numbers, -1).astype(np.int16)
+
+
+def read_class_map(path: Path, key: str | None, shape: tuple[int, int], names: str) -> tuple[np.ndarray, list[str], str]:
+    """(y, x) class numbers of a file, the names of the numbers 0, 1, ..., and a note.
+
+    names: those of the classes 1, 2, ..., with semicolons between them; or `numbered`. Raises InputError as `class_numbers`, and for
+    fewer names than classes.
+    """
+    values, name, notes = stored(path, key, shape)
+    numbers = class_numbers(values, name, shape)
+    count = max(int(numbers.max(initial=0)), 0)
+    given = [n.strip() for n in names.split(";")]
+    if names.strip() == NUMBERED:
+        given = [f"class {n}" for n in range(1, count + 1)]
+    elif len(given) < count or not all(given):
+        raise InputError(
+            f"The key classes names {len(given)} classes, {'; '.join(given)}; {name} holds numbers up to {count}. Name them all, with "
+            f"semicolons between them, or say classes={NUMBERED}."
+        )
+    found = int((numbers > 0).sum())
+    note = (
+        f"truth: {name}, a map of {len(np.unique(numbers[numbers > 0]))} classes, {found} of {numbers.size} pixels labelled"
+    )
+    return numbers, ["not labelled", *given], "; ".join([note, *notes])
 
 
 def stored(

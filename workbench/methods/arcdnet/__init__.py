@@ -24,11 +24,12 @@ from workbench.methods import lazily
 from workbench.methods.arcdnet.settings import HEADLINE, NEEDS, NOTEBOOK, PAGE, PAPER, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
+    from workbench.methods.arcdnet.compressing import compressible
     from workbench.methods.arcdnet.network import ARCDNet, Output, from_conv3d, load_encoder, reach
     from workbench.methods.arcdnet.running import run
     from workbench.methods.arcdnet.tiles import Trained, exchange_gap, inspect, load_network, predict, predict_to_cog
 else:
-    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles")
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles", "compressing")
 
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Config",
     "Output",
     "Trained",
+    "compressible",
     "exchange_gap",
     "from_conv3d",
     "inspect",

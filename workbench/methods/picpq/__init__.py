@@ -14,6 +14,7 @@ a FP + b. Where the paper and its code differ, and what we do: docs/methods/picp
     deploy.py     the compressed network as a file
     running.py    run: train, rank, search, compress, compare
     result.py     accuracy and cost of all
+    trained.py    the same for a network that is trained already, of any room
 """
 
 from typing import TYPE_CHECKING
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from workbench.methods.picpq.bits import assigned, layer_bits
     from workbench.methods.picpq.deploy import exportable, load_network
     from workbench.methods.picpq.running import run
+    from workbench.methods.picpq.trained import compress
 else:
-    __getattr__, __dir__ = lazily(__name__, "bits", "deploy", "running")
+    __getattr__, __dir__ = lazily(__name__, "bits", "deploy", "running", "trained")
 
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "SMOKE",
     "Config",
     "assigned",
+    "compress",
     "exportable",
     "layer_bits",
     "load_network",

@@ -126,13 +126,13 @@ def result_of(
             "classes": [str(n) for n in chips.samples.names],
         },
     )
-    result = result.assign(_filters(found, kept)).assign(_sensitivity(found)).assign(_plan(plan))
+    result = result.assign(filters_of(found, kept)).assign(_sensitivity(found)).assign(plan_table(plan))
     for name, (value, text) in _numbers(found, searches, finished, whole).items():
         result[name] = ((), float(value), {"long_name": text})
     return result
 
 
-def _filters(found: Found, kept: list[np.ndarray]) -> dict[str, xr.Variable | tuple[Any, ...]]:
+def filters_of(found: Found, kept: list[np.ndarray]) -> dict[str, xr.Variable | tuple[Any, ...]]:
     """`filter_rank (filter)` and `filter_kept (filter)`, of all layers one after another; `filter_layer` and `filter_index` say which."""
     layer, index, alive, rank = [], [], [], []
     for name in found.layers:
@@ -150,7 +150,7 @@ def _filters(found: Found, kept: list[np.ndarray]) -> dict[str, xr.Variable | tu
     }
 
 
-def _plan(plan: Plan) -> dict[str, tuple[Any, ...]]:
+def plan_table(plan: Plan) -> dict[str, tuple[Any, ...]]:
     """Columns of a table, from which `Plan.from_table` computes costs for other choices of filters."""
     dims = {"reads": ("layer", "group")}
     return {
@@ -159,7 +159,7 @@ def _plan(plan: Plan) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def _kilobytes(one: Mapping[str, Any]) -> float:
+def kilobytes_of(one: Mapping[str, Any]) -> float:
     """Of the weights of the layers, packed to their bits."""
     state, total = one["weights"], 0
     for name, bits in one["bits"].items():
@@ -188,7 +188,7 @@ def _numbers(
     chips, numbers = found.chips, {}
     numbers["accuracy_dense"] = (judged(found.dense, chips, chips.test)[1], f"test accuracy, {CALLED['dense']}")
     in_float = {"weights": found.dense.state_dict(), "bits": {n.name: 32 for n in found.plan.layers}}
-    numbers["kilobytes_weights_dense"] = (_kilobytes(in_float), "kilobytes of the weights in float")
+    numbers["kilobytes_weights_dense"] = (kilobytes_of(in_float), "kilobytes of the weights in float")
     for name, one in finished.items():
         key, text = name.replace("-", "_"), CALLED[name]
         numbers[f"accuracy_{key}"] = (one["accuracy"], f"test accuracy, {text}")
@@ -196,7 +196,7 @@ def _numbers(
             whole / one["bops"],
             f"bit operations of the float network divided by those left, input-act, {text}",
         )
-        numbers[f"kilobytes_weights_{key}"] = (_kilobytes(one), f"kilobytes of the weights packed to their bits, {text}")
+        numbers[f"kilobytes_weights_{key}"] = (kilobytes_of(one), f"kilobytes of the weights packed to their bits, {text}")
         if one["macs"] < found.plan.cost():
             numbers[f"accuracy_float_{key}"] = (one["accuracy_float"], f"test accuracy after pruning, in float, {text}")
             numbers[f"macs_left_{key}"] = (

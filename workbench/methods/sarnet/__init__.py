@@ -9,7 +9,6 @@ each module is our *reconstruction*. docs/methods/sarnet.md says what is known a
 
     settings.py   Config
     network.py    backbone, UCM (gather, fuse, embed), DAM, head; the arms
-    chips.py      a scene as images with boxes: checks, split, crops
     training.py   one step of a network
     tiles.py      detection in tiles; loading weights
     scenes.py     detection in one image of any size, on threads or a cluster
@@ -25,6 +24,7 @@ from workbench.methods import lazily
 from workbench.methods.sarnet.settings import HEADLINE, NEEDS, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
+    from workbench.methods.sarnet.compressing import compressible
     from workbench.methods.sarnet.deploy import exportable
     from workbench.methods.sarnet.inside import inspect
     from workbench.methods.sarnet.network import ARMS, Output, SARNet, parameters
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from workbench.methods.sarnet.scenes import as_amplitude, detect, detect_scene
     from workbench.methods.sarnet.tiles import Trained, load_network
 else:
-    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles", "deploy", "inside", "scenes")
+    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles", "deploy", "inside", "scenes", "compressing")
 
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "SARNet",
     "Trained",
     "as_amplitude",
+    "compressible",
     "detect",
     "detect_scene",
     "exportable",

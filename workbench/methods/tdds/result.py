@@ -16,6 +16,7 @@ from workbench.methods.tdds.choosing import budgets_of, coreset_name, length_of
 from workbench.methods.tdds.labelled import accuracy_of, painted, provenance
 from workbench.methods.tdds.settings import Config
 from workbench.methods.tdds.training import Scoring
+from workbench.metrics.leak import leak_meter
 
 
 def result_of(
@@ -97,6 +98,12 @@ def result_of(
         if math.isfinite(training["factor"]):
             text = f"mean factor on the loss in the last phase of {name}: scales the learning rate"
             numbers[f"loss_factor_{name}"] = (training["factor"], text)
+    if samples.position is not None and len(samples.test):
+        values = np.nan_to_num(samples.only.flatten(1).numpy())
+        leak = leak_meter(values, samples.label.numpy(), train, samples.test, config.seed)
+        text = "accuracy of the nearest neighbour"
+        numbers["leak_random"] = (leak.random, f"{text} under random pixels: how alike neighbours are")
+        numbers["leak_split"] = (leak.honest, f"{text} under the split that was used")
     for name, (value, text) in numbers.items():
         result["trajectory_length" if name == "T" else name] = ((), float(value), {"long_name": text})
     return result

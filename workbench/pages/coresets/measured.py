@@ -80,6 +80,7 @@ class Measured:
             f"{len(alike)} finished run{'s' if len(alike) != 1 else ''} with these settings, "
             f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}{fewest}. Mean ± standard deviation over seeds; every "
             "training has the same number of steps, on coresets and on all samples. Bold: the best selector at a share."
+            + leak_text(alike[-1][1])
             if values
             else ""
         )
@@ -120,6 +121,20 @@ def gathered(
     for (name, keep, _), value in sorted(cells.items(), key=lambda c: list(SELECTORS).index(c[0][0])):
         values.setdefault(name, {}).setdefault(keep, []).append(value)
     return values, full
+
+
+def leak_text(numbers: Mapping[str, float]) -> str:
+    """HTML: the leak meter of a run on pixels of one scene; empty without one.
+
+    >>> leak_text({"leak_random": 0.9, "leak_split": 0.5})[-88:]
+    'a nearest neighbour has 0.900 under random pixels and 0.500 under the split of this run.'
+    """
+    if not {"leak_random", "leak_split"} <= set(numbers):
+        return ""
+    return (
+        f"<br><b>Leak meter</b>: a nearest neighbour has {numbers['leak_random']:.3f} under random pixels and "
+        f"{numbers['leak_split']:.3f} under the split of this run."
+    )
 
 
 def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
