@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from workbench.methods.sarnet.chips import entered
+from workbench.data.boxed_images import entered
 from workbench.methods.sarnet.network import STRIDES
 from workbench.methods.sarnet.tiles import Trained, load_network
 from workbench.parts.detect import decode, points

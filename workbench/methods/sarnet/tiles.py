@@ -16,8 +16,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from workbench.data.boxed_images import entered, padded
 from workbench.errors import InputError
-from workbench.methods.sarnet.chips import entered, padded
 from workbench.methods.sarnet.network import STRIDES, SARNet
 from workbench.methods.sarnet.settings import Config
 from workbench.parts.detect import Found, detections, nms
