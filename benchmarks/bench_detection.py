@@ -26,9 +26,9 @@ import torch
 import xarray as xr
 
 from workbench.baselines.detection import ring_mean, ring_quantile
+from workbench.data.boxed_images import entered
 from workbench.data.synth_ships import simulate
 from workbench.methods.sarnet import Config, SARNet, Trained, detect
-from workbench.methods.sarnet.chips import entered
 from workbench.parts.compiled import compiled
 
 GUARD, TRAIN = 12, 24

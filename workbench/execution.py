@@ -162,12 +162,13 @@ def settings_again(folder: str | Path, about: Mapping[str, Any]) -> dict[str, An
     for name, file in about.get("files", {}).items():
         given = settings.get(name) or file["path"]
         if not Path(given).expanduser().exists():
-            settings[name] = (
-                file["path"]  # a relative path, in another working folder
-                if Path(file["path"]).exists()
-                else file_found_again(file["path"], folder, lambda path, then=file["sha256"]: _setting_hash(path) == then)
-            )
+            kept = Path(file["path"]).exists()  # a relative path, in another working folder
+            settings[name] = file["path"] if kept else file_found_again(file["path"], folder, _has_hash(file["sha256"]))
     return settings
+
+
+def _has_hash(then: str) -> Callable[[Path], bool]:
+    return lambda path: _setting_hash(path) == then
 
 
 def check_setting_files(folder: str | Path, about: Mapping[str, Any]) -> None:

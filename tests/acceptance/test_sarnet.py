@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from workbench.data.boxed_images import images_of
 from workbench.data.catalog import open_scene
 from workbench.event import drain
 from workbench.methods.sarnet import Config, run
-from workbench.methods.sarnet.chips import images_of
 from workbench.methods.sarnet.result import scored
 from workbench.methods.sarnet.training import Learner
 

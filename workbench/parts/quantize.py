@@ -235,3 +235,15 @@ def fit(network: nn.Module, x: Tensor, most: int = 8192) -> None:
     for module, reader in readers.items():
         read = torch.cat(seen[module])
         reader.fit(read, signed=bool((read < 0).any()))
+
+
+@torch.no_grad()
+def refresh_norms(network: nn.Module, x: Tensor) -> None:
+    """Take the running moments of batch normalisation anew, from x in one batch."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+    before = [m.momentum for m in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    network.train()(x)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum

@@ -151,9 +151,10 @@ def test_the_order_of_axes_that_nothing_names(tmp_path):
     assert "If the bands come last, say axes=y,x,band" in scene.attrs["notes"]
     last = open_scene(tmp_path / "a.h5", keys={"axes": "y,x,band"})
     np.testing.assert_array_equal(last["hsi"].values, cube.transpose(2, 0, 1))
-    with h5py.File(tmp_path / "a.h5", "r+") as file:
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["cube"] = cube
         file["quality"] = np.zeros((6, 7), "u1")  # a 2-D array leaves only the last axis for the bands
-    scene = open_scene(tmp_path / "a.h5", keys={"truth": "none"})
+    scene = open_scene(tmp_path / "b.h5", keys={"truth": "none"})
     np.testing.assert_array_equal(scene["hsi"].values, cube.transpose(2, 0, 1))
     assert "say axes" not in scene.attrs["notes"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from workbench.data.boxed_images import entered
 from workbench.errors import InputError
 from workbench.methods.sarnet import Config, Trained, inspect
-from workbench.methods.sarnet.chips import entered
 from workbench.methods.sarnet.network import (
     ARMS,
     Directions,

@@ -13,14 +13,15 @@ from safetensors.torch import save_file
 from tests.driving import played
 from tests.unit.methods.bright import Bright
 from workbench.config import override
+from workbench.data.boxed_images import Crops, entered, images_of, padded
 from workbench.data.synth_ships import small
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.execution import execute
 from workbench.methods.sarnet import SMOKE, Config, SARNet, Trained, as_amplitude, detect, load_network, run
-from workbench.methods.sarnet.chips import Crops, entered, images_of, padded
-from workbench.methods.sarnet.result import found_boxes, reads_of
+from workbench.methods.sarnet.result import reads_of
 from workbench.methods.sarnet.tiles import detect_all, starts
+from workbench.metrics.image_boxes import found_boxes
 from workbench.parts.seeding import Seeded
 
 QUICK = override(Config(), {**SMOKE, "rivals": []})

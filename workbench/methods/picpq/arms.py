@@ -14,10 +14,11 @@ from workbench.baselines.pruning import capped, greedy_bits, random_scores, sens
 from workbench.methods.picpq.bits import assigned, bops_of, caps_of, cost_of, limit_of
 from workbench.methods.picpq.chips import Chips
 from workbench.methods.picpq.settings import Config
-from workbench.methods.picpq.training import Arm, Learner, judged, refresh_norms
+from workbench.methods.picpq.training import Arm, Learner, judged
 from workbench.parts.evolution import Cached, Search, affine
 from workbench.parts.filter_properties import weight_norms
 from workbench.parts.pruning import Plan, choose, counts_of, group_scores, sliced
+from workbench.parts.quantize import refresh_norms
 from workbench.parts.seeding import Seeded
 
 LEVELS = (8, 6, 4, 3, 2)

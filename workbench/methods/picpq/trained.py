@@ -24,12 +24,12 @@ from workbench.methods.picpq.arms import Found, arm_of
 from workbench.methods.picpq.bits import bops_of, caps_of, cost_of, input_bits, limit_of
 from workbench.methods.picpq.result import CALLED, filters_of, kilobytes_of, plan_table, shown_arm, shown_search
 from workbench.methods.picpq.settings import RIVALS, Config
-from workbench.methods.picpq.training import Arm, refresh_norms
+from workbench.methods.picpq.training import Arm
 from workbench.parts.compressible import Compressible
 from workbench.parts.evolution import Cached, Search
 from workbench.parts.filter_properties import feature_ranks
 from workbench.parts.pruning import Plan, choose, counts_of, sliced
-from workbench.parts.quantize import fit, quantize
+from workbench.parts.quantize import fit, quantize, refresh_norms
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import weights
 

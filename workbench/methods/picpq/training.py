@@ -20,7 +20,7 @@ from workbench.methods.picpq.settings import Config
 from workbench.parts.cifar_networks import CIFARResNet
 from workbench.parts.networks import classifier
 from workbench.parts.pruning import Plan, sliced
-from workbench.parts.quantize import fit, quantize
+from workbench.parts.quantize import fit, quantize, refresh_norms
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import Checkpoint, weights
@@ -99,18 +99,6 @@ def judged(network: nn.Module, chips: Chips, rows: Tensor) -> tuple[float, float
     """(mean loss, share classified right) of some samples."""
     logits, label = logits_of(network, chips, rows), chips.label[rows]
     return float(F.cross_entropy(logits, label)), float((logits.argmax(1) == label).float().mean())
-
-
-@torch.no_grad()
-def refresh_norms(network: nn.Module, x: Tensor) -> None:
-    """Take the running moments of batch normalisation anew, from x in one batch."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
-    before = [m.momentum for m in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-    network.train()(x)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
 
 
 @dataclass(frozen=True)

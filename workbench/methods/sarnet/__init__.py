@@ -9,7 +9,6 @@ each module is our *reconstruction*. docs/methods/sarnet.md says what is known a
 
     settings.py   Config
     network.py    backbone, UCM (gather, fuse, embed), DAM, head; the arms
-    chips.py      a scene as images with boxes: checks, split, crops
     training.py   one step of a network
     tiles.py      detection in tiles; loading weights
     scenes.py     detection in one image of any size, on threads or a cluster

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from workbench.methods.sarnet.chips import Batch, Crops, images_of
+from workbench.data.boxed_images import Batch, Crops, images_of
 from workbench.methods.sarnet.network import STRIDES
 from workbench.methods.sarnet.result import scored
 from workbench.methods.sarnet.settings import Config

@@ -10,8 +10,8 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
 
+from workbench.data.boxed_images import entered, padded
 from workbench.errors import InputError
-from workbench.methods.sarnet.chips import entered, padded
 from workbench.methods.sarnet.network import STRIDES
 from workbench.methods.sarnet.tiles import Trained, as_variables
 from workbench.parts.detect import detections

@@ -12,13 +12,13 @@ import xarray as xr
 from torch.nn import functional as F
 
 from workbench.baselines.detection import CFARS, components, random_boxes, ratio
-from workbench.methods.sarnet.chips import Images, entered, padded
+from workbench.data.boxed_images import Images, entered, padded
 from workbench.methods.sarnet.network import SARNet, parameters
 from workbench.methods.sarnet.settings import Config
 from workbench.methods.sarnet.tiles import Read, detect_all
 from workbench.metrics.detect import RECALLS, Boxes, Scores, best_f1, evaluate, false_alarms_at, recall_at
 from workbench.metrics.detect_errors import KINDS, errors
-from workbench.parts.detect import Found
+from workbench.metrics.image_boxes import found_boxes, true_boxes
 from workbench.parts.device import device
 from workbench.scene import PROVENANCE, TABLE
 
@@ -42,21 +42,6 @@ def reads_of(images: Images, positions: Sequence[int]) -> list[tuple[tuple[int, 
         return images.amplitude(n)[:, rows, columns]
 
     return [(images.size[n], partial(read, n)) for n in positions]
-
-
-def true_boxes(images: Images, positions: Sequence[int]) -> Boxes:
-    """The true boxes of these images."""
-    rows = [images.box[n] for n in positions]
-    owner = np.repeat(images.ids[list(positions)], [len(r) for r in rows])
-    label, ignored = (np.concatenate([of[n] for n in positions]) for of in (images.label, images.ignored))
-    return Boxes(np.concatenate(rows), owner, label, ignored=ignored)
-
-
-def found_boxes(images: Images, positions: Sequence[int], found: Sequence[Found]) -> Boxes:
-    """Detections of these images as one table."""
-    owner = np.repeat(images.ids[list(positions)], [len(f.box) for f in found])
-    box, score, label = (np.concatenate([np.asarray(f[i]) for f in found]) for i in range(3))
-    return Boxes(box, owner, label, score)
 
 
 def scored(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from workbench.data.boxed_images import images_of
 from workbench.errors import InputError
 from workbench.event import Event, Outcome, Trace
-from workbench.methods.sarnet.chips import images_of
 from workbench.methods.sarnet.result import operating_threshold, result_of, watched
 from workbench.methods.sarnet.settings import Config
 from workbench.methods.sarnet.tiles import load_network, packed
@@ -27,7 +27,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     """
     if config.weights is not None:
         return (yield from apply_weights(scene, config))
-    images = images_of(scene, config)
+    images = images_of(scene, config, who="sarnet")
     view = watched(images)
     identity = about(images.fingerprint, config)
     names, finished, unfinished = ["sarnet", *config.rivals], {}, None
@@ -78,7 +78,7 @@ def apply_weights(scene: xr.Dataset, config: Config) -> Trace:
     """Boxes of a trained network on every image of this scene, and their scores; one event."""
     assert config.weights is not None
     trained = load_network(config.weights)
-    images = images_of(scene, config, whole=True)
+    images = images_of(scene, config, whole=True, who="sarnet")
     if images.names != trained.names and len(trained.names) > 1:
         raise InputError(
             f"The network knows the classes {', '.join(trained.names)}; this scene has {', '.join(images.names)}. "

@@ -16,9 +16,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from workbench.data.boxed_images import entered, grey
 from workbench.engines import cluster
 from workbench.errors import InputError
-from workbench.methods.sarnet.chips import entered, grey
 from workbench.methods.sarnet.settings import Config
 from workbench.methods.sarnet.tiles import Trained, as_variables, found_in_tiles, load_network, merged, starts
 from workbench.parts.detect import Found
@@ -89,7 +89,7 @@ def _block(
     """(box, score, label) of the tiles of one block; a tile without any value is left out."""
     values = np.ascontiguousarray(values, np.float32)
     known = np.isfinite(values).all(0)
-    whole = entered(grey(torch.from_numpy(values), name), config)
+    whole = entered(grey(torch.from_numpy(values), name, "sarnet"), config)
 
     def tiles() -> Iterator[tuple[int, Place, Tensor]]:
         for top in tops:

@@ -16,8 +16,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from workbench.data.boxed_images import entered, padded
 from workbench.errors import InputError
-from workbench.methods.sarnet.chips import entered, padded
 from workbench.methods.sarnet.network import STRIDES, SARNet
 from workbench.methods.sarnet.settings import Config
 from workbench.parts.detect import Found, detections, nms
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from os import PathLike
 
 AT_ONCE = 8  # tiles in one forward pass
+HELD = 64  # tiles whose outputs are decoded and suppressed at once
 TOUCH = 2.0  # pixels: nearer to the border than this is touching it
 
+_Place = tuple[int, tuple[int, int], tuple[int, int]]  # number of the image, top and left, height and width of a tile
 Read = Callable[[slice, slice], Tensor]  # (rows, columns) -> amplitude (1, h, w) in [0, 1]
 
 
@@ -79,27 +81,49 @@ def found_in_tiles(
     """
     network.eval()
     parts: list[list[Found]] = [[] for _ in sizes]
+    held: list[_Place] = []
+    levels: list[Sequence[Tensor]] = []
+
+    def suppress() -> None:
+        """Find the detections of the tiles that are held, all at once: the overhead of many small tensors is paid once."""
+        for n, found in _of_tiles([torch.cat(x) for x in zip(*levels, strict=True)], held, sizes, config):
+            parts[n].append(found)
+        held.clear()
+        levels.clear()
+
     with torch.inference_mode():
         for some in _batches(tiles):
             x = torch.stack([padded(tile, config.side) for _, _, tile in some])
-            out = network(x.to(device()), shuffled)
-            true = [(tile.shape[1], tile.shape[2]) for _, _, tile in some]
-            found = detections(out.levels, STRIDES, true, threshold=config.threshold, overlap=config.overlap)
-            counts = [len(one.box) for one in found]
-            if not any(counts):
-                continue
-            box, score, label = (torch.cat([one[i] for one in found]).cpu() for i in range(3))
-            rows = torch.arange(len(some)).repeat_interleave(torch.tensor(counts))
-            corner = torch.tensor([place for _, place, _ in some])[rows]
-            whole = _whole(
-                box, corner, torch.tensor(true)[rows], torch.tensor([sizes[n] for n, _, _ in some])[rows], config.margin
-            )
-            box = box + corner.flip(1).repeat(1, 2)
-            owner = torch.tensor([n for n, _, _ in some])[rows]
-            for n in dict.fromkeys(n for n, _, _ in some):
-                own = whole & (owner == n)
-                parts[n].append(Found(box[own], score[own], label[own]))
+            levels.append(network(x.to(device()), shuffled).levels)
+            held += [(n, corner, (tile.shape[1], tile.shape[2])) for n, corner, tile in some]
+            if len(held) >= HELD:
+                suppress()
+        if held:
+            suppress()
     return parts
+
+
+def _of_tiles(
+    levels: Sequence[Tensor], tiles: Sequence[_Place], sizes: Sequence[tuple[int, int]], config: Config
+) -> Iterator[tuple[int, Found]]:
+    """(number of an image, its detections in these tiles, in pixels of the image) for each image that has some."""
+    found = detections(levels, STRIDES, [size for *_, size in tiles], threshold=config.threshold, overlap=config.overlap)
+    counts = [len(one.box) for one in found]
+    if not any(counts):
+        return
+    box, score, label = (torch.cat([one[i] for one in found]).cpu() for i in range(3))
+    rows = torch.arange(len(tiles)).repeat_interleave(torch.tensor(counts))
+    corner, size, image = (
+        torch.tensor(values)[rows]
+        for values in ([c for _, c, _ in tiles], [s for *_, s in tiles], [sizes[n] for n, *_ in tiles])
+    )
+    whole = _whole(box, corner, size, image, config.margin)
+    box = box + corner.flip(1).repeat(1, 2)
+    owner = torch.tensor([n for n, *_ in tiles])[rows]
+    for n in dict.fromkeys(n for n, *_ in tiles):
+        own = whole & (owner == n)
+        if own.any():
+            yield n, Found(box[own], score[own], label[own])
 
 
 def _tiles(reads: Sequence[tuple[tuple[int, int], Read]], config: Config) -> Iterator[tuple[int, tuple[int, int], Tensor]]:

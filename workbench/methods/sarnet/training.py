@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from workbench.data.boxed_images import Crops, Images
 from workbench.errors import InputError
-from workbench.methods.sarnet.chips import Crops, Images
 from workbench.methods.sarnet.network import STRIDES, SARNet
 from workbench.methods.sarnet.settings import Config
 from workbench.parts.detect import detection_loss

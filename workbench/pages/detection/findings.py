@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from workbench.baselines.detection import components, ratio
-from workbench.methods.sarnet.chips import Images
+from workbench.data.boxed_images import Images
 from workbench.metrics.detect import THRESHOLDS, Boxes, average_precision, match
 
 FACTORS = np.round(np.arange(1.2, 5.01, 0.2), 1)  # of CFAR's slider

@@ -18,9 +18,9 @@ import panel_material_ui as pmui
 import xarray as xr
 
 from workbench import runs
+from workbench.data.boxed_images import images_of
 from workbench.data.source import Source
 from workbench.errors import InputError
-from workbench.methods.sarnet.chips import images_of
 from workbench.methods.sarnet.settings import NEEDS, Config
 from workbench.pages.detection.export import Export
 from workbench.pages.detection.findings import Findings, reads

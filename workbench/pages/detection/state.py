@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import param
 
-from workbench.methods.sarnet.chips import Images, entered
+from workbench.data.boxed_images import Images, entered
 from workbench.methods.sarnet.settings import Config
 from workbench.metrics.detect import Boxes
 from workbench.pages.detection.findings import MOST_PIXELS, PLACES, Findings, Judged, Sweep, judge, of_images, swept

@@ -14,9 +14,9 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
 
+from workbench.data.boxed_settings import NEEDS, BoxedSettings
 from workbench.data.splits import listed, own_split
 from workbench.errors import InputError
-from workbench.methods.sarnet.settings import NEEDS, Config
 from workbench.scene import fingerprint, require
 
 CACHE = 2**30  # bytes of decoded images that are kept
@@ -42,6 +42,7 @@ class Images:
     val: np.ndarray
     test: np.ndarray
     fingerprint: str
+    who: str
 
     def __post_init__(self) -> None:
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
@@ -55,40 +56,40 @@ class Images:
         high, wide = self.size[n]
         image = self.scene["image"].isel(sample=n, y=slice(high), x=slice(wide))
         values = torch.from_numpy(np.ascontiguousarray(image.transpose("band", "y", "x").values, np.float32))
-        self._kept[n] = grey(values, str(self.ids[n]))
+        self._kept[n] = grey(values, str(self.ids[n]), self.who)
         self._bytes += self._kept[n].nbytes
         while self._bytes > CACHE and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return self._kept[n]
 
 
-def grey(values: Tensor, name: str) -> Tensor:
+def grey(values: Tensor, name: str, who: str = "this method") -> Tensor:
     """The mean of the bands (band, h, w) -> (1, h, w), missing values as 0; InputError for values outside [0, 1]."""
     known = torch.where(torch.isfinite(values), values, 0.0)
     if known.numel():
         low, high = (float(v) for v in torch.aminmax(known))
         if low < -1e-6 or high > 1 + 1e-6:
             raise InputError(
-                f"sarnet needs amplitudes in [0, 1]; the image {name} has {low:.4g} to {high:.4g}. Divide by the largest value of "
+                f"{who} needs amplitudes in [0, 1]; the image {name} has {low:.4g} to {high:.4g}. Divide by the largest value of "
                 "the format, such as 255."
             )
     return known.mean(0, keepdim=True)
 
 
-def entered(amplitude: Tensor, config: Config) -> Tensor:
+def entered(amplitude: Tensor, config: BoxedSettings) -> Tensor:
     """The network's input of amplitudes in [0, 1]: log(1 + a) / log 256 with a = 255 amplitude, or the amplitude itself."""
     return torch.log1p(255 * amplitude.clamp(0, 1)) / LOG if config.transform == "log" else amplitude
 
 
-def images_of(scene: xr.Dataset, config: Config, whole: bool = False) -> Images:
+def images_of(scene: xr.Dataset, config: BoxedSettings, whole: bool = False, who: str = "this method") -> Images:
     """The images and the split; whole: all images are for testing, and watched.
 
     Raises InputError for boxes or images that cannot be used, and if a part of the split is empty.
     """
-    require(scene, *NEEDS, who="sarnet")
+    require(scene, *NEEDS, who=who)
     if scene["image"].dims[0] != "sample":
         raise InputError(
-            "sarnet learns from many images, image (sample, band, y, x); this scene has one image without samples."
+            f"{who} learns from many images, image (sample, band, y, x); this scene has one image without samples."
         )
     ids = scene["sample"].values.astype(str)
     names, counts = np.unique(ids, return_counts=True)
@@ -107,7 +108,7 @@ def images_of(scene: xr.Dataset, config: Config, whole: bool = False) -> Images:
     ignored = scene["box_difficult"].values if "box_difficult" in scene else np.zeros(len(box), bool)
     of = [np.flatnonzero(owner == name) for name in ids]
     every = np.arange(len(ids))
-    train, val, test = (every, every, every) if whole else _split(scene, ids, np.array([len(o) for o in of]), config)
+    train, val, test = (every, every, every) if whole else _split(scene, ids, np.array([len(o) for o in of]), config, who)
     return Images(
         scene,
         ids,
@@ -120,6 +121,7 @@ def images_of(scene: xr.Dataset, config: Config, whole: bool = False) -> Images:
         val,
         test,
         fingerprint(scene),
+        who,
     )
 
 
@@ -144,7 +146,7 @@ def _check(
 
 
 def _split(
-    scene: xr.Dataset, ids: np.ndarray, count: np.ndarray, config: Config
+    scene: xr.Dataset, ids: np.ndarray, count: np.ndarray, config: BoxedSettings, who: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(train, val, test) positions of images. Without a split the images are dealt into `folds` parts with about as many boxes each."""
     if config.test:
@@ -159,7 +161,7 @@ def _split(
         train, test = np.flatnonzero(part != config.fold), np.flatnonzero(part == config.fold)
     if len(train) < 2 or len(test) < 1:
         raise InputError(
-            f"sarnet needs two images for training and validation and one for testing; the split gives {len(train)} and {len(test)}."
+            f"{who} needs two images for training and validation and one for testing; the split gives {len(train)} and {len(test)}."
         )
     if config.val:
         _, val = listed(ids, config.val)
@@ -193,7 +195,7 @@ class Batch(NamedTuple):
 class Crops:
     """Random crops of the training images, half of them around a box. Draws from torch's random state."""
 
-    def __init__(self, images: Images, config: Config) -> None:
+    def __init__(self, images: Images, config: BoxedSettings) -> None:
         self.images, self.config = images, config
         self.owner = np.repeat(images.train, [len(images.box[n]) for n in images.train])
         self.number = np.concatenate([np.arange(len(images.box[n])) for n in images.train])
