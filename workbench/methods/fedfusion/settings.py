@@ -110,7 +110,9 @@ class Config(PatchSettings):
         le=10,
         description="learning rate of the clients' SGD in the first round; half a cosine to 0 over the rounds",
     )
-    mu: float = Field(0.1, ge=0, le=1e6, description="weight of the proximal term of FedProx")
+    mu: float = Field(
+        0.1, ge=0, le=1e6, description="weight of the proximal term of FedProx; mu * local_lr must stay well below 2"
+    )
     away: float = Field(0.0, ge=0, lt=1, description="probability that a client misses a round")
     uneven: bool = Field(
         False, description="clients make between a quarter and all of their local steps, as slow machines do"
