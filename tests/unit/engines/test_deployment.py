@@ -331,15 +331,17 @@ def test_a_node_killed_in_a_round_is_told_and_rejoins(tmp_path):
                 child.kill()
             os.kill(nodes["B"].pid, signal.SIGKILL)
             nodes["B"].wait()
+            time.sleep(75)  # until the link notices, it refuses a second node with this key
             stack.enter_context(start(node_command(plan, "B", {}), plan.folder / "B2.log", env))
 
         thread = threading.Thread(target=kill)
         thread.start()
         for message in messages(plan, app, {"rounds": 3, "size": 10, "seconds": 150}, 500):
             seen.append(message)
-        thread.join(10)
+        thread.join(120)
     print(seen)
     assert seen[0]["names"] == ["A"]
     assert len(seen[0]["failures"]) == 1
+    assert "Node Unavailable" in str(seen[0]["failures"])
     assert seen[2]["names"] == ["A", "B"]
     assert seen[-1] == {"finished": True}
