@@ -14,6 +14,7 @@ import typer
 
 from workbench.engines import limits
 from workbench.errors import InputError
+from workbench.federate import app as federate_commands
 from workbench.runs import RUNS, provenance
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 runs_commands = typer.Typer(help="List, tag, compare, delete and export the runs of a folder.", no_args_is_help=True)
 app.add_typer(runs_commands, name="runs")
+app.add_typer(federate_commands, name="federate")
 
 SceneArg = Annotated[
     str,

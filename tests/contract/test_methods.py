@@ -43,6 +43,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "rsdgc": ("rsdgc", "10.1109/TGRS.2024.3394501"),
     "arcdnet": ("arcdnet", "2305.19513"),
     "sarnet": ("sarnet", "2312.16943"),
+    "ghost": ("ghost", "2301.00131"),
     "mdfl": ("mdfl", "2311.09520"),
     "feddiff": ("feddiff", "2401.02433"),
     "fedfusion": ("fedfusion", "2311.09540"),
@@ -55,6 +56,7 @@ SMALLER: dict[str, dict[str, object]] = {
     "rsdgc": {"rivals": ["rsdgc", "magnitude-dynamic"], "workers": 1},
     "arcdnet": {"rivals": []},
     "sarnet": {"rivals": []},
+    "ghost": {"rivals": [], "uniform_bits": []},
     "mdfl": {"split": "class", "rivals": [], "networks": [], "map": True},
     "feddiff": {"split": "class", "rivals": ["dense"], "pooled": ["mdfl"]},
     "fedfusion": {"split": "class", "rivals": ["random_basis:1"], "horizontal": ["fedavg"]},
@@ -65,7 +67,7 @@ DETECTORS = ("rx", "ridge-rx", "pca-rx", "rp-rx", "local-rx", "crd", "kifd", "au
 
 CHIPS = ("rsdgc", "picpq")  # rooms that are driven with chips, not with a cube
 PAIRS = ("arcdnet",)  # rooms that take two dates
-BOXES = ("sarnet",)  # rooms that take chips with boxes
+BOXES = ("sarnet", "ghost")  # rooms that take chips with boxes
 SENSORS = ("mdfl", "feddiff", "fedfusion")  # rooms that take classes seen by several sensors
 
 PROCESSES = ("rsdgc",)  # rooms that start processes

@@ -181,6 +181,30 @@ def open_pixels(
     return scene
 
 
+def with_lidar(scene: xr.Dataset, values: str | Path, window: int) -> xr.Dataset:
+    """The scene of `open_pixels` with `lidar (sample, lidar_band, y, x)`, windows around the same pixels, row for row.
+
+    The spectra of single pixels are repeated over the window: y and x are those of both sensors. Raises InputError for a table with
+    another number of rows, or of values that do not fit the window.
+    """
+    import dask.array as da
+
+    table = _mat(Path(values).expanduser(), None)
+    if table.ndim != 2 or len(table) != scene.sizes["sample"] or table.shape[1] % window**2:
+        raise InputError(
+            f"{Path(values).name} must hold {scene.sizes['sample']} rows of windows of {window} x {window}; it holds "
+            f"{' x '.join(map(str, table.shape))}."
+        )
+    cubes = da.from_array(table.astype(np.float32).reshape(len(table), -1, window, window), chunks=(4096, -1, -1, -1))
+    spectra = scene["hsi"]
+    wide = da.broadcast_to(spectra.data, (*spectra.shape[:2], window, window))
+    kept = scene.drop_vars([n for n in ("hsi", "y", "x") if n in scene.variables])
+    return kept.assign(
+        hsi=(spectra.dims, wide, spectra.attrs),
+        lidar=(("sample", "lidar_band", "y", "x"), cubes, {"long_name": "LiDAR profiles, scaled"}),
+    )
+
+
 def digits() -> xr.Dataset:
     """1797 real handwritten digits of 8 x 8 pixels in ten classes, included in scikit-learn; no download.
 

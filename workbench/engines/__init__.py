@@ -1,4 +1,6 @@
-"""Work beyond one process: Dask tasks, ranks of torch.distributed, supervised child processes. Each is a thin layer on its engine."""
+"""Work beyond one process: Dask tasks, ranks of torch.distributed, federations on Flower, supervised child processes. Each is a thin
+layer on its engine.
+"""
 
 from __future__ import annotations
 

@@ -62,6 +62,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "workbench.methods.sarnet",
         "SAR-Net: ships and aircraft in SAR images, found with global context of all scales and attention in two directions.",
     ),
+    "ghost": (
+        "workbench.methods.ghost",
+        "GHOST: a detector that teaches its own quantised copy; each layer's bits follow from its weights.",
+    ),
     "mdfl": (
         "workbench.methods.mdfl",
         "MDFL: land cover of several sensors, from raw values and from what a diffusion model sees in them at several noise levels.",

@@ -306,7 +306,7 @@ def fingerprint(state: State) -> str:
     """SHA-256 of names, types, shapes and values, in the order of names: equal for equal weights."""
     digest = hashlib.sha256()
     for name in sorted(state):
-        value = np.ascontiguousarray(state[name].detach().cpu().numpy())
+        value = state[name].detach().cpu().contiguous().numpy()
         digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()

@@ -281,7 +281,13 @@ def test_chips_are_in_the_catalogue_beside_the_scenes():
     found = {e.id: e for e in entries() if e.kind == "chips"}
     assert set(found) == {
         *("cifar10-6000", "digits", "eurosat-rgb-200", "mstar-10", "nwpu-resisc-12", "ucmerced-9"),
-        *("houston2013-pixels", "houston2013-lidar", "houston2013-lidar-test", "houston2013-lidar-windows"),
+        *(
+            "houston2013-pixels",
+            "houston2013-lidar",
+            "houston2013-lidar-test",
+            "houston2013-lidar-windows",
+            "houston2013-two-sensors",
+        ),
     }
     assert all(name in names() for name in found)
     told = describe_entry("eurosat-rgb-200")

@@ -20,7 +20,7 @@ from workbench.data.synth_ships import small
 from workbench.errors import InputError
 from workbench.execution import execute, export
 from workbench.methods.sarnet import SMOKE, Config, SARNet, Trained, detect
-from workbench.methods.sarnet.deploy import Decoded
+from workbench.methods.sarnet.deploy import decoded
 from workbench.parts import export as exporting
 from workbench.parts import onnx_loader
 from workbench.parts.export import Exportable, folded, write
@@ -77,7 +77,7 @@ def detector(tmp_path_factory) -> tuple[Trained, Path]:
     ours = trained()
     facts = {"task": "boxes", "classes": ours.names, "side": 64, "strides": [8, 16, 32], "margin": 24}
     facts |= {"overlap": CONFIG.overlap, "threshold": ours.operating, "most": 50}
-    made = Exportable(Decoded(ours).eval(), {"image": torch.rand(2, 1, 64, 64)}, ("box", "score"), facts)
+    made = Exportable(decoded(ours).eval(), {"image": torch.rand(2, 1, 64, 64)}, ("box", "score"), facts)
     return ours, write(made, tmp_path_factory.mktemp("made") / "ships.onnx", {"method": "sarnet"})[0]
 
 
@@ -103,7 +103,7 @@ def test_a_batch_of_any_size_and_the_manifest(detector):
     model = onnx_loader.Model(path)
     x = torch.rand(5, 1, 64, 64)
     with torch.inference_mode():
-        box, score = Decoded(ours)(x)
+        box, score = decoded(ours)(x)
     found = model.run(image=x.numpy())
     np.testing.assert_allclose(found["box"], box, atol=2e-3)
     np.testing.assert_allclose(found["score"], score, atol=1e-5)

@@ -30,7 +30,11 @@ class Chips(Sourced, Kind):
     folders: list[str] = Field([], description="folder of each class, where it is not the name of the class")
     keys: tuple[str | None, str | None] = Field((None, None), description="arrays of values and labels, layout pixels")
     variable: Literal["hsi", "lidar"] = Field("hsi", description="what the values are, layout pixels")
-    window: int = Field(1, ge=1, description="y = x of a window around each pixel, layout pixels")
+    window: int = Field(
+        1,
+        ge=1,
+        description="y = x of a window around each pixel, layout pixels; with a third file, of LiDAR, that of its windows",
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Chips:
@@ -41,7 +45,7 @@ class Chips(Sourced, Kind):
         counts = {
             "folder": len(self.files) == 1,
             "zip": len(self.files) > 0,
-            "pixels": len(self.files) == 2,
+            "pixels": len(self.files) in (2, 3),
             "digits": not self.files,
         }
         if not counts[self.layout]:
@@ -51,7 +55,12 @@ class Chips(Sourced, Kind):
     @property
     def provides(self) -> tuple[str, ...]:
         """Images, spectra or heights, and the class of each."""
-        return (self.variable if self.layout == "pixels" else "image", "label")
+        further = ("lidar",) if self.layout == "pixels" and len(self.files) == 3 else ()
+        return (
+            self.variable if self.layout == "pixels" else "image",
+            *(further if self.layout == "pixels" else ()),
+            "label",
+        )
 
     @property
     def many(self) -> bool:
@@ -72,8 +81,14 @@ class Chips(Sourced, Kind):
             scene = chips.digits()
         elif self.layout == "pixels":
             scene = chips.open_pixels(
-                *places, keys=self.keys, names=self.classes, variable=self.variable, window=self.window
+                *places[:2],
+                keys=self.keys,
+                names=self.classes,
+                variable=self.variable,
+                window=self.window if len(places) == 2 else 1,
             )
+            if len(places) == 3:
+                scene = chips.with_lidar(scene, places[2], self.window)
         else:
             called = dict(zip(self.folders, self.classes, strict=False))
             scene = chips.open_chips(places, names=called, verify=self.listing_sha256)

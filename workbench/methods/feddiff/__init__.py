@@ -9,8 +9,9 @@ docs/methods/feddiff.md says what is known.
 
     settings.py   Config
     owners.py     an owner: private weights, shared weights, what it sends
-    messages.py   how features travel, and what they cost beside the pixels
+    messages.py   what messages cost beside the pixels
     rounds.py     one round: code, exchange, learn, average
+    banks.py      the banks of trained, untrained and joint networks
     running.py    run: a diffusion network at each owner, federations, networks on pooled data, result
     result.py     rows of accuracies, class map, bytes
     quality.py    the diffusion networks themselves: error, reconstruction, generation

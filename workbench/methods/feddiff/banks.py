@@ -14,12 +14,12 @@ from workbench.parts.bank_training import Denoiser
 
 Kind = Literal["trained", "untrained", "joint", "none"]
 
-BANK: dict[str, Kind] = {
-    "untrained": "untrained",
-    "no_diffusion": "none",
-    "raw_patches": "none",
-    "mdfl": "joint",
-}  # else trained
+BANK: dict[str, Kind] = {"untrained": "untrained", "no_diffusion": "none", "raw_patches": "none", "mdfl": "joint"}
+
+
+def kind_of(row: str) -> Kind:
+    """The bank that a row of the comparison uses."""
+    return BANK.get(row, "trained")
 
 
 class Banks:
@@ -45,7 +45,7 @@ class Banks:
 
     def of(self, row: str) -> Bank | None:
         """The bank of the training pixels for a row of the comparison; computed once."""
-        kind = BANK.get(row, "trained")
+        kind = kind_of(row)
         if kind not in self._known:
             self._known[kind] = self.at(kind, self.patches.place[self.patches.train])
         return self._known[kind]

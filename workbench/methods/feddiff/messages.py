@@ -25,7 +25,7 @@ def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federati
     table = []
     for owner in own.owners:
         channels = sum(patches.cubes[s].shape[1] for s in owner.sensors)
-        wide = owner.network.branches[owner.number].wide
+        wide = owner.branch.wide
         channels_sent = wide + (0 if owner.bank is None else wide)
         bank = 0 if owner.bank is None else owner.bank[0].numel()
         message = own.codec.payload((config.batch, channels_sent, *PLACES))

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.data.sensor_patches import Patches
 from workbench.errors import InputError
 from workbench.parts.bank_training import branches_of, deep_of, stacked
-from workbench.parts.reuse import Reuse
+from workbench.parts.reuse import Branch, Reuse
 
 Bank = Mapping[str, Tensor]
 
@@ -58,15 +58,15 @@ class Owner:
         self.rows: Tensor | None = None
 
     @property
-    def branch(self) -> nn.Module:
+    def branch(self) -> Branch:
         """Its branch of the network."""
-        return self.network.branches[self.number]
+        return _branch(self.network, self.number)
 
     def begin(self, rows: Tensor) -> Tensor:
         """(n, channels, 4, 4): the features of these training pixels, to be sent; the owner keeps them with their gradient."""
         self.network.train()
         self.rows = rows
-        self.sent = self.branch.split(self.x[rows], None if self.bank is None else self.bank[rows])  # type: ignore[operator]
+        self.sent = self.branch.split(self.x[rows], None if self.bank is None else self.bank[rows])
         return self.sent.detach()
 
     def learn(self, theirs: Tensor | None, lr: float) -> float:
@@ -83,13 +83,17 @@ class Owner:
         self.sent = None
         return float(torch.stack(losses).detach().mean())
 
+    def shared(self) -> dict[str, Tensor]:
+        """The shared weights and batch statistics, by name."""
+        return {n: v for n, v in self.network.state_dict().items() if private_to(n) is None and v.is_floating_point()}
+
     def logits(self, own: Tensor, theirs: Tensor | None) -> list[Tensor]:
         """Logits of the three heads; of its own head alone if the other owner is away."""
-        mine = self.branch.pooled(own)  # type: ignore[operator]
+        mine = self.branch.pooled(own)
         if theirs is None:
             low, high = mine if self.number == 0 else mine[::-1]
             return [self.network.head(1 + self.number, low, high)]
-        other = self.network.branches[1 - self.number].pooled(theirs)  # type: ignore[operator]
+        other = _branch(self.network, 1 - self.number).pooled(theirs)
         return self.network.judged([mine, other] if self.number == 0 else [other, mine])
 
     @torch.no_grad()
@@ -97,13 +101,19 @@ class Owner:
         """(n, channels, 4, 4): what this owner sends of the pixels at `place`, before coding; the network in its state for tests."""
         self.network.eval()
         deep = None if bank is None else deep_of(bank, self.sensors)
-        return self.branch.split(stacked(patches, place, self.sensors), deep)  # type: ignore[operator]
+        return self.branch.split(stacked(patches, place, self.sensors), deep)
 
     @torch.no_grad()
     def probabilities(self, own: Tensor, theirs: Tensor) -> np.ndarray:
         """(3, n, classes): the softmax of each head."""
         self.network.eval()
         return torch.stack([one.softmax(1) for one in self.logits(own, theirs)]).double().numpy()
+
+
+def _branch(network: Reuse, number: int) -> Branch:
+    branch = network.branches[number]
+    assert isinstance(branch, Branch)
+    return branch
 
 
 def weights_of(network: Reuse) -> tuple[dict[str, Tensor], tuple[dict[str, Tensor], dict[str, Tensor]]]:

@@ -71,7 +71,7 @@ def quality(result: xr.Dataset, patches: Patches, config: Config, banks: Banks) 
     for who, ending in (("denoised", ""), ("noisy", "_noisy"), ("linear", "_linear"), ("mean patch", "_mean")):
         if angle:
             text = f"angle between true and rebuilt spectra, {who}, test patches, mean of the noise levels"
-            result[f"angle{ending}"] = scalar(np.mean(angle[who]), text, "degree")
+            result[f"angle{ending}"] = scalar(float(np.mean(angle[who])), text, "degree")
     _strip(result, strips)
 
 
@@ -141,11 +141,11 @@ def _metrics(
     where = f"of {name}, test patches, mean of the noise levels"
     for who, ending in (("trained", ""), ("linear", "_linear")):
         result[f"denoising_error_{name}{ending}"] = scalar(
-            np.mean(error[f"{name}, {who}"]), f"mean absolute error of the noise, {who}, {where}"
+            float(np.mean(error[f"{name}, {who}"])), f"mean absolute error of the noise, {who}, {where}"
         )
     for who, ending in (("denoised", ""), ("noisy", "_noisy"), ("linear", "_linear"), ("mean patch", "_mean")):
         result[f"psnr_{name}{ending}"] = scalar(
-            np.mean(ratio[f"{name}, {who}"]), f"signal-to-noise ratio, {who}, {where}", "dB"
+            float(np.mean(ratio[f"{name}, {who}"])), f"signal-to-noise ratio, {who}, {where}", "dB"
         )
     for who, ending in (("generated", ""), ("Gaussian pixels", "_gaussian"), ("other real", "_real")):
         if not np.isfinite(apart[who]):

@@ -10,7 +10,7 @@ import xarray as xr
 from workbench.baselines.bank_rows import noise_levels, pooled, raw_values
 from workbench.baselines.fusion import fit
 from workbench.data.sensor_patches import Patches
-from workbench.methods.feddiff.banks import BANK, Banks
+from workbench.methods.feddiff.banks import Banks, Kind, kind_of
 from workbench.methods.feddiff.messages import bytes_of
 from workbench.methods.feddiff.quality import quality
 from workbench.methods.feddiff.rounds import Answers, Federation
@@ -59,7 +59,8 @@ def result_of(
     train, test = patches.train, patches.test
     place, y, truth = patches.place[np.concatenate([train, test])], patches.label[train], patches.label[test]
     cut, classes, owners = len(train), len(patches.names), list(banks.owners)
-    known = {kind: banks.at(kind, place) for kind in {BANK.get(row, "trained") for row in made} | {"trained", "untrained"}}
+    kinds: set[Kind] = {"trained", "untrained", *(kind_of(row) for row in made)}
+    known = {kind: banks.at(kind, place) for kind in kinds}
     tested = {kind: None if bank is None else {n: b[cut:] for n, b in bank.items()} for kind, bank in known.items()}
     table: dict[str, np.ndarray] = {}
     own = made[OWN]
@@ -71,7 +72,7 @@ def result_of(
     order = np.random.default_rng(config.seed).permutation(len(test))
     table["shuffled"] = own.answers(patches, place[cut:], tested["trained"], order).fused[0]
     for row, learner in made.items():
-        bank = tested[BANK.get(row, "trained")]
+        bank = tested[kind_of(row)]
         if row == OWN:
             continue
         if isinstance(learner, Federation):
@@ -80,7 +81,7 @@ def result_of(
             table[row] = learner.probability(patches, place[cut:], bank)
     table["late"] = (table[f"only_{owners[0]}"] + table[f"only_{owners[1]}"]) / 2
     raw = np.concatenate(list(raw_values(patches, place).values()), 1)
-    features = {"bank": pooled(known["trained"]), "untrained_bank": pooled(known["untrained"])}
+    features = {"bank": pooled(known["trained"] or {}), "untrained_bank": pooled(known["untrained"] or {})}
     for row, x, model in (
         *((name, values, "logistic") for name, values in features.items()),
         ("raw", raw, "logistic"),
@@ -106,6 +107,7 @@ def result_of(
     result["apart"] = scalar(
         divergence(own.shared()), "largest difference of the two copies of the shared weights at the end; must be 0"
     )
+    result["missed"] = scalar(own.missed, "messages of features in training that did not come", "")
     for name in owners:
         result[f"loss_final_{name}"] = scalar(
             banks.made[name].recent, f"diffusion loss of {name}, mean of the last 20 steps"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from workbench.data.sensor_patches import Patches
-from workbench.methods.feddiff.owners import Bank, Owner, owners_of, private_to
+from workbench.methods.feddiff.owners import Bank, Owner, owners_of
 from workbench.methods.feddiff.settings import Config
-from workbench.parts.federation import Codec, Traffic, average, divergence, state_bytes
+from workbench.parts.federation import Codec, Message, Traffic, average, divergence, state_bytes
 from workbench.parts.reuse import Reuse
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
@@ -43,7 +43,7 @@ class Federation:
 
     With exact messages this is the training of `workbench.parts.bank_training.Classifier` on pooled data, number by number: an owner has
     the same batch, the same loss and the same gradient of its weights. With coded messages the copies of the shared weights differ
-    between two averages.
+    between two averages. missed: messages of features that did not come, although their owner was not away by `away`.
     """
 
     def __init__(self, patches: Patches, config: Config, banks: Bank | None, codec: Codec) -> None:
@@ -61,26 +61,22 @@ class Federation:
             Owner(i, sensors, patches, banks, network, weight, config.head_lr) for i, sensors in enumerate(owners.values())
         ]
         self.traffic = Traffic()
-        self.apart = 0.0
+        self.apart, self.missed = 0.0, 0
         self.checkpoint = Checkpoint(
             networks=[o.network for o in self.owners], optimisers=[o.optimiser for o in self.owners], random=self.random
         )
 
     def step(self) -> dict[str, float]:
-        """One round: `head_loss`, the mean over owners and heads; megabytes sent so far; how far the shared weights were apart."""
+        """One round: `head_loss`, the mean over owners and heads; megabytes sent so far; `apart`, the largest difference of the shared
+        weights before the last average."""
         with self.random:
             rows = torch.randperm(len(self.owners[0].label))[: self.config.batch]
             away = self.config.away > 0 and float(torch.rand(())) < self.config.away
             lr = cosine(self.done, self.total, self.config.head_lr)
-            features = [owner.begin(rows) for owner in self.owners]
-            arrived: list[Tensor | None] = [None, None]
-            if not away:
-                messages = [self.codec.encode(f, self.config.seed + self.done) for f in features]
-                arrived = [self.codec.decode(m) for m in reversed(messages)]
-                self.traffic.add("features", up=sum(m.nbytes for m in messages))
-            loss = float(np.mean([owner.learn(a, lr) for owner, a in zip(self.owners, arrived, strict=True)]))
+            messages = self.gather(rows, away)
+            self.traffic.add("features", up=sum(m.nbytes for m in messages if m is not None))
+            loss = self.teach(messages[::-1], lr)
         self.done += 1
-        self.apart = divergence(self.shared())
         if self.done % self.config.average_every == 0 or self.done == self.total:
             self.average()
         return {
@@ -90,29 +86,46 @@ class Federation:
             "apart": self.apart,
         }
 
+    def gather(self, rows: Tensor, away: bool) -> list[Message | None]:
+        """What the owners send of these training pixels, in their order; away: they keep it to themselves."""
+        features = [owner.begin(rows) for owner in self.owners]
+        return [None if away else self.codec.encode(f, self.config.seed + self.done) for f in features]
+
+    def teach(self, messages: Sequence[Message | None], lr: float) -> float:
+        """Let each owner learn from the message that it got; the mean loss."""
+        arrived = [None if m is None else self.codec.decode(m) for m in messages]
+        return float(np.mean([owner.learn(a, lr) for owner, a in zip(self.owners, arrived, strict=True)]))
+
     def shared(self) -> list[dict[str, Tensor]]:
         """The shared weights and batch statistics of each owner, by name."""
-        return [
-            {n: v for n, v in o.network.state_dict().items() if private_to(n) is None and v.is_floating_point()}
-            for o in self.owners
-        ]
+        return [owner.shared() for owner in self.owners]
+
+    def share(self, state: Mapping[str, Tensor]) -> None:
+        """Give both owners these shared weights."""
+        for owner in self.owners:
+            owner.network.load_state_dict(dict(state), strict=False)
 
     def average(self) -> None:
         """Set the shared weights of both owners to their mean, weighted by their samples."""
         states = self.shared()
-        mean = average(states, [len(o.label) for o in self.owners], ["_".join(o.sensors) for o in self.owners])
-        for owner in self.owners:
-            owner.network.load_state_dict(mean, strict=False)
+        self.apart = divergence(states)
+        self.share(average(states, [len(o.label) for o in self.owners], ["_".join(o.sensors) for o in self.owners]))
         size = sum(state_bytes(state) for state in states)
         self.traffic.add("weights", up=size, down=size)
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on."""
-        return {"done": self.done, "traffic": self.traffic.state(), **self.checkpoint.state()}
+        return {
+            "done": self.done,
+            "traffic": self.traffic.state(),
+            "apart": self.apart,
+            "missed": self.missed,
+            **self.checkpoint.state(),
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
-        self.done = int(state["done"])
+        self.done, self.apart, self.missed = int(state["done"]), float(state["apart"]), int(state["missed"])
         self.traffic.load(state["traffic"])
         self.checkpoint.load(state)
 

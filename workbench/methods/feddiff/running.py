@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -91,10 +91,18 @@ def _plan(patches: Patches, config: Config, banks: Banks) -> dict[str, Callable[
         plan[JOINT] = partial(Denoiser, patches, {JOINT: patches.sensors}, config)
     for row in (OWN, *config.rivals):
         codec = Codec(row if row in get_args(CodecName) else config.codec, config.rank)  # type: ignore[arg-type]
-        plan[row] = lambda row=row, codec=codec: Federation(patches, config, banks.of(row), codec)
+        plan[row] = partial(_federation, patches, config, banks, row, codec)
     for row, sensors in [(f"only_{name}", s) for name, s in owners.items()] + [(row, []) for row in config.pooled]:
-        plan[row] = lambda row=row, sensors=sensors: Classifier(patches, config, banks.of(row), sensors)
+        plan[row] = partial(_pooled, patches, config, banks, row, sensors)
     return plan
+
+
+def _federation(patches: Patches, config: Config, banks: Banks, row: str, codec: Codec) -> Federation:
+    return Federation(patches, config, banks.of(row), codec)
+
+
+def _pooled(patches: Patches, config: Config, banks: Banks, row: str, sensors: Sequence[str]) -> Classifier:
+    return Classifier(patches, config, banks.of(row), sensors)
 
 
 def _weights(networks: Mapping[str, Denoiser], made: Mapping[str, Federation | Classifier]) -> dict[str, Any]:

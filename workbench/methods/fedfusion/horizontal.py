@@ -20,6 +20,7 @@ from workbench.methods.fedfusion.settings import Config, Horizontal
 from workbench.parts.device import device
 from workbench.parts.federation import State, Traffic, average, proximal
 from workbench.parts.networks import classifier
+from workbench.parts.privacy import privatised
 from workbench.parts.rounds import Update, rounds
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
@@ -37,7 +38,7 @@ class Site:
             self.network = classifier(config.network, x.shape[1:], classes).to(device())
 
     def train(self, state: State, number: int) -> Update:
-        """`local_steps` steps of AdamW, fewer with `uneven`. Raises InputError without pixels, and for weights of another network."""
+        """`local_steps` steps of plain SGD, fewer with `uneven`. Raises InputError without pixels, and for weights of another network."""
         if len(self.label) < 2:
             raise InputError(f"{self.name} has {len(self.label)} training pixels and needs two; it takes no part.")
         config, random = self.config, torch.Generator().manual_seed(hash_of(self.config.seed, self.number, number))
@@ -51,8 +52,8 @@ class Site:
         steps = config.local_steps
         if config.uneven:
             steps = max(1, round(steps * (0.25 + 0.75 * float(torch.rand((), generator=random)))))
-        lr = cosine(number - 1, config.rounds, config.lr)
-        optimiser = torch.optim.AdamW(self.network.parameters(), lr, weight_decay=config.decay)
+        lr = cosine(number - 1, config.rounds, config.local_lr)
+        optimiser = torch.optim.SGD(self.network.parameters(), lr, weight_decay=config.decay)
         anchor, total = {n: v.to(device()) for n, v in state.items()}, 0.0
         self.network.train()
         for _ in range(steps):
@@ -64,7 +65,14 @@ class Site:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        return Update(weights(self.network), len(self.label), {"loss": total / steps, "steps": float(steps)})
+        made = weights(self.network)
+        if config.noise > 0:
+            made, _ = privatised(made, state, config.clip, config.noise, self.noise_of(number))
+        return Update(made, len(self.label), {"loss": total / steps, "steps": float(steps)})
+
+    def noise_of(self, number: int) -> torch.Generator:
+        """Where the noise of a round comes from; in this process it repeats with the seed, so that runs do."""
+        return torch.Generator().manual_seed(hash_of(self.config.seed, self.number, number, 1))
 
 
 def hash_of(*numbers: int) -> int:
@@ -77,7 +85,9 @@ class Rounds:
 
     def __init__(self, pixels: Pixels, config: Config, kind: Horizontal) -> None:
         self.config, self.kind, self.total, self.done = config, kind, config.rounds, 0
-        self.clients = sites(pixels, config, kind)
+        self.clients = sites(
+            pixels, config if kind in ("fedavg", "fedprox") else config.model_copy(update={"noise": 0.0}), kind
+        )
         self.state_now: list[dict[str, Tensor]] = [weights(self.clients[0].network)] * (
             len(self.clients) if kind == "local" else 1
         )

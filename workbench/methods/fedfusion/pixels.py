@@ -128,9 +128,8 @@ def _of_chips(scene: xr.Dataset, config: Config, sensors: list[str]) -> Pixels:
         train, test = by_order(label, bool(config.seed % 2))
         split, warning = "halves of each class in the order of the file, which is that of the rows of the image", ""
     draw = np.random.default_rng(config.seed)
-    ordered = config.split == "halves"
     mine = [train[label[train] == c] for c in range(samples.classes)]
-    train = np.sort(np.concatenate([(m if ordered else draw.permutation(m))[: config.per_class] for m in mine]))
+    train = np.sort(np.concatenate([draw.permutation(m)[: config.per_class] for m in mine]))
     values = {}
     for sensor, x in samples.values.items():
         if x.shape[-2:] not in ((1, 1), (WINDOW, WINDOW)):

@@ -17,6 +17,7 @@ from workbench.metrics import classify
 from workbench.metrics.class_maps import accuracies, class_map, details, scalar
 from workbench.metrics.leak import leak_meter
 from workbench.parts.federation import FLOAT, INDEX, Codec, class_counts, state_bytes
+from workbench.parts.privacy import epsilon
 from workbench.scene import PROVENANCE
 
 OWN = "fedfusion"
@@ -174,6 +175,12 @@ def _clients(result: xr.Dataset, pixels: Pixels, config: Config, made: Mapping[s
     result["clients"] = (("client", "class_name"), counts, {"long_name": "training pixels", "units": "pixel"})
     result.coords["client"] = [c.name for c in clients]
     result.coords["class_name"] = pixels.names
+    if config.noise > 0:
+        spent = epsilon(config.noise, config.rounds, config.delta)
+        result["epsilon"] = scalar(
+            spent,
+            f"epsilon at delta {config.delta:g} of a client's data after all rounds; above 10 or so nobody is protected",
+        )
     for kind, learner in made.items():
         if isinstance(learner, Rounds) and kind in ("fedavg", "fedprox"):
             result[f"megabytes_{kind}"] = scalar(learner.traffic.total / 1e6, f"weights sent by {kind}, up and down", "MB")

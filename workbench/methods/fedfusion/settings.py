@@ -104,11 +104,27 @@ class Config(PatchSettings):
     )
     rounds: int = Field(30, ge=1, le=100_000, description="rounds of FedAvg and FedProx")
     local_steps: int = Field(20, ge=1, le=100_000, description="optimiser steps of a client in a round")
-    mu: float = Field(0.1, ge=0, le=1e6, description="weight of the proximal term of FedProx")
+    local_lr: float = Field(
+        0.1,
+        gt=0,
+        le=10,
+        description="learning rate of the clients' SGD in the first round; half a cosine to 0 over the rounds",
+    )
+    mu: float = Field(
+        0.1, ge=0, le=1e6, description="weight of the proximal term of FedProx; mu * local_lr must stay well below 2"
+    )
     away: float = Field(0.0, ge=0, lt=1, description="probability that a client misses a round")
     uneven: bool = Field(
         False, description="clients make between a quarter and all of their local steps, as slow machines do"
     )
+    noise: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="z: deviation of the noise that a client adds to its update, in units of clip; 0: none, and no clipping",
+    )
+    clip: float = Field(1.0, gt=0, le=1e6, description="largest Euclidean norm of a client's update, where noise is added")
+    delta: float = Field(1e-5, gt=0, lt=1, description="delta of the account of privacy")
     trees: int = Field(200, ge=1, le=100_000, description="trees of the random forest")
     map: bool = Field(True, description="also classify every pixel of the tested images")
     show_every: int = Field(50, ge=1, description="steps between two records of pictures and probes")

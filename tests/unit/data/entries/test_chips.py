@@ -32,6 +32,7 @@ def test_entries_are_there():
         "houston2013-lidar",
         "houston2013-lidar-test",
         "houston2013-lidar-windows",
+        "houston2013-two-sensors",
         "ucmerced-9",
     }
 

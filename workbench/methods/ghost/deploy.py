@@ -1,0 +1,83 @@
+"""The quantised detector as a file: what a run saves of it, and what `workbench export` writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from workbench.data.boxed_images import entered
+from workbench.methods.ghost.network import STRIDES, Detector
+from workbench.methods.ghost.settings import Config
+from workbench.parts.detector_file import Decoded
+from workbench.parts.export import Exportable
+from workbench.parts.export_quantized import integers, packed_bytes
+from workbench.parts.quantize import quantize
+from workbench.parts.training import saved_network, weights
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The quantised detector of a run. operating: lowest score of a box in use."""
+
+    network: Detector
+    config: Config
+    names: list[str]
+    bits: dict[str, int]
+    operating: float
+
+
+def packed(
+    network: Detector, bits: Mapping[str, int], config: Config, names: Sequence[str], operating: float
+) -> dict[str, dict[str, Tensor]]:
+    """`weights` of an Outcome: the network, and as JSON bytes everything needed to build it again."""
+    facts = {"config": config.model_dump(mode="json"), "names": list(names), "bits": dict(bits), "operating": operating}
+    text = json.dumps(facts, sort_keys=True).encode()
+    return {"ghost": weights(network), "settings": {"json": torch.tensor(list(text), dtype=torch.uint8)}}
+
+
+def load_network(source: str | PathLike[str]) -> Trained:
+    """The quantised detector of a run folder, or of the weights.safetensors of one.
+
+    Raises InputError for a folder without weights, and for weights of another method.
+    """
+    own, about, _ = saved_network(source, "ghost")
+    config = Config.model_validate(about["config"])
+    network = Detector(1, len(about["names"]), config.width)
+    quantize(network, about["bits"], config.quantizer, {**about["bits"], "stem.0": 8})
+    network.load_state_dict(own)
+    return Trained(network.eval(), config, about["names"], about["bits"], float(about["operating"]))
+
+
+def exportable(folder: str | PathLike[str]) -> Exportable:
+    """The quantised detector of a finished run with its trained integers, for `workbench export`. Raises InputError as `load_network`."""
+    trained = load_network(folder)
+    c = trained.config
+    example = torch.rand(4, 1, c.crop, c.crop, generator=torch.Generator().manual_seed(0))
+    enter = partial(entered, config=c)
+    whole = integers(trained.network, enter(example))
+    facts = {
+        "task": "boxes",
+        "classes": trained.names,
+        "side": c.crop,
+        "strides": list(STRIDES),
+        "scaling": "amplitude in [0, 1], such as 8-bit amplitude / 255"
+        + ("; its logarithm is taken inside the network" if c.transform == "log" else ""),
+        "margin": min(48, c.crop - 1),
+        "overlap": c.overlap,
+        "threshold": trained.operating,
+        "most": c.most,
+        "bits": trained.bits,
+        "bytes_packed": packed_bytes(whole),
+    }
+    return Exportable(
+        Decoded(whole, enter, c.crop, STRIDES).eval(), {"image": example}, ("box", "score"), facts, rounding=True
+    )
