@@ -2,8 +2,9 @@
 
     python -m benchmarks.mdfl_textures [--seeds 3] [--steps 400]
 
-Two pairs of classes share spectrum and height, and differ only in the period of a texture, 2 or 4 pixels: a recall of 0.5 in the mean of a pair
-is chance. Halves of the scene with a guard band; logistic regression on each set of features, and a random forest. Nothing is asserted.
+Two pairs of classes share spectrum and height, and differ only in the period of a texture, 2 or 4 pixels: a recall of 0.5 in the mean
+of a pair is chance. Halves of the scene with a guard band; logistic regression on each set of features, and a random forest. Nothing is
+asserted.
 """
 
 from __future__ import annotations
