@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.data.boxed_images import entered
 from workbench.methods.ghost.network import STRIDES, Detector
 from workbench.methods.ghost.settings import Config
+from workbench.methods.ghost.training import GRIDS
 from workbench.parts.detector_file import Decoded
 from workbench.parts.export import Exportable
 from workbench.parts.export_quantized import integers, packed_bytes
@@ -52,7 +53,7 @@ def load_network(source: str | PathLike[str]) -> Trained:
     own, about, _ = saved_network(source, "ghost")
     config = Config.model_validate(about["config"])
     network = Detector(1, len(about["names"]), config.width)
-    quantize(network, about["bits"], config.quantizer, {**about["bits"], "stem.0": 8})
+    quantize(network, about["bits"], GRIDS[config.quantizer], {**about["bits"], "stem.0": 8})
     network.load_state_dict(own)
     return Trained(network.eval(), config, about["names"], about["bits"], float(about["operating"]))
 
