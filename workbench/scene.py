@@ -96,6 +96,13 @@ def other_dims(result: xr.Dataset) -> list[str]:
     return problems
 
 
+def names_of(array: xr.DataArray) -> list[str]:
+    """Names of the classes of labels, by number; [] without names. A list of one name comes back from a file as text."""
+    import numpy as np
+
+    return [str(n) for n in np.atleast_1d(array.attrs.get("names", []))]
+
+
 def fits(needs: Needs, provides: Collection[str]) -> bool:
     """Whether a scene with these variables has all required ones.
 
@@ -182,10 +189,9 @@ def describe(scene: xr.Dataset) -> str:
     if "polarization" in scene.coords:
         lines.append(f"  polarization: {', '.join(map(str, scene['polarization'].values))}")
     if "box_label" in scene:
-        counts = np.bincount(scene["box_label"].values, minlength=len(scene["box_label"].attrs["names"]))
-        lines.append(
-            "  boxes: " + ", ".join(f"{n} {c}" for n, c in zip(scene["box_label"].attrs["names"], counts, strict=True))
-        )
+        names = names_of(scene["box_label"])
+        counts = np.bincount(scene["box_label"].values, minlength=len(names))
+        lines.append("  boxes: " + ", ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True)))
     if "truth" in scene:
         truth = scene["truth"].values
         known = int((truth >= 0).sum())

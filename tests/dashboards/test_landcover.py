@@ -212,6 +212,21 @@ def test_the_slider_shows_the_image_at_its_noise_level_and_a_spectrum(page, root
     assert [v.panel.visible for v in view.bank] == [True, True] + [False] * 8
 
 
+def test_a_band_of_frequencies_is_removed_on_request(page):
+    page.tab = 3
+    view = page.inside
+    assert not view._frequencies.visible
+    view.annulus.value = (0.1, 0.72)
+    view.ask.clicks += 1
+    assert view._frequencies.visible
+    assert "0.1 to 0.72 cycles per pixel" in view.changed.object
+    labels, without = (v.source.data["image"][0] for v in (view.labels, view.without))
+    assert f"{(labels != without).mean():.1%}" in view.changed.object
+    view.annulus.value = (0.3, 0.3)
+    view.ask.clicks += 1
+    assert "An annulus has" in view.changed.object
+
+
 # --- runs that cannot be shown --------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from workbench.data.boxed_settings import NEEDS, BoxedSettings
 from workbench.data.splits import listed, own_split
 from workbench.errors import InputError
-from workbench.scene import fingerprint, require
+from workbench.scene import fingerprint, names_of, require
 
 CACHE = 2**30  # bytes of decoded images that are kept
 LOG = math.log(256.0)
@@ -103,7 +103,7 @@ def images_of(scene: xr.Dataset, config: BoxedSettings, whole: bool = False, who
     else:
         size = [(high, wide)] * len(ids)
     box, owner = scene["box"].values.astype(np.float32), scene["box_sample"].values.astype(str)
-    label, classes = scene["box_label"].values, [str(c) for c in scene["box_label"].attrs.get("names", ["object"])]
+    label, classes = scene["box_label"].values, names_of(scene["box_label"]) or ["object"]
     _check(box, owner, label, ids, size, len(classes))
     ignored = scene["box_difficult"].values if "box_difficult" in scene else np.zeros(len(box), bool)
     of = [np.flatnonzero(owner == name) for name in ids]

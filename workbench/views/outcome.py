@@ -34,7 +34,10 @@ class OutcomeView:
             self.metrics.object = ""
         else:
             image = None if scene is None else next((scene[n] for n in ("image", "sar", "hsi") if n in scene), None)
-            made = pictures(result, None if image is None or "sample" in image.dims else image)
+            if image is None or "sample" in image.dims:  # of many images, the one that the result brings along
+                own = (a for a in result.data_vars.values() if "sample" in a.attrs and a.ndim == 3)
+                image = next(own, None)
+            made = pictures(result, image)
             self._pictures = {f"{p.name}: {p.title}": p for p in made}
             self.metrics.object = metrics_table(result, first)
         names = list(self._pictures)

@@ -27,6 +27,7 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256, Viridis256
 
+from workbench.scene import names_of
 from workbench.views.card import escape, html
 from workbench.views.image import as_colours
 from workbench.views.kinds import Picture
@@ -294,7 +295,7 @@ def _blank(box: xr.DataArray) -> np.ndarray:
 def _boxes(picture: Picture) -> dict[str, list]:
     x0, y0, x1, y1 = np.asarray(picture.array.values, float).reshape(-1, 4).T
     label = np.zeros(len(x0), int) if picture.label is None else picture.label.values.astype(int)
-    names = [] if picture.label is None else [str(n) for n in picture.label.attrs.get("names", [])]
+    names = [] if picture.label is None else names_of(picture.label)
     score = [""] * len(x0) if picture.score is None else [f"{s:.2f}" for s in picture.score.values]
     text = [
         f"{names[n] if n < len(names) else '' if picture.label is None else n} {s}".strip()

@@ -215,6 +215,15 @@ def test_a_run_gives_its_network_back_and_a_file_with_its_integers(ships, driven
         load("sarnet").load_network(tmp_path / "run")
 
 
+def test_a_single_class_keeps_its_name_when_the_scene_comes_from_a_file(ships, tmp_path):
+    import xarray as xr
+
+    ships.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as again:
+        assert again["box_label"].attrs["names"] == "ship"  # a list of one name comes back as text
+        assert images_of(again, QUICK).names == images_of(ships, QUICK).names == ["ship"]
+
+
 # --- the authors' code, found by reading it ---------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from workbench.data.sensor_patches import CENTRE, GUARD, patches_of
 from workbench.data.synth_sensors import simulate
 from workbench.errors import InputError
 from workbench.execution import execute
-from workbench.methods.mdfl import SMOKE, Config, load_networks, noise_view, run, spectra
+from workbench.methods.mdfl import SMOKE, Config, frequency_view, load_networks, noise_view, run, spectra
 from workbench.methods.mdfl.arms import denoiser_of
 from workbench.methods.mdfl.blocks import by_network, by_rows, classify_blocks
 from workbench.parts.bank_training import ZERO, Classifier
@@ -280,6 +280,24 @@ def test_a_run_from_inside(scene, tmp_path):
     ):
         with pytest.raises(InputError, match="There is no"):
             wrong()
+
+
+@pytest.mark.long
+def test_classes_without_a_band_of_frequencies(scene, tmp_path):
+    """An annulus beyond all frequencies removes nothing; all but the zero frequency leaves every pixel alike but for its noise."""
+    execute("mdfl", scene, {**QUICK.model_dump(), "steps": 2, "head_steps": 150, "trees": 2, "map": False}, tmp_path / "run")
+    trained = load_networks(tmp_path / "run", scene)
+    nothing = frequency_view(trained, 0, 50, 0.8, 0.9)
+    np.testing.assert_array_equal(nothing["labels"], nothing["without"])
+    assert nothing.attrs == {"row": 0, "column": 0, "changed": 0.0}
+    flat = frequency_view(trained, 0, 50, 0.001, 0.9, middle=(0, 0))
+    assert flat.attrs["changed"] > 0.3
+    assert len(np.unique(flat["without"])) < len(np.unique(flat["labels"]))
+    np.testing.assert_allclose(flat["before"], flat["after"], atol=0.3)  # after two steps the parser is nearly the identity
+    middle = tuple(n // 2 for n in flat["before"].shape)
+    assert flat["before"].values.argmax() == np.ravel_multi_index(middle, flat["before"].shape)
+    with pytest.raises(InputError, match="An annulus has an inner radius"):
+        frequency_view(trained, 0, 50, 0.3, 0.3)
 
 
 def test_the_inside_of_another_run_is_refused(scene, tmp_path):

@@ -61,12 +61,10 @@ def scored(network: Detector, images: Images, positions: Sequence[int], config: 
 def apart(teacher: Detector, student: Detector, images: Images, positions: Sequence[int], config: Config) -> np.ndarray:
     """(blocks,) squared distance of the attention maps to the teacher's, mean over these images."""
     total = np.zeros(len(teacher.channels))
-    for (some, x, wanted), (_, _, out) in zip(
-        passes(teacher, images, positions, config), passes(student, images, positions, config), strict=True
-    ):
+    both = (passes(network, images, positions, config) for network in (teacher, student))
+    for (_, _, wanted), (_, _, out) in zip(*both, strict=True):
         pairs = zip(out.features, wanted.features, strict=True)
         total += np.array([float(map_distance(s, t).sum()) for s, t in pairs])
-        del some, x
     return total / len(positions)
 
 
@@ -87,8 +85,9 @@ class Watched:
         high, wide = images.size[n]
         (((_, x, out)),) = passes(network, images, [n], config)
         (found,) = detections(out.levels, STRIDES, [(high, wide)], threshold=SHOWN, overlap=config.overlap)
-        seen = out.features[-3].square().mean(1, keepdim=True)  # P3
-        seen = F.interpolate(seen, size=x.shape[2:], mode="bilinear", align_corners=False)[0, 0, :high, :wide].cpu().numpy()
+        power = out.features[-3].square().mean(1, keepdim=True)  # P3
+        finer = F.interpolate(power, size=x.shape[2:], mode="bilinear", align_corners=False)
+        seen = finer[0, 0, :high, :wide].cpu().numpy()
         true = images.box[n]
         box = np.concatenate([found.box.cpu().numpy(), true]).astype(np.float32)
         score = np.concatenate([found.score.cpu().numpy(), np.ones(len(true))]).astype(np.float32)

@@ -90,7 +90,7 @@ def result_of(
         coords={
             "edge": ["x0", "y0", "x1", "y1"],
             "layer": names,
-            "width": [f"{n} bit" for n in LEVELS],
+            "width": [str(n) for n in LEVELS],
             "arm": list(arm_bits),
             "block": list(BLOCKS),
             "detector": list(table),

@@ -26,7 +26,7 @@ SHOWS = (
     Curves("loss", ("loss",), own_steps=True),
     Curves("AP50 on validation images", ("val_ap50",), own_steps=True),
     Curves("share of open switches", ("open",), own_steps=True),
-    Curves("distance of the attention maps in training", ("attention",), own_steps=True),
+    Curves("attention distance in training", ("attention",), own_steps=True),
     Boxes("chip"),
     Film(("chip", "teacher", "student"), "One validation image: amplitude, and where teacher and student attend"),
     Bars("bits", "Bits of each layer"),

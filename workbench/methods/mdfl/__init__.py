@@ -25,10 +25,22 @@ from workbench.methods import lazily
 from workbench.methods.mdfl.settings import HEADLINE, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
-    from workbench.methods.mdfl.inside import load_networks, noise_view, spectra
+    from workbench.methods.mdfl.inside import frequency_view, load_networks, noise_view, spectra
     from workbench.methods.mdfl.running import run
 else:
     __getattr__, __dir__ = lazily(__name__, "running", "inside")
 
 
-__all__ = ["HEADLINE", "NEEDS", "PAGE", "SHOWS", "SMOKE", "Config", "load_networks", "noise_view", "run", "spectra"]
+__all__ = [
+    "HEADLINE",
+    "NEEDS",
+    "PAGE",
+    "SHOWS",
+    "SMOKE",
+    "Config",
+    "frequency_view",
+    "load_networks",
+    "noise_view",
+    "run",
+    "spectra",
+]

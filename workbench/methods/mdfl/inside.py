@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 
 import numpy as np
@@ -14,20 +15,32 @@ from torch import Tensor
 from workbench.data.sensor_patches import CENTRE, SIDE, Patches, patches_of
 from workbench.errors import InputError
 from workbench.methods.mdfl.arms import OWN, denoiser_of
+from workbench.methods.mdfl.blocks import by_network
 from workbench.methods.mdfl.settings import Config
-from workbench.parts.bank_training import Denoiser, stacked
+from workbench.parts.bank_training import Classifier, Denoiser, stacked
 from workbench.parts.features import noised_patches
+from workbench.parts.frequency import log_spectrum, without_annulus
 from workbench.runs import read, weights
 
+LOOKED = 48  # rows and columns that are classified at once
 MOST = 128  # rows and columns that are denoised at once
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The diffusion networks of a run, and the patches of its scene."""
+    """The diffusion networks of a run, the patches of its scene, and the weights of its classifier."""
 
     patches: Patches
     denoiser: Denoiser
+    head: Mapping[str, Tensor]
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """MDFL's classifier with its trained weights."""
+        made = Classifier(self.patches, self.denoiser.config, self.denoiser.bank(self.patches.place[self.patches.train]))
+        made.network.load_state_dict(self.head)
+        made.network.eval()
+        return made
 
     @property
     def group(self) -> str:
@@ -55,7 +68,7 @@ def load_networks(folder: str | PathLike[str], scene: xr.Dataset) -> Trained:
                 f"{folder} does not hold the networks that its settings describe; has the run finished?"
             ) from None
         network.eval()
-    return Trained(patches, denoiser)
+    return Trained(patches, denoiser, saved.get("reuse", {}))
 
 
 def noise_view(trained: Trained, image: int, t: int, middle: tuple[int, int] | None = None) -> xr.Dataset:
@@ -114,6 +127,58 @@ def spectra(trained: Trained, image: int, row: int, column: int, times: Sequence
         made[name] = (("time", "band"), bands)
     return xr.Dataset(
         {**made, "clean": ("band", made["clean"][1][0])}, coords={"time": list(times)}, attrs={"sensor": sensor}
+    )
+
+
+@torch.no_grad()
+def frequency_view(
+    trained: Trained, image: int, t: int, low: float, high: float, middle: tuple[int, int] | None = None
+) -> xr.Dataset:
+    """What the classes owe to a band of spatial frequencies, and what the first frequency parser does to the maps.
+
+    image: its number. t: noise level of the spectra. low, high: radii of the annulus of frequencies that is removed from all channels,
+    cycles per pixel. middle: row and column round which at most 48 x 48 pixels are taken; None: the middle of the image.
+
+    Returns `labels`, `without (y, x)`: classes with all frequencies, and without the annulus, with the same noise; `before`, `after
+    (fy, fx)`: log(1 + |FFT|) of the maps before and after the first parser, mean over channels and tiles, zero frequency in the middle.
+    Attributes: `row`, `column` of the first pixel, and `changed`, the share of pixels with another class.
+
+    Raises InputError for a time or an image that does not exist, and for an annulus without width.
+    """
+    patches, (images, tall, wide) = trained.patches, trained.patches.usable.shape
+    _check_time(trained, t)
+    if not 0 <= image < images:
+        raise InputError(f"There is no image {image}; the scene has {images}, from 0.")
+    if not 0 <= low < high:
+        raise InputError(f"An annulus has an inner radius of at least 0 and a larger outer one; got {low:g} and {high:g}.")
+    row, column = middle if middle is not None else (tall // 2, wide // 2)
+    rows, columns = min(tall, LOOKED), min(wide, LOOKED)
+    top, left = int(np.clip(row - rows // 2, 0, tall - rows)), int(np.clip(column - columns // 2, 0, wide - columns))
+    cut = (slice(None), slice(top, top + rows + SIDE - 1), slice(left, left + columns + SIDE - 1))
+    cubes = {name: np.ascontiguousarray(cube[image][cut]) for name, cube in patches.cubes.items()}
+    bare = {name: without_annulus(torch.from_numpy(cube), low, high).numpy() for name, cube in cubes.items()}
+    predict = by_network(patches, trained.denoiser, trained.classifier)
+    labels, without = (predict(c, (top, left), (tall, wide)) for c in (cubes, bare))
+    seen: list[Tensor] = []
+    network = trained.denoiser.networks[trained.group]
+    hook = network.parsers[0].register_forward_hook(lambda module, given, out: seen.extend((given[0], out)))
+    down, across = (a.ravel() * SIDE + CENTRE for a in np.indices((max(rows // SIDE, 1), max(columns // SIDE, 1))))
+    place = np.column_stack(
+        [np.full(len(down), image), np.minimum(top + down, tall - 1), np.minimum(left + across, wide - 1)]
+    )
+    try:
+        _denoised(trained, place, [t])
+    finally:
+        hook.remove()
+    spectra_ = [log_spectrum(x).mean((0, 1)).cpu().numpy() for x in seen]
+    return xr.Dataset(
+        {
+            "labels": (("y", "x"), labels),
+            "without": (("y", "x"), without),
+            "before": (("fy", "fx"), spectra_[0]),
+            "after": (("fy", "fx"), spectra_[1]),
+        },
+        attrs={"row": top, "column": left, "changed": float((labels != without).mean())},
     )
 
 

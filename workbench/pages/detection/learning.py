@@ -11,6 +11,7 @@ from workbench.metrics.detect import Boxes
 from workbench.pages.detection.findings import of_one
 from workbench.pages.detection.state import DetectionState
 from workbench.runs.watch import Live
+from workbench.scene import names_of
 from workbench.views.boxes import LEGEND, Box, BoxView
 from workbench.views.card import escape, explain, html
 from workbench.views.curves import Curves
@@ -102,7 +103,7 @@ class Learning:
                 self.frame.fit(*chip.shape[-2:])
             self.view.show(coloured(chip.values[0]))
         self.heat.show(heat.values if heat is not None else None)
-        names = [str(n) for n in np.atleast_1d(arrays["box_label"].attrs.get("names", []))]
+        names = names_of(arrays["box_label"])
         true = len(names) - 1  # the last class: true boxes, see methods/sarnet/result.py
         box, score, label = (arrays[n].values for n in ("box", "box_score", "box_label"))
         wanted = Boxes(box[label == true], np.zeros(int((label == true).sum())), np.zeros(int((label == true).sum()), int))

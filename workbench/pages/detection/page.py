@@ -34,7 +34,7 @@ from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
-from workbench.scene import Needs
+from workbench.scene import Needs, names_of
 from workbench.views.card import fact_card, heading
 from workbench.views.plots import batched
 
@@ -100,7 +100,7 @@ class Detections(DetectionState):
 
     def describe(self, data: xr.Dataset) -> str:
         """HTML card of the images."""
-        names = [str(n) for n in data["box_label"].attrs.get("names", [])]
+        names = names_of(data["box_label"])
         high, wide = data.sizes["y"], data.sizes["x"]
         facts = [
             ("Images", f"{data.sizes['sample']:,}, {'up to ' if 'height' in data.coords else ''}{high:,} × {wide:,} pixels"),

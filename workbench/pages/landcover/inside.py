@@ -11,19 +11,21 @@ import panel_material_ui as pmui
 import xarray as xr
 
 from workbench.errors import InputError
-from workbench.methods.mdfl.inside import Trained, load_networks, noise_view, spectra
+from workbench.methods.mdfl.inside import Trained, frequency_view, load_networks, noise_view, spectra
 from workbench.pages.landcover.state import NAMES, LandcoverState
 from workbench.views.card import explain, heading, html, problem
-from workbench.views.image import ImageView, composite
+from workbench.views.classes import ClassMap
+from workbench.views.image import ImageView, coloured, composite
 from workbench.views.lines import Lines
 from workbench.views.looks import BLUE, GREY, ORANGE, PICKS, RED, Look
 from workbench.views.plots import Frame
-from workbench.views.screen import grid
+from workbench.views.screen import grid, wrapped
 
 INVITATION = (
     "When a run has finished, this tab shows the scene at any noise level t, what the diffusion network makes of it in one look, the "
     "spectrum of a pixel at each level, the features of the network as colours, and how much of the classes each level knows."
 )
+UNASKED = "Round the picked pixel, or in the middle of the image. The high frequencies are texture; the zero frequency is the mean."
 LEVELS = "OA of one noise level alone, logistic regression"
 PARTS = {"clean": "Clean", "noisy": "At noise level t", "denoised": "What the network makes of it"}
 LOOKS = {"trained": Look("trained network", ORANGE), "untrained": Look("untrained network, the control", BLUE, "dashed")}
@@ -36,6 +38,7 @@ class Inside:
         self.state = state
         self._drawn: Any = None
         self._made: xr.Dataset | None = None
+        self._filtered: Any = None
         self.time = pmui.IntSlider.from_param(
             state.param.time, label="Noise level t of 500", step=1, size="small", sizing_mode="stretch_width",
             min_width=240, margin=(4, 24, 4, 16),
@@ -48,6 +51,25 @@ class Inside:
         self.bank_frame = Frame()
         self.bank = [ImageView(self.bank_frame, "", axes=False, tall="200px") for _ in range(10)]
         self._levels_title = heading(LEVELS)
+        self.annulus = pmui.RangeSlider(
+            label="Frequencies that are removed, cycles per pixel", start=0.0, end=0.72, step=0.02, value=(0.3, 0.72), size="small",
+            sizing_mode="stretch_width", min_width=240, margin=(4, 24, 4, 16),
+        )  # fmt: skip
+        self.ask = pmui.Button(
+            label="Classify without them", icon="blur_on", variant="outlined", size="small", margin=(8, 8)
+        )
+        self.changed = html(UNASKED, margin=(12, 8))
+        self.class_frame, self.spectrum_frame = Frame(), Frame()
+        self.labels = ClassMap(self.class_frame, "Classes with all frequencies")
+        self.without = ClassMap(self.class_frame, "Classes without the removed ones")
+        self.before = ImageView(self.spectrum_frame, "log|FFT| before the first parser", axes=False)
+        self.after = ImageView(self.spectrum_frame, "log|FFT| behind it", axes=False)
+        self._frequencies = pn.Column(
+            grid(self.labels.panel, self.without.panel, self.before.panel, self.after.panel, least=220, most=4),
+            sizing_mode="stretch_width",
+            margin=0,
+            visible=False,
+        )
         self._content = pn.Column(
             self.time,
             self.text,
@@ -61,6 +83,10 @@ class Inside:
             ),
             heading("The bank as colours: three principal components of its features, each level on its own scale"),
             grid(*(v.panel for v in self.bank), least=170, most=5),
+            heading("Spatial frequencies: what the classes owe to them"),
+            self.annulus,
+            wrapped(self.ask, self.changed),
+            self._frequencies,
             visible=False,
             sizing_mode="stretch_width",
             margin=0,
@@ -69,10 +95,12 @@ class Inside:
         self.panel = pn.Column(self._content, self._invite, sizing_mode="stretch_width", margin=(8, 4))
         for view in self.views.values():
             view.on_tap(self._tapped)
+        self.ask.on_click(lambda _: self.filter())
 
     def take(self) -> None:
         """Reset for another result, or for none."""
-        self._drawn = self._made = None
+        self._drawn = self._made = self._filtered = None
+        self._frequencies.visible, self.changed.object = False, UNASKED
         findings, result = self.state.findings, self.state.result
         self._content.visible, self._invite.visible = findings is not None, findings is None
         if result is None or findings is None:
@@ -146,6 +174,46 @@ class Inside:
         )
         self._mark(row, column)
         self._spectra(lines, times)
+
+    def filter(self) -> None:
+        """Ask for the classes without a band of frequencies, round the picked pixel."""
+        state, live = self.state, self.state.runner.live
+        if state.findings is None or live is None or state.data is None:
+            return
+        low, high = (round(float(v), 2) for v in self.annulus.value)
+        data, key, image, picked, time = state.data, state.key, state.shown, state.picked, state.time
+        now = self._filtered = (str(live.folder), image, picked, time, low, high)
+        self.changed.object = "Computing …"
+
+        def make() -> xr.Dataset:
+            return frequency_view(_networks(live.folder, key, data), image, time, low, high, picked)
+
+        state.later(("frequencies", *now), make, lambda future: self._show_filtered(future, now))
+
+    def _show_filtered(self, future: Future, asked: Any) -> None:
+        if asked != self._filtered:
+            return
+        try:
+            made = future.result()
+        except InputError as error:
+            self.changed.object = f'<span style="color:{RED}">{problem(str(error))}</span>'
+            return
+        assert self.state.findings is not None
+        names, (*_, low, high) = self.state.findings.names, asked
+        for frame, name in ((self.class_frame, "labels"), (self.spectrum_frame, "before")):
+            if frame.shape != made[name].shape:
+                frame.fit(*made[name].shape)
+        self.labels.show(made["labels"].values, names)
+        self.without.show(made["without"].values, names)
+        both = np.stack([made[n].values for n in ("before", "after")])
+        for view, values in ((self.before, both[0]), (self.after, both[1])):
+            view.show(coloured(values, "Viridis", like=both))
+        self._frequencies.visible = True
+        row, column = made.attrs["row"], made.attrs["column"]
+        self.changed.object = (
+            f"Without {low:g} to {high:g} cycles per pixel <b>{made.attrs['changed']:.1%}</b> of the pixels have another class (rows "
+            f"from {row}, columns from {column}; all sensors, raw values and bank; the noise is the same)."
+        )
 
     def _mark(self, row: int, column: int) -> None:
         picked = self.state.picked
