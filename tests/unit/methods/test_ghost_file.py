@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.config import override
 from workbench.data.synth_ships import small
+from workbench.errors import InputError
+from workbench.event import drain
 from workbench.execution import execute, export
-from workbench.methods.ghost import SMOKE, exportable, load_network
+from workbench.methods import load
+from workbench.methods.ghost import SMOKE, Config, exportable, load_network
 from workbench.methods.ghost.training import GRIDS
 from workbench.parts.quantize import EvenWeight, LearnedStep, grids
 
@@ -26,6 +30,24 @@ def test_a_network_is_built_again_with_the_quantiser_of_its_run(quantizer, kind,
 
 
 @pytest.mark.long
+def test_files_are_measured_beside_int8_without_training():
+    pytest.importorskip("onnxruntime")
+    changes = {"rivals": [], "uniform_bits": [], "files": True, "steps": 60, "student_steps": 20, "width": 4, "crop": 64}
+    r = drain(load("ghost").run(small(seed=0).compute(), override(Config(), {**SMOKE, **changes}))).result
+    assert float(r["ap50_file_teacher"]) == pytest.approx(float(r["ap50_teacher"]), abs=1e-3)  # the same network
+    assert float(r["ap50_file"]) == pytest.approx(float(r["ap50"]), abs=0.1)
+    assert np.isfinite(float(r["ap50_ptq8"]))
+    assert float(r["kilobytes_file"]) > float(r["kilobytes"])  # one byte for each code, and the graph
+
+
+def test_files_of_another_size_than_a_crop_are_refused_before_training():
+    pytest.importorskip("onnxruntime")
+    config = override(Config(), {**SMOKE, "files": True, "crop": 32})
+    with pytest.raises(InputError, match="images of 32 x 32 pixels.*has 64 x 64"):
+        next(load("ghost").run(small(seed=0).compute(), config))
+
+
+@pytest.mark.long
 def test_the_exported_file_is_the_mixed_bit_detector(tmp_path):
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -34,13 +56,17 @@ def test_the_exported_file_is_the_mixed_bit_detector(tmp_path):
     made = export(tmp_path / "run", tmp_path / "small.onnx")
     assert [p.name for p in made] == ["small.onnx", "small.json", "small_loader.py"]
     trained, image = load_network(tmp_path / "run"), ships["image"].values.mean(1, keepdims=True).astype(np.float32)
-    session = onnxruntime.InferenceSession(str(tmp_path / "small.onnx"), providers=["CPUExecutionProvider"])
-    found = session.run(["box", "score"], {"image": image})
     with torch.no_grad():
-        wanted = exportable(tmp_path / "run").network(torch.from_numpy(image))
-    for ours, theirs in zip(found, wanted, strict=True):  # a number on the edge of two codes goes either way
-        assert np.abs(ours - theirs.numpy()).mean() <= 0.05 * np.abs(theirs.numpy()).max()
-        assert np.corrcoef(ours.ravel(), theirs.numpy().ravel())[0, 1] > 0.99
+        wanted = [w.numpy() for w in exportable(tmp_path / "run").network(torch.from_numpy(image))]
+    plain, levels = onnxruntime.SessionOptions(), onnxruntime.GraphOptimizationLevel
+    plain.graph_optimization_level = levels.ORT_DISABLE_ALL
+    for options, most in (
+        (plain, 1e-3),
+        (None, 0.05),
+    ):  # fused integer convolutions round a number on the edge of two codes either way
+        session = onnxruntime.InferenceSession(str(tmp_path / "small.onnx"), options, providers=["CPUExecutionProvider"])
+        for ours, theirs in zip(session.run(["box", "score"], {"image": image}), wanted, strict=True):
+            assert np.abs(ours - theirs).mean() <= most * np.abs(theirs).max()
     about = json.loads((tmp_path / "small.json").read_text())
     assert about["bits"] == trained.bits
     assert len(set(trained.bits.values())) > 1  # mixed

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.data.boxed_images import entered
 from workbench.methods.ghost.network import STRIDES, Detector
@@ -58,13 +58,16 @@ def load_network(source: str | PathLike[str]) -> Trained:
     return Trained(network.eval(), config, about["names"], about["bits"], float(about["operating"]))
 
 
-def exportable(folder: str | PathLike[str]) -> Exportable:
-    """The quantised detector of a finished run with its trained integers, for `workbench export`. Raises InputError as `load_network`."""
-    trained = load_network(folder)
+def decoded(network: nn.Module, config: Config) -> Decoded:
+    """A network as a function of amplitudes that gives boxes and scores."""
+    return Decoded(network, partial(entered, config=config), config.crop, STRIDES).eval()
+
+
+def as_file(trained: Trained) -> Exportable:
+    """A quantised detector with its trained integers, as `workbench.parts.export` takes it."""
     c = trained.config
     example = torch.rand(4, 1, c.crop, c.crop, generator=torch.Generator().manual_seed(0))
-    enter = partial(entered, config=c)
-    whole = integers(trained.network, enter(example))
+    whole = integers(trained.network, entered(example, c))
     facts = {
         "task": "boxes",
         "classes": trained.names,
@@ -79,6 +82,9 @@ def exportable(folder: str | PathLike[str]) -> Exportable:
         "bits": trained.bits,
         "bytes_packed": packed_bytes(whole),
     }
-    return Exportable(
-        Decoded(whole, enter, c.crop, STRIDES).eval(), {"image": example}, ("box", "score"), facts, rounding=True
-    )
+    return Exportable(decoded(whole, c), {"image": example}, ("box", "score"), facts, rounding=True)
+
+
+def exportable(folder: str | PathLike[str]) -> Exportable:
+    """The quantised detector of a finished run with its trained integers, for `workbench export`. Raises InputError as `load_network`."""
+    return as_file(load_network(folder))
