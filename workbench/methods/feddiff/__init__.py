@@ -11,6 +11,7 @@ docs/methods/feddiff.md says what is known.
     owners.py     an owner: private weights, shared weights, what it sends
     messages.py   what messages cost beside the pixels
     rounds.py     one round: code, exchange, learn, average
+    flower.py     the same rounds over Flower
     banks.py      the banks of trained, untrained and joint networks
     running.py    run: a diffusion network at each owner, federations, networks on pooled data, result
     result.py     rows of accuracies, class map, bytes

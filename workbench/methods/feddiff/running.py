@@ -91,18 +91,30 @@ def _plan(patches: Patches, config: Config, banks: Banks) -> dict[str, Callable[
         plan[JOINT] = partial(Denoiser, patches, {JOINT: patches.sensors}, config)
     for row in (OWN, *config.rivals):
         codec = Codec(row if row in get_args(CodecName) else config.codec, config.rank)  # type: ignore[arg-type]
-        plan[row] = partial(_federation, patches, config, banks, row, codec)
+        kind = _carried(config) if row == OWN else Federation
+        plan[row] = partial(_federation, kind, patches, config, banks, row, codec)
     for row, sensors in [(f"only_{name}", s) for name, s in owners.items()] + [(row, []) for row in config.pooled]:
         plan[row] = partial(_pooled, patches, config, banks, row, sensors)
     return plan
 
 
-def _federation(patches: Patches, config: Config, banks: Banks, row: str, codec: Codec) -> Federation:
-    return Federation(patches, config, banks.of(row), codec)
+def _federation(
+    kind: type[Federation], patches: Patches, config: Config, banks: Banks, row: str, codec: Codec
+) -> Federation:
+    return kind(patches, config, banks.of(row), codec)
 
 
 def _pooled(patches: Patches, config: Config, banks: Banks, row: str, sensors: Sequence[str]) -> Classifier:
     return Classifier(patches, config, banks.of(row), sensors)
+
+
+def _carried(config: Config) -> type[Federation]:
+    """The federation on the engine of the settings. Raises InputError where Flower is not installed."""
+    if config.engine == "direct":
+        return Federation
+    from workbench.methods.feddiff.flower import FlowerFederation
+
+    return FlowerFederation
 
 
 def _weights(networks: Mapping[str, Denoiser], made: Mapping[str, Federation | Classifier]) -> dict[str, Any]:

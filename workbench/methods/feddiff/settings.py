@@ -56,6 +56,9 @@ Pooled = Literal["centralised", "raw_patches", "mdfl"]
 class Config(BankSettings):
     """docs/methods/feddiff.md has the reason for each choice."""
 
+    engine: Literal["direct", "flower"] = Field(
+        "direct", description="what carries the messages: calls, or Flower in this process; the numbers are the same"
+    )
     codec: CodecName = Field(
         "low_rank", description="how features travel; top_k and random_basis have the bytes of low_rank"
     )

@@ -63,7 +63,7 @@ def pixels_of(scene: xr.Dataset, config: Config) -> Pixels:
 
     Raises InputError for a scene of one sensor, for a label owner that is no sensor, and as `patches_of` and `take_samples` do.
     """
-    present = [*config.sensors] or [s for s in SENSORS if s in scene]
+    present: list[str] = [*config.sensors] or [s for s in SENSORS if s in scene]
     if len(present) < 2:
         raise InputError(
             f"fedfusion joins sensors of several owners and needs two; this scene has {', '.join(present) or 'none'}. Give the other one "

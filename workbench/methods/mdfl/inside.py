@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Trained:
         return next(iter(self.denoiser.groups))
 
 
-def load_networks(folder: str | PathLike[str], scene: xr.Dataset) -> Trained:
+def load_networks(folder: str | Path, scene: xr.Dataset) -> Trained:
     """The diffusion networks of a finished run on its scene.
 
     Raises InputError for a run of another method, for a folder without weights, and for the weights of other settings.

@@ -102,8 +102,8 @@ def result_of(
             "raw_only": (ROWS["raw_only"], lambda p: heads["raw_only"].probability(patches, p, None)),
             "bank": (ROWS["bank"], lambda p: models["bank"](pooled(bank_of(p)))),
         }
-        both = lambda p: heads["reuse"].probability(patches, p, bank_of(p))  # noqa: E731
-        class_map(result, scene, patches, both, counts, "MDFL", further)
+        predict = lambda p: heads["reuse"].probability(patches, p, bank_of(p))  # noqa: E731
+        class_map(result, scene, patches, predict, counts, "MDFL", further)
         _colours(result, patches, config, made[OWN])
     result["loss_final"] = scalar(made[OWN].recent, "diffusion loss, mean of the last 20 steps")
     result["first_loss"] = scalar(
