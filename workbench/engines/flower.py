@@ -109,14 +109,16 @@ def rounds(
         ]
         updates: dict[str, Update] = {}
         failures: dict[str, str] = {}
-        heard = set()
+        heard, lost = set(), []
         for reply in grid.send_and_receive(messages=messages, timeout=seconds):
             node = reply.metadata.src_node_id
             heard.add(node)
             if reply.has_error():
-                failures[known.get(node, f"node {node}")] = (
-                    f"{reply.error.reason or 'an error without a reason'} (Flower's code {reply.error.code})"
-                )
+                reason = f"{reply.error.reason or 'an error without a reason'} (Flower's code {reply.error.code})"
+                if node in nodes:
+                    failures[known.get(node, f"node {node}")] = reason
+                else:  # of the link, about a node that it lost
+                    lost.append(reason)
                 continue
             told: Any = reply.content["config"]
             name = known[node] = str(told["name"]) or f"node {node}"
@@ -128,7 +130,8 @@ def rounds(
                 metrics = {n: float(v) for n, v in reply.content["metrics"].items()}  # type: ignore[arg-type]
                 updates[name] = Update(state_of(reply.content["arrays"]), metrics.pop("samples"), metrics)  # type: ignore[arg-type]
         for node in set(nodes) - heard:
-            failures[known.get(node, f"node {node}")] = f"no answer within {seconds:g} s: the node is down, cut off or slow"
+            silent = f"no answer within {seconds:g} s: the node is down, cut off or slow"
+            failures[known.get(node, f"node {node}")] = "; ".join(dict.fromkeys(lost)) or silent
         done = combine(number, state, updates, failures, len(nodes))
         state = done.state
         yield done

@@ -208,9 +208,49 @@ def main(grid, context):
 """
 
 
+class Tap:
+    """A port that passes all bytes on to another one and counts them: what travels on the wire, TLS and polling included."""
+
+    def __init__(self, target):
+        self.target, self.up, self.down = target, 0, 0
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port, self.sockets = self.server.getsockname()[1], [self.server]
+        self.threads = [threading.Thread(target=self._accept, daemon=True)]
+        self.threads[0].start()
+
+    def close(self):
+        for one in self.sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(5)
+        for one in self.sockets:
+            one.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                inside = self.server.accept()[0]
+                self.sockets.append(inside)
+                outside = socket.create_connection(("127.0.0.1", self.target))
+                self.sockets.append(outside)
+                for here, there, name in ((inside, outside, "up"), (outside, inside, "down")):
+                    self.threads.append(threading.Thread(target=self._pass, args=(here, there, name), daemon=True))
+                    self.threads[-1].start()
+
+    def _pass(self, here, there, name):
+        with contextlib.suppress(OSError):
+            while data := here.recv(65536):
+                setattr(self, name, getattr(self, name) + len(data))
+                there.sendall(data)
+        for end in (here, there):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
 @contextlib.contextmanager
-def deployed(plan, slow=""):
-    """The link and the nodes A and B, and an app of numpy alone in a folder. slow: a node that sleeps in round 1."""
+def deployed(plan, slow="", tap=None):
+    """The link and the nodes A and B, and an app of numpy alone in a folder. slow: a node that sleeps in round 1. tap: of node A."""
     make_certificates(plan)
     app = plan.folder / "app"
     write_app(app, "numpy_client:app", "short_server:app", {"rounds": 2, "size": 10, "seconds": 100, "least": 2})
@@ -231,7 +271,8 @@ def deployed(plan, slow=""):
         assert register(plan) == []
         nodes = {}
         for name in plan.nodes:
-            command = node_command(plan, name, {"sleep": "12"} if name == slow else {})
+            through = plan.model_copy(update={"port": tap.port}) if tap and name == "A" else plan
+            command = node_command(through, name, {"sleep": "12"} if name == slow else {})
             nodes[name] = stack.enter_context(start(command, plan.folder / f"{name}.log", env))
         yield app, nodes, stack, env
 
@@ -252,16 +293,22 @@ def in_process(size, count):
 def test_deployed_with_tls_gives_the_arrays_of_this_process(tmp_path, monkeypatch):
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     plan = plan_of(tmp_path / "f")
-    with deployed(plan) as (app, nodes, _, _):
-        told = list(messages(plan, app, {"size": 700_000}, 240))
+    tap, size = Tap(plan.port), 750_000
+    with deployed(plan, tap=tap) as (app, nodes, _, _):
+        told = list(messages(plan, app, {"size": size}, 240))
         assert all(crowd(p) <= 6 for p in nodes.values())
-    expected = in_process(700_000, 2)
+    tap.close()
+    expected = in_process(size, 2)
     assert [m["sha256"] for m in told[:-1]] == [fingerprint(r.state) for r in expected]
     assert [m["names"] for m in told[:-1]] == [["A", "B"]] * 2
     assert not any(m["failures"] for m in told[:-1])
     assert told[-1] == {"finished": True}
     assert MARK == "WORKBENCH "
-    assert expected[0].up == 2 * state_bytes({"w": torch.zeros(700_000)})
+    payload = sum(r.up for r in expected) / 2  # of one of two nodes, and as much down
+    assert payload == 2 * state_bytes({"w": torch.zeros(size)})
+    print(f"wire / payload: up {tap.up / payload:.4f}, down {tap.down / payload:.4f}")
+    assert 1 < tap.up / payload < 1.03
+    assert 1 < tap.down / payload < 1.03
 
 
 @pytest.mark.process
@@ -274,24 +321,27 @@ def test_a_node_killed_in_a_round_is_told_and_rejoins(tmp_path):
         seen = []
 
         def kill():
-            time.sleep(1)
-            while "Received: train message" not in (plan.folder / "B.log").read_text():
-                time.sleep(0.2)
             import psutil
 
+            end = time.monotonic() + 120
+            while "Start `flwr-clientapp`" not in (plan.folder / "B.log").read_text():
+                assert time.monotonic() < end, "node B got no message"
+                time.sleep(0.2)
             for child in psutil.Process(nodes["B"].pid).children(recursive=True):
                 child.kill()
             os.kill(nodes["B"].pid, signal.SIGKILL)
             nodes["B"].wait()
-            command = node_command(plan, "B", {})
-            stack.enter_context(start(command, plan.folder / "B2.log", env))
+            time.sleep(75)  # until the link notices, it refuses a second node with this key
+            stack.enter_context(start(node_command(plan, "B", {}), plan.folder / "B2.log", env))
 
         thread = threading.Thread(target=kill)
         thread.start()
         for message in messages(plan, app, {"rounds": 3, "size": 10, "seconds": 150}, 500):
             seen.append(message)
-        thread.join()
+        thread.join(120)
+    print(seen)
     assert seen[0]["names"] == ["A"]
     assert len(seen[0]["failures"]) == 1
+    assert "Node Unavailable" in str(seen[0]["failures"])
     assert seen[2]["names"] == ["A", "B"]
     assert seen[-1] == {"finished": True}

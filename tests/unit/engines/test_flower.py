@@ -85,6 +85,23 @@ def test_a_node_that_does_not_answer_and_nodes_that_never_come():
         next(flower.rounds(grid, BEGIN, 1, seconds=0.05, least=3))
 
 
+def test_an_error_of_the_link_is_that_of_the_node_that_it_lost():
+    from flwr.app import Error, Message
+
+    class Lost(flower.InProcess):
+        def send_and_receive(self, messages, *, timeout=None):
+            replies = list(super().send_and_receive(messages))
+            gone = next(m for m in messages if m.metadata.dst_node_id == 3)
+            error = Message(Error(5, "Node Unavailable"), reply_to=gone)
+            error.metadata.__dict__["_src_node_id"] = 1
+            return [m for m in replies if m.metadata.src_node_id != 3] + [error]
+
+    clients = [Mean("A", [1.0]), Mean("B", [2.0])]
+    (done,) = flower.rounds(Lost({c.name: flower.client_app(lambda context, c=c: c) for c in clients}), BEGIN, 1)
+    assert done.failures == {"node 3": "Node Unavailable (Flower's code 5)"}
+    assert list(done.scalars) == ["A"]
+
+
 def test_two_nodes_with_one_name_are_told():
     app = flower.client_app(lambda context: Mean("A", [1.0]))
     (done,) = flower.rounds(flower.InProcess({"one": app, "two": app}), BEGIN, 1)
