@@ -28,7 +28,7 @@ SMOKE = {
 HEADLINE = ("oa", "aa", "oa_only_best", "message_ratio")
 SHOWS = (
     Curves("diffusion loss of each owner", ("loss",), references=("loss_of_zero",), own_steps=True),
-    Curves("accuracy of each owner's bank while it is learnt", ("probe_oa",), own_steps=True),
+    Curves("accuracy of the bank", ("probe_oa",), own_steps=True),
     Film(
         ("clean", "noisy", "denoised"), "Test patches of each owner: clean, at t = 100, and what its network makes of them"
     ),
