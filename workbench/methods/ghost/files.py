@@ -75,9 +75,9 @@ def _found(path: Path, images: Images, positions: Sequence[int], config: Config)
     for first in range(0, len(positions), AT_ONCE):
         x = np.stack([images.amplitude(n).numpy() for n in positions[first : first + AT_ONCE]])
         for box, score in zip(*session.run(["box", "score"], {"image": x}), strict=True):
-            place, label = np.nonzero(score > config.threshold)
+            place, column = np.nonzero(score > config.threshold)
             kept = torch.from_numpy(box[place]).clamp(0, config.crop)
-            value, label = torch.from_numpy(score[place, label]), torch.from_numpy(label)
+            value, label = torch.from_numpy(score[place, column]), torch.from_numpy(column)
             order = nms(kept, value, config.overlap, label)[: config.most]
             made.append(Found(kept[order], value[order], label[order]))
     return made
