@@ -112,8 +112,13 @@ def greedy_bits(
     return {**{n: levels[place[n]] for n in names}, **fixed}
 
 
-def ptq_int8(onnx_file: Path, out: Path, images: np.ndarray, batch: int = 32) -> None:
-    """onnxruntime's static int8 quantisation of a float file: QDQ, weights per channel, calibrated with `images (N, bands, y, x)`."""
+def ptq_int8(
+    onnx_file: Path, out: Path, images: np.ndarray, batch: int = 32, operators: Sequence[str] | None = None
+) -> None:
+    """onnxruntime's static int8 quantisation of a float file: QDQ, weights per channel, calibrated with `images (N, bands, y, x)`.
+
+    operators: kinds of ONNX nodes that compute in int8, such as "Conv"; None: all that onnxruntime can.
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -141,6 +146,7 @@ def ptq_int8(onnx_file: Path, out: Path, images: np.ndarray, batch: int = 32) ->
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 weight_type=QuantType.QInt8,
+                op_types_to_quantize=list(operators) if operators else None,
             )
         finally:
             logging.root.setLevel(level)

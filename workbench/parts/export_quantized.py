@@ -49,6 +49,11 @@ class Integers(nn.Module):
             bias = (bias - norm.running_mean) * factor + norm.bias
             codes = codes * torch.where(factor < 0, -1.0, 1.0).reshape(-1, *[1] * (codes.ndim - 1))
             scale = (scale * factor.abs()).clamp(min=1e-20)
+        if codes.abs().max() > 128:
+            raise InputError(
+                "Weights of 8 bits on DoReFa's own grid have codes from -255 to 255, which 8-bit integers cannot hold. Export with "
+                "fewer bits, or train with another quantiser."
+            )
         if codes.abs().max() > 127:  # -128 of a filter whose sign was turned
             codes = codes.clamp(-128, 127)
         self.register_buffer("codes", codes.to(torch.int8))
@@ -97,7 +102,8 @@ def integers(network: nn.Module, example: Tensor) -> nn.Module:
     """A copy of a quantised network on the CPU whose layers are `Integers`, in evaluation mode.
 
     Layers that stay in float keep their type; a batch normalisation whose layer is in float stays. Raises InputError for a network without
-    quantised weights, for one whose layer has quantised inputs and float weights, and where folding changes the numbers.
+    quantised weights, for one whose layer has quantised inputs and float weights, for codes beyond 8 bits, and where folding changes the
+    numbers.
     """
     network, example = copy.deepcopy(network).cpu().eval(), example.cpu()
     if not grids(network):

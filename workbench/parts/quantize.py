@@ -4,9 +4,10 @@
     fit(network, images)                          # first steps from data
     ...                                           # train as usual
 
-Two quantisers. `lsq`, the default: learned step size, S. K. Esser et al., ICLR 2020, arXiv 1902.08153; x -> s clamp(round(x / s)).
+Three quantisers. `lsq`, the default: learned step size, S. K. Esser et al., ICLR 2020, arXiv 1902.08153; x -> s clamp(round(x / s)).
 `published`: DoReFa with a fixed clip as in the code of PIC-PQ (S. Zhou et al., arXiv 1606.06160): activations clamped to [0, 1], weights
-tanh(w) / max|tanh(w)|, no scale. In short trainings the fixed clip costs most of the accuracy; it is for comparison with the paper.
+tanh(w) / max|tanh(w)|, no scale. `dorefa`: the same with DoReFa's own grid of weights, as in the code of GHOST: 2^bits levels without 0.
+In short trainings the fixed clip costs most of the accuracy; both are for comparison with the papers.
 
 The quantiser of an activation belongs to the layer that reads it, behind sums and concatenations: a sum of two k-bit codes has k + 1 bits.
 The gradient of rounding is that of the identity.
@@ -26,7 +27,7 @@ from workbench.errors import InputError
 from workbench.parts.pruning import still
 
 FLOAT = 32  # bits of a layer that is left as it is
-Quantizer = Literal["lsq", "published"]
+Quantizer = Literal["lsq", "published", "dorefa"]
 
 
 def straight(x: Tensor, rounded: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class Grid(nn.Module):
         self.register_buffer("limits", torch.tensor([low, high]))
 
     def scale(self) -> Tensor:
-        """The distance of two neighbouring levels, a positive 0-d tensor."""
+        """The value of one code, a positive 0-d tensor."""
         raise NotImplementedError
 
     def codes(self, x: Tensor) -> Tensor:
@@ -129,6 +130,33 @@ class PublishedWeight(Grid):
         return straight(t, self.codes(x) / self.high)
 
 
+class EvenWeight(Grid):
+    """DoReFa weights on its own grid: t = tanh(w) / (2 max|tanh(w)|) + 1/2, then 2 round(t n) / n - 1 with n = 2^bits - 1.
+
+    The 2^bits levels are at equal distances from -1 to 1, and 0 is not among them; the codes are odd integers, -n to n.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self.high = 2**bits - 1
+        super().__init__(bits, -self.high, self.high)
+
+    def scale(self) -> Tensor:
+        """1 / n; two neighbouring levels are two codes apart."""
+        return torch.tensor(1.0 / self.high)
+
+    def _share(self, x: Tensor) -> Tensor:
+        t = torch.tanh(x)
+        return t / (2 * t.abs().max().detach().clamp(min=1e-12)) + 0.5
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Odd integers as floats, -n to n."""
+        return 2 * (self._share(x) * self.high).round() - self.high
+
+    def on_grid(self, x: Tensor) -> Tensor:
+        """x on the grid."""
+        return straight(2 * self._share(x) - 1, self.codes(x) / self.high)
+
+
 class PublishedActivation(Grid):
     """DoReFa activations: clamped to [0, 1], 2^bits - 1 levels above 0."""
 
@@ -148,6 +176,9 @@ class PublishedActivation(Grid):
         """x on the grid."""
         y = x.clamp(0, 1)
         return straight(y, (y * self.high).round() / self.high)
+
+
+PUBLISHED: dict[str, type[PublishedWeight | EvenWeight]] = {"published": PublishedWeight, "dorefa": EvenWeight}
 
 
 def layers(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
@@ -180,7 +211,7 @@ def quantize(
     for name, b in bits.items():
         module = there[name]
         if b != FLOAT:
-            weight: Grid = LearnedStep(b, batched=False) if quantizer == "lsq" else PublishedWeight(b)
+            weight: Grid = LearnedStep(b, batched=False) if quantizer == "lsq" else PUBLISHED[quantizer](b)
             parametrize.register_parametrization(module, "weight", weight.to(module.weight.device))
             if isinstance(weight, LearnedStep):
                 weight.fit(module.parametrizations.weight.original)  # type: ignore[union-attr, arg-type]

@@ -28,7 +28,7 @@ def trained(kind="resnet20", bits=4, quantizer="lsq", side=8):
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.5, 2)
     names = list(layers(network))
-    ends = 32 if quantizer == "published" else 8
+    ends = 8 if quantizer == "lsq" else 32
     quantize(network.eval(), {n: ends if n in (names[0], names[-1]) else bits for n in names}, quantizer)
     fit(network, x)
     return network, x
@@ -36,16 +36,17 @@ def trained(kind="resnet20", bits=4, quantizer="lsq", side=8):
 
 @pytest.mark.parametrize(
     ("kind", "bits", "quantizer"),
-    [("resnet20", 4, "lsq"), ("resnet20", 2, "lsq"), ("vgg", 3, "lsq"), ("vgg", 4, "published")],
+    [("resnet20", 4, "lsq"), ("resnet20", 2, "lsq"), ("vgg", 3, "lsq"), ("vgg", 4, "published"), ("vgg", 4, "dorefa")],
 )
 def test_integers_compute_what_the_trained_network_computes(kind, bits, quantizer):
     network, x = trained(kind, bits, quantizer)
     whole = integers(network, x)
     norms = [m for m in whole.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert len(norms) == (1 if quantizer == "published" else 0)  # the first layer of the published one is in float
+    assert len(norms) == (0 if quantizer == "lsq" else 1)  # the first layer of the published one is in float
     codes = [m.codes for m in whole.modules() if isinstance(m, Integers)]
     assert all(c.dtype == torch.int8 for c in codes)
-    assert all(int(c.abs().max()) <= 2 ** (bits - 1) for c in codes[1:-1])
+    most = 2**bits - 1 if quantizer == "dorefa" else 2 ** (bits - 1)
+    assert all(int(c.abs().max()) <= most for c in codes[1:-1])
     with torch.no_grad():
         torch.testing.assert_close(whole(x), network(x), rtol=1e-4, atol=1e-4)
 
@@ -75,6 +76,13 @@ def test_bytes_are_counted_by_hand():
     whole = integers(network, torch.rand(2, 2, 8, 8))
     assert integer_weights(whole) == 72 + 4 + 432 + 3
     assert packed_bytes(whole) == 72 * 4 / 8 + 432 * 3 / 8 + 4 * (4 + 4 + 1 + 3 + 3 + 1)
+
+
+def test_codes_that_do_not_fit_into_8_bits_are_refused():
+    network, x = nn.Sequential(nn.Conv2d(3, 4, 3)), torch.rand(2, 3, 8, 8)
+    assert int(integers(quantize(network, {"0": 7}, "dorefa"), x)[0].codes.abs().max()) == 127
+    with pytest.raises(InputError, match="codes from -255 to 255"):
+        integers(quantize(nn.Sequential(nn.Conv2d(3, 4, 3)), {"0": 8}, "dorefa"), x)
 
 
 def test_a_network_in_float_and_a_half_quantised_layer_are_refused():

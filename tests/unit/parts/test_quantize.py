@@ -8,7 +8,16 @@ from torch import nn
 
 from workbench.errors import InputError
 from workbench.parts.networks import classifier
-from workbench.parts.quantize import LearnedStep, PublishedActivation, PublishedWeight, fit, grids, in_float, quantize
+from workbench.parts.quantize import (
+    EvenWeight,
+    LearnedStep,
+    PublishedActivation,
+    PublishedWeight,
+    fit,
+    grids,
+    in_float,
+    quantize,
+)
 
 
 def test_published_quantisers_give_the_worked_numbers():
@@ -17,6 +26,23 @@ def test_published_quantisers_give_the_worked_numbers():
     torch.testing.assert_close(PublishedWeight(2)(weights), torch.tensor([-1.0, -1, 0, 1, 1]))
     activations = torch.tensor([-0.2, 0.1, 0.5, 0.97, 1.3])
     torch.testing.assert_close(PublishedActivation(4)(activations), torch.tensor([0, 2 / 15, 8 / 15, 1, 1]))
+
+
+def test_dorefas_own_grid_gives_the_worked_numbers_and_has_no_zero():
+    weights = torch.tensor([-1, -0.5, 0, 0.25, 1], requires_grad=True)
+    four, two = EvenWeight(4), EvenWeight(2)
+    torch.testing.assert_close(four(weights), torch.tensor([-1, -9 / 15, 1 / 15, 5 / 15, 1]))
+    torch.testing.assert_close(two(weights), torch.tensor([-1, -1 / 3, 1 / 3, 1 / 3, 1]))
+    many = torch.linspace(-3, 3, 1001)
+    for bits in (2, 3, 4):
+        codes = EvenWeight(bits).codes(many)
+        assert sorted(codes.unique().tolist()) == list(range(1 - 2**bits, 2**bits, 2))
+        torch.testing.assert_close(EvenWeight(bits)(many), codes * EvenWeight(bits).scale())
+    four(weights).sum().backward()
+    slope = (1 - torch.tanh(weights.detach()).square()) / torch.tanh(
+        torch.tensor(1.0)
+    )  # of 2 t - 1, the maximum being a constant
+    torch.testing.assert_close(weights.grad, slope)
 
 
 def test_a_learned_step_rounds_and_clamps():
@@ -50,7 +76,7 @@ def test_the_first_step_fits_the_data():
     assert grid.limits.tolist() == [0, 15]
 
 
-@pytest.mark.parametrize("quantizer", ["lsq", "published"])
+@pytest.mark.parametrize("quantizer", ["lsq", "published", "dorefa"])
 def test_a_quantised_network_has_few_levels_and_learns(quantizer):
     torch.manual_seed(0)
     network, x = classifier("resnet20", (3, 8, 8), 4, width=4), torch.rand(16, 3, 8, 8)

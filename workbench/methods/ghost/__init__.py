@@ -16,6 +16,7 @@ known and what is not.
     running.py     run: teacher, our copy, rivals
     result.py      scores, bits, costs, switches
     deploy.py      the quantised detector for an ONNX file
+    files.py       the files measured, beside onnxruntime's int8
 """
 
 from typing import TYPE_CHECKING

@@ -9,11 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.data.boxed_images import entered
 from workbench.methods.ghost.network import STRIDES, Detector
 from workbench.methods.ghost.settings import Config
+from workbench.methods.ghost.training import GRIDS
 from workbench.parts.detector_file import Decoded
 from workbench.parts.export import Exportable
 from workbench.parts.export_quantized import integers, packed_bytes
@@ -52,18 +53,21 @@ def load_network(source: str | PathLike[str]) -> Trained:
     own, about, _ = saved_network(source, "ghost")
     config = Config.model_validate(about["config"])
     network = Detector(1, len(about["names"]), config.width)
-    quantize(network, about["bits"], config.quantizer, {**about["bits"], "stem.0": 8})
+    quantize(network, about["bits"], GRIDS[config.quantizer], {**about["bits"], "stem.0": 8})
     network.load_state_dict(own)
     return Trained(network.eval(), config, about["names"], about["bits"], float(about["operating"]))
 
 
-def exportable(folder: str | PathLike[str]) -> Exportable:
-    """The quantised detector of a finished run with its trained integers, for `workbench export`. Raises InputError as `load_network`."""
-    trained = load_network(folder)
+def decoded(network: nn.Module, config: Config) -> Decoded:
+    """A network as a function of amplitudes that gives boxes and scores."""
+    return Decoded(network, partial(entered, config=config), config.crop, STRIDES).eval()
+
+
+def as_file(trained: Trained) -> Exportable:
+    """A quantised detector with its trained integers, as `workbench.parts.export` takes it."""
     c = trained.config
     example = torch.rand(4, 1, c.crop, c.crop, generator=torch.Generator().manual_seed(0))
-    enter = partial(entered, config=c)
-    whole = integers(trained.network, enter(example))
+    whole = integers(trained.network, entered(example, c))
     facts = {
         "task": "boxes",
         "classes": trained.names,
@@ -78,6 +82,9 @@ def exportable(folder: str | PathLike[str]) -> Exportable:
         "bits": trained.bits,
         "bytes_packed": packed_bytes(whole),
     }
-    return Exportable(
-        Decoded(whole, enter, c.crop, STRIDES).eval(), {"image": example}, ("box", "score"), facts, rounding=True
-    )
+    return Exportable(decoded(whole, c), {"image": example}, ("box", "score"), facts, rounding=True)
+
+
+def exportable(folder: str | PathLike[str]) -> Exportable:
+    """The quantised detector of a finished run with its trained integers, for `workbench export`. Raises InputError as `load_network`."""
+    return as_file(load_network(folder))

@@ -10,8 +10,9 @@ import xarray as xr
 
 from workbench.data.boxed_images import images_of
 from workbench.event import Event, Outcome, Trace
-from workbench.methods.ghost.deploy import packed
+from workbench.methods.ghost.deploy import Trained, packed
 from workbench.methods.ghost.detecting import watched
+from workbench.methods.ghost.files import check, measured
 from workbench.methods.ghost.plans import Plans
 from workbench.methods.ghost.result import result_of
 from workbench.methods.ghost.settings import Config
@@ -29,6 +30,8 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     validation image. docs/methods/ghost.md lists the result.
     """
     images = images_of(scene, config, who="ghost")
+    if config.files:
+        check(images, config)
     view = watched(images)
     identity = about(images.fingerprint, config)
     arms = [OURS, *config.rivals, *(f"lsq{bits}" for bits in config.uniform_bits)]
@@ -83,5 +86,9 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         networks[name].load_state_dict(finished[name]["weights"])
     bits = {name: finished[name]["bits"] for name in arms}
     result, operating = result_of(scene, images, config, plans, networks, bits, finished[OURS])
+    if config.files:
+        trained = Trained(networks[OURS].cpu(), config, images.names, bits[OURS], operating)
+        for name, (value, text) in measured(trained, teacher.network, images).items():
+            result[name] = ((), value, {"long_name": text})
     saved_weights = packed(networks[OURS], bits[OURS], config, images.names, operating)
     return Outcome(result, saved_weights | {"teacher": finished["teacher"]["weights"]})

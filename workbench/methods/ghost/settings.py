@@ -85,6 +85,11 @@ class Config(BoxedSettings):
         "by chance, the teacher's outputs instead of its attention, the published quantiser",
     )
     uniform_bits: tuple[int, ...] = Field((2, 4, 6, 8), description="further uniform plans without a teacher")
+    files: bool = Field(
+        False,
+        description="also write the mixed-bit file, the float file and onnxruntime's int8 of it, and measure their AP50 and bytes; "
+        "test images must have the size of a crop",
+    )
     show_every: int = Field(25, ge=1, description="steps between two records of boxes, switches and scores")
 
     @field_validator("rivals")

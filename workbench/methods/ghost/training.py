@@ -18,12 +18,13 @@ from workbench.methods.ghost.settings import Config
 from workbench.methods.ghost.teaching import Switches
 from workbench.parts.detect import detection_loss
 from workbench.parts.device import device
-from workbench.parts.quantize import fit, quantize, refresh_norms
+from workbench.parts.quantize import Quantizer, fit, quantize, refresh_norms
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import Checkpoint
 
 CALIBRATION = 4  # batches from which the first steps of the quantisers come
+GRIDS: dict[str, Quantizer] = {"lsq": "lsq", "published": "dorefa"}  # setting -> quantiser
 Hears = Literal["switch", "on", "coin", "logit", "nothing"]
 HEARS: dict[str, Hears] = {"off": "nothing", "on": "on", "coin": "coin", "logit": "logit"}  # arms that differ from ours here
 
@@ -46,7 +47,7 @@ def quantised(teacher: Detector, bits: Mapping[str, int], quantizer: Any, x: Ten
     """A copy with these bits, its first steps and batch statistics from x: calibrated, not trained. The image enters with 8 bits."""
     network = copy.deepcopy(teacher)
     inputs = {**bits, "stem.0": 8} if "stem.0" in bits else dict(bits)
-    quantize(network, bits, quantizer, inputs)
+    quantize(network, bits, GRIDS[quantizer], inputs)
     if quantizer == "lsq":
         fit(network, x)
     refresh_norms(network, x)

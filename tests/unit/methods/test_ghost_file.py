@@ -1,0 +1,76 @@
+"""The exported file of GHOST: it runs without torch, holds the trained integers, and answers as the trained network."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.config import override
+from workbench.data.synth_ships import small
+from workbench.errors import InputError
+from workbench.event import drain
+from workbench.execution import execute, export
+from workbench.methods import load
+from workbench.methods.ghost import SMOKE, Config, exportable, load_network
+from workbench.methods.ghost.training import GRIDS
+from workbench.parts.quantize import EvenWeight, LearnedStep, grids
+
+
+@pytest.mark.parametrize(("quantizer", "kind"), [("lsq", LearnedStep), ("published", EvenWeight)])
+def test_a_network_is_built_again_with_the_quantiser_of_its_run(quantizer, kind, tmp_path):
+    """The published quantiser is that of the authors' code: DoReFa's own grid, without 0."""
+    changes = {"quantizer": quantizer, "rivals": [], "uniform_bits": [], "steps": 2, "student_steps": 1}
+    execute("ghost", small(seed=0).compute(), {**SMOKE, **changes}, tmp_path / "run")
+    network = load_network(tmp_path / "run").network
+    assert any(isinstance(g, kind) for g in grids(network))
+    assert set(GRIDS) == {"lsq", "published"}
+
+
+@pytest.mark.long
+def test_files_are_measured_beside_int8_without_training():
+    pytest.importorskip("onnxruntime")
+    changes = {"rivals": [], "uniform_bits": [], "files": True, "steps": 60, "student_steps": 20, "width": 4, "crop": 64}
+    r = drain(load("ghost").run(small(seed=0).compute(), override(Config(), {**SMOKE, **changes}))).result
+    assert float(r["ap50_file_teacher"]) == pytest.approx(float(r["ap50_teacher"]), abs=1e-3)  # the same network
+    assert float(r["ap50_file"]) == pytest.approx(float(r["ap50"]), abs=0.1)
+    assert np.isfinite(float(r["ap50_ptq8"]))
+    assert float(r["kilobytes_file"]) > float(r["kilobytes"])  # one byte for each code, and the graph
+
+
+def test_files_of_another_size_than_a_crop_are_refused_before_training():
+    pytest.importorskip("onnxruntime")
+    config = override(Config(), {**SMOKE, "files": True, "crop": 32})
+    with pytest.raises(InputError, match="images of 32 x 32 pixels.*has 64 x 64"):
+        next(load("ghost").run(small(seed=0).compute(), config))
+
+
+@pytest.mark.long
+def test_the_exported_file_is_the_mixed_bit_detector(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    ships = small(seed=0).compute()
+    execute("ghost", ships, {**SMOKE, "rivals": [], "uniform_bits": [], "steps": 30, "student_steps": 10}, tmp_path / "run")
+    made = export(tmp_path / "run", tmp_path / "small.onnx")
+    assert [p.name for p in made] == ["small.onnx", "small.json", "small_loader.py"]
+    trained, image = load_network(tmp_path / "run"), ships["image"].values.mean(1, keepdims=True).astype(np.float32)
+    with torch.no_grad():
+        wanted = [w.numpy() for w in exportable(tmp_path / "run").network(torch.from_numpy(image))]
+    plain, levels = onnxruntime.SessionOptions(), onnxruntime.GraphOptimizationLevel
+    plain.graph_optimization_level = levels.ORT_DISABLE_ALL
+    for options, most in (
+        (plain, 1e-3),
+        (None, 0.05),
+    ):  # fused integer convolutions round a number on the edge of two codes either way
+        session = onnxruntime.InferenceSession(str(tmp_path / "small.onnx"), options, providers=["CPUExecutionProvider"])
+        for ours, theirs in zip(session.run(["box", "score"], {"image": image}), wanted, strict=True):
+            assert np.abs(ours - theirs).mean() <= most * np.abs(theirs).max()
+    about = json.loads((tmp_path / "small.json").read_text())
+    assert about["bits"] == trained.bits
+    assert len(set(trained.bits.values())) > 1  # mixed
+    tensors = [onnx.numpy_helper.to_array(t) for t in onnx.load(tmp_path / "small.onnx").graph.initializer]
+    codes = sorted((t for t in tensors if t.dtype == np.int8 and t.ndim == 4), key=lambda t: t.size)
+    assert len(codes) == len(trained.bits)  # every layer that has bits is a layer of integers
+    assert max(int(np.abs(t.astype(int)).max()) for t in codes) <= 2 ** (max(trained.bits.values()) - 1)
