@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,16 @@ app = typer.Typer(
     help="Run a federation on several machines: certificates, link, nodes and rounds, from one plan.", no_args_is_help=True
 )
 PlanArg = Annotated[Path, typer.Argument(metavar="PLAN", help="YAML file; docs/federation.md has an example")]
+
+
+@app.callback(help="Run a federation on several machines: certificates, link, nodes and rounds, from one plan.")
+def stoppable() -> None:
+    """Make a request to end (SIGTERM) the same as Ctrl-C: Flower's processes end with the command."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 @app.command()

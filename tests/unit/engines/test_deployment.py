@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import textwrap
 import threading
@@ -149,6 +150,28 @@ def test_a_storm_of_processes_is_ended(tmp_path):
             watched(process, tmp_path / "log", "The node", 30)
         assert process.poll() is not None
         assert crowd(process) == 0
+
+
+@pytest.mark.process
+def test_a_request_to_end_ends_the_processes_too(tmp_path):
+    code = f"""
+import os, pathlib
+from workbench.engines.deployment import start, watched
+from workbench.federate import stoppable
+
+stoppable()
+log = pathlib.Path({str(tmp_path / "log")!r})
+with start(["sleep", "60"], log, os.environ) as process:
+    print(process.pid, flush=True)
+    watched(process, log, "The link")
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
+        child = int(parent.stdout.readline())
+        parent.terminate()
+        parent.wait(20)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
 
 
 @pytest.mark.process
