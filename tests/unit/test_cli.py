@@ -350,9 +350,11 @@ def test_serve_without_names_serves_every_dashboard(workbench, served):
     assert [Path(w).stem for w in words if w.endswith(".py")] == [
         "anomaly",
         "change",
+        "compression",
         "coresets",
         "detection",
         "gradients",
+        "landcover",
         "runs",
         "watch",
     ]
