@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import workbench
 from workbench import runs
+
+PACKAGE = Path(workbench.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,14 @@ class Served:
         return self.log.read_text(errors="replace")
 
     def complaints(self) -> str:
-        """What the server said, if anything in it went through our code; a tab closed while something is sent is no complaint."""
+        """What the server said since this was asked last, if anything in it went through our code or a callback failed; a tab closed
+        while something is sent is no complaint."""
+        seen = self.log.with_suffix(".seen")
         said = self.said()
-        ours = "Error running application handler" in said or "/workbench/" in said or "_pending_writes" in said
-        return said if ours else ""
+        begin = int(seen.read_text()) if seen.exists() else 0
+        seen.write_text(str(len(said)))
+        signs = ("Error running application handler", "Callback failed", f"{PACKAGE}/", "_pending_writes")
+        return said[begin:] if any(sign in said[begin:] for sign in signs) else ""
 
 
 @contextmanager

@@ -123,3 +123,14 @@ def test_a_tab_that_is_not_built_yet_is_not_blank(tmp_path, scene_file):
         assert page._rooms[1].objects == [page.compare.panel]
     finally:
         page.close()
+
+
+def test_a_list_of_runs_ignores_a_label_that_is_gone():
+    from workbench.pages.frame.runner import Listed
+
+    one = Listed(label="Earlier runs", options={"first, running": "a", "second": "b"}, value="a")
+    one.options = {"first": "a", "second": "b"}  # the run has ended
+    one._process_events({"value": "first, running"})  # a browser that has not heard of it yet
+    assert one.value == "a"
+    one._process_events({"value": "second"})
+    assert one.value == "b"

@@ -433,7 +433,7 @@ def test_open_scene_with_the_second_date_beside(pictures):
     xr.testing.assert_identical(open_scene(first, beside={"after": second}, truth=mask), open_pair(first, second, mask))
     with pytest.raises(InputError, match="needs the path of a first one"):
         open_scene("sim-coast-town", beside={"after": second})
-    with pytest.raises(InputError, match="name the second"):
+    with pytest.raises(InputError, match="puts a further file onto"):
         open_scene(first, resample=True)
     with pytest.raises(InputError, match="has its own"):
         open_scene("sim-change-town", truth=mask)

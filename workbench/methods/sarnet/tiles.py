@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 AT_ONCE = 8  # tiles in one forward pass
-HELD = 64  # tiles whose outputs are decoded and suppressed at once
+HELD = 32  # tiles whose outputs are decoded and suppressed at once
 TOUCH = 2.0  # pixels: nearer to the border than this is touching it
 
 _Place = tuple[int, tuple[int, int], tuple[int, int]]  # number of the image, top and left, height and width of a tile

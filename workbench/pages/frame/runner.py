@@ -39,6 +39,15 @@ def changes(method: str, config: Mapping[str, Any]) -> str:
     return ", ".join(changed[:3]) + (" …" if len(changed) > 3 else "") if changed else "defaults"
 
 
+class Listed(pmui.Select):
+    """A select whose labels change while a visitor looks at it: an answer with a label that is gone is left out, and is no error."""
+
+    def _process_property_change(self, msg: dict[str, Any]) -> dict[str, Any]:
+        if "value" in msg and msg["value"] not in self.labels:
+            msg = {name: value for name, value in msg.items() if name != "value"}
+        return super()._process_property_change(msg)
+
+
 class Host(Protocol):
     """The tab or page that draws a run; the runner calls these methods."""
 
@@ -69,7 +78,7 @@ class Runner:
         self._over = self._listed = self._queued = False
         self.player = Player()
         self.form = Form(load(method).Config, first=first)
-        self.earlier = pmui.Select(label="Earlier runs", options={"none yet": ""}, value="", margin=(10, 0, 4, 0), **WIDE)
+        self.earlier = Listed(label="Earlier runs", options={"none yet": ""}, value="", margin=(10, 0, 4, 0), **WIDE)
         self.controls = [self.player.panel, self.earlier, heading("Settings"), self.form.panel]
         self.player.on("start", self.start)
         self.player.on("pause", lambda: self.ask("pause"))
