@@ -179,6 +179,8 @@ def test_curves_of_the_headline_come_first_and_counters_last() -> None:
     order = ranked([history], ["accuracy_tdds", "accuracy_full", "accuracy_random"])
     assert order == ["test_accuracy/tdds", "test_accuracy/random", "accuracy/tdds", "loss", "rows"]
     assert ranked([{"pass": counted}, {"accuracy/rsdgc": up}], ["accuracy_rsdgc"]) == ["accuracy/rsdgc", "pass"]
+    damaged = ([1, 2], [float("inf"), float("nan")])  # a record that was changed; no count
+    assert ranked([{"steps": ([1, 2], [1.0, 2.0]), "loss": damaged}], []) == ["loss", "steps"]
     assert ranked([{"wrong": ([1, 2], [5.0, 3.0])}, {"rows": counted}], []) == [
         "wrong",
         "rows",

@@ -8,6 +8,7 @@ unwanted = prunable(entries("runs"))       # only remove(unwanted, "runs") delet
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 import shutil
@@ -371,7 +372,11 @@ def ranked(histories: Sequence[History], first: Sequence[str]) -> list[str]:
             return best[scalar]
         values = [v for history in histories for v in history.get(scalar, ((), ()))[1]]
         each = [history[scalar][1] for history in histories if scalar in history]
-        counts = all(v == int(v) for v in values) and max(values, default=0.0) > 1 and all(e == sorted(e) for e in each)
+        counts = (
+            all(math.isfinite(v) and v == int(v) for v in values)
+            and max(values, default=0.0) > 1
+            and all(e == sorted(e) for e in each)
+        )
         single = max(map(len, each)) < 2
         return len(first) + (2 if counts else 1 if single else 0)
 
