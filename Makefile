@@ -37,7 +37,7 @@ FILES = $(if $(A),$(or $(sort $(shell find tests -path '*$(A)*' -name 'test_*.py
 test: $(STAMP)  ## all tests but the slow ones (13 minutes on two cores); of an area: make test A=data
 	@$(PYTEST) -n 3 -m "not slow" $(FILES) $(ARGS)  # on two cores: one worker waits for a browser, ranks or a clock
 
-quick: $(STAMP)  ## tests without processes, pages, browser and notebooks, and all doctests (90 seconds); A=data as above
+quick: $(STAMP)  ## tests without processes, pages, browser and notebooks, and all doctests (2 minutes); A=data as above
 	@$(PYTEST) -n 2 -m "not (slow or long or page or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
 
 fuzz: $(STAMP)  ## 2000 spoiled files of each format, and 2000 damaged run folders; `make test` has a sample; WORKBENCH_FUZZ_SEED=1: other ones
