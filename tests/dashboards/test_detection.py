@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import panel as pn
 import pytest
 import xarray as xr
 
@@ -55,17 +53,6 @@ def page(_watched):
     with restored(_watched, "sample", "detector", "score", "iou", "place", "cfar", "factor", "marked", "tab") as opened:
         opened.score = 0.01
         yield opened
-
-
-def test_importing_the_dashboard_does_nothing():
-    from workbench.resources import folder
-
-    path = folder("dashboards") / "detection.py"
-    spec = importlib.util.spec_from_file_location("served_detection", path)
-    before = len(pn.state._views)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    assert len(pn.state._views) == before
-    assert len(path.read_text().splitlines()) <= 15
 
 
 # --- matching -------------------------------------------------------------------------------------------------------------
