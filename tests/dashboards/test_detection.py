@@ -18,7 +18,7 @@ from workbench.metrics.detect import Boxes, evaluate
 from workbench.pages.detection import findings
 from workbench.pages.detection.findings import FACTORS, Judged, judge, outcomes
 from workbench.pages.detection.found import TILE, thumbnail
-from workbench.pages.detection.page import OLD, Detections
+from workbench.pages.detection.page import Detections
 from workbench.views.boxes import Box, BoxView
 from workbench.views.plots import Frame
 
@@ -257,7 +257,7 @@ def test_a_run_without_the_boxes_of_all_detectors_says_so(page, root, tmp_path):
     page.findings = None
     page.ended(page.runner.live, old)
     assert page.findings is None
-    assert OLD.split(".")[0] in page.alert.object
+    assert Detections.OLD.split(".")[0] in page.alert.object
     page.complain("")
     page.findings = kept
     page.found.take()

@@ -95,9 +95,7 @@ class LandcoverState(OneRun):
 
     def labels(self) -> np.ndarray:
         """(row, column): class of each pixel of the visible image, -1 where it has no label."""
-        array = self.of_image("truth")
-        names = self.findings.names if self.findings is not None else self.classes
-        return true_map(array.compute(), names)
+        return true_map(self.of_image("truth").compute(), self.classes)
 
     @property
     def classes(self) -> list[str]:
