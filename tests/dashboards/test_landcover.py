@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-from types import SimpleNamespace
-
 import numpy as np
-import panel as pn
 import pytest
 import xarray as xr
 
 from tests.dashboards.conftest import restored
+from tests.taps import tap
 from workbench import execution, runs
 from workbench.data.synth_sensors import simulate
 from workbench.metrics import classify
 from workbench.pages.landcover.findings import Findings, reads, true_map
-from workbench.pages.landcover.page import OLD, Landcover
+from workbench.pages.landcover.page import Landcover
 from workbench.views.looks import class_colours
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -52,23 +49,6 @@ def page(_watched):
     with restored(_watched, "image", "classifier", "cell", "at", "pixel", "time", "sensor", "tab") as opened:
         yield opened
     _watched.maps.masked.value = False
-
-
-def tap(figure, x: float, y: float) -> None:
-    """A click at these coordinates of a figure."""
-    for then in figure._event_callbacks["tap"]:
-        then(SimpleNamespace(x=x, y=y))
-
-
-def test_importing_the_dashboard_does_nothing():
-    from workbench.resources import folder
-
-    path = folder("dashboards") / "landcover.py"
-    spec = importlib.util.spec_from_file_location("served_landcover", path)
-    before = len(pn.state._views)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    assert len(pn.state._views) == before
-    assert len(path.read_text().splitlines()) <= 15
 
 
 # --- class map and confusion matrix ---------------------------------------------------------------------------------------
@@ -236,7 +216,7 @@ def test_a_run_of_old_is_named(root, scene, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "result", lambda *a, **k: result)
     opened = Landcover(scene, root=root)
     opened.runner.follow("one")
-    assert OLD.split(".")[0] in opened.alert.object
+    assert Landcover.OLD.split(".")[0] in opened.alert.object
     assert opened.findings is None
     opened.close()
 

@@ -16,15 +16,12 @@ from typing import Any, ClassVar
 import xarray as xr
 
 from workbench.data.source import Source
-from workbench.methods import load
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.gradients.importance import Importance
 from workbench.pages.gradients.state import GradientState
 from workbench.pages.gradients.traffic import Budget, Traffic
 from workbench.runs.watch import Live
-from workbench.scene import Needs
 from workbench.views.card import heading, samples_card
 
 FIRST = ("rivals", "steps", "density", "indicator", "p", "network", "width", "seed")
@@ -48,21 +45,12 @@ class Gradients(GradientState):
         "No data are open",
         "Choose a set from the list on the left, or open your own: a folder or .zip of images by class.",
     )
+    METHOD, FIRST_SCENE = "rsdgc", "digits"
     SCENES: ClassVar = SharedResults(4)
-
-    @classmethod
-    def needs(cls) -> Needs:
-        """Variables that `rsdgc` needs: chips with labels."""
-        return load("rsdgc").NEEDS
-
-    @classmethod
-    def first_choice(cls) -> str:
-        """The embedded chips."""
-        return "digits"
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the controls of a run."""
-        self.runner = Runner(self, "rsdgc", self, first=FIRST)
+        self.runner = Runner(self, self.METHOD, self, first=FIRST)
         self.importance, self.budget, self.traffic = Importance(self, INVITATION), Budget(), Traffic()
         tabs = [("Gradient", self.importance.panel), ("Budget", self.budget.panel), ("Traffic", self.traffic.panel)]
         return tabs, [heading("Run"), *self.runner.controls, self.link]
@@ -107,10 +95,6 @@ class Gradients(GradientState):
     def _count(self, live: Live) -> None:
         if steps := self.runner.config.get("steps"):
             self.traffic.draw(live.history, int(steps))
-
-    def followed(self) -> list[Follower]:
-        """The run of the method."""
-        return [self.runner]
 
 
 def gradients(scene: str | Path | Source | None = None) -> Gradients:

@@ -14,6 +14,7 @@ from workbench.views.card import escape, explain, heading, html
 from workbench.views.classes import ClassMap, Confusion, legend
 from workbench.views.image import ImageView
 from workbench.views.looks import RED, class_colours
+from workbench.views.outcome import leak_text
 from workbench.views.plots import Frame, batched
 from workbench.views.screen import beside, grid, wrapped
 from workbench.views.tables import Column, Marked, html_table
@@ -165,7 +166,7 @@ class Maps:
         self.true.show(truth, names, "Labels; outlined: test pixels" if findings is not None else "Labels")
         counts = np.bincount(truth[truth >= 0].ravel(), minlength=len(names))
         self.legend.object = legend(names, counts)
-        self._mark()
+        self.frame.mark(state.picked, RED, "")
         if findings is None:
             self.frame.outline_truth(None)
             return
@@ -180,13 +181,6 @@ class Maps:
         self.matrix.show(scores.counts, names)
         self._walk()
         self._say(scores, names)
-
-    def _mark(self) -> None:
-        picked = self.state.picked
-        marks: dict[str, list[Any]] = {n: [] for n in ("x", "y", "number", "color")}
-        if picked is not None:
-            marks = {"x": [picked[1]], "y": [picked[0]], "number": [""], "color": [RED]}
-        self.frame.marks.data = marks
 
     def _walk(self) -> None:
         """The chosen cell, and which of its pixels is shown."""
@@ -214,14 +208,15 @@ class Maps:
         assert result is not None
         assert findings is not None
         warning = str(result.attrs.get("split_warning") or "")
-        leak = tuple(float(result[n]) if n in result else np.nan for n in ("leak_random", "leak_split"))
+        leak = {n: float(result[n]) for n in ("leak_random", "leak_split") if n in result}
+        leaky = len(leak) == 2 and leak["leak_random"] - leak["leak_split"] > LEAKS
         self.split.object = (
             f"<b>Split</b>: {escape(str(result.attrs.get('split', 'not named')))}"
             + (f'<br><span style="color:{RED};font-weight:600">{escape(warning)}</span>' if warning else "")
             + f"<br><b>{escape(findings.title(self.state.classifier))}</b>: OA {scores.oa:.3f} &ensp; AA {scores.aa:.3f} &ensp; "
             f"kappa {scores.kappa:.3f}"
-            f"<br><b>Leak meter</b>: a nearest neighbour has {leak[0]:.3f} under random pixels and {leak[1]:.3f} under this split"
-            + ("; accuracies under random pixels would be too high for new places." if leak[0] - leak[1] > LEAKS else ".")
+            + leak_text(leak)
+            + (" Accuracies under random pixels would be too high for new places." if leaky else "")
         )
         colours = class_colours(len(names))
         rows = []

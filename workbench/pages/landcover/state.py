@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import param
@@ -13,8 +11,7 @@ import xarray as xr
 from workbench.data.coresets import class_names
 from workbench.data.patch_settings import SENSORS
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import Session
+from workbench.pages.frame.one_run import OneRun
 from workbench.pages.landcover.findings import OWN, Findings, Pixel, true_map
 from workbench.views.image import as_colours, coloured, presets
 
@@ -27,7 +24,7 @@ NAMES = {
 }
 
 
-class LandcoverState(Session):
+class LandcoverState(OneRun):
     """State of the land cover page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
     findings: result of the followed run; None before it has finished. runner: controls of the followed run.
@@ -45,7 +42,6 @@ class LandcoverState(Session):
     time = param.Integer(100, bounds=(0, 499), doc="noise level")
     sensor = param.String("", doc="which sensor is drawn")
 
-    runner: Runner
     findings: Findings | None
 
     # --- scene ------------------------------------------------------------------------------------------------------
@@ -99,9 +95,7 @@ class LandcoverState(Session):
 
     def labels(self) -> np.ndarray:
         """(row, column): class of each pixel of the visible image, -1 where it has no label."""
-        array = self.of_image("truth")
-        names = self.findings.names if self.findings is not None else self.classes
-        return true_map(array.compute(), names)
+        return true_map(self.of_image("truth").compute(), self.classes)
 
     @property
     def classes(self) -> list[str]:
@@ -141,18 +135,6 @@ class LandcoverState(Session):
     def pick(self, row: int, column: int) -> None:
         """Pick a pixel of the visible image."""
         self.pixel = f"{row},{column}"
-
-    # --- work -------------------------------------------------------------------------------------------------------
-
-    def later(self, key: Any, make: Callable[[], Any], then: Callable[[Future], None]) -> None:
-        """Compute in the worker thread, once for all visitors; the answer is dropped if another scene or run was opened meanwhile."""
-        asked, live = self.asked, self.runner.live
-
-        def here(future: Future) -> None:
-            if asked == self.asked and live is self.runner.live:
-                then(future)
-
-        self.when(self.MADE.ask(key, make), here)
 
 
 def _whole(text: str, count: int) -> list[int] | None:
