@@ -22,7 +22,6 @@ from workbench.parts.features import checkpoint_hash
 from workbench.parts.federation import Codec
 from workbench.parts.training import about, in_turn, weights
 
-CALLED = {"untrained": "untrained_diffusion"}  # in curves; `untrained` there is that of BSDM
 JOINT = "joint"  # the diffusion network of the row mdfl
 Learner = Denoiser | Federation | Classifier
 
@@ -58,7 +57,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
                 numbers[f"probe_oa/{name}"] = probe(learner, patches)
                 arrays = {f"{n}/{name}": picture for n, picture in film(learner, patches).items()}
         elif name != OWN:
-            numbers = {f"head_loss/{CALLED.get(name, name)}": numbers["head_loss"]}
+            numbers = {f"head_loss/{name}": numbers["head_loss"]}
         yield Event(done, numbers, arrays, total, saved)
     result = result_of(scene, patches, config, banks, made, hashes)
     return Outcome(result, _weights(networks, made))
