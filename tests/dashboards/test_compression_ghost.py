@@ -81,6 +81,7 @@ def test_a_moved_threshold_gives_every_layer_the_bits_of_the_rule(page, result):
         page.levels.slider.value = np.log10(threshold)
         assert page.bits().tolist() == list(below(d, page.threshold * (1 + 1e-9)).values())
         np.testing.assert_array_equal(page.levels.curves.points.data["x"][:-1], np.delete(page.bits(), 0))
+        assert f"{page.cost().kilobytes / 1e3:.4f} MB" in page.levels.text.object
         assert page.levels.curves.line.data["y"] == [page.threshold]
     assert page.cost().total < before.total
     assert page.cost().kilobytes < before.kilobytes

@@ -49,7 +49,9 @@ class Distances:
     def show(
         self, names: Sequence[str], bits: np.ndarray, values: np.ndarray, chosen: Sequence[int], threshold: float, one: int
     ) -> None:
-        """values (layers, bits), positive; chosen (layers,): bits of each layer. one: number of the layer that stands out, drawn last."""
+        """values (layers, bits), positive or NaN; chosen (layers,): bits of each layer. one: number of the layer that stands
+        out, drawn last.
+        """
         order = [n for n in range(len(names)) if n != one] + ([one] if one < len(names) else [])
         self.lines.data = {
             "xs": [bits for _ in order],
@@ -67,8 +69,8 @@ class Distances:
             "name": [names[n] for n in order],
         }
         self.line.data = {"y": [threshold] if threshold > 0 else []}
-        if values.size:
-            low, high = float(values.min()) / 2, float(values.max()) * 2
+        if np.isfinite(values).any():
+            low, high = float(np.nanmin(values)) / 2, float(np.nanmax(values)) * 2
             self.figure.y_range.update(start=low, end=high, reset_start=low, reset_end=high)
 
     def on_set(self, then: Callable[[float], None]) -> None:

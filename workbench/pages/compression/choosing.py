@@ -50,11 +50,12 @@ class Choosing:
         )
         stretch: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
         self._cutting = wrapped(self.criteria, self.line)
+        self._strips = pn.Column(heading("Filters by their score; click to move the line"), self.strips.panel, **stretch)
         self._content = pn.Column(
             self._cutting,
             wrapped(self.back, self.text),
             beside(
-                pn.Column(heading("Filters by their score; click to move the line"), self.strips.panel, **stretch),
+                self._strips,
                 pn.Column(
                     heading("What is left of each layer"), self.channels.panel, self.macs.panel, self.bops.panel, **stretch
                 ),
@@ -84,7 +85,7 @@ class Choosing:
         if findings is None:
             return
         cuts = findings.plan is not None
-        self._cutting.visible = cuts
+        self._cutting.visible = self._strips.visible = cuts
         self.channels.panel.visible = cuts
         self._sensitive.visible = "sensitivity" in findings.result
         if findings.plan is not None:
@@ -111,8 +112,6 @@ class Choosing:
         if findings.plan is not None:
             self._cut(findings)
             self.channels.show(findings.layers, whole.filters, now.filters)
-        else:
-            self.strips.show([], [], [], np.nan)
         self.macs.show(findings.layers, whole.macs / 1e6, now.macs / 1e6)
         self.bops.show(findings.layers, whole.bops / 1e9, now.bops / 1e9)
         caps = None if findings.caps is None else findings.caps.tolist()

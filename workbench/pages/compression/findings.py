@@ -80,7 +80,9 @@ class Findings:
     def bits_below(self, threshold: float) -> np.ndarray:
         """(layers,) the fewest bits of each layer whose distance is below a threshold."""
         assert self.distances is not None
-        made = below(self.distances, threshold * (1 + 1e-9))  # T of a run lies just above a distance, of which we have the logarithm
+        made = below(
+            self.distances, threshold * (1 + 1e-9)
+        )  # T of a run lies just above a distance, of which we have the logarithm
         return np.array([made[n] for n in self.layers])
 
     # --- filters ----------------------------------------------------------------------------------------------------

@@ -55,11 +55,11 @@ class Compression(CompressionState):
     """
 
     TITLE = "Compression workbench"
-    WHAT, OWN, FILES = "Data", "your own files", "a folder or .zip of images by class, or a scene"
+    WHAT, OWN, FILES = "Data", "your own files", "a folder or .zip of images, by class or with boxes, or a scene"
     UNNAMED = "No data were given. Choose a set from the list, or give the path of your own."
     EMPTY = (
         "No data are open",
-        "Choose a set from the list on the left, or open your own: images by class, or a scene with labelled pixels.",
+        "Choose a set from the list on the left, or open your own: images by class or with boxes, or a scene with labelled pixels.",
     )
     FIRST_SCENE = "digits"
     OLD = "The result of this run has no bits and MACs of its layers, so it cannot be shown here; see it on the page watch."
@@ -106,7 +106,7 @@ class Compression(CompressionState):
         self.methods.param.watch(batched(lambda e: e.new != self.method and self.choose(e.new)), "value")
         self.param.watch(batched(lambda *_: self.draw()), list(DRAWN))
         tabs = [
-            ("Cut and bits", pn.Column(self.choosing.panel, self.levels.panel, **STRETCH)),
+            ("Cut and bits", pn.Column(self.levels.panel, self.choosing.panel, **STRETCH)),
             ("Training and search", self.learning.panel),
             ("Compared", self.comparing.panel),
             ("Inside", pn.Column(self._inside, self.teaching.panel, **STRETCH)),

@@ -43,8 +43,8 @@ class Teaching:
         self._drawn: Any = None
         self._moving = False
         small: dict[str, Any] = {"size": "small", "margin": (6, 8)}
-        self.samples = pmui.Select(label="Test image", options={"": ""}, value="", width=280, **small)
-        self.blocks = pmui.Select(label="Block", options={"": 0}, value=0, width=200, **small)
+        self.samples = pmui.Select(label="Test image", options=["none"], value="none", width=280, **small)
+        self.blocks = pmui.Select(label="Block", options={"none": -1}, value=-1, width=200, **small)
         self.text, self.attended = html(margin=(10, 8)), html(margin=(10, 8))
         self.frame, self.small = Frame(), Frame()
         self.found = {who: BoxView(self.frame, TITLES[who]) for who in BOXES}
@@ -69,17 +69,17 @@ class Teaching:
             self._attention,
             heading("The switches"),
             html(SWITCHED, margin=(2, 8)),
-            grid(self.switches.panel, self.logits.panel, self.apart.panel, least=340),
+            grid(self.switches.panel, self.logits.panel, self.apart.panel, least=340, most=3),
             visible=False,
             **stretch,
         )
-        self.samples.param.watch(batched(lambda e: self._moving or state.param.update(sample=e.new)), "value")
+        self.samples.param.watch(batched(lambda e: self._picked(e.new)), "value")
         self.blocks.param.watch(batched(lambda e: self._moving or state.param.update(block=e.new)), "value")
 
     def take(self) -> None:
         """Reset for another result, or for none."""
         self.images, self._drawn = None, None
-        findings = self.state.findings
+        state, findings = self.state, self.state.findings
         self.panel.visible = findings is not None and "logits" in findings.result
         if findings is None or not self.panel.visible:
             return
@@ -88,9 +88,10 @@ class Teaching:
         self._attention.visible = "attention_map" in result
         self._moving = True
         if self._detections.visible:
-            self.samples.options = [str(i) for i in result["tested"].values]
+            self.samples.param.update(options=[str(i) for i in result["tested"].values], value=self._sample(findings))
         if self._attention.visible:
-            self.blocks.options = {str(name): n for n, name in enumerate(result["block"].values)}
+            options = {str(name): n for n, name in enumerate(result["block"].values)}
+            self.blocks.param.update(options=options, value=min(state.block, len(options) - 1))
         self._moving = False
         for view, name in ((self.switches, "openness"), (self.logits, "logits"), (self.apart, "attention_distance")):
             made = picture(name, result[name]) if name in result else None
@@ -137,15 +138,25 @@ class Teaching:
             "is 8 × 8 pixels of the image"
         )
 
+    def _picked(self, sample: str) -> None:
+        """Show another image; called too when the page itself has set the list."""
+        findings = self.state.findings
+        if not self._moving and findings is not None and sample != self._sample(findings):
+            self.state.sample = sample
+
+    def _sample(self, findings: Findings) -> str:
+        """The shown test image: that of the address, else the one in which the copy finds most."""
+        tested = [str(i) for i in findings.result["tested"].values]
+        owner = findings.result["box_sample"].values.astype(str)
+        if self.state.sample in tested:
+            return self.state.sample
+        return max(tested, key=lambda i: int((owner == i).sum()))
+
     def _draw_boxes(self, findings: Findings) -> None:
         images, result = self.images, findings.result
         if images is None:
             return
-        tested = [str(i) for i in result["tested"].values]
-        owner = result["box_sample"].values.astype(str)
-        sample = self.state.sample
-        if sample not in tested:
-            sample = max(tested, key=lambda i: int((owner == i).sum()))
+        sample = self._sample(findings)
         self._moving = True
         self.samples.value = sample
         self._moving = False
