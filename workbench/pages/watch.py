@@ -43,7 +43,7 @@ class Watch(OneRun, PairSession):
     TITLE = "Method workbench"
     UNNAMED = "No scene was given. Choose one from the list, or give the path of a file."
     FILES = "a file or a folder"
-    EMPTY = ("No scene is open", "Choose a scene from the list on the left, or open your own.")
+    EMPTY = ("No scene is open", "Choose a scene from the list in the side bar, or open your own.")
     ADDRESS = ("method", "scene", "truth", "keys", "after", "resample", "run", "tab")
     SCENES: ClassVar = SharedResults(4)
 
@@ -173,7 +173,7 @@ class Watch(OneRun, PairSession):
 
 def _invitation(method: str) -> str:
     return (
-        f"{escape(summary(method))}<br><br>Press <b>Start</b> on the left. The run is a separate process: it continues when this "
+        f"{escape(summary(method))}<br><br>Press <b>Start</b> in the side bar. The run is a separate process: it continues when this "
         "page is closed, and is listed under <b>Earlier runs</b>."
     )
 

@@ -40,11 +40,11 @@ RIGHT, WRONG = "#2F6FB0", "#D9541E"  # of cells on the diagonal, and beside it
 class ClassMap:
     """One map of classes in a frame; a pixel without a class is pale grey."""
 
-    def __init__(self, frame: Frame, title: str, *, tall: str = HALF) -> None:
+    def __init__(self, frame: Frame, title: str, *, axes: bool = False, tall: str = HALF) -> None:
         self.frame = frame
         self.source = ColumnDataSource({n: [] for n in ("image", "x", "y", "dw", "dh")})
         self.mapper = LinearColorMapper(palette=class_colours(1), low=-0.5, high=0.5, nan_color=MASKED)
-        self.figure = frame.figure(title, tall=tall)
+        self.figure = frame.figure(title, axes=axes, tall=tall)
         place = {n: n for n in ("image", "x", "y", "dw", "dh")}
         drawn = draw(self.figure, self.source, Image(**place, color_mapper=self.mapper))
         frame.finish(self.figure)

@@ -59,7 +59,7 @@ class Changes(ChangeState):
     UNNAMED = "No pair was given. Choose one from the list, or give the paths of the images of two dates."
     EMPTY = (
         "No pair is open",
-        "Choose a pair from the list on the left, or open your own: the images of two dates, and a mask of the changes if you "
+        "Choose a pair from the list in the side bar, or open your own: the images of two dates, and a mask of the changes if you "
         "have one.",
     )
     METHOD, FIRST_SCENE = "arcdnet", "sim-change-town"

@@ -29,7 +29,7 @@ from workbench.views.plots import batched
 
 FIRST = ("epochs", "keep", "budgets", "compare", "label_noise", "seed")
 INVITATION = (
-    "Press <b>Start</b> on the left. A network is trained on all samples, in a separate process that continues when this page is "
+    "Press <b>Start</b> in the side bar. A network is trained on all samples, in a separate process that continues when this page is "
     "closed, and every sample's score is updated. Then the same network is trained again on the coreset of TDDS, and on equally "
     "many samples drawn at <b>random</b>, the most important rival."
 )
@@ -47,7 +47,7 @@ class Coresets(CoresetState):
     UNNAMED = "No data were given. Choose a set from the list, or give the path of a folder, .zip or scene."
     EMPTY = (
         "No data are open",
-        "Choose a set from the list on the left, or open your own: a folder or .zip of images by class, or a scene with its truth.",
+        "Choose a set from the list in the side bar, or open your own: a folder or .zip of images by class, or a scene with its truth.",
     )
     METHOD, FIRST_SCENE = "tdds", "digits"
     SCENES: ClassVar = SharedResults(4)

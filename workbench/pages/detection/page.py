@@ -51,7 +51,7 @@ class Detections(DetectionState):
     UNNAMED = "No images were given. Choose a set from the list, or give the path of a folder."
     EMPTY = (
         "No images are open",
-        "Choose a set from the list on the left, or open your own: a folder of images with boxes in COCO, VOC or DOTA layout.",
+        "Choose a set from the list in the side bar, or open your own: a folder of images with boxes in COCO, VOC or DOTA layout.",
     )
     METHOD, FIRST_SCENE = "sarnet", "sim-ships"
     OLD = (

@@ -26,7 +26,7 @@ from workbench.views.card import heading, samples_card
 
 FIRST = ("rivals", "steps", "density", "indicator", "p", "network", "width", "seed")
 INVITATION = (
-    "Press <b>Start</b> on the left. Two real processes train one network together, once with every compressor named under "
+    "Press <b>Start</b> in the side bar. Two real processes train one network together, once with every compressor named under "
     "<b>rivals</b>; with RS-DGC each sends 1 % of its gradient entries. You see the gradient, its neighbourhood, the score, and "
     "the sent entries at every logged step. <b>dense</b> is the most important rival; <b>randomk</b> is the control."
 )
@@ -43,7 +43,7 @@ class Gradients(GradientState):
     UNNAMED = "No data were given. Choose a set from the list, or give the path of a folder or .zip of images by class."
     EMPTY = (
         "No data are open",
-        "Choose a set from the list on the left, or open your own: a folder or .zip of images by class.",
+        "Choose a set from the list in the side bar, or open your own: a folder or .zip of images by class.",
     )
     METHOD, FIRST_SCENE = "rsdgc", "digits"
     SCENES: ClassVar = SharedResults(4)

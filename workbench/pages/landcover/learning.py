@@ -7,7 +7,7 @@ from workbench.methods.mdfl.settings import SHOWS
 from workbench.pages.frame.training import Training
 
 INVITATION = (
-    "Press <b>Start</b> on the left. A diffusion network of each sensor learns from patches without labels, in a separate process that "
+    "Press <b>Start</b> in the side bar. A diffusion network of each sensor learns from patches without labels, in a separate process that "
     "continues when this page is closed; then classifiers learn from its features and from raw values. Here you see the losses, the "
     "accuracy of the features while they are learnt, and test patches as the network sees them."
 )

@@ -20,8 +20,8 @@ from workbench.views.screen import beside, grid, wrapped
 from workbench.views.tables import Column, Marked, html_table
 
 WAITING = (
-    "The class map and its accuracy appear here when a run has finished; start one on the left. Until then the page shows the scene and "
-    "its labels."
+    "Press <b>Start</b> in the side bar, or choose an earlier run. When it has finished, the class map appears beside the labels, and here "
+    "the confusion matrix of the test pixels, accuracies and areas."
 )
 LEAKS = 0.05  # difference of the two accuracies of the leak meter from which the page warns
 WIDTH = 40  # columns that a walked pixel is shown with at least
@@ -45,9 +45,9 @@ class Maps:
         self.classifiers = pmui.Select(label="Classes given by", options={"": ""}, value="", width=330, **small)
         self.masked = pmui.Switch(label="Mask what is not labelled", value=False, margin=(14, 8))
         self.frame = Frame()
-        self.scene = ImageView(self.frame, "Scene", axes=False)
-        self.true = ClassMap(self.frame, "Labels")
-        self.given = ClassMap(self.frame, "Class map")
+        self.scene = ImageView(self.frame, "Scene")
+        self.true = ClassMap(self.frame, "Labels", axes=True)
+        self.given = ClassMap(self.frame, "Class map", axes=True)
         self.legend = html(margin=(2, 8))
         self.split = html(margin=(6, 8))
         self.matrix = Confusion()
@@ -56,8 +56,9 @@ class Maps:
         self.back = pmui.Button(label="Previous", icon="chevron_left", **button)
         self.next = pmui.Button(label="Next", icon="chevron_right", **button)
         self.table = html(margin=(4, 8))
-        self._wait = explain("Class map", WAITING, height=110)
+        self._wait = explain("The class map and its accuracy", WAITING, height=220)
         self._numbers = pn.Column(
+            heading("Test pixels: true class against class on the map"),
             beside(
                 pn.Column(
                     self.matrix.panel, wrapped(self.back, self.next), self.walk, sizing_mode="stretch_width", margin=0
@@ -71,11 +72,10 @@ class Maps:
         )
         self.panel = pn.Column(
             wrapped(self.images, self.sensors, self.classifiers, self.masked),
-            self._wait,
             grid(self.scene.panel, self.true.panel, self.given.panel, least=280, most=3),
             self.legend,
-            heading("Test pixels: true class against class on the map"),
             self._numbers,
+            self._wait,
             sizing_mode="stretch_width",
             margin=(4, 4),
         )
@@ -161,7 +161,7 @@ class Maps:
             self._pictured = now
             if self.frame.shape != state.shape:
                 self.frame.fit(*state.shape)
-            self.scene.show(state.picture(sensor), f"{name + ': ' if name else ''}{NAMES[sensor]}")
+            self.scene.show(state.picture(sensor), f"{name + ': ' if name else ''}{state.caption(sensor)}")
         names = state.classes
         self.true.show(truth, names, "Labels; outlined: test pixels" if findings is not None else "Labels")
         counts = np.bincount(truth[truth >= 0].ravel(), minlength=len(names))

@@ -41,7 +41,7 @@ class Landcover(LandcoverState):
     UNNAMED = "No scene was given. Choose one from the list, or give the path of a file."
     EMPTY = (
         "No scene is open",
-        "Choose a scene with labels from the list on the left, or open your own: a cube, radar or image, and a raster of classes.",
+        "Choose a scene with labels from the list in the side bar, or open your own: a cube, radar or image, and a raster of classes.",
     )
     METHOD, FIRST_SCENE = "mdfl", "sim-two-sensors"
     OLD = (

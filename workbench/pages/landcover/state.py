@@ -14,6 +14,7 @@ from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.one_run import OneRun
 from workbench.pages.landcover.findings import OWN, Findings, Pixel, true_map
 from workbench.views.image import as_colours, coloured, presets
+from workbench.views.spectra import Axis
 
 NAMES = {
     "hsi": "hyperspectral cube",
@@ -82,13 +83,29 @@ class LandcoverState(OneRun):
         assert self.data is not None
         return self.data.sizes["y"], self.data.sizes["x"]
 
-    def picture(self, sensor: str) -> np.ndarray:
-        """(row, column, 3) uint8: the visible image of a sensor; of a cube three bands, of radar in dB."""
+    def drawn(self, sensor: str) -> tuple[str, list[int]]:
+        """Name and positions of the bands of a sensor that are drawn: three; the first, if it has fewer or is LiDAR."""
         array = self.of_image(sensor)
-        band = array.dims[0]
         if sensor == "hsi":
-            array = array.isel({band: list(next(iter(presets(array).values())))})
-        array = array.isel({band: slice(0, 3)}).astype("float32").compute()
+            name, bands = next(iter(presets(array).items()))
+            return name, list(bands)
+        return NAMES[sensor], [0, 1, 2] if array.shape[0] > 2 and sensor != "lidar" else [0]
+
+    def caption(self, sensor: str) -> str:
+        """Title of the picture of a sensor, with its bands: by wavelength, by polarisation, or numbered from 0."""
+        array = self.of_image(sensor)
+        name, bands = self.drawn(sensor)
+        if sensor == "hsi" and (axis := Axis(array)).known:
+            return f"{name}: {' / '.join(f'{axis.at[b]:.0f}' for b in bands)} nm"
+        named = array["polarization"].values if "polarization" in array.coords else range(array.shape[0])
+        if array.shape[0] == 1:
+            return name
+        return f"{name}: {'band' if len(bands) == 1 else 'bands'} {' / '.join(str(named[b]) for b in bands)}"
+
+    def picture(self, sensor: str) -> np.ndarray:
+        """(row, column, 3) uint8: the visible image of a sensor, of the bands of `drawn`; radar in dB."""
+        array = self.of_image(sensor)
+        array = array.isel({array.dims[0]: self.drawn(sensor)[1]}).astype("float32").compute()
         if sensor == "sar":
             array = 10 * np.log10(array.clip(min=1e-6))
         return coloured(array.values[0], "Viridis") if sensor == "lidar" else as_colours(array)
