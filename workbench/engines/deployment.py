@@ -333,8 +333,8 @@ def write_app(folder: Path, client: str, server: str, config: Mapping[str, str |
 
 @contextlib.contextmanager
 def start(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, its output in `log`. The whole group ends when the block is left, and when this process ends, even by
-    SIGKILL: then a shell that waits for the end of this process ends the group.
+    """A process in a group of its own, its output in `log`. The whole group ends when the block is left, and when this process ends, even
+    by SIGKILL: then a shell that waits for this process ends the group.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as file:
