@@ -456,6 +456,20 @@ def test_the_card_of_a_map_of_classes_counts_classes_and_not_marks(small_scene):
     assert f"2; {int((small_scene['truth'] > 0).sum())} of 576 pixels are labelled" in scene_card(small_scene)
 
 
+def test_the_card_says_sizes_in_words():
+    ships = xr.Dataset(
+        {
+            "image": (("sample", "band", "y", "x"), np.zeros((3, 1, 8, 9))),
+            "box": (("object", "edge"), np.zeros((1, 4)), {"units": "pixel"}),
+        }
+    )
+    heights = xr.Dataset({"lidar": (("lidar_band", "y", "x"), np.zeros((2, 5, 6)), {"units": "m"})})
+    text = scene_card(ships) + scene_card(heights)
+    assert "3 samples of 8 × 9 pixels, 1 band<" in text
+    assert "1 object<" in text
+    assert "5 × 6 pixels, 2 bands, m<" in text
+
+
 def test_card_tells_simulated_truth_hash_and_escapes(small_scene):
     small_scene.attrs.update(title="a <b>", sha256="ab" * 32)
     text = card(small_scene)

@@ -15,9 +15,8 @@ def scene_card(scene: xr.Dataset) -> str:
     facts: list[tuple[str, str]] = [("Sensor", escape(str(a["sensor"])))] if a.get("sensor") else []
     for name in (n for n in VOCABULARY if n in scene):
         array = scene[name]
-        sizes = " × ".join(f"{size:,} {escape(str(dim))}" for dim, size in array.sizes.items())
-        units = str(array.attrs.get("units", "1")).removesuffix(" (1)")
-        facts.append((name, sizes + (f", {escape(units)}" if units != "1" else "")))
+        units = str(array.attrs.get("units", "1")).removesuffix(" (1)") if "y" in array.dims else "1"
+        facts.append((name, _size(array) + (f", {escape(units)}" if units != "1" else "")))
     if "wavelength" in scene.coords:
         nm = scene["wavelength"].values
         facts.append(("Wavelengths", f"{np.nanmin(nm):.0f} to {np.nanmax(nm):.0f} nm"))
@@ -27,6 +26,27 @@ def scene_card(scene: xr.Dataset) -> str:
     if "truth" in scene and scene["truth"].size <= 2**24:
         facts.append(_truth(scene["truth"]))
     return fact_card(a, facts)
+
+
+def _size(array: xr.DataArray) -> str:
+    """The sizes in words: `256 samples of 128 × 128 pixels, 1 band`."""
+    sizes = {str(dim): size for dim, size in array.sizes.items()}
+    high, wide = sizes.pop("y", None), sizes.pop("x", None)
+    many = "sample" if "sample" in sizes else "object" if "object" in sizes else None
+    words = [_count(sizes.pop(many), many)] if many else []
+    if high is not None and wide is not None:
+        pixels = f"{high:,} × {wide:,} pixels"
+        words = [f"{words[0]} of {pixels}" if words else pixels]
+    words += [
+        _count(size, "band" if dim.endswith("band") else dim)
+        for dim, size in sizes.items()
+        if dim not in ("edge", "corner", "xy")
+    ]
+    return ", ".join(words)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {escape(word)}{'' if number == 1 else 's'}"
 
 
 def _truth(truth: xr.DataArray) -> tuple[str, str]:
