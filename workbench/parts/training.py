@@ -1,4 +1,4 @@
-"""Checkpoints of a training: they continue to the same numbers, and only for the same run; and the network that a run saved.
+"""One step of an optimiser; checkpoints, which continue to the same numbers, and only for the same run; the network that a run saved.
 
 checkpoint = Checkpoint(network=network, optimiser=optimiser, random=random)
 state = {"about": about("my method", fingerprint, config), "done": done, **checkpoint.state()}
@@ -16,11 +16,23 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from workbench.config import Settings
 from workbench.errors import InputError
 from workbench.parts.seeding import Seeded
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float | None = None) -> None:
+    """One step down the gradient of a loss (0-d). rate: learning rate of all groups. clip: largest norm of the gradient; None: any."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad()
+    loss.backward()
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+    optimiser.step()
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import nn
 from workbench.config import Settings, override
 from workbench.errors import InputError
 from workbench.parts.seeding import Seeded
-from workbench.parts.training import Checkpoint, about, same_run, weights
+from workbench.parts.training import Checkpoint, about, descend, same_run, weights
 
 
 class Config(Settings):
@@ -98,3 +98,13 @@ def test_a_nested_config_counts():
     same_run("bsdm", ours, ours)
     with pytest.raises(InputError, match="lr=0.1 there and 0.2 here"):
         same_run("bsdm", theirs, ours)
+
+
+@pytest.mark.parametrize(("clip", "moved"), [(None, [0.6, 0.8]), (1.0, [0.06, 0.08]), (100.0, [0.6, 0.8])])
+def test_one_step_down_a_gradient_that_may_be_clipped(clip, moved):
+    one, two = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.SGD([{"params": [one]}, {"params": [two]}], lr=9.0)
+    for _ in range(2):  # gradients of the step before are forgotten
+        before = torch.cat([one, two]).detach()
+        descend(optimiser, (6 * one + 8 * two).sum(), 0.1, clip)  # a gradient of length 10
+        torch.testing.assert_close(before - torch.cat([one, two]).detach(), torch.tensor(moved))
