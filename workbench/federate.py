@@ -19,7 +19,7 @@ app = typer.Typer(
 PlanArg = Annotated[Path, typer.Argument(metavar="PLAN", help="YAML file; docs/federation.md has an example")]
 
 
-@app.callback(help="Run a federation on several machines: certificates, link, nodes and rounds, from one plan.")
+@app.callback()
 def stoppable() -> None:
     """Make a request to end (SIGTERM) the same as Ctrl-C: Flower's processes end with the command."""
 

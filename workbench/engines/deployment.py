@@ -5,8 +5,8 @@
     with start(link_command(plan), plan.folder / "link.log"): ...
 
 Everything is written below the folder of the plan; Flower gets a home of its own there, and sends no usage statistics. Processes are in
-groups that are killed as a whole: a client app that needs more than 30 s to start is started again by Flower every 30 s, and the old
-ones linger. So their number is bounded, too.
+groups that are killed as a whole, also when the process that started them is killed itself. A client app that needs more than 30 s to
+start is started again by Flower every 30 s, and the old ones linger. So their number is bounded, too.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ CHILDREN = 12  # processes in a group; a node has its own, an executor and one c
 RETRIES = 20  # of a node that cannot reach its link
 DAYS = 365  # that certificates are valid
 CONNECTION = "workbench"
+GUARD = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"'  # its input ends when this process has ended
 
 
 class Node(BaseModel):
@@ -332,16 +333,21 @@ def write_app(folder: Path, client: str, server: str, config: Mapping[str, str |
 
 @contextlib.contextmanager
 def start(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, its output in `log`; when the block is left the whole group ends."""
+    """A process in a group of its own, its output in `log`. The whole group ends when the block is left, and when this process ends, even
+    by SIGKILL: then a shell that waits for this process ends the group.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as file:
         process = subprocess.Popen(
             [*command], stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=dict(env), start_new_session=True
         )
-    try:
-        yield process
-    finally:
-        end(process)
+    guard = ["sh", "-c", GUARD, "guard", str(process.pid)]
+    with subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as shell:
+        try:
+            yield process
+        finally:
+            end(process)
+            shell.kill()  # before its input ends: the number of the group may soon belong to others
 
 
 def end(process: subprocess.Popen[Any]) -> None:

@@ -1,8 +1,7 @@
 """The engine of federations: Flower. The same client app and the same rounds in this process, and on machines.
 
     app = client_app(lambda node: Site(...))                     # a `workbench.parts.rounds.Client` for a node
-    grid = InProcess({"A": app, "B": app})
-        for round in rounds(grid, state, 30): ...
+    for round in rounds(InProcess({"A": app, "B": app}), state, 30): ...
 
     @ServerApp().main()                                          # deployed: the same function with the grid of a SuperLink
     def main(grid, context):
@@ -11,7 +10,8 @@
 Flower's own FedAvg is not used: it drops failures silently, and sums in another order. Here a node that does not answer, an update that
 cannot be averaged, and a client that refuses are failures of the round, with their reason, and the round goes on with the others.
 
-What is not public in Flower is in one function, `_as_task`; the minor version is pinned. Needs `pip install 'workbench[federated]'`.
+What is not public in Flower is in `_as_task` and where `InProcess` gives a message its identifier; the minor version is pinned. Needs
+`pip install 'workbench[federated]'`.
 """
 
 from __future__ import annotations
@@ -92,15 +92,14 @@ def rounds(
     first: int = 1,
     seconds: float = ANSWER_SECONDS,
     least: int = 1,
-    names: Mapping[int, str] | None = None,
 ) -> Iterator[Round]:
     """`count` rounds over the nodes that are connected at the begin of each, as `workbench.parts.rounds.rounds`.
 
     first: number of the first round. seconds: how long a round waits for answers. least: nodes that must be there before a round begins.
-    names: of nodes that have not answered yet. Raises InputError where too few nodes come within `seconds`, and where none sends weights
+    Raises InputError where too few nodes come within `seconds`, and where none sends weights
     that can be averaged: never an endless wait.
     """
-    known = dict(names or {})
+    known: dict[int, str] = {}  # node -> its name, once it has answered
     for number in range(first, first + count):
         nodes = _nodes(grid, least, seconds)
         config = ConfigRecord({"round": number})

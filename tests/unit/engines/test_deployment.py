@@ -152,8 +152,18 @@ def test_a_storm_of_processes_is_ended(tmp_path):
         assert crowd(process) == 0
 
 
+def alive(pid):
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.process
-def test_a_request_to_end_ends_the_processes_too(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_request_to_end_and_a_kill_end_the_processes_too(tmp_path, sent):
     code = f"""
 import os, pathlib
 from workbench.engines.deployment import start, watched
@@ -168,10 +178,12 @@ with start(["sleep", "60"], log, os.environ) as process:
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
         child = int(parent.stdout.readline())
-        parent.terminate()
+        parent.send_signal(sent)
         parent.wait(20)
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+    end = time.monotonic() + (20 if sent == signal.SIGKILL else 0)
+    while alive(child) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(child)
 
 
 @pytest.mark.process

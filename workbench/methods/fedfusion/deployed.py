@@ -6,7 +6,6 @@ The link sends settings and weights; which data a node reads stands in the plan 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,9 +51,7 @@ class NodeSite(Site):
     def train(self, state: State, number: int) -> Update:
         """One round; `oa` is that of the weights before it."""
         made = super().train(state, number)
-        self.network.load_state_dict(dict(state))
-        with torch.no_grad():
-            found = self.network.eval()(self.test).argmax(1).numpy()
+        found = self.probabilities(state, self.test).argmax(1)
         return Update(made.state, made.samples, {**made.scalars, "oa": float((found == self.truth).mean())})
 
     def noise_of(self, number: int) -> torch.Generator:
@@ -107,7 +104,7 @@ def serve(grid: Grid, context: Context) -> None:
         for done in rounds(grid, state, plan.rounds, seconds=plan.seconds, least=plan.least):
             state = done.state
             print(MARK + json.dumps(told(done)), flush=True)
-        save_file(state, Path(plan.folder) / "weights.safetensors")
+        save_file(state, plan.folder / "weights.safetensors")
         print(MARK + json.dumps({"finished": True, "sha256": fingerprint(state)}), flush=True)
     except InputError as error:
         print(MARK + json.dumps({"error": str(error)}), flush=True)
