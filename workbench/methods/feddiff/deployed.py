@@ -11,13 +11,10 @@ so that a node whose process is new for each message, or which was killed and st
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 
 from workbench.config import override
@@ -26,7 +23,17 @@ from workbench.engines.deployment import Plan, read_plan
 from workbench.engines.flower import ask, client_app, connected, record_of, responding, state_of
 from workbench.engines.serving import server_app, serving, tell
 from workbench.errors import InputError
-from workbench.methods.feddiff.once import Fusion, Home, common, fusion, messages_of, prepared, rebuilt, same_pixels
+from workbench.methods.feddiff.once import (
+    Fusion,
+    Home,
+    common,
+    fusion,
+    messages_of,
+    payload_of,
+    prepared,
+    rebuilt,
+    same_pixels,
+)
 from workbench.methods.feddiff.settings import Config
 from workbench.parts.federation import Codec, state_bytes
 from workbench.parts.training import about
@@ -99,7 +106,9 @@ def home_of(plan: Plan, name: str) -> Home:
     """What a node prepared. Raises InputError if it did not."""
     known = _read(plan, name, "home")
     if known is None:
-        raise InputError(f"{name} has prepared nothing: {_path(plan, name, 'home')} is missing. Start it with `workbench federate node`.")
+        raise InputError(
+            f"{name} has prepared nothing: {_path(plan, name, 'home')} is missing. Start it with `workbench federate node`."
+        )
     return Home(**known[0])
 
 
@@ -117,7 +126,9 @@ def _client(context: Context) -> Fusion:
         raise InputError(f"{name} has not got the features of the other owner; begin the run again.")
     theirs, (names, number) = received[0]["features"], (list(plan.nodes), list(plan.nodes).index(name))
     if theirs.shape != home.features.shape:
-        raise InputError(f"{name} has other pixels than {names[1 - number]} had when it sent its features; begin the run again.")
+        raise InputError(
+            f"{name} has other pixels than {names[1 - number]} had when it sent its features; begin the run again."
+        )
     return Fusion(name, number, home, theirs, len(plan.classes), config, plan.rounds)
 
 
@@ -130,9 +141,10 @@ def features(content: RecordDict, given: RecordDict, context: Context) -> dict[s
     """Send the coded features of all training and test pixels."""
     plan, name = _here(context)
     config, home = settings_of(plan), home_of(plan, name)
-    content["arrays"] = record_of(messages_of(home.features, Codec(config.codec, config.rank), config.batch))
+    codec = Codec(config.codec, config.rank)
+    content["arrays"] = record_of(messages_of(home, codec, config.batch))
     content["pixels"] = record_of({"pixels": home.pixels})
-    return {"samples": len(home.label)}
+    return {"test": payload_of(home, codec, config.batch)[1]}
 
 
 @client.train("receive")
@@ -142,7 +154,7 @@ def receive(content: RecordDict, given: RecordDict, context: Context) -> dict[st
     plan, name = _here(context)
     config, home, sender = settings_of(plan), home_of(plan, name), str(given["config"]["sender"])  # type: ignore[index]
     parts = state_of(given["arrays"])  # type: ignore[arg-type]
-    theirs = rebuilt(parts, home.features, Codec(config.codec, config.rank), config.batch, sender)
+    theirs = rebuilt(parts, home, Codec(config.codec, config.rank), config.batch, sender)
     _write(plan, name, "received", {"features": theirs}, {"sender": sender})
     return {}
 
@@ -169,13 +181,14 @@ def exchange(plan: Plan, grid: Grid) -> dict[str, Tensor]:
         raise InputError(f"The nodes that answer are {', '.join(sorted(answers))}; the plan has {', '.join(plan.nodes)}.")
     same_pixels({name: state_of(answers[name][1]["pixels"])["pixels"] for name in plan.nodes})  # type: ignore[arg-type]
     one, other = plan.nodes
-    to, size = {}, 0
+    to, size, test = {}, 0, 0
     for sender, taker in ((one, other), (other, one)):
         arrays = answers[sender][1]["arrays"]
         to[answers[taker][0]] = RecordDict({"arrays": arrays, "config": ConfigRecord({"sender": sender})})
         size += state_bytes(state_of(arrays))  # type: ignore[arg-type]
+        test += int(answers[sender][1]["config"]["test"])  # type: ignore[index, arg-type]
     ask(grid, RECEIVE, to, plan.seconds)
-    tell({"exchanged": "features of all training and test pixels", "up": size, "down": size})
+    tell({"exchanged": "features of all training and test pixels", "up": size, "down": size, "test": 2 * test})
     return first_weights(plan)
 
 

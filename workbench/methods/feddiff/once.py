@@ -1,7 +1,7 @@
 """Features that are exchanged once, for owners on machines of their own: what an owner prepares at home, and the rounds after it.
 
     home = prepared(patches, config, number=0)        # diffusion network and paths are trained here, and stay
-    sent = messages_of(home.features, codec, 64)      # to the other owner, once
+    sent = messages_of(home, codec, 64)               # to the other owner, once
     client = Fusion("north", 0, home, rebuilt, classes, config, rounds=10)     # a `workbench.parts.rounds.Client`
 
 `workbench.methods.feddiff.rounds` sends features in every step, because the paths before them are trained with the fusion. Over
@@ -12,6 +12,7 @@ weights travel, once in a round.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -92,28 +93,40 @@ def prepared(
     return home, weights(network.networks[sensor])
 
 
-def messages_of(features: Tensor, codec: Codec, batch: int) -> dict[str, Tensor]:
-    """The coded features (n, channels, 4, 4), `batch` pixels a message: NUMBER.PART -> tensor."""
+def messages_of(home: Home, codec: Codec, batch: int) -> dict[str, Tensor]:
+    """The coded features, `batch` pixels a message, those of training pixels first: NUMBER.PART -> tensor."""
     made = {}
-    for i, part in enumerate(features.split(batch)):
+    for i, part in enumerate(_batches(home, batch)):
         made |= {f"{i}.{name}": value.contiguous() for name, value in codec.encode(part, i).parts.items()}
     return made
 
 
-def rebuilt(parts: State, like: Tensor, codec: Codec, batch: int, who: str) -> Tensor:
-    """The features in `messages_of` of another owner, in the shape of one's own, `like`.
+def payload_of(home: Home, codec: Codec, batch: int) -> tuple[int, int]:
+    """Bytes of `messages_of` by formula: about training pixels, and about test pixels."""
+    sizes = [codec.payload(part.shape) for part in _batches(home, batch)]
+    cut = math.ceil(len(home.label) / batch)
+    return sum(sizes[:cut]), sum(sizes[cut:])
 
-    who: the sender. Raises InputError where they do not have that shape, or are not finite.
+
+def _batches(home: Home, batch: int) -> list[Tensor]:
+    cut = len(home.label)
+    return [*home.features[:cut].split(batch), *home.features[cut:].split(batch)]
+
+
+def rebuilt(parts: State, home: Home, codec: Codec, batch: int, who: str) -> Tensor:
+    """The features in `messages_of` of another owner of the same pixels.
+
+    home: one's own. who: the sender. Raises InputError where they are not features of as many pixels, or are not finite.
     """
     made = []
     try:
-        for i, one in enumerate(like.split(batch)):
+        for i, one in enumerate(_batches(home, batch)):
             mine = {name.partition(".")[2]: value for name, value in parts.items() if name.partition(".")[0] == str(i)}
             made.append(codec.decode(Message(mine, tuple(one.shape))))
     except (KeyError, RuntimeError):
         raise InputError(
-            f"The features of {who} are not those of {len(like)} pixels in messages of {batch} as {codec.kind!r}. Both owners need the same "
-            "plan but for their own node."
+            f"The features of {who} are not those of {len(home.features)} pixels in messages of {batch} as {codec.kind!r}. Both need the "
+            "same plan but for their own node."
         ) from None
     if not torch.isfinite(torch.cat(made)).all():
         raise InputError(f"The features of {who} hold NaN or infinite values.")
@@ -176,8 +189,7 @@ def parties(homes: Mapping[str, Home], classes: int, config: Config, rounds: int
     same_pixels({name: home.pixels for name, home in homes.items()})
     made = []
     for i, (name, sender) in enumerate(((one, other), (other, one))):
-        sent = messages_of(homes[sender].features, codec, config.batch)
-        theirs = rebuilt(sent, homes[name].features, codec, config.batch, sender)
+        theirs = rebuilt(messages_of(homes[sender], codec, config.batch), homes[name], codec, config.batch, sender)
         made.append(Fusion(name, i, homes[name], theirs, classes, config, rounds))
     return made
 
@@ -188,6 +200,6 @@ def same_pixels(pixels: Mapping[str, Tensor]) -> None:
     strange = [name for name in others if not torch.equal(pixels[name], pixels[first])]
     if strange:
         raise InputError(
-            f"{first} and {', '.join(strange)} have other training or test pixels, or other classes for them. All owners need scenes of the "
+            f"{first} and {', '.join(strange)} have other training or test pixels, or other classes for them. All need scenes of the "
             "same grid with values at the same pixels, the same labels, and the same settings of the split."
         )
