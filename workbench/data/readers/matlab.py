@@ -19,7 +19,7 @@ from workbench.data.readers import matlab5
 from workbench.data.readers.cube import Cube, axes_of, nanometres, require_cube, size
 from workbench.data.readers.files import Look
 from workbench.data.readers.hdf5 import Hdf5Pixels, arrays, is_hdf5, shared, values
-from workbench.data.readers.truth import as_truth, pick
+from workbench.data.readers.truth import as_truth, pick, too_much
 from workbench.errors import InputError, did_you_mean
 
 _WAVE = re.compile(r"(?i)(wave|lambda|^wl)")
@@ -180,12 +180,8 @@ def cube_among(
         if guess is not None:
             mask, counted = as_truth(load(guess), repr(guess), (rows, columns))
             note = f"{note}; {counted}"
-            if (mask > 0).sum() * 2 > mask.size:
-                note = (
-                    f"no truth taken: {guess!r} marks more than half of the scene, as masks of valid pixels do; "
-                    f"choose it with the key truth={guess}"
-                )
-                mask = None
+            if refused := too_much(guess, mask):
+                note, mask = refused, None
         if note:
             notes.append(note)
 
