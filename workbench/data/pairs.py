@@ -26,8 +26,8 @@ import numpy as np
 from workbench.data import comparable
 from workbench.data.chips import SPLITS
 from workbench.data.labels import as_change
-from workbench.data.pair_sets import FOLDERS, SUFFIXES, by_stem, leave_out, listed, roles_of, sets_in
-from workbench.data.readers.files import inside, sha256
+from workbench.data.pair_sets import FOLDERS, SUFFIXES, by_stem, leave_out, listed, lists_of, roles_of, sets_in
+from workbench.data.readers.files import inside, not_read, sha256
 from workbench.data.readers.mask_files import stored
 from workbench.data.readers.missing import undeclared
 from workbench.data.readers.raster import PICTURES, Raster, iso, one_band, open_raster
@@ -137,8 +137,10 @@ def open_pairs(folder: str | Path) -> xr.Dataset:
         notes += _told(places, files)
     if not names:
         raise InputError(f"{folder} has no images ({', '.join(SUFFIXES)}) of two dates.")
-    if not any(splits):
-        splits = listed(folder, names, notes)
+    lists = [] if any(splits) else lists_of(folder)
+    if lists:
+        splits = listed(lists, names, notes)
+    notes += not_read([p for p in inside(folder) if p.is_file() and p not in lists], f"of {folder.name}")
     kept = leave_out(names, paths, notes)
     names, splits = [names[i] for i in kept], [splits[i] for i in kept]
     first, second, truth = ([paths[role][i] for i in kept] for role in FOLDERS)
