@@ -1,6 +1,6 @@
 """Classifiers to compare with, on sensor patches and on banks of diffusion features: how much a noise level knows, rivals on pixels.
 
-noise_levels({"trained": bank, "untrained": other}, label_train, label_test, times)      # (banks, times) accuracies
+noise_levels({"trained": bank, "untrained": other}, label_train, label_test, times, seed)  # (bank, time) accuracies
 raw = raw_values(patches, place)                                                         # sensor -> (n, 2 channels)
 probability = network_row(patches, place, cut, y, ["hsi"], classes, seed)
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from workbench.baselines.fusion import TwoBranch, centre_and_mean, fit, train_network
@@ -46,19 +47,21 @@ def probe(learner: Denoiser, patches: Patches) -> float:
 
 
 def noise_levels(
-    banks: Mapping[str, Mapping[str, Tensor]], y: np.ndarray, truth: np.ndarray, times: int, seed: int
-) -> np.ndarray:
-    """(banks, times): accuracy of logistic regression on the bank of one noise level.
+    banks: Mapping[str, Mapping[str, Tensor]], y: np.ndarray, truth: np.ndarray, times: Sequence[int], seed: int
+) -> xr.DataArray:
+    """(bank, time): accuracy of logistic regression on the bank of one noise level.
 
     banks: name -> network -> (n, d * times, h, w), the training pixels first. y, truth: their labels, and those of the test pixels.
     """
-    values, cut = np.zeros((len(banks), times)), len(y)
+    values, cut = np.zeros((len(banks), len(times))), len(y)
     for i, bank in enumerate(banks.values()):
-        for j in range(times):
-            x = pooled({name: b.unflatten(1, (times, -1))[:, j] for name, b in bank.items()})
+        for j in range(len(times)):
+            x = pooled({name: b.unflatten(1, (len(times), -1))[:, j] for name, b in bank.items()})
             model = fit("logistic", x[:cut], y, int(max(y.max(), truth.max())) + 1, seed)
             values[i, j] = (model(x[cut:]).argmax(1) == truth).mean()
-    return values
+    coords = {"bank": list(banks), "time": [f"t {t}" for t in times]}
+    about = {"long_name": "overall accuracy of one noise level", "units": "1"}
+    return xr.DataArray(values, coords, ("bank", "time"), attrs=about)
 
 
 def network_row(

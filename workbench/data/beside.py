@@ -89,24 +89,14 @@ def _fitted(scene: xr.Dataset, raster: Raster, role: str, resample: bool) -> tup
         if not resample:
             way = "Or let it be put onto the pixels of the scene (bilinear): --resample, in Python resample=True."
             raise InputError(f"{error} {way}") from None
-    from workbench.data.comparable import parsed
+    from workbench.data.comparable import check_overlap
     from workbench.data.readers.raster import grid_of, onto
 
     crs = _crs_of(scene)
     assert raster.grid is not None
     assert crs is not None
     grid = grid_of(scene["x"].values, scene["y"].values, crs)
-    import pyproj
-
-    there = pyproj.Transformer.from_crs(parsed(raster.grid.crs), parsed(crs), always_xy=True).transform_bounds(
-        *raster.grid.bounds()
-    )
-    here = grid.bounds()
-    if not (there[0] < here[2] and here[0] < there[2] and there[1] < here[3] and here[1] < there[3]):
-        raise InputError(
-            f"{role}: {raster.path.name} does not overlap the scene: x {there[0]:.6g} to {there[2]:.6g} and {here[0]:.6g} to "
-            f"{here[2]:.6g}, y {there[1]:.6g} to {there[3]:.6g} and {here[1]:.6g} to {here[3]:.6g}. Give a file of this place."
-        )
+    check_overlap("The scene", grid, f"{raster.path.name} ({role})", raster.grid)
     step = abs(raster.grid.transform[0]), abs(grid.transform[0])
     told = f"{role}: {raster.path.name} was resampled (bilinear) onto the pixels of the scene"
     return onto(
@@ -176,7 +166,7 @@ def check_grid(
         raise InputError(
             f"{role}: {name} has {shape[0]} x {shape[1]} pixels, the scene {rows} x {columns} (rows x columns). {what_to_do}"
         )
-    own = scene.rio.crs if "spatial_ref" in scene.coords and hasattr(scene, "rio") else None
+    own = _crs_of(scene)
     if own is None or crs is None or centres is None:
         lacking = (
             "the scene and the file have"
@@ -190,7 +180,7 @@ def check_grid(
 
     differ = []
     note = ""
-    scene_crs, file_crs = parsed(own.to_wkt()), parsed(crs)
+    scene_crs, file_crs = parsed(own), parsed(crs)
     if not same_crs(scene_crs, file_crs):
         differ.append(f"its CRS is {file_crs.name}, that of the scene {scene_crs.name}")
     else:

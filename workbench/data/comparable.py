@@ -48,17 +48,7 @@ def one_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) ->
     if equal and first_crs.is_geographic:
         b = _one_turn(a, b, (one, two), notes)
         second = replace(second, grid=b)
-    other = b.bounds()
-    if not equal:
-        import pyproj
-
-        other = pyproj.Transformer.from_crs(second_crs, first_crs, always_xy=True).transform_bounds(*other)
-    extent = a.bounds()
-    if not (other[0] < extent[2] and extent[0] < other[2] and other[1] < extent[3] and extent[1] < other[3]):
-        raise InputError(
-            f"{one} and {two} do not overlap: x {extent[0]:.6g} to {extent[2]:.6g} and {other[0]:.6g} to "
-            f"{other[2]:.6g}, y {extent[1]:.6g} to {extent[3]:.6g} and {other[1]:.6g} to {other[3]:.6g}. Give images of one place."
-        )
+    check_overlap(one, a, two, b)
     differ = []
     if not equal:
         differ.append(f"CRS ({_named(first_crs)} and {_named(second_crs)})")
@@ -76,6 +66,21 @@ def one_grid(first: Raster, second: Raster, resample: bool, notes: list[str]) ->
         )
     notes.append(f"{two} was resampled (bilinear) onto the pixels of {one}: they differ in {' and '.join(differ)}")
     return onto(second, a)
+
+
+def check_overlap(one: str, a: Grid, two: str, b: Grid) -> None:
+    """Raise InputError unless the grids `a` and `b` have ground in common. one, two: what lies on them, in words."""
+    first_crs, second_crs = parsed(a.crs), parsed(b.crs)
+    extent, other = a.bounds(), b.bounds()
+    if not same_crs(first_crs, second_crs):
+        import pyproj
+
+        other = pyproj.Transformer.from_crs(second_crs, first_crs, always_xy=True).transform_bounds(*other)
+    if not (other[0] < extent[2] and extent[0] < other[2] and other[1] < extent[3] and extent[1] < other[3]):
+        raise InputError(
+            f"{one} and {two} do not overlap: x {extent[0]:.6g} to {extent[2]:.6g} and {other[0]:.6g} to "
+            f"{other[2]:.6g}, y {extent[1]:.6g} to {extent[3]:.6g} and {other[1]:.6g} to {other[3]:.6g}. Give images of one place."
+        )
 
 
 def _apart(a: Grid, b: Grid, unit: str = "") -> list[str]:

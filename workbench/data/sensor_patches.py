@@ -15,6 +15,7 @@ import xarray as xr
 from torch import Tensor
 
 from workbench.data.patch_settings import NEEDS, SENSORS, PatchSettings
+from workbench.data.readers.truth import MERGED
 from workbench.data.samples import Sampling, take_samples, told
 from workbench.data.splits import apart
 from workbench.errors import InputError
@@ -171,9 +172,6 @@ def patches_of(scene: xr.Dataset, config: PatchSettings, who: str = "this method
         warning,
         spectra,
     )
-
-
-MERGED = "classes above 0 were merged into one"  # in the notes of a truth that was read as a mask
 
 
 def _check_labels(scene: xr.Dataset, who: str) -> None:

@@ -15,7 +15,7 @@ import xarray as xr
 from workbench.data.sensor_patches import Patches
 from workbench.metrics import classify
 from workbench.metrics.leak import leak_meter
-from workbench.scene import TABLE
+from workbench.scene import PROVENANCE, TABLE
 
 AT_ONCE = 2048  # pixels
 Predict = Callable[[np.ndarray], np.ndarray]  # places (n, 3) -> probabilities (n, classes)
@@ -63,6 +63,16 @@ def leaks(result: xr.Dataset, patches: Patches, seed: int) -> None:
     leak = leak_meter(patches.spectra, patches.label, patches.train, patches.test, seed)
     result["leak_random"] = scalar(leak.random, f"{text} under random pixels: how alike neighbours are")
     result["leak_split"] = scalar(leak.honest, f"{text} under the split: {patches.split}")
+
+
+def attributes(scene: xr.Dataset, patches: Patches) -> dict[str, str]:
+    """Attributes of the result: where the scene is from, `split`, `split_warning`, and `diffusion_data`, what diffusion networks saw."""
+    seen = "the training pixels" if patches.warning else "none overlaps a test patch"
+    return {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs} | {
+        "split": f"{patches.split}: {len(patches.train)} pixels for training, {len(patches.test)} for testing",
+        "split_warning": patches.warning,
+        "diffusion_data": f"{len(patches.free)} patches, {seen}",
+    }
 
 
 def tested(patches: Patches) -> tuple[np.ndarray, np.ndarray]:

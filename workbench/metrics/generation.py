@@ -19,6 +19,8 @@ import numpy as np
 
 from workbench.errors import InputError
 
+LEAST = 8  # samples of a two-sample test
+
 
 def psnr(clean: np.ndarray, rebuilt: np.ndarray, span: float = 2.0) -> float:
     """Peak signal-to-noise ratio in dB over all values; span: of the values, 2 for patches scaled to [-1, 1]. Infinite without error."""
@@ -52,9 +54,9 @@ def two_sample(real: np.ndarray, made: np.ndarray, seed: int = 0, trees: int = 2
     from sklearn.ensemble import RandomForestClassifier
 
     n = len(real)
-    if n != len(made) or n < 8:
+    if n != len(made) or n < LEAST:
         raise InputError(
-            f"A two-sample test needs as many generated as real samples, 8 at least; it got {n} real, {len(made)} generated."
+            f"A two-sample test needs as many generated as real samples, {LEAST} at least; it got {n} real, {len(made)} generated."
         )
     x = np.concatenate([np.reshape(real, (n, -1)), np.reshape(made, (n, -1))])
     y = np.repeat([0, 1], n)

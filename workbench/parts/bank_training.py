@@ -44,6 +44,12 @@ def stacked(patches: Patches, place: np.ndarray, sensors: Sequence[str]) -> Tens
     return torch.cat([patches.take(place, s) for s in sensors], 1)
 
 
+def class_weights(label: Tensor, classes: int) -> Tensor:
+    """(classes,): weights of the cross entropy for labels (n,), the mean number of samples of a class over its own."""
+    count = torch.bincount(label, minlength=classes).float()
+    return count.mean() / count.clamp(min=1)
+
+
 class Denoiser:
     """Diffusion networks that are trained together on the same pixels.
 
@@ -159,8 +165,7 @@ class Classifier:
         self.x = [stacked(patches, place, b) for b in self.branches]
         self.bank = [deep_of(bank, b) if bank else None for b in self.branches]
         self.label = torch.from_numpy(patches.label[patches.train])
-        count = torch.bincount(self.label, minlength=len(patches.names)).float()
-        self.weight = count.mean() / count.clamp(min=1)
+        self.weight = class_weights(self.label, len(patches.names))
         self.random = Seeded(config.seed)
         with self.random:
             deep = [0 if b is None else b.shape[1] for b in self.bank]

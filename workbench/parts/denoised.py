@@ -88,9 +88,13 @@ def film(learner: Denoiser, patches: Patches) -> dict[str, xr.DataArray]:
 
 def sheet(patches: Tensor) -> np.ndarray:
     """(3, rows, columns): patches (n, channels, 8, 8) on a sheet, scaled to [0, 1]; with fewer than three channels the first."""
-    n, channels, side, _ = patches.shape
+    n, channels = patches.shape[:2]
     across = min(SHOWN, n)
     down = n // across
     chosen = patches[: down * across, list(range(3)) if channels >= 3 else [0, 0, 0]]
-    image = chosen.unflatten(0, (down, across)).permute(2, 0, 3, 1, 4).reshape(3, down * side, across * side)
-    return (image.clamp(-1, 1) / 2 + 0.5).numpy()
+    return (tiled(chosen, down, across).clamp(-1, 1) / 2 + 0.5).numpy()
+
+
+def tiled(patches: Tensor, down: int, across: int) -> Tensor:
+    """(channels, 8 down, 8 across): patches (down * across, channels, 8, 8) side by side, row after row."""
+    return patches.unflatten(0, (down, across)).permute(2, 0, 3, 1, 4).flatten(1, 2).flatten(2, 3)

@@ -20,8 +20,6 @@ from torch import Tensor
 from workbench.parts.diffusion import abar, linear_betas
 from workbench.parts.unet import UNet
 
-TIMES = (5, 50, 100, 200)  # of 500; docs/design/0016-diffusion-features.md
-TEN = (5, 10, 25, 50, 75, 100, 150, 200, 300, 400)  # the width of the published code
 STEPS = 500
 BATCH = 512
 

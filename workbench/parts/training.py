@@ -1,26 +1,42 @@
-"""Checkpoints of a training: they continue to the same numbers, and only for the same run; and the network that a run saved.
+"""One step of an optimiser; several trainings one after another; checkpoints, which continue to the same numbers, and only for the same
+run; and the network that a run saved.
 
 checkpoint = Checkpoint(network=network, optimiser=optimiser, random=random)
 state = {"about": about("my method", fingerprint, config), "done": done, **checkpoint.state()}
 ...
 same_run("my method", state["about"], about)
 checkpoint.load(state)
+
+for name, learner, numbers, done, saved in in_turn("my method", about, plan, trained.__setitem__, state):
+    yield Event(done, numbers, {}, total, saved)
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from workbench.config import Settings
 from workbench.errors import InputError
 from workbench.parts.seeding import Seeded
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float | None = None) -> None:
+    """One step down the gradient of a loss (0-d). rate: learning rate of all groups. clip: largest norm of the gradient; None: any."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad()
+    loss.backward()
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+    optimiser.step()
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
@@ -123,3 +139,74 @@ def same_run(who: str, saved: str, current: str, without: Collection[str] = ()) 
 def _flat(text: str) -> dict[str, Any]:
     facts = json.loads(text)
     return facts | facts.pop("config", {})
+
+
+class Learner(Protocol):
+    """A training of `total` steps, of which `done` are done; `load` continues from a `state`."""
+
+    total: int
+    done: int
+
+    def step(self) -> dict[str, float]:
+        """One step; its numbers by name."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What `load` needs to go on."""
+        ...
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        ...
+
+
+L = TypeVar("L", bound=Learner)
+
+
+class Turn(NamedTuple, Generic[L]):
+    """One step of one learner. numbers: of its `step`. done: steps of all learners so far. state: for the `Event` of this step."""
+
+    name: str
+    learner: L
+    numbers: dict[str, float]
+    done: int
+    state: Callable[[], dict[str, Any]]
+
+
+def in_turn(
+    who: str,
+    identity: str,
+    plan: Mapping[str, Callable[[], L]],
+    trained: Callable[[str, L], object],
+    state: Mapping[str, Any] | None = None,
+) -> Iterator[Turn[L]]:
+    """Train several learners one after another, a step at a time.
+
+    who: the method, for messages. identity: of the run, from `about`. plan: name -> what makes the learner, called when its turn comes.
+    trained: called with name and learner before the next one is made, also for those that a `state` finished. state: of an earlier
+    step; its run is continued.
+
+    Raises InputError for a state of another run.
+    """
+    finished: dict[str, Any] = {}
+    unfinished = None
+    if state is not None:
+        same_run(who, state["about"], identity)
+        finished, unfinished = dict(state["finished"]), state["going"]
+    before = 0
+    for name, begin in plan.items():
+        learner = begin()
+        if name in finished:
+            learner.load(finished[name])
+        elif unfinished is not None:
+            learner.load(unfinished)
+            unfinished = None
+
+        def saved(learner: L = learner) -> dict[str, Any]:
+            return {"about": identity, "finished": dict(finished), "going": learner.state()}
+
+        while learner.done < learner.total:
+            yield Turn(name, learner, learner.step(), before + learner.done, saved)
+        finished[name] = learner.state()
+        before += learner.total
+        trained(name, learner)

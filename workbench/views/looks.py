@@ -242,7 +242,8 @@ def _known(name: str, among: Sequence[str]) -> Look | None:
     """The look of what a scalar is about, if it has one."""
     _, _, who = name.partition("/")
     keys = [who] if who else [name, *(name.removeprefix(f"{a}_") for a in among), name.partition("_")[2]]
-    groups = (ANOMALY, CHANGE, DETECTORS, SELECTORS, COMPRESSORS, REFERENCES)
+    # references first: an untrained network is a control of several methods, in ANOMALY it is that of BSDM
+    groups = (REFERENCES, ANOMALY, CHANGE, DETECTORS, SELECTORS, COMPRESSORS)
     for key in (spelled for one in keys for spelled in (one, one.replace("_", "-"))):
         if key != "ours" and any(key in group for group in groups):  # "ours" is a different method in each group
             return look(key, *groups)

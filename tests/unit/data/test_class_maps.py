@@ -40,8 +40,11 @@ def test_classes_stay_apart_if_the_key_says_so(cube, tmp_path):
     assert found.names == ["grass", "road", "water"]
 
 
-def test_without_the_key_land_cover_is_refused_and_not_learnt_as_one_class(cube, tmp_path):
-    scene = open_scene(cube, truth=truth(tmp_path, CLASSES))
+@pytest.mark.parametrize(
+    "values", [CLASSES, np.stack([n == CLASSES for n in (1, 2, 3)]).astype(np.uint8) * 200], ids=["numbers", "colours"]
+)
+def test_without_the_key_land_cover_is_refused_and_not_learnt_as_one_class(cube, tmp_path, values):
+    scene = open_scene(cube, truth=truth(tmp_path, values))
     assert set(np.unique(scene["truth"])) == {0, 1}
     with pytest.raises(InputError, match="could learn one class only.*--key classes=numbered"):
         patches_of(scene, override(Config(), {**SMOKE, "split": "class"}), who="mdfl")

@@ -124,7 +124,9 @@ def test_heights_on_another_grid_are_resampled_and_told(files: dict[str, Path]) 
 
 def test_a_file_of_another_place_and_radar_are_not_resampled(files: dict[str, Path]) -> None:
     tif(files["lidar"], CUBE[:1, :5], corner=(900_000, 4_000_000))
-    with pytest.raises(InputError, match=r"does not overlap the scene: x 900000 to 900050 and 500000 to 500050"):
+    with pytest.raises(
+        InputError, match=r"The scene and height.tif \(lidar\) do not overlap: x 500000 to 500050 and 900000 to 900050"
+    ):
         open_scene(files["scene"], beside={"lidar": files["lidar"]}, resample=True)
     tif(files["sar"], -CUBE[:1, :5] * 10)
     with pytest.raises(InputError, match=r"has 5 x 5 pixels, the scene 6 x 5 .*gdalwarp"):

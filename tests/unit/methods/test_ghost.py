@@ -211,6 +211,8 @@ def test_a_run_gives_its_network_back_and_a_file_with_its_integers(ships, driven
         box, score = made.network(image)
     assert box.shape[:2] == score.shape[:2] == (4, 64 + 16 + 4)
     assert made.facts["bits"] == trained.bits
+    wanted = {"task": "boxes", "side": 64, "strides": [8, 16, 32], "margin": 48, "threshold": trained.operating, "most": 300}
+    assert wanted.items() <= made.facts.items()
     with pytest.raises(InputError, match="no network of sarnet"):
         load("sarnet").load_network(tmp_path / "run")
 

@@ -40,11 +40,17 @@ def test_files_are_measured_beside_int8_without_training():
     assert float(r["kilobytes_file"]) > float(r["kilobytes"])  # one byte for each code, and the graph
 
 
-def test_files_of_another_size_than_a_crop_are_refused_before_training():
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"crop": 32}, "images of 32 x 32 pixels.*has 64 x 64"),
+        ({"quantizer": "published"}, "cannot measure a copy with quantizer=published.*leave files away"),
+    ],
+)
+def test_files_that_cannot_be_measured_are_refused_before_training(changes, says):
     pytest.importorskip("onnxruntime")
-    config = override(Config(), {**SMOKE, "files": True, "crop": 32})
-    with pytest.raises(InputError, match="images of 32 x 32 pixels.*has 64 x 64"):
-        next(load("ghost").run(small(seed=0).compute(), config))
+    with pytest.raises(InputError, match=says):
+        next(load("ghost").run(small(seed=0).compute(), override(Config(), {**SMOKE, "files": True, **changes})))
 
 
 @pytest.mark.long

@@ -229,6 +229,24 @@ def test_ships_at_seams_are_found_once_and_whole(size):
     assert len(expected) >= 8
 
 
+def test_boxes_do_not_depend_on_how_many_tiles_are_suppressed_at_once(monkeypatch):
+    image = torch.zeros(1, 300, 200)
+    image[0, 8:16, 120:128] = image[0, 240:248, 40:48] = 1
+    reads = [
+        ((300, 200), lambda rows, columns: image[:, rows, columns]),
+        ((64, 64), lambda rows, columns: image[:, :64, :64]),
+    ]
+    monkeypatch.setattr("workbench.methods.sarnet.tiles.AT_ONCE", 2)
+    config, found = Config(crop=64, margin=32, transform="linear"), []
+    for held in (2, 5, 1000):
+        monkeypatch.setattr("workbench.methods.sarnet.tiles.HELD", held)
+        found.append(detect_all(Bright(), reads, config))
+    assert [len(one.box) for one in found[0]] == [2, 0]
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(tuple(a), tuple(b), rtol=0, atol=0)
+
+
 def test_a_large_lazy_image_is_read_tile_by_tile(ships):
     torch.manual_seed(0)
     trained = Trained(SARNet(1, 2).eval(), QUICK, ["ship"], operating=0.01)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from workbench.errors import InputError
 from workbench.execution import execute
 from workbench.methods import arcdnet, sarnet
 from workbench.methods.picpq import Config, compress
-from workbench.parts.compressible import Compressible
+from workbench.parts.compressible import Compressible, mean_loss, trainer
 from workbench.parts.quantize import layers
 
 pytest.importorskip("torch_pruning")
@@ -78,6 +80,29 @@ def test_a_network_of_ones_own():
         compress(given, QUICK, ["greedy"])
     with pytest.raises(InputError, match="The target is"):
         compress(given, override(QUICK, {"target": 0.01}), [])
+
+
+def test_a_trainer_draws_from_its_seed_and_a_judge_takes_the_mean():
+    def loss_of(network: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        return (network(batch) - 1).square().mean()
+
+    train = trainer(lambda: torch.randn(4, 2), loss_of, rate=0.1, weight_decay=0.0, clip=1.0)
+    torch.manual_seed(0)
+    first, state = nn.Linear(2, 1), torch.get_rng_state()
+    trained = [copy.deepcopy(first).eval() for _ in range(3)]
+    for network, seed in zip(trained, (7, 7, 8), strict=True):
+        train(network, 20, seed)
+        assert network.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(trained[0].weight, trained[1].weight)
+    assert not torch.equal(trained[0].weight, trained[2].weight)
+    judge = mean_loss([torch.zeros(1, 2), torch.full((3, 2), 5.0)], loss_of)
+    with torch.no_grad():
+        first.weight.fill_(0.2)
+        first.bias.fill_(0.0)
+        trained[0].weight.fill_(0.0)
+    assert judge(first) == pytest.approx((1 + 1) / 2)  # 0 and 2, both 1 away
+    assert judge(trained[0]) == pytest.approx(float((trained[0].bias.detach() - 1).square()))
 
 
 @pytest.mark.long

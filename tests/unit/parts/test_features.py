@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from workbench.parts.diffusion import abar, linear_betas, posterior_step, predict_x0
-from workbench.parts.features import TIMES, cached, checkpoint_hash, features, features_at, noise_of, schedule
+from workbench.parts.features import cached, checkpoint_hash, features, features_at, noise_of, schedule
 from workbench.parts.frequency import ComplexMask, RealConv, frequency_parser, log_spectrum, without_annulus
 from workbench.parts.unet import UNet
+
+TIMES = (5, 50, 100, 200)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from torch import nn
 from workbench.config import Settings, override
 from workbench.errors import InputError
 from workbench.parts.seeding import Seeded
-from workbench.parts.training import Checkpoint, about, same_run, weights
+from workbench.parts.training import Checkpoint, about, descend, in_turn, same_run, weights
 
 
 class Config(Settings):
@@ -98,3 +98,59 @@ def test_a_nested_config_counts():
     same_run("bsdm", ours, ours)
     with pytest.raises(InputError, match="lr=0.1 there and 0.2 here"):
         same_run("bsdm", theirs, ours)
+
+
+class Sum:
+    """A learner that adds what it was begun with, three times."""
+
+    def __init__(self, start: float) -> None:
+        self.total, self.done, self.value, self.start = 3, 0, 0.0, start
+
+    def step(self) -> dict[str, float]:
+        self.done, self.value = self.done + 1, self.value + self.start
+        return {"value": self.value}
+
+    def state(self) -> dict[str, float]:
+        return {"done": self.done, "value": self.value}
+
+    def load(self, state: dict[str, float]) -> None:
+        self.done, self.value = state["done"], state["value"]
+
+
+def turns(state=None, identity="{}"):
+    """A second learner that needs the first one when it is begun. Returns what was trained, and the steps."""
+    made: dict[str, Sum] = {}
+    plan = {"one": lambda: Sum(1.0), "two": lambda: Sum(made["one"].value), "three": lambda: Sum(made["two"].value)}
+    return made, in_turn("a method", identity, plan, made.__setitem__, state)
+
+
+def test_learners_are_trained_one_after_another():
+    made, steps = turns()
+    seen = [(name, learner is made.get(name), numbers["value"], done) for name, learner, numbers, done, _ in steps]
+    assert [s[0] for s in seen] == ["one"] * 3 + ["two"] * 3 + ["three"] * 3
+    assert not any(s[1] for s in seen)  # `trained` is called after the last step
+    assert [s[2] for s in seen] == [1, 2, 3, 3, 6, 9, 9, 18, 27]
+    assert [s[3] for s in seen] == [*range(1, 10)]
+    assert {name: learner.value for name, learner in made.items()} == {"one": 3, "two": 9, "three": 27}
+
+
+@pytest.mark.parametrize("stop", range(1, 10))
+def test_learners_continue_from_every_step(stop):
+    """In the middle of a learner, and after its last step. A state does not change while the training goes on."""
+    _, steps = turns()
+    state = {turn.done: turn.state() for turn in steps}[stop]
+    made, rest = turns(state)
+    assert [turn.done for turn in rest] == [*range(stop + 1, 10)]
+    assert {name: learner.value for name, learner in made.items()} == {"one": 3, "two": 9, "three": 27}
+    with pytest.raises(InputError, match="checkpoint of a method belongs to another scene or other settings"):
+        next(turns(state, '{"lr": 1}')[1])
+
+
+@pytest.mark.parametrize(("clip", "moved"), [(None, [0.6, 0.8]), (1.0, [0.06, 0.08]), (100.0, [0.6, 0.8])])
+def test_one_step_down_a_gradient_that_may_be_clipped(clip, moved):
+    one, two = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.SGD([{"params": [one]}, {"params": [two]}], lr=9.0)
+    for _ in range(2):  # gradients of the step before are forgotten
+        before = torch.cat([one, two]).detach()
+        descend(optimiser, (6 * one + 8 * two).sum(), 0.1, clip)  # a gradient of length 10
+        torch.testing.assert_close(before - torch.cat([one, two]).detach(), torch.tensor(moved))

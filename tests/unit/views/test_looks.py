@@ -84,6 +84,16 @@ def test_a_detector_is_drawn_in_its_look():
         assert (to_hex(line.get_color()).upper(), line.get_linestyle()) == (look(name).colour, look(name).line)
 
 
+def test_a_curve_has_no_name_of_another_method():
+    """Several methods have an untrained network as a control; a reference line of curves has its own look."""
+    _, untrained = looks.looks_in_curves(["head_loss", "head_loss/untrained"], ["head_loss"])
+    assert untrained == looks.REFERENCES["untrained"]
+    assert untrained.title == "untrained"
+    levels = ["auc_untrained", "auc_rx", "auc_ridge_rx", "auc_pca_rx"]
+    found = looks.looks_in_curves(["auc", *levels], ["auc"])[1:]
+    assert found == [looks.REFERENCES[n] for n in ("untrained", "rx", "ridge-rx", "pca-rx")]
+
+
 @pytest.mark.parametrize("path", [p for part in ("views", "pages") for p in sorted((PACKAGE / part).rglob("*.py"))], ids=str)
 def test_nobody_else_gives_a_colour_to_a_name(path):
     """No colour stands in one tuple, or as the value of one key, with a name or a title that has a look."""

@@ -14,6 +14,7 @@ from workbench.errors import InputError
 NAMES = re.compile(r"(?i)(gt|map|mask|truth|label|target|anomal|ground)")
 
 
+MERGED = "merged into one"  # in the note of a mask that holds several classes or colours
 NEAR = 32  # largest change of black and white by lossy compression, in grey levels
 Rule = Literal["above 0", "above 127", "255 unlabelled"]
 
@@ -49,11 +50,11 @@ def as_truth(values: np.ndarray, name: str, shape: tuple[int, int]) -> tuple[np.
     marked = int((truth > 0).sum())
     note = f"{marked} of {truth.size} pixels marked"
     if coloured:
-        note += "; colours other than black were merged into one"
+        note += f"; colours other than black were {MERGED}"
     elif rule == "above 127" and classes.size > 1:
         note += "; lossy black and white, marked where above 127"
     elif classes.size > 1:
-        note += f"; {classes.size} classes above 0 were merged into one"
+        note += f"; {classes.size} classes above 0 were {MERGED}"
     if (truth < 0).any():
         note += f"; {int((truth < 0).sum())} not labelled{' (255)' if rule == '255 unlabelled' else ''}"
     return truth, note

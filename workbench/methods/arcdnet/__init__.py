@@ -14,6 +14,7 @@ training; MC dropout and ensembles; and controls without information about the e
     tiles.py      inference at any image size, tile by tile; loading weights; the inspector of knowledge review
     running.py    run: train, watch one pair, evaluate on the held-out part
     result.py     maps, scores, uncertainty against error: the result
+    compressing.py  what a compression of the trained network needs
 
 Differences from the authors' code and their reasons: docs/methods/arcdnet.md.
 """

@@ -11,16 +11,14 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from workbench.methods.arcdnet.loss import bce, change_loss, uncertainty_target
+from workbench.methods.arcdnet.loss import network_loss
 from workbench.methods.arcdnet.network import ARCDNet
 from workbench.methods.arcdnet.pairs import TEST, TRAIN, UNUSED, VAL, Batch, Crops, Pairs, pairs_of
 from workbench.methods.arcdnet.result import maps_of
-from workbench.methods.arcdnet.settings import Config
 from workbench.methods.arcdnet.tiles import Trained, load_network
 from workbench.metrics.change import confusion
-from workbench.parts.compressible import Compressible
+from workbench.parts.compressible import Compressible, mean_loss, trainer
 from workbench.parts.device import device
-from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 
 AGAIN = 0.1  # of the learning rate of the first training
@@ -60,21 +58,11 @@ def compressible(folder: str | PathLike[str], scene: xr.Dataset) -> Compressible
         judged = [held_out.draw() for _ in range(JUDGED)]
     whole = Stacked(trained.network)
 
-    def train(network: nn.Module, steps: int, seed: int) -> None:
-        random, lr = Seeded(seed), AGAIN * config.lr
-        optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=config.weight_decay)
-        for n in range(steps):
-            for group in optimiser.param_groups:
-                group["lr"] = cosine(n, steps, lr)
-            with random:
-                batch = crops.draw()
-            optimiser.zero_grad()
-            loss_of(network.train(), batch, config).backward()
-            optimiser.step()
-
-    @torch.no_grad()
-    def judge(network: nn.Module) -> float:
-        return float(torch.stack([loss_of(network, batch, config) for batch in judged]).mean())
+    def loss_of(network: nn.Module, batch: Batch) -> Tensor:
+        y, valid = batch.y.to(device()), batch.valid.to(device())
+        change, *sides = network(stacked(batch))
+        uncertainty = sides.pop() if config.oue else None
+        return network_loss(change, sides, uncertainty, y, valid, config.uncertainty_weight)[0]
 
     def quality(network: nn.Module) -> float:
         return f1_of(network, pairs, trained)
@@ -82,8 +70,8 @@ def compressible(folder: str | PathLike[str], scene: xr.Dataset) -> Compressible
     return Compressible(
         whole,
         torch.cat([stacked(b) for b in drawn]),
-        train,
-        judge,
+        trainer(crops.draw, loss_of, AGAIN * config.lr, config.weight_decay),
+        mean_loss(judged, loss_of),
         quality,
         "f1",
         max(1, int((pairs.part == TRAIN).sum()) // (config.batch * config.crop**2)),
@@ -95,19 +83,6 @@ def compressible(folder: str | PathLike[str], scene: xr.Dataset) -> Compressible
 def stacked(batch: Batch) -> Tensor:
     """(B, 2 bands, h, w): both dates of a batch."""
     return torch.cat([batch.before, batch.after], 1).to(device())
-
-
-def loss_of(network: nn.Module, batch: Batch, config: Config) -> Tensor:
-    """The loss of one batch, as in the training."""
-    y, valid = batch.y.to(device()), batch.valid.to(device())
-    maps = network(stacked(batch))
-    change, sides, uncertainty = maps[0], maps[1:], None
-    if config.oue:
-        *sides, uncertainty = sides
-    loss = torch.stack([change_loss(m, y, valid) for m in (change, *sides)]).sum()
-    if uncertainty is not None:
-        loss = loss + config.uncertainty_weight * bce(uncertainty, uncertainty_target(change, y), valid)
-    return loss
 
 
 def f1_of(network: nn.Module, pairs: Pairs, trained: Trained) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,6 +33,19 @@ def uncertainty_target(logits: Tensor, y: Tensor) -> Tensor:
     """T = y (1 - P) + (1 - y) P, which is |y - P|; no gradient flows into P. P = .9 .2 .6 .5, y = 1 0 0 1: .1 .2 .6 .5."""
     p = torch.sigmoid(logits.detach())
     return y * (1 - p) + (1 - y) * p
+
+
+def network_loss(
+    change: Tensor, sides: Sequence[Tensor], uncertainty: Tensor | None, y: Tensor, valid: Tensor, weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(the loss of the network, its parts by name) from the logits of its maps. weight: factor on the loss of the uncertainty."""
+    parts = {"loss_change": change_loss(change, y, valid)}
+    parts |= {f"loss_side_{k}": change_loss(m, y, valid) for k, m in enumerate(sides, start=2)}
+    loss = torch.stack(list(parts.values())).sum()
+    if uncertainty is not None:
+        parts["loss_uncertainty"] = bce(uncertainty, uncertainty_target(change, y), valid)
+        loss = loss + weight * parts["loss_uncertainty"]
+    return loss, parts
 
 
 def entropy_floor(target: Tensor, valid: Tensor) -> Tensor:

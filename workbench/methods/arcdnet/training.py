@@ -16,6 +16,7 @@ from workbench.methods.arcdnet.loss import (
     change_loss,
     entropy_floor,
     learning_rate,
+    network_loss,
     shuffled,
     uncertainty_target,
 )
@@ -25,7 +26,7 @@ from workbench.methods.arcdnet.settings import Config
 from workbench.methods.arcdnet.tiles import Trained
 from workbench.parts.device import device
 from workbench.parts.seeding import Seeded
-from workbench.parts.training import Checkpoint, weights
+from workbench.parts.training import Checkpoint, descend, weights
 
 
 class Standardised(nn.Module):
@@ -124,20 +125,14 @@ class Learner:
         out = self.network(batch.before, batch.after)
         if not isinstance(self.network, ARCDNet):
             loss = change_loss(out, batch.y, batch.valid)
-            _descend(self.optimiser, loss, lr)
+            descend(self.optimiser, loss, lr)
             return {"loss": float(loss.detach())}
-        parts = {"loss_change": change_loss(out.change, batch.y, batch.valid)}
-        parts |= {f"loss_side_{k}": change_loss(m, batch.y, batch.valid) for k, m in enumerate(out.sides, start=2)}
-        loss = torch.stack(list(parts.values())).sum()
-        floor = {}
-        if out.uncertainty is not None:
-            target = uncertainty_target(out.change, batch.y)
-            parts["loss_uncertainty"] = bce(out.uncertainty, target, batch.valid)
-            loss = loss + self.config.uncertainty_weight * parts["loss_uncertainty"]
-            floor["floor"] = float(entropy_floor(target, batch.valid))
-        _descend(self.optimiser, loss, lr)
+        weight, target = self.config.uncertainty_weight, uncertainty_target(out.change, batch.y)
+        loss, parts = network_loss(out.change, out.sides, out.uncertainty, batch.y, batch.valid, weight)
+        floor = {} if out.uncertainty is None else {"floor": float(entropy_floor(target, batch.valid))}
+        descend(self.optimiser, loss, lr)
         if self.controls is not None:
-            self._step_controls(batch, out.difference, uncertainty_target(out.change, batch.y), lr)
+            self._step_controls(batch, out.difference, target, lr)
         return {"loss": float(loss.detach())} | {name: float(part.detach()) for name, part in parts.items()} | floor
 
     def _step_controls(self, batch: Batch, d2: Tensor, target: Tensor, lr: float) -> None:
@@ -146,7 +141,7 @@ class Learner:
         with self.control_random:  # so that the network's draws are the same with and without controls
             logits, _ = self.controls(self.network, batch.before, batch.after, d2)
             permuted = shuffled(target, batch.valid)
-            _descend(self.control_optimiser, bce(logits, permuted, batch.valid), lr)
+            descend(self.control_optimiser, bce(logits, permuted, batch.valid), lr)
 
     # --- evaluation
 
@@ -210,11 +205,3 @@ def _network(name: str, bands: int, config: Config, mean: Tensor, std: Tensor) -
     if config.encoder is not None:
         load_encoder(network, config.encoder)
     return network
-
-
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = lr
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()

@@ -14,14 +14,13 @@ from workbench.data.sensor_patches import Patches
 from workbench.methods.feddiff.banks import Banks
 from workbench.methods.feddiff.settings import Config
 from workbench.metrics.class_maps import scalar
-from workbench.metrics.generation import gaussian_patches, psnr, spectral_angle, two_sample
+from workbench.metrics.generation import LEAST, gaussian_patches, psnr, spectral_angle, two_sample
 from workbench.parts.bank_training import Denoiser, stacked
 from workbench.parts.denoised import SHOWN, Cleaned, cleaned, generated, sheet
 
 MOST = 500  # test patches
 STRIP = 9  # pictures on the way from noise to a patch
 GAP = 2  # white columns between the owners
-LEAST = 8  # samples of a two-sample test
 
 
 def quality(result: xr.Dataset, patches: Patches, config: Config, banks: Banks) -> None:

@@ -16,12 +16,11 @@ from workbench.methods.feddiff.quality import quality
 from workbench.methods.feddiff.rounds import Answers, Federation
 from workbench.methods.feddiff.settings import Config
 from workbench.metrics import classify
-from workbench.metrics.class_maps import accuracies, class_map, details, leaks, scalar
+from workbench.metrics.class_maps import accuracies, attributes, class_map, details, leaks, scalar
 from workbench.metrics.inversion import recovered
 from workbench.parts.bank_training import Classifier
 from workbench.parts.features import checkpoint_hash
 from workbench.parts.federation import divergence
-from workbench.scene import PROVENANCE
 
 OWN = "feddiff"
 ROWS = {  # row -> what it is; the accuracies of a row end with its name
@@ -114,14 +113,9 @@ def result_of(
         )
     if config.map:
         _maps(result, scene, patches, banks, own, counts[""])
-    result.attrs = {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs}
-    result.attrs |= {
-        "split": f"{patches.split}: {len(train)} pixels for training, {len(test)} for testing",
-        "split_warning": patches.warning,
+    result.attrs = attributes(scene, patches) | {
         "owners": "; ".join(f"{name}: {', '.join(sensors)}" for name, sensors in banks.owners.items()),
         "message_warning": warning,
-        "diffusion_data": f"{len(patches.free)} patches"
-        + (", the training pixels" if patches.warning else ", none overlaps a test patch"),
     }
     return result
 
@@ -136,14 +130,11 @@ def _words(row: str) -> str:
 def _levels(result: xr.Dataset, banks: Banks, known: Mapping, y: np.ndarray, truth: np.ndarray, config: Config) -> None:
     """`oa_by_time (bank, time)`: logistic regression on each owner's bank of one noise level, trained and untrained."""
     rows = {f"{name} {kind}": {name: known[kind][name]} for name in banks.owners for kind in ("trained", "untrained")}
-    levels = noise_levels(rows, y, truth, len(config.times), config.seed)
-    result["oa_by_time"] = (("bank", "time"), levels, {"long_name": "overall accuracy of one noise level", "units": "1"})
-    result.coords["bank"] = list(rows)
-    result.coords["time"] = [f"t {t}" for t in config.times]
-    for i, name in enumerate(banks.owners):
-        gain = float((levels[2 * i] - levels[2 * i + 1]).mean())
+    result["oa_by_time"] = levels = noise_levels(rows, y, truth, config.times, config.seed)
+    for name in banks.owners:
+        trained, untrained = (levels.sel(bank=f"{name} {kind}").values for kind in ("trained", "untrained"))
         result[f"gain_by_time_{name}"] = scalar(
-            gain, f"bank of {name}: overall accuracy trained - untrained, mean of noise levels"
+            (trained - untrained).mean(), f"bank of {name}: overall accuracy trained - untrained, mean of noise levels"
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench.data.sensor_patches import Patches
 from workbench.methods.feddiff.owners import Bank, Owner, owners_of
 from workbench.methods.feddiff.settings import Config
+from workbench.parts.bank_training import class_weights
 from workbench.parts.federation import Codec, Message, Traffic, average, divergence, state_bytes
 from workbench.parts.reuse import Reuse
 from workbench.parts.schedules import cosine
@@ -50,8 +51,7 @@ class Federation:
         self.config, self.total, self.done, self.codec = config, config.head_steps, 0, codec
         owners = owners_of(patches)
         label = torch.from_numpy(patches.label[patches.train])
-        count = torch.bincount(label, minlength=len(patches.names)).float()
-        weight = count.mean() / count.clamp(min=1)
+        weight = class_weights(label, len(patches.names))
         self.random = Seeded(config.seed)
         with self.random:
             bands = [sum(patches.cubes[s].shape[1] for s in sensors) for sensors in owners.values()]

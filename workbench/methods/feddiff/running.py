@@ -20,9 +20,8 @@ from workbench.parts.bank_training import ZERO, Classifier, Denoiser
 from workbench.parts.denoised import film
 from workbench.parts.features import checkpoint_hash
 from workbench.parts.federation import Codec
-from workbench.parts.training import about, same_run, weights
+from workbench.parts.training import about, in_turn, weights
 
-CALLED = {"untrained": "untrained_diffusion"}  # in curves; `untrained` there is that of BSDM
 JOINT = "joint"  # the diffusion network of the row mdfl
 Learner = Denoiser | Federation | Classifier
 
@@ -36,46 +35,30 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     """
     patches = patches_of(scene, config, "feddiff")
     owners = owners_of(patches)
-    identity = about(patches.fingerprint, config)
     networks: dict[str, Denoiser] = {}
-    banks = Banks(patches, config, networks)
-    plan = _plan(patches, config, banks)
-    finished: dict[str, Any] = {}
-    unfinished = None
-    if state is not None:
-        same_run("feddiff", state["about"], identity)
-        finished, unfinished = dict(state["finished"]), state["going"]
-    made: dict[str, Federation | Classifier] = {}
-    before, total = 0, sum(config.steps if name in (*owners, JOINT) else config.head_steps for name in plan)
     hashes: dict[str, str] = {}
-    for name, begin in plan.items():
-        learner = begin()
-        if name in finished:
-            learner.load(finished[name])
-        elif unfinished is not None:
-            learner.load(unfinished)
-            unfinished = None
+    made: dict[str, Federation | Classifier] = {}
 
-        def saved(learner: Learner = learner) -> dict[str, Any]:
-            return {"about": identity, "finished": dict(finished), "going": learner.state()}
-
-        while learner.done < learner.total:
-            numbers, arrays = learner.step(), {}
-            if isinstance(learner, Denoiser):
-                numbers = {"loss_of_zero": ZERO, f"loss/{name}": numbers["loss"]}
-                if learner.done % config.show_every == 0 or learner.done in (1, config.steps):
-                    numbers[f"probe_oa/{name}"] = probe(learner, patches)
-                    arrays = {f"{n}/{name}": picture for n, picture in film(learner, patches).items()}
-            elif name != OWN:
-                numbers = {f"head_loss/{CALLED.get(name, name)}": numbers["head_loss"]}
-            yield Event(before + learner.done, numbers, arrays, total, saved)
-        finished[name] = learner.state()
-        before += learner.total
+    def trained(name: str, learner: Learner) -> None:
         if isinstance(learner, Denoiser):
-            networks[name] = learner
-            hashes[name] = checkpoint_hash(learner.networks[name])
+            networks[name], hashes[name] = learner, checkpoint_hash(learner.networks[name])
         else:
             made[name] = learner
+
+    banks = Banks(patches, config, networks)
+    plan = _plan(patches, config, banks)
+    total = sum(config.steps if name in (*owners, JOINT) else config.head_steps for name in plan)
+    turns = in_turn("feddiff", about(patches.fingerprint, config), plan, trained, state)
+    for name, learner, numbers, done, saved in turns:
+        arrays = {}
+        if isinstance(learner, Denoiser):
+            numbers = {"loss_of_zero": ZERO, f"loss/{name}": numbers["loss"]}
+            if learner.done % config.show_every == 0 or learner.done in (1, config.steps):
+                numbers[f"probe_oa/{name}"] = probe(learner, patches)
+                arrays = {f"{n}/{name}": picture for n, picture in film(learner, patches).items()}
+        elif name != OWN:
+            numbers = {f"head_loss/{name}": numbers["head_loss"]}
+        yield Event(done, numbers, arrays, total, saved)
     result = result_of(scene, patches, config, banks, made, hashes)
     return Outcome(result, _weights(networks, made))
 

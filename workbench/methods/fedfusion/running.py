@@ -19,7 +19,7 @@ from workbench.methods.fedfusion.pixels import Pixels, pixels_of
 from workbench.methods.fedfusion.result import result_of
 from workbench.methods.fedfusion.settings import Config, parsed
 from workbench.parts.federation import kept_energy
-from workbench.parts.training import about, same_run, weights
+from workbench.parts.training import about, in_turn, weights
 
 OWN = "fedfusion"
 PROBED = 300  # test pixels
@@ -34,50 +34,31 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     `rebuilt`, `difference (y, x)` and `kept_energy (sensor, rank)`. docs/methods/fedfusion.md lists the result.
     """
     pixels = pixels_of(scene, config)
-    identity = about(pixels.fingerprint, config)
     plan = _plan(pixels, config)
-    finished: dict[str, Any] = {}
-    unfinished = None
-    if state is not None:
-        same_run("fedfusion", state["about"], identity)
-        finished, unfinished = dict(state["finished"]), state["going"]
     made: dict[str, Learner] = {}
-    before, total = 0, sum(config.rounds if name in config.horizontal else config.steps for name in plan)
+    total = sum(config.rounds if name in config.horizontal else config.steps for name in plan)
     probed = np.random.default_rng(config.seed).permutation(pixels.test)[:PROBED]
     windows = {s: pixels.take(probed, s) for s in pixels.sensors}
-    for name, begin in plan.items():
-        learner = begin()
-        if name in finished:
-            learner.load(finished[name])
-        elif unfinished is not None:
-            learner.load(unfinished)
-            unfinished = None
-
-        def saved(learner: Learner = learner) -> dict[str, Any]:
-            return {"about": identity, "finished": dict(finished), "going": learner.state()}
-
-        while learner.done < learner.total:
-            numbers, arrays = learner.step(), {}
-            shown = learner.done % config.show_every == 0 or learner.done in (1, learner.total)
-            if not isinstance(learner, Rounds):
-                if name != OWN:
-                    numbers = {f"loss/{name}": float(np.mean([v for n, v in numbers.items() if n.startswith("loss")]))}
-                if shown:
-                    told = (
-                        learner.probabilities(windows)
-                        if isinstance(learner, Together)
-                        else [h[0] for h in learner.told(windows, "probe")]
-                    )
-                    numbers["probe_oa" if name == OWN else f"probe_oa/{name}"] = float(
-                        np.mean([(p.argmax(1) == pixels.label[probed]).mean() for p in told])
-                    )
-                if shown and name == OWN:
-                    assert isinstance(learner, Exchange)
-                    arrays = pictures(learner, {s: w[: config.batch] for s, w in windows.items()})
-            yield Event(before + learner.done, numbers, arrays, total, saved)
-        finished[name] = learner.state()
-        before += learner.total
-        made[name] = learner
+    turns = in_turn("fedfusion", about(pixels.fingerprint, config), plan, made.__setitem__, state)
+    for name, learner, numbers, done, saved in turns:
+        arrays = {}
+        shown = learner.done % config.show_every == 0 or learner.done in (1, learner.total)
+        if not isinstance(learner, Rounds):
+            if name != OWN:
+                numbers = {f"loss/{name}": float(np.mean([v for n, v in numbers.items() if n.startswith("loss")]))}
+            if shown:
+                told = (
+                    learner.probabilities(windows)
+                    if isinstance(learner, Together)
+                    else [h[0] for h in learner.told(windows, "probe")]
+                )
+                numbers["probe_oa" if name == OWN else f"probe_oa/{name}"] = float(
+                    np.mean([(p.argmax(1) == pixels.label[probed]).mean() for p in told])
+                )
+            if shown and name == OWN:
+                assert isinstance(learner, Exchange)
+                arrays = pictures(learner, {s: w[: config.batch] for s, w in windows.items()})
+        yield Event(done, numbers, arrays, total, saved)
     return Outcome(result_of(scene, pixels, config, made), _weights(made))
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from workbench.data.boxed_images import entered
 from workbench.methods.ghost.network import STRIDES, Detector
 from workbench.methods.ghost.settings import Config
-from workbench.methods.ghost.training import GRIDS
-from workbench.parts.detector_file import Decoded
+from workbench.methods.ghost.training import GRIDS, input_bits
+from workbench.parts.detector_file import Decoded, facts_of
 from workbench.parts.export import Exportable
 from workbench.parts.export_quantized import integers, packed_bytes
 from workbench.parts.quantize import quantize
@@ -23,6 +23,9 @@ from workbench.parts.training import saved_network, weights
 
 if TYPE_CHECKING:
     from os import PathLike
+
+
+MARGIN = 48  # pixels that neighbouring tiles share where the file finds boxes in a larger image
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def load_network(source: str | PathLike[str]) -> Trained:
     own, about, _ = saved_network(source, "ghost")
     config = Config.model_validate(about["config"])
     network = Detector(1, len(about["names"]), config.width)
-    quantize(network, about["bits"], GRIDS[config.quantizer], {**about["bits"], "stem.0": 8})
+    quantize(network, about["bits"], GRIDS[config.quantizer], input_bits(about["bits"]))
     network.load_state_dict(own)
     return Trained(network.eval(), config, about["names"], about["bits"], float(about["operating"]))
 
@@ -68,20 +71,8 @@ def as_file(trained: Trained) -> Exportable:
     c = trained.config
     example = torch.rand(4, 1, c.crop, c.crop, generator=torch.Generator().manual_seed(0))
     whole = integers(trained.network, entered(example, c))
-    facts = {
-        "task": "boxes",
-        "classes": trained.names,
-        "side": c.crop,
-        "strides": list(STRIDES),
-        "scaling": "amplitude in [0, 1], such as 8-bit amplitude / 255"
-        + ("; its logarithm is taken inside the network" if c.transform == "log" else ""),
-        "margin": min(48, c.crop - 1),
-        "overlap": c.overlap,
-        "threshold": trained.operating,
-        "most": c.most,
-        "bits": trained.bits,
-        "bytes_packed": packed_bytes(whole),
-    }
+    facts = facts_of(c, trained.names, c.crop, STRIDES, MARGIN, trained.operating)
+    facts |= {"bits": trained.bits, "bytes_packed": packed_bytes(whole)}
     return Exportable(decoded(whole, c), {"image": example}, ("box", "score"), facts, rounding=True)
 
 

@@ -39,10 +39,10 @@ def passes(
     network.eval()
     made, held = [], list(positions)
     while held:
-        first = whole(images, held[0], config).shape
-        some = [n for n in held[:AT_ONCE] if whole(images, n, config).shape == first]
+        inputs = {n: whole(images, n, config) for n in held[:AT_ONCE]}
+        some = [n for n, x in inputs.items() if x.shape == inputs[held[0]].shape]
         held = [n for n in held if n not in some]
-        x = torch.stack([whole(images, n, config) for n in some]).to(device())
+        x = torch.stack([inputs[n] for n in some]).to(device())
         made.append((some, x, network(x)))
     return made
 

@@ -32,8 +32,13 @@ WORDS = {
 
 
 def check(images: Images, config: Config) -> None:
-    """Raise InputError if the files of a run could not be measured: packages are missing, or images have another size than a crop."""
+    """Raise InputError if the files of a run could not be measured: packages, the quantiser, images of another size than a crop."""
     need_packages()
+    if config.quantizer == "published":
+        raise InputError(
+            "files=true cannot measure a copy with quantizer=published: a layer of 8 bits would have codes from -255 to 255, which no "
+            "8-bit integer holds, and which layers get 8 bits is known after the training only. Set quantizer=lsq, or leave files away."
+        )
     for n in (*images.test, *images.train[:CALIBRATED]):
         if images.size[n] != (config.crop, config.crop):
             high, wide = images.size[n]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 STRIDES = (8, 16, 32)
+FIRST = {"stem.0": 8}  # bits of the image where it enters
 PRIOR = -4.0  # class logit at the start: most places are empty
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.baselines.pruning import greedy_bits
 from workbench.data.boxed_images import Crops, Images
-from workbench.methods.ghost.network import Detector
+from workbench.methods.ghost.network import FIRST, Detector
 from workbench.methods.ghost.settings import Config
 from workbench.methods.ghost.training import loss_of, quantised
 from workbench.parts.bops import FLOAT
@@ -23,7 +23,6 @@ from workbench.parts.pruning import sizes
 from workbench.parts.quantize import layers
 from workbench.parts.seeding import Seeded
 
-FIRST = {"stem.0": 8}  # bits of the image where it enters
 JUDGED = 2  # batches of validation crops
 
 

@@ -16,7 +16,7 @@ from workbench.methods.ghost.files import check, measured
 from workbench.methods.ghost.plans import Plans
 from workbench.methods.ghost.result import result_of
 from workbench.methods.ghost.settings import Config
-from workbench.methods.ghost.training import Student, Teacher, calibration, quantised
+from workbench.methods.ghost.training import Student, Teacher, calibration, quantised, quantizer_of
 from workbench.parts.training import about, same_run, weights
 
 OURS = "ghost"
@@ -81,8 +81,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     plans = plans or Plans(teacher.network.eval(), images, config, start)
     networks = {}
     for name in arms:
-        quantizer = "published" if name == "published" else config.quantizer
-        networks[name] = quantised(teacher.network, finished[name]["bits"], quantizer, start[:2])
+        networks[name] = quantised(teacher.network, finished[name]["bits"], quantizer_of(name, config), start[:2])
         networks[name].load_state_dict(finished[name]["weights"])
     bits = {name: finished[name]["bits"] for name in arms}
     result, operating = result_of(scene, images, config, plans, networks, bits, finished[OURS])

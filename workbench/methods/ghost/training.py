@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.data.boxed_images import Batch, Crops, Images
 from workbench.errors import InputError
-from workbench.methods.ghost.network import BLOCKS, STRIDES, Detector
+from workbench.methods.ghost.network import BLOCKS, FIRST, STRIDES, Detector
 from workbench.methods.ghost.settings import Config
 from workbench.methods.ghost.teaching import Switches
 from workbench.parts.detect import detection_loss
@@ -21,7 +21,7 @@ from workbench.parts.device import device
 from workbench.parts.quantize import Quantizer, fit, quantize, refresh_norms
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
-from workbench.parts.training import Checkpoint
+from workbench.parts.training import Checkpoint, descend
 
 CALIBRATION = 4  # batches from which the first steps of the quantisers come
 GRIDS: dict[str, Quantizer] = {"lsq": "lsq", "published": "dorefa"}  # setting -> quantiser
@@ -43,11 +43,15 @@ def calibration(images: Images, config: Config) -> Tensor:
         return torch.cat([crops.draw().x for _ in range(CALIBRATION)]).to(device())
 
 
-def quantised(teacher: Detector, bits: Mapping[str, int], quantizer: Any, x: Tensor) -> Detector:
-    """A copy with these bits, its first steps and batch statistics from x: calibrated, not trained. The image enters with 8 bits."""
+def input_bits(bits: Mapping[str, int]) -> dict[str, int]:
+    """layer -> bits of its input: as its weights; the image enters with 8."""
+    return {name: FIRST.get(name, b) for name, b in bits.items()}
+
+
+def quantised(teacher: Detector, bits: Mapping[str, int], quantizer: str, x: Tensor) -> Detector:
+    """A copy with these bits, its first steps and batch statistics from x: calibrated, not trained."""
     network = copy.deepcopy(teacher)
-    inputs = {**bits, "stem.0": 8} if "stem.0" in bits else dict(bits)
-    quantize(network, bits, GRIDS[quantizer], inputs)
+    quantize(network, bits, GRIDS[quantizer], input_bits(bits))
     if quantizer == "lsq":
         fit(network, x)
     refresh_norms(network, x)
@@ -65,16 +69,10 @@ class _Learner:
         self.images, self.config, self.total, self.rate, self.done = images, config, total, rate, 0
         self.crops = Crops(images, config)
 
-    def _begin(self) -> None:
+    def _learn(self, loss: Tensor) -> float:
         c = self.config
-        for group in self.optimiser.param_groups:
-            group["lr"] = cosine(self.done, self.total, self.rate, warmup=min(c.warmup, self.total // 2))
-
-    def _learn(self, loss: Tensor, trained: Sequence[nn.Parameter]) -> float:
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
-        self.optimiser.step()
+        rate = cosine(self.done, self.total, self.rate, warmup=min(c.warmup, self.total // 2))
+        descend(self.optimiser, loss, rate, c.clip)
         self.done += 1
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -98,12 +96,11 @@ class Teacher(_Learner):
 
     def step(self) -> dict[str, float]:
         """One optimiser step; returns its loss."""
-        self._begin()
         with self.random:
             batch = self.crops.draw()
         self.network.train()
         loss = loss_of(self.network(batch.x.to(device())).levels, batch)
-        return {"loss": self._learn(loss, list(self.network.parameters()))}
+        return {"loss": self._learn(loss)}
 
     def state(self) -> dict[str, Any]:
         """Everything that a step changes."""
@@ -124,8 +121,7 @@ class Student(_Learner):
         super().__init__(images, config, config.student_steps, config.student_lr)
         self.name, self.bits, self.teacher = name, dict(bits), teacher.eval()
         self.hears: Hears = hears(name, config)
-        quantizer = "published" if name == "published" else config.quantizer
-        self.network = quantised(teacher, bits, quantizer, start)
+        self.network = quantised(teacher, bits, quantizer_of(name, config), start)
         with Seeded((config.seed + 900) % 2**32):
             self.switches = Switches(teacher.channels, config.query).to(device())
         self.random = Seeded((config.seed + 78) % 2**32)  # all copies see the same crops
@@ -142,7 +138,6 @@ class Student(_Learner):
     def step(self) -> dict[str, float]:
         """One optimiser step; returns its losses, the share of open switches, and the distance of the attention maps."""
         c = self.config
-        self._begin()
         with self.random:
             batch = self.crops.draw()
         x = batch.x.to(device())
@@ -163,8 +158,7 @@ class Student(_Learner):
             loss = loss + torch.stack([F.mse_loss(a, b) for a, b in zip(out.levels, wanted.levels, strict=True)]).mean()
         if self.learns:
             loss = loss + c.open_weight * (taught.z.mean() - c.open_share).square()
-        trained = [p for group in self.optimiser.param_groups for p in group["params"]]
-        return {"loss": self._learn(loss, trained), "attention": float(taught.distance.mean()), **numbers}
+        return {"loss": self._learn(loss), "attention": float(taught.distance.mean()), **numbers}
 
     def state(self) -> dict[str, Any]:
         """Everything that a step changes."""
@@ -180,6 +174,11 @@ class Student(_Learner):
         """Continue from `state()`."""
         self.checkpoint.load(state)
         self.done, self.opened, self.logits = int(state["done"]), [list(o) for o in state["opened"]], state["logits"].clone()
+
+
+def quantizer_of(name: str, config: Config) -> str:
+    """The quantiser of a copy, as the setting calls it."""
+    return "published" if name == "published" else config.quantizer
 
 
 def hears(name: str, config: Config) -> Hears:

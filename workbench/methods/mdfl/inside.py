@@ -17,8 +17,8 @@ from workbench.errors import InputError
 from workbench.methods.mdfl.arms import OWN, denoiser_of
 from workbench.methods.mdfl.blocks import by_network
 from workbench.methods.mdfl.settings import Config
-from workbench.parts.bank_training import Classifier, Denoiser, stacked
-from workbench.parts.features import noised_patches
+from workbench.parts.bank_training import Classifier, Denoiser
+from workbench.parts.denoised import cleaned, tiled
 from workbench.parts.frequency import log_spectrum, without_annulus
 from workbench.runs import read, weights
 
@@ -97,7 +97,7 @@ def noise_view(trained: Trained, image: int, t: int, middle: tuple[int, int] | N
     place = np.column_stack([np.full(len(down), image), top + down, left + across])
     parts = _denoised(trained, place, [t])
     variables = {
-        name: (("channel", "y", "x"), _sheet(values[0], rows, columns))
+        name: (("channel", "y", "x"), tiled(values[0], rows, columns).numpy())
         for name, values in zip(parts, parts.values(), strict=True)
     }
     signal = float(trained.denoiser.products[t]) ** 0.5
@@ -182,25 +182,11 @@ def frequency_view(
     )
 
 
-@torch.no_grad()
 def _denoised(trained: Trained, place: np.ndarray, times: Sequence[int]) -> dict[str, Tensor]:
     """`clean`, `noisy`, `denoised`: (times, n, channels, 8, 8) of the patches round these pixels."""
-    learner, pixel, group = trained.denoiser, trained.patches.pixel(place), trained.group
-    network, x = learner.networks[group], stacked(trained.patches, place, learner.groups[group])
-    where = next(network.parameters()).device
-    noisy, denoised = [], []
-    for t in times:
-        at = noised_patches(x, pixel, t, learner.products, learner.seed_of(group))
-        eps = network(at.to(where), torch.full((len(x),), t, device=where)).cpu()
-        a = float(learner.products[t])
-        noisy.append(at)
-        denoised.append((at - (1 - a) ** 0.5 * eps) / a**0.5)
-    return {"clean": x.expand(len(times), *x.shape), "noisy": torch.stack(noisy), "denoised": torch.stack(denoised)}
-
-
-def _sheet(tiles: Tensor, rows: int, columns: int) -> np.ndarray:
-    """(n, channels, 8, 8) -> (channels, 8 rows, 8 columns)."""
-    return tiles.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(1, 2).flatten(2, 3).numpy()
+    learner, group = trained.denoiser, trained.group
+    seen = [cleaned(learner, group, place, t, learner.seed_of(group)) for t in times]
+    return {name: torch.stack([getattr(one, name) for one in seen]) for name in ("clean", "noisy", "denoised")}
 
 
 def _check_time(trained: Trained, t: int) -> None:

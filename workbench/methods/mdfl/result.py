@@ -14,9 +14,8 @@ from workbench.data.sensor_patches import CENTRE, Patches
 from workbench.methods.mdfl.arms import OWN, denoiser_of
 from workbench.methods.mdfl.settings import Config
 from workbench.metrics import classify
-from workbench.metrics.class_maps import accuracies, class_map, details, leaks, pixel_table, scalar, tested
+from workbench.metrics.class_maps import accuracies, attributes, class_map, details, leaks, pixel_table, scalar, tested
 from workbench.parts.bank_training import Classifier, Denoiser
-from workbench.scene import PROVENANCE
 
 ROWS = {  # row -> what it is; the accuracies of a row end with its name
     "": "MDFL",
@@ -90,10 +89,7 @@ def result_of(
         accuracies(result, name, classify.confusion(truth, probability.argmax(1), classes), who, patches.split)
     details(result, table[""], truth, patches.names, "MDFL")
     pixel_table(result, patches, {name or OWN: probability for name, probability in table.items()})
-    levels = noise_levels({"trained": bank, "untrained": fresh_bank}, y, truth, len(config.times), config.seed)
-    result["oa_by_time"] = (("bank", "time"), levels, {"long_name": "overall accuracy of one noise level", "units": "1"})
-    result.coords["bank"] = ["trained", "untrained"]
-    result.coords["time"] = [f"t {t}" for t in config.times]
+    result["oa_by_time"] = noise_levels({"trained": bank, "untrained": fresh_bank}, y, truth, config.times, config.seed)
     leaks(result, patches, config.seed)
     if config.map:
         counts = classify.confusion(truth, table[""].argmax(1), classes)
@@ -109,13 +105,7 @@ def result_of(
     result["first_loss"] = scalar(
         _first_loss(patches, config), "diffusion loss of the untrained network; exactly 0.798 is expected"
     )
-    result.attrs = {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs}
-    result.attrs |= {
-        "split": f"{patches.split}: {len(train)} pixels for training, {len(test)} for testing",
-        "split_warning": patches.warning,
-        "diffusion_data": f"{len(patches.free)} patches"
-        + (", the training pixels" if patches.warning else ", none overlaps a test patch"),
-    }
+    result.attrs = attributes(scene, patches)
     return result
 
 

@@ -82,57 +82,77 @@ def result_of(
     scene: xr.Dataset, found: Found, searches: Mapping[str, Search], finished: Mapping[str, Mapping[str, Any]]
 ) -> xr.Dataset:
     """The result as one Dataset; docs/methods/picpq.md lists its variables."""
-    plan, config, chips = found.plan, found.config, found.chips
-    ours = finished["picpq"]
-    kept = [np.array(k) for k in ours["kept"]]
-    names, whole = [n.name for n in plan.layers], plan.cost() * 32 * 32
-    arms = list(finished)
+    chips, ours, search = found.chips, finished["picpq"], searches["picpq"]
+    arm = Arm("picpq", [np.array(k) for k in ours["kept"]], ours["bits"])
+    dense = judged(found.dense, chips, chips.test)[1]
+    result = compared(found, search, finished, arm, "accuracy", dense).assign(_sensitivity(found))
+    provenance = {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs}
+    result.attrs = {
+        **provenance,
+        "scene_fingerprint": fingerprint(scene),
+        "samples": chips.samples.fingerprint,
+        "config": json.dumps(found.config.model_dump(mode="json"), sort_keys=True),
+        "split": f"{len(chips.train)} training, {len(chips.val)} validation, {len(chips.test)} test samples",
+        **result.attrs,
+        "classes": [str(n) for n in chips.samples.names],
+    }
+    first = float(np.median([m.loss for m in search.history[: search.first]]))
+    result["search_loss_first"] = ((), first, {"long_name": "median validation loss of the first candidates"})
+    different = float(len({m.loss for m in search.history}))
+    result["candidates"] = ((), different, {"long_name": "candidates with different losses"})
+    return result
+
+
+def compared(
+    found: Found, search: Search, finished: Mapping[str, Mapping[str, Any]], ours: Arm, measure: str, dense: float
+) -> xr.Dataset:
+    """What the choices are, and what each method costs and reaches, of classifiers and of other networks.
+
+    finished: of each method `bits`, `macs`, `bops`, `weights`, and by the name of the measure its quality on test data, with `_float`
+    that after pruning, in float. ours: the arm of PIC-PQ. dense: quality of the float network.
+    """
+    plan, config, own = found.plan, found.config, finished["picpq"]
+    names, whole, counts = [n.name for n in plan.layers], plan.cost() * 32 * 32, counts_of(ours.kept)
     by_layer = {"long_name": "bits per weight"}
     result = xr.Dataset(
         {
-            **shown_arm(found, Arm("picpq", kept, ours["bits"])),
-            **shown_search(found, searches["picpq"]),
-            "arm_bits": (("arm", "layer"), [[finished[a]["bits"][n] for n in names] for a in arms], by_layer),
+            **shown_arm(found, ours),
+            **shown_search(found, search),
+            "arm_bits": (("arm", "layer"), [[one["bits"][n] for n in names] for one in finished.values()], by_layer),
             "cap": ("layer", [caps_of(plan, config)[n] for n in names], {"long_name": "largest bits of the layer"}),
             "macs": ("layer", plan.macs(), {"long_name": "multiply-accumulates of the float network"}),
             "input_bits": (
                 "layer",
-                [input_bits(ours["bits"], config)[n] for n in names],
+                [input_bits(own["bits"], config)[n] for n in names],
                 {"long_name": "bits of the layer's input"},
             ),
-            "macs_left": ("layer", plan.macs(counts_of(kept)), {"long_name": "multiply-accumulates left"}),
+            "macs_left": ("layer", plan.macs(counts), {"long_name": "multiply-accumulates left"}),
             "search_loss": (
                 "candidate",
-                [m.loss for m in searches["picpq"].history],
+                [m.loss for m in search.history],
                 {"long_name": "validation loss of each candidate"},
             ),
             "waterfall": (
                 "stage",
-                [whole / 1e9, ours["macs"] * 1024 / 1e9, ours["bops"] / 1e9],
+                [whole / 1e9, own["macs"] * 1024 / 1e9, own["bops"] / 1e9],
                 {"long_name": "bit operations, convention input-act", "units": "G"},
             ),
         },
-        coords={"layer": names, "arm": arms, "stage": ["float", "pruned", "pruned and quantised"]},
+        coords={"layer": names, "arm": list(finished), "stage": ["float", "pruned", "pruned and quantised"]},
         attrs={
-            **{k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs},
-            "scene_fingerprint": fingerprint(scene),
-            "samples": chips.samples.fingerprint,
-            "config": json.dumps(config.model_dump(mode="json"), sort_keys=True),
-            "split": f"{len(chips.train)} training, {len(chips.val)} validation, {len(chips.test)} test samples",
             "convention": "input-act",
             "safeguard": config.safeguard,
             "round_to": config.round_to,
             "group_score": config.group,
-            "classes": [str(n) for n in chips.samples.names],
         },
     )
-    result = result.assign(filters_of(found, kept)).assign(_sensitivity(found)).assign(plan_table(plan))
-    for name, (value, text) in _numbers(found, searches, finished, whole).items():
+    result = result.assign(_filters(found, ours.kept)).assign(_plan_table(plan))
+    for name, (value, text) in _numbers(found, search, finished, measure, dense).items():
         result[name] = ((), float(value), {"long_name": text})
     return result
 
 
-def filters_of(found: Found, kept: list[np.ndarray]) -> dict[str, xr.Variable | tuple[Any, ...]]:
+def _filters(found: Found, kept: list[np.ndarray]) -> dict[str, xr.Variable | tuple[Any, ...]]:
     """`filter_rank (filter)` and `filter_kept (filter)`, of all layers one after another; `filter_layer` and `filter_index` say which."""
     layer, index, alive, rank = [], [], [], []
     for name in found.layers:
@@ -150,7 +170,7 @@ def filters_of(found: Found, kept: list[np.ndarray]) -> dict[str, xr.Variable | 
     }
 
 
-def plan_table(plan: Plan) -> dict[str, tuple[Any, ...]]:
+def _plan_table(plan: Plan) -> dict[str, tuple[Any, ...]]:
     """Columns of a table, from which `Plan.from_table` computes costs for other choices of filters."""
     dims = {"reads": ("layer", "group")}
     return {
@@ -159,7 +179,7 @@ def plan_table(plan: Plan) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def kilobytes_of(one: Mapping[str, Any]) -> float:
+def _kilobytes(one: Mapping[str, Any]) -> float:
     """Of the weights of the layers, packed to their bits."""
     state, total = one["weights"], 0
     for name, bits in one["bits"].items():
@@ -183,35 +203,28 @@ def _sensitivity(found: Found) -> dict[str, tuple[Any, ...]]:
 
 
 def _numbers(
-    found: Found, searches: Mapping[str, Search], finished: Mapping[str, Mapping[str, Any]], whole: float
+    found: Found, search: Search, finished: Mapping[str, Mapping[str, Any]], measure: str, dense: float
 ) -> dict[str, tuple[float, str]]:
-    chips, numbers = found.chips, {}
-    numbers["accuracy_dense"] = (judged(found.dense, chips, chips.test)[1], f"test accuracy, {CALLED['dense']}")
+    numbers, whole = {f"{measure}_dense": (dense, f"test {measure}, {CALLED['dense']}")}, found.plan.cost() * 32 * 32
     in_float = {"weights": found.dense.state_dict(), "bits": {n.name: 32 for n in found.plan.layers}}
-    numbers["kilobytes_weights_dense"] = (kilobytes_of(in_float), "kilobytes of the weights in float")
+    numbers["kilobytes_weights_dense"] = (_kilobytes(in_float), "kilobytes of the weights in float")
     for name, one in finished.items():
         key, text = name.replace("-", "_"), CALLED[name]
-        numbers[f"accuracy_{key}"] = (one["accuracy"], f"test accuracy, {text}")
+        numbers[f"{measure}_{key}"] = (one[measure], f"test {measure}, {text}")
         numbers[f"bops_ratio_{key}"] = (
             whole / one["bops"],
             f"bit operations of the float network divided by those left, input-act, {text}",
         )
-        numbers[f"kilobytes_weights_{key}"] = (kilobytes_of(one), f"kilobytes of the weights packed to their bits, {text}")
+        numbers[f"kilobytes_weights_{key}"] = (_kilobytes(one), f"kilobytes of the weights packed to their bits, {text}")
         if one["macs"] < found.plan.cost():
-            numbers[f"accuracy_float_{key}"] = (one["accuracy_float"], f"test accuracy after pruning, in float, {text}")
+            numbers[f"{measure}_float_{key}"] = (one[f"{measure}_float"], f"test {measure} after pruning, in float, {text}")
             numbers[f"macs_left_{key}"] = (
                 one["macs"] / found.plan.cost(),
                 f"share of the multiply-accumulates left, {text}",
             )
-    search = searches["picpq"]
     numbers["search_loss_best"] = (search.best.loss, "validation loss of the best candidate")
     numbers["search_loss_identity"] = (
         search.history[search.first - 1].loss,
         "validation loss of the identity, a = 1 and b = 0",
     )
-    numbers["search_loss_first"] = (
-        float(np.median([m.loss for m in search.history[: search.first]])),
-        "median validation loss of the first candidates",
-    )
-    numbers["candidates"] = (len({m.loss for m in search.history}), "candidates with different losses")
     return numbers

@@ -11,7 +11,7 @@ The result has the names of a run of `picpq`, with the measure of the network (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -21,12 +21,12 @@ from torch import nn
 
 from workbench.errors import InputError, did_you_mean
 from workbench.methods.picpq.arms import Found, arm_of
-from workbench.methods.picpq.bits import bops_of, caps_of, cost_of, input_bits, limit_of
-from workbench.methods.picpq.result import CALLED, filters_of, kilobytes_of, plan_table, shown_arm, shown_search
+from workbench.methods.picpq.bits import bops_of, cost_of, input_bits, limit_of
+from workbench.methods.picpq.result import compared
 from workbench.methods.picpq.settings import RIVALS, Config
 from workbench.methods.picpq.training import Arm
 from workbench.parts.compressible import Compressible
-from workbench.parts.evolution import Cached, Search
+from workbench.parts.evolution import Cached
 from workbench.parts.filter_properties import feature_ranks
 from workbench.parts.pruning import Plan, choose, counts_of, sliced
 from workbench.parts.quantize import fit, quantize, refresh_norms
@@ -82,9 +82,10 @@ def compress(
         arm = Arm(name, arm.kept, {**arm.bits, **dict.fromkeys(given.ends, config.ends)})
         ours = arm if name == "picpq" else ours
         finished[name] = _finished(given, found, arm)
-        progress(name, finished[name]["quality"])
+        progress(name, finished[name][given.measure])
     assert ours is not None
-    return _result(given, found, searches["picpq"], finished, ours)
+    result = compared(found, searches["picpq"], finished, ours, given.measure, given.quality(found.dense.eval()))
+    return result.assign_attrs(split=given.split)
 
 
 def _small(given: Compressible, found: Found, kept: Sequence[np.ndarray]) -> nn.Module:
@@ -106,8 +107,7 @@ def _finished(given: Compressible, found: Found, arm: Arm) -> dict[str, Any]:
     """The network of an arm, trained after each step, and its numbers."""
     c, counts = found.config, counts_of(arm.kept)
     small = _small(given, found, arm.kept)
-    pruned = bool((counts < found.plan.full()).any())
-    if pruned and c.recover:
+    if c.recover and (counts < found.plan.full()).any():
         given.train(small, c.recover * given.epoch, (c.seed + 1000) % 2**32)
     in_float = given.quality(small.eval())
     quantize(small, arm.bits, c.quantizer, input_bits(arm.bits, c))
@@ -116,68 +116,10 @@ def _finished(given: Compressible, found: Found, arm: Arm) -> dict[str, Any]:
     if c.quantize_epochs:
         given.train(small, c.quantize_epochs * given.epoch, (c.seed + 1001) % 2**32)
     return {
-        "quality": given.quality(small.eval()),
-        "in_float": in_float,
+        given.measure: given.quality(small.eval()),
+        f"{given.measure}_float": in_float,
         "macs": found.plan.cost(counts),
         "bops": bops_of(found.plan, counts, arm.bits, c),
         "bits": arm.bits,
         "weights": weights(small),
-        "pruned": pruned,
     }
-
-
-def _result(
-    given: Compressible, found: Found, search: Search, finished: Mapping[str, Mapping[str, Any]], ours: Arm
-) -> xr.Dataset:
-    plan, config = found.plan, found.config
-    names, whole = [n.name for n in plan.layers], plan.cost() * 32 * 32
-    own, counts = finished["picpq"], counts_of(ours.kept)
-    result = xr.Dataset(
-        {
-            **shown_arm(found, ours),
-            **shown_search(found, search),
-            "arm_bits": (("arm", "layer"), [[f["bits"][n] for n in names] for f in finished.values()], {"long_name": "bits per weight"}),
-            "cap": ("layer", [caps_of(plan, config)[n] for n in names], {"long_name": "largest bits of the layer"}),
-            "input_bits": ("layer", [input_bits(own["bits"], config)[n] for n in names], {"long_name": "bits of the layer's input"}),
-            "macs": ("layer", plan.macs(), {"long_name": "multiply-accumulates of the float network"}),
-            "macs_left": ("layer", plan.macs(counts), {"long_name": "multiply-accumulates left"}),
-            "search_loss": ("candidate", [m.loss for m in search.history], {"long_name": "validation loss of each candidate"}),
-            "waterfall": (
-                "stage",
-                [whole / 1e9, own["macs"] * 1024 / 1e9, own["bops"] / 1e9],
-                {"long_name": "bit operations, convention input-act", "units": "G"},
-            ),
-        },
-        coords={"layer": names, "arm": list(finished), "stage": ["float", "pruned", "pruned and quantised"]},
-        attrs={
-            "split": given.split,
-            "convention": "input-act",
-            "safeguard": config.safeguard,
-            "round_to": config.round_to,
-            "group_score": config.group,
-        },
-    )  # fmt: skip
-    result = result.assign(filters_of(found, ours.kept)).assign(plan_table(plan))
-    measure = given.measure
-    numbers = {f"{measure}_dense": (given.quality(found.dense.eval()), f"test {measure}, {CALLED['dense']}")}
-    in_float = {"weights": found.dense.state_dict(), "bits": dict.fromkeys(names, 32)}
-    numbers["kilobytes_weights_dense"] = (kilobytes_of(in_float), "kilobytes of the weights in float")
-    for name, one in finished.items():
-        key, text = name.replace("-", "_"), CALLED[name]
-        numbers[f"{measure}_{key}"] = (one["quality"], f"test {measure}, {text}")
-        numbers[f"bops_ratio_{key}"] = (
-            whole / one["bops"],
-            f"bit operations of the float network divided by those left, {text}",
-        )
-        numbers[f"kilobytes_weights_{key}"] = (kilobytes_of(one), f"kilobytes of the weights packed to their bits, {text}")
-        if one["pruned"]:
-            numbers[f"{measure}_float_{key}"] = (one["in_float"], f"test {measure} after pruning, in float, {text}")
-            numbers[f"macs_left_{key}"] = (one["macs"] / plan.cost(), f"share of the multiply-accumulates left, {text}")
-    numbers["search_loss_best"] = (search.best.loss, "validation loss of the best candidate")
-    numbers["search_loss_identity"] = (
-        search.history[search.first - 1].loss,
-        "validation loss of the identity, a = 1 and b = 0",
-    )
-    for name, (value, text) in numbers.items():
-        result[name] = ((), float(value), {"long_name": text})
-    return result

@@ -16,6 +16,7 @@ each module is our *reconstruction*. docs/methods/sarnet.md says what is known a
     result.py     boxes, scores of all detectors, precision against recall
     deploy.py     the trained network for an ONNX file
     inside.py     maps and gates of one tile, with parts switched off
+    compressing.py  what a compression of the trained network needs
 """
 
 from typing import TYPE_CHECKING

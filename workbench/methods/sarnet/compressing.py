@@ -10,14 +10,11 @@ import xarray as xr
 from torch import Tensor, nn
 
 from workbench.data.boxed_images import Batch, Crops, images_of
-from workbench.methods.sarnet.network import STRIDES
 from workbench.methods.sarnet.result import scored
-from workbench.methods.sarnet.settings import Config
 from workbench.methods.sarnet.tiles import load_network
-from workbench.parts.compressible import Compressible
-from workbench.parts.detect import detection_loss
+from workbench.methods.sarnet.training import losses_of
+from workbench.parts.compressible import Compressible, mean_loss, trainer
 from workbench.parts.device import device
-from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 
 AGAIN = 0.25  # of the learning rate of the first training
@@ -31,29 +28,15 @@ def compressible(folder: str | PathLike[str], scene: xr.Dataset) -> Compressible
     """
     trained = load_network(folder)
     config = trained.config
-    images = images_of(scene, config)
+    images = images_of(scene, config, who="sarnet")
     crops, held_out = Crops(images, config), Crops(replace(images, train=images.val), config)
     with Seeded(config.seed):
         example = torch.cat([crops.draw().x for _ in range(EXAMPLES)]).to(device())
         judged = [held_out.draw() for _ in range(JUDGED)]
 
-    def train(network: nn.Module, steps: int, seed: int) -> None:
-        random = Seeded(seed)
-        lr = AGAIN * config.lr
-        optimiser = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=config.weight_decay)
-        for n in range(steps):
-            for group in optimiser.param_groups:
-                group["lr"] = cosine(n, steps, lr)
-            with random:
-                batch = crops.draw()
-            optimiser.zero_grad()
-            loss_of(network.train(), batch, config).backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            optimiser.step()
-
-    @torch.no_grad()
-    def judge(network: nn.Module) -> float:
-        return float(torch.stack([loss_of(network, batch, config) for batch in judged]).mean())
+    def loss_of(network: nn.Module, batch: Batch) -> Tensor:
+        losses = losses_of(network, batch)
+        return losses.classes + config.box_weight * losses.boxes
 
     def quality(network: nn.Module) -> float:
         return scored(network, images, images.test, config)[1].ap50  # type: ignore[arg-type]  # cut, but of the same form
@@ -61,8 +44,8 @@ def compressible(folder: str | PathLike[str], scene: xr.Dataset) -> Compressible
     return Compressible(
         trained.network,
         example,
-        train,
-        judge,
+        trainer(crops.draw, loss_of, AGAIN * config.lr, config.weight_decay, config.clip),
+        mean_loss(judged, loss_of),
         quality,
         "ap50",
         max(1, len(crops.owner) // config.batch),
@@ -70,11 +53,3 @@ def compressible(folder: str | PathLike[str], scene: xr.Dataset) -> Compressible
         answer=lambda out: out.levels,
         ends=[n for n, m in trained.network.named_modules() if n.startswith("head.") and isinstance(m, nn.Conv2d) and n.endswith(".1")],
     )  # fmt: skip
-
-
-def loss_of(network: nn.Module, batch: Batch, config: Config) -> Tensor:
-    """The loss of one batch, as in the training."""
-    here = device()
-    out = network(batch.x.to(here))
-    losses = detection_loss(out.levels, [b.to(here) for b in batch.boxes], [n.to(here) for n in batch.labels], STRIDES)
-    return losses.classes + config.box_weight * losses.boxes

@@ -10,16 +10,11 @@ import torch
 from workbench.data.boxed_images import entered
 from workbench.methods.sarnet.network import STRIDES
 from workbench.methods.sarnet.tiles import Trained, load_network
-from workbench.parts.detector_file import Decoded
+from workbench.parts.detector_file import Decoded, facts_of
 from workbench.parts.export import Exportable
 
 if TYPE_CHECKING:
     from os import PathLike
-
-SCALING = {
-    "log": "amplitude in [0, 1], such as 8-bit amplitude / 255; its logarithm is taken inside the network",
-    "linear": "amplitude in [0, 1], such as 8-bit amplitude / 255",
-}
 
 
 def decoded(trained: Trained) -> Decoded:
@@ -31,17 +26,7 @@ def exportable(folder: str | PathLike[str]) -> Exportable:
     """The network of a finished run, for `workbench export`. Raises InputError for a folder without weights of sarnet."""
     trained = load_network(folder)
     c = trained.config
-    facts = {
-        "task": "boxes",
-        "classes": trained.names,
-        "side": c.side,
-        "strides": list(STRIDES),
-        "scaling": SCALING[c.transform],
-        "margin": min(c.margin, c.side - 1),
-        "overlap": c.overlap,
-        "threshold": trained.operating,
-        "most": c.most,
-    }
+    facts = facts_of(c, trained.names, c.side, STRIDES, c.margin, trained.operating)
     trained.network.cpu()
     example = torch.rand(2, 1, c.side, c.side, generator=torch.Generator().manual_seed(0))
     return Exportable(decoded(trained).eval(), {"image": example}, ("box", "score"), facts)

@@ -61,8 +61,8 @@ def detect_all(
 ) -> list[Found]:
     """Detections of several images, each given by its (height, width) and a function that reads a window of it.
 
-    Tiles are read one at a time; at most AT_ONCE + 2 are in memory. shuffled: each tile gets the gates of another, a control that
-    needs at least two tiles.
+    Tiles are read one at a time; at most AT_ONCE + 2 of them, and the outputs of about HELD, are in memory. shuffled: each tile gets the
+    gates of another, a control that needs at least two tiles.
     """
     parts = found_in_tiles(network, _tiles(reads, config), [size for size, _ in reads], config, shuffled)
     return [merged(p, config) for p in parts]

@@ -7,16 +7,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
-from workbench.data.boxed_images import Crops, Images
+from workbench.data.boxed_images import Batch, Crops, Images
 from workbench.errors import InputError
 from workbench.methods.sarnet.network import STRIDES, SARNet
 from workbench.methods.sarnet.settings import Config
-from workbench.parts.detect import detection_loss
+from workbench.parts.detect import Losses, detection_loss
 from workbench.parts.device import device
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
-from workbench.parts.training import Checkpoint
+from workbench.parts.training import Checkpoint, descend
+
+
+def losses_of(network: nn.Module, batch: Batch) -> Losses:
+    """The losses of one batch."""
+    here = device()
+    out = network(batch.x.to(here))
+    return detection_loss(out.levels, [b.to(here) for b in batch.boxes], [n.to(here) for n in batch.labels], STRIDES)
 
 
 class Learner:
@@ -37,20 +45,13 @@ class Learner:
 
     def step(self) -> dict[str, float]:
         """One optimiser step; returns its losses and its learning rate."""
-        c, here = self.config, device()
+        c = self.config
         lr = cosine(self.done, c.steps, c.lr, warmup=min(c.warmup, c.steps // 2))
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
         with self.random:
-            x, boxes, labels = self.crops.draw()
-        self.network.train()
-        out = self.network(x.to(here))
-        losses = detection_loss(out.levels, [b.to(here) for b in boxes], [n.to(here) for n in labels], STRIDES)
+            batch = self.crops.draw()
+        losses = losses_of(self.network.train(), batch)
         loss = losses.classes + c.box_weight * losses.boxes
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), c.clip)
-        self.optimiser.step()
+        descend(self.optimiser, loss, lr, c.clip)
         self.done += 1
         value = float(loss.detach())
         if not math.isfinite(value):

@@ -117,8 +117,7 @@ class Findings:
 
     def whole(self) -> Cost:
         """Of the float network."""
-        outs = self.plan.shares(self.plan.full()) if self.plan is not None else np.ones(len(self.layers))
-        filters = self.result["plan_outs"].values if self.plan is not None else outs
+        filters = self.result["plan_outs"].values if self.plan is not None else np.ones(len(self.layers))
         macs = self.result["macs"].values.astype(float)
         return Cost(filters, macs, macs * FLOAT * FLOAT)
 

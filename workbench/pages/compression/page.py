@@ -9,7 +9,6 @@ parameters (criterion, cut line, changed bits, run), which are stored in its add
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +17,7 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
-from workbench.config import Settings
 from workbench.data.source import Source
-from workbench.errors import InputError
 from workbench.methods import METHODS, load, summary
 from workbench.methods import page as page_of
 from workbench.pages.compression.choosing import Choosing
@@ -29,17 +26,11 @@ from workbench.pages.compression.findings import Findings, quality_of, reads
 from workbench.pages.compression.learning import Learning
 from workbench.pages.compression.state import CompressionState
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.followed import Follower
-from workbench.pages.frame.runner import Runner, changes
+from workbench.pages.frame.runner import Runner, first_settings, problem_of
 from workbench.pages.frame.session import WIDE
-from workbench.runs.watch import Live
-from workbench.scene import VOCABULARY, Needs, fits, require
+from workbench.scene import VOCABULARY, Needs, fits
 from workbench.views.card import heading
 from workbench.views.plots import batched
-from workbench.views.scene_card import scene_card
-
-SEEN = 6  # settings that are always visible, besides the seed
-OLD = "The result of this run has no bits and MACs of its layers, so it cannot be shown here; see it on the page watch."
 
 
 @cache
@@ -61,6 +52,8 @@ class Compression(CompressionState):
         "No data are open",
         "Choose a set from the list on the left, or open your own: images by class, or a scene with labelled pixels.",
     )
+    FIRST_SCENE = "digits"
+    OLD = "The result of this run has no bits and MACs of its layers, so it cannot be shown here; see it on the page watch."
     SCENES: ClassVar = SharedResults(3)
 
     @classmethod
@@ -76,14 +69,9 @@ class Compression(CompressionState):
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
         """Raise InputError unless one of the methods can use the data; the message is that of the first."""
-        errors = [e for m in methods() if (e := _problem(m, data)) is not None]
+        errors = [e for m in methods() if (e := problem_of(m, data)) is not None]
         if len(errors) == len(methods()):
             raise errors[0]
-
-    @classmethod
-    def first_choice(cls) -> str:
-        """The embedded chips."""
-        return "digits"
 
     # --- layout -----------------------------------------------------------------------------------------------------
 
@@ -96,14 +84,13 @@ class Compression(CompressionState):
             label="Method", options={f"{m}: {summary(m)}": m for m in methods()}, value=self.method, margin=(8, 0), **WIDE
         )
         self.methods.visible = len(methods()) > 1
-        self.runners = {m: Runner(self, m, self, first=_first(m)) for m in methods()}
+        self.runners = {m: Runner(self, m, self, first=first_settings(m)) for m in methods()}
         self.controls = {
             m: pn.Column(*r.controls, sizing_mode="stretch_width", margin=0, visible=m == self.method)
             for m, r in self.runners.items()
         }
         self.runner = self.runners[self.method]
-        self.choosing, self.learning, self.comparing = Choosing(self), Learning(self), Comparing(self)
-        self.learning.show(load(self.method).SHOWS)
+        self.choosing, self.learning, self.comparing = Choosing(self), Learning(load(self.method).SHOWS), Comparing(self)
         self.methods.param.watch(batched(lambda e: e.new != self.method and self.choose(e.new)), "value")
         self.param.watch(batched(lambda *_: self.draw()), ["criterion", "gone", "edited", "tab"])
         tabs = [
@@ -124,84 +111,40 @@ class Compression(CompressionState):
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
-    def describe(self, data: xr.Dataset) -> str:
-        """HTML card of the data."""
-        return scene_card(data)
-
     def arrived(self, first: bool) -> None:
         """Follow the run named in the address when data are open."""
         run = self.run if first else ""
         if not first:
             self.param.update(**self.reset())
         assert self.data is not None
-        error = _problem(self.method, self.data)
-        able = next((m for m in methods() if _problem(m, self.data) is None), self.method)
-        if error is not None and able != self.method:
-            self.methods.value = able  # its listener calls this again
+        able = [m for m in methods() if problem_of(m, self.data) is None]
+        if able and self.method not in able:
+            self.methods.value = able[0]  # its listener calls this again
             return
         self.runner.take(run)
 
     # --- called by the runner ----------------------------------------------------------------------------------------
 
-    def summary(self, config: Mapping[str, Any]) -> str:
-        """The settings of a run that differ from their defaults."""
-        return changes(self.method, config)
+    def read(self, result: xr.Dataset) -> Findings | None:
+        """Filters, bits and costs."""
+        return Findings(result, quality_of(load(self.method).HEADLINE[0], self.method)) if reads(result) else None
 
-    def cleared(self) -> None:
-        """Empty all tabs; no run is followed."""
-        self.findings = None
-        self.learning.clear()
-        self._take()
-
-    def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
-        """Show the training of the followed run. fresh: of another run, so line and bits are those of the run."""
-        if fresh:
-            self.param.update(**self.reset())
-        self.learning.invite(False)
-
-    def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """Draw the new events."""
-        self.learning.take(live)
-
-    def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """Show filters, bits and costs when the run has ended."""
-        if result is None:
-            return
-        if not reads(result):
-            self.complain(OLD)
-            return
-        self.findings = Findings(result, quality_of(load(self.method).HEADLINE[0], self.method))
+    def finished(self, result: xr.Dataset) -> None:
+        """Draw the heat strips, too."""
         self.learning.end(result)
-        self._take()
+        self.fill()
 
-    def followed(self) -> list[Follower]:
-        """The run of the chosen method."""
-        return [self.runner]
-
-    # --- drawing ----------------------------------------------------------------------------------------------------
-
-    def _take(self) -> None:
+    def fill(self) -> None:
+        """Show filters, bits and rivals, or that there are none yet."""
         for part in (self.choosing, self.comparing):
             part.take()
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         """Redraw the visible tab after a change of line, criterion or bits."""
         self.choosing.draw()
         self.comparing.draw()
-
-
-def _problem(method: str, data: xr.Dataset) -> InputError | None:
-    """Why a method cannot use the data."""
-    try:
-        require(data, *load(method).NEEDS, who=method)
-    except InputError as error:
-        return error
-    return None
-
-
-def _first(method: str) -> list[str]:
-    own = [name for name in load(method).Config.model_fields if name not in Settings.model_fields]
-    return [*own[:SEEN], *Settings.model_fields]
 
 
 def compression(scene: str | Path | Source | xr.Dataset | None = None) -> Compression:

@@ -8,13 +8,12 @@ import numpy as np
 import param
 
 from workbench.pages.compression.findings import Cost, Findings
-from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import Session
+from workbench.pages.frame.one_run import OneRun
 
 LEAST, MOST = 2, 32  # bits of a layer
 
 
-class CompressionState(Session):
+class CompressionState(OneRun):
     """State of the compression page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
     findings: result of the followed run; None before it has finished. runner: controls of the followed run.
@@ -30,7 +29,6 @@ class CompressionState(Session):
     gone = param.Integer(-1, bounds=(-1, None), doc="removed filters before the floor of each layer; -1: as the run")
     edited = param.String("", doc="changed bits, layer:bits, with commas between them; layers are numbered from 0")
 
-    runner: Runner
     findings: Findings | None
 
     # --- filters ----------------------------------------------------------------------------------------------------

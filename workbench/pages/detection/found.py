@@ -39,7 +39,7 @@ AROUND = 32  # pixels a side of a thumbnail at least
 TILE = 64  # pixels a side of the picture of a thumbnail
 WIDTH = 128  # columns that a picked box is shown with at least
 WAITING = (
-    "The boxes of a network appear here when a run has finished; start one on the left. Until then the page shows the true boxes, and "
+    "The boxes of a network appear here when a run has finished; start one in the side bar. Until then the page shows the true boxes, and "
     "CFAR, which needs no training."
 )
 
