@@ -135,7 +135,7 @@ def _opened(
             known = [*used, *([] if truth is None else [truth])]
             pair = look.once(envi_header.pair) if row.name.startswith("ENVI") else None
             known += [pixels(look)] if pair is None else [pair.header, pair.data]
-            told = not_read(same_name(look.path, known), "of the same name beside it")
+            told = not_read(same_name(look, known), "of the same name beside it")
             scene.attrs["notes"] = "\n".join([*str(scene.attrs.get("notes", "")).splitlines(), *told])
         return _signed(scene, look, hashed=row.hashed)
 

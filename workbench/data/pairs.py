@@ -72,6 +72,7 @@ def open_pair(
         first, second = one_band(first), one_band(second)
     elif first.shape[0] == 1:
         notes.append("taken as optical images of one band; say modality=sar for SAR")
+    comparable.same_bands(first, second, notes)
     second = comparable.one_grid(first, second, resample, notes)
     first, second = comparable.one_scale(first, second, given.get("full"), notes)
     for raster in (first, second):

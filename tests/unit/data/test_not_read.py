@@ -8,7 +8,7 @@ from PIL import Image
 
 from workbench.data.catalog import open_scene
 from workbench.data.pairs import open_pair
-from workbench.data.readers.files import same_name
+from workbench.data.readers.files import Look, same_name
 
 CUBE = np.random.default_rng(3).integers(1, 4000, (4, 6, 5)).astype("u2")
 MAP = Affine(10, 0, 500000, 0, -10, 5000000)
@@ -72,9 +72,11 @@ def test_a_crowded_folder_is_not_looked_through(tmp_path, monkeypatch):
     tif(tmp_path / "a.tif")
     for i in range(12):
         (tmp_path / f"a.{i}").write_text("x")
-    assert len(same_name(tmp_path / "a.tif")) == 12
+    with Look(tmp_path / "a.tif") as look:
+        assert len(same_name(look)) == 12
     monkeypatch.setattr("workbench.data.readers.files._LISTED", 10)
-    assert same_name(tmp_path / "a.tif") == []
+    with Look(tmp_path / "a.tif") as look:
+        assert same_name(look) == []
 
 
 def test_lists_and_tables_of_chips(tmp_path):

@@ -95,7 +95,7 @@ def is_header(look: Look) -> bool:
     """
     if not look.is_file:
         return False
-    return look.suffix == ".hdr" or says_envi(look.head)
+    return (look.suffix == ".hdr" and not look.kind) or says_envi(look.head)
 
 
 def says_envi(head: bytes) -> bool:

@@ -239,14 +239,12 @@ def sha256(path: Path) -> str:
         return look.sha256()
 
 
-def same_name(path: Path, used: Iterable[str | Path] = ()) -> list[Path]:
+def same_name(look: Look, used: Iterable[str | Path] = ()) -> list[Path]:
     """The files beside a file that have its name with another ending, without those that its readers use, and without `used`.
 
     Nothing in a folder of more than 20,000 files, which are not looked through.
     """
-    with Look(path) as look:
-        kind = look.kind
-    given = path.absolute()
+    given, kind = look.path.absolute(), look.kind
     known = {os.path.realpath(p) for p in (given, *used)}
     begin = f"{given.stem.lower()}."
     ends = tuple(f"{begin}{e[1:]}" for e in READ_WITH.get(kind, ()))

@@ -117,7 +117,9 @@ class Stated:
                 "key alpha=none keeps it as a band"
             )
         elif self.alpha is not None:
-            lines.append(f"band {self.alpha} is an alpha band: pixels are missing where it is 0")
+            lines.append(
+                f"band {self.alpha} is an alpha band: pixels are missing where it is 0; key alpha=none keeps it as a band"
+            )
         return lines + (["pixels are missing where the mask of the file says so"] if self.masked else [])
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,19 @@ class MaskedPixels:
 
 
 def _only_cube(file: Any) -> str:
-    cubes = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iuf"]
+    cubes = [str(n) for n, v in file.data_vars.items() if _cubic(v.shape) and v.dtype.kind in "iuf"]
     return "hsi" if "hsi" in file else cubes[0] if len(cubes) == 1 else ""
+
+
+def _cubic(shape: Sequence[int]) -> bool:
+    """Whether an array has three axes, or more of which the others have length 1."""
+    return len(shape) >= 3 and sum(n > 1 for n in shape) == 3
+
+
+def _without_single(file: Any) -> Any:
+    """The Dataset without the axes of length 1 of arrays of more than three axes, such as one time."""
+    single = {d for v in file.variables.values() if v.ndim > 3 and _cubic(v.shape) for d in v.dims if file.sizes[d] == 1}
+    return file.isel(dict.fromkeys(single, 0), drop=True) if single else file
 
 
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
@@ -110,8 +121,10 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     arrays = hdf5.arrays(look, "NetCDF")
     group, keys = _group(path, keys, arrays)
 
-    def packed(variable: Any, dims: tuple[str, ...]) -> DecodedPixels:
+    def packed(variable: Any, dims: tuple[str, ...]) -> Any:
         name = f"{group}/{variable.name}".lstrip("/")
+        if len(arrays[name].shape) > 3:
+            return VariablePixels(variable.transpose(*dims).variable)
         a, b, c = (list(map(str, variable.dims)).index(d) for d in dims)
         about = {k: v for k, v in variable.encoding.items() if k in _PACKING}
         if beside is not None and beside.fill is not None and not {"_FillValue", "missing_value"} & set(about):
@@ -131,7 +144,7 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
 
 def _group(path: Path, keys: Mapping[str, str], arrays: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
     """The group that holds the cube, "" for the root of the file, and the keys relative to it."""
-    cubes = [n for n, a in arrays.items() if len(a.shape) == 3 and min(a.shape) > 1 and a.dtype.kind in "iufb"]
+    cubes = [n for n, a in arrays.items() if _cubic(a.shape) and a.dtype.kind in "iufb"]
     named = keys.get("cube", "").strip("/")
     if "/" in named:
         if named not in arrays:
@@ -162,7 +175,7 @@ def from_dataset(
     the file says in other groups.
     """
     notes: list[str] = []
-    beside = beside or Around()
+    beside, file = beside or Around(), _without_single(file)
     names = {str(n): tuple(v.shape) for n, v in file.variables.items()}
     name = _pick_cube(path, file, keys, names, notes)
     cube = file[name]
@@ -329,7 +342,7 @@ def _pick_cube(
         return name
     if "hsi" in file:
         return "hsi"
-    cubes = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iufbc"]
+    cubes = [str(n) for n, v in file.data_vars.items() if _cubic(v.shape) and v.dtype.kind in "iufbc"]
     if not cubes:
         raise InputError(f"{path.name} has no 3-D variable to take as the cube; found {_list(names)}.")
     if len(cubes) > 1:

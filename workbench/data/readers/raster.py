@@ -212,7 +212,7 @@ def open_raster(path: str | Path, keys: Mapping[str, str] | None = None) -> Rast
         offset = tuple(float(file.offsets[b - 1]) for b in bands)
         if set(factor) != {1.0} or set(offset) != {0.0}:
             notes.append(f"values scaled as the file's bands say (scale {factor[0]:g}, offset {offset[0]:g})")
-        if stated.guessed:
+        if stated.alpha is not None and len(bands) > 1:
             notes += [f"{place.name}: {n}" for n in stated.notes]
         notes += [n for n in file.tags(ns="workbench").get("notes", "").split("\n") if n]
         grid = None
