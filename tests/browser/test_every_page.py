@@ -27,9 +27,9 @@ SHOWN = {
     "coresets": "See which samples matter",
     "detection": "What became of the boxes",
     "gradients": "Two real processes train",
-    "landcover": "The class map and its accuracy appear here",
+    "landcover": "The class map and its accuracy",
     "runs": "runs under",
-    "watch": "Press Start on the left",
+    "watch": "Press Start in the side bar",
 }
 
 

@@ -20,7 +20,7 @@ LONGEST = """() => Math.max(0, ...[...Bokeh.documents[0].all_models]
 
 def test_a_visitor_starts_pauses_and_stops_it_and_looks_at_the_result(server, visit):
     page, watch = visit(f"{server.address('watch')}?method=toy&scene=sim-coast-town")
-    page.get_by_text("Press Start on the left").wait_for()
+    page.get_by_text("Press Start in the side bar").wait_for()
     page.get_by_text("wait", exact=True).first.wait_for()  # the form is made from Config
     for name, value in {"steps": 9000, "wait": 0.3}.items():
         field = page.get_by_label(name, exact=True)

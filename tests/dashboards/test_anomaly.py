@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
-import panel as pn
 import pytest
 import xarray as xr
 
@@ -33,18 +31,6 @@ def shared(_judged):
     """One page of the scene for all tests that move nothing but these."""
     with restored(_judged, "detector", "flag") as explorer:
         yield explorer
-
-
-def test_importing_the_dashboard_does_nothing():
-    from workbench.resources import folder
-
-    path = folder("dashboards") / "anomaly.py"
-    spec = importlib.util.spec_from_file_location("served_anomaly", path)
-    before = len(pn.state._views)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert len(pn.state._views) == before
-    assert len(path.read_text().splitlines()) <= 15
 
 
 def test_a_tap_adds_the_spectrum_of_that_pixel(page, scene_file, small_scene):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 from pathlib import Path
 
 import numpy as np
-import panel as pn
 import pytest
 import rasterio
 import xarray as xr
@@ -119,17 +117,6 @@ def shared(_watched):
     """One page of the run for all tests that move nothing but these."""
     with restored(_watched, "sample", "detector", "overlay", "answered", "rival") as opened:
         yield opened
-
-
-def test_importing_the_dashboard_does_nothing():
-    from workbench.resources import folder
-
-    path = folder("dashboards") / "change.py"
-    spec = importlib.util.spec_from_file_location("served_change", path)
-    before = len(pn.state._views)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    assert len(pn.state._views) == before
-    assert len(path.read_text().splitlines()) <= 15
 
 
 # --- views ----------------------------------------------------------------------------------------------------------------

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-from types import SimpleNamespace
-
 import numpy as np
-import panel as pn
 import pytest
 
 from tests.dashboards.conftest import restored
+from tests.taps import tap
 from tests.unit.methods.test_picpq import chips
 from workbench import execution, runs
 from workbench.methods.picpq import SMOKE, assigned
 from workbench.methods.picpq.settings import Config
 from workbench.pages.compression.findings import Findings, quality_of, reads
-from workbench.pages.compression.page import OLD, Compression
+from workbench.pages.compression.page import Compression
 from workbench.parts.pruning import Plan
 from workbench.views.compression import LEVELS
 
@@ -55,23 +52,6 @@ def page(_watched):
 @pytest.fixture
 def result(root):
     return runs.result(root / "one")
-
-
-def tap(figure, x: float, y: float) -> None:
-    """A click at these coordinates of a figure."""
-    for then in figure._event_callbacks["tap"]:
-        then(SimpleNamespace(x=x, y=y))
-
-
-def test_importing_the_dashboard_does_nothing():
-    from workbench.resources import folder
-
-    path = folder("dashboards") / "compression.py"
-    spec = importlib.util.spec_from_file_location("served_compression", path)
-    before = len(pn.state._views)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    assert len(pn.state._views) == before
-    assert len(path.read_text().splitlines()) <= 15
 
 
 # --- costs ----------------------------------------------------------------------------------------------------------------
@@ -228,6 +208,6 @@ def test_a_run_of_old_is_named(root, scene, monkeypatch, result):
     monkeypatch.setattr(runs, "result", lambda *a, **k: result.drop_vars("macs"))
     opened = Compression(scene, root=root)
     opened.runner.follow("one")
-    assert OLD.split(",")[0] in opened.alert.object
+    assert Compression.OLD.split(",")[0] in opened.alert.object
     assert opened.findings is None
     opened.close()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-import panel as pn
 import pytest
 from pydantic import Field
 
@@ -70,17 +68,6 @@ def shared(_watched):
 @pytest.fixture(scope="module")
 def result(root):
     return runs.result(root / "one")
-
-
-def test_importing_the_dashboard_does_nothing():
-    from workbench.resources import folder
-
-    path = folder("dashboards") / "coresets.py"
-    spec = importlib.util.spec_from_file_location("served_coresets", path)
-    before = len(pn.state._views)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    assert len(pn.state._views) == before
-    assert len(path.read_text().splitlines()) <= 15
 
 
 # --- opening ------------------------------------------------------------------------------------------------------------

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import panel as pn
 import pytest
 import xarray as xr
 
@@ -17,10 +15,11 @@ from workbench import execution, runs
 from workbench.baselines.detection import cfar
 from workbench.data.synth_ships import small
 from workbench.metrics.detect import Boxes, evaluate
+from workbench.metrics.outcomes import Judged, judge, outcomes
 from workbench.pages.detection import findings
-from workbench.pages.detection.findings import FACTORS, Judged, judge, outcomes
+from workbench.pages.detection.findings import FACTORS
 from workbench.pages.detection.found import TILE, thumbnail
-from workbench.pages.detection.page import OLD, Detections
+from workbench.pages.detection.page import Detections
 from workbench.views.boxes import Box, BoxView
 from workbench.views.plots import Frame
 
@@ -55,17 +54,6 @@ def page(_watched):
     with restored(_watched, "sample", "detector", "score", "iou", "place", "cfar", "factor", "marked", "tab") as opened:
         opened.score = 0.01
         yield opened
-
-
-def test_importing_the_dashboard_does_nothing():
-    from workbench.resources import folder
-
-    path = folder("dashboards") / "detection.py"
-    spec = importlib.util.spec_from_file_location("served_detection", path)
-    before = len(pn.state._views)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    assert len(pn.state._views) == before
-    assert len(path.read_text().splitlines()) <= 15
 
 
 # --- matching -------------------------------------------------------------------------------------------------------------
@@ -270,7 +258,7 @@ def test_a_run_without_the_boxes_of_all_detectors_says_so(page, root, tmp_path):
     page.findings = None
     page.ended(page.runner.live, old)
     assert page.findings is None
-    assert OLD.split(".")[0] in page.alert.object
+    assert Detections.OLD.split(".")[0] in page.alert.object
     page.complain("")
     page.findings = kept
     page.found.take()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from types import SimpleNamespace
-
 import numpy as np
-import panel as pn
 import pytest
 import xarray as xr
 
 from tests.dashboards.conftest import restored
+from tests.taps import tap
 from workbench import execution, runs
 from workbench.data.synth_sensors import simulate
 from workbench.metrics import classify
 from workbench.pages.landcover.findings import Findings, reads, true_map
-from workbench.pages.landcover.page import OLD, Landcover
+from workbench.pages.landcover.page import Landcover
+from workbench.views.image import presets
 from workbench.views.looks import class_colours
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -54,21 +52,37 @@ def page(_watched):
     _watched.maps.masked.value = False
 
 
-def tap(figure, x: float, y: float) -> None:
-    """A click at these coordinates of a figure."""
-    for then in figure._event_callbacks["tap"]:
-        then(SimpleNamespace(x=x, y=y))
+def test_before_a_run_the_page_says_what_to_do_and_names_bands_and_axes(scene, tmp_path):
+    opened = Landcover(scene, root=tmp_path / "runs")
+    maps = opened.maps
+    try:
+        assert (maps._wait.visible, maps._numbers.visible) == (True, False)
+        assert "Test pixels" not in " ".join(str(getattr(part, "object", "")) for part in maps.panel if part.visible)
+        at = [f"{scene['hsi']['wavelength'].values[b]:.0f}" for b in next(iter(presets(scene["hsi"]).values()))]
+        assert maps.scene.figure.title.text.endswith(f": {' / '.join(at)} nm")
+        for view in (maps.scene, maps.true, maps.given):
+            assert (view.figure.xaxis.axis_label, view.figure.yaxis.axis_label) == ("column (pixels)", "row (pixels)")
+        maps.sensors.value = "lidar"
+        assert maps.scene.figure.title.text == "LiDAR: band 0"
+    finally:
+        opened.close()
 
 
-def test_importing_the_dashboard_does_nothing():
-    from workbench.resources import folder
-
-    path = folder("dashboards") / "landcover.py"
-    spec = importlib.util.spec_from_file_location("served_landcover", path)
-    before = len(pn.state._views)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    assert len(pn.state._views) == before
-    assert len(path.read_text().splitlines()) <= 15
+@pytest.mark.parametrize(
+    ("bands", "names", "caption"),
+    [
+        (2, ["VV", "VH"], "radar: band VV"),
+        (3, ["VV", "VH", "HH"], "radar: bands VV / VH / HH"),
+        (1, ["VV"], "radar"),
+        (2, None, "radar: band 0"),
+    ],
+)
+def test_the_bands_of_radar_are_named(scene, tmp_path, bands, names, caption):
+    values = np.ones((bands, *scene["truth"].shape), np.float32)
+    radar = xr.DataArray(values, dims=("sar_band", "y", "x"), coords={"polarization": ("sar_band", names)} if names else {})
+    opened = Landcover(scene.assign(sar=radar), root=tmp_path / "runs")
+    assert opened.caption("sar") == caption
+    opened.close()
 
 
 # --- class map and confusion matrix ---------------------------------------------------------------------------------------
@@ -236,7 +250,7 @@ def test_a_run_of_old_is_named(root, scene, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "result", lambda *a, **k: result)
     opened = Landcover(scene, root=root)
     opened.runner.follow("one")
-    assert OLD.split(".")[0] in opened.alert.object
+    assert Landcover.OLD.split(".")[0] in opened.alert.object
     assert opened.findings is None
     opened.close()
 

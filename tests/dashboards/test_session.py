@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import time
 
+import panel as pn
 import pytest
 
 from workbench.data.catalog import entries
@@ -14,6 +16,16 @@ from workbench.pages.anomaly.page import Explorer
 from workbench.pages.change.page import Changes
 from workbench.pages.coresets.page import Coresets
 from workbench.pages.gradients.page import Gradients
+from workbench.resources import folder
+
+
+@pytest.mark.parametrize("path", sorted(folder("dashboards").glob("*.py")), ids=lambda path: path.stem)
+def test_importing_a_dashboard_does_nothing(path):
+    spec = importlib.util.spec_from_file_location(f"served_{path.stem}", path)
+    before = len(pn.state._views)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert len(pn.state._views) == before
+    assert len(path.read_text().splitlines()) <= 15
 
 
 def test_a_page_offers_what_provides_what_it_needs():

@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from workbench.data.source import Source
@@ -39,7 +40,7 @@ GUARD = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"'  # it
 
 
 class Node(BaseModel):
-    """A node: the scene that only it reads. port: of its own runtime, on its machine."""
+    """A node: the scene that only it reads. port: of its own runtime, on its machine. settings: of the method, for this node alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,6 +49,7 @@ class Node(BaseModel):
     keys: dict[str, str] = Field({})
     beside: dict[str, str] = Field({})
     port: int = Field(9801, ge=1024, le=65535)
+    settings: dict[str, Any] = Field({})
 
     def source(self) -> Source:
         """The scene of the node."""
@@ -55,11 +57,13 @@ class Node(BaseModel):
 
 
 class Plan(BaseModel):
-    """A federation. host, port: of the link, as nodes reach it. folder: of certificates, keys and logs. classes: their names, in the same
-    order for all nodes. bands: channels of all sensors of a node together. settings: of the method."""
+    """A federation. method: which has apps for it. host, port: of the link, as nodes reach it. folder: of certificates, keys and logs.
+    classes: their names, in the same order for all nodes. bands: channels of all sensors of a node together, where all nodes need the
+    same. settings: of the method."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    method: str = "fedfusion"
     host: str = "127.0.0.1"
     port: int = Field(8800, ge=1024, le=65535)
     folder: Path = Path("federation")
@@ -67,7 +71,7 @@ class Plan(BaseModel):
     seconds: float = Field(120.0, gt=0, le=86_400, description="how long a round waits for its nodes")
     least: int = Field(1, ge=1, description="nodes that must be connected before a round begins")
     classes: list[str] = Field(min_length=2)
-    bands: int = Field(ge=1)
+    bands: int | None = Field(None, ge=1)
     settings: dict[str, Any] = Field({})
     nodes: dict[str, Node] = Field(min_length=1)
 
@@ -86,6 +90,15 @@ class Plan(BaseModel):
                 f"The plan has no node {name!r}; it has {', '.join(self.nodes)}.{did_you_mean(name, self.nodes)}"
             )
         return self.nodes[name]
+
+    def numbers_of(self, classes: Sequence[str], name: str) -> np.ndarray:
+        """(classes,) number in the plan of each class of a node's data; InputError, with the node's name, for one that it does not name."""
+        strange = [n for n in classes if n not in self.classes]
+        if strange:
+            raise InputError(
+                f"{name} has the classes {', '.join(strange)}, which the plan does not name; it has {', '.join(self.classes)}."
+            )
+        return np.array([self.classes.index(n) for n in classes])
 
 
 def read_plan(path: str | Path) -> Plan:

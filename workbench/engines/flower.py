@@ -67,22 +67,65 @@ def client_app(make: Callable[[Context], Client]) -> ClientApp:
     app = ClientApp()
 
     @app.train()
-    def train(message: Message, context: Context) -> Message:
+    @responding
+    def train(content: RecordDict, given: RecordDict, context: Context) -> dict[str, Any]:
+        client = make(context)
+        update = client.train(state_of(given["arrays"]), int(given["config"]["round"]))  # type: ignore[index, arg-type]
+        content["arrays"] = record_of(update.state)
+        content["metrics"] = MetricRecord(
+            {"samples": float(update.samples), **{n: float(v) for n, v in update.scalars.items()}}
+        )
+        return {"name": client.name}
+
+    return app
+
+
+def responding(
+    act: Callable[[RecordDict, RecordDict, Context], dict[str, Any]],
+) -> Callable[[Message, Context], Message]:
+    """The handler of a kind of message of a client app.
+
+    act: gets the content of the answer, which it fills, that of the message, and Flower's context; what it returns is told beside the
+    node's name. Its InputError is the answer that the node refuses, with the reason.
+    """
+
+    def handler(message: Message, context: Context) -> Message:
         name, content = str(context.node_config.get("name", "")), RecordDict()
         try:
-            client = make(context)
-            name = client.name
-            update = client.train(state_of(message.content["arrays"]), int(message.content["config"]["round"]))  # type: ignore[index, arg-type]
-            content["arrays"] = record_of(update.state)
-            content["metrics"] = MetricRecord(
-                {"samples": float(update.samples), **{n: float(v) for n, v in update.scalars.items()}}
-            )
-            content["config"] = ConfigRecord({"name": name})
+            content["config"] = ConfigRecord({"name": name, **act(content, message.content, context)})
         except InputError as error:
             content["config"] = ConfigRecord({"name": name, "refused": str(error)})
         return Message(content, reply_to=message)
 
-    return app
+    return handler
+
+
+def ask(
+    grid: Grid, kind: str, contents: Mapping[int, RecordDict], seconds: float = ANSWER_SECONDS
+) -> dict[str, tuple[int, RecordDict]]:
+    """Send each node its content, as a message of this kind; name of the node -> its number and its answer.
+
+    Raises InputError for a node that refuses, fails, or does not answer in time, and for two nodes of one name.
+    """
+    messages = [_message(grid, content, node, "1", kind) for node, content in contents.items()]
+    found: dict[str, tuple[int, RecordDict]] = {}
+    wrong = []
+    for reply in grid.send_and_receive(messages=messages, timeout=seconds):
+        node = reply.metadata.src_node_id
+        if reply.has_error():
+            wrong.append(f"node {node}: {reply.error.reason or 'an error without a reason'}")
+            continue
+        told: Any = reply.content["config"]
+        if "refused" in told:
+            wrong.append(str(told["refused"]))
+        elif str(told["name"]) in found:
+            wrong.append(f"two nodes call themselves {told['name']!r}; give every node its own name")
+        else:
+            found[str(told["name"])] = node, reply.content
+    if wrong or len(found) < len(contents):
+        silent = f"{len(contents) - len(found)} of {len(contents)} nodes did not answer within {seconds:g} s"
+        raise InputError(f"The message {kind!r}: {'; '.join(dict.fromkeys(wrong)) or silent}.")
+    return found
 
 
 def rounds(
@@ -101,7 +144,7 @@ def rounds(
     """
     known: dict[int, str] = {}  # node -> its name, once it has answered
     for number in range(first, first + count):
-        nodes = _nodes(grid, least, seconds)
+        nodes = connected(grid, least, seconds)
         config = ConfigRecord({"round": number})
         messages = [
             _message(grid, RecordDict({"arrays": record_of(state), "config": config}), node, str(number)) for node in nodes
@@ -136,14 +179,15 @@ def rounds(
         yield done
 
 
-def _message(grid: Grid, content: RecordDict, node: int, group: str) -> Message:
-    """To train. A server app makes messages itself (the grid's own way is deprecated); this process is no task of a run."""
+def _message(grid: Grid, content: RecordDict, node: int, group: str, kind: str = TRAIN) -> Message:
+    """A server app makes messages itself (the grid's own way is deprecated); this process is no task of a run."""
     if isinstance(grid, InProcess):
-        return grid.create_message(content, TRAIN, node, group)
-    return Message(content, node, TRAIN, group_id=group)
+        return grid.create_message(content, kind, node, group)
+    return Message(content, node, kind, group_id=group)
 
 
-def _nodes(grid: Grid, least: int, seconds: float) -> list[int]:
+def connected(grid: Grid, least: int, seconds: float) -> list[int]:
+    """Numbers of the nodes, as soon as there are `least`. Raises InputError where fewer are there after `seconds`."""
     end = time.monotonic() + seconds
     while len(nodes := sorted(grid.get_node_ids())) < least:
         if time.monotonic() > end:

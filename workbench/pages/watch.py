@@ -19,26 +19,21 @@ import panel_material_ui as pmui
 import param
 import xarray as xr
 
-from workbench.config import Settings
 from workbench.data.catalog import entries
-from workbench.errors import InputError
 from workbench.methods import METHODS, load, summary
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.followed import Follower
-from workbench.pages.frame.runner import Runner, changes
+from workbench.pages.frame.one_run import OneRun
+from workbench.pages.frame.runner import Runner, first_settings, problem_of
 from workbench.pages.frame.session import WIDE, PairSession
 from workbench.runs.watch import Live
-from workbench.scene import VOCABULARY, Needs, fits, require
+from workbench.scene import VOCABULARY, Needs, fits
 from workbench.views.card import escape, explain, explanation, heading, html
 from workbench.views.declared import Declared
 from workbench.views.outcome import OutcomeView, metrics_line
 from workbench.views.plots import batched, theme_later
-from workbench.views.scene_card import scene_card
-
-FIRST = 6  # settings that are always visible, besides the seed
 
 
-class Watch(PairSession):
+class Watch(OneRun, PairSession):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
     scene: a catalogue name, a path, or None for the scene of the address, or the first that the method can use. root: folder
@@ -48,7 +43,7 @@ class Watch(PairSession):
     TITLE = "Method workbench"
     UNNAMED = "No scene was given. Choose one from the list, or give the path of a file."
     FILES = "a file or a folder"
-    EMPTY = ("No scene is open", "Choose a scene from the list on the left, or open your own.")
+    EMPTY = ("No scene is open", "Choose a scene from the list in the side bar, or open your own.")
     ADDRESS = ("method", "scene", "truth", "keys", "after", "resample", "run", "tab")
     SCENES: ClassVar = SharedResults(4)
 
@@ -113,15 +108,14 @@ class Watch(PairSession):
         """Select another method; the scene is kept if the method can use it."""
         self.param.update(method=method, run="")
         self._take_method()
-        if self.data is None or self.problem():
+        if self.data is None or problem_of(method, self.data) is not None:
             self.open(self.first_choice())
         else:
             self.arrived(False)
 
     def _take_method(self) -> None:
         room = load(self.method)
-        own = [name for name in room.Config.model_fields if name not in Settings.model_fields]
-        self.runner = Runner(self, self.method, self, first=[*own[:FIRST], *Settings.model_fields])
+        self.runner = Runner(self, self.method, self, first=first_settings(self.method))
         self.declared = Declared(room.SHOWS)
         self.controls.objects = [*self.runner.controls, *([self.quick] if room.SMOKE else [])]
         self.live_place.objects = [self.declared.panel]
@@ -130,37 +124,22 @@ class Watch(PairSession):
         self.choice.options = {self.OWN: "", **self._scenes()}
         self._stage(False)
 
-    def problem(self) -> str:
-        """Why the method cannot use the open scene; empty if it can."""
-        try:
-            require(self.data, *load(self.method).NEEDS, who=self.method)
-        except InputError as error:
-            return str(error)
-        return ""
-
     # --- the scene --------------------------------------------------------------------------------------------------
-
-    def describe(self, data: xr.Dataset) -> str:
-        """HTML card of the scene."""
-        return scene_card(data)
 
     def arrived(self, first: bool) -> None:
         """Offer to run the method on the opened scene, and follow the run named in the address."""
         self.declared.scene = self.data
         self.runner.take(self.run if first else "")
-        problem = self.problem()
-        self.runner.player.start.disabled = bool(problem)
+        assert self.data is not None
+        problem = problem_of(self.method, self.data)
+        self.runner.player.start.disabled = problem is not None
         self.invitation.object = (
-            explanation(f"{self.method} cannot use this scene", escape(problem))
-            if problem
+            explanation(f"{self.method} cannot use this scene", escape(str(problem)))
+            if problem is not None
             else explanation(f"Watch {self.method}", _invitation(self.method))
         )
 
     # --- called by the runner ----------------------------------------------------------------------------------------
-
-    def summary(self, config: Mapping[str, Any]) -> str:
-        """The settings of a run that differ from their defaults."""
-        return changes(self.method, config)
 
     def cleared(self) -> None:
         """Empty the page; no run is followed."""
@@ -186,10 +165,6 @@ class Watch(PairSession):
             self.numbers.object = metrics_line(result, first)
             self.no_result.visible, self.outcome.panel.visible = False, True
 
-    def followed(self) -> list[Follower]:
-        """The run of the method."""
-        return [self.runner]
-
     def _stage(self, watched: bool) -> None:
         """Show the run, or the invitation."""
         self.live_place.visible, self.invite.visible = watched, not watched
@@ -198,7 +173,7 @@ class Watch(PairSession):
 
 def _invitation(method: str) -> str:
     return (
-        f"{escape(summary(method))}<br><br>Press <b>Start</b> on the left. The run is a separate process: it continues when this "
+        f"{escape(summary(method))}<br><br>Press <b>Start</b> in the side bar. The run is a separate process: it continues when this "
         "page is closed, and is listed under <b>Earlier runs</b>."
     )
 

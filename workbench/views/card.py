@@ -22,6 +22,7 @@ __all__ = [
     "html",
     "problem",
     "samples_card",
+    "swatch",
 ]
 TEXT = {"font-size": "0.84rem", "line-height": "1.4"}
 
@@ -31,6 +32,14 @@ def badge(text: str, colour: str) -> str:
     return (
         f'<span style="background:{colour};color:#111;border-radius:4px;padding:1px 7px;font-weight:700;'
         f'font-size:0.78em;letter-spacing:0.04em">{escape(text)}</span>'
+    )
+
+
+def swatch(colour: str, text: str) -> str:
+    """HTML of an entry of a legend: a small square in a colour, and its text."""
+    return (
+        '<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:12px;height:12px;'
+        f'border-radius:2px;vertical-align:-1px;background:{colour}"></span> {escape(text)}</span>'
     )
 
 

@@ -28,9 +28,9 @@ from bokeh.models import (
     Text,
 )
 
-from workbench.views.card import escape
+from workbench.views.card import swatch
 from workbench.views.looks import GREY, RED, class_colours
-from workbench.views.plots import Frame, draw, name_ticks, plot, taps, thin
+from workbench.views.plots import Frame, draw, name_ticks, plot, slant, taps, thin
 from workbench.views.screen import HALF, map_pane
 
 MASKED = "rgba(128, 128, 128, 0.25)"  # of a pixel without a class
@@ -40,11 +40,11 @@ RIGHT, WRONG = "#2F6FB0", "#D9541E"  # of cells on the diagonal, and beside it
 class ClassMap:
     """One map of classes in a frame; a pixel without a class is pale grey."""
 
-    def __init__(self, frame: Frame, title: str, *, tall: str = HALF) -> None:
+    def __init__(self, frame: Frame, title: str, *, axes: bool = False, tall: str = HALF) -> None:
         self.frame = frame
         self.source = ColumnDataSource({n: [] for n in ("image", "x", "y", "dw", "dh")})
         self.mapper = LinearColorMapper(palette=class_colours(1), low=-0.5, high=0.5, nan_color=MASKED)
-        self.figure = frame.figure(title, tall=tall)
+        self.figure = frame.figure(title, axes=axes, tall=tall)
         place = {n: n for n in ("image", "x", "y", "dw", "dh")}
         drawn = draw(self.figure, self.source, Image(**place, color_mapper=self.mapper))
         frame.finish(self.figure)
@@ -74,14 +74,7 @@ def legend(names: Sequence[str], counts: Sequence[int] | None = None) -> str:
     """HTML: colour and name of every class, with a number of pixels; and the grey of no class."""
     colours = class_colours(len(names))
     texts = [n if counts is None else f"{n} ({int(counts[i]):,})" for i, n in enumerate(names)]
-    return " ".join(_swatch(c, t) for c, t in zip([*colours, MASKED], [*texts, "no class"], strict=True))
-
-
-def _swatch(colour: str, text: str) -> str:
-    return (
-        '<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:12px;height:12px;'
-        f'border-radius:2px;vertical-align:-1px;background:{colour}"></span> {escape(text)}</span>'
-    )
+    return " ".join(swatch(c, t) for c, t in zip([*colours, MASKED], [*texts, "no class"], strict=True))
 
 
 class Confusion:
@@ -130,7 +123,7 @@ class Confusion:
         }
         for axis in (self.figure.xaxis, self.figure.yaxis):
             name_ticks(axis, list(names), most=len(names))
-        self.figure.xaxis.major_label_orientation = 0.0 if sum(map(len, names)) < 40 else 0.7
+        self.figure.xaxis.major_label_orientation = slant(names)
         for range_, start, end in ((self.figure.x_range, -0.5, n - 0.5), (self.figure.y_range, n - 0.5, -0.5)):
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from workbench.scene import OVER, RESULT, TABLE
+from workbench.scene import OVER, RESULT, TABLE, names_of
 
 Kind = Literal["map", "classes", "composite", "boxes", "matrix", "lines", "bars", "counts", "histogram", "kept"]
 LINES = 12  # rows that are drawn as lines at most; more are drawn as a matrix
@@ -59,9 +59,8 @@ class Picture:
     @property
     def classes(self) -> list[str]:
         """Names of the classes, by their number."""
-        named = self.array.attrs.get("names")
-        if named is not None:
-            return [str(n) for n in np.atleast_1d(named)]
+        if "names" in self.array.attrs:
+            return names_of(self.array)
         values = self.array.values
         return [str(n) for n in range(int(values.max()) + 1)] if values.size else []
 

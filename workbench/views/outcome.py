@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import panel as pn
@@ -100,6 +100,20 @@ def _with_units(metric: xr.DataArray) -> str:
 
 def _description(metric: xr.DataArray) -> str:
     return f'<div style="font-size:.75rem;opacity:.7">{escape(str(metric.attrs.get("long_name", "")))}</div>'
+
+
+def leak_text(numbers: Mapping[str, float]) -> str:
+    """HTML: the leak meter among the metrics of a run on pixels; empty without one.
+
+    >>> leak_text({"leak_random": 0.9, "leak_split": 0.5})[-88:]
+    'a nearest neighbour has 0.900 under random pixels and 0.500 under the split of this run.'
+    """
+    if not {"leak_random", "leak_split"} <= set(numbers):
+        return ""
+    return (
+        f"<br><b>Leak meter</b>: a nearest neighbour has {numbers['leak_random']:.3f} under random pixels and "
+        f"{numbers['leak_split']:.3f} under the split of this run."
+    )
 
 
 def metrics_table(result: xr.Dataset, first: Sequence[str]) -> str:

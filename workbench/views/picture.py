@@ -28,12 +28,12 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256, Viridis256
 
 from workbench.scene import names_of
-from workbench.views.card import escape, html
+from workbench.views.card import escape, html, swatch
 from workbench.views.image import as_colours
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
 from workbench.views.looks import PICKS, STATES, class_colours, look, nth
-from workbench.views.plots import Frame, batched, draw, name_ticks, plot, rgba, theme_later, thin
+from workbench.views.plots import Frame, batched, draw, name_ticks, plot, rgba, slant, theme_later, thin
 from workbench.views.screen import HALF, STRETCH, map_pane
 from workbench.views.screen import height as growing
 
@@ -192,7 +192,7 @@ class _Table:
             axis.axis_label = str(dim).replace("_", " ")
             _named_ticks(axis, array, str(dim), count)
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
-        self.figure.xaxis.major_label_orientation = _slant(list(self.figure.xaxis.major_label_overrides.values()))
+        self.figure.xaxis.major_label_orientation = slant(list(self.figure.xaxis.major_label_overrides.values()))
 
 
 class _Bars:
@@ -231,7 +231,7 @@ class _Bars:
                 self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = str(array.dims[-1]), picture.units
             left, right = np.arange(len(top)) - 0.4, np.arange(len(top)) + 0.4
             name_ticks(self.figure.xaxis, names)
-            self.figure.xaxis.major_label_orientation = _slant(names)
+            self.figure.xaxis.major_label_orientation = slant(names)
         top = np.asarray(top, float)
         bottom = np.minimum(top, 0.0)
         self.source.data = {"left": left, "right": right, "top": np.maximum(top, 0.0), "bottom": bottom, "name": names}
@@ -318,28 +318,17 @@ def _classes(picture: Picture, values: np.ndarray) -> tuple[list[str], str]:
     names += [str(n) for n in range(len(names), last)]
     palette = class_colours(len(names))
     counts = np.bincount(values[values >= 0].astype(int).ravel(), minlength=len(names))
-    entries = [
-        f'<span style="white-space:nowrap;margin-right:10px"><span style="display:inline-block;width:11px;height:11px;'
-        f'background:{palette[n]};vertical-align:-1px"></span> {escape(names[n])} ({count:,})</span>'
-        for n, count in enumerate(counts)
-        if count
-    ]
+    entries = [swatch(palette[n], f"{names[n]} ({count:,})") for n, count in enumerate(counts) if count]
     return palette, " ".join(entries)
 
 
 def _kept(array: xr.DataArray) -> str:
     kept, of = int(array.values.astype(bool).sum()), array.size
-    swatch = '<span style="display:inline-block;width:11px;height:11px;background:{};vertical-align:-1px"></span> {} &ensp;'
-    return swatch.format(KEPT[1], f"{kept:,} of {of:,} kept ({100 * kept / of:.1f} %)") + swatch.format(KEPT[0], "dropped")
+    return f"{swatch(KEPT[1], f'{kept:,} of {of:,} kept ({100 * kept / of:.1f} %)')} {swatch(KEPT[0], 'dropped')}"
 
 
 def _names(array: xr.DataArray, dim: str) -> list[str]:
     return [str(v) for v in array[dim].values] if dim in array.coords else [str(n) for n in range(array.sizes[dim])]
-
-
-def _slant(names: list[str]) -> float:
-    """Angle of names below an axis, in radians: many or long ones would overlap."""
-    return 0.0 if sum(map(len, names)) < 40 else 0.7
 
 
 def _named_ticks(axis: object, array: xr.DataArray, dim: str, count: int) -> None:

@@ -29,7 +29,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from workbench.views.looks import BORDER, GREY, TRUTH
+from workbench.views.looks import BORDER, GREY, PICKS, TRUTH
 from workbench.views.screen import HALF, breadth, shape
 from workbench.views.screen import height as growing
 
@@ -113,6 +113,16 @@ class Frame:
         ]
         self._cross = [Span(dimension=d, line_color=GREY, line_width=1, line_alpha=0.8) for d in ("width", "height")]
         self._figures: list[tuple[figure, dict[str, Any]]] = []
+
+    def mark(self, picked: tuple[int, int] | None, colour: str = PICKS[0], number: str = "1") -> None:
+        """Mark one pixel (row, column) in all images, and no other; None marks none."""
+        at = [] if picked is None else [picked]
+        self.marks.data = {
+            "x": [column for _, column in at],
+            "y": [row for row, _ in at],
+            "number": [number for _ in at],
+            "color": [colour for _ in at],
+        }
 
     def figure(self, title: str, *, axes: bool = False, bar: bool = False, tall: str = HALF) -> figure:
         """An image figure that is as wide as its place; its frame has the scene's aspect and is at most `tall` (CSS) high.
@@ -219,6 +229,11 @@ def name_ticks(axis: Any, names: Sequence[str], most: int = 12) -> None:
     step = -(-len(names) // most) or 1
     short = {float(n): name if len(name) < 19 else f"{name[:17]}…" for n, name in enumerate(names) if n % step == 0}
     axis.ticker, axis.major_label_overrides = FixedTicker(ticks=list(short)), short
+
+
+def slant(names: Sequence[str]) -> float:
+    """Angle of names below an axis, in radians: many or long ones would overlap."""
+    return 0.0 if sum(map(len, names)) < 36 else 0.7
 
 
 def thin(image: np.ndarray, grain: int = 1) -> tuple[np.ndarray, dict[str, float]]:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 
+from tests.taps import tap
 from workbench.views.classes import MASKED, ClassMap, Confusion, legend
 from workbench.views.looks import CLASSES, class_colours
 from workbench.views.plots import Frame
 
 NAMES = ["sea", "sand", "a town with a name that is much too long"]
-
-
-def click(figure, x, y):
-    for then in figure._event_callbacks["tap"]:
-        then(SimpleNamespace(x=x, y=y))
 
 
 def test_colours_differ_and_depend_on_the_number_alone():
@@ -61,9 +55,9 @@ def test_a_click_gives_the_cell_and_beside_the_matrix_nothing():
     matrix, found = Confusion(), []
     matrix.on_cell(lambda true, given: found.append((true, given)))
     matrix.show(np.eye(3, dtype=int), NAMES)
-    click(matrix.figure, 1.4, 0.2)
-    click(matrix.figure, 3.2, 0)
-    click(matrix.figure, -0.9, 1)
+    tap(matrix.figure, 1.4, 0.2)
+    tap(matrix.figure, 3.2, 0)
+    tap(matrix.figure, -0.9, 1)
     assert found == [(0, 1)]
     matrix.mark((0, 1))
     assert matrix.marked.data == {"x": [1], "y": [0]}

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 
+from tests.taps import tap
 from workbench.views.compression import LEVELS, BitLadder, FilterStrips, LayerBars, Pareto, Point, Step, Waterfall, front
-
-
-def tap(figure, x, y):
-    for then in figure._event_callbacks["tap"]:
-        then(SimpleNamespace(x=x, y=y))
 
 
 def test_strips_have_a_tick_for_each_filter_and_a_click_is_a_score():

@@ -55,7 +55,7 @@ class Explorer(AnomalyState):
     UNNAMED = "No scene was given. Choose one from the list, or give the path of a .mat, ENVI, GeoTIFF or NetCDF file."
     EMPTY = (
         "No scene is open",
-        "Choose one from the list on the left, or open your own file: MATLAB, ENVI, GeoTIFF or NetCDF, with a truth mask if "
+        "Choose one from the list in the side bar, or open your own file: MATLAB, ENVI, GeoTIFF or NetCDF, with a truth mask if "
         "you have one.",
     )
     SCENES: ClassVar = SharedResults(4)

@@ -35,7 +35,7 @@ MEANS = {
 F1 = {"val_f1": CHANGE["ours"]} | {f"val_f1/{n}": one for n, one in CHANGE.items() if n.startswith("fc_")}
 CHANCE = REFERENCES["chance"]
 INVITATION = (
-    "Press <b>Start</b> on the left. AR-CDNet learns from the reference, in a separate process that continues when this page is "
+    "Press <b>Start</b> in the side bar. AR-CDNet learns from the reference, in a separate process that continues when this page is "
     "closed. Here you see its maps of change and uncertainty for one validation pair, step by step. The rivals and controls named "
     "in the settings are trained too."
 )

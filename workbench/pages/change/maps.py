@@ -22,7 +22,7 @@ from workbench.views.swipe import Swipe
 from workbench.views.tables import Column, Marked, html_table, spread
 
 WAITING = (
-    "Maps of change probability and uncertainty appear here when a run has finished. Start one on the left, watch it under "
+    "Maps of change probability and uncertainty appear here when a run has finished. Start one in the side bar, watch it under "
     "<b>Training</b>. Before that, the page shows a fast classical map: change vector analysis, or the log-ratio of SAR, with "
     "Otsu's threshold."
 )

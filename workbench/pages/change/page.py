@@ -19,7 +19,6 @@ import panel_material_ui as pmui
 import xarray as xr
 from safetensors import SafetensorError, safe_open
 
-from workbench import runs
 from workbench.data.checks import check_pair
 from workbench.data.source import Source
 from workbench.errors import InputError
@@ -31,11 +30,9 @@ from workbench.pages.change.maps import Maps
 from workbench.pages.change.state import ChangeState
 from workbench.pages.change.trust import Trust
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import BUILDING, WIDE
 from workbench.runs.watch import Live
-from workbench.scene import Needs
 from workbench.views.card import escape, explain, heading, html
 from workbench.views.change import OURS, pair_card
 from workbench.views.plots import batched
@@ -62,20 +59,11 @@ class Changes(ChangeState):
     UNNAMED = "No pair was given. Choose one from the list, or give the paths of the images of two dates."
     EMPTY = (
         "No pair is open",
-        "Choose a pair from the list on the left, or open your own: the images of two dates, and a mask of the changes if you "
+        "Choose a pair from the list in the side bar, or open your own: the images of two dates, and a mask of the changes if you "
         "have one.",
     )
+    METHOD, FIRST_SCENE = "arcdnet", "sim-change-town"
     SCENES: ClassVar = SharedResults(4)
-
-    @classmethod
-    def needs(cls) -> Needs:
-        """The page needs pairs, `before` and `after`."""
-        return ("before", "after")
-
-    @classmethod
-    def first_choice(cls) -> str:
-        """A simulated pair, which needs no files."""
-        return "sim-change-town"
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
@@ -108,7 +96,7 @@ class Changes(ChangeState):
         """The five tabs, and the controls of a run."""
         self.findings, self.quick, self.judged = None, {}, {}
         self._changing = False
-        self.runner = Runner(self, "arcdnet", self, first=FIRST)
+        self.runner = Runner(self, self.METHOD, self, first=FIRST)
         self.networks = pmui.Select(label="Network", options={"train a new one": ""}, value="", margin=(8, 0), **WIDE)
         self.networks.param.watch(batched(lambda _: self._network_chosen()), "value")
         self.maps = Maps(self)
@@ -146,7 +134,7 @@ class Changes(ChangeState):
             if tab in self._built:
                 getattr(self._built[tab], do)(**given)
 
-    @property
+    @property  # type: ignore[override]
     def learning(self) -> Learning:
         """The second tab."""
         return self._tab(Learning)
@@ -211,11 +199,7 @@ class Changes(ChangeState):
     def _list_networks(self) -> None:
         """Offer the trained networks that fit the bands of this pair."""
         bands = int(self.data["before"].sizes["band"])
-        networks: dict[str, str] = {}
-        for folder, about in reversed(list(runs.iter_status(self.root))):
-            if about.get("method") == "arcdnet" and about.get("status") == "finished" and _bands(folder) == bands:
-                scene = about["scene"].get("id") or "own pair"
-                networks[f"trained on {scene}, {self.summary(about['config'])} ({folder.name[:15]})"] = str(folder.resolve())
+        networks = self.networks_of("own pair", lambda folder, _: _bands(folder) == bands)
         required = "truth" not in self.data
         options = {"choose a trained one" if required else "train a new one": "", **networks}
         if options != self.networks.options:
@@ -250,11 +234,13 @@ class Changes(ChangeState):
         if any(line.get("arrays") for line in new):
             self._each("grown", Learning)
 
-    def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """Show the maps and their evaluation when the run has ended."""
-        if result is None:
-            return
-        self.findings = Findings(result)
+    def read(self, result: xr.Dataset) -> Findings:
+        """The maps of all detectors."""
+        return Findings(result)
+
+    def finished(self, result: xr.Dataset) -> None:
+        """Show the maps and their evaluation."""
+        assert self.findings is not None
         self._list_networks()
         if self.samples and not self.findings.knows(self.sample):
             self.sample = self.findings.samples[0]
@@ -262,10 +248,6 @@ class Changes(ChangeState):
         self.maps.found()
         self._each("take", Trust, Inside, Export)
         self.draw()
-
-    def followed(self) -> list[Follower]:
-        """The run of the method."""
-        return [self.runner]
 
     def draw(self) -> None:
         """Redraw all tabs after a change of the visible pair, detector or overlay."""

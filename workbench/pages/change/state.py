@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,14 +11,14 @@ import xarray as xr
 from workbench.baselines.change import RIVALS
 from workbench.pages.change.findings import Findings, Judged
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.runner import Runner
+from workbench.pages.frame.one_run import OneRun
 from workbench.pages.frame.session import PairSession
 from workbench.views.change import OURS
 
 OVERLAYS = ["Nothing", "Reference", "Change", "Uncertainty", "Decisions"]
 
 
-class ChangeState(PairSession):
+class ChangeState(OneRun, PairSession):
     """State of the change page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
     samples: names of the pairs of a set; empty for one pair. findings: result of the followed run; None before it has
@@ -39,7 +38,6 @@ class ChangeState(PairSession):
     answered = param.Number(0.8, bounds=(0.02, 1.0), doc="share of the pixels that is answered")
     rival = param.String("entropy", doc="the other measure of uncertainty")
 
-    runner: Runner
     samples: list[str]
     findings: Findings | None
     quick: dict[tuple[str, str], np.ndarray]
@@ -53,13 +51,6 @@ class ChangeState(PairSession):
     def truth_of(self) -> np.ndarray | None:
         """Reference of the visible pair (y, x): above 0 changed, 0 unchanged, below 0 not labelled."""
         return self.pair()["truth"].values if "truth" in self.data else None
-
-    def weights(self) -> Path | None:
-        """Run folder of the network whose result is shown; None without a result."""
-        if self.findings is None or self.runner.live is None:
-            return None
-        given = self.runner.config.get("weights")
-        return Path(given) if given else self.runner.live.folder
 
     def classical(self) -> list[str]:
         """Classical detectors that the page computes for the open pair."""

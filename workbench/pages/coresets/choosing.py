@@ -32,7 +32,7 @@ from workbench.views.screen import WHOLE, beside, grid, wrapped
 ACROSS = 9
 ENDS, CUT, DRAWN = "extremes", "at the cut", "at random"
 WAITING = (
-    "The coreset is chosen from the scores of a finished run: start one on the left, or choose an earlier one. With "
+    "The coreset is chosen from the scores of a finished run: start one in the side bar, or choose an earlier one. With "
     "<b>compare</b> empty the run ends when all samples are scored. Moving the slider needs no new training: one training gives "
     "the scores for every share and every T."
 )

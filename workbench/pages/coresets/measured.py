@@ -14,6 +14,7 @@ from workbench.views.card import explain, html
 from workbench.views.coresets import Accuracy
 from workbench.views.curves import Curves
 from workbench.views.looks import REFERENCES, SELECTORS
+from workbench.views.outcome import leak_text
 from workbench.views.screen import grid
 from workbench.views.tables import Column, Marked, html_table, spread
 
@@ -121,20 +122,6 @@ def gathered(
     for (name, keep, _), value in sorted(cells.items(), key=lambda c: list(SELECTORS).index(c[0][0])):
         values.setdefault(name, {}).setdefault(keep, []).append(value)
     return values, full
-
-
-def leak_text(numbers: Mapping[str, float]) -> str:
-    """HTML: the leak meter of a run on pixels of one scene; empty without one.
-
-    >>> leak_text({"leak_random": 0.9, "leak_split": 0.5})[-88:]
-    'a nearest neighbour has 0.900 under random pixels and 0.500 under the split of this run.'
-    """
-    if not {"leak_random", "leak_split"} <= set(numbers):
-        return ""
-    return (
-        f"<br><b>Leak meter</b>: a nearest neighbour has {numbers['leak_random']:.3f} under random pixels and "
-        f"{numbers['leak_split']:.3f} under the split of this run."
-    )
 
 
 def _shared(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,23 +16,20 @@ from typing import Any, ClassVar
 import xarray as xr
 
 from workbench.data.source import Source
-from workbench.methods import load
 from workbench.pages.coresets.choosing import Choose
 from workbench.pages.coresets.measured import Measured
 from workbench.pages.coresets.samples import Film, Pictures
 from workbench.pages.coresets.scoring import Score
 from workbench.pages.coresets.state import CoresetState
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
-from workbench.scene import Needs
 from workbench.views.card import heading, samples_card
 from workbench.views.plots import batched
 
 FIRST = ("epochs", "keep", "budgets", "compare", "label_noise", "seed")
 INVITATION = (
-    "Press <b>Start</b> on the left. A network is trained on all samples, in a separate process that continues when this page is "
+    "Press <b>Start</b> in the side bar. A network is trained on all samples, in a separate process that continues when this page is "
     "closed, and every sample's score is updated. Then the same network is trained again on the coreset of TDDS, and on equally "
     "many samples drawn at <b>random</b>, the most important rival."
 )
@@ -50,26 +47,17 @@ class Coresets(CoresetState):
     UNNAMED = "No data were given. Choose a set from the list, or give the path of a folder, .zip or scene."
     EMPTY = (
         "No data are open",
-        "Choose a set from the list on the left, or open your own: a folder or .zip of images by class, or a scene with its truth.",
+        "Choose a set from the list in the side bar, or open your own: a folder or .zip of images by class, or a scene with its truth.",
     )
+    METHOD, FIRST_SCENE = "tdds", "digits"
     SCENES: ClassVar = SharedResults(4)
-
-    @classmethod
-    def needs(cls) -> Needs:
-        """Variables that `tdds` needs: samples with labels."""
-        return load("tdds").NEEDS
-
-    @classmethod
-    def first_choice(cls) -> str:
-        """The embedded chips."""
-        return "digits"
 
     # --- layout -----------------------------------------------------------------------------------------------------
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the controls of a run."""
         self.film = Film()
-        self.runner = Runner(self, "tdds", self, first=FIRST)
+        self.runner = Runner(self, self.METHOD, self, first=FIRST)
         self.score, self.choosing, self.measured = Score(self, INVITATION), Choose(self), Measured(self)
         self.param.watch(batched(lambda *_: self._changed()), ["keep", "length", "selector", "balanced"])
         tabs = [("Scores", self.score.panel), ("Coreset", self.choosing.panel), ("Accuracy", self.measured.panel)]
@@ -132,10 +120,6 @@ class Coresets(CoresetState):
             self.choosing.take()
             self.score.grown()
         self.measured.take()
-
-    def followed(self) -> list[Follower]:
-        """The run of the method."""
-        return [self.runner]
 
     def _changed(self) -> None:
         self.choosing.draw()

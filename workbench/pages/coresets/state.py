@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import param
 
 from workbench.pages.coresets.samples import Film, Pictures
-from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import Session
+from workbench.pages.frame.one_run import OneRun
 from workbench.views.card import escape
 from workbench.views.looks import PICKS
 
 
-class CoresetState(Session):
+class CoresetState(OneRun):
     """State of the coreset page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
     film: quantities of every sample by epoch. pictures: thumbnails of samples. runner: controls of the followed run.
@@ -28,7 +27,6 @@ class CoresetState(Session):
     picks = param.String("", doc="identifiers of the picked samples, separated by |")
     picked = param.List([], item_type=str, doc="identifiers of all picked samples; `picks` has the first few")
 
-    runner: Runner
     film: Film
     pictures: Pictures
 

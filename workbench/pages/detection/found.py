@@ -9,17 +9,8 @@ import panel as pn
 import panel_material_ui as pmui
 
 from workbench.metrics.detect import Boxes
-from workbench.pages.detection.findings import (
-    Judged,
-    Outcome,
-    Sweep,
-    judge,
-    of_images,
-    one_class,
-    outcomes,
-    precision_recall,
-    ranks,
-)
+from workbench.metrics.outcomes import Judged, Outcome, judge, outcomes, ranks
+from workbench.pages.detection.findings import Sweep, of_images, one_class, precision_recall
 from workbench.pages.detection.state import CFARS, DetectionState
 from workbench.views.boxes import LEGEND, Box, BoxView, Curve, PrecisionRecall
 from workbench.views.card import escape, explain, heading, html
@@ -39,7 +30,7 @@ AROUND = 32  # pixels a side of a thumbnail at least
 TILE = 64  # pixels a side of the picture of a thumbnail
 WIDTH = 128  # columns that a picked box is shown with at least
 WAITING = (
-    "The boxes of a network appear here when a run has finished; start one on the left. Until then the page shows the true boxes, and "
+    "The boxes of a network appear here when a run has finished; start one in the side bar. Until then the page shows the true boxes, and "
     "CFAR, which needs no training."
 )
 

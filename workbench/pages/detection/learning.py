@@ -8,7 +8,7 @@ import numpy as np
 import panel as pn
 
 from workbench.metrics.detect import Boxes
-from workbench.pages.detection.findings import of_one
+from workbench.metrics.outcomes import of_one
 from workbench.pages.detection.state import DetectionState
 from workbench.runs.watch import Live
 from workbench.scene import names_of
@@ -31,7 +31,7 @@ AP50 = {"val_ap50": DETECTORS["sarnet"]} | {
     f"val_ap50/{n.replace('_', '-')}": one for n, one in DETECTORS.items() if n != "sarnet"
 }
 INVITATION = (
-    "Press <b>Start</b> on the left. SAR-Net learns from the true boxes, in a separate process that continues when this page is closed. "
+    "Press <b>Start</b> in the side bar. SAR-Net learns from the true boxes, in a process of its own that continues after this page. "
     "Here you see one validation image with the boxes that it finds, step by step. The rivals named in the settings are trained after it."
 )
 

@@ -103,7 +103,7 @@ class Mistakes:
             scores = {n: by_place(f, true, parts, classes, most) for n, f in findings.found.items()}
             return _Sorted(why, scores)
 
-        state.later(("errors", *now), make, lambda made: self._show(made, now))
+        state.later(("errors", *now), make, lambda made: self._show(made.result(), now))
 
     def _show(self, made: _Sorted, asked: Any) -> None:
         if asked != self._drawn:

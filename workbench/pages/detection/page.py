@@ -17,11 +17,10 @@ from typing import Any, ClassVar
 import panel_material_ui as pmui
 import xarray as xr
 
-from workbench import runs
 from workbench.data.boxed_images import images_of
 from workbench.data.source import Source
 from workbench.errors import InputError
-from workbench.methods.sarnet.settings import NEEDS, Config
+from workbench.methods.sarnet.settings import Config
 from workbench.pages.detection.export import Export
 from workbench.pages.detection.findings import Findings, reads
 from workbench.pages.detection.found import Found
@@ -30,16 +29,14 @@ from workbench.pages.detection.learning import Learning
 from workbench.pages.detection.mistakes import Mistakes
 from workbench.pages.detection.state import DetectionState
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
-from workbench.scene import Needs, names_of
+from workbench.scene import names_of
 from workbench.views.card import fact_card, heading
 from workbench.views.plots import batched
 
 FIRST = ("steps", "rivals", "width", "show_every", "seed")
-OLD = "This run was made before its result kept every box, so its boxes cannot be matched here. Run it again, or see it on the page watch."
 
 
 class Detections(DetectionState):
@@ -54,19 +51,14 @@ class Detections(DetectionState):
     UNNAMED = "No images were given. Choose a set from the list, or give the path of a folder."
     EMPTY = (
         "No images are open",
-        "Choose a set from the list on the left, or open your own: a folder of images with boxes in COCO, VOC or DOTA layout.",
+        "Choose a set from the list in the side bar, or open your own: a folder of images with boxes in COCO, VOC or DOTA layout.",
+    )
+    METHOD, FIRST_SCENE = "sarnet", "sim-ships"
+    OLD = (
+        "This run was made before its result kept every box, so its boxes cannot be matched here. Run it again, or see it on the page "
+        "watch."
     )
     SCENES: ClassVar = SharedResults(3)
-
-    @classmethod
-    def needs(cls) -> Needs:
-        """The page needs images with boxes."""
-        return NEEDS
-
-    @classmethod
-    def first_choice(cls) -> str:
-        """Simulated chips, which need no files."""
-        return "sim-ships"
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
@@ -80,7 +72,7 @@ class Detections(DetectionState):
         """The five tabs, and the controls of a run."""
         self.findings, self.images = None, None
         self._changing = False
-        self.runner = Runner(self, "sarnet", self, first=FIRST)
+        self.runner = Runner(self, self.METHOD, self, first=FIRST)
         self.networks = pmui.Select(label="Network", options={"train a new one": ""}, value="", margin=(8, 0), **WIDE)
         self.networks.param.watch(batched(lambda e: self.runner.form.widgets["weights"].param.update(value=e.new)), "value")
         self.found, self.learning, self.mistakes = Found(self), Learning(self), Mistakes(self)
@@ -139,11 +131,7 @@ class Detections(DetectionState):
 
     def _list_networks(self) -> None:
         """Offer the finished runs of the method, whose weights can be applied."""
-        networks: dict[str, str] = {}
-        for folder, about in reversed(list(runs.iter_status(self.root))):
-            if about.get("method") == "sarnet" and about.get("status") == "finished" and not about["config"].get("weights"):
-                scene = about["scene"].get("id") or "own images"
-                networks[f"trained on {scene}, {self.summary(about['config'])} ({folder.name[:15]})"] = str(folder.resolve())
+        networks = self.networks_of("own images", lambda _, about: not about["config"].get("weights"))
         options = {"train a new one": "", **networks}
         if options != self.networks.options:
             self.networks.param.update(options=options, value="")
@@ -160,9 +148,8 @@ class Detections(DetectionState):
         """Reset all tabs; no run is followed."""
         had, self.findings = self.findings, None
         self.learning.clear()
-        self.mistakes.take()
-        self.inside.take()
-        self.export.take()
+        for part in (self.mistakes, self.inside, self.export):
+            part.take()
         if had is not None:
             self.found.take()
 
@@ -178,27 +165,19 @@ class Detections(DetectionState):
         if any(line.get("arrays") for line in new):
             self.learning.grown()
 
-    def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """Show boxes and errors when the run has ended."""
-        if result is None:
-            return
-        if not reads(result):
-            self.complain(OLD)
-            return
-        self.findings = Findings(result)
+    def read(self, result: xr.Dataset) -> Findings | None:
+        """The boxes of all detectors."""
+        return Findings(result) if reads(result) else None
+
+    def finished(self, result: xr.Dataset) -> None:
+        """Show boxes and errors."""
         self._list_networks()
         if self._fresh or self.score == self.param.score.default:
             self.score = round(float(result["operating_threshold"]), 2)
         if self._fresh:
             self.param.update(sample="", marked="")
-        self.found.take()
-        self.mistakes.take()
-        self.inside.take()
-        self.export.take()
-
-    def followed(self) -> list[Follower]:
-        """The run of the method."""
-        return [self.runner]
+        for part in (self.found, self.mistakes, self.inside, self.export):
+            part.take()
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,15 +11,15 @@ import param
 from workbench.data.boxed_images import Images, entered
 from workbench.methods.sarnet.settings import Config
 from workbench.metrics.detect import Boxes
-from workbench.pages.detection.findings import MOST_PIXELS, PLACES, Findings, Judged, Sweep, judge, of_images, swept
+from workbench.metrics.outcomes import Judged, judge
+from workbench.pages.detection.findings import MOST_PIXELS, PLACES, Findings, Sweep, of_images, swept
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import Session
+from workbench.pages.frame.one_run import OneRun
 
 CFARS = ("ca_cfar", "os_cfar")
 
 
-class DetectionState(Session):
+class DetectionState(OneRun):
     """State of the detection page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
     images: the images of the scene with their true boxes; None until they are read. findings: result of the followed run; None before it
@@ -41,7 +39,6 @@ class DetectionState(Session):
     factor = param.Number(2.0, bounds=(1.2, 5.0), doc="CFAR's threshold: multiple of the clutter around a pixel")
     marked = param.String("", doc="name of the picked box")
 
-    runner: Runner
     images: Images | None
     findings: Findings | None
 
@@ -116,13 +113,6 @@ class DetectionState(Session):
         """A setting of the followed run; None without a run."""
         return None if self.runner.live is None else self.runner.config.get(name)
 
-    def weights(self) -> Path | None:
-        """Run folder of the network whose result is shown; None without a result."""
-        if self.findings is None or self.runner.live is None:
-            return None
-        given = self.runner.config.get("weights")
-        return Path(given) if given else self.runner.live.folder
-
     def judged(self, then: Callable[[dict[str, Judged]], None]) -> None:
         """Call `then` with the evaluation of every detector at the chosen IoU and place; empty without a result."""
         findings, ids = self.findings, self.tested
@@ -135,7 +125,7 @@ class DetectionState(Session):
         def make() -> dict[str, Judged]:
             return {n: judge(of_images(f, ids), true, classes, iou, most) for n, f in findings.found.items()}
 
-        self.later(now, make, then)
+        self.later(now, make, lambda made: then(made.result()))
 
     def swept(self, then: Callable[[Sweep], None]) -> None:
         """Call `then` with the boxes of the chosen CFAR, for each factor, on the test images of all places."""
@@ -144,21 +134,11 @@ class DetectionState(Session):
             return
         guard, train = (int(self.config(n) or getattr(Config(), n)) for n in ("cfar_guard", "cfar_train"))
         key = ("swept", self.key, name, guard, train, tuple(ids))
-        self.later(key, lambda: swept(name, images, ids, guard, train), then)
+        self.later(key, lambda: swept(name, images, ids, guard, train), lambda made: then(made.result()))
 
     def swept_curve(self, sweep: Sweep, then: Callable[[Any], None]) -> None:
         """Call `then` with (recall, precision) of each factor of a sweep, on the images that are counted."""
         ids, iou, most, classes = self.tested, float(self.iou), self.most, max(len(self.names), 1)
         true = self.true(ids)
         key = ("curve", self.key, sweep.name, iou, self.place, most, tuple(ids))
-        self.later(key, lambda: sweep.curve(true, ids, classes, iou, most), then)
-
-    def later(self, key: Any, make: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Compute in the worker thread, once for all visitors; the answer is dropped if another scene was opened meanwhile."""
-        asked, live = self.asked, self.runner.live
-
-        def here(future: Future) -> None:
-            if asked == self.asked and live is self.runner.live:
-                then(future.result())
-
-        self.when(self.MADE.ask(key, make), here)
+        self.later(key, lambda: sweep.curve(true, ids, classes, iou, most), lambda made: then(made.result()))

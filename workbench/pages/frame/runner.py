@@ -14,7 +14,7 @@ import panel_material_ui as pmui
 import xarray as xr
 
 from workbench import execution, runs
-from workbench.config import override
+from workbench.config import Settings, override
 from workbench.errors import InputError
 from workbench.methods import load
 from workbench.pages.frame.followed import FRESH, Followed, followed
@@ -24,12 +24,14 @@ from workbench.pages.frame.queue import cancel, place, submit
 from workbench.pages.frame.session import WIDE, Session
 from workbench.runs.schema import Damaged
 from workbench.runs.watch import Live
+from workbench.scene import require
 from workbench.views.card import heading
 from workbench.views.form import Form
 from workbench.views.player import Player
 from workbench.views.plots import batched
 
 PATIENCE = 240  # polls, one minute: timeout for the first event of a resumed run
+SEEN = 6  # settings of any method that are always visible, besides those that all methods have
 
 
 def changes(method: str, config: Mapping[str, Any]) -> str:
@@ -37,6 +39,21 @@ def changes(method: str, config: Mapping[str, Any]) -> str:
     defaults = load(method).Config().model_dump(mode="json")
     changed = [f"{name} {value}" for name, value in config.items() if value != defaults.get(name)]
     return ", ".join(changed[:3]) + (" …" if len(changed) > 3 else "") if changed else "defaults"
+
+
+def first_settings(method: str) -> list[str]:
+    """The settings that are always visible, on a page that shows any method: its first ones, and those that all methods have."""
+    own = [name for name in load(method).Config.model_fields if name not in Settings.model_fields]
+    return [*own[:SEEN], *Settings.model_fields]
+
+
+def problem_of(method: str, data: xr.Dataset) -> InputError | None:
+    """Why a method cannot use a scene; None if it can."""
+    try:
+        require(data, *load(method).NEEDS, who=method)
+    except InputError as error:
+        return error
+    return None
 
 
 class Listed(pmui.Select):

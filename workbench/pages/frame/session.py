@@ -34,6 +34,7 @@ from workbench.pages.frame.policy import check_uploads, files_hidden, policy
 from workbench.pages.frame.window import THEME, framed, tag_itself
 from workbench.scene import Needs, fingerprint, fits, require
 from workbench.views.card import badge, escape, explain, explanation, html, problem
+from workbench.views.scene_card import scene_card
 from workbench.views.screen import STRETCH, beside
 
 OPENING = "The scene is read and checked. A run on this machine, or a large file, makes it take longer."
@@ -60,6 +61,7 @@ class Session(Addressed):
     FILES: ClassVar[str] = ".mat, ENVI, GeoTIFF or NetCDF"
     UNNAMED: ClassVar[str]  # error, if no scene was given
     EMPTY: ClassVar[tuple[str, str]]  # title and text while no scene is open
+    FIRST_SCENE: ClassVar[str] = ""  # opened if none is given; empty for the first of the list
     ADDRESS: ClassVar[tuple[str, ...]] = ("scene", "truth", "keys", "run", "tab")
     SCENES: ClassVar[SharedResults]
     LOOKS: ClassVar[bool] = False  # whether a large scene is opened without Dask, only for display
@@ -130,7 +132,7 @@ class Session(Addressed):
     @classmethod
     def first_choice(cls) -> str:
         """The scene to open if none is given."""
-        return next((e.id for e in entries() if cls.offers(e)), "")
+        return cls.FIRST_SCENE or next((e.id for e in entries() if cls.offers(e)), "")
 
     @classmethod
     def checked(cls, data: xr.Dataset) -> None:
@@ -143,7 +145,7 @@ class Session(Addressed):
 
     def describe(self, data: xr.Dataset) -> str:
         """HTML card of a scene."""
-        raise NotImplementedError
+        return scene_card(data)
 
     def arrived(self, first: bool) -> None:
         """Called when a scene has been opened as `self.data`. first: the state of the address belongs to this scene."""

@@ -16,20 +16,17 @@ from typing import Any, ClassVar
 import xarray as xr
 
 from workbench.data.source import Source
-from workbench.methods import load
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.gradients.importance import Importance
 from workbench.pages.gradients.state import GradientState
 from workbench.pages.gradients.traffic import Budget, Traffic
 from workbench.runs.watch import Live
-from workbench.scene import Needs
 from workbench.views.card import heading, samples_card
 
 FIRST = ("rivals", "steps", "density", "indicator", "p", "network", "width", "seed")
 INVITATION = (
-    "Press <b>Start</b> on the left. Two real processes train one network together, once with every compressor named under "
+    "Press <b>Start</b> in the side bar. Two real processes train one network together, once with every compressor named under "
     "<b>rivals</b>; with RS-DGC each sends 1 % of its gradient entries. You see the gradient, its neighbourhood, the score, and "
     "the sent entries at every logged step. <b>dense</b> is the most important rival; <b>randomk</b> is the control."
 )
@@ -46,23 +43,14 @@ class Gradients(GradientState):
     UNNAMED = "No data were given. Choose a set from the list, or give the path of a folder or .zip of images by class."
     EMPTY = (
         "No data are open",
-        "Choose a set from the list on the left, or open your own: a folder or .zip of images by class.",
+        "Choose a set from the list in the side bar, or open your own: a folder or .zip of images by class.",
     )
+    METHOD, FIRST_SCENE = "rsdgc", "digits"
     SCENES: ClassVar = SharedResults(4)
-
-    @classmethod
-    def needs(cls) -> Needs:
-        """Variables that `rsdgc` needs: chips with labels."""
-        return load("rsdgc").NEEDS
-
-    @classmethod
-    def first_choice(cls) -> str:
-        """The embedded chips."""
-        return "digits"
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the controls of a run."""
-        self.runner = Runner(self, "rsdgc", self, first=FIRST)
+        self.runner = Runner(self, self.METHOD, self, first=FIRST)
         self.importance, self.budget, self.traffic = Importance(self, INVITATION), Budget(), Traffic()
         tabs = [("Gradient", self.importance.panel), ("Budget", self.budget.panel), ("Traffic", self.traffic.panel)]
         return tabs, [heading("Run"), *self.runner.controls, self.link]
@@ -107,10 +95,6 @@ class Gradients(GradientState):
     def _count(self, live: Live) -> None:
         if steps := self.runner.config.get("steps"):
             self.traffic.draw(live.history, int(steps))
-
-    def followed(self) -> list[Follower]:
-        """The run of the method."""
-        return [self.runner]
 
 
 def gradients(scene: str | Path | Source | None = None) -> Gradients:

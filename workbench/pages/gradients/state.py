@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import param
 
-from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import Session
+from workbench.pages.frame.one_run import OneRun
 from workbench.parts.indicators import INDICATORS
 
 
-class GradientState(Session):
+class GradientState(OneRun):
     """State of the gradient page. Its parameters are in the address; tabs watch them and set them.
 
     runner: the followed run (`runner.live`) and its settings (`runner.config`).
@@ -20,5 +19,3 @@ class GradientState(Session):
     layer = param.String("", doc="layer of the visible gradient; empty for the middle layer")
     indicator = param.Selector(default="magnitude", objects=list(INDICATORS), doc="the other score")
     p = param.Selector(default=3, objects=[3, 5, 7, 9], doc="side of its neighbourhood")
-
-    runner: Runner

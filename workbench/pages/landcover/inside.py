@@ -172,7 +172,8 @@ class Inside:
             f"{NAMES[made.attrs['sensor']]}, in tiles of 8 × 8 pixels. At t = {state.time} the image is {signal:.3f} of its size, and the "
             f"noise {(1 - signal**2) ** 0.5:.3f}; mean absolute error of the estimate {error:.3f}."
         )
-        self._mark(row, column)
+        picked = state.picked
+        self.frame.mark(None if picked is None else (picked[0] - row, picked[1] - column))
         self._spectra(lines, times)
 
     def filter(self) -> None:
@@ -214,13 +215,6 @@ class Inside:
             f"Without {low:g} to {high:g} cycles per pixel <b>{made.attrs['changed']:.1%}</b> of the pixels have another class (rows "
             f"from {row}, columns from {column}; all sensors, raw values and bank; the noise is the same)."
         )
-
-    def _mark(self, row: int, column: int) -> None:
-        picked = self.state.picked
-        marks: dict[str, list[Any]] = {n: [] for n in ("x", "y", "number", "color")}
-        if picked is not None:
-            marks = {"x": [picked[1] - column], "y": [picked[0] - row], "number": ["1"], "color": [PICKS[0]]}
-        self.frame.marks.data = marks
 
     def _spectra(self, lines: xr.Dataset | None, times: list[int]) -> None:
         if lines is None:

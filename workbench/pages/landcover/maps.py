@@ -14,13 +14,14 @@ from workbench.views.card import escape, explain, heading, html
 from workbench.views.classes import ClassMap, Confusion, legend
 from workbench.views.image import ImageView
 from workbench.views.looks import RED, class_colours
+from workbench.views.outcome import leak_text
 from workbench.views.plots import Frame, batched
 from workbench.views.screen import beside, grid, wrapped
 from workbench.views.tables import Column, Marked, html_table
 
 WAITING = (
-    "The class map and its accuracy appear here when a run has finished; start one on the left. Until then the page shows the scene and "
-    "its labels."
+    "Press <b>Start</b> in the side bar, or choose an earlier run. When it has finished, the class map appears beside the labels, and here "
+    "the confusion matrix of the test pixels, accuracies and areas."
 )
 LEAKS = 0.05  # difference of the two accuracies of the leak meter from which the page warns
 WIDTH = 40  # columns that a walked pixel is shown with at least
@@ -44,9 +45,9 @@ class Maps:
         self.classifiers = pmui.Select(label="Classes given by", options={"": ""}, value="", width=330, **small)
         self.masked = pmui.Switch(label="Mask what is not labelled", value=False, margin=(14, 8))
         self.frame = Frame()
-        self.scene = ImageView(self.frame, "Scene", axes=False)
-        self.true = ClassMap(self.frame, "Labels")
-        self.given = ClassMap(self.frame, "Class map")
+        self.scene = ImageView(self.frame, "Scene")
+        self.true = ClassMap(self.frame, "Labels", axes=True)
+        self.given = ClassMap(self.frame, "Class map", axes=True)
         self.legend = html(margin=(2, 8))
         self.split = html(margin=(6, 8))
         self.matrix = Confusion()
@@ -55,8 +56,9 @@ class Maps:
         self.back = pmui.Button(label="Previous", icon="chevron_left", **button)
         self.next = pmui.Button(label="Next", icon="chevron_right", **button)
         self.table = html(margin=(4, 8))
-        self._wait = explain("Class map", WAITING, height=110)
+        self._wait = explain("The class map and its accuracy", WAITING, height=220)
         self._numbers = pn.Column(
+            heading("Test pixels: true class against class on the map"),
             beside(
                 pn.Column(
                     self.matrix.panel, wrapped(self.back, self.next), self.walk, sizing_mode="stretch_width", margin=0
@@ -70,11 +72,10 @@ class Maps:
         )
         self.panel = pn.Column(
             wrapped(self.images, self.sensors, self.classifiers, self.masked),
-            self._wait,
             grid(self.scene.panel, self.true.panel, self.given.panel, least=280, most=3),
             self.legend,
-            heading("Test pixels: true class against class on the map"),
             self._numbers,
+            self._wait,
             sizing_mode="stretch_width",
             margin=(4, 4),
         )
@@ -160,12 +161,12 @@ class Maps:
             self._pictured = now
             if self.frame.shape != state.shape:
                 self.frame.fit(*state.shape)
-            self.scene.show(state.picture(sensor), f"{name + ': ' if name else ''}{NAMES[sensor]}")
+            self.scene.show(state.picture(sensor), f"{name + ': ' if name else ''}{state.caption(sensor)}")
         names = state.classes
         self.true.show(truth, names, "Labels; outlined: test pixels" if findings is not None else "Labels")
         counts = np.bincount(truth[truth >= 0].ravel(), minlength=len(names))
         self.legend.object = legend(names, counts)
-        self._mark()
+        self.frame.mark(state.picked, RED, "")
         if findings is None:
             self.frame.outline_truth(None)
             return
@@ -180,13 +181,6 @@ class Maps:
         self.matrix.show(scores.counts, names)
         self._walk()
         self._say(scores, names)
-
-    def _mark(self) -> None:
-        picked = self.state.picked
-        marks: dict[str, list[Any]] = {n: [] for n in ("x", "y", "number", "color")}
-        if picked is not None:
-            marks = {"x": [picked[1]], "y": [picked[0]], "number": [""], "color": [RED]}
-        self.frame.marks.data = marks
 
     def _walk(self) -> None:
         """The chosen cell, and which of its pixels is shown."""
@@ -214,14 +208,15 @@ class Maps:
         assert result is not None
         assert findings is not None
         warning = str(result.attrs.get("split_warning") or "")
-        leak = tuple(float(result[n]) if n in result else np.nan for n in ("leak_random", "leak_split"))
+        leak = {n: float(result[n]) for n in ("leak_random", "leak_split") if n in result}
+        leaky = len(leak) == 2 and leak["leak_random"] - leak["leak_split"] > LEAKS
         self.split.object = (
             f"<b>Split</b>: {escape(str(result.attrs.get('split', 'not named')))}"
             + (f'<br><span style="color:{RED};font-weight:600">{escape(warning)}</span>' if warning else "")
             + f"<br><b>{escape(findings.title(self.state.classifier))}</b>: OA {scores.oa:.3f} &ensp; AA {scores.aa:.3f} &ensp; "
             f"kappa {scores.kappa:.3f}"
-            f"<br><b>Leak meter</b>: a nearest neighbour has {leak[0]:.3f} under random pixels and {leak[1]:.3f} under this split"
-            + ("; accuracies under random pixels would be too high for new places." if leak[0] - leak[1] > LEAKS else ".")
+            + leak_text(leak)
+            + (" Accuracies under random pixels would be too high for new places." if leaky else "")
         )
         colours = class_colours(len(names))
         rows = []

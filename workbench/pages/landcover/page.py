@@ -9,16 +9,14 @@ trained in the page's own process: `mdfl` is launched as a separate process, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import xarray as xr
 
-from workbench.data.patch_settings import NEEDS
 from workbench.data.source import Source
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.followed import Follower
 from workbench.pages.frame.runner import Runner
 from workbench.pages.landcover.findings import OWN, Findings, reads
 from workbench.pages.landcover.inside import Inside
@@ -26,17 +24,10 @@ from workbench.pages.landcover.learning import Learning
 from workbench.pages.landcover.maps import Maps
 from workbench.pages.landcover.state import LandcoverState
 from workbench.pages.landcover.trust import Trust
-from workbench.runs.watch import Live
-from workbench.scene import Needs
 from workbench.views.card import heading
 from workbench.views.plots import batched
-from workbench.views.scene_card import scene_card
 
 FIRST = ("split", "steps", "head_steps", "joint", "times", "rivals", "networks", "seed")
-OLD = (
-    "This run was made before its result kept the classes of its test pixels, so they cannot be walked through here. Run it again, or "
-    "see it on the page watch."
-)
 
 
 class Landcover(LandcoverState):
@@ -50,27 +41,22 @@ class Landcover(LandcoverState):
     UNNAMED = "No scene was given. Choose one from the list, or give the path of a file."
     EMPTY = (
         "No scene is open",
-        "Choose a scene with labels from the list on the left, or open your own: a cube, radar or image, and a raster of classes.",
+        "Choose a scene with labels from the list in the side bar, or open your own: a cube, radar or image, and a raster of classes.",
+    )
+    METHOD, FIRST_SCENE = "mdfl", "sim-two-sensors"
+    OLD = (
+        "This run was made before its result kept the classes of its test pixels, so they cannot be walked through here. Run it again, "
+        "or see it on the page watch."
     )
     SCENES: ClassVar = SharedResults(3)
-
-    @classmethod
-    def needs(cls) -> Needs:
-        """The page needs a sensor and labelled pixels."""
-        return NEEDS
-
-    @classmethod
-    def first_choice(cls) -> str:
-        """Simulated sensors, which need no files."""
-        return "sim-two-sensors"
 
     # --- layout -----------------------------------------------------------------------------------------------------
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The four tabs, and the controls of a run."""
         self.findings = None
-        self.runner = Runner(self, "mdfl", self, first=FIRST)
-        self.maps, self.learning, self.trust, self.inside = Maps(self), Learning(self), Trust(self), Inside(self)
+        self.runner = Runner(self, self.METHOD, self, first=FIRST)
+        self.maps, self.learning, self.trust, self.inside = Maps(self), Learning(), Trust(self), Inside(self)
         self.param.watch(
             batched(lambda *_: self.draw()), ["image", "classifier", "cell", "at", "pixel", "time", "sensor", "tab"]
         )
@@ -84,20 +70,12 @@ class Landcover(LandcoverState):
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
-    def describe(self, data: xr.Dataset) -> str:
-        """HTML card of the scene."""
-        return scene_card(data)
-
     def arrived(self, first: bool) -> None:
         """Show the opened scene, and follow the run named in the address."""
         run = self.run if first else ""
         if not first:
-            self.param.update(image=-1, classifier=OWN, cell="", at=0, pixel="", sensor="")
+            self.param.update(image=-1, classifier=OWN, sensor="", **self.reset())
         self.runner.take(run)
-
-    def _take(self) -> None:
-        for part in (self.maps, self.trust, self.inside):
-            part.take()
 
     # --- called by the runner ----------------------------------------------------------------------------------------
 
@@ -105,36 +83,18 @@ class Landcover(LandcoverState):
         """Text of a run in the list of runs."""
         return f"split {config.get('split')}, {config.get('steps')} steps, seed {config.get('seed')}"
 
-    def cleared(self) -> None:
-        """Empty all tabs; no run is followed."""
-        self.findings = None
-        self.learning.clear()
-        if self.data is not None:
-            self._take()
+    def read(self, result: xr.Dataset) -> Findings | None:
+        """The table of the test pixels, and the maps."""
+        return Findings(result) if reads(result) else None
 
-    def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
-        """Show the training of the followed run. fresh: of another run, so cell and pixel are chosen anew."""
-        if fresh:
-            self.param.update(cell="", at=0, pixel="")
-        self.learning.invite(False)
+    def fill(self) -> None:
+        """Show maps and numbers, or that there are none yet."""
+        for part in (self.maps, self.trust, self.inside):
+            part.take()
 
-    def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """Draw the new events."""
-        self.learning.take(live)
-
-    def ended(self, live: Live, result: xr.Dataset | None) -> None:
-        """Show maps and numbers when the run has ended."""
-        if result is None:
-            return
-        if not reads(result):
-            self.complain(OLD)
-            return
-        self.findings = Findings(result)
-        self._take()
-
-    def followed(self) -> list[Follower]:
-        """The run of the method."""
-        return [self.runner]
+    def reset(self) -> dict[str, Any]:
+        """No cell of the confusion matrix and no pixel are chosen."""
+        return {"cell": "", "at": 0, "pixel": ""}
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import param
@@ -13,10 +11,10 @@ import xarray as xr
 from workbench.data.coresets import class_names
 from workbench.data.patch_settings import SENSORS
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import Session
+from workbench.pages.frame.one_run import OneRun
 from workbench.pages.landcover.findings import OWN, Findings, Pixel, true_map
 from workbench.views.image import as_colours, coloured, presets
+from workbench.views.spectra import Axis
 
 NAMES = {
     "hsi": "hyperspectral cube",
@@ -27,7 +25,7 @@ NAMES = {
 }
 
 
-class LandcoverState(Session):
+class LandcoverState(OneRun):
     """State of the land cover page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
     findings: result of the followed run; None before it has finished. runner: controls of the followed run.
@@ -45,7 +43,6 @@ class LandcoverState(Session):
     time = param.Integer(100, bounds=(0, 499), doc="noise level")
     sensor = param.String("", doc="which sensor is drawn")
 
-    runner: Runner
     findings: Findings | None
 
     # --- scene ------------------------------------------------------------------------------------------------------
@@ -86,22 +83,36 @@ class LandcoverState(Session):
         assert self.data is not None
         return self.data.sizes["y"], self.data.sizes["x"]
 
-    def picture(self, sensor: str) -> np.ndarray:
-        """(row, column, 3) uint8: the visible image of a sensor; of a cube three bands, of radar in dB."""
+    def drawn(self, sensor: str) -> tuple[str, list[int]]:
+        """Name and positions of the bands of a sensor that are drawn: three; the first, if it has fewer or is LiDAR."""
         array = self.of_image(sensor)
-        band = array.dims[0]
         if sensor == "hsi":
-            array = array.isel({band: list(next(iter(presets(array).values())))})
-        array = array.isel({band: slice(0, 3)}).astype("float32").compute()
+            name, bands = next(iter(presets(array).items()))
+            return name, list(bands)
+        return NAMES[sensor], [0, 1, 2] if array.shape[0] > 2 and sensor != "lidar" else [0]
+
+    def caption(self, sensor: str) -> str:
+        """Title of the picture of a sensor, with its bands: by wavelength, by polarisation, or numbered from 0."""
+        array = self.of_image(sensor)
+        name, bands = self.drawn(sensor)
+        if sensor == "hsi" and (axis := Axis(array)).known:
+            return f"{name}: {' / '.join(f'{axis.at[b]:.0f}' for b in bands)} nm"
+        named = array["polarization"].values if "polarization" in array.coords else range(array.shape[0])
+        if array.shape[0] == 1:
+            return name
+        return f"{name}: {'band' if len(bands) == 1 else 'bands'} {' / '.join(str(named[b]) for b in bands)}"
+
+    def picture(self, sensor: str) -> np.ndarray:
+        """(row, column, 3) uint8: the visible image of a sensor, of the bands of `drawn`; radar in dB."""
+        array = self.of_image(sensor)
+        array = array.isel({array.dims[0]: self.drawn(sensor)[1]}).astype("float32").compute()
         if sensor == "sar":
             array = 10 * np.log10(array.clip(min=1e-6))
         return coloured(array.values[0], "Viridis") if sensor == "lidar" else as_colours(array)
 
     def labels(self) -> np.ndarray:
         """(row, column): class of each pixel of the visible image, -1 where it has no label."""
-        array = self.of_image("truth")
-        names = self.findings.names if self.findings is not None else self.classes
-        return true_map(array.compute(), names)
+        return true_map(self.of_image("truth").compute(), self.classes)
 
     @property
     def classes(self) -> list[str]:
@@ -141,18 +152,6 @@ class LandcoverState(Session):
     def pick(self, row: int, column: int) -> None:
         """Pick a pixel of the visible image."""
         self.pixel = f"{row},{column}"
-
-    # --- work -------------------------------------------------------------------------------------------------------
-
-    def later(self, key: Any, make: Callable[[], Any], then: Callable[[Future], None]) -> None:
-        """Compute in the worker thread, once for all visitors; the answer is dropped if another scene or run was opened meanwhile."""
-        asked, live = self.asked, self.runner.live
-
-        def here(future: Future) -> None:
-            if asked == self.asked and live is self.runner.live:
-                then(future)
-
-        self.when(self.MADE.ask(key, make), here)
 
 
 def _whole(text: str, count: int) -> list[int] | None:

@@ -101,10 +101,7 @@ class Trust:
         state, findings = self.state, self.state.findings
         assert findings is not None
         picked = state.picked
-        marks: dict[str, list[Any]] = {n: [] for n in ("x", "y", "number", "color")}
-        if picked is not None:
-            marks = {"x": [picked[1]], "y": [picked[0]], "number": ["1"], "color": [class_colours(1)[0]]}
-        self.frame.marks.data = marks
+        self.frame.mark(picked)
         if picked is None:
             self.pixel.object = "Click a pixel of a map."
             return
