@@ -6,12 +6,16 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workbench.errors import InputError
+from workbench.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from workbench.engines.deployment import Plan
 
 app = typer.Typer(
     help="Run a federation on several machines: certificates, link, nodes and rounds, from one plan.", no_args_is_help=True
@@ -19,7 +23,7 @@ app = typer.Typer(
 PlanArg = Annotated[Path, typer.Argument(metavar="PLAN", help="YAML file; docs/federation.md has an example")]
 
 
-@app.callback(help="Run a federation on several machines: certificates, link, nodes and rounds, from one plan.")
+@app.callback()
 def stoppable() -> None:
     """Make a request to end (SIGTERM) the same as Ctrl-C: Flower's processes end with the command."""
 
@@ -58,20 +62,15 @@ def link(plan: PlanArg) -> None:
 def node(plan: PlanArg, name: Annotated[str, typer.Argument(metavar="NODE", help="a node of the plan")]) -> None:
     """Start a node on the machine that has its data; it runs until it is stopped (Ctrl-C)."""
     from workbench.engines.deployment import check_link, environment, node_command, read_plan, start, watched
-    from workbench.methods.fedfusion.deployed import NodeSite, settings_of
 
     known = read_plan(plan)
+    apps = import_module(place_of(known))
     command = node_command(known, name, {"plan": str(plan.expanduser().resolve())})
-    site = NodeSite(known, name, settings_of(known))  # whether the data fit is told here, not in a log of round 1
-    bands = site.x.shape[1]
-    if bands != known.bands:
-        raise InputError(
-            f"The data of {name} have {bands} channels, the plan says {known.bands}. All nodes need the same sensors and bands."
-        )
+    has = apps.prepare(known, name, _progress)  # whether the data fit is told here, not in a log of round 1
     check_link(known)
     log = known.folder / f"{name}.log"
     with start(command, log, environment(known)) as process:
-        typer.echo(f"{name} takes part with {len(site.label)} training pixels; its log is {log}. Stop it with Ctrl-C.")
+        typer.echo(f"{name} takes part with {has}; its log is {log}. Stop it with Ctrl-C.")
         _until_stopped(lambda: watched(process, log, f"The node {name}"))
 
 
@@ -85,21 +84,25 @@ def run(
     The lines are also in `rounds.jsonl` of the plan's folder, and the last weights in `weights.safetensors`.
     """
     from workbench.engines.deployment import check_link, messages, read_plan, register, write_app
-    from workbench.methods.fedfusion.deployed import settings_of
 
     known = read_plan(plan)
-    settings_of(known)
+    place, folder = place_of(known), known.folder
+    import_module(place).settings_of(known)
     check_link(known)
     new = register(known)
     if new:
         typer.echo(f"The link now knows the keys of {', '.join(new)}.")
-    place, folder = "workbench.methods.fedfusion.deployed", known.folder
     write_app(folder / "app", f"{place}:client", f"{place}:server", {"plan": ""})
     begin = time.monotonic()
     with open(folder / "rounds.jsonl", "w") as file:
         for told in messages(known, folder / "app", {"plan": str(plan.expanduser().resolve())}, seconds):
             file.write(json.dumps(told) + "\n")
             file.flush()
+            if "exchanged" in told:
+                sent, test = (told["up"] + told["down"]) / 1e6, told["test"] / 1e6
+                typer.echo(
+                    f"exchanged once: {told['exchanged']} ({time.monotonic() - begin:.0f} s, {sent:.2f} MB; {test:.2f} of them for tests)"
+                )
             if "round" in told:
                 numbers = ", ".join(
                     f"{n}: loss {s['loss']:.3f}, OA {s['oa']:.3f}" for n, s in sorted(told["scalars"].items())
@@ -111,6 +114,25 @@ def run(
                 for name, reason in sorted(told["failures"].items()):
                     typer.secho(f"  {name} failed: {reason}", fg=typer.colors.RED, err=True)
     typer.echo(f"Weights: {folder / 'weights.safetensors'}, SHA-256 of the arrays {told['sha256'][:16]}.")
+
+
+def place_of(plan: Plan) -> str:
+    """The module that has the apps of the plan's method: `client` and `server` for Flower, `settings_of` and `prepare` for the commands.
+
+    Raises InputError for a method that does not exist, or has no apps.
+    """
+    able = sorted(p.parent.name for p in (Path(__file__).parent / "methods").glob("*/deployed.py"))
+    if plan.method not in able:
+        raise InputError(
+            f"The plan's method is {plan.method!r}; a federation on several machines has {' or '.join(able)}."
+            f"{did_you_mean(plan.method, able)}"
+        )
+    return f"workbench.methods.{plan.method}.deployed"
+
+
+def _progress(what: str, step: int, steps: int) -> None:
+    if step in (1, steps) or step % 100 == 0:
+        typer.echo(f"{what}: step {step} of {steps}")
 
 
 def _until_stopped(wait: Callable[[], None]) -> None:

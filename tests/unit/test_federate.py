@@ -59,6 +59,11 @@ def test_a_node_with_other_bands_or_classes_is_told(plan):
     assert "The data of A have 34 channels, the plan says 12" in called("node", path, "A")[2]
     assert "A has the classes spectrum 4, low" in called("node", plan(classes=[*CLASSES[:6], "water"]), "A")[2]
     assert "no setting 'colour'" in called("run", plan(settings={"colour": "red"}))[2]
+    assert "The plan has no `bands`" in called("run", plan(bands=None))[2]
+    assert (
+        "method is 'feddif'; a federation on several machines has feddiff or fedfusion. Did you mean"
+        in called("run", plan(method="feddif"))[2]
+    )
 
 
 @pytest.mark.long

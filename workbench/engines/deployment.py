@@ -5,8 +5,8 @@
     with start(link_command(plan), plan.folder / "link.log"): ...
 
 Everything is written below the folder of the plan; Flower gets a home of its own there, and sends no usage statistics. Processes are in
-groups that are killed as a whole: a client app that needs more than 30 s to start is started again by Flower every 30 s, and the old
-ones linger. So their number is bounded, too.
+groups that are killed as a whole, also when the process that started them is killed itself. A client app that needs more than 30 s to
+start is started again by Flower every 30 s, and the old ones linger. So their number is bounded, too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from workbench.data.source import Source
@@ -35,10 +36,11 @@ CHILDREN = 12  # processes in a group; a node has its own, an executor and one c
 RETRIES = 20  # of a node that cannot reach its link
 DAYS = 365  # that certificates are valid
 CONNECTION = "workbench"
+GUARD = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"'  # its input ends when this process has ended
 
 
 class Node(BaseModel):
-    """A node: the scene that only it reads. port: of its own runtime, on its machine."""
+    """A node: the scene that only it reads. port: of its own runtime, on its machine. settings: of the method, for this node alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,6 +49,7 @@ class Node(BaseModel):
     keys: dict[str, str] = Field({})
     beside: dict[str, str] = Field({})
     port: int = Field(9801, ge=1024, le=65535)
+    settings: dict[str, Any] = Field({})
 
     def source(self) -> Source:
         """The scene of the node."""
@@ -54,11 +57,13 @@ class Node(BaseModel):
 
 
 class Plan(BaseModel):
-    """A federation. host, port: of the link, as nodes reach it. folder: of certificates, keys and logs. classes: their names, in the same
-    order for all nodes. bands: channels of all sensors of a node together. settings: of the method."""
+    """A federation. method: which has apps for it. host, port: of the link, as nodes reach it. folder: of certificates, keys and logs.
+    classes: their names, in the same order for all nodes. bands: channels of all sensors of a node together, where all nodes need the
+    same. settings: of the method."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    method: str = "fedfusion"
     host: str = "127.0.0.1"
     port: int = Field(8800, ge=1024, le=65535)
     folder: Path = Path("federation")
@@ -66,7 +71,7 @@ class Plan(BaseModel):
     seconds: float = Field(120.0, gt=0, le=86_400, description="how long a round waits for its nodes")
     least: int = Field(1, ge=1, description="nodes that must be connected before a round begins")
     classes: list[str] = Field(min_length=2)
-    bands: int = Field(ge=1)
+    bands: int | None = Field(None, ge=1)
     settings: dict[str, Any] = Field({})
     nodes: dict[str, Node] = Field(min_length=1)
 
@@ -85,6 +90,15 @@ class Plan(BaseModel):
                 f"The plan has no node {name!r}; it has {', '.join(self.nodes)}.{did_you_mean(name, self.nodes)}"
             )
         return self.nodes[name]
+
+    def numbers_of(self, classes: Sequence[str], name: str) -> np.ndarray:
+        """(classes,) number in the plan of each class of a node's data; InputError, with the node's name, for one that it does not name."""
+        strange = [n for n in classes if n not in self.classes]
+        if strange:
+            raise InputError(
+                f"{name} has the classes {', '.join(strange)}, which the plan does not name; it has {', '.join(self.classes)}."
+            )
+        return np.array([self.classes.index(n) for n in classes])
 
 
 def read_plan(path: str | Path) -> Plan:
@@ -332,16 +346,21 @@ def write_app(folder: Path, client: str, server: str, config: Mapping[str, str |
 
 @contextlib.contextmanager
 def start(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, its output in `log`; when the block is left the whole group ends."""
+    """A process in a group of its own, its output in `log`. The whole group ends when the block is left, and when this process ends, even
+    by SIGKILL: then a shell that waits for this process ends the group.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as file:
         process = subprocess.Popen(
             [*command], stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=dict(env), start_new_session=True
         )
-    try:
-        yield process
-    finally:
-        end(process)
+    guard = ["sh", "-c", GUARD, "guard", str(process.pid)]
+    with subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as shell:
+        try:
+            yield process
+        finally:
+            end(process)
+            shell.kill()  # before its input ends: the number of the group may soon belong to others
 
 
 def end(process: subprocess.Popen[Any]) -> None:

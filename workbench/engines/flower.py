@@ -1,8 +1,7 @@
 """The engine of federations: Flower. The same client app and the same rounds in this process, and on machines.
 
     app = client_app(lambda node: Site(...))                     # a `workbench.parts.rounds.Client` for a node
-    grid = InProcess({"A": app, "B": app})
-        for round in rounds(grid, state, 30): ...
+    for round in rounds(InProcess({"A": app, "B": app}), state, 30): ...
 
     @ServerApp().main()                                          # deployed: the same function with the grid of a SuperLink
     def main(grid, context):
@@ -11,7 +10,8 @@
 Flower's own FedAvg is not used: it drops failures silently, and sums in another order. Here a node that does not answer, an update that
 cannot be averaged, and a client that refuses are failures of the round, with their reason, and the round goes on with the others.
 
-What is not public in Flower is in one function, `_as_task`; the minor version is pinned. Needs `pip install 'workbench[federated]'`.
+What is not public in Flower is in `_as_task` and where `InProcess` gives a message its identifier; the minor version is pinned. Needs
+`pip install 'workbench[federated]'`.
 """
 
 from __future__ import annotations
@@ -67,22 +67,65 @@ def client_app(make: Callable[[Context], Client]) -> ClientApp:
     app = ClientApp()
 
     @app.train()
-    def train(message: Message, context: Context) -> Message:
+    @responding
+    def train(content: RecordDict, given: RecordDict, context: Context) -> dict[str, Any]:
+        client = make(context)
+        update = client.train(state_of(given["arrays"]), int(given["config"]["round"]))  # type: ignore[index, arg-type]
+        content["arrays"] = record_of(update.state)
+        content["metrics"] = MetricRecord(
+            {"samples": float(update.samples), **{n: float(v) for n, v in update.scalars.items()}}
+        )
+        return {"name": client.name}
+
+    return app
+
+
+def responding(
+    act: Callable[[RecordDict, RecordDict, Context], dict[str, Any]],
+) -> Callable[[Message, Context], Message]:
+    """The handler of a kind of message of a client app.
+
+    act: gets the content of the answer, which it fills, that of the message, and Flower's context; what it returns is told beside the
+    node's name. Its InputError is the answer that the node refuses, with the reason.
+    """
+
+    def handler(message: Message, context: Context) -> Message:
         name, content = str(context.node_config.get("name", "")), RecordDict()
         try:
-            client = make(context)
-            name = client.name
-            update = client.train(state_of(message.content["arrays"]), int(message.content["config"]["round"]))  # type: ignore[index, arg-type]
-            content["arrays"] = record_of(update.state)
-            content["metrics"] = MetricRecord(
-                {"samples": float(update.samples), **{n: float(v) for n, v in update.scalars.items()}}
-            )
-            content["config"] = ConfigRecord({"name": name})
+            content["config"] = ConfigRecord({"name": name, **act(content, message.content, context)})
         except InputError as error:
             content["config"] = ConfigRecord({"name": name, "refused": str(error)})
         return Message(content, reply_to=message)
 
-    return app
+    return handler
+
+
+def ask(
+    grid: Grid, kind: str, contents: Mapping[int, RecordDict], seconds: float = ANSWER_SECONDS
+) -> dict[str, tuple[int, RecordDict]]:
+    """Send each node its content, as a message of this kind; name of the node -> its number and its answer.
+
+    Raises InputError for a node that refuses, fails, or does not answer in time, and for two nodes of one name.
+    """
+    messages = [_message(grid, content, node, "1", kind) for node, content in contents.items()]
+    found: dict[str, tuple[int, RecordDict]] = {}
+    wrong = []
+    for reply in grid.send_and_receive(messages=messages, timeout=seconds):
+        node = reply.metadata.src_node_id
+        if reply.has_error():
+            wrong.append(f"node {node}: {reply.error.reason or 'an error without a reason'}")
+            continue
+        told: Any = reply.content["config"]
+        if "refused" in told:
+            wrong.append(str(told["refused"]))
+        elif str(told["name"]) in found:
+            wrong.append(f"two nodes call themselves {told['name']!r}; give every node its own name")
+        else:
+            found[str(told["name"])] = node, reply.content
+    if wrong or len(found) < len(contents):
+        silent = f"{len(contents) - len(found)} of {len(contents)} nodes did not answer within {seconds:g} s"
+        raise InputError(f"The message {kind!r}: {'; '.join(dict.fromkeys(wrong)) or silent}.")
+    return found
 
 
 def rounds(
@@ -92,17 +135,16 @@ def rounds(
     first: int = 1,
     seconds: float = ANSWER_SECONDS,
     least: int = 1,
-    names: Mapping[int, str] | None = None,
 ) -> Iterator[Round]:
     """`count` rounds over the nodes that are connected at the begin of each, as `workbench.parts.rounds.rounds`.
 
     first: number of the first round. seconds: how long a round waits for answers. least: nodes that must be there before a round begins.
-    names: of nodes that have not answered yet. Raises InputError where too few nodes come within `seconds`, and where none sends weights
+    Raises InputError where too few nodes come within `seconds`, and where none sends weights
     that can be averaged: never an endless wait.
     """
-    known = dict(names or {})
+    known: dict[int, str] = {}  # node -> its name, once it has answered
     for number in range(first, first + count):
-        nodes = _nodes(grid, least, seconds)
+        nodes = connected(grid, least, seconds)
         config = ConfigRecord({"round": number})
         messages = [
             _message(grid, RecordDict({"arrays": record_of(state), "config": config}), node, str(number)) for node in nodes
@@ -137,14 +179,15 @@ def rounds(
         yield done
 
 
-def _message(grid: Grid, content: RecordDict, node: int, group: str) -> Message:
-    """To train. A server app makes messages itself (the grid's own way is deprecated); this process is no task of a run."""
+def _message(grid: Grid, content: RecordDict, node: int, group: str, kind: str = TRAIN) -> Message:
+    """A server app makes messages itself (the grid's own way is deprecated); this process is no task of a run."""
     if isinstance(grid, InProcess):
-        return grid.create_message(content, TRAIN, node, group)
-    return Message(content, node, TRAIN, group_id=group)
+        return grid.create_message(content, kind, node, group)
+    return Message(content, node, kind, group_id=group)
 
 
-def _nodes(grid: Grid, least: int, seconds: float) -> list[int]:
+def connected(grid: Grid, least: int, seconds: float) -> list[int]:
+    """Numbers of the nodes, as soon as there are `least`. Raises InputError where fewer are there after `seconds`."""
     end = time.monotonic() + seconds
     while len(nodes := sorted(grid.get_node_ids())) < least:
         if time.monotonic() > end:

@@ -8,6 +8,7 @@ class_map(result, scene, patches, predict, counts, "SVM")                  # lab
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
@@ -19,6 +20,30 @@ from workbench.scene import PROVENANCE, TABLE
 
 AT_ONCE = 2048  # pixels
 Predict = Callable[[np.ndarray], np.ndarray]  # places (n, 3) -> probabilities (n, classes)
+
+
+class Divided(Protocol):
+    """Labelled pixels and how they are split: `Patches`, and what else has the same names."""
+
+    @property
+    def spectra(self) -> np.ndarray:
+        """(N, values) of the labelled pixels."""
+
+    @property
+    def label(self) -> np.ndarray:
+        """(N,)"""
+
+    @property
+    def train(self) -> np.ndarray:
+        """Positions in `label`."""
+
+    @property
+    def test(self) -> np.ndarray:
+        """Positions in `label`."""
+
+    @property
+    def split(self) -> str:
+        """In words."""
 
 
 def scalar(value: float, text: str, units: str = "1") -> tuple:
@@ -57,7 +82,7 @@ def details(result: xr.Dataset, probability: np.ndarray, truth: np.ndarray, name
     result["calibration_error"] = scalar(told.error, f"expected calibration error of {who} on test pixels")
 
 
-def leaks(result: xr.Dataset, patches: Patches, seed: int) -> None:
+def leaks(result: xr.Dataset, patches: Divided, seed: int) -> None:
     """`leak_random` and `leak_split`, the leak meter."""
     text = "accuracy of the nearest neighbour"
     leak = leak_meter(patches.spectra, patches.label, patches.train, patches.test, seed)

@@ -152,8 +152,18 @@ def test_a_storm_of_processes_is_ended(tmp_path):
         assert crowd(process) == 0
 
 
+def alive(pid):
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.process
-def test_a_request_to_end_ends_the_processes_too(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_request_to_end_and_a_kill_end_the_processes_too(tmp_path, sent):
     code = f"""
 import os, pathlib
 from workbench.engines.deployment import start, watched
@@ -168,10 +178,12 @@ with start(["sleep", "60"], log, os.environ) as process:
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
         child = int(parent.stdout.readline())
-        parent.terminate()
+        parent.send_signal(sent)
         parent.wait(20)
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+    end = time.monotonic() + (20 if sent == signal.SIGKILL else 0)
+    while alive(child) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(child)
 
 
 @pytest.mark.process
@@ -279,6 +291,13 @@ def deployed(plan, slow="", tap=None):
     write_app(app, "numpy_client:app", "short_server:app", {"rounds": 2, "size": 10, "seconds": 100, "least": 2})
     (app / "numpy_client.py").write_text(textwrap.dedent(CLIENT))
     (app / "short_server.py").write_text(textwrap.dedent(SERVER))
+    with running(plan, lambda name: {"sleep": "12"} if name == slow else {}, tap) as (nodes, stack, env):
+        yield app, nodes, stack, env
+
+
+@contextlib.contextmanager
+def running(plan, config, tap=None):
+    """Link and nodes of a plan with certificates. config: name -> of the node's app. tap: of the first node."""
     env = {**environment(plan), "PYTHONPATH": os.getcwd()}
     with contextlib.ExitStack() as stack:
         stack.enter_context(start(link_command(plan), plan.folder / "link.log", env))
@@ -290,14 +309,28 @@ def deployed(plan, slow="", tap=None):
             except InputError:
                 assert time.monotonic() < end, (plan.folder / "link.log").read_text()
                 time.sleep(0.5)
-        assert register(plan) == ["A", "B"]
+        assert register(plan) == list(plan.nodes)
         assert register(plan) == []
         nodes = {}
         for name in plan.nodes:
-            through = plan.model_copy(update={"port": tap.port}) if tap and name == "A" else plan
-            command = node_command(through, name, {"sleep": "12"} if name == slow else {})
+            through = plan.model_copy(update={"port": tap.port}) if tap and not nodes else plan
+            command = node_command(through, name, config(name))
             nodes[name] = stack.enter_context(start(command, plan.folder / f"{name}.log", env))
-        yield app, nodes, stack, env
+        yield nodes, stack, env
+
+
+def kill_in_a_message(plan, name, process):
+    """Kill a node and all that it started, as soon as its app works on a message."""
+    import psutil
+
+    end = time.monotonic() + 120
+    while "Start `flwr-clientapp`" not in (plan.folder / f"{name}.log").read_text():
+        assert time.monotonic() < end, f"node {name} got no message"
+        time.sleep(0.2)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def in_process(size, count):
@@ -344,16 +377,7 @@ def test_a_node_killed_in_a_round_is_told_and_rejoins(tmp_path):
         seen = []
 
         def kill():
-            import psutil
-
-            end = time.monotonic() + 120
-            while "Start `flwr-clientapp`" not in (plan.folder / "B.log").read_text():
-                assert time.monotonic() < end, "node B got no message"
-                time.sleep(0.2)
-            for child in psutil.Process(nodes["B"].pid).children(recursive=True):
-                child.kill()
-            os.kill(nodes["B"].pid, signal.SIGKILL)
-            nodes["B"].wait()
+            kill_in_a_message(plan, "B", nodes["B"])
             time.sleep(75)  # until the link notices, it refuses a second node with this key
             stack.enter_context(start(node_command(plan, "B", {}), plan.folder / "B2.log", env))
 

@@ -137,6 +137,18 @@ def test_chips_of_two_sensors_split_by_the_order_of_the_file():
     assert outcome.result.attrs["split"].startswith("halves of each class in the order of the file")
     with pytest.raises(InputError, match="needs a map"):
         pixels_of(chips, override(QUICK, {"split": "block"}))
+    part = np.where(np.arange(60) % 4 == 1, "test", "train")
+    own = chips.assign_coords(split=("sample", part), sample=[f"s{i}" for i in range(60)])
+    for changes, test, words in (
+        ({"split": "own"}, np.flatnonzero(part == "test"), "the split of the scene"),
+        ({"split": "own", "test": ["s3", "s25"]}, [3, 25], "a list of test samples"),
+        ({"split": "halves", "test": ["s3", "s25"]}, [3, 25], "a list of test samples"),
+    ):
+        found = pixels_of(own, override(QUICK, changes))
+        assert (sorted(found.test), found.split, found.warning) == (list(test), words, "")
+    drawn = pixels_of(own, override(QUICK, {"split": "class"}))
+    assert set(drawn.test) != set(np.flatnonzero(part == "test"))
+    assert (drawn.split, drawn.warning[:14]) == ("random samples", "RANDOM SAMPLES")
 
 
 # --- the exchange -----------------------------------------------------------------------------------------------------
@@ -368,6 +380,19 @@ def test_every_row_the_map_and_the_warning(scene):
     mean = (float(result["oa_at_hsi"]) + float(result["oa_at_lidar"])) / 2
     assert float(result["oa"]) == pytest.approx(mean)
     assert result["bytes"].sel(message="dense", traffic="features") == 2 * 2 * 4 * 32 * 64 * 16
+    np.testing.assert_array_equal(
+        result["clients"].sum("class_name"), [len(c.label) for c in sites(pixels_of(scene, config), config)]
+    )
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_table_of_bytes_is_what_is_counted(scene, groups):
+    """With several groups encoders are averaged, too."""
+    config = override(QUICK, {"steps": 2, "average_every": 2, "batch": 8, "groups": groups, "map": False})
+    result = played(run(scene, config))[1].result
+    for traffic in ("features", "weights", "indices"):
+        table = float(result["bytes"].sel(message="low_rank 4", traffic=traffic))
+        assert 2 * groups * table == pytest.approx(1e6 * float(result[f"megabytes_{traffic}"]), rel=1e-12)
 
 
 def test_wrong_input_is_refused_with_its_name(scene):

@@ -20,6 +20,14 @@ def test_epsilon_without_sampling_is_the_closed_form():
     assert epsilon(5.0, 30, 1e-5) == pytest.approx(5.9, abs=0.05)
 
 
+def test_two_data_sets_of_a_client_cost_what_half_of_the_noise_costs():
+    """Gaussians z * clip wide whose means are d apart: rho is d^2 / (2 (z clip)^2), by 30 rounds; at d = 2 clip that of z / 2."""
+    z, clip = 3.0, 0.7
+    for apart, same in ((clip, z), (2 * clip, z / 2)):
+        rho = 30 * apart**2 / (2 * (z * clip) ** 2)
+        assert epsilon(same, 30, 1e-5) == pytest.approx(rho + 2 * math.sqrt(rho * math.log(1e5)), rel=1e-12)
+
+
 def test_sampling_helps_more_noise_helps_and_rounds_cost():
     assert epsilon(1.0, 30, 1e-5, 0.1) < epsilon(1.0, 30, 1e-5, 0.5) < epsilon(1.0, 30, 1e-5)
     assert epsilon(2.0, 30, 1e-5, 0.1) < epsilon(1.0, 30, 1e-5, 0.1) < epsilon(1.0, 60, 1e-5, 0.1)
@@ -79,6 +87,8 @@ def test_a_secure_sum_is_exact():
     parts = {n: masked(updates[n], samples[n], n, secrets[n], 3) for n in secrets}
     steps = sum(np.rint(updates[n]["w"].double().numpy() * samples[n] / FRACTION).astype(np.int64) for n in secrets)
     assert (sum(p["w"] for p in parts.values()).astype(np.int64) == steps).all()
+    with pytest.raises(InputError, match="do not cancel: a client is missing"):
+        unmasked_sum(list(parts.values())[:3], [10, 20, 5])
     mean = unmasked_sum(list(parts.values()), list(samples.values()))
     plain = average(list(updates.values()), list(samples.values()))
     for name in plain:

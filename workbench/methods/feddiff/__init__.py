@@ -12,6 +12,8 @@ docs/methods/feddiff.md says what is known.
     messages.py   what messages cost beside the pixels
     rounds.py     one round: code, exchange, learn, average
     flower.py     the same rounds over Flower
+    once.py       features exchanged once, for owners on machines of their own
+    deployed.py   the apps of `workbench federate`
     banks.py      the banks of trained, untrained and joint networks
     running.py    run: a diffusion network at each owner, federations, networks on pooled data, result
     result.py     rows of accuracies, class map, bytes

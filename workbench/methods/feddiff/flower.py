@@ -6,8 +6,8 @@
 A node that does not answer with its features is away in this round: the other owner learns alone, nothing is averaged, and `missed`
 counts it; in the next round it may be back. Needs `pip install 'workbench[federated]'`.
 
-The nodes keep their network between messages, so they live as long as the process. Where Flower starts a new process for each message,
-as on other machines, a node would have to store its network and optimiser: that is not built.
+The nodes keep their network between messages, so they live as long as the process. On other machines Flower starts a new process for each
+message: there `workbench.methods.feddiff.deployed` exchanges features once.
 """
 
 from __future__ import annotations

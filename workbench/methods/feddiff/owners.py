@@ -89,12 +89,11 @@ class Owner:
 
     def logits(self, own: Tensor, theirs: Tensor | None) -> list[Tensor]:
         """Logits of the three heads; of its own head alone if the other owner is away."""
-        mine = self.branch.pooled(own)
         if theirs is None:
+            mine = self.branch.pooled(own)
             low, high = mine if self.number == 0 else mine[::-1]
             return [self.network.head(1 + self.number, low, high)]
-        other = _branch(self.network, 1 - self.number).pooled(theirs)
-        return self.network.judged([mine, other] if self.number == 0 else [other, mine])
+        return judged(self.network, [own, theirs] if self.number == 0 else [theirs, own])
 
     @torch.no_grad()
     def features(self, patches: Patches, place: np.ndarray, bank: Bank | None) -> Tensor:
@@ -108,6 +107,11 @@ class Owner:
         """(3, n, classes): the softmax of each head."""
         self.network.eval()
         return torch.stack([one.softmax(1) for one in self.logits(own, theirs)]).double().numpy()
+
+
+def judged(network: Reuse, features: Sequence[Tensor]) -> list[Tensor]:
+    """Logits (n, classes) of the three heads, from what each owner sends (n, channels, 4, 4)."""
+    return network.judged([_branch(network, i).pooled(f) for i, f in enumerate(features)])
 
 
 def _branch(network: Reuse, number: int) -> Branch:

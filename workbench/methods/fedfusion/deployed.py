@@ -5,30 +5,28 @@ The link sends settings and weights; which data a node reads stands in the plan 
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from workbench.config import override
-from workbench.engines.deployment import MARK, Plan, read_plan
-from workbench.engines.flower import client_app, rounds
+from workbench.engines.deployment import Plan, read_plan
+from workbench.engines.flower import client_app
+from workbench.engines.serving import server_app, serving
 from workbench.errors import InputError
 from workbench.methods.fedfusion.horizontal import Site
 from workbench.methods.fedfusion.network import WINDOW
 from workbench.methods.fedfusion.pixels import pixels_of
 from workbench.methods.fedfusion.settings import Config
-from workbench.parts.federation import State, fingerprint
+from workbench.parts.federation import State
 from workbench.parts.networks import classifier
-from workbench.parts.rounds import Round, Update
+from workbench.parts.rounds import Update
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import weights
 
 if TYPE_CHECKING:
     from flwr.app import Context
-    from flwr.serverapp import Grid
 
 
 class NodeSite(Site):
@@ -36,12 +34,7 @@ class NodeSite(Site):
 
     def __init__(self, plan: Plan, name: str, config: Config) -> None:
         pixels = pixels_of(plan.node(name).source().open(), config)
-        strange = [n for n in pixels.names if n not in plan.classes]
-        if strange:
-            raise InputError(
-                f"{name} has the classes {', '.join(strange)}, which the plan does not name; it has {', '.join(plan.classes)}."
-            )
-        number = np.array([plan.classes.index(n) for n in pixels.names])
+        number = plan.numbers_of(pixels.names, name)
         centre, order = config.network == "mlp", list(plan.nodes).index(name)
         x, label = pixels.stacked(pixels.train, centre), torch.from_numpy(number[pixels.label[pixels.train]])
         super().__init__(
@@ -52,9 +45,7 @@ class NodeSite(Site):
     def train(self, state: State, number: int) -> Update:
         """One round; `oa` is that of the weights before it."""
         made = super().train(state, number)
-        self.network.load_state_dict(dict(state))
-        with torch.no_grad():
-            found = self.network.eval()(self.test).argmax(1).numpy()
+        found = self.probabilities(state, self.test).argmax(1)
         return Update(made.state, made.samples, {**made.scalars, "oa": float((found == self.truth).mean())})
 
     def noise_of(self, number: int) -> torch.Generator:
@@ -64,61 +55,46 @@ class NodeSite(Site):
         return random
 
 
-def settings_of(plan: Plan) -> Config:
-    """The method's settings in the plan. Raises InputError for one that does not exist or is out of range."""
-    return override(Config(), {"horizontal": ["fedavg"], **plan.settings, "rounds": plan.rounds})
+def settings_of(plan: Plan, node: str = "") -> Config:
+    """The method's settings in the plan, and those of one node. Raises InputError for one that does not exist or is out of range, and for a
+    plan without `bands`."""
+    if plan.bands is None:
+        raise InputError("The plan has no `bands`: give the number of channels of all sensors together.")
+    own = plan.node(node).settings if node else {}
+    return override(Config(), {"horizontal": ["fedavg"], **plan.settings, **own, "rounds": plan.rounds})
+
+
+def prepare(plan: Plan, name: str, progress: Callable[[str, int, int], None] = lambda *_: None) -> str:
+    """Open the data of a node, so that what does not fit is told before it starts; what it has, in words.
+
+    progress: is not called; nothing is trained. Raises InputError for data that do not fit.
+    """
+    site = NodeSite(plan, name, settings_of(plan, name))
+    bands = site.x.shape[1]
+    if bands != plan.bands:
+        raise InputError(
+            f"The data of {name} have {bands} channels, the plan says {plan.bands}. All nodes need the same sensors and bands."
+        )
+    return f"{len(site.label)} training pixels"
 
 
 def first_weights(plan: Plan) -> dict[str, torch.Tensor]:
     """The weights that the federation begins with."""
     config = settings_of(plan)
+    assert plan.bands is not None
     side = 1 if config.network == "mlp" else WINDOW
     with Seeded(config.seed):
         return weights(classifier(config.network, (plan.bands, side, side), len(plan.classes)))
 
 
-def told(done: Round) -> dict[str, Any]:
-    """A round as a message of JSON."""
-    return {
-        "round": done.number,
-        "scalars": {n: dict(s) for n, s in done.scalars.items()},
-        "failures": dict(done.failures),
-        "up": done.up,
-        "down": done.down,
-        "sha256": fingerprint(done.state),
-    }
-
-
 def _client(context: Context) -> NodeSite:
     plan = read_plan(str(context.node_config["plan"]))
-    return NodeSite(plan, str(context.node_config["name"]), settings_of(plan))
+    name = str(context.node_config["name"])
+    return NodeSite(plan, name, settings_of(plan, name))
 
 
 client = client_app(_client)
 
 
-def serve(grid: Grid, context: Context) -> None:
-    """The server app: rounds, each told on a line of its own; the last weights in `weights.safetensors` beside the plan's certificates."""
-    from safetensors.torch import save_file
-
-    try:
-        plan = read_plan(str(context.run_config["plan"]))
-        state: dict[str, torch.Tensor] = first_weights(plan)
-        for done in rounds(grid, state, plan.rounds, seconds=plan.seconds, least=plan.least):
-            state = done.state
-            print(MARK + json.dumps(told(done)), flush=True)
-        save_file(state, Path(plan.folder) / "weights.safetensors")
-        print(MARK + json.dumps({"finished": True, "sha256": fingerprint(state)}), flush=True)
-    except InputError as error:
-        print(MARK + json.dumps({"error": str(error)}), flush=True)
-
-
-def _server() -> Any:
-    from flwr.serverapp import ServerApp
-
-    app = ServerApp()
-    app.main()(serve)
-    return app
-
-
-server = _server()
+serve = serving(lambda plan, grid: first_weights(plan))
+server = server_app(serve)

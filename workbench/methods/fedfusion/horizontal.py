@@ -70,6 +70,12 @@ class Site:
             made, _ = privatised(made, state, config.clip, config.noise, self.noise_of(number))
         return Update(made, len(self.label), {"loss": total / steps, "steps": float(steps)})
 
+    @torch.no_grad()
+    def probabilities(self, state: State, x: Tensor) -> np.ndarray:
+        """(n, classes) of stacked sensors, by these weights."""
+        self.network.load_state_dict(dict(state))
+        return self.network.eval()(x.to(device())).softmax(1).double().cpu().numpy()
+
     def noise_of(self, number: int) -> torch.Generator:
         """Where the noise of a round comes from; in this process it repeats with the seed, so that runs do."""
         return torch.Generator().manual_seed(hash_of(self.config.seed, self.number, number, 1))
@@ -92,7 +98,6 @@ class Rounds:
             len(self.clients) if kind == "local" else 1
         )
         self.traffic, self.failures = Traffic(), 0
-        self.centre = config.network == "mlp"
 
     def step(self) -> dict[str, float]:
         """One round: `round_loss`, the mean of the clients, or of FedAvg `round_loss/CLIENT`; `failed` clients."""
@@ -132,15 +137,12 @@ class Rounds:
         self.state_now = [dict(s) for s in state["weights"]]
         self.traffic.load(state["traffic"])
 
-    @torch.no_grad()
     def probabilities(self, x: Tensor) -> list[np.ndarray]:
         """Of each network: probabilities (n, classes) of stacked sensors; clients without training pixels are left out."""
-        network, made = self.clients[0].network, []
-        for client, state in zip(self.clients, self.state_now, strict=False):
-            if len(client.label) >= 2 or self.kind != "local":
-                network.load_state_dict(state)
-                made.append(network.eval()(x.to(device())).softmax(1).double().cpu().numpy())
-        return made
+        if self.kind != "local":
+            return [self.clients[0].probabilities(self.state_now[0], x)]
+        alone = zip(self.clients, self.state_now, strict=True)
+        return [client.probabilities(state, x) for client, state in alone if len(client.label) >= 2]
 
     def mean_state(self) -> dict[str, Tensor]:
         """The common weights; of clients alone their mean."""

@@ -110,8 +110,10 @@ def _of_chips(scene: xr.Dataset, config: Config, sensors: list[str]) -> Pixels:
         raise InputError(
             f"split={config.split!r} needs a map; split chips by 'halves' of the order in their file, or by 'class'."
         )
+    own = config.split == "own" and "split" in scene.coords
     how = Sampling(
         tuple(sensors),
+        split="own" if own else "class",
         test=config.test or None,
         share=config.test_share,
         seed=config.seed,
@@ -120,13 +122,17 @@ def _of_chips(scene: xr.Dataset, config: Config, sensors: list[str]) -> Pixels:
     )
     samples = take_samples(scene, how, who="fedfusion")
     label, train, test = samples.label.numpy(), samples.train, samples.test
-    split, warning = (
-        "random samples",
-        "RANDOM SAMPLES: neighbours of test pixels may be trained on, so accuracies may be too high.",
-    )
-    if config.split == "halves" and not config.test:
+    warning = ""
+    if config.test:
+        split = "a list of test samples"
+    elif config.split == "halves":
         train, test = by_order(label, bool(config.seed % 2))
-        split, warning = "halves of each class in the order of the file, which is that of the rows of the image", ""
+        split = "halves of each class in the order of the file, which is that of the rows of the image"
+    elif own:
+        split = "the split of the scene"
+    else:
+        split = "random samples"
+        warning = "RANDOM SAMPLES: neighbours of test pixels may be trained on, so accuracies may be too high."
     draw = np.random.default_rng(config.seed)
     mine = [train[label[train] == c] for c in range(samples.classes)]
     train = np.sort(np.concatenate([draw.permutation(m)[: config.per_class] for m in mine]))

@@ -9,13 +9,12 @@ import xarray as xr
 
 from workbench.baselines.fusion import centre_and_mean, fit
 from workbench.methods.fedfusion.exchange import Exchange, Together
-from workbench.methods.fedfusion.horizontal import Rounds, sites
+from workbench.methods.fedfusion.horizontal import Rounds
 from workbench.methods.fedfusion.network import CHANNELS, PLACES, WINDOW
-from workbench.methods.fedfusion.pixels import Pixels, window_of
+from workbench.methods.fedfusion.pixels import Pixels, shares, window_of
 from workbench.methods.fedfusion.settings import Config, parsed
 from workbench.metrics import classify
-from workbench.metrics.class_maps import accuracies, class_map, details, scalar
-from workbench.metrics.leak import leak_meter
+from workbench.metrics.class_maps import accuracies, class_map, details, leaks, scalar
 from workbench.parts.federation import FLOAT, INDEX, Codec, class_counts, state_bytes
 from workbench.parts.privacy import epsilon
 from workbench.scene import PROVENANCE
@@ -73,11 +72,7 @@ def result_of(
             right, f"overall accuracy on test pixels at the owner of {sensor}; split: {pixels.split}"
         )
     details(result, table[""][0], truth, pixels.names, "FedFusion at the first owner")
-    leak = leak_meter(pixels.spectra, pixels.label, train, test, config.seed)
-    result["leak_random"] = scalar(
-        leak.random, "accuracy of the nearest neighbour under random pixels: how alike neighbours are"
-    )
-    result["leak_split"] = scalar(leak.honest, f"accuracy of the nearest neighbour under the split: {pixels.split}")
+    leaks(result, pixels, config.seed)
     alone = np.stack([h.argmax(1) for h in heads[0][1:]])
     result["disagreement"] = scalar(
         (alone != alone[0]).any(0).mean(), "share of test pixels on which the heads of single sensors disagree"
@@ -118,8 +113,10 @@ def _bytes(result: xr.Dataset, pixels: Pixels, config: Config, own: Exchange) ->
     """`bytes (message, traffic)` by formula, `megabytes_*` as counted in training, three ratios. Returns a warning where pixels would be
     cheaper, else ""."""
     shape, owners = (config.batch, CHANNELS, PLACES, PLACES), len(pixels.sensors)
-    shared = state_bytes(own.owners[0].common())
-    every = 2 * owners * shared / config.average_every
+    averaged = [o.common() for o in own.groups[0]]
+    if len(own.groups) > 1:  # then encoders are averaged over the groups, too
+        averaged += [o.encoder.state_dict() for o in own.groups[0]]
+    every = 2 * sum(state_bytes(state) for state in averaged) / config.average_every
     named = [parsed(r, config.rank) for r in ("dense", *config.rivals)]
     kinds = list(dict.fromkeys([(own.codec.kind, own.codec.rank), *named]))
     rows = []
@@ -168,12 +165,10 @@ def _bytes(result: xr.Dataset, pixels: Pixels, config: Config, own: Exchange) ->
 
 def _clients(result: xr.Dataset, pixels: Pixels, config: Config, made: Mapping[str, Exchange | Together | Rounds]) -> None:
     """`clients (client, class)`: training pixels of each client of the horizontal learners; their bytes and failures."""
-    clients = sites(pixels, config)
-    counts = class_counts(
-        np.concatenate([c.label.numpy() for c in clients]), _runs([len(c.label) for c in clients]), len(pixels.names)
-    )
+    parts = shares(pixels, config)
+    counts = class_counts(pixels.label[pixels.train], list(parts.values()), len(pixels.names))
     result["clients"] = (("client", "class_name"), counts, {"long_name": "training pixels", "units": "pixel"})
-    result.coords["client"] = [c.name for c in clients]
+    result.coords["client"] = list(parts)
     result.coords["class_name"] = pixels.names
     if config.noise > 0:
         spent = epsilon(config.noise, config.rounds, config.delta)
@@ -185,11 +180,6 @@ def _clients(result: xr.Dataset, pixels: Pixels, config: Config, made: Mapping[s
         if isinstance(learner, Rounds) and kind in ("fedavg", "fedprox"):
             result[f"megabytes_{kind}"] = scalar(learner.traffic.total / 1e6, f"weights sent by {kind}, up and down", "MB")
             result[f"failures_{kind}"] = scalar(learner.failures, f"times that a client of {kind} was away or failed", "")
-
-
-def _runs(lengths: list[int]) -> list[np.ndarray]:
-    """Positions of consecutive runs of these lengths."""
-    return np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])
 
 
 def _maps(result: xr.Dataset, scene: xr.Dataset, pixels: Pixels, own: Exchange, counts: np.ndarray) -> None:

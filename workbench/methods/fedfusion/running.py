@@ -16,12 +16,11 @@ from workbench.methods.fedfusion.exchange import Exchange, Together
 from workbench.methods.fedfusion.horizontal import Rounds
 from workbench.methods.fedfusion.network import CHANNELS, PLACES
 from workbench.methods.fedfusion.pixels import Pixels, pixels_of
-from workbench.methods.fedfusion.result import result_of
+from workbench.methods.fedfusion.result import OWN, result_of
 from workbench.methods.fedfusion.settings import Config, parsed
 from workbench.parts.federation import kept_energy
 from workbench.parts.training import about, in_turn, weights
 
-OWN = "fedfusion"
 PROBED = 300  # test pixels
 Learner = Exchange | Together | Rounds
 
@@ -113,7 +112,7 @@ def pictures(learner: Exchange, windows: Mapping[str, Tensor]) -> dict[str, xr.D
 
 
 def _sheet(maps: Tensor) -> np.ndarray:
-    """(rows, columns): 64 maps of 4 x 4, eight in a row, with a line of zeros around each."""
+    """(rows, columns): 64 maps of 4 x 4, sixteen in a row, with a line of zeros below and to the right of each."""
     padded = torch.nn.functional.pad(maps, (0, 1, 0, 1))
     side = PLACES + 1
     return (

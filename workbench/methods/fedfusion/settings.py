@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -45,7 +45,7 @@ SHOWS = (
     Matrix("area", "Mapped and estimated area of each class"),
 )
 Message = Literal["low_rank", "svd", "dense", "int8", "top_k", "random_basis", "zeros"]
-MESSAGES: tuple[str, ...] = ("low_rank", "svd", "dense", "int8", "top_k", "random_basis", "zeros")
+MESSAGES: tuple[str, ...] = get_args(Message)
 Horizontal = Literal["fedavg", "fedprox", "local", "pooled"]
 
 
