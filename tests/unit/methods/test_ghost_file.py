@@ -37,6 +37,11 @@ def test_files_are_measured_beside_int8_without_training():
     assert float(r["ap50_file_teacher"]) == pytest.approx(float(r["ap50_teacher"]), abs=1e-3)  # the same network
     assert float(r["ap50_file"]) == pytest.approx(float(r["ap50"]), abs=0.1)
     assert np.isfinite(float(r["ap50_ptq8"]))
+    assert r["latency"].dims == ("file", "batch", "statistic")
+    assert (r["latency"].values > 0).all()
+    assert (r["latency"].sel(statistic="median") <= r["latency"].sel(statistic="p95")).all()
+    assert float(r["milliseconds_file"]) == float(r["latency"].sel(file="ghost", batch="one image", statistic="median"))
+    assert {"threads", "cpu", "instructions"} <= set(r["latency"].attrs)
     assert float(r["kilobytes_file"]) > float(r["kilobytes"])  # one byte for each code, and the graph
 
 
