@@ -161,9 +161,9 @@ class Detections(DetectionState):
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the new scalars, and new boxes of the validation image if there are any."""
-        self.learning.curves(live)
+        self.when_seen("Training", lambda: self.learning.curves(live), "curves")
         if any(line.get("arrays") for line in new):
-            self.learning.grown()
+            self.when_seen("Training", self.learning.grown, "boxes")
 
     def read(self, result: xr.Dataset) -> Findings | None:
         """The boxes of all detectors."""
