@@ -22,11 +22,12 @@ SMOKE = {
     "trees": 10,
 }
 NEEDS = (("hsi", "sar", "image", "lidar"), ("truth", "label"))
+PAGE = "federation?method=fedfusion"
 HEADLINE = ("oa", "aa", "oa_only_best", "ratio_total", "divergence")
 SHOWS = (
     Curves("loss of each client", ("loss",), own_steps=True),
     Curves("payload sent so far", ("megabytes",), units="MB", own_steps=True),
-    Curves("accuracy on test pixels (a probe)", ("probe_oa",), own_steps=True),
+    Curves("accuracy on test pixels (a probe)", ("probe_oa", "owner_oa"), own_steps=True),
     Curves("shared weights apart", ("apart",), own_steps=True),
     Film(
         ("feature", "rebuilt", "difference"),
@@ -34,6 +35,7 @@ SHOWS = (
     ),
     Matrix("kept_energy", "Share of the features' energy that each rank keeps"),
     Curves("loss of FedAvg and rivals", ("round_loss",), own_steps=True),
+    Curves("accuracy of their common weights (a probe)", ("round_oa",), own_steps=True),
     Curves("failed clients", ("failed",), own_steps=True),
     Matrix("clients", "Training pixels of each client, by class"),
     Map("labels", "Class map at the first owner"),
@@ -42,6 +44,7 @@ SHOWS = (
     Matrix("confusion", "Confusion of test pixels"),
     Bars("recall", "Accuracy of each class"),
     Matrix("bytes", "Payload of a batch, both directions, by message and class of traffic"),
+    Bars("oa_by_rank", "Accuracy of the trained network, by rank of the messages"),
     Matrix("area", "Mapped and estimated area of each class"),
 )
 Message = Literal["low_rank", "svd", "dense", "int8", "top_k", "random_basis", "zeros"]
