@@ -44,6 +44,8 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
         shown = learner.done % config.show_every == 0 or learner.done in (1, learner.total)
         if isinstance(learner, Rounds):
             numbers |= {f"round_oa/{name}": _right(learner.probabilities(stacked), truth)}
+            if learner.traffic.total:
+                numbers[f"megabytes/{name}"] = learner.traffic.total / 1e6
         else:
             if name != OWN:
                 numbers = {f"loss/{name}": float(np.mean([v for n, v in numbers.items() if n.startswith("loss")]))}
