@@ -15,8 +15,9 @@ from workbench import execution, runs
 from workbench.baselines.detection import cfar
 from workbench.data.synth_ships import small
 from workbench.metrics.detect import Boxes, evaluate
+from workbench.metrics.outcomes import Judged, judge, outcomes
 from workbench.pages.detection import findings
-from workbench.pages.detection.findings import FACTORS, Judged, judge, outcomes
+from workbench.pages.detection.findings import FACTORS
 from workbench.pages.detection.found import TILE, thumbnail
 from workbench.pages.detection.page import Detections
 from workbench.views.boxes import Box, BoxView

@@ -233,7 +233,7 @@ def name_ticks(axis: Any, names: Sequence[str], most: int = 12) -> None:
 
 def slant(names: Sequence[str]) -> float:
     """Angle of names below an axis, in radians: many or long ones would overlap."""
-    return 0.0 if sum(map(len, names)) < 40 else 0.7
+    return 0.0 if sum(map(len, names)) < 36 else 0.7
 
 
 def thin(image: np.ndarray, grain: int = 1) -> tuple[np.ndarray, dict[str, float]]:

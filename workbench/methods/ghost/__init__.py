@@ -15,6 +15,7 @@ known and what is not.
     detecting.py   detections and scores on whole images
     running.py     run: teacher, our copy, rivals
     result.py      scores, bits, costs, switches
+    shown.py       what a page shows of weights, levels and attention
     deploy.py      the quantised detector for an ONNX file
     files.py       the files measured, beside onnxruntime's int8
 """
@@ -22,7 +23,7 @@ known and what is not.
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.ghost.settings import HEADLINE, NEEDS, SHOWS, SMOKE, Config
+from workbench.methods.ghost.settings import HEADLINE, NEEDS, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.ghost.deploy import Trained, exportable, load_network
@@ -32,4 +33,16 @@ else:
     __getattr__, __dir__ = lazily(__name__, "network", "running", "deploy")
 
 
-__all__ = ["HEADLINE", "NEEDS", "SHOWS", "SMOKE", "Config", "Detector", "Trained", "exportable", "load_network", "run"]
+__all__ = [
+    "HEADLINE",
+    "NEEDS",
+    "PAGE",
+    "SHOWS",
+    "SMOKE",
+    "Config",
+    "Detector",
+    "Trained",
+    "exportable",
+    "load_network",
+    "run",
+]

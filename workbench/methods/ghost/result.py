@@ -13,10 +13,11 @@ from workbench.methods.ghost.detecting import apart, scored
 from workbench.methods.ghost.network import BLOCKS, Detector
 from workbench.methods.ghost.plans import Plans
 from workbench.methods.ghost.settings import Config
+from workbench.methods.ghost.shown import about_layers, attention_of, found_by_teacher
 from workbench.methods.ghost.training import quantised
 from workbench.metrics.detect import RECALLS, Scores, best_f1
 from workbench.parts.cluster_bits import LEVELS
-from workbench.scene import PROVENANCE
+from workbench.scene import PROVENANCE, TABLE
 
 WORDS = {
     "ghost": "our copy: bits by cluster centres, attention of the teacher through switches",
@@ -52,8 +53,7 @@ def result_of(
     arm_bits = {**bits, "ptq": uniform}
     distance = {name: apart(plans.teacher, every[name], images, positions, config) for name in arm_bits}
 
-    best = best_f1(scored(networks["ghost"], images, [int(n) for n in images.val], config)[1].matched)
-    operating = best.threshold if best.f1 > 0 else config.threshold
+    operating, of_teacher = (_operating(every[who], images, config) for who in ("ghost", "teacher"))
     found = table["ghost"][0]
     assert found.score is not None
     kept = found.score >= operating
@@ -101,6 +101,11 @@ def result_of(
     shown = max(positions, key=lambda n: len(images.box[n]))  # the test image with most boxes, as background of its boxes
     about = {"long_name": "input of the network: a test image", "sample": str(images.ids[shown])}
     result["chip"] = (("band", "chip_y", "chip_x"), entered(images.amplitude(shown), config).numpy(), about)
+    result["tested"] = ("tested", [str(images.ids[n]) for n in positions], {"long_name": "test images", TABLE: "tested"})
+    result.coords["who"] = ["teacher", "copy"]
+    result = result.assign(about_layers(plans, networks["ghost"], [plan[n] for n in names]))
+    result = result.assign(attention_of(plans.teacher, networks["ghost"], images, shown, config))
+    result = result.assign(found_by_teacher(table["teacher"][0], of_teacher, images.names))
     _switches(result, ours)
     for who, (_, scores) in table.items():
         _metrics(result, who, scores)
@@ -113,6 +118,12 @@ def result_of(
     result.attrs["split"] = ", ".join(f"{len(n)} images for {part}" for part, n in parts.items())
     result.attrs["convention"] = "input-act, the image enters with 8 bits, the last convolution of each head in float"
     return result, operating
+
+
+def _operating(network: Detector, images: Images, config: Config) -> float:
+    """The lowest score of a box in use: that of the best F1 on the validation images."""
+    best = best_f1(scored(network, images, [int(n) for n in images.val], config)[1].matched)
+    return best.threshold if best.f1 > 0 else config.threshold
 
 
 def _put(result: xr.Dataset, name: str, value: float, text: str, units: str = "") -> None:

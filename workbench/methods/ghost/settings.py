@@ -21,6 +21,7 @@ SMOKE = {
     "rivals": ["uniform", "off"],
     "uniform_bits": [8],
 }
+PAGE = "compression?method=ghost"
 HEADLINE = ("ap50", "ap50_teacher", "ap50_ptq", "bops_ratio")
 SHOWS = (
     Curves("loss", ("loss",), own_steps=True),

@@ -50,11 +50,12 @@ class Choosing:
         )
         stretch: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
         self._cutting = wrapped(self.criteria, self.line)
+        self._strips = pn.Column(heading("Filters by their score; click to move the line"), self.strips.panel, **stretch)
         self._content = pn.Column(
             self._cutting,
             wrapped(self.back, self.text),
             beside(
-                pn.Column(heading("Filters by their score; click to move the line"), self.strips.panel, **stretch),
+                self._strips,
                 pn.Column(
                     heading("What is left of each layer"), self.channels.panel, self.macs.panel, self.bops.panel, **stretch
                 ),
@@ -84,7 +85,7 @@ class Choosing:
         if findings is None:
             return
         cuts = findings.plan is not None
-        self._cutting.visible = cuts
+        self._cutting.visible = self._strips.visible = cuts
         self.channels.panel.visible = cuts
         self._sensitive.visible = "sensitivity" in findings.result
         if findings.plan is not None:
@@ -111,8 +112,6 @@ class Choosing:
         if findings.plan is not None:
             self._cut(findings)
             self.channels.show(findings.layers, whole.filters, now.filters)
-        else:
-            self.strips.show([], [], [], np.nan)
         self.macs.show(findings.layers, whole.macs / 1e6, now.macs / 1e6)
         self.bops.show(findings.layers, whole.bops / 1e9, now.bops / 1e9)
         caps = None if findings.caps is None else findings.caps.tolist()
@@ -142,12 +141,12 @@ class Choosing:
         state = self.state
         whole, now, run = findings.whole(), state.cost(), findings.cost(None, findings.bits)
         pruned = findings.cost(state.counts(), np.full(len(findings.layers), FLOAT))
-        steps = [Step("float", whole.bops.sum() / 1e9, GREY)]
+        steps = [Step("float", whole.total / 1e9, GREY)]
         if findings.plan is not None:
-            steps.append(Step("pruned", float((pruned.macs * FLOAT * FLOAT).sum()) / 1e9, BLUE))
-        steps.append(Step("pruned, quantised" if findings.plan is not None else "quantised", now.bops.sum() / 1e9, ORANGE))
+            steps.append(Step("pruned", (float(pruned.macs.sum()) * FLOAT * FLOAT + pruned.rest) / 1e9, BLUE))
+        steps.append(Step("pruned, quantised" if findings.plan is not None else "quantised", now.total / 1e9, ORANGE))
         if state.moved():
-            steps.append(Step("the run", run.bops.sum() / 1e9, GREEN))
+            steps.append(Step("the run", run.total / 1e9, GREEN))
         self.waterfall.show(steps)
         self.back.disabled = not state.moved()
         convention = escape(str(findings.result.attrs.get("convention", "input-act")))
@@ -158,6 +157,11 @@ class Choosing:
             filters = f"<b>{int(counts.sum()):,}</b> of {int(findings.plan.full().sum()):,} filters &ensp;·&ensp; "
         self.text.object = (
             f"{filters}MACs <b>{now.macs.sum() / whole.macs.sum():.1%}</b> of {whole.macs.sum() / 1e6:,.1f} M &ensp;·&ensp; "
-            f"BOPs <b>{now.bops.sum() / 1e9:,.3f} G</b>, {whole.bops.sum() / now.bops.sum():.1f} times fewer ({convention})"
+            f"BOPs <b>{now.total / 1e9:,.3f} G</b>, {whole.total / now.total:.1f} times fewer ({convention})"
+            + (
+                f" &ensp;·&ensp; weights <b>{now.kilobytes:,.1f} kB</b> of {whole.kilobytes:,.1f}"
+                if now.kilobytes > 0
+                else ""
+            )
             + (f"<br>{UNTRAINED}" if state.moved() else "")
         )

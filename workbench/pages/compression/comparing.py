@@ -70,8 +70,8 @@ class Comparing:
         state, findings = self.state, self.state.findings
         if findings is None or state.tab != 2:
             return
-        whole, rivals = float(findings.whole().bops.sum()) / 1e9, findings.rivals()
-        now = float(state.cost().bops.sum()) / 1e9 if state.moved() else None
+        whole, rivals = findings.whole().total / 1e9, findings.rivals()
+        now = state.cost().total / 1e9 if state.moved() else None
         for cost, plot in self.plots.items():
             points = [
                 Point(r.name, whole / r.ratio if cost == "bops" else getattr(r, cost), r.quality, self._colour(r), r.about)
@@ -90,10 +90,11 @@ class Comparing:
             "network", Column(findings.quality, "higher", 3), Column("times fewer BOPs", "higher", 1), Column("MACs left", "lower", 3),
             Column("weights, packed (kB)", "lower", 1), Column("file (kB)", "lower", 1), Column("latency (ms)", "lower", 2), "what it is",
         ]  # fmt: skip
+        shared = _common([r.about for r in rivals])
         rows = [
             (
                 Marked(r.name, self._colour(r)), r.quality, r.ratio, r.macs_left, r.kilobytes, r.file, r.milliseconds,
-                r.about.removeprefix("test accuracy, "),
+                r.about[shared:],
             )
             for r in rivals
         ]  # fmt: skip
@@ -101,3 +102,16 @@ class Comparing:
         split = escape(str(result.attrs.get("split", "not named")))
         convention = escape(str(result.attrs.get("convention", "input-act")))
         self.table.object = f"<b>Split</b>: {split}; BOPs by the convention {convention}" + html_table(columns, rows)
+
+
+def _common(texts: list[str]) -> int:
+    """Length of the words with which all texts begin, such as `test accuracy, `; 0 for one text.
+
+    >>> _common(["test accuracy, PIC-PQ", "test accuracy, random filters"])
+    15
+    """
+    if len(texts) < 2:
+        return 0
+    words = [t.split(" ")[:-1] for t in texts]
+    same = next((n for n, at in enumerate(zip(*words, strict=False)) if len(set(at)) > 1), min(len(w) for w in words))
+    return sum(len(w) + 1 for w in words[0][:same])

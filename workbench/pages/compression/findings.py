@@ -1,7 +1,8 @@
 """The result of a compression as the page needs it, by the names of its variables: costs of other choices of filters and of bits.
 
 Any method is shown that yields `bits (layer)` and `macs (layer)`. With `plan_*`, `filter_*`, `scale` and `shift` its filters can be cut
-elsewhere; with `bops_ratio_NAME` and an accuracy of the same NAME it has rivals to compare with.
+elsewhere; with `distance (layer, width)` its bits follow a threshold; with `bops_ratio_NAME` and an accuracy of the same NAME it has
+rivals to compare with.
 """
 
 from __future__ import annotations
@@ -11,20 +12,31 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from workbench.parts.cluster_bits import below
 from workbench.parts.evolution import affine
 from workbench.parts.pruning import Plan, after_removals, group_scores
 
 FLOAT = 32
-IN_FLOAT = ("dense", "float")  # names of the network that is not compressed
+IN_FLOAT = ("dense", "float", "teacher")  # names of the network that is not compressed
+PARTS = ("float_", "file_")  # beginnings of names that belong to another network's row
 PLAN = ("unit", "ins", "outs", "depthwise", "group", "reads")
 
 
 class Cost(NamedTuple):
-    """Of each layer: filters, MACs and bit operations."""
+    """Of each layer: filters, MACs and bit operations. rest: bit operations of layers that stay in float. kilobytes: of all weights,
+    packed to their bits; NaN where the result does not know them.
+    """
 
     filters: np.ndarray
     macs: np.ndarray
     bops: np.ndarray
+    rest: float = 0.0
+    kilobytes: float = np.nan
+
+    @property
+    def total(self) -> float:
+        """Bit operations of the network."""
+        return float(self.bops.sum()) + self.rest
 
 
 class Rival(NamedTuple):
@@ -42,10 +54,12 @@ class Rival(NamedTuple):
 
 
 class Findings:
-    """Read from the result. quality: what the accuracies of the rivals are called, such as `accuracy` of `accuracy_lsq4`."""
+    """Read from the result. quality: what the accuracies of the rivals are called, such as `accuracy` of `accuracy_lsq4`. own: name of
+    the network whose numbers have no ending, such as `ap50`.
+    """
 
-    def __init__(self, result: xr.Dataset, quality: str) -> None:
-        self.result, self.quality = result, quality
+    def __init__(self, result: xr.Dataset, quality: str, own: str = "") -> None:
+        self.result, self.quality, self.own = result, quality, own
         self.layers = [str(n) for n in result["layer"].values]
         self.bits = result["bits"].values.astype(int)
         self.caps = result["cap"].values.astype(int) if "cap" in result else None
@@ -53,6 +67,23 @@ class Findings:
         self.plan = None
         if all(f"plan_{name}" in result for name in PLAN) and "filter_rank" in result:
             self.plan = Plan.from_table(self.layers, {name: result[f"plan_{name}"].values for name in PLAN})
+
+    # --- bits by a threshold ----------------------------------------------------------------------------------------
+
+    @property
+    def distances(self) -> dict[str, np.ndarray] | None:
+        """layer -> d(2) to d(8), as `workbench.parts.cluster_bits` computes them; None if the bits do not follow from them."""
+        if "distance" not in self.result or self.result["distance"].dims != ("layer", "width"):
+            return None
+        return dict(zip(self.layers, 10.0 ** self.result["distance"].values, strict=True))
+
+    def bits_below(self, threshold: float) -> np.ndarray:
+        """(layers,) the fewest bits of each layer whose distance is below a threshold."""
+        assert self.distances is not None
+        made = below(
+            self.distances, threshold * (1 + 1e-9)
+        )  # T of a run lies just above a distance, of which we have the logarithm
+        return np.array([made[n] for n in self.layers])
 
     # --- filters ----------------------------------------------------------------------------------------------------
 
@@ -119,12 +150,24 @@ class Findings:
         """Of the float network."""
         filters = self.result["plan_outs"].values if self.plan is not None else np.ones(len(self.layers))
         macs = self.result["macs"].values.astype(float)
-        return Cost(filters, macs, macs * FLOAT * FLOAT)
+        return Cost(filters, macs, macs * FLOAT * FLOAT, self._rest, self._kilobytes(np.full(len(macs), FLOAT)))
+
+    @property
+    def _rest(self) -> float:
+        return float(self.result["float_macs"].sum()) * FLOAT * FLOAT if "float_macs" in self.result else 0.0
+
+    def _kilobytes(self, bits: np.ndarray) -> float:
+        if "weight_count" not in self.result:
+            return np.nan
+        return (
+            float((self.result["weight_count"].values * bits).sum() + FLOAT * self.result["float_weights"].values.sum())
+            / 8e3
+        )
 
     def cost(self, counts: np.ndarray | None, bits: np.ndarray) -> Cost:
         """With `counts (groups,)` filters left, or those of the run, and these bits; bit operations by the convention input-act.
 
-        Where the run's inputs have the bits of their layer, they follow the bits; else they keep those of the run.
+        Inputs follow the bits of their layer, if all do in the run, or if the result says which ones do not (`input_fixed`).
         """
         whole = self.whole()
         if self.plan is not None:
@@ -134,8 +177,11 @@ class Findings:
         else:
             left = self.result["macs_left"] if "macs_left" in self.result else self.result["macs"]
             filters, macs = whole.filters, left.values.astype(float)
-        inputs = bits if np.array_equal(self.input_bits, self.bits) else self.input_bits
-        return Cost(filters, macs, macs * bits * inputs)
+        if "input_fixed" in self.result:
+            inputs = np.where(self.result["input_fixed"].values, self.input_bits, bits)
+        else:
+            inputs = bits if np.array_equal(self.input_bits, self.bits) else self.input_bits
+        return Cost(filters, macs, macs * bits * inputs, self._rest, self._kilobytes(bits))
 
     def rivals(self) -> list[Rival]:
         """Every network with a quality, that in float first."""
@@ -143,15 +189,15 @@ class Findings:
         lead = f"{self.quality}_"
         scalars = {str(n): float(v) for n, v in result.data_vars.items() if v.ndim == 0}
         for key, value in scalars.items():
-            name = key.removeprefix(lead)
-            known = f"bops_ratio_{name}" in scalars or f"kilobytes_file_{name}" in scalars or name in IN_FLOAT
-            if not key.startswith(lead) or not known or name.startswith(("float_", "file_")):
+            name = self.own if key == self.quality else key.removeprefix(lead)
+            end = "" if key == self.quality else f"_{name}"
+            known = f"bops_ratio{end}" in scalars or f"kilobytes_file_{name}" in scalars or name in IN_FLOAT
+            mine = key == self.quality or key.startswith(lead)
+            if not mine or not known or name == "file" or name.startswith(PARTS):
                 continue
-            ratio = 1.0 if name in IN_FLOAT else scalars.get(f"bops_ratio_{name}", np.nan)
-            costs = (
-                scalars.get(n, np.nan)
-                for n in (f"kilobytes_weights_{name}", f"kilobytes_file_{name}", f"milliseconds_file_{name}")
-            )
+            ratio = 1.0 if name in IN_FLOAT else scalars.get(f"bops_ratio{end}", np.nan)
+            packed = scalars.get(f"kilobytes_weights{end}", scalars.get(f"kilobytes{end}", np.nan))
+            costs = (packed, *(scalars.get(f"{n}_file{end}", np.nan) for n in ("kilobytes", "milliseconds")))
             left = scalars.get(f"macs_left_{name}", 1.0)
             about = str(result[key].attrs.get("long_name", name))
             found.append(Rival(name, about, value, ratio, left, *costs, f"macs_left_{name}" in scalars))

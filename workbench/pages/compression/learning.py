@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.event import Curves, Matrix, Shows
+from workbench.event import Curves, Film, Matrix, Shows
 from workbench.pages.frame.training import Training
 
 INVITATION = (
-    "Press <b>Start</b> on the left. The network is trained, its filters are ranked, and candidates of scales a and shifts b are tried; "
-    "then it is pruned, quantised and trained again, and so is every rival. The run is a separate process that continues when this page "
-    "is closed."
+    "Press <b>Start</b> on the left. The network is trained in float; then it is made smaller and trained again, and so is every rival. "
+    "The run is a separate process that continues when this page is closed."
 )
-STEPS = ": epochs and candidates, one after the other"
+STEPS = " of all trainings, one after the other"
 
 
 class Learning(Training):
@@ -27,4 +26,4 @@ class Learning(Training):
 
 
 def _drawn(shows: Sequence[Shows]) -> list[Shows]:
-    return [s for s in shows if isinstance(s, Curves) or (isinstance(s, Matrix) and s.variable in ("scale", "shift"))]
+    return [s for s in shows if isinstance(s, Curves | Film) or (isinstance(s, Matrix) and s.variable in ("scale", "shift"))]

@@ -24,13 +24,22 @@ from workbench.pages.compression.choosing import Choosing
 from workbench.pages.compression.comparing import Comparing
 from workbench.pages.compression.findings import Findings, quality_of, reads
 from workbench.pages.compression.learning import Learning
+from workbench.pages.compression.levels import Levels
 from workbench.pages.compression.state import CompressionState
+from workbench.pages.compression.teaching import Teaching
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.runner import Runner, first_settings, problem_of
 from workbench.pages.frame.session import WIDE
 from workbench.scene import VOCABULARY, Needs, fits
-from workbench.views.card import heading
+from workbench.views.card import explain, heading
 from workbench.views.plots import batched
+from workbench.views.screen import STRETCH
+
+DRAWN = ("criterion", "gone", "threshold", "edited", "layer", "block", "sample", "tab")  # what the tabs are drawn by
+INSIDE = (
+    "When a run of a method that teaches its copy has finished, this tab shows what the float network and its copy find, where they "
+    "attend, and the switches between them."
+)
 
 
 @cache
@@ -46,15 +55,16 @@ class Compression(CompressionState):
     """
 
     TITLE = "Compression workbench"
-    WHAT, OWN, FILES = "Data", "your own files", "a folder or .zip of images by class, or a scene"
+    WHAT, OWN, FILES = "Data", "your own files", "a folder or .zip of images, by class or with boxes, or a scene"
     UNNAMED = "No data were given. Choose a set from the list, or give the path of your own."
     EMPTY = (
         "No data are open",
-        "Choose a set from the list on the left, or open your own: images by class, or a scene with labelled pixels.",
+        "Choose a set from the list on the left, or open your own: images by class or with boxes, or a scene with labelled pixels.",
     )
     FIRST_SCENE = "digits"
     OLD = "The result of this run has no bits and MACs of its layers, so it cannot be shown here; see it on the page watch."
     SCENES: ClassVar = SharedResults(3)
+    MADE: ClassVar = SharedResults(8)  # images with their boxes
 
     @classmethod
     def needs(cls) -> Needs:
@@ -76,7 +86,7 @@ class Compression(CompressionState):
     # --- layout -----------------------------------------------------------------------------------------------------
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
-        """The three tabs, and the controls of a run of each method."""
+        """The four tabs, and the controls of a run of each method."""
         self.findings = None
         if self.method not in methods():
             self.method = methods()[0]
@@ -91,12 +101,15 @@ class Compression(CompressionState):
         }
         self.runner = self.runners[self.method]
         self.choosing, self.learning, self.comparing = Choosing(self), Learning(load(self.method).SHOWS), Comparing(self)
+        self.levels, self.teaching = Levels(self), Teaching(self)
+        self._inside = explain("Look inside", INSIDE, height=420)
         self.methods.param.watch(batched(lambda e: e.new != self.method and self.choose(e.new)), "value")
-        self.param.watch(batched(lambda *_: self.draw()), ["criterion", "gone", "edited", "tab"])
+        self.param.watch(batched(lambda *_: self.draw()), list(DRAWN))
         tabs = [
-            ("Cut and bits", self.choosing.panel),
+            ("Cut and bits", pn.Column(self.levels.panel, self.choosing.panel, **STRETCH)),
             ("Training and search", self.learning.panel),
             ("Compared", self.comparing.panel),
+            ("Inside", pn.Column(self._inside, self.teaching.panel, **STRETCH)),
         ]
         return tabs, [self.methods, heading("Run"), *self.controls.values(), self.link]
 
@@ -127,7 +140,8 @@ class Compression(CompressionState):
 
     def read(self, result: xr.Dataset) -> Findings | None:
         """Filters, bits and costs."""
-        return Findings(result, quality_of(load(self.method).HEADLINE[0], self.method)) if reads(result) else None
+        quality = quality_of(load(self.method).HEADLINE[0], self.method)
+        return Findings(result, quality, self.method) if reads(result) else None
 
     def finished(self, result: xr.Dataset) -> None:
         """Draw the heat strips, too."""
@@ -136,15 +150,16 @@ class Compression(CompressionState):
 
     def fill(self) -> None:
         """Show filters, bits and rivals, or that there are none yet."""
-        for part in (self.choosing, self.comparing):
+        for part in (self.choosing, self.levels, self.comparing, self.teaching):
             part.take()
+        self._inside.visible = not self.teaching.panel.visible
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         """Redraw the visible tab after a change of line, criterion or bits."""
-        self.choosing.draw()
-        self.comparing.draw()
+        for part in (self.choosing, self.levels, self.comparing, self.teaching):
+            part.draw()
 
 
 def compression(scene: str | Path | Source | xr.Dataset | None = None) -> Compression:

@@ -19,15 +19,23 @@ class CompressionState(OneRun):
     findings: result of the followed run; None before it has finished. runner: controls of the followed run.
     """
 
-    ADDRESS = ("method", "scene", "truth", "keys", "run", "tab", "criterion", "gone", "edited")
+    ADDRESS = (
+        "method", "scene", "truth", "keys", "run", "tab", "criterion", "gone", "threshold", "edited", "layer", "block", "sample",
+    )  # fmt: skip
 
     method = param.String("", doc="name of the method")
-    tab = param.Integer(0, bounds=(0, 2))
+    tab = param.Integer(0, bounds=(0, 3))
     criterion = param.Integer(
         -2, bounds=(-2, None), doc="candidate whose scores are shown, from 0; -2: the best; -1: a = 1 and b = 0"
     )
     gone = param.Integer(-1, bounds=(-1, None), doc="removed filters before the floor of each layer; -1: as the run")
+    threshold = param.Number(
+        0.0, bounds=(0.0, None), doc="T: a layer gets the fewest bits with a distance below it; 0: bits of the run"
+    )
     edited = param.String("", doc="changed bits, layer:bits, with commas between them; layers are numbered from 0")
+    layer = param.Integer(0, bounds=(0, None), doc="number of the layer whose weights are shown")
+    block = param.Integer(0, bounds=(0, None), doc="number of the block whose attention is shown")
+    sample = param.String("", doc="name of the image whose boxes are shown; none: that with most boxes found")
 
     findings: Findings | None
 
@@ -80,13 +88,22 @@ class CompressionState(OneRun):
         """Give a layer these bits; those of the run again remove the change."""
         assert self.findings is not None
         changed = {**self.changed, layer: bits}
-        own = self.findings.bits
+        own = self.base()
         self.edited = ",".join(f"{n}:{b}" for n, b in sorted(changed.items()) if b != own[n])
+
+    def base(self) -> np.ndarray:
+        """(layers,) bits of the threshold, or of the run."""
+        findings = self.findings
+        assert findings is not None
+        return findings.bits_below(self.threshold) if self.by_threshold() else findings.bits
+
+    def by_threshold(self) -> bool:
+        """Whether the bits are those of a threshold, not of the run."""
+        return self.threshold > 0 and self.findings is not None and self.findings.distances is not None
 
     def bits(self) -> np.ndarray:
         """(layers,) bits with the changes."""
-        assert self.findings is not None
-        made = self.findings.bits.copy()
+        made = self.base().copy()
         for layer, bits in self.changed.items():
             made[layer] = bits
         return made
@@ -108,8 +125,8 @@ class CompressionState(OneRun):
 
     def moved(self) -> bool:
         """Whether line, criterion or bits are no longer those of the run."""
-        return self.gone >= 0 or self.criterion != -2 or bool(self.edited)
+        return self.gone >= 0 or self.criterion != -2 or bool(self.edited) or self.by_threshold()
 
     def reset(self) -> dict[str, Any]:
         """The parameters of a view that shows the run as it is."""
-        return {"criterion": -2, "gone": -1, "edited": ""}
+        return {"criterion": -2, "gone": -1, "threshold": 0.0, "edited": ""}

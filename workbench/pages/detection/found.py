@@ -9,17 +9,8 @@ import panel as pn
 import panel_material_ui as pmui
 
 from workbench.metrics.detect import Boxes
-from workbench.pages.detection.findings import (
-    Judged,
-    Outcome,
-    Sweep,
-    judge,
-    of_images,
-    one_class,
-    outcomes,
-    precision_recall,
-    ranks,
-)
+from workbench.metrics.outcomes import Judged, Outcome, judge, outcomes, ranks
+from workbench.pages.detection.findings import Sweep, of_images, one_class, precision_recall
 from workbench.pages.detection.state import CFARS, DetectionState
 from workbench.views.boxes import LEGEND, Box, BoxView, Curve, PrecisionRecall
 from workbench.views.card import escape, explain, heading, html

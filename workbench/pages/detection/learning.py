@@ -8,7 +8,7 @@ import numpy as np
 import panel as pn
 
 from workbench.metrics.detect import Boxes
-from workbench.pages.detection.findings import of_one
+from workbench.metrics.outcomes import of_one
 from workbench.pages.detection.state import DetectionState
 from workbench.runs.watch import Live
 from workbench.scene import names_of

@@ -11,7 +11,8 @@ import param
 from workbench.data.boxed_images import Images, entered
 from workbench.methods.sarnet.settings import Config
 from workbench.metrics.detect import Boxes
-from workbench.pages.detection.findings import MOST_PIXELS, PLACES, Findings, Judged, Sweep, judge, of_images, swept
+from workbench.metrics.outcomes import Judged, judge
+from workbench.pages.detection.findings import MOST_PIXELS, PLACES, Findings, Sweep, of_images, swept
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.one_run import OneRun
 
