@@ -62,7 +62,9 @@ KeyOpt = Annotated[
         help="cube=NAME, truth=NAME, classes=numbered, scale=db, modality=sar, ...: what the file does not specify",
     ),
 ]
-SetOpt = Annotated[list[str] | None, typer.Option("--set", help="name=value, a setting of the method (repeat for more)")]
+SetOpt = Annotated[
+    list[str] | None, typer.Option("--set", help="name=value, a setting of the method, a list as a,b (repeat for more)")
+]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (default: a new one under runs/)")]
 OrthoOpt = Annotated[bool, typer.Option("--ortho", help="orthorectify an EMIT swath with the lookup table in its file")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="print one line of JSON on standard output")]

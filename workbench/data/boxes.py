@@ -35,7 +35,7 @@ import numpy as np
 
 from workbench.data import chips, rle
 from workbench.data.readers import safexml, text
-from workbench.data.readers.files import inside, walk
+from workbench.data.readers.files import inside, not_read, walk
 from workbench.errors import InputError, did_you_mean
 from workbench.runs.loader import json_of
 
@@ -139,6 +139,7 @@ def open_folder(
     others = [name for name in formats if name != chosen]
     if others:
         notes.append(f"boxes from {chosen}; there are also {', '.join(others)} (key annotations=)")
+    notes += not_read((p for p in walk(path) if not _belongs(p, path, formats)), f"of {path.name}")
     if formats[chosen] == "voc":
         listed = _voc([(p.name, p) for p in inside(path / chosen) if p.suffix.lower() == ".xml"], convention, notes)
     elif formats[chosen] == "merged":
@@ -409,6 +410,15 @@ def _images(folder: Path) -> dict[str, Path]:
         for p in files
         if not MASK.search(p.stem) and not {"masks", "mask"} & {part.lower() for part in p.relative_to(folder).parts[:-1]}
     }
+
+
+def _belongs(file: Path, folder: Path, formats: Mapping[str, str]) -> bool:
+    """Whether a file is an image, a mask, or among the annotations of a folder."""
+    inner = file.relative_to(folder)
+    return file.suffix.lower() in chips.SUFFIXES or any(
+        str(inner.as_posix()) == name or (name in (inner.parent.as_posix(), ".") and file.suffix.lower() in (".xml", ".txt"))
+        for name in formats
+    )
 
 
 def _matched(listed: Sequence[Annotated], images: Mapping[str, Path]) -> list[str | None]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,10 +90,10 @@ def open_scene(
         others = {role: path for role, path in beside.items() if role != "after"}
         if others:
             dates = {role: path for role, path in beside.items() if role == "after"}
-            how: dict[str, Any] = {"truth": truth, "chunks": chunks, "ortho": ortho, "beside": dates}
-            how["resample"] = resample and bool(dates)
+            how: dict[str, Any] = {"truth": truth, "chunks": chunks, "ortho": ortho, "beside": dates, "resample": resample}
             own = {k: v for k, v in (keys or {}).items() if k.partition(".")[0] not in others}
-            return put_beside(open_scene(name, keys=own, **how), others, keys, chunks, resample)
+            first = open_scene(name, keys=own, **how) if dates else _opened(name, truth, own, chunks, ortho, others.values())
+            return put_beside(first, others, keys, chunks, resample)
     second = (beside or {}).get("after")
     entry = _by_id().get(str(name))
     if second is not None:
@@ -106,17 +106,37 @@ def open_scene(
         return open_pair(name, second, truth, resample=resample, keys=keys)
     if resample:
         raise InputError("resample puts a further file onto the pixels of the first; name it with after, or in beside.")
+    return _opened(name, truth, keys, chunks, ortho)
+
+
+def _opened(
+    name: str | Path,
+    truth: str | Path | None,
+    keys: Mapping[str, str] | None,
+    chunks: Mapping[str, int] | str | None,
+    ortho: bool,
+    used: Iterable[str | Path] = (),
+) -> xr.Dataset:
+    """The scene of a catalogue name or a path. used: files beside it that are opened as well."""
+    entry = _by_id().get(str(name))
     if truth is not None and str(truth) != "none":
         admit(truth)
     if entry is not None:
         return entry.open(truth=truth, keys=keys, chunks=chunks, ortho=ortho)
     check_name(name)
     admit(name)
-    from workbench.data.formats import Request, open_path
-    from workbench.data.readers.files import Look
+    from workbench.data.formats import Request, open_path, pixels
+    from workbench.data.readers import envi_header
+    from workbench.data.readers.files import Look, not_read, same_name
 
     with Look(name) as look:
         row, scene = open_path(look, Request(truth, keys or {}, chunks, ortho, by_name=open_scene))
+        if row.hashed and look.is_file:
+            known = [*used, *([] if truth is None else [truth])]
+            pair = look.once(envi_header.pair) if row.name.startswith("ENVI") else None
+            known += [pixels(look)] if pair is None else [pair.header, pair.data]
+            told = not_read(same_name(look, known), "of the same name beside it")
+            scene.attrs["notes"] = "\n".join([*str(scene.attrs.get("notes", "")).splitlines(), *told])
         return _signed(scene, look, hashed=row.hashed)
 
 

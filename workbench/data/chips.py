@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data.readers.files import visible_below, walk
+from workbench.data.readers.files import not_read, visible_below, walk
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,8 +77,9 @@ def open_chips(
 
     paths = [Path(p).expanduser() for p in ([path] if isinstance(path, str | Path) else path)]
     images: dict[str, Source] = {}
+    others: list[Path] = []
     for p in paths:
-        members = _zip_members(p) if p.is_file() else _folder_members(p)
+        members = _zip_members(p) if p.is_file() else _folder_members(p, others)
         twice = next((m for m in members if m in images), None)
         if twice is not None:
             raise InputError(f"The image {twice} is in two of the given collections; give each only once.")
@@ -112,7 +113,7 @@ def open_chips(
     )
     scene = _scene("image", image, [classes.index(f) for f in folders], [(names or {}).get(c, c) for c in classes], ids)
     splits = [next((SPLITS[p.lower()] for p in PurePosixPath(i).parts[:-2] if p.lower() in SPLITS), "") for i in ids]
-    notes = []
+    notes = not_read(others, f"of {where}")
     if all(splits):
         scene = scene.assign_coords(split=("sample", np.array(splits)))
     elif any(splits):
@@ -319,10 +320,13 @@ def _class_of(identifier: str, where: str) -> str:
 # --- folders, zips, images --------------------------------------------------------------------------------------------
 
 
-def _folder_members(folder: Path) -> dict[str, Source]:
+def _folder_members(folder: Path, others: list[Path]) -> dict[str, Source]:
+    """Path below the folder -> image. Other files are added to `others`."""
     if not folder.is_dir():
         raise InputError(f"There is no folder or zip {folder}; check the path.")
-    return {p.relative_to(folder).as_posix(): (p, None) for p in walk(folder) if p.suffix.lower() in SUFFIXES}
+    files = list(walk(folder))
+    others += [p for p in files if p.suffix.lower() not in SUFFIXES]
+    return {p.relative_to(folder).as_posix(): (p, None) for p in files if p.suffix.lower() in SUFFIXES}
 
 
 def _zip_members(path: Path) -> dict[str, Source]:

@@ -8,6 +8,7 @@ Where the two differ, they are brought together and the notes say so, or an Inpu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,36 @@ def _one_turn(a: Grid, b: Grid, named: tuple[str, str], notes: list[str]) -> Gri
             "cut at different longitudes (0 to 360, and -180 to 180). Cut one of them like the other first."
         )
     return b
+
+
+def same_bands(first: Raster, second: Raster, notes: list[str]) -> None:
+    """A note where the two dates state other wavelengths for their bands; InputError where they have the same bands in another order."""
+    one, two = first.wavelength, second.wavelength
+    if one is None or two is None or len(one) != len(two):
+        return
+    if _near(one, two):
+        return
+    a, b = names(first, second)
+    stated = " and ".join(", ".join(f"{w:g}" for w in some[:6]) + (", ..." if len(some) > 6 else "") for some in (one, two))
+    if _near(sorted(one), sorted(two)):
+        raise InputError(
+            f"The bands of {b} stand in another order than those of {a}: {stated} nm. Bring them into one order first, for example "
+            f"with gdal_translate {' '.join(f'-b {two.index(w) + 1}' for w in _ordered(one, two)[:6])}{' ...' * (len(two) > 6)}."
+        )
+    notes.append(
+        f"the bands of {a} and {b} have other wavelengths ({stated} nm); they are compared in the order in which they stand"
+    )
+
+
+def _near(one: Sequence[float], two: Sequence[float]) -> bool:
+    """Whether wavelengths of two dates, one for each band, are of the same kind of band: within a tenth."""
+    return bool(np.allclose(one, two, rtol=0.1))
+
+
+def _ordered(one: Sequence[float], two: Sequence[float]) -> list[float]:
+    """The wavelengths `two` in the order in which the sizes of `one` stand."""
+    ranks = np.argsort(np.argsort(one))
+    return [sorted(two)[r] for r in ranks]
 
 
 def same_place(path: Path, shape: tuple[int, ...], first: Raster) -> None:

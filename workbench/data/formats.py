@@ -88,7 +88,7 @@ class Format:
 
 
 def _matlab(look: Look) -> bool:
-    return look.is_file and (look.suffix == ".mat" or look.begins(b"MATLAB"))
+    return look.is_file and ((look.suffix == ".mat" and look.kind in ("", "HDF5")) or look.begins(b"MATLAB"))
 
 
 def _product(sees: Callable[[Mapping[str, hdf5.Array]], bool]) -> Callable[[Look, Any], bool]:

@@ -20,7 +20,7 @@ import numpy as np
 from workbench.data.fetch import sha256
 from workbench.data.readers import hdf5, matlab
 from workbench.data.readers.cube import as_scene, size
-from workbench.data.readers.files import Look
+from workbench.data.readers.files import Look, inside, not_read
 from workbench.data.readers.mask_files import class_numbers
 from workbench.errors import InputError
 
@@ -105,6 +105,7 @@ def open_fusion_set(folder: str | Path, chunks: Any = "auto") -> xr.Dataset:
         scene = as_scene(_reader(look)(look, {}, "none"), parts["hsi"].name, chunks)
     shape = (scene.sizes["y"], scene.sizes["x"])
     notes = [n for n in str(scene.attrs.get("notes", "")).splitlines() if n]
+    notes += not_read((p for p in inside(place) if p not in parts.values() and p.is_file()), f"of {place.name}")
     if "lidar" in parts:
         heights = _layers(parts["lidar"], shape)
         scene["lidar"] = (("lidar_band", "y", "x"), heights, {"long_name": "height", "units": "m"})

@@ -116,13 +116,17 @@ def by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def listed(folder: Path, names: Sequence[str], notes: list[str]) -> list[str]:
-    """The split of each name from list/train.txt, list/val.txt, list/test.txt, or these files in the folder itself; "" for a name in
-    no list. A set has a `split` only if every name is in a list; if only some are, the notes say so.
+def lists_of(folder: Path) -> list[Path]:
+    """list/train.txt, list/val.txt and list/test.txt of a set, or these files in the folder itself."""
+    places = [p for p in inside(folder) if p.is_dir() and p.name.lower() in LISTS] + [folder]
+    return [p for place in places for p in inside(place) if p.suffix.lower() == ".txt" and p.stem.lower() in SPLITS]
+
+
+def listed(lists: Sequence[Path], names: Sequence[str], notes: list[str]) -> list[str]:
+    """The split of each name from these `lists_of` a set; "" for a name in no list. A set has a `split` only if every name is in a list;
+    if only some are, the notes say so.
     """
     split: dict[str, str] = {}
-    places = [p for p in inside(folder) if p.is_dir() and p.name.lower() in LISTS] + [folder]
-    lists = [p for place in places for p in inside(place) if p.suffix.lower() == ".txt" and p.stem.lower() in SPLITS]
     for path in lists:
         for line in text.lines(path):
             word = line.strip().replace("\\", "/").split()

@@ -26,8 +26,8 @@ import numpy as np
 from workbench.data import comparable
 from workbench.data.chips import SPLITS
 from workbench.data.labels import as_change
-from workbench.data.pair_sets import FOLDERS, SUFFIXES, by_stem, leave_out, listed, roles_of, sets_in
-from workbench.data.readers.files import inside, sha256
+from workbench.data.pair_sets import FOLDERS, SUFFIXES, by_stem, leave_out, listed, lists_of, roles_of, sets_in
+from workbench.data.readers.files import inside, not_read, sha256
 from workbench.data.readers.mask_files import stored
 from workbench.data.readers.missing import undeclared
 from workbench.data.readers.raster import PICTURES, Raster, iso, one_band, open_raster
@@ -72,6 +72,7 @@ def open_pair(
         first, second = one_band(first), one_band(second)
     elif first.shape[0] == 1:
         notes.append("taken as optical images of one band; say modality=sar for SAR")
+    comparable.same_bands(first, second, notes)
     second = comparable.one_grid(first, second, resample, notes)
     first, second = comparable.one_scale(first, second, given.get("full"), notes)
     for raster in (first, second):
@@ -137,8 +138,10 @@ def open_pairs(folder: str | Path) -> xr.Dataset:
         notes += _told(places, files)
     if not names:
         raise InputError(f"{folder} has no images ({', '.join(SUFFIXES)}) of two dates.")
-    if not any(splits):
-        splits = listed(folder, names, notes)
+    lists = [] if any(splits) else lists_of(folder)
+    if lists:
+        splits = listed(lists, names, notes)
+    notes += not_read([p for p in inside(folder) if p.is_file() and p not in lists], f"of {folder.name}")
     kept = leave_out(names, paths, notes)
     names, splits = [names[i] for i in kept], [splits[i] for i in kept]
     first, second, truth = ([paths[role][i] for i in kept] for role in FOLDERS)

@@ -81,7 +81,7 @@ def test_pace_oci_level_1b_by_key(tmp_path):
 
 
 def test_aviris_3(tmp_path):
-    """Cube and wavelengths in the group `reflectance`, northing, easting and the grid mapping in the root (also AVIRIS-5)."""
+    """Cube and wavelengths in the group `reflectance`, northing, easting and the grid mapping in the root."""
     cube = RNG.random((4, 6, 5)).astype("f4")
     with h5py.File(tmp_path / "AV3_RFL_ORT.nc", "w") as file:
         for name, values in (("northing", 4e6 - 3.0 * np.arange(6)), ("easting", 3e5 + 3.0 * np.arange(5))):
@@ -107,6 +107,80 @@ def test_aviris_3(tmp_path):
     assert scene.rio.crs.to_epsg() == 32611
     np.testing.assert_allclose(scene["y"], 4e6 - 3.0 * np.arange(6))
     np.testing.assert_allclose(scene["x"], 3e5 + 3.0 * np.arange(5))
+
+
+def mercator(file, rows, columns):
+    """The root of an AVIRIS-5 file: northing, easting, and a grid mapping with GDAL's GeoTransform."""
+    for name, values in (("northing", 4e6 - 3.0 * np.arange(rows)), ("easting", 3e5 + 3.0 * np.arange(columns))):
+        file[name] = values
+        file[name].make_scale(name)
+    file["transverse_mercator"] = np.bytes_("")
+    about = {"grid_mapping_name": "transverse_mercator", "GeoTransform": "299998.5 3.0 0.0 4000001.5 0.0 -3.0 "}
+    file["transverse_mercator"].attrs.update(about, crs_wkt=pyproj.CRS.from_epsg(32611).to_wkt())
+
+
+def test_aviris_5_reflectance(tmp_path):
+    """Level 2A is on its map, with groups for water vapour and aerosol beside the reflectance."""
+    cube = RNG.random((4, 6, 5)).astype("f4")
+    cube[:, 0, 0] = -9999
+    with h5py.File(tmp_path / "AV5_L2A_OE_RFL_ORT.nc", "w") as file:
+        mercator(file, 6, 5)
+        group = file.create_group("reflectance")
+        group["wavelength"] = np.array([450.0, 550, 650, 2200])
+        group["wavelength"].make_scale("wavelength")
+        group["wavelength"].attrs["units"] = "nm"
+        group["fwhm"] = np.array([7.0, 7, 8, 9])
+        group["fwhm"].dims[0].attach_scale(group["wavelength"])
+        group["reflectance"] = cube
+        group["reflectance"].attrs.update({"_FillValue": np.float32(-9999), "grid_mapping": "transverse_mercator"})
+        for i, scale in enumerate((group["wavelength"], file["northing"], file["easting"])):
+            group["reflectance"].dims[i].attach_scale(scale)
+        for name in ("water_vapor", "aerosol_optical_thickness"):
+            variable(file.create_group(name), name, RNG.random((6, 5)), ("northing", "easting"))
+    scene = open_scene(tmp_path / "AV5_L2A_OE_RFL_ORT.nc")
+    np.testing.assert_array_equal(scene["hsi"].values, np.where(cube == -9999, np.nan, cube))
+    np.testing.assert_allclose(scene["wavelength"], [450, 550, 650, 2200])
+    np.testing.assert_allclose(scene["fwhm"], [7, 7, 8, 9])
+    assert scene.rio.crs.to_epsg() == 32611
+    np.testing.assert_allclose(scene["y"], 4e6 - 3.0 * np.arange(6))
+    assert "truth" not in scene
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_aviris_5_radiance_is_not_on_the_map_of_its_file(tmp_path, numbered):
+    """Level 1B is in lines and samples of the swath; northing, easting and the map in its root are those of a lookup table."""
+    cube = RNG.random((4, 6, 5)).astype("f4")
+    with h5py.File(tmp_path / "AV5_L1B_RDN.nc", "w") as file:
+        mercator(file, 9, 8)
+        dims(file, wavelength=4)
+        if numbered:
+            file["lines"], file["samples"] = np.arange(6.0), np.arange(5.0)
+            file["lines"].make_scale("lines")
+            file["samples"].make_scale("samples")
+        else:
+            dims(file, lines=6, samples=5)
+        variable(file.create_group("radiance"), "radiance", cube, ("wavelength", "lines", "samples"))
+        variable(file["radiance"], "wavelength", np.array([450.0, 550, 650, 2200]), ("wavelength",), units="nm")
+        for name in ("sample", "line"):
+            group = file.require_group("geolocation_lookup_table")
+            variable(group, name, np.ones((9, 8), "i4"), ("northing", "easting"))
+    scene = open_scene(tmp_path / "AV5_L1B_RDN.nc")
+    np.testing.assert_array_equal(scene["hsi"].values, cube)
+    np.testing.assert_allclose(scene["wavelength"], [450, 550, 650, 2200])
+    assert "spatial_ref" not in scene.coords
+    assert list(scene["x"].values) == [0, 1, 2, 3, 4]
+    assert "its lookup table (geolocation_lookup_table) is not applied" in scene.attrs["notes"]
+
+
+def test_coordinates_from_the_transform_of_the_grid_mapping(tmp_path):
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        mercator(file, 2, 2)
+        file["cube"] = RNG.random((4, 6, 5))
+        file["cube"].attrs["grid_mapping"] = "transverse_mercator"
+    scene = open_scene(tmp_path / "a.nc")
+    np.testing.assert_allclose(scene["y"], 4e6 - 3.0 * np.arange(6))
+    np.testing.assert_allclose(scene["x"], 3e5 + 3.0 * np.arange(5))
+    assert scene.rio.crs.to_epsg() == 32611
 
 
 def test_tanager(tmp_path):
@@ -166,3 +240,38 @@ def test_attributes_that_are_not_applied_are_told(tmp_path):
         file["cube"].attrs["Data_Ignore_Value"] = -9999.0
     notes = open_scene(tmp_path / "a.h5").attrs["notes"]
     assert "not applied: Data_Ignore_Value = -9999.0, Scale_Factor = 10000.0" in notes
+
+
+def test_attributes_of_groups_and_valid_ranges_are_told(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("product/data")
+        group["cube"] = RNG.integers(1, 9000, (4, 6, 5)).astype("i2")
+        group["cube"].attrs["valid_range"] = np.array([0, 10000], "i2")
+        file["product"].attrs["_FillValue"] = -9999
+    notes = open_scene(tmp_path / "a.h5").attrs["notes"]
+    assert "valid_range = 0, 10000, _FillValue = -9999 (of a group)" in notes
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "missing"), [("i2", -9999, True), ("f4", 1e20, True), ("u1", 255, False), ("i2", -32767, False)]
+)
+def test_the_fill_value_with_which_an_array_was_made(tmp_path, dtype, fill, missing):
+    """HDF5 keeps it without any attribute; bytes use all values, and netCDF sets some values by itself."""
+    cube = RNG.integers(1, 200, (4, 6, 5)).astype(dtype)
+    cube[:, 2, 3] = fill
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("cube", data=cube, fillvalue=fill)
+    scene = open_scene(tmp_path / "a.h5")
+    want = cube.astype("f4")
+    want[:, 2, 3] = np.nan if missing else fill
+    np.testing.assert_array_equal(scene["hsi"].values, want)
+    assert ("the fill value with which" in scene.attrs["notes"]) == missing
+
+
+def test_a_mask_of_valid_pixels_is_not_taken_as_truth(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"], file["mask"] = RNG.random((4, 6, 5)), np.ones((6, 5), "u1")
+    scene = open_scene(tmp_path / "a.h5")
+    assert "truth" not in scene
+    assert "'mask' marks more than half" in scene.attrs["notes"]
+    assert int(open_scene(tmp_path / "a.h5", keys={"truth": "mask"})["truth"].sum()) == 30

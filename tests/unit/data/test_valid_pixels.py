@@ -150,6 +150,13 @@ def test_fill_that_is_not_declared_is_told(tmp_path, value):
         open_scene(tmp_path / "a.mat", keys={"nodata": "x"})
 
 
+def test_huge_numbers_in_all_bands_are_told():
+    cube = RNG.random((6, 10, 12)).astype("f4")
+    cube[:, 4] = 1e20
+    (note,) = undeclared(cube, cube.shape, None, None)
+    assert note.startswith("12 of 120 sampled pixels hold 1e+20")
+
+
 def test_measured_values_are_not_called_fill():
     cube = RNG.integers(100, 5000, (6, 40, 50)).astype("i2")
     assert undeclared(cube, cube.shape, None, None) == []
@@ -239,3 +246,28 @@ def test_a_truth_at_another_place_on_the_map(tmp_path):
         file.transform = Affine(1, 0, 4e5 + 30, 0, -1, 5e6)
     with pytest.raises(InputError, match="at another place on the map"):
         open_scene(cube, truth=tmp_path / "m.tif")
+
+
+@pytest.mark.parametrize("text", ["-3.40282e+038", "-3.40283e+38", "-3.402823466385289e+38"])
+def test_a_rounded_nodata_value_of_floats(tmp_path, text):
+    """Headers and tags write the smallest float with few digits."""
+    cube = np.random.default_rng(1).random((3, 4, 5)).astype("f4")
+    cube[:, 1, 1] = np.finfo("f4").min
+    (tmp_path / "a.dat").write_bytes(cube.tobytes())
+    (tmp_path / "a.hdr").write_text(
+        "ENVI\nsamples = 5\nlines = 4\nbands = 3\ndata type = 4\ninterleave = bsq\nbyte order = 0\n"
+        f"data ignore value = {text}\n"
+    )
+    hsi = open_scene(tmp_path / "a.hdr")["hsi"].values
+    assert np.isnan(hsi[:, 1, 1]).all()
+    assert np.isnan(hsi).sum() == 3
+
+
+@pytest.mark.parametrize("text", ["NaN", "nan(ind)", "-1.#IND", "1.#QNAN"])
+def test_nan_as_ignore_value(tmp_path, text):
+    (tmp_path / "a.dat").write_bytes(np.random.default_rng(1).random((3, 4, 5)).astype("f4").tobytes())
+    (tmp_path / "a.hdr").write_text(
+        "ENVI\nsamples = 5\nlines = 4\nbands = 3\ndata type = 4\ninterleave = bsq\nbyte order = 0\n"
+        f"data ignore value = {text}\n"
+    )
+    assert np.isfinite(open_scene(tmp_path / "a.hdr")["hsi"].values).all()

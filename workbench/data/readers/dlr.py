@@ -17,7 +17,7 @@ import numpy as np
 
 from workbench.data.readers import safexml
 from workbench.data.readers.cube import Cube, nanometres
-from workbench.data.readers.files import Look
+from workbench.data.readers.files import Look, not_read
 from workbench.data.readers.hdf5 import no_keys
 from workbench.errors import InputError
 
@@ -97,6 +97,9 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
             f"{meta.name} describes {len(table)} bands, but {image.name} has {bands}; they do not belong together."
         )
     notes = [*cube.notes, f"{product} product: wavelengths and scale from {meta.name}"]
+    if look.is_dir:
+        known = {p.name for p in look.path.iterdir() if p.stem.upper().startswith((image.stem.upper(), meta.stem.upper()))}
+        notes += not_read((p for p in look.path.iterdir() if p.is_file() and p.name not in known), f"of {look.path.name}")
     wave = nanometres(table[:, 0], "nm", bands, notes)
     missing = cube.missing
     stated = root.findtext("specific/backgroundValue")

@@ -95,7 +95,7 @@ def is_header(look: Look) -> bool:
     """
     if not look.is_file:
         return False
-    return look.suffix == ".hdr" or says_envi(look.head)
+    return (look.suffix == ".hdr" and not look.kind) or says_envi(look.head)
 
 
 def says_envi(head: bytes) -> bool:
@@ -273,6 +273,8 @@ def number(fields: Mapping[str, str], name: str, header: Path) -> float | None:
     """A number among the fields, or None where the field is absent or empty."""
     if not fields.get(name):
         return None
+    if re.fullmatch(r"(?i)[-+]?(1\.)?#?(nan|ind|qnan|snan).*", fields[name]):  # as C libraries of Windows write it
+        return np.nan
     try:
         return float(fields[name])
     except ValueError:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property
@@ -45,7 +47,17 @@ KINDS: dict[bytes, str] = {  # first bytes -> kind of file
     b"NITF": "NITF",
 }
 SYSTEM = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "system volume information", "lost+found"}
-BESIDE = (".msk", ".aux.xml", ".hdr", ".tfw", ".tifw", ".wld", ".prj", ".ovr")  # endings of files that describe an image
+WORLD = (".tfw", ".tifw", ".tiffw", ".wld")  # endings of world files of a TIFF
+BESIDE = (".msk", ".aux.xml", ".hdr", ".prj", ".ovr", *WORLD)  # endings of files that describe an image
+
+READ_WITH = {  # kind of file -> endings of the files beside it that its readers use
+    "TIFF": (".msk", ".aux.xml", ".hdr", ".ovr", *WORLD),
+    **dict.fromkeys(("PNG", "JPEG", "BMP"), (".aux.xml", ".msk", ".wld", ".pgw", ".jgw", ".bpw", ".pngw", ".jpgw", ".bmpw")),
+}
+_FOR_PEOPLE = re.compile(
+    r"(?i)(read[ _-]?me|licen[cs]e|copying|citation|changelog|authors)(\..*)?|.*\.(md|md5|sha1|sha256|sha512)|(sha|md)\d+sums?"
+)
+_LISTED = 20_000  # files of a folder among which those of one name are looked for
 
 T = TypeVar("T")
 
@@ -225,3 +237,42 @@ def sha256(path: Path) -> str:
     """
     with Look(path) as look:
         return look.sha256()
+
+
+def same_name(look: Look, used: Iterable[str | Path] = ()) -> list[Path]:
+    """The files beside a file that have its name with another ending, without those that its readers use, and without `used`.
+
+    Nothing in a folder of more than 20,000 files, which are not looked through.
+    """
+    given, kind = look.path.absolute(), look.kind
+    known = {os.path.realpath(p) for p in (given, *used)}
+    begin = f"{given.stem.lower()}."
+    ends = tuple(f"{begin}{e[1:]}" for e in READ_WITH.get(kind, ()))
+    ends += tuple(f"{given.name.lower()}{e}" for e in READ_WITH.get(kind, ()))
+    found = []
+    try:
+        with os.scandir(given.parent) as entries:
+            for count, entry in enumerate(entries):
+                if count > _LISTED:
+                    return []
+                name = entry.name.lower()
+                if name.startswith(begin) and name not in ends and visible(entry.name) and entry.is_file():
+                    found.append(given.parent / entry.name)
+    except OSError:
+        return []
+    return sorted(p for p in found if os.path.realpath(p) not in known)
+
+
+def not_read(files: Iterable[Path], where: str) -> list[str]:
+    """One note on files that no reader uses, with the names of three at most; none where there are only files for people, such as
+    README and checksums.
+
+    >>> not_read(map(Path, ["a/README.md", "a/train.txt", "a/b.csv"]), "of the folder")
+    ['2 files of the folder are not read: b.csv, train.txt']
+    """
+    names = sorted(p.name for p in files if visible(p.name) and not _FOR_PEOPLE.fullmatch(p.name))
+    if not names:
+        return []
+    several = len(names) > 1
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [f"{len(names)} file{'s' * several} {where} {'are' if several else 'is'} not read: {', '.join(names[:3])}{more}"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench.data.readers import envi_header
+from workbench.data.readers import envi_header, text
 from workbench.data.readers.cube import STRIP, Cube, nanometres, require_cube, widths
-from workbench.data.readers.files import Look, located
+from workbench.data.readers.files import WORLD, Look, located
 from workbench.data.readers.missing import Stated
 from workbench.data.readers.tiff import opened, require_whole, shared
 from workbench.errors import InputError
@@ -78,7 +78,7 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     with shared(look) as file:
         stated = Stated.of(file, keys.get("alpha"))
         bands = len(stated.bands)
-        placed = file.crs is not None and file.transform.is_rectilinear
+        placed = file.crs is not None and file.transform.is_rectilinear and not file.transform.is_identity
         stored = np.dtype(file.dtypes[0])
         require_cube((bands, file.height, file.width), stored, path.name)
         tags = [_lower(file.tags(b)) for b in stated.bands]
@@ -94,8 +94,6 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
         right, down = file.transform.a, file.transform.e
         west, north = file.transform.c, file.transform.f
         require_whole(file, path)
-        if file.crs is not None and not placed:
-            notes.append("the image is turned against its map, so x and y count pixels")
         notes += unplaced(file)
 
     wave = fwhm = None
@@ -141,9 +139,13 @@ def _with_header(cube: Cube, path: Path, notes: list[str]) -> Cube:
     missing = envi_header.number(fields, "data ignore value", header)
     if cube.missing is None and missing is not None:
         taken["missing"] = missing
+    x, y, crs = envi_header.map_of(fields, *cube.shape[1:], [] if cube.crs is not None else own)
     if cube.crs is None:
-        x, y, crs = envi_header.map_of(fields, *cube.shape[1:], own)
         taken |= {"x": x, "y": y, "crs": crs} if crs is not None else {}
+    elif x is not None and y is not None and cube.x is not None and cube.y is not None:
+        corners = (x[0], y[0], x[-1], y[-1]), (cube.x[0], cube.y[0], cube.x[-1], cube.y[-1])
+        if not np.allclose(*corners, rtol=0, atol=0.01 * abs(cube.x[-1] - cube.x[0]) / cube.x.size):
+            notes.append(f"the map of {header.name} lies elsewhere than that of the TIFF, which was taken")
     if taken:
         words = {"good": "bad bands", "factor": "scale", "missing": "ignore value", "crs": "map"}
         named = [words.get(name, name) for name in taken if name not in ("x", "y")]
@@ -154,7 +156,11 @@ def _with_header(cube: Cube, path: Path, notes: list[str]) -> Cube:
 def unplaced(file: Any) -> list[str]:
     """Notes on a position that an open raster states without a coordinate system, or only by points or polynomials."""
     if file.crs is not None:
-        return []
+        if file.transform.is_identity:
+            return ["the file names a coordinate system but no position of its pixels, so x and y count pixels"]
+        if not file.transform.is_rectilinear:
+            return ["the image is turned against its map, so x and y count pixels"]
+        return _other_world(file)
     if not file.transform.is_identity:
         t = file.transform
         return [
@@ -168,6 +174,24 @@ def unplaced(file: Any) -> list[str]:
             f"the position is given only by {f'{points} ground control points' if points else 'RPC'}, which are not used"
         ]
     return []
+
+
+def _other_world(file: Any) -> list[str]:
+    """A note where a world file beside a TIFF with its own position names another one."""
+    path = Path(file.name)
+    beside = [path.with_suffix(end) for end in WORLD]
+    world = next((p for p in beside if p.is_file()), None)
+    if world is None:
+        return []
+    t = file.transform
+    try:
+        a, _, _, e, x, y = map(float, text.read(world).split()[:6])
+    except (InputError, ValueError):
+        return [f"{world.name} beside the TIFF is not a world file and was not used"]
+    centre = (t.c + t.a / 2, t.f + t.e / 2)
+    if abs(a - t.a) + abs(e - t.e) < 1e-6 * abs(t.a) and np.hypot(x - centre[0], y - centre[1]) < 0.01 * abs(t.a):
+        return []
+    return [f"{world.name} names another position ({x:.9g}, {y:.9g}) than the TIFF itself, which was taken"]
 
 
 def _lower(tags: Mapping[str, str]) -> dict[str, str]:

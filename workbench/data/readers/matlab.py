@@ -6,6 +6,7 @@ shape, dtype and name, and a note states the guess.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from workbench.data.readers import matlab5
 from workbench.data.readers.cube import Cube, axes_of, nanometres, require_cube, size
 from workbench.data.readers.files import Look
 from workbench.data.readers.hdf5 import Hdf5Pixels, arrays, is_hdf5, shared, values
-from workbench.data.readers.truth import as_truth, pick
+from workbench.data.readers.truth import as_truth, pick, too_much
 from workbench.errors import InputError, did_you_mean
 
 _WAVE = re.compile(r"(?i)(wave|lambda|^wl)")
@@ -96,7 +97,7 @@ def read_v73(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
         return Hdf5Pixels(path.resolve(), numeric[name], array, (a, b, c))
 
     cube = cube_among(path, shapes, others, keys, truth, load, lazy)
-    if turned:
+    if turned or "axes" in keys:
         return cube
     note = (
         "the file was not written by MATLAB: its axes were not reversed, and taken as rows, columns, bands unless a 2-D array fits only "
@@ -159,10 +160,11 @@ def cube_among(
     truth = None if truth is None else truth.replace("/", ".")
     name = _pick_cube(path, shapes, others, keys, notes)
     flat = {n: s for n, s in shapes.items() if len(s) == 2}
-    order, turned = (axes_of(keys["axes"]), False) if "axes" in keys else _axes(shapes[name], flat)
+    waves = {n: max(s) for n, s in shapes.items() if _WAVE.search(n) and len(s) in (1, 2) and 1 < max(s) == math.prod(s)}
+    order, why = (axes_of(keys["axes"]), "") if "axes" in keys else _axes(shapes[name], flat, waves)
     rows, columns = shapes[name][order[1]], shapes[name][order[2]]
-    if turned:
-        notes.append(f"axes of {name!r} taken as band, y, x, because a 2-D array of the file fits only so")
+    if why:
+        notes.append(f"axes of {name!r} taken as {why}")
 
     if lazy is None:
         values = load(name)
@@ -180,12 +182,8 @@ def cube_among(
         if guess is not None:
             mask, counted = as_truth(load(guess), repr(guess), (rows, columns))
             note = f"{note}; {counted}"
-            if (mask > 0).sum() * 2 > mask.size:
-                note = (
-                    f"no truth taken: {guess!r} marks more than half of the scene, as masks of valid pixels do; "
-                    f"choose it with the key truth={guess}"
-                )
-                mask = None
+            if refused := too_much(guess, mask):
+                note, mask = refused, None
         if note:
             notes.append(note)
 
@@ -194,7 +192,10 @@ def cube_among(
     if named is not None:
         _require_key("wavelength", named, shapes, path)
     else:
-        named = next((n for n, s in flat.items() if _WAVE.search(n) and max(s) == pixels.shape[0] and min(s) == 1), None)
+        named = next((n for n, count in waves.items() if count == pixels.shape[0]), None)
+        if waves and named is None:
+            lost, count = next(iter(waves.items()))
+            notes.append(f"wavelengths ignored: {lost!r} holds {count} for {pixels.shape[0]} bands")
     if named is not None:
         wave = nanometres(np.ravel(load(named)).astype(float), "", pixels.shape[0], notes)
     return Cube(pixels=pixels, wavelength=wave, truth=mask, native=getattr(pixels, "native", None), notes=tuple(notes))
@@ -235,12 +236,21 @@ def _pick_cube(
     return cubes[0]
 
 
-def _axes(shape: tuple[int, ...], flat: Mapping[str, tuple[int, ...]]) -> tuple[tuple[int, int, int], bool]:
-    """Axes of band, y and x: last, first, second, as MATLAB users store them, unless a 2-D array fits only another order."""
-    masks = set(flat.values())
+def _axes(
+    shape: tuple[int, ...], flat: Mapping[str, tuple[int, ...]], waves: Mapping[str, int]
+) -> tuple[tuple[int, int, int], str]:
+    """Axes of band, y and x, and a note where that was not sure: last, first, second, as MATLAB users store them, unless a 2-D array or the
+    number of wavelengths fits only with the bands first.
+    """
+    masks = {s for n, s in flat.items() if n not in waves}
     if shape[:2] not in masks and shape[1:] in masks:
-        return (0, 1, 2), True
-    return (2, 0, 1), False
+        return (0, 1, 2), "band, y, x, because a 2-D array of the file fits only so"
+    if shape[:2] in masks or shape[2] in waves.values():
+        return (2, 0, 1), ""
+    if shape[0] in waves.values():
+        return (0, 1, 2), f"band, y, x, because the file has {shape[0]} wavelengths"
+    first = "" if shape[0] <= shape[2] else "; if the bands come first, say axes=band,y,x"
+    return (2, 0, 1), f"rows, columns, bands, as MATLAB users store them{first}"
 
 
 def _datasets(file: Any, above: str = "", depth: int = 4) -> Iterator[tuple[str, Any]]:

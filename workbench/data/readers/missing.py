@@ -22,7 +22,8 @@ from workbench.errors import InputError
 BUDGET = 48 * 2**20  # bytes that are unpacked at most to look for undeclared fill
 ROWS = 24  # rows that are looked at
 FEW = 3  # pixels of one repeated value that are told
-LARGE = 1e30  # numbers beyond it are no measurements
+LARGE = 1e15  # numbers beyond it are no measurements
+ROUNDED = 1e30  # "no data" values beyond it are often written with few digits: -3.40282e+38
 
 
 def comparable(missing: float | None, dtype: np.dtype) -> Any:
@@ -44,9 +45,17 @@ def comparable(missing: float | None, dtype: np.dtype) -> Any:
 
 
 def equals(block: np.ndarray, missing: float | None) -> np.ndarray | None:
-    """Where the stored values are the "no data" value, as bool of their shape; None where there is no such value."""
+    """Where the stored values are the "no data" value, as bool of their shape; None where there is no such value.
+
+    A value beyond 1e30 is met by all that are as large, because headers round it.
+    """
     value = comparable(missing, block.dtype)
-    return None if value is None else block == value
+    if value is None or missing is None:
+        return None
+    if block.dtype.kind == "f" and ROUNDED < abs(missing) < np.inf:
+        near = block.dtype.newbyteorder("=").type(missing * (1 - 1e-5))
+        return (block <= near) & (block > -np.inf) if missing < 0 else (block >= near) & (block < np.inf)
+    return block == value
 
 
 def nodata_of(given: str | None) -> float | None:
@@ -108,7 +117,9 @@ class Stated:
                 "key alpha=none keeps it as a band"
             )
         elif self.alpha is not None:
-            lines.append(f"band {self.alpha} is an alpha band: pixels are missing where it is 0")
+            lines.append(
+                f"band {self.alpha} is an alpha band: pixels are missing where it is 0; key alpha=none keeps it as a band"
+            )
         return lines + (["pixels are missing where the mask of the file says so"] if self.masked else [])
 
     @property

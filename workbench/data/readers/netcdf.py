@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from workbench.data.readers import hdf5
 from workbench.data.readers.cube import Cube, axes_of, nanometres, require_cube, size, widths
 from workbench.data.readers.files import Look
 from workbench.data.readers.tree import MASKS, Around, around, role_of
-from workbench.data.readers.truth import as_truth, pick
+from workbench.data.readers.truth import as_truth, pick, too_much
 from workbench.errors import InputError, did_you_mean
 from workbench.scene import PROVENANCE
 
@@ -95,8 +95,19 @@ class MaskedPixels:
 
 
 def _only_cube(file: Any) -> str:
-    cubes = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iuf"]
+    cubes = [str(n) for n, v in file.data_vars.items() if _cubic(v.shape) and v.dtype.kind in "iuf"]
     return "hsi" if "hsi" in file else cubes[0] if len(cubes) == 1 else ""
+
+
+def _cubic(shape: Sequence[int]) -> bool:
+    """Whether an array has three axes, or more of which the others have length 1."""
+    return len(shape) >= 3 and sum(n > 1 for n in shape) == 3
+
+
+def _without_single(file: Any) -> Any:
+    """The Dataset without the axes of length 1 of arrays of more than three axes, such as one time."""
+    single = {d for v in file.variables.values() if v.ndim > 3 and _cubic(v.shape) for d in v.dims if file.sizes[d] == 1}
+    return file.isel(dict.fromkeys(single, 0), drop=True) if single else file
 
 
 def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
@@ -110,12 +121,19 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     arrays = hdf5.arrays(look, "NetCDF")
     group, keys = _group(path, keys, arrays)
 
-    def packed(variable: Any, dims: tuple[str, ...]) -> DecodedPixels:
+    def packed(variable: Any, dims: tuple[str, ...]) -> Any:
         name = f"{group}/{variable.name}".lstrip("/")
+        if len(arrays[name].shape) > 3:
+            return VariablePixels(variable.transpose(*dims).variable)
         a, b, c = (list(map(str, variable.dims)).index(d) for d in dims)
         about = {k: v for k, v in variable.encoding.items() if k in _PACKING}
+        if beside is not None and beside.fill is not None and not {"_FillValue", "missing_value"} & set(about):
+            about["_FillValue"] = np.asarray(beside.fill, arrays[name].dtype)
         pixels = hdf5.Hdf5Pixels(path.resolve(), name, arrays[name], (a, b, c))
-        return DecodedPixels(pixels, np.dtype(variable.dtype), about)
+        decoded = np.dtype(variable.dtype)
+        if "_FillValue" in about and decoded.kind in "iu":  # NaN needs a float
+            decoded = np.dtype(np.float32 if decoded.itemsize < 3 else np.float64)
+        return DecodedPixels(pixels, decoded, about)
 
     dataset = _open(look, group)
     named = keys.get("cube") or _only_cube(dataset)
@@ -126,7 +144,7 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
 
 def _group(path: Path, keys: Mapping[str, str], arrays: Mapping[str, hdf5.Array]) -> tuple[str, dict[str, str]]:
     """The group that holds the cube, "" for the root of the file, and the keys relative to it."""
-    cubes = [n for n, a in arrays.items() if len(a.shape) == 3 and min(a.shape) > 1 and a.dtype.kind in "iufb"]
+    cubes = [n for n, a in arrays.items() if _cubic(a.shape) and a.dtype.kind in "iufb"]
     named = keys.get("cube", "").strip("/")
     if "/" in named:
         if named not in arrays:
@@ -157,7 +175,7 @@ def from_dataset(
     the file says in other groups.
     """
     notes: list[str] = []
-    beside = beside or Around()
+    beside, file = beside or Around(), _without_single(file)
     names = {str(n): tuple(v.shape) for n, v in file.variables.items()}
     name = _pick_cube(path, file, keys, names, notes)
     cube = file[name]
@@ -183,6 +201,8 @@ def from_dataset(
         guess, note = ("truth", "") if "truth" in shapes else pick(shapes, cube.shape[1:])
         if guess is not None:
             mask, _ = as_truth(file[guess].transpose(y, x).values, repr(guess), cube.shape[1:])
+            if note and (refused := too_much(guess, mask)):
+                note, mask = refused, None
         if note:
             notes.append(note)
 
@@ -231,16 +251,31 @@ def from_dataset(
             taken, hdf5.Hdf5Plane(path.resolve(), hidden, hdf5.Array((cube.shape[1], cube.shape[2]), np.dtype("u1"), None))
         )
         notes.append(f"pixels are missing where {hidden} is not 0")
-    notes += _unapplied(file[name])
+    notes += _unapplied(file[name].attrs, beside.attrs)
+    if beside.fill is not None and pixels is not None and not {"_FillValue", "missing_value"} & set(file[name].encoding):
+        notes.append(f"stored values of {beside.fill:g} are missing: it is the fill value with which the array was made")
     crs = _crs(file) or beside.crs
+    columns, rows = _axis(file, x, beside, stored[x]), _axis(file, y, beside, stored[y])
+    if (columns is None or rows is None) and beside.transform is not None:
+        west, right, _, north, _, down = beside.transform
+        columns = west + (np.arange(cube.sizes[x]) + 0.5) * right
+        rows = north + (np.arange(cube.sizes[y]) + 0.5) * down
+    counted = _counts(columns, x) and _counts(rows, y)
+    if crs is not None and (columns is None or rows is None or counted):
+        table = next((n for n in beside.arrays if "lookup" in n.lower() or "glt" in n.lower()), None)
+        notes.append(
+            "the file has a map, but no coordinates for the rows and columns of the cube, so x and y count pixels"
+            + (f"; its lookup table ({table.rpartition('/')[0] or table}) is not applied" if table else "")
+        )
+        crs = None
     return Cube(
         pixels=taken,
         native=None if native is None else _turned(native, file[name].dims, cube.dims),
         wavelength=wave,
         fwhm=fwhm,
         good=good,
-        x=_axis(file, x, beside, stored[x]),
-        y=_axis(file, y, beside, stored[y]),
+        x=columns,
+        y=rows,
         crs=crs,
         coords=coords,
         truth=mask,
@@ -307,7 +342,7 @@ def _pick_cube(
         return name
     if "hsi" in file:
         return "hsi"
-    cubes = [str(n) for n, v in file.data_vars.items() if v.ndim == 3 and min(v.shape) > 1 and v.dtype.kind in "iufbc"]
+    cubes = [str(n) for n, v in file.data_vars.items() if _cubic(v.shape) and v.dtype.kind in "iufbc"]
     if not cubes:
         raise InputError(f"{path.name} has no 3-D variable to take as the cube; found {_list(names)}.")
     if len(cubes) > 1:
@@ -355,6 +390,13 @@ def _is_wavelength(name: str, variable: Any) -> bool:
     return stated or name.lower() in ("wavelength", "wavelengths", "wl")
 
 
+def _counts(values: np.ndarray | None, dim: str) -> bool:
+    """Whether the coordinates of a dim only number it from 0 or 1, as `lines` and `samples` of a swath do."""
+    if values is None or re.fullmatch(r"(?i)lat(itude)?|lon(gitude)?", dim):
+        return False
+    return bool(values[0] in (0, 1) and (values == values[0] + np.arange(values.size)).all())
+
+
 def _crs(file: Any) -> str | None:
     import rioxarray  # noqa: F401  (gives file.rio)
 
@@ -373,19 +415,28 @@ def _axis(file: Any, dim: str, beside: Around, at: int) -> np.ndarray | None:
 
 
 _APPLIED = {"scale_factor", "add_offset", "_FillValue", "missing_value"}
-_MEANT = re.compile(r"(?i)(scale|gain|offset|(data_?)?ignore_?value|no_?data|fill_?value).*|reflectance_scale.*")
+_MEANT = re.compile(
+    r"(?i)_?(scale|gain|offset|(data_?)?ignore_?value|no_?data|fill_?value|missing_?value).*|reflectance_scale.*|valid_(range|min|max)"
+)
 
 
-def _unapplied(variable: Any) -> list[str]:
-    """A note on attributes that look like a scale or a missing value, but are not those of CF that are applied."""
-    found = [
-        f"{k} = {hdf5.text(v)[:20]}" for k, v in variable.attrs.items() if _MEANT.fullmatch(str(k)) and k not in _APPLIED
-    ]
+def _unapplied(own: Mapping[str, Any], above: Mapping[str, Any]) -> list[str]:
+    """A note on attributes that look like a scale or a missing value, but are not those of CF that are applied. own: of the cube;
+    above: of its groups.
+    """
+    found = [f"{k} = {_short(v)}" for k, v in own.items() if _MEANT.fullmatch(str(k)) and k not in _APPLIED]
+    found += [f"{k} = {_short(v)} (of a group)" for k, v in above.items() if _MEANT.fullmatch(str(k)) and k not in own]
     return (
         [f"attributes of the cube that were not applied: {', '.join(found[:4])} (a missing value: key nodata)"]
         if found
         else []
     )
+
+
+def _short(value: Any) -> str:
+    """The first values of an attribute as text."""
+    values = np.ravel(np.asarray(value))
+    return ", ".join(hdf5.text(v)[:20] for v in values[:3]) + (", ..." if values.size > 3 else "")
 
 
 def _require(name: str, names: Mapping[str, tuple[int, ...]], path: Path, role: str) -> None:

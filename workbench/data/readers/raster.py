@@ -212,15 +212,13 @@ def open_raster(path: str | Path, keys: Mapping[str, str] | None = None) -> Rast
         offset = tuple(float(file.offsets[b - 1]) for b in bands)
         if set(factor) != {1.0} or set(offset) != {0.0}:
             notes.append(f"values scaled as the file's bands say (scale {factor[0]:g}, offset {offset[0]:g})")
-        if stated.guessed:
+        if stated.alpha is not None and len(bands) > 1:
             notes += [f"{place.name}: {n}" for n in stated.notes]
         notes += [n for n in file.tags(ns="workbench").get("notes", "").split("\n") if n]
         grid = None
-        if file.transform.is_rectilinear and (file.crs is not None or not file.transform.is_identity):
+        if file.transform.is_rectilinear and not file.transform.is_identity:
             crs = "" if file.crs is None else file.crs.to_wkt()
             grid = Grid(crs, tuple(file.transform)[:6], file.height, file.width)
-        elif file.crs is not None:
-            notes.append(f"{place.name} is turned against its map, so x and y count pixels")
         notes += [f"{place.name}: {n}" for n in unplaced(file)]
         header = None if driver != "GTiff" else envi_header.beside(place, (len(bands), file.height, file.width), notes)
         time = _time(file, place, notes)

@@ -29,6 +29,7 @@ SCALES = ("auto", "db", "linear", "amplitude")
 KEYS = ("scale", "polarization", "nodata", "alpha")
 DECIBEL = 0.5  # share of negative values from which an image that does not say so is taken as dB
 NOISE = 0.05  # share of negative values up to which it is intensity: noise removal and resampling make a few
+DEEP = -80.0  # no sensor measures backscatter in dB whose median is below it
 FILL = -900.0  # at or below it a value is no dB and no intensity
 _POLARIZATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
 _DECIBEL = re.compile(r"(?<![A-Za-z])db(?![A-Za-z])", re.IGNORECASE)
@@ -152,7 +153,7 @@ def read(
             raise InputError(f"The bands of {path.name} differ in type ({', '.join(file.dtypes)}); save them alike.")
     tiffs = [Tiff(path, first.shape, first.dtype, first.block, b) for b in stated.bands]
     polarization = _polarizations(path, keys.get("polarization"), described, tags, bands)
-    sample = _sample(look, tiffs[0], missing, stated)
+    sample = _sample(look, tiffs[0], missing, stated) * float(factors[0]) + float(offsets[0])
     if scale == "auto":
         words = " ".join([*described, *units, tags])
         scale = _named_scale(words, path.stem, notes) or _measured_scale(look, sample, bool(any(polarization)), notes)
@@ -237,6 +238,12 @@ def _measured_scale(look: Look, sample: np.ndarray, is_sar: bool, notes: list[st
             f"{look.path.name} has no valid value in the sampled rows; name the scale of the values: --key scale=db or linear."
         )
     low, high = float(values.min()), float(values.max())
+    if np.median(sample) < DEEP:
+        raise InputError(
+            f"{look.path.name} does not say its scale, and its values (from {float(sample.min()):.4g} to {high:.4g}) fit neither dB nor "
+            "intensity. Are they hundredths of dB? Write the factor into the file first (gdal_edit -scale 0.01), or name the scale: "
+            "--key scale=db."
+        )
     negative = float((values < 0).mean())
     if NOISE < negative < DECIBEL and not -float(np.quantile(values, 0.02)) > 0.5:
         raise InputError(
@@ -278,6 +285,10 @@ def _told(look: Look, sample: np.ndarray, scale: str, notes: list[str]) -> None:
             notes.append(
                 f"{negative:.2%} of the sampled values are negative, which {_WORDS[scale]} is not; they are missing"
             )
+    if scale == "db" and sample.size and np.median(sample) < DEEP:
+        notes.append(
+            f"half of the sampled values are below {DEEP:g}, which no backscatter in dB is; are they hundredths of dB?"
+        )
     if (sample <= FILL).any():
         fill = float(sample[sample <= FILL][0])
         notes.append(

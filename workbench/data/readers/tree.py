@@ -34,6 +34,14 @@ _WAVE = re.compile(r"(?i)(.*_)?(wavelengths?|wvl|wl|lambda)(_.*)?|list_cw_.*|(ce
 _FWHM = re.compile(r"(?i)(.*_)?fwhms?(_.*)?|list_fwhm_.*|bandwidths?")
 _GOOD = re.compile(r"(?i)good(_wavelengths?|_bands?)?|bbl")
 MASKS = ("nodata_pixels", "nodata_mask")  # 2-D arrays that are not 0 where a pixel has no value
+_NETCDF = (
+    -32767,
+    65535,
+    -2147483647,
+    4294967295,
+    -(2**63) + 2,
+    2**64 - 2,
+)  # fill values that the netCDF library sets by itself
 _EMPTY_SCALE = "This is a netCDF dimension but not a netCDF variable"
 
 
@@ -42,7 +50,9 @@ class Around:
     """What was found around a cube; None or empty where nothing was.
 
     band: position of the axis of the bands in the file. wavelength, fwhm, good: values of the bands as stored; unit: of the wavelengths.
-    axes: position of an axis -> its coordinate values. flat: name -> path of 2-D arrays over the two other axes.
+    axes: position of an axis -> its coordinate values. flat: name -> path of 2-D arrays over the two other axes. transform: of the
+    grid mapping that the cube names, in GDAL's order. fill: the fill value with which the cube was made, where that is not 0.
+    attrs: those of the groups above the cube, named with their group. arrays: the names of all arrays of the file.
     """
 
     band: int | None = None
@@ -52,6 +62,10 @@ class Around:
     good: np.ndarray | None = None
     axes: dict[int, np.ndarray] = field(default_factory=dict)
     crs: str | None = None
+    transform: tuple[float, ...] | None = None
+    fill: float | None = None
+    attrs: dict[str, Any] = field(default_factory=dict)
+    arrays: tuple[str, ...] = ()
     flat: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -80,6 +94,14 @@ def around(look: Look, arrays: Mapping[str, Array], cube: str) -> Around:
         near = sorted((n for n in arrays if n != cube), key=lambda n: (_distance(cube, n), n))
         _bands(file, data, arrays, near, scales, names, shape, found)
         _maps(file, data, cube, arrays, near, found)
+        found.fill = _fill(data)
+        found.arrays = tuple(arrays)
+        group = data.parent
+        while True:
+            found.attrs.update({k: v for k, v in group.attrs.items() if k not in found.attrs})
+            if group.name == "/":
+                break
+            group = group.parent
         if found.band is None:
             found.band = _left_over(arrays, near, shape)
         if found.band is not None:
@@ -104,6 +126,24 @@ def _scale(data: Any, axis: int) -> Any:
 def _empty(one: Any) -> bool:
     """Whether an array is a dimension without values, as netCDF writes it."""
     return text(one.attrs.get("NAME", b"")).startswith(_EMPTY_SCALE)
+
+
+def _fill(data: Any) -> float | None:
+    """The fill value that an array states when it is made; None for 0, for bytes, which use all values, and for whole numbers that the
+    netCDF library writes by itself.
+    """
+    import h5py
+
+    made = data.id.get_create_plist()
+    if (
+        data.dtype.kind not in "iuf"
+        or data.dtype.itemsize < 2
+        or made.fill_value_defined() != h5py.h5d.FILL_VALUE_USER_DEFINED
+    ):
+        return None
+    value = float(data.fillvalue)
+    ours = value == 0 or np.isnan(value) or (data.dtype.kind in "iu" and value in _NETCDF)
+    return None if ours else value
 
 
 def _distance(cube: str, other: str) -> int:
@@ -225,4 +265,18 @@ def _maps(file: Any, data: Any, cube: str, arrays: Mapping[str, Array], near: li
             except (pyproj.exceptions.CRSError, KeyError, TypeError, ValueError) as error:
                 found.notes.append(f"the grid mapping {name} is not understood ({str(error)[:60]})")
             if found.crs is not None:
+                if named:
+                    found.transform = _transform(attrs.get("GeoTransform"))
                 return
+
+
+def _transform(stated: Any) -> tuple[float, ...] | None:
+    """The six numbers of GDAL's attribute GeoTransform, where they are valid and not rotated."""
+    if stated is None:
+        return None
+    try:
+        six = tuple(float(v) for v in text(stated).split())
+    except ValueError:
+        return None
+    whole = len(six) == 6 and np.isfinite(six).all() and six[1] != 0 and six[5] != 0
+    return six if whole and not six[2] and not six[4] else None

@@ -96,6 +96,13 @@ def grey(values: np.ndarray) -> tuple[np.ndarray, bool]:
     return np.where(np.isfinite(values).all(0), (values.max(0) > NEAR).astype(float), np.nan), True
 
 
+def too_much(name: str, mask: np.ndarray) -> str:
+    """A note for a guessed truth that marks more than half of the scene, so that it is not taken; "" for others."""
+    if (mask > 0).sum() * 2 <= mask.size:
+        return ""
+    return f"no truth taken: {name!r} marks more than half of the scene, as masks of valid pixels do; choose it with the key truth={name}"
+
+
 def pick(arrays: Mapping[str, tuple[int, ...]], shape: tuple[int, int]) -> tuple[str | None, str]:
     """The name of the array that looks like the truth of a scene of `shape`, by size and name; and a note for the user."""
     fitting = [n for n, s in arrays.items() if tuple(s) == shape]
