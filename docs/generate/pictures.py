@@ -39,7 +39,11 @@ RUNS = (
     ("sarnet", "sim-ships", {"steps": 400, "rivals": ["wide"], "show_every": 100}),
     ("picpq", "digits", SHORT),
     ("mdfl", "sim-two-sensors", {"steps": 120, "head_steps": 120, "split": "halves", "rivals": [], "networks": []}),
-    ("fedfusion", "sim-two-sensors", {"steps": 60, "split": "halves", "rivals": ["dense", "low_rank:1"], "horizontal": ["fedavg"]}),
+    (
+        "fedfusion",
+        "sim-two-sensors",
+        {"steps": 60, "split": "halves", "rivals": ["dense", "low_rank:1"], "horizontal": ["fedavg"]},
+    ),
     ("bsdm", "sim-coast-town", {"steps": 60, "show_every": 10}),
 )
 # page -> method whose run it shows, what else the address holds, a text that is there when the page is complete
