@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.parts.federation import Codec, kept_energy
 
-ACROSS = 16  # maps in a row of a sheet
+ACROSS = 8  # maps in a row, twice as many where there are more than ACROSS squared
 
 
 def by_rank(
@@ -33,7 +33,7 @@ def by_rank(
         there = [torch.cat([codec.decode(codec.encode(p)) for p in f.split(batch)]) for f in features]
         versions.append([t[0] for t in there])
         oa.append(accuracy(there))
-    first = [f[:batch] for f in features]
+    first, across = [f[:batch] for f in features], ACROSS if features[0].shape[1] <= ACROSS**2 else 2 * ACROSS
     size = [Codec("low_rank", k).payload(first[0].shape) / len(first[0]) for k in ranks]
     result.coords["rank"] = [str(k) for k in ranks]
     result.coords["party"] = list(names)
@@ -47,15 +47,15 @@ def by_rank(
     )
     result["maps"] = (
         ("party", "version", "map_y", "map_x"),
-        np.stack([[sheet(one[m]) for one in versions] for m in range(len(names))]).astype(np.float32),
+        np.stack([[sheet(one[m], across) for one in versions] for m in range(len(names))]).astype(np.float32),
         {"long_name": "feature maps of one test pixel: at their owner, and rebuilt from messages of each rank"},
     )
     result.coords["version"] = ["at its owner", *(f"rank {k}" for k in ranks)]
 
 
-def sheet(maps: Tensor) -> np.ndarray:
-    """(rows, columns): maps (channels, y, x), sixteen in a row, with a line of zeros below and to the right of each."""
+def sheet(maps: Tensor, across: int = 16) -> np.ndarray:
+    """(rows, columns): maps (channels, y, x), `across` in a row, with a line of zeros below and to the right of each."""
     padded = torch.nn.functional.pad(maps, (0, 1, 0, 1))
     high, wide = padded.shape[1:]
-    down = len(maps) // ACROSS
-    return padded.reshape(down, ACROSS, high, wide).permute(0, 2, 1, 3).reshape(down * high, ACROSS * wide).numpy()
+    down = len(maps) // across
+    return padded.reshape(down, across, high, wide).permute(0, 2, 1, 3).reshape(down * high, across * wide).numpy()

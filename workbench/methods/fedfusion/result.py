@@ -27,6 +27,7 @@ ROWS = {  # row -> what it is; the accuracies of a row end with its name
     "centralised": "the same network on pooled data",
     "fedavg": "FedAvg of a classifier of stacked sensors",
     "fedprox": "FedProx of the same classifier",
+    "powersgd": "FedAvg of the same classifier, updates of low rank (PowerSGD)",
     "local": "the same classifier at each client alone, mean of the clients",
     "pooled": "the same classifier on pooled data",
     "svm": "SVM on raw values of all sensors",
@@ -200,7 +201,7 @@ def _clients(result: xr.Dataset, pixels: Pixels, config: Config, made: Mapping[s
             f"epsilon at delta {config.delta:g} of a client's data after all rounds; above 10 or so nobody is protected",
         )
     for kind, learner in made.items():
-        if isinstance(learner, Rounds) and kind in ("fedavg", "fedprox"):
+        if isinstance(learner, Rounds) and kind in ("fedavg", "fedprox", "powersgd"):
             result[f"megabytes_{kind}"] = scalar(learner.traffic.total / 1e6, f"weights sent by {kind}, up and down", "MB")
             result[f"failures_{kind}"] = scalar(learner.failures, f"times that a client of {kind} was away or failed", "")
 

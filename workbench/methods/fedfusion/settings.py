@@ -49,7 +49,7 @@ SHOWS = (
 )
 Message = Literal["low_rank", "svd", "dense", "int8", "top_k", "random_basis", "zeros"]
 MESSAGES: tuple[str, ...] = get_args(Message)
-Horizontal = Literal["fedavg", "fedprox", "local", "pooled"]
+Horizontal = Literal["fedavg", "fedprox", "powersgd", "local", "pooled"]
 
 
 class Config(PatchSettings):
@@ -94,7 +94,8 @@ class Config(PatchSettings):
         description="further messages, as MESSAGE or MESSAGE:RANK; the random basis and zeros are controls",
     )
     horizontal: tuple[Horizontal, ...] = Field(
-        ("fedavg", "fedprox", "local", "pooled"), description="learners on clients that have all sensors of their own places"
+        ("fedavg", "fedprox", "powersgd", "local", "pooled"),
+        description="learners on clients that have all sensors of their own places; powersgd: FedAvg whose updates are of low rank",
     )
     partition: Literal["site", "dirichlet", "strips"] = Field(
         "strips",
@@ -116,6 +117,7 @@ class Config(PatchSettings):
     mu: float = Field(
         0.1, ge=0, le=1e6, description="weight of the proximal term of FedProx; mu * local_lr must stay well below 2"
     )
+    powersgd_rank: int = Field(2, ge=1, le=512, description="rank of the updates of powersgd")
     away: float = Field(0.0, ge=0, lt=1, description="probability that a client misses a round")
     uneven: bool = Field(
         False, description="clients make between a quarter and all of their local steps, as slow machines do"

@@ -124,8 +124,9 @@ class ClientsTab:
             facts |= {"training pixels": f"{pixels[name]:,}"} if name in pixels else {}
             away = bool(phase.present) and step not in phase.present[name]
             shown.append(Client(name, facts, "away, or failed in this round" if away else "", sent if sent else {}, ghost))
-        total = [line[1][-1] if line[1] else 0.0 for line in phase.sent.values()]
-        most = (phase.exact[1][-1] if phase.exact[1] else 0.0) + sum(total)
+        last = {w: line[1][-1] if line[1] else 0.0 for w, line in phase.sent.items()}
+        exact_last = phase.exact[1][-1] if phase.exact[1] else 0.0
+        most = sum(v for w, v in last.items() if w != "features") + max(last.get("features", 0.0), exact_last)
         self.cards.show(shown, self._server(phase, step), most / count if count else 0.0)
         for plot in (self.loss, self.oa, self.sent, self.apart):
             plot.cursor(step)

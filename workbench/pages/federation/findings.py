@@ -10,7 +10,7 @@ import xarray as xr
 
 Series = tuple[list[int], list[float]]  # steps of the phase from 1, values
 History = Mapping[str, tuple[list[int], list[float]]]
-OTHERS = ("fedprox", "local", "pooled")  # learners whose `round_loss` is no client's
+OTHERS = ("fedprox", "powersgd", "local", "pooled")  # learners whose `round_loss` is no client's
 
 
 class Phase(NamedTuple):

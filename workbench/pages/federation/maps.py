@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
@@ -12,6 +13,7 @@ from workbench.scene import names_of
 from workbench.views.card import explain, html
 from workbench.views.classes import ClassMap, legend
 from workbench.views.kinds import picture
+from workbench.views.looks import GREY, RED, VIOLET
 from workbench.views.picture import PictureView
 from workbench.views.plots import Frame, batched
 from workbench.views.screen import grid
@@ -20,6 +22,12 @@ INVITATION = (
     "When a run has finished, this tab shows the class map of the first owner beside the true classes, and the pixels on which the heads "
     "of single sensors disagree. A run of chips without a map, or with <b>map</b> off, has none."
 )
+
+APART = {
+    "differ": "Maps of the two owners: red differ",
+    "heads_differ": "Heads of one sensor: red one, violet both disagree",
+}
+WORDS, COLOURS = ("agree", "disagree", "both disagree"), (GREY, RED, VIOLET)
 
 
 class Maps:
@@ -31,13 +39,21 @@ class Maps:
         self.images = pmui.Select(label="Image", options={}, size="small", width=220, margin=(6, 8))
         self.given = ClassMap(self.frame, "Classes at the first owner")
         self.true = ClassMap(self.frame, "True classes")
-        self.apart = {name: PictureView(frame=self.frame) for name in ("differ", "heads_differ", "uncertainty")}
+        self.apart = {name: ClassMap(self.frame, "") for name in APART}
+        self.entropy = PictureView(frame=self.frame)
         self.key, self.text = html(margin=(4, 8)), html(margin=(4, 8))
         self._content = pn.Column(
             self.images,
             self.key,
             self.text,
-            grid(self.given.panel, self.true.panel, *(v.panel for v in self.apart.values()), least=300, most=3),
+            grid(
+                self.given.panel,
+                self.true.panel,
+                *(v.panel for v in self.apart.values()),
+                self.entropy.panel,
+                least=300,
+                most=3,
+            ),
             visible=False,
             sizing_mode="stretch_width",
             margin=0,
@@ -87,7 +103,10 @@ class Maps:
         for name, view in self.apart.items():
             view.panel.visible = name in result
             if name in result:
-                view.show(picture(name, _one(result[name], state.image)))
+                values = np.nan_to_num(_one(result[name], state.image).values, nan=-1).astype(int)
+                title = APART[name] if findings.method == "feddiff" else "Heads of single sensors: red disagree"
+                view.show(values, WORDS, title, COLOURS)
+        self.entropy.show(picture("uncertainty", _one(result["uncertainty"], state.image)))
 
     def _truth(self, labels: xr.DataArray) -> xr.DataArray | None:
         data = self.state.data

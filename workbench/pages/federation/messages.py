@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import panel as pn
 import panel_material_ui as pmui
+from bokeh.models import LogTicker
 
 from workbench.pages.federation.state import FederationState
 from workbench.views.card import explain, heading, html
@@ -36,6 +37,7 @@ class Messages:
         self.scree = Lines("rank", "energy of the features that is kept", height=260, dots=True)
         self.worth = Lines("rank", "OA, trained once", height=260, dots=True)
         self.pareto = Pareto("bytes of a pixel's message", "OA, each trained with its messages", height=300)
+        self.pareto.figure.xaxis.ticker = LogTicker(mantissas=[1, 2, 5])
         self.frame = Frame()
         self.maps = [PictureView(frame=self.frame) for _ in range(3)]
         self.inspector = html(margin=(4, 8))
@@ -100,7 +102,7 @@ class Messages:
         )
         self.text.object = (
             f"<b>Rank {k}</b>: {size:,.0f} bytes a pixel; keeps {100 * kept:.2f} % of the energy of the features of {self.party.value}; "
-            f"OA {oa:.3f}."
+            f"OA {oa:.3f}. The network was trained with the messages of the run; with others, also of a higher rank, it can be worse."
         )
         for plot in (self.scree, self.worth):
             plot.cursor(k)
