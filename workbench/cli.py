@@ -514,6 +514,7 @@ def serve(
     """Serve the dashboards, with a page that lists them and the recent runs."""
     import secrets
 
+    from workbench.pages.frame.memory import ALLOCATOR
     from workbench.pages.frame.policy import Policy, environment
     from workbench.pages.landing.serving import Access, command, open_browser
 
@@ -531,7 +532,7 @@ def serve(
     for folder in data_root or ():
         if not folder.is_dir():
             raise InputError(f"--data-root takes a folder; there is none at {folder}.")
-    variables = {**os.environ, **environment(allowed, data_root or [Path()], root or Path(RUNS))}
+    variables = {**os.environ, **ALLOCATOR, **environment(allowed, data_root or [Path()], root or Path(RUNS))}
     variables |= {} if run_memory is None else {limits.MEMORY: str(run_memory)}
     variables |= {} if run_time is None else {limits.SECONDS: str(run_time * 3600)}
     if auth is not None:  # signs the cookies of sessions; PANEL_COOKIE_SECRET keeps them valid when the server starts again
