@@ -84,7 +84,7 @@ def open_chips(
         if twice is not None:
             raise InputError(f"The image {twice} is in two of the given collections; give each only once.")
         images.update(members)
-    where = ", ".join(p.name for p in paths)
+    where = ", ".join(p.name or p.resolve().name for p in paths)  # "." has no name
     ids = sorted(images)
     if not ids:
         raise InputError(
