@@ -62,7 +62,9 @@ KeyOpt = Annotated[
         help="cube=NAME, truth=NAME, classes=numbered, scale=db, modality=sar, ...: what the file does not specify",
     ),
 ]
-SetOpt = Annotated[list[str] | None, typer.Option("--set", help="name=value, a setting of the method (repeat for more)")]
+SetOpt = Annotated[
+    list[str] | None, typer.Option("--set", help="name=value, a setting of the method, a list as a,b (repeat for more)")
+]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="run folder to make (default: a new one under runs/)")]
 OrthoOpt = Annotated[bool, typer.Option("--ortho", help="orthorectify an EMIT swath with the lookup table in its file")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="print one line of JSON on standard output")]
@@ -512,6 +514,7 @@ def serve(
     """Serve the dashboards, with a page that lists them and the recent runs."""
     import secrets
 
+    from workbench.pages.frame.memory import ALLOCATOR
     from workbench.pages.frame.policy import Policy, environment
     from workbench.pages.landing.serving import Access, command, open_browser
 
@@ -529,7 +532,7 @@ def serve(
     for folder in data_root or ():
         if not folder.is_dir():
             raise InputError(f"--data-root takes a folder; there is none at {folder}.")
-    variables = {**os.environ, **environment(allowed, data_root or [Path()], root or Path(RUNS))}
+    variables = {**os.environ, **ALLOCATOR, **environment(allowed, data_root or [Path()], root or Path(RUNS))}
     variables |= {} if run_memory is None else {limits.MEMORY: str(run_memory)}
     variables |= {} if run_time is None else {limits.SECONDS: str(run_time * 3600)}
     if auth is not None:  # signs the cookies of sessions; PANEL_COOKIE_SECRET keeps them valid when the server starts again

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -79,7 +80,7 @@ def _paths(config: Settings, marker: type) -> dict[str, str]:
 
 
 def override(config: S, changes: Mapping[str, Any] | None = None) -> S:
-    """A new config with `changes` applied; strings are read as the field's type ("500" -> 500, "[1, 2]" -> list).
+    """A new config with `changes` applied; strings are read as the field's type ("500" -> 500; "1,2" and "[1, 2]" -> list).
 
     Raises InputError for a name the config does not have (with a did-you-mean) or a value out of range.
 
@@ -95,7 +96,7 @@ def override(config: S, changes: Mapping[str, Any] | None = None) -> S:
             raise InputError(
                 f"There is no setting {name!r}; the settings are {', '.join(names)}.{did_you_mean(name, names)}"
             )
-        values[name] = _read(value)
+        values[name] = _read(value, _is_list(names[name].annotation))
     try:
         return type(config).model_validate(values)
     except ValidationError as error:
@@ -107,13 +108,23 @@ def override(config: S, changes: Mapping[str, Any] | None = None) -> S:
         raise InputError("; ".join(lines)) from None
 
 
-def _read(value: Any) -> Any:
-    """JSON text of a list or object is parsed, `none` and `null` become None; pydantic converts all other text."""
-    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            return value
-    if isinstance(value, str) and value.strip().lower() in ("none", "null"):
+def _read(value: Any, is_list: bool) -> Any:
+    """JSON text of a list or object is parsed, `none` and `null` become None; pydantic converts all other text. Where a list is expected,
+    `a,b` and `[a, b]` are lists too: shells take the quotes of JSON away."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text[:1] in ("[", "{"):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(text)
+    if text.lower() in ("none", "null"):
         return None
+    if is_list and text[:1] != "{":
+        inside = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+        return [part.strip() for part in inside.split(",") if part.strip()]
     return value
+
+
+def _is_list(annotation: Any) -> bool:
+    """Whether a field takes a list: a tuple or list, or one of several types among which is one."""
+    return get_origin(annotation) in (tuple, list) or any(_is_list(a) for a in get_args(annotation) if a is not annotation)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import workbench
 from workbench import runs
+from workbench.pages.frame.memory import ALLOCATOR
 
 PACKAGE = Path(workbench.__file__).parent
 
@@ -60,7 +61,13 @@ def served(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "server.log"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "WORKBENCH_RUNS": str(root or "runs")}
+    environment = {
+        **os.environ,
+        **ALLOCATOR,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "WORKBENCH_RUNS": str(root or "runs"),
+    }
     command = [*serve(names, port=port, warm=warm), "--unused-session-lifetime", str(unused)]
     command += ["--check-unused-sessions", "1000"]
     with open(log, "wb") as out:

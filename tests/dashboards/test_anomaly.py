@@ -335,6 +335,7 @@ def test_training_in_its_own_process_moves_the_page_and_stops(page, scene_file, 
     import time
 
     explorer = page(scene_file, tabs=(2,))
+    explorer.tab = 2
     explorer.train.runner.form.set({**TINY, "steps": 5000})
     explorer.train.runner.start()
     folder = tmp_path / "runs" / explorer.run

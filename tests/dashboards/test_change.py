@@ -396,6 +396,7 @@ def test_a_run_is_followed_while_it_goes_on(page, folder, tmp_path, monkeypatch)
     monkeypatch.setattr("workbench.views.stepper.ECHO", 0.0)  # the visitor of this test is quicker than any
     trace = execution.start("arcdnet", str(folder), TINY, tmp_path / "live")
     opened = page(run=None, root=tmp_path)
+    opened.tab = 1
     next(trace)
     opened.runner.follow("live")
     assert "untrained" in opened.learning.text.object

@@ -9,7 +9,7 @@ from tests.dashboards.conftest import restored
 from tests.taps import tap
 from tests.unit.methods.test_picpq import chips
 from workbench import execution, runs
-from workbench.methods.picpq import SMOKE, assigned
+from workbench.methods.picpq import SMOKE, assigned, open_float
 from workbench.methods.picpq.settings import Config
 from workbench.pages.compression.findings import Findings, quality_of, reads
 from workbench.pages.compression.page import Compression
@@ -45,7 +45,7 @@ def _watched(root, scene):
 @pytest.fixture
 def page(_watched):
     """One page of the run; what a test moves is moved back."""
-    with restored(_watched, "criterion", "gone", "edited", "tab") as opened:
+    with restored(_watched, "criterion", "gone", "edited", "filter", "without", "tab") as opened:
         yield opened
 
 
@@ -133,6 +133,42 @@ def test_ranks_alone_are_another_criterion(page):
     )
 
 
+# --- one filter -----------------------------------------------------------------------------------------------------------
+
+
+def wait(page):
+    """Until the worker thread has done all that was asked."""
+    for _ in range(3):
+        page.MADE.ask(object(), lambda: None).result()
+
+
+def test_a_picked_filter_has_its_maps_and_its_removal_an_accuracy(page, result, root, scene):
+    page.tab = 3
+    strips = page.filters.strips
+    data = strips.source.data
+    at = 5
+    tap(strips.figure, float(data["x"][at]), float(data["y0"][at]) + 0.36)
+    assert page.picked == (round(float(data["y0"][at]) + 0.36), int(data["number"][at]))
+    assert len(strips.picked.data["x"]) == 1
+    page.filters.remove.clicks += 1
+    assert page.removed_by_hand == [page.picked]
+    opened = open_float(root / "one", scene)
+    whole, left = opened.without([]), opened.without([page.picked])
+    assert whole.test == pytest.approx(float(result["accuracy_dense"]))
+    rows = opened.shown()
+    wait(page)
+    assert f"<b>{left.validation:.3f}</b>" in page.filters.worth.object
+    assert f"whole network {whole.validation:.3f}" in page.filters.worth.object
+    assert opened.maps(*page.picked, rows).shape[0] == len(rows) == opened.images(rows).shape[0]
+    assert strips.source.data["what"].count("removed") == 1
+    page.filters.remove.clicks += 1
+    assert page.removed_by_hand == []
+    page.without = "0:0,0:1,99:0,0:999,x:1,0:0"  # a damaged address
+    assert page.removed_by_hand == [(0, 0), (0, 1)]
+    page.filters.back.clicks += 1
+    assert page.without == ""
+
+
 # --- search and comparison ------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +195,39 @@ def test_every_rival_is_compared_by_its_own_costs(page, result):
     assert "test samples" in page.comparing.table.object
     page.edited = "1:2"
     assert page.comparing.plots["bops"].cost.data["x"] == [pytest.approx(page.cost().bops.sum() / 1e9)]
+
+
+def test_measured_files_stand_beside_the_bit_operations(page, result):
+    assert not page.choosing._files.visible  # this run measured none
+    values = np.array([[[1.0, 1.5], [8.0, 9.0]], [[0.5, 0.6], [4.0, 5.0]]])
+    about = {"threads": 1, "cpu": "a <CPU>", "instructions": "avx2"}
+    new = {
+        "latency": (("file", "batch", "statistic"), values, about),
+        "file": ["picpq", "dense"],
+        "batch": ["one image", "16 images"],
+        "statistic": ["median", "p95"],
+        "accuracy_file_picpq": 0.5,
+        "kilobytes_file_picpq": 7.0,
+        "milliseconds_file_picpq": 1.0,
+    }
+    kept = page.findings
+    try:
+        page.findings = page.read(result.assign(new))
+        page.choosing.take()
+        assert page.choosing._files.visible
+        bars = page.choosing.timed.source.data
+        assert list(zip(bars["name"], bars["top"], strict=True)) == [("dense", 0.5), ("picpq", 1.0)]
+        table = page.choosing.files.object
+        assert "p95, 16 images (ms)" in table
+        assert "a &lt;CPU&gt;" in table
+        assert page.findings.files()[1].quality == 0.5
+        page.tab = 2
+        page.comparing.take()
+        assert page.comparing.plots["milliseconds"].panel.visible
+    finally:
+        page.findings = kept
+        page.choosing.take()
+        page.comparing.take()
 
 
 def test_a_result_without_filters_has_bits_and_rivals(page, result):

@@ -16,7 +16,7 @@ from workbench import execution
 from workbench.event import drain
 from workbench.pages.frame import followed as module
 from workbench.pages.frame.followed import Clock, followed
-from workbench.runs.watch import Tail
+from workbench.runs.watch import Live, Tail
 
 
 class Page:
@@ -70,6 +70,38 @@ def test_two_visitors_draw_all_events_and_then_have_no_news(page: Any, folder: P
         assert len(explorer.train.loss.sources["loss"].data["x"]) == 4
         assert not explorer.news()
         assert runner.live is followed(folder)
+
+
+def test_a_tab_that_nobody_sees_is_drawn_when_it_is_shown_or_when_the_run_has_ended(
+    page: Any, folder: Path, small_scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, status = folder / "events.jsonl", ["running"]
+    lines = events.read_bytes().splitlines(keepends=True)
+    monkeypatch.setattr(Live, "status", property(lambda _: status[0]))
+    events.write_bytes(b"".join(lines[:2]))
+    explorer = page(small_scene, tabs=(2, 1))
+    explorer.root = folder.parent
+
+    def drawn() -> tuple[int, bool]:
+        return len(explorer.train.loss.sources["loss"].data["x"]), "trained" in explorer.scores
+
+    explorer.train.runner.follow("a")
+    assert drawn() == (0, False)
+    explorer.tab = 2
+    assert drawn() == (1, False)
+    explorer.tab = 1
+    assert drawn() == (1, True)
+    events.write_bytes(b"".join(lines))
+    explorer.poll()
+    assert drawn() == (1, True)
+    explorer.train.runner.take()  # another run, or none: nothing waits
+    explorer.tab = 2
+    assert drawn() == (0, False)
+    explorer.tab = 0
+    explorer.train.runner.follow("a")
+    status[0] = "finished"
+    explorer.poll()
+    assert drawn() == (4, True)
 
 
 def test_the_clock_calls_each_page_until_it_has_no_more(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,12 +13,31 @@ class Config(Settings):
     steps: int = Field(500, ge=1, description="optimiser steps")
     gamma: Literal["paper", "official"] = "paper"
     sizes: tuple[int, ...] = (3, 5)
+    names: tuple[str, ...] | None = None
     pixels: int | None = None
 
 
 def test_text_becomes_the_type_of_the_field():
     config = override(Config(), {"steps": "20", "sizes": "[7, 9]", "pixels": "none"})
     assert (config.steps, config.sizes, config.pixels) == (20, (7, 9), None)
+
+
+@pytest.mark.parametrize("text", ["7,9", "[7, 9]", " [7,9] ", "7, 9,"])
+def test_a_list_is_written_with_commas(text):
+    assert override(Config(), {"sizes": text}).sizes == (7, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [("a", ("a",)), ("a,b", ("a", "b")), ("[a, b]", ("a", "b")), ('["a"]', ("a",)), ("[]", ()), ("", ())]
+)
+def test_names_in_a_list_need_no_quotes(text, read):
+    assert override(Config(), {"names": text}).names == read
+
+
+@pytest.mark.parametrize("bad", ["7,x", "[7", "{7}", '{"a": 1}'])
+def test_a_list_of_something_else_is_refused(bad):
+    with pytest.raises(InputError, match="setting sizes="):
+        override(Config(), {"sizes": bad})
 
 
 def test_the_original_is_untouched():

@@ -154,7 +154,7 @@ class Watch(OneRun, PairSession):
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the new events."""
-        self.declared.take(live)
+        self.when_seen("Live", lambda: self.declared.take(live))
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
         """Draw the result when the run has ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,34 @@ def latency(path: Path, images: np.ndarray, threads: int = 1, turns: int = 50) -
         if turn >= max(1, turns // 10):
             taken.append(1e3 * (time.perf_counter() - begin))
     return {"median": float(np.median(taken)), "p95": float(np.percentile(taken, 95))}
+
+
+def latencies(
+    paths: Mapping[str, Path], images: np.ndarray, threads: int = 1, turns: int = 40
+) -> dict[str, tuple[Any, ...]]:
+    """Variables of a result: `latency (file, batch, statistic)` of these files on this machine, for one image and for all `images`.
+
+    The attributes of `latency` say threads, CPU and instructions.
+    """
+    found = np.zeros((len(paths), 2, 2))
+    for n, path in enumerate(paths.values()):
+        for k, (given, count) in enumerate(((images[:1], turns), (images, max(5, turns // 4)))):
+            taken = latency(path, given, threads, count)
+            found[n, k] = taken["median"], taken["p95"]
+    here = machine()
+    about = {
+        "long_name": f"milliseconds of one call of onnxruntime, measured on this machine while other work may have run: {here['cpu']}",
+        "units": "ms",
+        "threads": threads,
+        "cpu": here["cpu"],
+        "instructions": ", ".join(here["instructions"]) or "not known",
+    }
+    return {
+        "latency": (("file", "batch", "statistic"), found, about),
+        "file": ("file", list(paths)),
+        "batch": ("batch", ["one image", f"{len(images)} images"]),
+        "statistic": ("statistic", ["median", "p95"]),
+    }
 
 
 def machine() -> dict[str, Any]:

@@ -70,6 +70,11 @@ def _repeatable(chosen: torch.device) -> torch.device:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a check for programmers; it takes time
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.enable_flash_sdp(
+            False
+        )  # attention by plain products: its fast kernels sum gradients in any order
+        torch.backends.cuda.enable_mem_efficient_sdp(False)
+        torch.backends.cuda.enable_cudnn_sdp(False)
     return chosen
 
 

@@ -5,7 +5,7 @@ The rank is HRank's (M. Lin et al., CVPR 2020), taken for all layers in one swee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -26,27 +26,46 @@ def feature_ranks(
     place: "activation" is the map after the layer's own batch normalisation, if it has one, and ReLU; "convolution" is its raw output, as
     in the code of PIC-PQ, which is of full rank for almost every filter.
     """
-    modules = dict(network.named_modules())
     sums: dict[str, Tensor] = {}
-    waiting: dict[int, str] = {}  # a convolution's output, which its normalisation reads next
 
     def add(name: str, maps: Tensor) -> None:
-        maps = torch.relu(maps) if place == "activation" else maps
         sums[name] = sums.get(name, 0) + torch.linalg.matrix_rank(maps.float()).double().sum(0).cpu()
+
+    _swept(network, images, layers, place, batch, add)
+    return {name: (sums[name] / len(images)).numpy() for name in layers}
+
+
+@torch.no_grad()
+def feature_maps(network: nn.Module, images: Tensor, layer: str, number: int, place: Place = "activation") -> np.ndarray:
+    """(N, y, x) the maps of one filter for the images (N, bands, y, x), where `feature_ranks` takes its ranks."""
+    found: list[Tensor] = []
+    _swept(network, images, [layer], place, len(images), lambda name, maps: found.append(maps[:, number].cpu()))
+    return torch.cat(found).numpy()
+
+
+def _swept(
+    network: nn.Module, images: Tensor, layers: Sequence[str], place: Place, batch: int, add: Callable[[str, Tensor], None]
+) -> None:
+    """Call `add(layer, maps)` with the maps of each layer, batch by batch."""
+    modules = dict(network.named_modules())
+    waiting: dict[int, str] = {}  # a convolution's output, which its normalisation reads next
+
+    def seen(name: str, maps: Tensor) -> None:
+        add(name, torch.relu(maps) if place == "activation" else maps)
 
     def after_convolution(name: str, follows: bool) -> Any:
         def hook(module: nn.Module, given: Any, out: Tensor) -> None:
             if follows:
                 waiting[id(out)] = name
             else:
-                add(name, out)
+                seen(name, out)
 
         return hook
 
     def after_norm(module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         name = waiting.pop(id(given[0]), None)
         if name is not None:
-            add(name, out)
+            seen(name, out)
 
     followed = set(_normalised(network, images, layers)) if place == "activation" else set()
     hooks = [modules[n].register_forward_hook(after_convolution(n, n in followed)) for n in layers]
@@ -56,7 +75,6 @@ def feature_ranks(
             network(part)
     for hook in hooks:
         hook.remove()
-    return {name: (sums[name] / len(images)).numpy() for name in layers}
 
 
 def _normalised(network: nn.Module, images: Tensor, layers: Sequence[str]) -> list[str]:

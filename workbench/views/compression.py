@@ -33,6 +33,7 @@ from workbench.views.looks import BLUE, BORDER, GREEN, GREY, ORANGE, STATES, Loo
 from workbench.views.plots import draw, name_ticks, plot
 from workbench.views.waiting import Waiting
 
+PICKED = Look("picked", BLUE)
 KEPT, REMOVED, CUT = STATES["kept"], STATES["dropped"], STATES["cut"]
 LEVELS = (2, 3, 4, 5, 6, 7, 8, 32)  # of the ladder
 FLOAT = 32
@@ -41,11 +42,13 @@ PALE = 0.22  # opacity of what was there before
 
 
 class FilterStrips:
-    """One strip for each layer with a tick for each filter at its score; filters left of the line are removed. A click moves the line."""
+    """One strip for each layer with a tick for each filter at its score; filters left of the line are removed. A click moves the line, or
+    picks a filter.
+    """
 
     def __init__(self, *, height: int = 420) -> None:
         self.source = ColumnDataSource({n: [] for n in ("x", "y0", "y1", "color", "layer", "number", "what")})
-        self.line = ColumnDataSource({"x": []})
+        self.line, self.picked = ColumnDataSource({"x": []}), ColumnDataSource({"x": [], "y0": [], "y1": []})
         ranges = {"x_range": Range1d(0, 1), "y_range": Range1d(0.5, -0.5)}
         self.figure = plot("score of a filter", "", height=height, tools="xwheel_zoom,xpan,reset", **ranges)
         self.figure.ygrid.visible = False
@@ -59,11 +62,15 @@ class FilterStrips:
             "line_alpha": 0.85,
         }
         drawn = draw(self.figure, self.source, Segment(**ticks))
+        marked = Segment(x0="x", x1="x", y0="y0", y1="y1", line_color=PICKED.colour, line_width=5)
+        draw(self.figure, self.picked, marked)
         draw(self.figure, self.line, VSpan(x="x", line_color=CUT.colour, line_dash=CUT.dash, line_width=2))
         tips = [("layer", "@layer"), ("filter", "@number"), ("score", "@x{0.000}"), ("", "@what")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
         self.figure.on_event(Tap, lambda event: [] if event.x is None else [then(event.x) for then in self._then])
         self._then: list[Callable[[float], None]] = []
+        self._pick: list[Callable[[int, int], None]] = []
+        self.figure.on_event(Tap, self._tapped)
         legend = html(
             swatches([KEPT, Look("removed", REMOVED.colour), Look("cut line", CUT.colour, CUT.dash)]), margin=(2, 8)
         )
@@ -71,6 +78,29 @@ class FilterStrips:
         words = "This run removed no filters."
         self._waiting = Waiting(legend, plotted, title="Filters by their score", words=words, height=120)
         self.panel = self._waiting.panel
+
+    def mark(self, row: int, number: int) -> None:
+        """Mark a filter of a strip; -1 for none."""
+        data = self.source.data
+        at = np.flatnonzero(
+            (np.round(np.asarray(data["y0"], float) + 0.36) == row) & (np.asarray(data["number"]) == number)
+        )[:1]
+        x = np.asarray(data["x"])[at]
+        self.picked.data = {"x": x, "y0": np.full(len(x), row - 0.46), "y1": np.full(len(x), row + 0.46)}
+
+    def on_pick(self, then: Callable[[int, int], None]) -> None:
+        """Call `then(strip, filter)` with the filter nearest to each click on a strip."""
+        self._pick.append(then)
+
+    def _tapped(self, event: Tap) -> None:
+        if not self._pick or event.x is None or event.y is None:
+            return
+        data, row = self.source.data, int(np.floor(event.y + 0.5))
+        here = np.flatnonzero(np.round(np.asarray(data["y0"]) + 0.36) == row)
+        if len(here):
+            number = int(np.asarray(data["number"])[here[np.abs(np.asarray(data["x"])[here] - event.x).argmin()]])
+            for then in self._pick:
+                then(row, number)
 
     def show(self, names: Sequence[str], scores: Sequence[np.ndarray], kept: Sequence[np.ndarray], line: float) -> None:
         """names: of the layers. scores, kept: (filters,) of each layer, kept as bool. line: score of the cut line."""

@@ -66,19 +66,21 @@ class Curves:
         source, have = self.sources[name], len(self.sources[name].data["x"])
         x, y = np.asarray(x, float), np.asarray(y, float)
         if 0 < have <= len(x) and np.array_equal(source.data["x"], x[:have]):
-            if len(x) > have:
-                source.stream({"x": x[have:], "y": y[have:]})
-        else:
+            if len(x) == have:
+                return
+            source.stream({"x": x[have:], "y": y[have:]})
+        elif have or len(x):
             source.data = {"x": x, "y": y}
+        else:
+            return
         self._bounds()
 
     def refer(self, name: str, value: float | None) -> None:
         """Put a reference line at `value`; None removes it."""
-        if value is None or not np.isfinite(value):
-            self.levels[name].data = {"y": []}
-        elif list(self.levels[name].data["y"]) != [value]:
-            self.levels[name].data = {"y": [value]}
-        self._bounds()
+        wanted = [] if value is None or not np.isfinite(value) else [value]
+        if list(self.levels[name].data["y"]) != wanted:
+            self.levels[name].data = {"y": wanted}
+            self._bounds()
 
     def cursor(self, x: float | None) -> None:
         """Draw a vertical line at `x`; None removes it."""
@@ -88,9 +90,10 @@ class Curves:
         """Remove all curves, reference lines and the cursor."""
         for source in self.sources.values():
             source.data = {"x": [], "y": []}
-        for name in self.levels:
-            self.refer(name, None)
+        for level in self.levels.values():
+            level.data = {"y": []}
         self.cursor(None)
+        self._bounds()
 
     def _bounds(self) -> None:
         """Update the legend, and fit both ranges to curves and reference lines; Bokeh ignores the latter in automatic ranges."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.backends import cuda
 
 from workbench.errors import InputError
 from workbench.parts import device
@@ -20,6 +21,8 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     yield
     torch.use_deterministic_algorithms(False)
+    for allow in (cuda.enable_flash_sdp, cuda.enable_mem_efficient_sdp, cuda.enable_cudnn_sdp):
+        allow(True)
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -30,6 +33,8 @@ def test_the_requested_device_else_cuda(requested: str, chosen: str, monkeypatch
     assert device.name() == chosen
     assert device.gpu() == (None if chosen == "cpu" else torch.device(chosen))
     assert torch.are_deterministic_algorithms_enabled() == (chosen != "cpu")
+    fast = (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled())
+    assert set(fast) == {chosen == "cpu"}
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -6,6 +6,7 @@ import copy
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from workbench.methods.ghost.network import Detector
 from workbench.methods.ghost.settings import Config
 from workbench.metrics.detect import evaluate
 from workbench.metrics.image_boxes import found_boxes, true_boxes
-from workbench.parts.deployed import session_of
+from workbench.parts.deployed import latencies, session_of
 from workbench.parts.detect import Found, nms
 from workbench.parts.export import Exportable, need_packages, write
 
@@ -48,13 +49,13 @@ def check(images: Images, config: Config) -> None:
             )
 
 
-def measured(trained: Trained, teacher: Detector, images: Images) -> dict[str, tuple[float, str]]:
-    """name -> (value, long name): AP50 on the test images by onnxruntime, and kilobytes, of the three files."""
+def measured(trained: Trained, teacher: Detector, images: Images) -> dict[str, tuple[Any, ...]]:
+    """Variables of a result: AP50 on the test images by onnxruntime, kilobytes, and latency on this machine, of the three files."""
     config, test = trained.config, [int(n) for n in images.test]
     calibration = np.stack([images.amplitude(int(n)).numpy() for n in images.train[:CALIBRATED]])
     example = {"image": torch.from_numpy(calibration[:4])}
     in_float = Exportable(decoded(copy.deepcopy(teacher).cpu().eval(), config), example, ("box", "score"))
-    numbers = {}
+    numbers: dict[str, tuple[float, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = {
             "file": write(as_file(trained), Path(folder) / "mixed.onnx")[0],
@@ -71,7 +72,15 @@ def measured(trained: Trained, teacher: Detector, images: Images) -> dict[str, t
                 path.stat().st_size / 1e3,
                 f"kilobytes on disk: {WORDS[name]}",
             )
-    return numbers
+        called = dict(zip(("ghost", "teacher", "ptq8"), paths, strict=True))
+        timed = latencies({who: paths[name] for who, name in called.items()}, calibration[:AT_ONCE])
+    for n, (who, name) in enumerate(called.items()):
+        key = "milliseconds_file" if who == "ghost" else f"milliseconds_file_{who}"
+        numbers[key] = (
+            float(timed["latency"][1][n, 0, 0]),
+            f"milliseconds for one image, median, on this machine: {WORDS[name]}",
+        )
+    return timed | {name: ((), value, {"long_name": text}) for name, (value, text) in numbers.items()}
 
 
 def _found(path: Path, images: Images, positions: Sequence[int], config: Config) -> list[Found]:

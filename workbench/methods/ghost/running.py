@@ -87,7 +87,6 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     result, operating = result_of(scene, images, config, plans, networks, bits, finished[OURS])
     if config.files:
         trained = Trained(networks[OURS].cpu(), config, images.names, bits[OURS], operating)
-        for name, (value, text) in measured(trained, teacher.network, images).items():
-            result[name] = ((), value, {"long_name": text})
+        result = result.assign(measured(trained, teacher.network, images))
     saved_weights = packed(networks[OURS], bits[OURS], config, images.names, operating)
     return Outcome(result, saved_weights | {"teacher": finished["teacher"]["weights"]})

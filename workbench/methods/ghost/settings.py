@@ -88,8 +88,8 @@ class Config(BoxedSettings):
     uniform_bits: tuple[int, ...] = Field((2, 4, 6, 8), description="further uniform plans without a teacher")
     files: bool = Field(
         False,
-        description="also write the mixed-bit file, the float file and onnxruntime's int8 of it, and measure their AP50 and bytes; "
-        "test images must have the size of a crop",
+        description="also write the mixed-bit file, the float file and onnxruntime's int8 of it, and measure their AP50, bytes and "
+        "latency on this machine; test images must have the size of a crop",
     )
     show_every: int = Field(25, ge=1, description="steps between two records of boxes, switches and scores")
 

@@ -14,6 +14,7 @@ a FP + b. Where the paper and its code differ, and what we do: docs/methods/picp
     deploy.py     the compressed network as a file
     running.py    run: train, rank, search, compress, compare
     result.py     accuracy and cost of all
+    inside.py     maps of a filter, and the accuracy without it
     trained.py    the same for a network that is trained already, of any room
 """
 
@@ -25,10 +26,11 @@ from workbench.methods.picpq.settings import HEADLINE, NEEDS, PAGE, PAPER, RIVAL
 if TYPE_CHECKING:
     from workbench.methods.picpq.bits import assigned, layer_bits
     from workbench.methods.picpq.deploy import exportable, load_network
+    from workbench.methods.picpq.inside import open_float
     from workbench.methods.picpq.running import run
     from workbench.methods.picpq.trained import compress
 else:
-    __getattr__, __dir__ = lazily(__name__, "bits", "deploy", "running", "trained")
+    __getattr__, __dir__ = lazily(__name__, "bits", "deploy", "inside", "running", "trained")
 
 
 __all__ = [
@@ -45,5 +47,6 @@ __all__ = [
     "exportable",
     "layer_bits",
     "load_network",
+    "open_float",
     "run",
 ]

@@ -19,7 +19,7 @@ from workbench.methods.picpq.arms import Found
 from workbench.methods.picpq.bits import input_bits
 from workbench.methods.picpq.settings import Config
 from workbench.methods.picpq.training import network_of
-from workbench.parts.deployed import answers
+from workbench.parts.deployed import answers, latencies
 from workbench.parts.export import Exportable, write
 from workbench.parts.export_quantized import integers, packed_bytes
 from workbench.parts.pruning import Plan, sliced
@@ -28,6 +28,9 @@ from workbench.parts.training import saved_network
 
 if TYPE_CHECKING:
     from os import PathLike
+
+
+TIMED = 16  # images of the larger batch whose latency is measured
 
 
 class Scaled(nn.Module):
@@ -114,9 +117,13 @@ def exportable(folder: str | PathLike[str]) -> Exportable:
     return Exportable(Scaled(whole, small.affine).eval(), {"image": small.chips}, ("logits",), facts, rounding=True)
 
 
-def measured_files(found: Found, network: nn.Module, with_ptq: bool) -> dict[str, tuple[float, str]]:
-    """Accuracy on the test samples and bytes of files: the float network, the compressed one, and onnxruntime's int8 of the first."""
-    chips, numbers = found.chips, {}
+def measured_files(found: Found, network: nn.Module, with_ptq: bool) -> dict[str, tuple[Any, ...]]:
+    """Variables of a result: accuracy on the test samples, bytes and latency of files: the float network, the compressed one, and
+    onnxruntime's int8 of the first. Latencies are measured if the setting `files` asks for it.
+    """
+    chips = found.chips
+    numbers: dict[str, tuple[float, str]] = {}
+    timed: dict[str, tuple[Any, ...]] = {}
     (affine,) = chips.samples.scaling.values()
     values, raw = chips.values.cpu(), unscaled(found)
     test, label = chips.test.cpu().numpy(), chips.samples.label.numpy()
@@ -139,8 +146,13 @@ def measured_files(found: Found, network: nn.Module, with_ptq: bool) -> dict[str
             key = "accuracy_ptq8" if name == "ptq8" else f"accuracy_file_{name}"
             numbers[key] = (right, f"test accuracy of {called[name]}, by onnxruntime")
             numbers[f"kilobytes_file_{name}"] = (path.stat().st_size / 1e3, f"kilobytes of {called[name]}")
+        if found.config.files:
+            timed = latencies(paths, raw[test[:TIMED]])
+            for n, name in enumerate(paths):
+                text = f"milliseconds of {called[name]} for one image, median, on this machine"
+                numbers[f"milliseconds_file_{name}"] = (float(timed["latency"][1][n, 0, 0]), text)
     numbers["kilobytes_packed_picpq"] = (
         packed_bytes(integers(network, values[train[:8]])) / 1e3,
         "kilobytes of the network of PIC-PQ if its codes were packed to their bits",
     )
-    return numbers
+    return timed | {name: ((), value, {"long_name": text}) for name, (value, text) in numbers.items()}

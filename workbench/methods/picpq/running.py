@@ -44,8 +44,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     ours = work.finished["picpq"]
     result = result_of(scene, work.found(), work.searches, work.finished)
     if config.files or "ptq8" in config.rivals:
-        numbers = measured_files(work.found(), work.compressed(), "ptq8" in config.rivals)
-        result = result.assign({name: ((), value, {"long_name": text}) for name, (value, text) in numbers.items()})
+        result = result.assign(measured_files(work.found(), work.compressed(), "ptq8" in config.rivals))
     networks = {"picpq": ours["weights"], "dense": weights(work.dense.network)}
     return Outcome(result, {**networks, "settings": settings_of(work.found(), ours)})
 

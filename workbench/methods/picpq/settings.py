@@ -132,7 +132,9 @@ class Config(Settings):
     quantize_epochs: int = Field(4, ge=0, le=10_000, description="epochs with quantised weights and activations")
     rivals: tuple[str, ...] = Field(RIVALS, description="compressed for comparison: " + ", ".join(RIVALS))
     files: bool = Field(
-        False, description="also write the float and the compressed network as files, and score these; some twenty seconds"
+        False,
+        description="also write the float and the compressed network as files, score these, and measure their latency on this machine; "
+        "some twenty seconds",
     )
     show_every: int = Field(10, ge=1, description="candidates between two records of the search")
 

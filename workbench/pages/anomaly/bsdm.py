@@ -50,7 +50,8 @@ class Train:
     def __init__(self, state: AnomalyState) -> None:
         self.state = state
         self._stills: dict[int, Still] = {}
-        self._newest = 0
+        self._newest: Mapping[str, Any] | None = None  # event with the newest score map of the training
+        self._untrained = False  # whether the curve of the untrained network is drawn
         self.runner = Runner(state, "bsdm", self, first=FIRST)
         self.runner.form.reset.label = "Paper's values"  # the defaults of bsdm
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
@@ -110,7 +111,7 @@ class Train:
 
     def cleared(self) -> None:
         """Remove curves, film and the scores of the network; no run is followed."""
-        self._stills, self._newest = {}, 0
+        self._stills, self._newest, self._untrained = {}, None, False
         self.state.drop("untrained", "trained")
         self.state.quieten(None)
         for curves in (self.loss, self.auc, self.passes):
@@ -124,7 +125,25 @@ class Train:
         self.runner.player.passes = config.get("passes")
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
-        """Draw the events of the run so far."""
+        """Draw the events of the run so far, and give its newest score maps to the other tabs."""
+        state = self.state
+        state.when_seen("BSDM live", lambda: self._draw(live))
+        if "untrained" not in state.scores and (score := live.frame("score_untrained")) is not None:
+            state.put("untrained", score, live.history.get("auc_untrained", ((), (None,)))[1][0])
+        framed = [line for line in new if "score" in line.get("arrays", ()) and "pass" not in line["scalars"]]
+        if framed:
+            self._newest = framed[-1]
+            if state.detector == "trained":  # all tabs show its flagged pixels
+                self._put_newest(live)
+            else:
+                state.when_seen("Detectors", lambda: self._put_newest(live), "trained")
+
+    def _put_newest(self, live: Live) -> None:
+        assert self._newest is not None
+        if (score := live.frame("score", self._newest["step"])) is not None:
+            self.state.put("trained", score, self._newest["scalars"].get("auc"))
+
+    def _draw(self, live: Live) -> None:
         history = live.history
         if "loss" in history:
             self.loss.set("loss", *history["loss"])
@@ -143,15 +162,9 @@ class Train:
         self.steps.set("passes", [self._still(live, line) for line in passes])
         if passes and self.steps.stepper.follow.value and self.steps.which.value == "training":
             self.steps.choose("passes")
-        state = self.state
-        if "untrained" not in state.scores and (score := live.frame("score_untrained")) is not None:
-            state.put("untrained", score, history.get("auc_untrained", ((), (None,)))[1][0])
-            if (curve := live.frame("auc_k_untrained")) is not None:
-                self.passes.set("untrained", range(curve.size), curve.values)
-        if framed and framed[-1]["step"] > self._newest:
-            self._newest = framed[-1]["step"]
-            if (score := live.frame("score", self._newest)) is not None:
-                state.put("trained", score, framed[-1]["scalars"].get("auc"))
+        if not self._untrained and (curve := live.frame("auc_k_untrained")) is not None:
+            self._untrained = True
+            self.passes.set("untrained", range(curve.size), curve.values)
 
     @staticmethod
     def _curve(curves: Curves, name: str, points: list[tuple[float, float | None]]) -> None:

@@ -230,9 +230,9 @@ class Changes(ChangeState):
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the new scalars, and new maps of the validation pair if there are any."""
-        self._each("curves", Learning, live=live)
+        self.when_seen("Training", lambda: self._each("curves", Learning, live=live), "curves")
         if any(line.get("arrays") for line in new):
-            self._each("grown", Learning)
+            self.when_seen("Training", lambda: self._each("grown", Learning), "maps")
 
     def read(self, result: xr.Dataset) -> Findings:
         """The maps of all detectors."""

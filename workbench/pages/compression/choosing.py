@@ -8,13 +8,14 @@ import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
-from workbench.pages.compression.findings import FLOAT, Findings
+from workbench.pages.compression.findings import FLOAT, IN_FLOAT, Findings
 from workbench.pages.compression.state import CompressionState
 from workbench.views.card import escape, explain, heading, html
 from workbench.views.compression import BitLadder, FilterStrips, LayerBars, Step, Waterfall
 from workbench.views.looks import BLUE, GREEN, GREY, ORANGE
 from workbench.views.plots import batched
 from workbench.views.screen import beside, grid, wrapped
+from workbench.views.tables import Column, html_table
 
 INVITATION = (
     "When a run has finished, this tab shows all filters of its network by their score. Move the cut line, or give layers other bits, and "
@@ -41,6 +42,10 @@ class Choosing:
         self.strips = FilterStrips()
         self.channels, self.macs, self.bops = LayerBars("filters"), LayerBars("MACs (M)"), LayerBars("BOPs (G)", log=True)
         self.ladder, self.waterfall = BitLadder(), Waterfall("BOPs (G)")
+        self.timed, self.files = Waterfall("ms for one image"), html(margin=(2, 8))
+        stretch: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
+        self._timed = pn.Column(heading("Measured: the exported files"), self.timed.panel, **stretch)
+        self._files = pn.Column(heading("The exported files, on the machine of the run"), self.files, **stretch)
         self.sensitivity = LayerBars("rise of the loss")
         self._sensitive = pn.Column(
             heading("Loss that 3 bits in one layer alone add, without training; bars: one standard error"),
@@ -48,7 +53,6 @@ class Choosing:
             sizing_mode="stretch_width",
             margin=0,
         )
-        stretch: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
         self._cutting = wrapped(self.criteria, self.line)
         self._strips = pn.Column(heading("Filters by their score; click to move the line"), self.strips.panel, **stretch)
         self._content = pn.Column(
@@ -63,9 +67,12 @@ class Choosing:
             ),
             grid(
                 pn.Column(heading("Bits of each layer; click a cell to change them"), self.ladder.panel, **stretch),
-                pn.Column(heading("From the float network to this one"), self.waterfall.panel, **stretch),
+                pn.Column(heading("Counted: from the float network to this one"), self.waterfall.panel, **stretch),
+                self._timed,
                 least=400,
+                most=3,
             ),
+            self._files,
             self._sensitive,
             visible=False,
             **stretch,
@@ -101,7 +108,34 @@ class Choosing:
             rise = findings.result["sensitivity"].values
             error = findings.result["sensitivity_error"].values if "sensitivity_error" in findings.result else None
             self.sensitivity.show(findings.layers, np.zeros(len(rise)), rise, error)
+        self._measured(findings)
         self.draw()
+
+    def _measured(self, findings: Findings) -> None:
+        """Latency, bytes and accuracy of the exported files."""
+        files = findings.files()
+        self._files.visible = self._timed.visible = bool(files)
+        colours = {True: GREY, False: BLUE}
+        self.timed.show(
+            [
+                Step(f.name, float(f.latency[0, 0]), ORANGE if f.name == self.state.method else colours[f.name in IN_FLOAT])
+                for f in files
+            ]
+        )
+        if not files:
+            return
+        latency = findings.result["latency"]
+        columns = ["file", Column(findings.quality, "higher", 3), Column("kB", "lower", 1)]
+        columns += [
+            Column(f"{s}, {b} (ms)", "lower", 3) for b in latency["batch"].values for s in latency["statistic"].values
+        ]
+        rows = [(f.name, f.quality, f.kilobytes, *f.latency.ravel().tolist()) for f in files]
+        about = latency.attrs
+        self.files.object = html_table(columns, rows) + (
+            f"<div style='margin-top:6px'>onnxruntime, {about.get('threads', '?')} thread; {escape(str(about.get('cpu', 'unnamed CPU')))}; "
+            f"instructions: {escape(str(about.get('instructions', 'not known')))}. Measured at the end of the run, while other work "
+            "may have run; p95: 95 of 100 calls took no longer.</div>"
+        )
 
     def draw(self) -> None:
         """Draw everything at the line and with the bits of the state, when the tab is visible."""
@@ -129,9 +163,7 @@ class Choosing:
         ordered = np.sort(np.concatenate(scores))
         ends = [ordered[max(gone - 1, 0)], ordered[min(gone, len(ordered) - 1)]]
         line = ordered[0] - 1e-9 if gone == 0 else float(np.mean(ends))
-        more = [len(g.members) - 1 for g in findings.plan.groups]
-        names = [g.root + (f" +{n}" if n else "") for g, n in zip(findings.plan.groups, more, strict=True)]
-        self.strips.show(names, scores, findings.kept(scores, counts), line)
+        self.strips.show(findings.group_names, scores, findings.kept(scores, counts), line)
         self._moving = True
         self.line.value = gone
         self.criteria.value = state.criterion if state.criterion in self.criteria.options.values() else -1

@@ -53,6 +53,15 @@ class Rival(NamedTuple):
     pruned: bool
 
 
+class Filed(NamedTuple):
+    """An exported file as it was measured. latency (batch, statistic): milliseconds, one image and several, median and p95."""
+
+    name: str
+    quality: float
+    kilobytes: float
+    latency: np.ndarray
+
+
 class Findings:
     """Read from the result. quality: what the accuracies of the rivals are called, such as `accuracy` of `accuracy_lsq4`. own: name of
     the network whose numbers have no ending, such as `ap50`.
@@ -86,6 +95,13 @@ class Findings:
         return np.array([made[n] for n in self.layers])
 
     # --- filters ----------------------------------------------------------------------------------------------------
+
+    @property
+    def group_names(self) -> list[str]:
+        """The first layer of each group of filters, and how many others it has."""
+        assert self.plan is not None
+        more = [len(g.members) - 1 for g in self.plan.groups]
+        return [g.root + (f" +{n}" if n else "") for g, n in zip(self.plan.groups, more, strict=True)]
 
     @property
     def candidates(self) -> int:
@@ -182,6 +198,19 @@ class Findings:
         else:
             inputs = bits if np.array_equal(self.input_bits, self.bits) else self.input_bits
         return Cost(filters, macs, macs * bits * inputs, self._rest, self._kilobytes(bits))
+
+    def files(self) -> list[Filed]:
+        """The files whose latency the run measured, the float one first."""
+        result = self.result
+        if "latency" not in result:
+            return []
+        found = []
+        for name in map(str, result["file"].values):
+            end = "" if name == self.own and self.quality in result else f"_{name}"
+            quality = next((k for k in (f"{self.quality}_file{end}", f"{self.quality}{end}") if k in result), "")
+            numbers = (float(result[k]) if k in result else np.nan for k in (quality, f"kilobytes_file{end}"))
+            found.append(Filed(name, *numbers, result["latency"].sel(file=name).values))
+        return sorted(found, key=lambda f: f.name not in IN_FLOAT)
 
     def rivals(self) -> list[Rival]:
         """Every network with a quality, that in float first."""

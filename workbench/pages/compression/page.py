@@ -22,6 +22,7 @@ from workbench.methods import METHODS, load, summary
 from workbench.methods import page as page_of
 from workbench.pages.compression.choosing import Choosing
 from workbench.pages.compression.comparing import Comparing
+from workbench.pages.compression.filters import Filters
 from workbench.pages.compression.findings import Findings, quality_of, reads
 from workbench.pages.compression.learning import Learning
 from workbench.pages.compression.levels import Levels
@@ -35,10 +36,21 @@ from workbench.views.card import explain, heading
 from workbench.views.plots import batched
 from workbench.views.screen import STRETCH
 
-DRAWN = ("criterion", "gone", "threshold", "edited", "layer", "block", "sample", "tab")  # what the tabs are drawn by
+DRAWN = (
+    "criterion",
+    "gone",
+    "threshold",
+    "edited",
+    "layer",
+    "block",
+    "sample",
+    "filter",
+    "without",
+    "tab",
+)  # what the tabs are drawn by
 INSIDE = (
-    "When a run of a method that teaches its copy has finished, this tab shows what the float network and its copy find, where they "
-    "attend, and the switches between them."
+    "When a run has finished, this tab shows its networks inside. Of a method that removes filters: the maps of any filter, and the "
+    "accuracy without it. Of a method that teaches its copy: what both find, where they attend, and the switches between them."
 )
 
 
@@ -101,7 +113,7 @@ class Compression(CompressionState):
         }
         self.runner = self.runners[self.method]
         self.choosing, self.learning, self.comparing = Choosing(self), Learning(load(self.method).SHOWS), Comparing(self)
-        self.levels, self.teaching = Levels(self), Teaching(self)
+        self.levels, self.teaching, self.filters = Levels(self), Teaching(self), Filters(self)
         self._inside = explain("Look inside", INSIDE, height=420)
         self.methods.param.watch(batched(lambda e: e.new != self.method and self.choose(e.new)), "value")
         self.param.watch(batched(lambda *_: self.draw()), list(DRAWN))
@@ -109,7 +121,7 @@ class Compression(CompressionState):
             ("Cut and bits", pn.Column(self.levels.panel, self.choosing.panel, **STRETCH)),
             ("Training and search", self.learning.panel),
             ("Compared", self.comparing.panel),
-            ("Inside", pn.Column(self._inside, self.teaching.panel, **STRETCH)),
+            ("Inside", pn.Column(self._inside, self.filters.panel, self.teaching.panel, **STRETCH)),
         ]
         return tabs, [self.methods, heading("Run"), *self.controls.values(), self.link]
 
@@ -150,15 +162,15 @@ class Compression(CompressionState):
 
     def fill(self) -> None:
         """Show filters, bits and rivals, or that there are none yet."""
-        for part in (self.choosing, self.levels, self.comparing, self.teaching):
+        for part in (self.choosing, self.levels, self.comparing, self.teaching, self.filters):
             part.take()
-        self._inside.visible = not self.teaching.panel.visible
+        self._inside.visible = not (self.teaching.panel.visible or self.filters.panel.visible)
 
     # --- drawing ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         """Redraw the visible tab after a change of line, criterion or bits."""
-        for part in (self.choosing, self.levels, self.comparing, self.teaching):
+        for part in (self.choosing, self.levels, self.comparing, self.teaching, self.filters):
             part.draw()
 
 

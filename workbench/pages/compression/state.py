@@ -21,6 +21,7 @@ class CompressionState(OneRun):
 
     ADDRESS = (
         "method", "scene", "truth", "keys", "run", "tab", "criterion", "gone", "threshold", "edited", "layer", "block", "sample",
+        "filter", "without",
     )  # fmt: skip
 
     method = param.String("", doc="name of the method")
@@ -36,6 +37,9 @@ class CompressionState(OneRun):
     layer = param.Integer(0, bounds=(0, None), doc="number of the layer whose weights are shown")
     block = param.Integer(0, bounds=(0, None), doc="number of the block whose attention is shown")
     sample = param.String("", doc="name of the image whose boxes are shown; none: that with most boxes found")
+
+    filter = param.String("", doc="picked filter, group:number; both from 0")
+    without = param.String("", doc="filters removed by hand, group:number, with commas between them")
 
     findings: Findings | None
 
@@ -65,6 +69,31 @@ class CompressionState(OneRun):
     def cut(self, score: float) -> None:
         """Put the cut line at a score: all filters below it are removed."""
         self.gone = int(sum((s < score).sum() for s in self.scores()))
+
+    @property
+    def picked(self) -> tuple[int, int] | None:
+        """(group, number) of the picked filter; None if it cannot be read or does not exist."""
+        found = self._filters(self.filter)
+        return found[0] if found else None
+
+    @property
+    def removed_by_hand(self) -> list[tuple[int, int]]:
+        """(group, number) of the filters removed by hand."""
+        return self._filters(self.without)
+
+    def _filters(self, text: str) -> list[tuple[int, int]]:
+        """The filters of a text that exist, each once."""
+        if self.findings is None or self.findings.plan is None:
+            return []
+        groups, found = self.findings.plan.groups, []
+        for part in text.split(","):
+            group, _, number = part.partition(":")
+            if not (group.isdecimal() and number.isdecimal()):
+                continue
+            one = (int(group), int(number))
+            if one not in found and one[0] < len(groups) and one[1] < groups[one[0]].count:
+                found.append(one)
+        return found
 
     # --- bits -------------------------------------------------------------------------------------------------------
 
@@ -129,4 +158,4 @@ class CompressionState(OneRun):
 
     def reset(self) -> dict[str, Any]:
         """The parameters of a view that shows the run as it is."""
-        return {"criterion": -2, "gone": -1, "threshold": 0.0, "edited": ""}
+        return {"criterion": -2, "gone": -1, "threshold": 0.0, "edited": "", "filter": "", "without": ""}

@@ -109,9 +109,9 @@ class Coresets(CoresetState):
         scored = [line for line in new if "p_label" in line.get("arrays", ())]
         for line in scored:
             self.film.add(line["step"], live.arrays(line["step"]).read("p_label", "contribution", "score"))
-        self.measured.curves(live.history)
+        self.when_seen("Accuracy", lambda: self.measured.curves(live.history))
         if scored:
-            self.score.grown()
+            self.when_seen("Scores", self.score.grown)
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
         """Show scores at every T, selection and accuracies when the run has ended."""

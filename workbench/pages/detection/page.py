@@ -47,11 +47,11 @@ class Detections(DetectionState):
     """
 
     TITLE = "Detection workbench"
-    WHAT, OWN, FILES = "Images with boxes", "your own images", "a folder in COCO, VOC or DOTA layout"
+    WHAT, OWN, FILES = "Images with boxes", "your own images", "a folder in COCO, VOC, DOTA or VEDAI layout"
     UNNAMED = "No images were given. Choose a set from the list, or give the path of a folder."
     EMPTY = (
         "No images are open",
-        "Choose a set from the list in the side bar, or open your own: a folder of images with boxes in COCO, VOC or DOTA layout.",
+        "Choose a set from the list in the side bar, or open your own: a folder of images with boxes in COCO, VOC, DOTA or VEDAI layout.",
     )
     METHOD, FIRST_SCENE = "sarnet", "sim-ships"
     OLD = (
@@ -161,9 +161,9 @@ class Detections(DetectionState):
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the new scalars, and new boxes of the validation image if there are any."""
-        self.learning.curves(live)
+        self.when_seen("Training", lambda: self.learning.curves(live), "curves")
         if any(line.get("arrays") for line in new):
-            self.learning.grown()
+            self.when_seen("Training", self.learning.grown, "boxes")
 
     def read(self, result: xr.Dataset) -> Findings | None:
         """The boxes of all detectors."""

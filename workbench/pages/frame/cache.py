@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, ClassVar
 
 
 class SharedResults:
@@ -14,11 +15,19 @@ class SharedResults:
 
     _trials = ThreadPoolExecutor(4, thread_name_prefix="workbench-trial")
     _worker = ThreadPoolExecutor(1, thread_name_prefix="workbench-page")  # one for the process
+    _all: ClassVar[weakref.WeakSet[SharedResults]] = weakref.WeakSet()
 
     def __init__(self, keep: int) -> None:
+        self._all.add(self)
         self.keep = keep
         self._made: OrderedDict[Hashable, Future] = OrderedDict()
         self._lock = threading.Lock()
+
+    @classmethod
+    def wait_for_all(cls) -> None:
+        """Wait until all that has been asked for so far is made, and those who asked have been told."""
+        wait([future for results in cls._all for future in results._made.values()])
+        cls._worker.submit(int).result()  # the worker tells before its next task
 
     def ask(self, key: Hashable, make: Callable[[], Any], first: Callable[[], None] | None = None) -> Future:
         """The future of the result for this key. A failed one is not cached, so the next call tries again.

@@ -1,6 +1,7 @@
 """Memory of a server: imported libraries are spared by garbage collections, and that of closed pages goes back to the system.
 
-The C library keeps freed memory for later. A server that once had twenty visitors would be as large as with twenty visitors.
+Freed memory is kept for later by the C library, and by Python, which gives a block of 1 MB back only when nothing in it is used any more.
+A server that once had twenty visitors would be as large as with twenty visitors.
 """
 
 from __future__ import annotations
@@ -8,9 +9,17 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import os
 import sys
 from functools import cache
 
+import panel as pn
+
+from workbench.pages.frame.cache import SharedResults
+from workbench.runs.frames import CACHE as FRAMES
+
+# variables of a server's process: Python takes memory from the C library, which can give back each page of 4 kB
+ALLOCATOR = {"PYTHONMALLOC": "malloc"} if sys.platform == "linux" else {}
 DELAY = 5.0  # seconds after the last visitor has left: many leave together
 _waiting: asyncio.TimerHandle | None = None
 
@@ -26,8 +35,29 @@ def spare_imports() -> None:
     gc.freeze()
 
 
+def settle() -> None:
+    """Drop the pages that `panel serve --warm` has made, and spare all that is left. Called when the server begins.
+
+    Panel would keep these pages, which no visitor gets, until the server stops. Processes that the server launches have Python's own
+    memory again.
+    """
+    for name in ALLOCATOR:
+        os.environ.pop(name, None)
+    if pn.state._sessions:
+        SharedResults.wait_for_all()  # what has been asked for holds the page that asked
+        pn.state._sessions.clear()
+        pn.state._session_key_funcs.clear()
+        gc.unfreeze()
+        give_back()
+        gc.freeze()
+
+
 def give_back() -> None:
-    """Collect garbage and return free memory to the system (Linux with glibc; elsewhere garbage is collected only)."""
+    """Drop the decoded frames of runs, collect garbage, and return free memory to the system (the last: Linux with glibc).
+
+    A followed training fills the cache of frames, up to 256 MB; visitors who are still there read from the files again.
+    """
+    FRAMES.clear()
     gc.collect()
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)

@@ -83,7 +83,7 @@ class OneRun(Session):
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the new events."""
-        self.learning.take(live)
+        self.when_seen("Training", lambda: self.learning.take(live))
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
         """Show the result when the run has finished."""

@@ -166,6 +166,7 @@ class Runner:
 
     def _forget(self) -> None:
         self.live, self.page.result, self.page.run = None, None, ""
+        self.page.forget_unseen()
         self._waits, self._over = 0, False
         self._taken, self._version = 0, -1
         self.host.cleared()
@@ -262,6 +263,7 @@ class Runner:
             self.host.took(live, new)
         before, self._over = self._over, status in runs.FINAL
         if self._over and not before:
+            self.page.draw_unseen()
             self._end(live, status)
         return not self._over
 

@@ -88,8 +88,10 @@ class Session(Addressed):
         self._given: xr.Dataset | None = None
         self._doc = pn.state.curdoc
         self._closed = False
+        self._unseen: dict[tuple[str, str], Callable[[], None]] = {}  # drawings that wait until their tab is shown
         self.read_address()
         self._lay_out()
+        self.param.watch(lambda _: self._draw_seen(), "tab")  # after a tab has been built
         self.keep_address()
         if self._served:
             pn.state.on_session_destroyed(lambda _: self.close())
@@ -177,6 +179,7 @@ class Session(Addressed):
         self.card = html(margin=(6, 0))
         self.link = self.copy_link()
         tabs, below = self.build()
+        self._titles = [title for title, _ in tabs]
         self._below = pn.Column(*below, sizing_mode="stretch_width", margin=0)
         self.side = pn.Column(
             self.choice,
@@ -388,6 +391,33 @@ class Session(Addressed):
         return "" if self._given is None else "The scene is in memory. Save it as a file and open that: no address has it."
 
     # --- runs -------------------------------------------------------------------------------------------------------
+
+    def when_seen(self, tab: str, draw: Callable[[], None], what: str = "") -> None:
+        """Call `draw` at once if the tab of this title is shown; else when it is, or when the followed run has ended.
+
+        So a run that goes on costs neither server nor browser anything for tabs that nobody sees. A later call with the same tab and
+        `what` replaces one that waits: `draw` has to draw all that is new.
+        """
+        if tab not in self._titles or self._titles.index(tab) == self.tab:
+            self._unseen.pop((tab, what), None)
+            draw()
+        else:
+            self._unseen[tab, what] = draw
+
+    def draw_unseen(self) -> None:
+        """Draw what waits, in all tabs."""
+        while self._unseen:
+            self._unseen.pop(next(iter(self._unseen)))()
+
+    def forget_unseen(self) -> None:
+        """Draw nothing that waits: another run is followed, or none."""
+        self._unseen = {}
+
+    def _draw_seen(self) -> None:
+        shown = self._titles[self.tab]
+        with pn.io.hold():
+            for key in [key for key in self._unseen if key[0] == shown]:
+                self._unseen.pop(key)()
 
     def take_in(self) -> bool:
         """Draw what is new of the runs; True while one is running."""

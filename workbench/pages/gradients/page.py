@@ -84,9 +84,9 @@ class Gradients(GradientState):
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw new gradients if there are any, and the traffic."""
         if any(name.startswith("importance/") for line in new for name in line.get("arrays", ())):
-            self.importance.grown()
-            self.budget.draw(live)
-        self._count(live)
+            self.when_seen("Gradient", self.importance.grown)
+            self.when_seen("Budget", lambda: self.budget.draw(live))
+        self.when_seen("Traffic", lambda: self._count(live))
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
         """Draw the final traffic and ratios when the run has ended."""

@@ -116,7 +116,7 @@ def command(
         if name not in known:
             raise InputError(f"There is no dashboard {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}")
     files = [str(known[name]) for name in names or known]
-    routes = ["--plugins", "workbench.pages.landing.routes", "--unused-session-lifetime", str(UNUSED)]
+    plugins = ["--plugins", "workbench.pages.landing.routes", "--plugins", "workbench.pages.landing.begun"]
     more = [*(access or Access()).options(port), *(["--num-procs", str(processes)] if processes > 1 else [])]
     return [
         sys.executable,
@@ -127,7 +127,9 @@ def command(
         "--port",
         str(port),
         *more,
-        *routes,
+        *plugins,
+        "--unused-session-lifetime",
+        str(UNUSED),
         *(["--warm"] if warm else []),
     ]
 
