@@ -587,7 +587,7 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
         wide, high = row.get("width"), row.get("height")
         listed[key] = Annotated(name, [], (wide, high) if isinstance(wide, int) and isinstance(high, int) else None)
     classes = {c.get("id"): str(c.get("name")) for c in categories if isinstance(c.get("id"), int | str)}
-    crowds = polygons = outlined = 0
+    crowds = polygons = outlined = apart = 0
     for row in annotations:
         box, image, category = row.get("bbox"), row.get("image_id"), row.get("category_id")
         numeric = (
@@ -595,7 +595,8 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
             and len(box) == 4
             and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
         )
-        if box in (None, []) and row.get("segmentation"):
+        without = box in (None, []) or (numeric and 0 in box[2:])  # type: ignore[index]
+        if without and row.get("segmentation"):
             size_of = listed[image].size if isinstance(image, int | str) and image in listed else None
             box = rle.box_of(row["segmentation"], size_of, path.name)
             outlined += 1
@@ -613,7 +614,9 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
         if wide < 0 or high < 0:
             raise InputError(f"An annotation of {path.name} has a box of negative size: {box}.")
         crowds += row.get("iscrowd") in (1, True)
-        polygons += bool(row.get("segmentation")) and row.get("bbox") not in (None, [])
+        if isinstance(row.get("segmentation"), list | dict) and row["segmentation"] and not without:
+            polygons += 1
+            apart += _apart((left, top, wide, high), row["segmentation"])
         listed[image].objects.append(Object(classes[category], (left, top, left + wide, top + high)))
     if outlined < len(annotations):
         notes.append("boxes were left, top, width, height from the top left corner")
@@ -622,8 +625,43 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
     if crowds:
         notes.append(f"{crowds} boxes stand for a crowd of objects (iscrowd)")
     if polygons:
-        notes.append(f"{polygons} objects also have an outline, which is not read")
+        notes.append(f"{polygons} objects also have an outline, which is only compared with the box")
+    if apart:
+        notes.append(f"{apart} boxes are not those of their outlines; the boxes were taken")
+    _measures(path, list(listed.values()), notes)
     return list(listed.values())
+
+
+def _apart(box: tuple[float, ...], outline: Any) -> bool:
+    """Whether a box (left, top, width, height) differs from the extent of its outline by more than two pixels and a tenth of its size."""
+    try:
+        other = rle.box_of(outline, None, "")
+    except InputError:
+        return False
+    near = max(2.0, 0.1 * max(*box[2:], *other[2:]))
+    return any(abs(a - b) > near for a, b in zip(box, other, strict=True))
+
+
+def _measures(path: Path, listed: list[Annotated], notes: list[str]) -> None:
+    """A note where boxes would fit better as corners; InputError where they are fractions of the image."""
+    found = [(o.box, a.size) for a in listed for o in a.objects]
+    if found and max(max(box) for box, _ in found) <= 1:
+        raise InputError(
+            f"The boxes of {path.name} run up to {max(max(box) for box, _ in found):.3g}: they are fractions of the image, not pixels. "
+            "Multiply them by its width and height."
+        )
+    sized = [(box, size) for box, size in found if size is not None]
+    beyond = [box for box, (wide, high) in sized if box[2] > wide + 1 or box[3] > high + 1]
+    corners = [(x0, y0, x1 - x0, y1 - y0) for (x0, y0, x1, y1), _ in sized]
+    fit = all(
+        x0 < x1 <= wide + 1 and y0 < y1 <= high + 1
+        for (x0, y0, x1, y1), (_, (wide, high)) in zip(corners, sized, strict=True)
+    )
+    if len(beyond) * 4 > len(sized) and fit:
+        notes.append(
+            f"{len(beyond)} of {len(sized)} boxes reach beyond their image, and all would fit as left, top, right, bottom: if they are, "
+            "convert them first"
+        )
 
 
 def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
