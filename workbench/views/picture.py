@@ -18,12 +18,14 @@ import xarray as xr
 from bokeh.core.properties import field
 from bokeh.models import (
     BasicTicker,
+    BasicTickFormatter,
     ColorBar,
     ColumnDataSource,
     HoverTool,
     Image,
     ImageRGBA,
     LinearColorMapper,
+    NumeralTickFormatter,
     Quad,
     Range1d,
     Text,
@@ -41,6 +43,7 @@ from workbench.views.screen import HALF, STRETCH, map_pane
 from workbench.views.screen import height as growing
 
 NOTHING = "rgba(128, 128, 128, 0.3)"  # colour of pixels without a value
+LARGE = 1e5  # from here on a colour bar says 200k and not 2.000e+5
 KEPT = (look("dropped", STATES).colour, look("kept", STATES).colour)
 
 
@@ -187,6 +190,7 @@ class _Table:
         self.bar.visible = not strip
         self.legend = _kept(array) if strip else ""
         low, high = (0.0, 1.0) if strip else _limits(values)
+        self.bar.formatter = NumeralTickFormatter(format="0.[0]a") if high >= LARGE else BasicTickFormatter()
         self.mapper.update(palette=list(KEPT) if strip else Cividis256, low=low, high=high)
         self.source.data = {"image": [values], "dw": [columns], "dh": [rows]}
         for axis, dim, count, range_, start, end in (
@@ -200,8 +204,8 @@ class _Table:
 
 
 def _slant(made: Any, names: Sequence[str]) -> None:
-    """Slant long names below the axis, with room at the left for the first of them."""
-    angle = slant(names)
+    """Slant long names below the axis, with room at the left for the first of them; pictures beside each other are narrow."""
+    angle = slant(names) or (0.7 if sum(map(len, names)) >= 16 and max(map(len, names)) > 3 else 0.0)
     made.xaxis.major_label_orientation = angle
     made.min_border_left = 90 if angle else 5
 
