@@ -36,6 +36,7 @@ _WHERE = {
     "report": "workbench.reports.notebook",
     "explorer": "workbench.pages.anomaly.page",
     "coresets": "workbench.pages.coresets.page",
+    "federation": "workbench.pages.federation.page",
     "gradients": "workbench.pages.gradients.page",
     "change": "workbench.pages.change.page",
     "compression": "workbench.pages.compression.page",

@@ -39,6 +39,11 @@ RUNS = (
     ("sarnet", "sim-ships", {"steps": 400, "rivals": ["wide"], "show_every": 100}),
     ("picpq", "digits", SHORT),
     ("mdfl", "sim-two-sensors", {"steps": 120, "head_steps": 120, "split": "halves", "rivals": [], "networks": []}),
+    (
+        "fedfusion",
+        "sim-two-sensors",
+        {"steps": 60, "split": "halves", "rivals": ["dense", "low_rank:1"], "horizontal": ["fedavg"]},
+    ),
     ("bsdm", "sim-coast-town", {"steps": 60, "show_every": 10}),
 )
 # page -> method whose run it shows, what else the address holds, a text that is there when the page is complete
@@ -48,9 +53,10 @@ VIEWS = {
     "compression": ("picpq", "", "Finished"),
     "coresets": ("tdds", "", "Finished"),
     "detection": ("sarnet", "", "Finished"),
+    "federation": ("fedfusion", "", "Finished"),
     "gradients": ("rsdgc", "", "Finished"),
     "landcover": ("mdfl", "", "Finished"),
-    "runs": ("bsdm", "&tab=0", "of 9 runs"),
+    "runs": ("bsdm", "&tab=0", "of 10 runs"),
     "watch": ("bsdm", "", "Finished"),
 }
 WINDOW, SIZE = (1280, 800), (640, 400)

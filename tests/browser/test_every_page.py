@@ -26,6 +26,7 @@ SHOWN = {
     "compression": "Which filters, how many bits?",
     "coresets": "See which samples matter",
     "detection": "What became of the boxes",
+    "federation": "Who sends what?",
     "gradients": "Two real processes train",
     "landcover": "The class map and its accuracy",
     "runs": "runs under",

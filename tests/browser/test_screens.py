@@ -18,6 +18,7 @@ PAGES = {  # page: method and scene of the run that it shows, and a tab with map
     "compression": ("picpq", "digits", ""),
     "coresets": ("tdds", "digits", ""),
     "detection": ("sarnet", "sim-ships", "Boxes"),
+    "federation": ("fedfusion", "sim-two-sensors", "Maps"),
     "gradients": ("rsdgc", "digits", ""),
     "landcover": ("mdfl", "sim-two-sensors", "Class map"),
     "watch": ("rx", "sim-coast-town", "Result"),

@@ -9,9 +9,10 @@ import xarray as xr
 from tests.dashboards.conftest import restored
 from tests.taps import tap
 from workbench import execution, runs
+from workbench.data.coresets import true_map
 from workbench.data.synth_sensors import simulate
 from workbench.metrics import classify
-from workbench.pages.landcover.findings import Findings, reads, true_map
+from workbench.pages.landcover.findings import Findings, reads
 from workbench.pages.landcover.page import Landcover
 from workbench.views.image import presets
 from workbench.views.looks import class_colours

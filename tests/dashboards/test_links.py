@@ -33,6 +33,7 @@ PAGES = {
     "compression": "Compression",
     "coresets": "Coresets",
     "detection": "Detections",
+    "federation": "Federation",
     "gradients": "Gradients",
     "landcover": "Landcover",
 }

@@ -353,6 +353,7 @@ def test_serve_without_names_serves_every_dashboard(workbench, served):
         "compression",
         "coresets",
         "detection",
+        "federation",
         "gradients",
         "landcover",
         "runs",

@@ -267,3 +267,14 @@ class TestCrate:
             unpack(tmp_path / "x.zip", tmp_path)
         with pytest.raises(InputError, match="No such file"):
             unpack(tmp_path / "y.zip", tmp_path)
+
+
+def test_a_record_that_is_a_link_to_nowhere_is_a_damaged_row(tmp_path: Path) -> None:
+    for name, target in (("loop", "run.json"), ("lost", "gone.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").symlink_to(target)
+    (tmp_path / "no run").mkdir()
+    assert [p.name for p in runs.list_runs(tmp_path)] == ["loop", "lost"]
+    assert runs.list_runs(tmp_path / "absent") == []
+    with pytest.raises(InputError, match="cannot be read"):
+        runs.read(find(tmp_path, "loop"))

@@ -145,6 +145,22 @@ class TestArchives:
             unpack(tmp_path / "bomb.zip", tmp_path / "mine", largest_gb=0.05)
         assert not (tmp_path / "mine").exists()
 
+    @pytest.mark.parametrize("how", ["run/{}", "run/./{}", "run//{}", "run/a/../../{}", "./run/{}", "run/a\n/{}"])
+    def test_a_member_that_leads_out_of_its_folder(self, tmp_path: Path, how: str) -> None:
+        """With a manifest that names it as the archive does: `run//tmp/x` has the rest `/tmp/x`, which is an absolute path."""
+        outside = tmp_path / "outside.txt"
+        member = how.format(outside)
+        contents = dict.fromkeys(("run.json", "events.jsonl"), b"{}") | {"ro-crate-metadata.json": b'{"@graph": []}'}
+        contents[member.partition("/")[2]] = b"written"
+        sums = "".join(f"{hashlib.sha256(v).hexdigest()}  {n}\n" for n, v in contents.items())
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            for name, content in {**contents, "manifest-sha256.txt": sums.encode()}.items():
+                archive.writestr(member if content == b"written" else f"run/{name}", content)
+        with pytest.raises(InputError, match="does not hold one run folder"):
+            unpack(tmp_path / "x.zip", tmp_path / "mine")
+        assert not outside.exists()
+        assert not (tmp_path / "mine" / "run").exists()
+
     @pytest.mark.parametrize("text", ["[" * 100_000, '{"@graph": [3]}', '{"@graph": {"a": 1}}', "[]", "\xff"])
     def test_a_description_that_makes_no_sense(self, tmp_path: Path, text: str) -> None:
         with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:

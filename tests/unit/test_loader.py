@@ -32,7 +32,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: 2026-99-99", "is not YAML"),
         ("a: [1, 2", "is not YAML"),
         ("a: !!python/object/apply:os.system ['true']", "is not YAML"),
-        (b"\xff\xfe", "is not YAML"),
+        (b"\xff\xfea", "is not YAML"),
     ],
 )
 def test_yaml_that_is_refused(text: str | bytes, says: str) -> None:
@@ -114,3 +114,10 @@ def test_mutated_notebooks_name_the_place(tmp_path: Path) -> None:
     path.write_text(json.dumps({**good, "cells": [good["cells"][0], {"cell_type": "code", "metadata": {}}]}))
     with pytest.raises(InputError, match=r"cells\.1\.source: Field required"):
         notebook_hash(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_byte_order_marks(tmp_path, encoding):
+    (tmp_path / "a.yml").write_bytes("a: Größe\r\n".encode(encoding))
+    (tmp_path / "a.json").write_bytes('{"a": "Größe"}'.encode(encoding))
+    assert read_yaml(tmp_path / "a.yml") == read_json(tmp_path / "a.json") == {"a": "Größe"}

@@ -1,4 +1,4 @@
-"""Chips with boxes: VOC, COCO, one XML for many images, DOTA's rotated boxes, masks of instances.
+"""Chips with boxes: VOC, COCO, one XML for many images, rotated boxes of DOTA and VEDAI, masks of instances.
 
     scene = open_folder(Path("SSDD"))                                     # the layout is recognised from the files
     scene = open_folder(Path("SSDD"), keys={"annotations": "coco/train.json"})
@@ -18,6 +18,7 @@ Origin of the coordinates in each format, and the conversion (the notes of a sce
                       else by the annotations: a corner at 0 means from 0, one at the full width from 1; else from 1.
     COCO              left, top, width, height, continuous from the top left corner: x1 = x + width
     DOTA              four corners, continuous; `difficult` kept
+    VEDAI             four corners, counted from 1; colour and near infrared of an image are its bands
     masks             the pixels of an instance: x0 is its first column, x1 its last plus one
 """
 
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data import chips, rle
+from workbench.data import chips, rle, vedai
 from workbench.data.readers import safexml, text
 from workbench.data.readers.files import inside, not_read, walk
 from workbench.errors import InputError, did_you_mean
@@ -77,7 +78,7 @@ def sees(folder: Path) -> bool:
 
 
 def layouts(folder: Path) -> dict[str, str]:
-    """Path of the annotations below the folder -> format: voc, coco, merged, dota or masks; in this order of preference."""
+    """Path of the annotations below the folder -> format: voc, coco, merged, dota, vedai or masks; in this order of preference."""
     formats: dict[str, str] = {}
     for path in _within(folder):
         name = path.relative_to(folder).as_posix()
@@ -90,11 +91,13 @@ def layouts(folder: Path) -> dict[str, str]:
             formats[name] = "coco"
         elif path.suffix.lower() == ".xml" and safexml.root_tag(path) == "annotations":
             formats[name] = "merged"
+        elif vedai.LIST.fullmatch(path.name):
+            formats[name] = "vedai"
         elif path.suffix.lower() == ".png" and MASK.search(path.stem):
             formats["."] = "masks"
     if _first_root(folder) == "annotation":  # images and their annotations in one folder
         formats.setdefault(".", "voc")
-    order = ("voc", "coco", "merged", "dota", "masks")
+    order = ("voc", "coco", "merged", "dota", "vedai", "masks")
     return dict(sorted(formats.items(), key=lambda item: (order.index(item[1]), item[0].count("/"), item[0])))
 
 
@@ -122,7 +125,8 @@ def open_folder(
     if not formats:
         raise InputError(
             f"{path} has no annotations: expected is Annotations/*.xml (VOC), a .json (COCO), one .xml with <annotations>, "
-            f"labelTxt/*.txt (DOTA), or *_instance_id_RGB.png; found: {', '.join(p.name for p in inside(path)[:8]) or 'nothing'}."
+            f"labelTxt/*.txt (DOTA), annotation512.txt (VEDAI), or *_instance_id_RGB.png; "
+            f"found: {', '.join(p.name for p in inside(path)[:8]) or 'nothing'}."
         )
     images = _images(path)
     chosen = keys.get("annotations")
@@ -148,9 +152,14 @@ def open_folder(
         listed = _coco(path / chosen, notes)
     elif formats[chosen] == "dota":
         listed = _dota(path / chosen, notes)
+    elif formats[chosen] == "vedai":
+        listed = _vedai(path / chosen, notes)
+        suffixes = {s: n for s, n in vedai.BANDS.items() if any(PurePosixPath(i).stem.endswith(s) for i in images)}
+        if suffixes:
+            return _scene(path, listed, _parts(path, suffixes), notes, chunks, tuple(suffixes.values()))
     else:
         listed = _instances(path, images, notes)
-    return _scene(path, listed, images, notes, chunks)
+    return _scene(path, listed, {name: [file] for name, file in images.items()}, notes, chunks)
 
 
 def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any = "auto") -> xr.Dataset:
@@ -160,7 +169,12 @@ def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any 
         "_ir": 1}: their bands are stacked in this order, and the sample is named by the file name without the ending. None:
         one file, one sample.
     """
-    suffixes = list(parts or {"": 0})
+    members = _parts(path, parts or {"": 0})
+    return _assemble(path, {name: members[name] for name in sorted(members)}, chunks, tuple((parts or {}).values()))
+
+
+def _parts(path: Path, suffixes: Mapping[str, int]) -> dict[str, list[Path]]:
+    """The files of each sample of a folder, in the order of their endings."""
     members = {p.relative_to(path).as_posix(): p for p in walk(path) if p.suffix.lower() in chips.SUFFIXES}
     groups: dict[str, dict[str, Path]] = {}
     for name, file in members.items():
@@ -174,9 +188,7 @@ def open_images(path: Path, parts: Mapping[str, int] | None = None, chunks: Any 
         if set(endings) != set(suffixes):
             lacking = ", ".join(s or "plain" for s in suffixes if s not in endings)
             raise InputError(f"The sample {name} of {path.name} lacks {lacking}; every sample needs {', '.join(suffixes)}.")
-    return _assemble(
-        path, {name: [groups[name][s] for s in suffixes] for name in sorted(groups)}, chunks, tuple((parts or {}).values())
-    )
+    return {name: [endings[s] for s in suffixes] for name, endings in groups.items()}
 
 
 def chip(scene: xr.Dataset, identifier: str) -> xr.Dataset:
@@ -223,7 +235,15 @@ def joined(scenes: Sequence[xr.Dataset], label: str) -> xr.Dataset:
 # --- the scene --------------------------------------------------------------------------------------------------------
 
 
-def _scene(path: Path, listed: list[Annotated], images: dict[str, Path], notes: list[str], chunks: Any) -> xr.Dataset:
+def _scene(
+    path: Path,
+    listed: list[Annotated],
+    images: Mapping[str, list[Path]],
+    notes: list[str],
+    chunks: Any,
+    bands: tuple[int, ...] = (),
+) -> xr.Dataset:
+    """images: name -> files of its bands; bands: how many to take of each file."""
     names = _matched(listed, images)
     absent = [a.name for a, name in zip(listed, names, strict=True) if name is None]
     kept = {name: a for a, name in zip(listed, names, strict=True) if name is not None}
@@ -239,7 +259,7 @@ def _scene(path: Path, listed: list[Annotated], images: dict[str, Path], notes: 
     plain = len(images) - len(kept)
     if plain:
         notes.append(f"{plain} images of the folder have no annotation and are left out")
-    scene = _assemble(path, {name: [images[name]] for name in sorted(kept)}, chunks)
+    scene = _assemble(path, {name: images[name] for name in sorted(kept)}, chunks, bands)
     size = {
         n: (int(w), int(h))
         for n, w, h in zip(scene["sample"].values, scene["width"].values, scene["height"].values, strict=True)
@@ -421,7 +441,7 @@ def _belongs(file: Path, folder: Path, formats: Mapping[str, str]) -> bool:
     )
 
 
-def _matched(listed: Sequence[Annotated], images: Mapping[str, Path]) -> list[str | None]:
+def _matched(listed: Sequence[Annotated], images: Mapping[str, Any]) -> list[str | None]:
     """For every annotation the image it names: by its path below the folder, else by its file name, else without suffix.
 
     The names are untrusted input: they are only compared with existing files, never opened as paths.
@@ -567,7 +587,7 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
         wide, high = row.get("width"), row.get("height")
         listed[key] = Annotated(name, [], (wide, high) if isinstance(wide, int) and isinstance(high, int) else None)
     classes = {c.get("id"): str(c.get("name")) for c in categories if isinstance(c.get("id"), int | str)}
-    crowds = polygons = outlined = 0
+    crowds = polygons = outlined = apart = 0
     for row in annotations:
         box, image, category = row.get("bbox"), row.get("image_id"), row.get("category_id")
         numeric = (
@@ -575,7 +595,8 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
             and len(box) == 4
             and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
         )
-        if box in (None, []) and row.get("segmentation"):
+        without = box in (None, []) or (numeric and 0 in box[2:])  # type: ignore[index]
+        if without and row.get("segmentation"):
             size_of = listed[image].size if isinstance(image, int | str) and image in listed else None
             box = rle.box_of(row["segmentation"], size_of, path.name)
             outlined += 1
@@ -593,7 +614,9 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
         if wide < 0 or high < 0:
             raise InputError(f"An annotation of {path.name} has a box of negative size: {box}.")
         crowds += row.get("iscrowd") in (1, True)
-        polygons += bool(row.get("segmentation")) and row.get("bbox") not in (None, [])
+        if isinstance(row.get("segmentation"), list | dict) and row["segmentation"] and not without:
+            polygons += 1
+            apart += _apart((left, top, wide, high), row["segmentation"])
         listed[image].objects.append(Object(classes[category], (left, top, left + wide, top + high)))
     if outlined < len(annotations):
         notes.append("boxes were left, top, width, height from the top left corner")
@@ -602,8 +625,43 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
     if crowds:
         notes.append(f"{crowds} boxes stand for a crowd of objects (iscrowd)")
     if polygons:
-        notes.append(f"{polygons} objects also have an outline, which is not read")
+        notes.append(f"{polygons} objects also have an outline, which is only compared with the box")
+    if apart:
+        notes.append(f"{apart} boxes are not those of their outlines; the boxes were taken")
+    _measures(path, list(listed.values()), notes)
     return list(listed.values())
+
+
+def _apart(box: tuple[float, ...], outline: Any) -> bool:
+    """Whether a box (left, top, width, height) differs from the extent of its outline by more than two pixels and a tenth of its size."""
+    try:
+        other = rle.box_of(outline, None, "")
+    except InputError:
+        return False
+    near = max(2.0, 0.1 * max(*box[2:], *other[2:]))
+    return any(abs(a - b) > near for a, b in zip(box, other, strict=True))
+
+
+def _measures(path: Path, listed: list[Annotated], notes: list[str]) -> None:
+    """A note where boxes would fit better as corners; InputError where they are fractions of the image."""
+    found = [(o.box, a.size) for a in listed for o in a.objects]
+    if found and max(max(box) for box, _ in found) <= 1:
+        raise InputError(
+            f"The boxes of {path.name} run up to {max(max(box) for box, _ in found):.3g}: they are fractions of the image, not pixels. "
+            "Multiply them by its width and height."
+        )
+    sized = [(box, size) for box, size in found if size is not None]
+    beyond = [box for box, (wide, high) in sized if box[2] > wide + 1 or box[3] > high + 1]
+    corners = [(x0, y0, x1 - x0, y1 - y0) for (x0, y0, x1, y1), _ in sized]
+    fit = all(
+        x0 < x1 <= wide + 1 and y0 < y1 <= high + 1
+        for (x0, y0, x1, y1), (_, (wide, high)) in zip(corners, sized, strict=True)
+    )
+    if len(beyond) * 4 > len(sized) and fit:
+        notes.append(
+            f"{len(beyond)} of {len(sized)} boxes reach beyond their image, and all would fit as left, top, right, bottom: if they are, "
+            "convert them first"
+        )
 
 
 def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
@@ -611,7 +669,7 @@ def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
     listed = []
     for path in (p for p in inside(folder) if p.suffix.lower() == ".txt"):
         one = Annotated(path.stem)
-        for line in text.lines(path) if path.stat().st_size else ():
+        for number, line in enumerate(text.lines(path) if path.stat().st_size else (), 1):
             words = line.split()
             if not words or words[0].startswith("imagesource:"):
                 continue
@@ -626,7 +684,7 @@ def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
                 hard = bool(int(words[9])) if len(words) == 10 else None
             except ValueError:
                 raise InputError(
-                    f"A line of {path.name} is not four corners, a class and difficult: {line[:80]!r}; for example "
+                    f"Line {number} of {path.name} is not four corners, a class and difficult: {line[:80]!r}; for example "
                     "'10 10 30 10 30 20 10 20 plane 0'."
                 ) from None
             xs, ys = values[0::2], values[1::2]
@@ -635,6 +693,19 @@ def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
         listed.append(one)
     notes.append("rotated boxes: box_corners holds the four corners as published, box the upright box around them")
     return listed
+
+
+def _vedai(path: Path, notes: list[str]) -> list[Annotated]:
+    """VEDAI: one text for all images, a line for each vehicle."""
+    listed: dict[str, Annotated] = {}
+    for image, corners, label in vedai.vehicles(path):
+        xs, ys = zip(*corners, strict=True)
+        box = (min(xs), min(ys), max(xs), max(ys))
+        listed.setdefault(image, Annotated(image)).objects.append(Object(label, box, None, corners))
+    notes.append(
+        "rotated boxes: box_corners holds the four corners, box the upright box around them; pixels were counted from 1"
+    )
+    return list(listed.values())
 
 
 def _instances(folder: Path, images: Mapping[str, Path], notes: list[str]) -> list[Annotated]:

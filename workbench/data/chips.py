@@ -84,7 +84,7 @@ def open_chips(
         if twice is not None:
             raise InputError(f"The image {twice} is in two of the given collections; give each only once.")
         images.update(members)
-    where = ", ".join(p.name for p in paths)
+    where = ", ".join(p.name or p.resolve().name for p in paths)  # "." has no name
     ids = sorted(images)
     if not ids:
         raise InputError(
@@ -96,6 +96,7 @@ def open_chips(
             f"{where} is not the collection of the catalogue: the SHA-256 of its listing is {sha256}, not {verify}. "
             "Remove or replace it, or open it by its path to use it as it is."
         )
+    _no_annotations(ids, others, where)
     folders = [_class_of(i, where) for i in ids]
     _no_pairs(ids, folders, images, where)
     classes = sorted(set(folders))
@@ -289,6 +290,18 @@ def _no_pairs(ids: Sequence[str], folders: Sequence[str], images: Mapping[str, S
             f"{'are' if len(named) > 1 else 'is'} no class; found: {found}. For pairs name the folders A, B and label (or t1, "
             "t2, label); boxes "
             "need annotations (VOC, COCO, DOTA)."
+        )
+
+
+def _no_annotations(ids: Sequence[str], others: Sequence[Path], where: str) -> None:
+    """Raise InputError where more than half of the images have a text file of their name: such a folder holds boxes or outlines."""
+    stems = {p.stem: p for p in others if p.suffix.lower() in (".txt", ".xml", ".json", ".csv")}
+    alike = sorted({PurePosixPath(i).stem for i in ids} & set(stems))
+    if 2 * len(alike) > len(ids):
+        raise InputError(
+            f"{where} is not a collection of class folders: {len(alike)} of its {len(ids)} images have a file of their own name "
+            f"({stems[alike[0]].name}), but in no layout of boxes that can be read (VOC, COCO, DOTA). Convert them, for example YOLO's "
+            "text files to COCO; or move them away, if the folders are classes."
         )
 
 

@@ -264,3 +264,14 @@ def class_names(truth: xr.DataArray, numbers: Sequence[int] | np.ndarray) -> lis
     """Printed names of class numbers of a truth: its own, else background for 0 and "class N"."""
     names = [str(n) for n in truth.attrs.get("names", [])]
     return [names[c] if c < len(names) else ("background" if c == 0 else f"class {c}") for c in map(int, numbers)]
+
+
+def true_map(truth: xr.DataArray, names: list[str]) -> np.ndarray:
+    """(row, column) numbers of the classes `names` of a result, -1 where the truth of the scene has none of them."""
+    values = truth.values
+    numbers = np.unique(values[values >= 0]).astype(int)
+    out = np.full(values.shape, -1, int)
+    for number, name in zip(numbers, class_names(truth, numbers), strict=True):
+        if name in names:
+            out[values == number] = names.index(name)
+    return out

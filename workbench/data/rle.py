@@ -20,8 +20,14 @@ def box_of(outline: Any, size: tuple[int, int] | None, name: str) -> tuple[float
 
     size: (width, height) of the image, for masks that do not state theirs. name: of the file, for the message.
 
-    Raises InputError for anything else, and for a mask without a pixel.
+    Raises InputError for anything else, for a mask without a pixel, and for one of another size than its image.
     """
+    stated = outline.get("size") if isinstance(outline, dict) else None
+    if size is not None and stated and list(stated) != [size[1], size[0]]:
+        raise InputError(
+            f"A mask of {name} has {' x '.join(map(str, stated))} pixels, its image {size[1]} x {size[0]} (rows x columns); "
+            "correct the file."
+        )
     edges = _mask(outline, size) if isinstance(outline, dict) else _polygons(outline)
     if edges is None:
         raise InputError(
@@ -58,7 +64,7 @@ def _mask(outline: dict[str, Any], image: tuple[int, int] | None) -> tuple[float
     ):
         return None
     ends = np.cumsum(np.array(counts, np.int64))
-    if not len(ends) or ends[-1] > rows * columns:
+    if not len(ends) or ends[-1] != rows * columns:
         return None
     first, last = ends[0::2][: len(ends) // 2], ends[1::2] - 1  # the odd runs are inside: from the end before to their own
     inside = last >= first

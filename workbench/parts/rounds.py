@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -59,6 +59,17 @@ def combine(
 
     asked: clients that got the weights, those that sent nothing included. Raises InputError where no update is left.
     """
+    good, failed = usable(number, state, updates, failures)
+    made = average([u.state for u in good.values()], [u.samples for u in good.values()], list(good))
+    heard = sum(state_bytes(u.state) for u in updates.values())
+    down = state_bytes(state) * (len(updates) + len(failures) if asked is None else asked)
+    return Round(number, made, {n: dict(u.scalars) for n, u in good.items()}, failed, heard, down)
+
+
+def usable(
+    number: int, state: State, updates: Mapping[str, Update], failures: Mapping[str, str]
+) -> tuple[dict[str, Update], dict[str, str]]:
+    """The updates that can be used, in the order of their names, and all failures. Raises InputError where no update is left."""
     good, failed = {}, dict(failures)
     for name in sorted(updates):
         try:
@@ -71,18 +82,22 @@ def combine(
     if not good:
         told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise InputError(f"Round {number}: no client sent weights that can be averaged. {told or 'There are no clients.'}")
-    made = average([u.state for u in good.values()], [u.samples for u in good.values()], list(good))
-    heard = sum(state_bytes(u.state) for u in updates.values())
-    down = state_bytes(state) * (len(updates) + len(failures) if asked is None else asked)
-    return Round(number, made, {n: dict(u.scalars) for n, u in good.items()}, failed, heard, down)
+    return good, failed
 
 
 def rounds(
-    clients: Sequence[Client], state: State, count: int, first: int = 1, away: float = 0.0, seed: int = 0
+    clients: Sequence[Client],
+    state: State,
+    count: int,
+    first: int = 1,
+    away: float = 0.0,
+    seed: int = 0,
+    merge: Callable[..., Round] = combine,
 ) -> Iterator[Round]:
     """`count` rounds in this process, one client after the other. first: number of the first round.
 
-    away: probability that a client misses a round; at least one takes part. seed: of that draw.
+    away: probability that a client misses a round; at least one takes part. seed: of that draw. merge: makes the round from what the
+    clients sent, as `combine` does, such as `workbench.parts.power_sgd.PowerSGD.combine`.
     """
     for number in range(first, first + count):
         draw = np.random.default_rng([seed, number])
@@ -96,6 +111,6 @@ def rounds(
                     updates[client.name] = client.train(state, number)
                 except InputError as error:
                     failures[client.name] = str(error)
-        done = combine(number, state, updates, failures, int(present.sum()))
+        done = merge(number, state, updates, failures, int(present.sum()))
         state = done.state
         yield done

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -213,7 +214,7 @@ def find(root: str | Path, name: str) -> Path:
     Raises InputError, with near names, when there is none.
     """
     for folder in (Path(name), Path(root) / name):
-        if (folder / "run.json").exists():
+        if os.path.lexists(folder / "run.json"):  # also a link that leads nowhere: reading it says so
             return folder
     names = [f.name for f in runs.list_runs(root)]
     raise InputError(f"There is no run {name!r}, neither as a path nor under {root}.{did_you_mean(name, names)}")

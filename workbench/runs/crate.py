@@ -229,9 +229,12 @@ def _count(archive: zipfile.ZipFile) -> int:
 
 
 def _harmless(name: str) -> bool:
-    """Whether the file would be unpacked inside the target folder."""
+    """Whether the file would be unpacked inside the target folder: its name is written as a plain path, without an empty part (the rest
+    of `run//etc/x` would begin at the root).
+    """
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and len(path.parts) > 1
+    plain = str(path) == name and name.isprintable() and not path.is_absolute()
+    return plain and ".." not in path.parts and "\\" not in name and len(path.parts) > 1
 
 
 def _listed(file: Path, archive: zipfile.ZipFile, top: str) -> dict[str, str]:
@@ -277,6 +280,8 @@ def _extract(
             continue
         kept = name != DESCRIPTION and PurePosixPath(name).name not in LEFT_OUT
         path = part / name if kept else Path(os.devnull)
+        if kept and not path.resolve().is_relative_to(part.resolve()):
+            raise InputError(f"{file} names {name}, which lies outside of its folder; nothing was unpacked.")
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         try:

@@ -297,7 +297,10 @@ def _unreadable(path: Path, error: BaseException) -> Damaged:
 
 def list_runs(root: str | Path) -> list[Path]:
     """All run folders directly under `root`, oldest first."""
-    return sorted(p.parent for p in Path(root).glob("*/run.json"))
+    try:
+        return sorted(p for p in Path(root).iterdir() if os.path.lexists(p / "run.json"))  # also a link that leads nowhere
+    except OSError:
+        return []
 
 
 def request(folder: str | Path, what: str) -> None:

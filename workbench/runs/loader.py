@@ -9,6 +9,7 @@ All of these are refused before the value is made.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import stat
@@ -56,7 +57,7 @@ def read_yaml(path: str | Path, *, largest: int = LARGEST) -> Any:
 def json_of(text: str | bytes, where: str) -> Any:
     """The value of a JSON text. where: named in errors. Raises InputError for what is not JSON, or is nested too deeply."""
     try:
-        text = text if isinstance(text, str) else text.decode("utf-8")  # json itself would accept half characters
+        text = text if isinstance(text, str) else _decoded(text)  # json itself would accept half characters
         value = json.loads(text)
     except RecursionError:
         raise InputError(_too_deep(where)) from None
@@ -82,7 +83,7 @@ def yaml_of(text: str | bytes, where: str) -> Any:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # LibYAML is ten times as fast, where PyYAML was built with it
     try:
-        text = text if isinstance(text, str) else text.decode("utf-8")
+        text = text if isinstance(text, str) else _decoded(text)
         depth = 0
         for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.AliasEvent):
@@ -99,6 +100,12 @@ def yaml_of(text: str | bytes, where: str) -> Any:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{where} is not YAML: {error}.") from None
+
+
+def _decoded(content: bytes) -> str:
+    """Text in UTF-8, or in the encoding of its byte order mark, which editors of Windows write. Raises UnicodeDecodeError."""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig")
 
 
 def _line(event: Any) -> int:

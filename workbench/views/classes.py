@@ -53,14 +53,21 @@ class ClassMap:
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips, formatters={"@image": self._spelled}))
         self.panel = map_pane(self.figure)
 
-    def show(self, labels: np.ndarray | None, names: Sequence[str] = (), title: str | None = None) -> None:
-        """Show (row, column) whole numbers, below 0 where there is no class; None empties the map."""
+    def show(
+        self,
+        labels: np.ndarray | None,
+        names: Sequence[str] = (),
+        title: str | None = None,
+        colours: Sequence[str] | None = None,
+    ) -> None:
+        """Show (row, column) whole numbers, below 0 where there is no class; None empties the map. colours: of each, where they are not
+        the classes of the scene."""
         if title is not None:
             self.figure.title.text = title
         if labels is None:
             self.source.data = {n: [] for n in self.source.data}
             return
-        self.mapper.update(palette=class_colours(len(names)), low=-0.5, high=len(names) - 0.5)
+        self.mapper.update(palette=list(colours or class_colours(len(names))), low=-0.5, high=len(names) - 0.5)
         self._spelled.args = {"names": list(names)}
         small, where = thin(np.where(labels < 0, np.nan, labels).astype(np.float32))
         self.source.data = {"image": [small], **{n: [v] for n, v in where.items()}}

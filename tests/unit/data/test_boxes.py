@@ -54,6 +54,11 @@ def folder(tmp_path, layout):
     elif layout == "dota":
         (root / "labelTxt").mkdir()
         (root / "labelTxt" / "a.txt").write_text("imagesource:X\ngsd:0.5\n5 10 25 10 25 20 5 20 ship 1\n")
+    elif layout == "vedai":
+        picture(root / "images" / "00000007_co.png")
+        picture(root / "images" / "00000007_ir.png")
+        (root / "images" / "a.png").unlink()
+        (root / "annotation512.txt").write_text("00000007 15 15 0.0 6 26 26 6 11 11 21 21 23 1 0\n")
     elif layout == "masks":
         mask = np.zeros((30, 40, 3), np.uint8)
         mask[10:20, 5:25] = (3, 0, 7)
@@ -69,7 +74,7 @@ def test_the_background_of_a_mask_without_black_is_its_most_frequent_colour(tmp_
     assert boxes.open_folder(tmp_path)["box"].values.tolist() == [[5, 10, 25, 20], [30, 2, 33, 4]]
 
 
-LAYOUTS = ("voc-one", "voc-zero", "merged", "coco", "dota", "masks")
+LAYOUTS = ("voc-one", "voc-zero", "merged", "coco", "dota", "vedai", "masks")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -81,10 +86,14 @@ def test_every_format_finds_the_same_pixels(tmp_path, layout):
     image = scene["image"].sel(sample=scene["box_sample"].values[0]).values[0]
     assert (image[y0:y1, x0:x1] == 1).all()
     assert image.sum() == (y1 - y0) * (x1 - x0)  # and nothing bright is outside
-    assert scene["box_label"].attrs["names"] == ["object" if layout == "masks" else "ship"]
+    assert scene["box_label"].attrs["names"] == [{"masks": "object", "vedai": "boat"}.get(layout, "ship")]
     assert scene["box"].dims == ("object", "edge")
     if layout in ("voc-one", "merged", "dota"):
         assert scene["box_difficult"].values.tolist() == [True]
+    if layout == "vedai":
+        assert scene["image"].shape == (1, 4, 30, 40)  # colour and near infrared
+        assert scene["box_sample"].values.tolist() == ["images/00000007"]
+        assert scene["box_corners"].values.tolist() == [[[5, 10], [25, 10], [25, 20], [5, 20]]]
     if layout == "dota":
         assert scene["box_corners"].values.tolist() == [[[5, 10], [25, 10], [25, 20], [5, 20]]]
         assert scene["gsd"].values.tolist() == [0.5]
@@ -227,13 +236,38 @@ def test_parts_of_a_sample_are_stacked(tmp_path):
         ("dota", "1 2 3 4 5 6 7 ship 0", "four corners"),
         ("dota", "1 2 3 4 5 6 7 8 ship x", "four corners"),
         ("dota", "1 2 3 4 5 6 7 nan ship 0", "four corners"),
+        ("dota", "1 2 3 4 5 6 7 8 ship 0\n1 2 3 ship", r"Line 2 of a\.txt is not four corners"),
+        ("vedai", "\n7 15 15 0.0 6 26 26 6 11 11 21 21 23 1", r"Line 2 of annotation512\.txt is not the 15 numbers"),
+        ("vedai", "7 15 15 0.0 6 26 26 6 11 11 21 nan 23 1 0", r"Line 1 of annotation512\.txt"),
+        ("vedai", "7 15 15 0.0 6 26 26 6 11 11 21 21 2.5 1 0", r"Line 1 of annotation512\.txt"),
     ],
 )
 def test_malformed_annotations_are_refused(tmp_path, layout, content, why):
     root = folder(tmp_path, layout)
-    target = next(p for pattern in ("Annotations/*.xml", "*.json", "labelTxt/*.txt") for p in root.glob(pattern))
+    target = next(
+        p for pattern in ("Annotations/*.xml", "*.json", "labelTxt/*.txt", "annotation512.txt") for p in root.glob(pattern)
+    )
     target.write_text(content)
     with pytest.raises(InputError, match=why):
+        boxes.open_folder(root)
+
+
+def test_a_list_of_vedai_names_images_by_number_and_keeps_unknown_classes(tmp_path):
+    root = folder(tmp_path, "vedai")
+    rows = [
+        "7 15 15 0.0 6 26 26 6 11 11 21 21 31 1 0",
+        "00000007 5 5 0.5 2 8 8 2 3 3 7 7 77 1 1",
+        "8 5 5 0.5 2 8 8 2 3 3 7 7 1 1 1",
+    ]
+    (root / "annotation512.txt").write_text("\n".join(rows))
+    scene = boxes.open_folder(root)
+    assert scene["box_label"].attrs["names"] == ["class 77", "plane"]
+    assert scene.sizes["object"] == 2
+    assert "1 of 2 annotated images are not in the folder" in scene.attrs["notes"]
+    (root / "images" / "00000007_ir.png").unlink()
+    assert boxes.open_folder(root)["image"].shape[1] == 3
+    picture(root / "images" / "00000008_ir.png")
+    with pytest.raises(InputError, match=r"00000007.*lacks _ir|00000008.*lacks _co"):
         boxes.open_folder(root)
 
 

@@ -281,3 +281,15 @@ def test_zones_that_are_none(tmp_path, zone):
     scene = open_file(tmp_path / "a.raw")
     assert "spatial_ref" not in scene.coords
     assert "map info ignored" in scene.attrs["notes"]
+
+
+@pytest.mark.parametrize("line", ["samples = 4", "data ignore value = 3", "Reflectance Scale Factor = 100"])
+def test_a_field_that_stands_twice_with_two_values(tmp_path, line):
+    (tmp_path / "a.dat").write_bytes(np.arange(60, dtype="u2").tobytes())
+    head = "ENVI\nsamples = 5\nlines = 4\nbands = 3\ndata type = 12\ninterleave = bsq\nbyte order = 0\n"
+    head += "data ignore value = 7\nreflectance scale factor = 10\n"
+    (tmp_path / "a.hdr").write_text(head + "samples = 5\nband names = {a, b, c}\nband names = {d, e, f}\n")
+    open_file(tmp_path / "a.hdr")
+    (tmp_path / "a.hdr").write_text(head + line)
+    with pytest.raises(InputError, match=f"states '{line.split(' =')[0].lower()}' twice"):
+        open_file(tmp_path / "a.hdr")

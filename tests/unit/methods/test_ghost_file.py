@@ -12,10 +12,12 @@ from workbench.config import override
 from workbench.data.synth_ships import small
 from workbench.errors import InputError
 from workbench.event import drain
-from workbench.execution import execute, export
+from workbench.execution import calibrated, execute, export
 from workbench.methods import load
-from workbench.methods.ghost import SMOKE, Config, exportable, load_network
+from workbench.methods.ghost import SMOKE, Config, Detector, exportable, load_network
+from workbench.methods.ghost.deploy import decoded
 from workbench.methods.ghost.training import GRIDS
+from workbench.parts.export import Exportable, write
 from workbench.parts.quantize import EvenWeight, LearnedStep, grids
 
 
@@ -85,3 +87,21 @@ def test_the_exported_file_is_the_mixed_bit_detector(tmp_path):
     codes = sorted((t for t in tensors if t.dtype == np.int8 and t.ndim == 4), key=lambda t: t.size)
     assert len(codes) == len(trained.bits)  # every layer that has bits is a layer of integers
     assert max(int(np.abs(t.astype(int)).max()) for t in codes) <= 2 ** (max(trained.bits.values()) - 1)
+
+
+@pytest.mark.long
+def test_int8_of_a_float_detector_runs(tmp_path):
+    """Scaling and decoding have scalars, which onnxruntime quantised too, and could not run then."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    config = override(Config(), SMOKE)
+    torch.manual_seed(0)
+    network, x = Detector(1, 1, 2).eval(), torch.rand(8, 1, config.crop, config.crop)
+    made = Exportable(decoded(network, config), {"image": x[:2]}, ("box", "score"))
+    np.save(tmp_path / "x.npy", x.numpy())
+    (path, *_) = write(made, tmp_path / "int8.onnx", int8=calibrated(made, tmp_path / "x.npy"))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    box, score = session.run(["box", "score"], {"image": x.numpy()})
+    assert box.shape[:2] == score.shape[:2] == (8, sum((config.crop // s) ** 2 for s in (8, 16, 32)))
+    with torch.no_grad():
+        wanted = made.network(x)[0].numpy()
+    assert np.abs(box - wanted).mean() < 0.05 * np.abs(wanted).max()

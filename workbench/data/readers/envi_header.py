@@ -211,6 +211,12 @@ def _promised(fields: Mapping[str, str]) -> int | None:
         return None
 
 
+_ONCE = {  # fields that decide the values; with two of them nobody knows which is right
+    *("samples", "lines", "bands", "header offset", "data type", "interleave", "byte order"),
+    *("data ignore value", "reflectance scale factor", "wavelength", "wavelength units", "bbl", "map info"),
+}
+
+
 # --- fields -----------------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +257,10 @@ def fields_of(content: bytes, header: Path) -> dict[str, str]:
             value = "\n".join(parts)
         if value.startswith("{"):
             value = value[1:].partition("}")[0]
+        if name in _ONCE and fields.get(name, value.strip()) != value.strip():
+            raise InputError(
+                f"{header.name} states {name!r} twice: {fields[name][:40]} and {value.strip()[:40]}. Keep the right line."
+            )
         fields[name] = value.strip()
     return fields
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from workbench.data.patch_settings import NEEDS
 from workbench.methods import lazily
-from workbench.methods.feddiff.settings import HEADLINE, SHOWS, SMOKE, Config
+from workbench.methods.feddiff.settings import HEADLINE, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.feddiff.running import run
@@ -34,4 +34,4 @@ else:
     __getattr__, __dir__ = lazily(__name__, "running")
 
 
-__all__ = ["HEADLINE", "NEEDS", "SHOWS", "SMOKE", "Config", "run"]
+__all__ = ["HEADLINE", "NEEDS", "PAGE", "SHOWS", "SMOKE", "Config", "run"]

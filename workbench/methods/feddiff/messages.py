@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 from workbench.data.sensor_patches import SIDE, Patches
+from workbench.methods.feddiff.owners import Bank
 from workbench.methods.feddiff.rounds import Federation
 from workbench.methods.feddiff.settings import Config
 from workbench.metrics.class_maps import scalar
+from workbench.parts.by_rank import by_rank
 from workbench.parts.federation import FLOAT
 
 PLACES = (4, 4)  # rows and columns of the maps that travel
+MOST = 1000  # test pixels for what each rank is worth
 KINDS = ("raw pixel", "raw patch", "bank", "features", "message")
+
+
+def ranks_of(
+    result: xr.Dataset, patches: Patches, config: Config, own: Federation, known: Bank | None, place: np.ndarray
+) -> None:
+    """What `workbench.parts.by_rank` has of test pixels, MOST at most. known: the bank of the pixels at `place` (n, 3), which are those of
+    `patches.test` in their order."""
+    few = np.sort(np.random.default_rng(config.seed).permutation(len(place))[:MOST])
+    truth, bank = patches.label[patches.test[few]], None if known is None else {n: b[few] for n, b in known.items()}
+    features = [owner.features(patches, place[few], bank) for owner in own.owners]
+
+    def accuracy(there: list[Tensor]) -> float:
+        heads = [o.probabilities(features[o.number], there[1 - o.number]).mean(0) for o in own.owners]
+        return float(np.mean([(p.argmax(1) == truth).mean() for p in heads]))
+
+    by_rank(result, ["_".join(o.sensors) for o in own.owners], features, config.batch, accuracy)
 
 
 def bytes_of(result: xr.Dataset, patches: Patches, config: Config, own: Federation, tested: int) -> str:

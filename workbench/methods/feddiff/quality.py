@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from workbench.data.sensor_patches import Patches
+from workbench.data.sensor_patches import CENTRE, Patches
 from workbench.methods.feddiff.banks import Banks
 from workbench.methods.feddiff.settings import Config
 from workbench.metrics.class_maps import scalar
@@ -72,6 +72,7 @@ def quality(result: xr.Dataset, patches: Patches, config: Config, banks: Banks) 
             text = f"angle between true and rebuilt spectra, {who}, test patches, mean of the noise levels"
             result[f"angle{ending}"] = scalar(float(np.mean(angle[who])), text, "degree")
     _strip(result, strips)
+    _centres(result, patches, banks, strips, place)
 
 
 def _estimates(seen: Cleaned, known: Tensor, order: Tensor, a: float) -> dict[str, Tensor]:
@@ -116,7 +117,7 @@ def _told_apart(
 
 def _strip(result: xr.Dataset, paths: list[list[tuple[int, Tensor]]]) -> None:
     """`strip (level, strip_band, strip_y, strip_x)`: generated patches on their way from noise, the first owner's left of the second's."""
-    levels = np.linspace(0, len(paths[0]) - 1, min(STRIP, len(paths[0]))).round().astype(int)
+    levels = _levels(paths[0])
     pictures = []
     for i in levels:
         sheets = [sheet(path[i][1][: SHOWN * SHOWN]) for path in paths]
@@ -126,6 +127,32 @@ def _strip(result: xr.Dataset, paths: list[list[tuple[int, Tensor]]]) -> None:
     dims = ("level", "strip_band", "strip_y", "strip_x")
     result["strip"] = (dims, np.stack(pictures).astype(np.float32), {"long_name": text})
     result.coords["level"] = [f"t {paths[0][i][0]}" if paths[0][i][0] >= 0 else "end" for i in levels]
+
+
+def _centres(
+    result: xr.Dataset, patches: Patches, banks: Banks, paths: list[list[tuple[int, Tensor]]], place: np.ndarray
+) -> None:
+    """Of an owner of one sensor, in the units of the sensor: `centre_OWNER (level, channel_OWNER)`, the centre pixel of the first
+    generated patch on its way, and `real_OWNER (spread, channel_OWNER)`, mean and deviation of the centres of real test patches."""
+    for path, (name, sensors) in zip(paths, banks.owners.items(), strict=True):
+        if len(sensors) != 1:
+            continue
+        scaler, dim = patches.scalers[sensors[0]], f"channel_{name}"
+        way = np.stack([path[i][1][0, :, CENTRE, CENTRE].numpy() for i in _levels(path)])
+        real = scaler.back(stacked(patches, place, sensors)[:, :, CENTRE, CENTRE].numpy().T)
+        text = f"values of the centre pixel of a generated patch of {name}"
+        result[f"centre_{name}"] = (("level", dim), scaler.back(way.T).T.astype(np.float32), {"long_name": text})
+        result[f"real_{name}"] = (
+            ("spread", dim),
+            np.stack([real.mean(1), real.std(1)]).astype(np.float32),
+            {"long_name": f"mean and standard deviation of real test pixels of {name}"},
+        )
+        result.coords[dim] = np.flatnonzero(scaler.good)
+    result.coords["spread"] = ["mean", "deviation"]
+
+
+def _levels(path: list[tuple[int, Tensor]]) -> np.ndarray:
+    return np.linspace(0, len(path) - 1, min(STRIP, len(path))).round().astype(int)
 
 
 def _table(result: xr.Dataset, name: str, rows: dict[str, list[float]], text: str, units: str) -> None:

@@ -11,7 +11,7 @@ from workbench.baselines.bank_rows import noise_levels, pooled, raw_values
 from workbench.baselines.fusion import fit
 from workbench.data.sensor_patches import Patches
 from workbench.methods.feddiff.banks import Banks, Kind, kind_of
-from workbench.methods.feddiff.messages import bytes_of
+from workbench.methods.feddiff.messages import bytes_of, ranks_of
 from workbench.methods.feddiff.quality import quality
 from workbench.methods.feddiff.rounds import Answers, Federation
 from workbench.methods.feddiff.settings import Config
@@ -20,7 +20,7 @@ from workbench.metrics.class_maps import accuracies, attributes, class_map, deta
 from workbench.metrics.inversion import recovered
 from workbench.parts.bank_training import Classifier
 from workbench.parts.features import checkpoint_hash
-from workbench.parts.federation import divergence
+from workbench.parts.federation import class_counts, divergence
 
 OWN = "feddiff"
 ROWS = {  # row -> what it is; the accuracies of a row end with its name
@@ -99,6 +99,14 @@ def result_of(
     leaks(result, patches, config.seed)
     _levels(result, banks, known, y, truth, config)
     warning = bytes_of(result, patches, config, own, answers.sent)
+    ranks_of(result, patches, config, own, tested["trained"], place[cut:])
+    both = [np.arange(cut)] * len(owners)
+    result["clients"] = (
+        ("client", "class_name"),
+        class_counts(y, both, classes),
+        {"long_name": "training pixels; all owners have the same", "units": "pixel"},
+    )
+    result.coords["client"], result.coords["class_name"] = owners, patches.names
     _given_away(result, patches, banks, own, answers, place, cut, known)
     quality(result, patches, config, banks)
     changed = sum(checkpoint_hash(banks.made[name].networks[name]) != before for name, before in hashes.items())

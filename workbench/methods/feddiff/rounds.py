@@ -62,6 +62,7 @@ class Federation:
         ]
         self.traffic = Traffic()
         self.apart, self.missed = 0.0, 0
+        self.exact = 0  # bytes that exact features would have had
         self.checkpoint = Checkpoint(
             networks=[o.network for o in self.owners], optimisers=[o.optimiser for o in self.owners], random=self.random
         )
@@ -75,6 +76,7 @@ class Federation:
             lr = cosine(self.done, self.total, self.config.head_lr)
             messages = self.gather(rows, away)
             self.traffic.add("features", up=sum(m.nbytes for m in messages if m is not None))
+            self.exact += sum(Codec("dense").payload(m.shape) for m in messages if m is not None)
             loss = self.teach(messages[::-1], lr)
         self.done += 1
         if self.done % self.config.average_every == 0 or self.done == self.total:
@@ -83,6 +85,7 @@ class Federation:
             "head_loss": loss,
             "megabytes/features": self.traffic.of("features") / 1e6,
             "megabytes/weights": self.traffic.of("weights") / 1e6,
+            "megabytes/features if exact": self.exact / 1e6,
             "apart": self.apart,
         }
 
@@ -118,6 +121,7 @@ class Federation:
         return {
             "done": self.done,
             "traffic": self.traffic.state(),
+            "exact": self.exact,
             "apart": self.apart,
             "missed": self.missed,
             **self.checkpoint.state(),
@@ -126,6 +130,7 @@ class Federation:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
         self.done, self.apart, self.missed = int(state["done"]), float(state["apart"]), int(state["missed"])
+        self.exact = int(state["exact"])
         self.traffic.load(state["traffic"])
         self.checkpoint.load(state)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
 
+import numpy as np
 import xarray as xr
 
 from workbench.baselines.bank_rows import probe
@@ -22,6 +23,7 @@ from workbench.parts.features import checkpoint_hash
 from workbench.parts.federation import Codec
 from workbench.parts.training import about, in_turn, weights
 
+PROBED = 300  # test pixels
 JOINT = "joint"  # the diffusion network of the row mdfl
 Learner = Denoiser | Federation | Classifier
 
@@ -31,7 +33,8 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
 
     One event for each step: `loss/OWNER` of the diffusion networks, then `head_loss` of the federation and `head_loss/ROW` of its
     rivals. Every `show_every` steps of a diffusion network also `probe_oa/OWNER`, and `clean`, `noisy`, `denoised (band, y, x)`.
-    With a round of the federation also `megabytes/features`, `megabytes/weights` and `apart`. docs/methods/feddiff.md lists the result.
+    With a round of the federation also `megabytes/...` and `apart`, every `show_every` rounds `owner_oa/OWNER`.
+    docs/methods/feddiff.md lists the result.
     """
     patches = patches_of(scene, config, "feddiff")
     owners = owners_of(patches)
@@ -46,6 +49,8 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
             made[name] = learner
 
     banks = Banks(patches, config, networks)
+    probed = np.random.default_rng(config.seed).permutation(patches.test)[:PROBED]
+    place, truth = patches.place[probed], patches.label[probed]
     plan = _plan(patches, config, banks)
     total = sum(config.steps if name in (*owners, JOINT) else config.head_steps for name in plan)
     turns = in_turn("feddiff", about(patches.fingerprint, config), plan, trained, state)
@@ -58,6 +63,11 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
                 arrays = {f"{n}/{name}": picture for n, picture in film(learner, patches).items()}
         elif name != OWN:
             numbers = {f"head_loss/{name}": numbers["head_loss"]}
+        elif isinstance(learner, Federation) and (
+            learner.done % config.show_every == 0 or learner.done in (1, learner.total)
+        ):
+            told = learner.answers(patches, place, banks.at("trained", place)).fused
+            numbers |= {f"owner_oa/{o}": float((p.argmax(1) == truth).mean()) for o, p in zip(owners, told, strict=True)}
         yield Event(done, numbers, arrays, total, saved)
     result = result_of(scene, patches, config, banks, made, hashes)
     return Outcome(result, _weights(networks, made))

@@ -25,6 +25,7 @@ SMOKE = {
     "generated": 16,
     "sample_steps": 3,
 }
+PAGE = "federation?method=feddiff"
 HEADLINE = ("oa", "aa", "oa_only_best", "message_ratio")
 SHOWS = (
     Curves("diffusion loss of each owner", ("loss",), references=("loss_of_zero",), own_steps=True),
@@ -33,6 +34,7 @@ SHOWS = (
         ("clean", "noisy", "denoised"), "Test patches of each owner: clean, at t = 100, and what its network makes of them"
     ),
     Curves("loss of the fusion", ("head_loss",), own_steps=True),
+    Curves("accuracy of each owner (a probe)", ("owner_oa",), own_steps=True),
     Curves("sent in training", ("megabytes",), units="MB", own_steps=True),
     Map("labels", "Class map at the first owner"),
     Bars("message_per_patch", "Bytes of a message / raw patch"),

@@ -9,6 +9,8 @@ split, and every byte that travels.
     pixels.py       a scene as windows of 7 x 7 pixels of each sensor, and the clients' shares of it
     exchange.py     one round of feature exchange; the same network on pooled data
     horizontal.py   FedAvg and FedProx on clients that have all sensors of different places
+    shown.py        what a page shows of the messages, by rank
+    deployed.py     the apps of `workbench federate`
     running.py      run: all learners in turn
     result.py       accuracies of all rows, maps, bytes
 """
@@ -16,7 +18,7 @@ split, and every byte that travels.
 from typing import TYPE_CHECKING
 
 from workbench.methods import lazily
-from workbench.methods.fedfusion.settings import HEADLINE, NEEDS, SHOWS, SMOKE, Config
+from workbench.methods.fedfusion.settings import HEADLINE, NEEDS, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
     from workbench.methods.fedfusion.network import Encoder, Shared
@@ -25,4 +27,4 @@ else:
     __getattr__, __dir__ = lazily(__name__, "network", "running")
 
 
-__all__ = ["HEADLINE", "NEEDS", "SHOWS", "SMOKE", "Config", "Encoder", "Shared", "run"]
+__all__ = ["HEADLINE", "NEEDS", "PAGE", "SHOWS", "SMOKE", "Config", "Encoder", "Shared", "run"]

@@ -24,6 +24,7 @@ from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import Checkpoint
 
+PROTOCOL = ("indices", "basis", "logits")  # classes of traffic besides features and weights
 Windows = Mapping[str, Tensor]  # sensor -> (n, channels, 7, 7)
 
 
@@ -92,6 +93,7 @@ class Exchange:
         ]
         self.codec = Codec(message if config.subspace == "per_batch" or message != "low_rank" else "shared_basis", rank)  # type: ignore[arg-type]
         self.dense_features = 0  # bytes that exact features would have had
+        self.reached: list[tuple[float, float]] = []  # bytes sent in training, and accuracy of a probe then
         every = self.owners
         self.checkpoint = Checkpoint(
             encoders=[o.encoder for o in every],
@@ -133,6 +135,7 @@ class Exchange:
             if self.done % self.config.average_every == 0 or self.done == self.total:
                 numbers["apart/before"], numbers["apart/after"] = self._average()
             numbers |= {f"megabytes/{w}": self.traffic.of(w) / 1e6 for w in ("features", "weights")}
+            numbers["megabytes/protocol"] = sum(self.traffic.of(w) for w in PROTOCOL) / 1e6
             numbers["megabytes/features if exact"] = self.dense_features / 1e6
         return numbers
 
@@ -182,6 +185,11 @@ class Exchange:
         """The largest difference of a shared weight between two clients."""
         return divergence([o.common() for o in self.owners])
 
+    @property
+    def trained(self) -> dict[str, int]:
+        """Bytes of training by class of traffic, up and down; messages about test pixels are not among them."""
+        return {w: self.traffic.of(w) for w in ("features", "weights", *PROTOCOL)}
+
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on."""
         known = {} if self.codec.known is None else {"known": self.codec.known}
@@ -189,6 +197,7 @@ class Exchange:
             "done": self.done,
             "traffic": self.traffic.state(),
             "exact": self.dense_features,
+            "reached": [list(pair) for pair in self.reached],
             **known,
             **self.checkpoint.state(),
         }
@@ -196,6 +205,7 @@ class Exchange:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
         self.done, self.dense_features = int(state["done"]), int(state["exact"])
+        self.reached = [(float(size), float(oa)) for size, oa in state["reached"]]
         self.traffic.load(state["traffic"])
         if "known" in state:
             self.codec = Codec(self.codec.kind, self.codec.rank, state["known"])

@@ -1,4 +1,4 @@
-"""FedAvg, FedProx, training alone and on pooled data: clients that have all sensors, of different places.
+"""FedAvg, FedProx, FedAvg with compressed updates, training alone and on pooled data: clients that have all sensors, of different places.
 
 B. McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", AISTATS 2017, arXiv 1602.05629 (FedAvg);
 T. Li et al., MLSys 2020, arXiv 1812.06127 (FedProx).
@@ -20,8 +20,9 @@ from workbench.methods.fedfusion.settings import Config, Horizontal
 from workbench.parts.device import device
 from workbench.parts.federation import State, Traffic, average, proximal
 from workbench.parts.networks import classifier
+from workbench.parts.power_sgd import PowerSGD
 from workbench.parts.privacy import privatised
-from workbench.parts.rounds import Update, rounds
+from workbench.parts.rounds import Update, combine, rounds
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import weights
@@ -87,7 +88,7 @@ def hash_of(*numbers: int) -> int:
 
 
 class Rounds:
-    """One of FedAvg, FedProx, clients alone (`local`), or one client with all pixels (`pooled`), round by round."""
+    """One of FedAvg, FedProx, FedAvg with PowerSGD, clients alone (`local`), or one client with all pixels (`pooled`), round by round."""
 
     def __init__(self, pixels: Pixels, config: Config, kind: Horizontal) -> None:
         self.config, self.kind, self.total, self.done = config, kind, config.rounds, 0
@@ -98,6 +99,7 @@ class Rounds:
             len(self.clients) if kind == "local" else 1
         )
         self.traffic, self.failures = Traffic(), 0
+        self.power = PowerSGD(config.powersgd_rank, config.seed) if kind == "powersgd" else None
 
     def step(self) -> dict[str, float]:
         """One round: `round_loss`, the mean of the clients, or of FedAvg `round_loss/CLIENT`; `failed` clients."""
@@ -112,7 +114,8 @@ class Rounds:
             self.done = number
             return {"round_loss/local": float(np.mean(made))}
         away = self.config.away if self.kind != "pooled" else 0.0
-        (done,) = rounds(self.clients, self.state_now[0], 1, number, away, self.config.seed)
+        merge = self.power.combine if self.power is not None else combine
+        (done,) = rounds(self.clients, self.state_now[0], 1, number, away, self.config.seed, merge)
         self.state_now, self.done = [done.state], number
         self.failures += len(done.failures)
         if self.kind != "pooled":
@@ -129,6 +132,7 @@ class Rounds:
             "weights": [dict(s) for s in self.state_now],
             "traffic": self.traffic.state(),
             "failures": self.failures,
+            **({} if self.power is None else {"power": self.power.state()}),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -136,6 +140,8 @@ class Rounds:
         self.done, self.failures = int(state["done"]), int(state["failures"])
         self.state_now = [dict(s) for s in state["weights"]]
         self.traffic.load(state["traffic"])
+        if self.power is not None:
+            self.power.load(state["power"])
 
     def probabilities(self, x: Tensor) -> list[np.ndarray]:
         """Of each network: probabilities (n, classes) of stacked sensors; clients without training pixels are left out."""

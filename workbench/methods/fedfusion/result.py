@@ -13,6 +13,7 @@ from workbench.methods.fedfusion.horizontal import Rounds
 from workbench.methods.fedfusion.network import CHANNELS, PLACES, WINDOW
 from workbench.methods.fedfusion.pixels import Pixels, shares, window_of
 from workbench.methods.fedfusion.settings import Config, parsed
+from workbench.methods.fedfusion.shown import messages_of
 from workbench.metrics import classify
 from workbench.metrics.class_maps import accuracies, class_map, details, leaks, scalar
 from workbench.parts.federation import FLOAT, INDEX, Codec, class_counts, state_bytes
@@ -20,11 +21,13 @@ from workbench.parts.privacy import epsilon
 from workbench.scene import PROVENANCE
 
 OWN = "fedfusion"
+REACH = 0.9  # of the best accuracy of exact messages
 ROWS = {  # row -> what it is; the accuracies of a row end with its name
     "": "FedFusion, mean of the owners",
     "centralised": "the same network on pooled data",
     "fedavg": "FedAvg of a classifier of stacked sensors",
     "fedprox": "FedProx of the same classifier",
+    "powersgd": "FedAvg of the same classifier, updates of low rank (PowerSGD)",
     "local": "the same classifier at each client alone, mean of the clients",
     "pooled": "the same classifier on pooled data",
     "svm": "SVM on raw values of all sensors",
@@ -81,7 +84,9 @@ def result_of(
         own.divergence(), "largest difference of a shared weight between clients at the end; must be 0"
     )
     warning = _bytes(result, pixels, config, own)
+    _to_reach(result, made)
     _clients(result, pixels, config, made)
+    messages_of(result, pixels, config, own)
     if config.map and pixels.patches is not None:
         _maps(result, scene, pixels, own, classify.confusion(truth, table[""][0].argmax(1), classes))
     result.attrs = {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs}
@@ -131,7 +136,7 @@ def _bytes(result: xr.Dataset, pixels: Pixels, config: Config, own: Exchange) ->
     ranked = ("low_rank", "svd", "top_k", "random_basis", "shared_basis")
     result.coords["message"] = [f"{k} {r}" if k in ranked else k for k, r in kinds]
     result.coords["traffic"] = ["features", "weights", "indices"]
-    trained = {w: own.traffic.of(w) for w in ("features", "weights", "indices", "basis", "logits")}
+    trained = own.trained
     total = sum(trained.values())
     raw = sum(FLOAT * pixels.bands[s] * WINDOW**2 for s in pixels.sensors) * len(pixels.train)
     for name, value, text in (
@@ -163,6 +168,25 @@ def _bytes(result: xr.Dataset, pixels: Pixels, config: Config, own: Exchange) ->
     return words.strip()
 
 
+def _to_reach(result: xr.Dataset, made: Mapping[str, Exchange | Together | Rounds]) -> None:
+    """`megabytes_to_reach*`: bytes of training until a probe of test pixels first has nine tenths of the best accuracy of exact messages;
+    NaN where it never had. `ratio_to_reach`: those of exact messages over those of the settings."""
+    exact = made.get("dense")
+    if not isinstance(exact, Exchange):
+        return
+    goal = REACH * max(oa for _, oa in exact.reached)
+    found = {}
+    for row, learner in made.items():
+        if isinstance(learner, Exchange) and learner.reached:
+            found[row] = next((size for size, oa in learner.reached if oa >= goal), float("nan"))
+            ending = "" if row == OWN else f"_{row}"
+            text = f"bytes of training until a probe has OA {goal:.3f}, {REACH:g} of the best of exact messages"
+            result[f"megabytes_to_reach{ending}"] = scalar(found[row] / 1e6, text, "MB")
+    result["ratio_to_reach"] = scalar(
+        found["dense"] / found[OWN], f"bytes of exact messages / bytes of these, until OA {goal:.3f}"
+    )
+
+
 def _clients(result: xr.Dataset, pixels: Pixels, config: Config, made: Mapping[str, Exchange | Together | Rounds]) -> None:
     """`clients (client, class)`: training pixels of each client of the horizontal learners; their bytes and failures."""
     parts = shares(pixels, config)
@@ -177,7 +201,7 @@ def _clients(result: xr.Dataset, pixels: Pixels, config: Config, made: Mapping[s
             f"epsilon at delta {config.delta:g} of a client's data after all rounds; above 10 or so nobody is protected",
         )
     for kind, learner in made.items():
-        if isinstance(learner, Rounds) and kind in ("fedavg", "fedprox"):
+        if isinstance(learner, Rounds) and kind in ("fedavg", "fedprox", "powersgd"):
             result[f"megabytes_{kind}"] = scalar(learner.traffic.total / 1e6, f"weights sent by {kind}, up and down", "MB")
             result[f"failures_{kind}"] = scalar(learner.failures, f"times that a client of {kind} was away or failed", "")
 

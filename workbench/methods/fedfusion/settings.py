@@ -22,11 +22,12 @@ SMOKE = {
     "trees": 10,
 }
 NEEDS = (("hsi", "sar", "image", "lidar"), ("truth", "label"))
+PAGE = "federation?method=fedfusion"
 HEADLINE = ("oa", "aa", "oa_only_best", "ratio_total", "divergence")
 SHOWS = (
     Curves("loss of each client", ("loss",), own_steps=True),
     Curves("payload sent so far", ("megabytes",), units="MB", own_steps=True),
-    Curves("accuracy on test pixels (a probe)", ("probe_oa",), own_steps=True),
+    Curves("accuracy on test pixels (a probe)", ("probe_oa", "owner_oa"), own_steps=True),
     Curves("shared weights apart", ("apart",), own_steps=True),
     Film(
         ("feature", "rebuilt", "difference"),
@@ -34,6 +35,7 @@ SHOWS = (
     ),
     Matrix("kept_energy", "Share of the features' energy that each rank keeps"),
     Curves("loss of FedAvg and rivals", ("round_loss",), own_steps=True),
+    Curves("accuracy of their common weights (a probe)", ("round_oa",), own_steps=True),
     Curves("failed clients", ("failed",), own_steps=True),
     Matrix("clients", "Training pixels of each client, by class"),
     Map("labels", "Class map at the first owner"),
@@ -42,11 +44,12 @@ SHOWS = (
     Matrix("confusion", "Confusion of test pixels"),
     Bars("recall", "Accuracy of each class"),
     Matrix("bytes", "Payload of a batch, both directions, by message and class of traffic"),
+    Bars("oa_by_rank", "Accuracy of the trained network, by rank of the messages"),
     Matrix("area", "Mapped and estimated area of each class"),
 )
 Message = Literal["low_rank", "svd", "dense", "int8", "top_k", "random_basis", "zeros"]
 MESSAGES: tuple[str, ...] = get_args(Message)
-Horizontal = Literal["fedavg", "fedprox", "local", "pooled"]
+Horizontal = Literal["fedavg", "fedprox", "powersgd", "local", "pooled"]
 
 
 class Config(PatchSettings):
@@ -91,7 +94,8 @@ class Config(PatchSettings):
         description="further messages, as MESSAGE or MESSAGE:RANK; the random basis and zeros are controls",
     )
     horizontal: tuple[Horizontal, ...] = Field(
-        ("fedavg", "fedprox", "local", "pooled"), description="learners on clients that have all sensors of their own places"
+        ("fedavg", "fedprox", "powersgd", "local", "pooled"),
+        description="learners on clients that have all sensors of their own places; powersgd: FedAvg whose updates are of low rank",
     )
     partition: Literal["site", "dirichlet", "strips"] = Field(
         "strips",
@@ -113,6 +117,7 @@ class Config(PatchSettings):
     mu: float = Field(
         0.1, ge=0, le=1e6, description="weight of the proximal term of FedProx; mu * local_lr must stay well below 2"
     )
+    powersgd_rank: int = Field(2, ge=1, le=512, description="rank of the updates of powersgd")
     away: float = Field(0.0, ge=0, lt=1, description="probability that a client misses a round")
     uneven: bool = Field(
         False, description="clients make between a quarter and all of their local steps, as slow machines do"

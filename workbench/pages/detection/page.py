@@ -47,11 +47,11 @@ class Detections(DetectionState):
     """
 
     TITLE = "Detection workbench"
-    WHAT, OWN, FILES = "Images with boxes", "your own images", "a folder in COCO, VOC or DOTA layout"
+    WHAT, OWN, FILES = "Images with boxes", "your own images", "a folder in COCO, VOC, DOTA or VEDAI layout"
     UNNAMED = "No images were given. Choose a set from the list, or give the path of a folder."
     EMPTY = (
         "No images are open",
-        "Choose a set from the list in the side bar, or open your own: a folder of images with boxes in COCO, VOC or DOTA layout.",
+        "Choose a set from the list in the side bar, or open your own: a folder of images with boxes in COCO, VOC, DOTA or VEDAI layout.",
     )
     METHOD, FIRST_SCENE = "sarnet", "sim-ships"
     OLD = (

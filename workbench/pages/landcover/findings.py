@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from workbench.data.coresets import class_names
 from workbench.methods.mdfl.result import MAPPED, ROWS
 from workbench.metrics import classify
 
@@ -113,17 +112,6 @@ class Findings:
 def reads(result: xr.Dataset) -> bool:
     """Whether a result has the table that `Findings` needs; those of old runs do not."""
     return {"test_true", "test_given", "test_image"} <= set(map(str, result.variables))
-
-
-def true_map(truth: xr.DataArray, names: list[str]) -> np.ndarray:
-    """(row, column) numbers of the classes `names` of a result, -1 where the truth of the scene has none of them."""
-    values = truth.values
-    numbers = np.unique(values[values >= 0]).astype(int)
-    out = np.full(values.shape, -1, int)
-    for number, name in zip(numbers, class_names(truth, numbers), strict=True):
-        if name in names:
-            out[values == number] = names.index(name)
-    return out
 
 
 def _ending(classifier: str) -> str:

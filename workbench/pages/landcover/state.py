@@ -8,11 +8,11 @@ import numpy as np
 import param
 import xarray as xr
 
-from workbench.data.coresets import class_names
+from workbench.data.coresets import class_names, true_map
 from workbench.data.patch_settings import SENSORS
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.one_run import OneRun
-from workbench.pages.landcover.findings import OWN, Findings, Pixel, true_map
+from workbench.pages.landcover.findings import OWN, Findings, Pixel
 from workbench.views.image import as_colours, coloured, presets
 from workbench.views.spectra import Axis
 
