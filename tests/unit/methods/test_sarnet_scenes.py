@@ -230,3 +230,29 @@ def test_a_sentinel_1_scene_is_placed_by_its_control_points():
     assert sizes["width_m"] == pytest.approx(1e-3 * 111320 * np.cos(np.radians(54)), rel=5e-3)
     assert sizes["height_m"] == pytest.approx(2e-3 * 111300, rel=5e-3)
     assert outlines(found, scene["sar"])["in_pixels"]  # without the points, columns and rows
+
+
+@pytest.mark.long
+def test_a_real_sentinel_1_image_in_decibel(run_folder, real_data, tmp_path):
+    """Mouths of the Rhône, 217 x 268 pixels of 20 m in UTM 31 N, dB with nodata -99: the boxes lie on its map, with sizes in metres."""
+    pyogrio = pytest.importorskip("pyogrio")
+    path = next((real_data / "sar_geotiff" / "sentinel1-grd-vv-db-utm31").glob("*.tif"))
+    done = call(
+        "detect", run_folder, path, tmp_path / "a.gpkg", tmp_path / "a.geojson", "--threshold", 0.001, "--quiet", "--json"
+    )
+    assert done.exit_code == 0, done.output + str(done.exception)
+    count = json.loads(done.stdout)["objects"]
+    assert count > 3
+    meta, _, _, columns = pyogrio.raw.read(tmp_path / "a.gpkg")
+    table = dict(zip(meta["fields"], columns, strict=True))
+    assert meta["crs"] == "EPSG:32631"
+    assert table["width_m"] == pytest.approx(20 * (table["x1"] - table["x0"]), rel=3e-3)
+    with rasterio.open(path) as file:
+        known = file.read(1) != -99
+        west, south, east, north = file.bounds
+    y, x = (((table[f"{a}0"] + table[f"{a}1"]) / 2).astype(int) for a in "yx")
+    assert known[y, x].all()
+    corners = pyogrio.raw.read(tmp_path / "a.gpkg", bbox=(west, south, east, north))
+    assert len(corners[3][0]) == count  # all overlap the image on the map
+    places = [f["geometry"]["coordinates"][0][0] for f in json.loads((tmp_path / "a.geojson").read_text())["features"]]
+    assert all(4.48 < longitude < 4.56 and 43.56 < latitude < 43.62 for longitude, latitude in places)
