@@ -12,6 +12,8 @@ FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component
 # all is drawn, and the veil that the page wears until then is off: a click before that lands on the veil
 IDLE = """() => window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle
     && getComputedStyle(document.getElementById('loader')).display == 'none'"""
+# the page is dark
+TURNED = "() => getComputedStyle(document.body).backgroundColor != 'rgb(255, 255, 255)'"
 # where the frame of the figure that holds a given title begins, in screen pixels, and how large it is
 FRAME = """part => {
     for (const view of Bokeh.index.all_views()) {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.data.catalog import describe_entry, open_scene
+from workbench.data.catalog import describe_entry, entries, open_scene
 from workbench.data.plots import LAYERS, above_ground, drawn, point_layers
 from workbench.errors import InputError
+from workbench.scene import VOCABULARY
 
 Y, X = np.array([3.5, 2.5]), np.array([10.5, 11.5, 12.5])
 
@@ -60,7 +61,13 @@ def test_all_plots_of_idtrees_are_one_scene(real_data):
     assert [int((truth == c).sum()) for c in range(1, 9)] == [1630, 534, 371, 3225, 1619, 697, 669, 2109]
     assert (truth == 0).sum() == 0  # nothing is a background
     assert ((scene["crown"].values > 0) == (truth > 0)).all()
+    entry = next(e for e in entries() if e.id == "idtrees")
+    assert set(entry.provides) == set(scene.data_vars) & set(VOCABULARY)
+    assert entry.many
+    assert scene.attrs["id"] == "idtrees"
+    assert entry.place().is_relative_to(real_data)
     lidar = scene["lidar"].values
+    assert ((lidar[:, 0].max((1, 2)) > 1) & (lidar[:, 0].max((1, 2)) < 45)).all()
     assert np.corrcoef(lidar[:, 0].ravel(), lidar[:, 1].ravel())[0, 1] > 0.9  # canopy height of the raster and of the cloud
     assert "61 plots, 8 classes, 10854 labelled pixels" in describe_entry("idtrees")
     with pytest.raises(InputError, match="own truth"):
