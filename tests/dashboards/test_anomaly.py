@@ -95,6 +95,9 @@ def test_mask_and_readout_agree_with_the_metrics(shared, small_scene, flag, dete
     line = explorer.compare.verdict.object
     assert f"{counted['tp']:,} of {int((small_scene['truth'] > 0).sum())}" in line
     assert f"{counted['pf']:.5f}" in line
+    (shaded,) = (row for row in line.split("<tr") if "background" in row)
+    assert ANOMALY[detector].title in shaded
+    assert "font-weight:700" not in line  # bold is the best of a column, not the chosen row
 
 
 def test_mask_on_the_image_is_shown_when_asked_for(page, scene_file):

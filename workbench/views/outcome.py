@@ -131,6 +131,6 @@ def metrics_table(result: xr.Dataset, first: Sequence[str]) -> str:
     if not rows:
         return "<span style='opacity:.75'>The result has no metrics, because the scene has no reference.</span>"
     return (
-        '<div style="max-height:560px;overflow-y:auto"><table style="border-collapse:collapse;font-variant-numeric:'
+        '<div style="max-height:max(560px,78vh);overflow-y:auto"><table style="border-collapse:collapse;font-variant-numeric:'
         f'tabular-nums;width:100%">{"".join(rows)}</table></div>'
     )

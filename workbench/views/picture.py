@@ -8,6 +8,9 @@ The module `kinds` decides the kind of picture; this module draws it. An array w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
@@ -15,12 +18,14 @@ import xarray as xr
 from bokeh.core.properties import field
 from bokeh.models import (
     BasicTicker,
+    BasicTickFormatter,
     ColorBar,
     ColumnDataSource,
     HoverTool,
     Image,
     ImageRGBA,
     LinearColorMapper,
+    NumeralTickFormatter,
     Quad,
     Range1d,
     Text,
@@ -32,12 +37,13 @@ from workbench.views.card import escape, html, swatch
 from workbench.views.image import as_colours
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
-from workbench.views.looks import PICKS, STATES, class_colours, look, nth
+from workbench.views.looks import BORDER, PICKS, STATES, class_colours, look, nth
 from workbench.views.plots import Frame, batched, draw, name_ticks, plot, rgba, slant, theme_later, thin
 from workbench.views.screen import HALF, STRETCH, map_pane
 from workbench.views.screen import height as growing
 
 NOTHING = "rgba(128, 128, 128, 0.3)"  # colour of pixels without a value
+LARGE = 1e5  # from here on a colour bar says 200k and not 2.000e+5
 KEPT = (look("dropped", STATES).colour, look("kept", STATES).colour)
 
 
@@ -115,7 +121,8 @@ class _Grid:
         drawn = draw(self.figure, self.values, Image(**where, color_mapper=self.mapper))
         edges = {n: n for n in ("left", "right", "top", "bottom")}
         draw(self.figure, self.boxes, Quad(**edges, fill_alpha=0, line_color=field("color"), line_width=2))
-        label = Text(x="left", y="top", text="text", text_color=field("color"), text_font_size="11px", y_offset=-2)
+        style = {"text_color": BORDER, "background_fill_color": field("color"), "text_font_size": "11px", "padding": 1}
+        label = Text(x="left", y="top", text="text", y_offset=-2, **style)
         draw(self.figure, self.boxes, label)
         self.frame.finish(self.figure)
         tips = [("row", "$y{0}"), ("column", "$x{0}"), ("value", "@image")]
@@ -183,6 +190,7 @@ class _Table:
         self.bar.visible = not strip
         self.legend = _kept(array) if strip else ""
         low, high = (0.0, 1.0) if strip else _limits(values)
+        self.bar.formatter = NumeralTickFormatter(format="0.[0]a") if high >= LARGE else BasicTickFormatter()
         self.mapper.update(palette=list(KEPT) if strip else Cividis256, low=low, high=high)
         self.source.data = {"image": [values], "dw": [columns], "dh": [rows]}
         for axis, dim, count, range_, start, end in (
@@ -192,7 +200,14 @@ class _Table:
             axis.axis_label = str(dim).replace("_", " ")
             _named_ticks(axis, array, str(dim), count)
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
-        self.figure.xaxis.major_label_orientation = slant(list(self.figure.xaxis.major_label_overrides.values()))
+        _slant(self.figure, list(self.figure.xaxis.major_label_overrides.values()))
+
+
+def _slant(made: Any, names: Sequence[str]) -> None:
+    """Slant long names below the axis, with room at the left for the first of them; pictures beside each other are narrow."""
+    angle = slant(names) or (0.7 if sum(map(len, names)) >= 16 and max(map(len, names)) > 3 else 0.0)
+    made.xaxis.major_label_orientation = angle
+    made.min_border_left = 90 if angle else 5
 
 
 class _Bars:
@@ -231,7 +246,7 @@ class _Bars:
                 self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = str(array.dims[-1]), picture.units
             left, right = np.arange(len(top)) - 0.4, np.arange(len(top)) + 0.4
             name_ticks(self.figure.xaxis, names)
-            self.figure.xaxis.major_label_orientation = slant(names)
+            _slant(self.figure, names)
         top = np.asarray(top, float)
         bottom = np.minimum(top, 0.0)
         self.source.data = {"left": left, "right": right, "top": np.maximum(top, 0.0), "bottom": bottom, "name": names}

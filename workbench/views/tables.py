@@ -17,6 +17,7 @@ import numpy as np
 
 NONE = "–"  # where a row has no number
 CELL = "padding:2px 18px 2px 0;white-space:nowrap"
+SHADE = "background:rgba(128,128,128,.18)"
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,21 @@ def _mean(value: Any) -> float | None:
     return float(numbers.mean()) if numbers is not None and numbers.size and np.isfinite(numbers).all() else None
 
 
-def html_table(columns: Sequence[Column | str], rows: Sequence[Sequence[Any]]) -> str:
-    """HTML of a table on a page; the first column to the left, all others to the right, the best of a column in bold."""
+def html_table(columns: Sequence[Column | str], rows: Sequence[Sequence[Any]], shaded: int | None = None) -> str:
+    """HTML of a table on a page; the first column to the left, all others to the right, the best of a column in bold.
+
+    shaded: number of a row that is shaded, because the visitor has chosen it.
+    """
     typed = [c if isinstance(c, Column) else Column(c) for c in columns]
     head = "".join(
         f'<th style="{CELL};text-align:{_side(n)};font-weight:500;opacity:.7" title="{escape(c.about)}">{escape(c.title)}</th>'
         for n, c in enumerate(typed)
     )
     body = "".join(
-        "<tr>" + "".join(_html(cell, f"{CELL};text-align:{_side(n)}") for n, cell in enumerate(row)) + "</tr>"
-        for row in filled(typed, rows)
+        f'<tr style="{SHADE if k == shaded else ""}">'
+        + "".join(_html(cell, f"{CELL};text-align:{_side(n)}") for n, cell in enumerate(row))
+        + "</tr>"
+        for k, row in enumerate(filled(typed, rows))
     )
     style = "border-collapse:collapse;font-size:.84rem;font-variant-numeric:tabular-nums;margin-top:4px"
     return f'<div style="overflow-x:auto"><table style="{style}"><tr>{head}</tr>{body}</table></div>'

@@ -5,6 +5,7 @@ import argparse
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 from tests.driving import played
@@ -13,6 +14,7 @@ from workbench.data.boxed_images import images_of
 from workbench.data.synth_ships import small
 from workbench.errors import InputError
 from workbench.event import drain
+from workbench.execution import execute
 from workbench.methods import load
 from workbench.methods.ghost import SMOKE, Config, Detector, load_network
 from workbench.methods.ghost.network import BLOCKS
@@ -257,3 +259,28 @@ def test_their_count_bills_inputs_in_the_order_of_the_list():
     assert theirs == {"stem": 32, "left": 8, "right": 2}
     ours = {r.name: r.input_bits for r in bill(rows, bits, "input-act", {"stem": 32, "left": 8, "right": 8}).rows}
     assert ours["right"] == 8
+
+
+# --- several bands ----------------------------------------------------------------------------------------------------
+
+
+def coloured():
+    """The small ships with a second band, which alone shows them: the first is noise."""
+    ships = small(seed=0).compute()
+    noise = ships["image"].copy(data=np.random.default_rng(0).uniform(0, 1, ships["image"].shape).astype(np.float32))
+    two = xr.concat([noise, ships["image"]], "band").transpose("sample", "band", "y", "x")
+    return ships.drop_vars(["image", "band"], errors="ignore").assign(image=two.assign_coords(band=["noise", "radar"]))
+
+
+def test_a_network_of_every_band_sees_them_apart_and_is_built_again(tmp_path):
+    scene, config = coloured(), {**SMOKE, "bands": "all", "rivals": [], "uniform_bits": []}
+    images = images_of(scene, override(Config(), config), who="ghost", every=True)
+    np.testing.assert_allclose(images.amplitude(3), scene["image"].values[3])
+    assert images_of(scene, QUICK, who="ghost").bands == 1
+    result = execute("ghost", scene, config, tmp_path / "run").result
+    assert result["chip"].sizes["band"] == 2
+    network = load_network(tmp_path / "run").network
+    assert network.inputs == 2
+    assert network.stem[0].weight.shape[1] == 2
+    own = result["macs"].sel(layer="stem.0")
+    assert int(own) == 2 * 9 * network.stem[0].weight.shape[0] * (64 // 2) ** 2

@@ -56,3 +56,12 @@ def test_both_renderers_write_the_same_cells() -> None:
     assert "0.5&nbsp;±&nbsp;0.1</td>" in report
     assert 'title="what &amp; why"' in page
     assert 'color:#123456">■' in page
+
+
+def test_a_chosen_row_is_shaded_and_not_bold() -> None:
+    made = html_table(["", Column("AUC", "higher", 1)], [["a", 0.5], ["b", 0.9]], shaded=0)
+    first, second = made.split("<tr")[2:]
+    assert "background" in first
+    assert "<b>" not in first
+    assert "background" not in second
+    assert "<b>0.9</b>" in second

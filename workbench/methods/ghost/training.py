@@ -88,7 +88,7 @@ class Teacher(_Learner):
     def __init__(self, images: Images, config: Config) -> None:
         super().__init__(images, config, config.steps, config.lr)
         with Seeded(config.seed):
-            network = Detector(1, len(images.names), config.width)
+            network = Detector(images.bands, len(images.names), config.width)
         self.network = network.to(device())
         self.random = Seeded((config.seed + 77) % 2**32)
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)

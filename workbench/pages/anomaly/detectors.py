@@ -17,7 +17,7 @@ from workbench.pages.anomaly.state import APART, DETECTORS, FAST, AnomalyState
 from workbench.pages.frame.queue import submit
 from workbench.runs.watch import Live
 from workbench.views import save
-from workbench.views.card import escape, explain, explanation, html, problem
+from workbench.views.card import explain, explanation, html, problem
 from workbench.views.decide import HistogramView, RocView
 from workbench.views.glimpse import FINEST, Part, rasterised
 from workbench.views.image import ImageView
@@ -25,6 +25,7 @@ from workbench.views.looks import ANOMALY
 from workbench.views.maps import OWN, RANK, ScoreMap
 from workbench.views.plots import batched
 from workbench.views.screen import beside, grid, wrapped
+from workbench.views.tables import Column, Marked, html_table
 
 RULE = (
     '<div style="font-size:.78rem;line-height:1.35;opacity:.85">Scores of different detectors have different units. <b>Rank</b> '
@@ -357,33 +358,36 @@ def corners(pf: np.ndarray, pd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _verdict(lines: list[dict[str, Any]], chosen: str, aucs: Mapping[str, float], truth: np.ndarray | None) -> str:
-    """HTML table: detections and false alarms of each detector at the same share of flagged pixels."""
+    """HTML table: detections and false alarms of each detector at the same share of flagged pixels; the chosen one is shaded."""
     if not lines:
         return "<i>The detectors are being computed …</i>"
-    marked, clear = (int((truth > 0).sum()), int((truth == 0).sum())) if truth is not None else (0, 0)
-    names = ["detector", "AUC(D,F)", "AUC(F,τ)", "threshold", "flagged", "hits", "false alarms", "PD", "PF"]
-    names = names if truth is not None else ["detector", "threshold", "flagged"]
-    cell = '<td style="padding:2px 12px 2px 6px;white-space:nowrap">'
-    body = ""
-    for line in lines:
-        title, colour = ANOMALY[line["name"]].title, ANOMALY[line["name"]].colour
-        swatch = f'<span style="display:inline-block;width:11px;height:11px;border-radius:2px;background:{colour};margin-right:7px"></span>'
-        cells = [swatch + escape(title)]
-        if truth is not None:
-            cells += [f"{aucs[line['name']]:.4f}" if line["name"] in aucs else "", f"{line['f_tau']:.4f}"]
-        cells += [f"{line['threshold']:.5g}", f"{line['flagged']:,}"]
-        if truth is not None:
-            cells += [
-                f"{line['tp']:,} of {marked:,}",
-                f"{line['fp']:,} of {clear:,}",
-                f"{line['pd']:.4f}",
-                f"{line['pf']:.5f}",
-            ]
-        style = "font-weight:700;background:rgba(128,128,128,.16)" if line["name"] == chosen else ""
-        body += f'<tr style="{style}">' + "".join(f"{cell}{c}</td>" for c in cells) + "</tr>"
-    head = "".join(
-        f'<th style="text-align:left;font-weight:500;opacity:.65;padding:2px 12px 2px 6px;white-space:nowrap">{n}</th>'
-        for n in names
-    )
-    table = "border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums"
-    return f'<div style="overflow-x:auto"><table style="{table}"><tr>{head}</tr>{body}</table></div>'
+    names = [line["name"] for line in lines]
+    titled = [Marked(ANOMALY[name].title, ANOMALY[name].colour) for name in names]
+    cut = [(f"{line['threshold']:.5g}", f"{line['flagged']:,}") for line in lines]
+    shaded = names.index(chosen) if chosen in names else None
+    if truth is None:
+        return html_table(["detector", "threshold", "flagged"], [[t, *c] for t, c in zip(titled, cut, strict=True)], shaded)
+    marked, clear = int((truth > 0).sum()), int((truth == 0).sum())
+    rows = [
+        [
+            title,
+            aucs.get(line["name"]),
+            line["f_tau"],
+            *numbers,
+            f"{line['tp']:,} of {marked:,}",
+            f"{line['fp']:,} of {clear:,}",
+            line["pd"],
+            line["pf"],
+        ]
+        for title, line, numbers in zip(titled, lines, cut, strict=True)
+    ]
+    columns = [
+        "detector",
+        Column("AUC(D,F)", "higher"),
+        Column("AUC(F,τ)", "lower"),
+        "threshold",
+        "flagged",
+        "hits",
+        "false alarms",
+    ]
+    return html_table([*columns, Column("PD", "higher"), Column("PF", "lower", 5)], rows, shaded)
