@@ -28,7 +28,7 @@ class Images:
     """The images of a scene with their boxes.
 
     ids (N,). Of each image: size (height, width), box (M, 4) float32, label (M,) int64, ignored (M,) bool, which boxes are
-    difficult. train, val, test: positions. names: of the classes.
+    difficult. train, val, test: positions. names: of the classes. every: whether a network sees every band, or their mean.
     """
 
     scene: xr.Dataset
@@ -43,20 +43,26 @@ class Images:
     test: np.ndarray
     fingerprint: str
     who: str
+    every: bool = False
+
+    @property
+    def bands(self) -> int:
+        """Bands that a network sees."""
+        return int(self.scene.sizes["band"]) if self.every else 1
 
     def __post_init__(self) -> None:
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
         self._bytes = 0
 
     def amplitude(self, n: int) -> Tensor:
-        """(1, h, w) float32 in [0, 1]: the mean of the bands of image n, without padding; missing pixels are 0. Reads the image once."""
+        """(bands, h, w) float32 in [0, 1]: image n, without padding; missing pixels are 0. Reads the image once."""
         if n in self._kept:
             self._kept.move_to_end(n)
             return self._kept[n]
         high, wide = self.size[n]
         image = self.scene["image"].isel(sample=n, y=slice(high), x=slice(wide))
         values = torch.from_numpy(np.ascontiguousarray(image.transpose("band", "y", "x").values, np.float32))
-        self._kept[n] = grey(values, str(self.ids[n]), self.who)
+        self._kept[n] = (known if self.every else grey)(values, str(self.ids[n]), self.who)
         self._bytes += self._kept[n].nbytes
         while self._bytes > CACHE and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
@@ -64,16 +70,21 @@ class Images:
 
 
 def grey(values: Tensor, name: str, who: str = "this method") -> Tensor:
-    """The mean of the bands (band, h, w) -> (1, h, w), missing values as 0; InputError for values outside [0, 1]."""
-    known = torch.where(torch.isfinite(values), values, 0.0)
-    if known.numel():
-        low, high = (float(v) for v in torch.aminmax(known))
+    """The mean of the bands (band, h, w) -> (1, h, w); see `known`."""
+    return known(values, name, who).mean(0, keepdim=True)
+
+
+def known(values: Tensor, name: str, who: str = "this method") -> Tensor:
+    """Bands (band, h, w) with missing values as 0; InputError for values outside [0, 1]."""
+    seen = torch.where(torch.isfinite(values), values, 0.0)
+    if seen.numel():
+        low, high = (float(v) for v in torch.aminmax(seen))
         if low < -1e-6 or high > 1 + 1e-6:
             raise InputError(
                 f"{who} needs amplitudes in [0, 1]; the image {name} has {low:.4g} to {high:.4g}. Divide by the largest value of "
                 "the format, such as 255."
             )
-    return known.mean(0, keepdim=True)
+    return seen
 
 
 def entered(amplitude: Tensor, config: BoxedSettings) -> Tensor:
@@ -81,8 +92,10 @@ def entered(amplitude: Tensor, config: BoxedSettings) -> Tensor:
     return torch.log1p(255 * amplitude.clamp(0, 1)) / LOG if config.transform == "log" else amplitude
 
 
-def images_of(scene: xr.Dataset, config: BoxedSettings, whole: bool = False, who: str = "this method") -> Images:
-    """The images and the split; whole: all images are for testing, and watched.
+def images_of(
+    scene: xr.Dataset, config: BoxedSettings, whole: bool = False, who: str = "this method", every: bool = False
+) -> Images:
+    """The images and the split; whole: all images are for testing, and watched. every: see `Images`.
 
     Raises InputError for boxes or images that cannot be used, and if a part of the split is empty.
     """
@@ -107,8 +120,8 @@ def images_of(scene: xr.Dataset, config: BoxedSettings, whole: bool = False, who
     _check(box, owner, label, ids, size, len(classes))
     ignored = scene["box_difficult"].values if "box_difficult" in scene else np.zeros(len(box), bool)
     of = [np.flatnonzero(owner == name) for name in ids]
-    every = np.arange(len(ids))
-    train, val, test = (every, every, every) if whole else _split(scene, ids, np.array([len(o) for o in of]), config, who)
+    all_of = np.arange(len(ids))
+    train, val, test = (all_of, all_of, all_of) if whole else _split(scene, ids, np.array([len(o) for o in of]), config, who)
     return Images(
         scene,
         ids,
@@ -122,6 +135,7 @@ def images_of(scene: xr.Dataset, config: BoxedSettings, whole: bool = False, who
         test,
         fingerprint(scene),
         who,
+        every,
     )
 
 
@@ -185,7 +199,7 @@ def _split(
 
 
 class Batch(NamedTuple):
-    """x (B, 1, h, w), the network's input; boxes (M, 4) and labels (M,) of each crop."""
+    """x (B, bands, h, w), the network's input; boxes (M, 4) and labels (M,) of each crop."""
 
     x: Tensor
     boxes: list[Tensor]
@@ -249,7 +263,7 @@ class Crops:
 
 
 def padded(amplitude: Tensor, side: int) -> Tensor:
-    """(1, h, w) enlarged to at least side x side by reflection, as often as needed: zeros would be a dark border."""
+    """(bands, h, w) enlarged to at least side x side by reflection, as often as needed: zeros would be a dark border."""
     while amplitude.shape[1] < side or amplitude.shape[2] < side:
         down, right = (min(max(side - n, 0), n - 1) for n in amplitude.shape[1:])
         if down == right == 0:  # one pixel cannot be reflected

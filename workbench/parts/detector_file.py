@@ -18,7 +18,7 @@ SCALING = {
 
 
 class Decoded(nn.Module):
-    """image (B, 1, side, side) in [0, 1] -> box (B, P, 4) x0 y0 x1 y1 in pixels, score (B, P, classes); no suppression.
+    """image (B, bands, side, side) in [0, 1] -> box (B, P, 4) x0 y0 x1 y1 in pixels, score (B, P, classes); no suppression.
 
     network: gives an output with `levels`. enter: the network's input of an image.
     """

@@ -2,7 +2,7 @@
 
 model = Model("ships.onnx")                        # reads ships.json and checks the SHA-256 of the network
 model.run(image=batch)                             # {name of an output: array}
-box, score, label = detect(model, image)           # of a detector: image (h, w) in [0, 1], of any size
+box, score, label = detect(model, image)           # of a detector: image (h, w), or (bands, h, w), in [0, 1], of any size
 
 python ships_loader.py ships.onnx image.npy        # prints the boxes
 """
@@ -48,24 +48,26 @@ class Model:
 def detect(model: Model, image: np.ndarray, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (N, 4) x0 y0 x1 y1 in pixels, scores (N,) and labels (N,), by falling score.
 
-    image: (h, w), scaled as the manifest's `scaling` says, of any size: it is cut into tiles of the network's input that share
-    `margin` pixels. threshold: lowest score; None: that of the manifest.
+    image: (h, w), of a network of several bands (bands, h, w), scaled as the manifest's `scaling` says, of any size: it is
+    cut into tiles of the network's input that share `margin` pixels. threshold: lowest score; None: that of the manifest.
     """
     about = model.about
     side, margin, overlap = about["side"], about["margin"], about["overlap"]
     lowest = about["threshold"] if threshold is None else threshold
     parts = []
-    tops, lefts = (_starts(n, side, margin) for n in image.shape)
+    image = image[None] if image.ndim == 2 else image
+    rows, columns = image.shape[1:]
+    tops, lefts = _starts(rows, side, margin), _starts(columns, side, margin)
     for top in tops:
         for left in lefts:
-            tile = np.nan_to_num(np.asarray(image[top : top + side, left : left + side], np.float32))
-            high, wide = tile.shape
-            whole = np.pad(tile, ((0, side - high), (0, side - wide)), "reflect")
-            out = model.run(image=whole[None, None])
+            tile = np.nan_to_num(np.asarray(image[:, top : top + side, left : left + side], np.float32))
+            high, wide = tile.shape[1:]
+            whole = np.pad(tile, ((0, 0), (0, side - high), (0, side - wide)), "reflect")
+            out = model.run(image=whole[None])
             box, score, label = _candidates(out["box"][0], out["score"][0], about["strides"], side, (high, wide), lowest)
             kept = _nms(box, score, label, overlap)
             box, score, label = box[kept], score[kept], label[kept]
-            inner = np.array([left > 0, top > 0, left + wide < image.shape[1], top + high < image.shape[0]])
+            inner = np.array([left > 0, top > 0, left + wide < columns, top + high < rows])
             near = np.stack([box[:, 0], box[:, 1], wide - box[:, 2], high - box[:, 3]], 1) < TOUCH
             cut = (near & inner).any(1) & ((box[:, 2:] - box[:, :2]).max(1, initial=0) < margin - TOUCH)
             parts.append((box[~cut] + np.array([left, top, left, top], np.float32), score[~cut], label[~cut]))

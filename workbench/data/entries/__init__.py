@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from workbench.data.entries.boxes import Boxes, JoinedBoxes
 from workbench.data.entries.chips import Chips
+from workbench.data.entries.crowns import Crowns
 from workbench.data.entries.hyperspectral import Hyperspectral
 from workbench.data.entries.multimodal import Multimodal
 from workbench.data.entries.pairs import Pairs
@@ -16,5 +17,5 @@ from workbench.data.entries.sar import Sar
 from workbench.data.entries.simulated import Simulated, SimulatedBoxes, SimulatedPairs, SimulatedSensors
 
 Simulations = Simulated | SimulatedPairs | SimulatedBoxes | SimulatedSensors
-Entry = Hyperspectral | Multimodal | Plots | Simulations | Chips | Pairs | Boxes | JoinedBoxes | Sar
+Entry = Hyperspectral | Multimodal | Plots | Crowns | Simulations | Chips | Pairs | Boxes | JoinedBoxes | Sar
 ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -48,36 +48,26 @@ class Plots(Sourced, Kind):
 
     def completed(self, entries: Mapping[str, Any]) -> Self:
         """With its members, taken from all entries."""
-        members = [e for e in entries.values() if isinstance(e, Multimodal) and e.id.startswith(self.of)]
-        return self.model_copy(update={"members": sorted(members, key=lambda e: e.id)})
+        return self.model_copy(update={"members": members_of(self.of, entries)})
 
     def read(self, asked: Asked) -> xr.Dataset:
         """The plots; see `workbench.data.plots.stacked`."""
         from workbench.data.plots import crowns_of, stacked
 
-        scenes, clouds, crowns, table = {}, {}, [], None
+        scenes, clouds = {}, {}
         for member in self.members:
             name = member.id.removeprefix(self.of)
             scenes[name] = member.open(chunks=asked.chunks)
-            clouds[name] = self._file(member, "cloud")
-        for site in {m.site: m for m in self.members}.values():
-            field = next(f for f in site.files if f.role == "field" and f.path.endswith("train_data.csv"))
-            table = locate(site, [field])[0]
-            shared = [f for f in site.files if f.role == "crowns"]
-            crowns.append(next(p for p in locate(site, shared) if p.suffix == ".shp"))
-        if len(scenes) != self.samples or table is None:
+            clouds[name] = file_of(member, "cloud")
+        if len(scenes) != self.samples:
             raise InputError(f"{self.id} should join {self.samples} plots; the catalogue has {len(scenes)}.")
-        scene = stacked(scenes, clouds, crowns_of(crowns, table), self.classes)
+        scene = stacked(scenes, clouds, crowns_of(*crown_files(self.members)), self.classes)
         labelled = int((scene["truth"] > 0).sum())
         if labelled != self.labelled_pixels:
             raise InputError(f"{self.id} should have {self.labelled_pixels} labelled pixels; {labelled} were found.")
         digests = "\n".join(f.sha256 for m in self.members for f in m.files)
         scene.attrs.update(sha256=hashlib.sha256(digests.encode()).hexdigest(), simulated="")
         return signed(scene, self)
-
-    def _file(self, member: Multimodal, role: str) -> Path:
-        part: SensorPart = next(f for f in member.files if f.role == role)
-        return locate(member, [part])[0]
 
     def place(self) -> Path:
         """The cube of the first plot; the files of all are verified."""
@@ -91,3 +81,28 @@ class Plots(Sourced, Kind):
             f"  joins: {self.of}* ({len(self.members)} entries)",
             f"  publisher: {self.publisher}",
         ]
+
+
+def members_of(beginning: str, entries: Mapping[str, Any]) -> list[Multimodal]:
+    """The `multimodal` entries whose names begin so, by name."""
+    members = [e for e in entries.values() if isinstance(e, Multimodal) and e.id.startswith(beginning)]
+    return sorted(members, key=lambda e: e.id)
+
+
+def file_of(member: Multimodal, role: str) -> Path:
+    """The first file of a role, verified."""
+    part: SensorPart = next(f for f in member.files if f.role == role)
+    return locate(member, [part])[0]
+
+
+def crown_files(members: Sequence[Multimodal]) -> tuple[list[Path], Path]:
+    """(the polygons of the crowns of each site, the field table), verified."""
+    crowns = []
+    for site in {m.site: m for m in members}.values():
+        field = next(f for f in site.files if f.role == "field" and f.path.endswith("train_data.csv"))
+        table = locate(site, [field])[0]
+        shared = [f for f in site.files if f.role == "crowns"]
+        crowns.append(next(p for p in locate(site, shared) if p.suffix == ".shp"))
+    if not crowns:
+        raise InputError("No plots to join were found in the catalogue.")
+    return crowns, table

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.data.boxed_images import entered
-from workbench.methods.ghost.network import STRIDES, Detector
+from workbench.methods.ghost.network import STRIDES, Detector, detector
 from workbench.methods.ghost.settings import Config
 from workbench.methods.ghost.training import GRIDS, input_bits
 from workbench.parts.detector_file import Decoded, facts_of
@@ -44,6 +44,7 @@ def packed(
 ) -> dict[str, dict[str, Tensor]]:
     """`weights` of an Outcome: the network, and as JSON bytes everything needed to build it again."""
     facts = {"config": config.model_dump(mode="json"), "names": list(names), "bits": dict(bits), "operating": operating}
+    facts["inputs"] = network.inputs
     text = json.dumps(facts, sort_keys=True).encode()
     return {"ghost": weights(network), "settings": {"json": torch.tensor(list(text), dtype=torch.uint8)}}
 
@@ -55,8 +56,8 @@ def load_network(source: str | PathLike[str]) -> Trained:
     """
     own, about, _ = saved_network(source, "ghost")
     config = Config.model_validate(about["config"])
-    network = Detector(1, len(about["names"]), config.width)
-    quantize(network, about["bits"], GRIDS[config.quantizer], input_bits(about["bits"]))
+    network = detector(config.network, about.get("inputs", 1), len(about["names"]), config.width)
+    quantize(network, about["bits"], GRIDS[config.quantizer], input_bits(network, about["bits"]))
     network.load_state_dict(own)
     return Trained(network.eval(), config, about["names"], about["bits"], float(about["operating"]))
 
@@ -69,10 +70,10 @@ def decoded(network: nn.Module, config: Config) -> Decoded:
 def as_file(trained: Trained) -> Exportable:
     """A quantised detector with its trained integers, as `workbench.parts.export` takes it."""
     c = trained.config
-    example = torch.rand(4, 1, c.crop, c.crop, generator=torch.Generator().manual_seed(0))
+    example = torch.rand(4, trained.network.inputs, c.crop, c.crop, generator=torch.Generator().manual_seed(0))
     whole = integers(trained.network, entered(example, c))
     facts = facts_of(c, trained.names, c.crop, STRIDES, MARGIN, trained.operating)
-    facts |= {"bits": trained.bits, "bytes_packed": packed_bytes(whole)}
+    facts |= {"bands": trained.network.inputs, "bits": trained.bits, "bytes_packed": packed_bytes(whole)}
     return Exportable(decoded(whole, c), {"image": example}, ("box", "score"), facts, rounding=True)
 
 

@@ -26,7 +26,7 @@ SHOWN = 0.3  # lowest score of a box in the watched picture
 
 
 def whole(images: Images, n: int, config: Config) -> Tensor:
-    """The network's input of image n, enlarged to multiples of 32 by reflection: (1, h, w)."""
+    """The network's input of image n, enlarged to multiples of 32 by reflection: (bands, h, w)."""
     amplitude = padded(images.amplitude(n), 32)
     return entered(padded(amplitude, -(-max(amplitude.shape[1:]) // 32) * 32), config)
 

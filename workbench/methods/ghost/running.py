@@ -29,7 +29,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     first, every `show_every` and the last step of each also `val_ap50`; of the teacher and of our copy boxes and attention of one
     validation image. docs/methods/ghost.md lists the result.
     """
-    images = images_of(scene, config, who="ghost")
+    images = images_of(scene, config, who="ghost", every=config.bands == "all")
     if config.files:
         check(images, config)
     view = watched(images)
