@@ -71,7 +71,7 @@ class Compression(CompressionState):
     UNNAMED = "No data were given. Choose a set from the list, or give the path of your own."
     EMPTY = (
         "No data are open",
-        "Choose a set from the list on the left, or open your own: images by class or with boxes, or a scene with labelled pixels.",
+        "Choose a set from the list in the side bar, or open your own: images by class or with boxes, or a scene with labelled pixels.",
     )
     FIRST_SCENE = "digits"
     OLD = "The result of this run has no bits and MACs of its layers, so it cannot be shown here; see it on the page watch."
@@ -127,12 +127,15 @@ class Compression(CompressionState):
 
     def choose(self, method: str) -> None:
         """Select another method, on the same data."""
+        self._select(method)
+        self.arrived(False)
+
+    def _select(self, method: str) -> None:
         self.method = method
         for name, controls in self.controls.items():
             controls.visible = name == method
         self.runner = self.runners[method]
         self.learning.show(load(method).SHOWS)
-        self.arrived(False)
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -144,8 +147,8 @@ class Compression(CompressionState):
         assert self.data is not None
         able = [m for m in methods() if problem_of(m, self.data) is None]
         if able and self.method not in able:
-            self.methods.value = able[0]  # its listener calls this again
-            return
+            self._select(able[0])  # an address without a method may name a run of this one
+            self.methods.value = able[0]
         self.runner.take(run)
 
     # --- called by the runner ----------------------------------------------------------------------------------------
