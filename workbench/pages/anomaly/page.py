@@ -29,7 +29,8 @@ from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import Follower
-from workbench.pages.frame.session import BUILDING, FOLD, WIDE
+from workbench.pages.frame.rooms import BUILDING, place
+from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs
 from workbench.views.card import card, code, explain, heading, html
 from workbench.views.glimpse import Glimpse
@@ -102,8 +103,7 @@ class Explorer(AnomalyState):
         self.param.watch(lambda e: self.furnish(e.new), "tab")
         self.param.watch(self._cut, ["flag", "masked"])
         self.param.watch(self._choose, "detector")
-        rooms = [pn.Column(explain(*BUILDING, height=300), sizing_mode="stretch_width", margin=0) for _ in range(2)]
-        self._rooms = [self.explore.panel, *rooms]
+        self._rooms = [self.explore.panel, place(), place()]
         self._furnished = {0}
         below = [
             heading("Display"),

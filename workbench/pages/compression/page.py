@@ -133,12 +133,15 @@ class Compression(CompressionState):
 
     def choose(self, method: str) -> None:
         """Select another method, on the same data."""
+        self._select(method)
+        self.arrived(False)
+
+    def _select(self, method: str) -> None:
         self.method = method
         for name, controls in self.controls.items():
             controls.visible = name == method
         self.runner = self.runners[method]
         self.learning.show(load(method).SHOWS)
-        self.arrived(False)
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -150,8 +153,8 @@ class Compression(CompressionState):
         assert self.data is not None
         able = [m for m in methods() if problem_of(m, self.data) is None]
         if able and self.method not in able:
-            self.methods.value = able[0]  # its listener calls this again
-            return
+            self._select(able[0])  # an address without a method may name a run of this one
+            self.methods.value = able[0]
         self.runner.take(run)
 
     # --- called by the runner ----------------------------------------------------------------------------------------
