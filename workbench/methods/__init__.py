@@ -145,7 +145,7 @@ def load(name: str) -> Any:
 
 def lazily(package: str, *modules: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a room that is a folder: a name of its `__all__` is imported when it is first used, from the
-    first of `modules` that has it; a module with dots in its name lies outside the room.
+    first of `modules` that has it.
 
     So the settings of a room can be imported without torch and the other libraries that it computes with. The room imports
     the same names `if TYPE_CHECKING`, and calls this in the `else`: with a `__getattr__`, mypy would accept any name.
@@ -154,7 +154,7 @@ def lazily(package: str, *modules: str) -> tuple[Callable[[str], Any], Callable[
     def find(name: str) -> Any:
         room = sys.modules[package]
         for module in modules if name in room.__all__ else ():
-            part = import_module(module if "." in module else f"{package}.{module}")
+            part = import_module(f"{package}.{module}")
             if hasattr(part, name):
                 setattr(room, name, getattr(part, name))
                 return getattr(part, name)

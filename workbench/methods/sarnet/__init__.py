@@ -30,23 +30,17 @@ if TYPE_CHECKING:
     from workbench.methods.sarnet.running import run
     from workbench.methods.sarnet.scenes import as_amplitude, detect, detect_scene
     from workbench.methods.sarnet.tiles import Trained, load_network
-    from workbench.parts.sarnet_network import ARMS, Output, SARNet, parameters
 else:
-    __getattr__, __dir__ = lazily(
-        __name__, "workbench.parts.sarnet_network", "running", "tiles", "deploy", "inside", "scenes", "compressing"
-    )
+    __getattr__, __dir__ = lazily(__name__, "running", "tiles", "deploy", "inside", "scenes", "compressing")
 
 
 __all__ = [
-    "ARMS",
     "HEADLINE",
     "NEEDS",
     "PAGE",
     "SHOWS",
     "SMOKE",
     "Config",
-    "Output",
-    "SARNet",
     "Trained",
     "as_amplitude",
     "compressible",
@@ -55,6 +49,5 @@ __all__ = [
     "exportable",
     "inspect",
     "load_network",
-    "parameters",
     "run",
 ]

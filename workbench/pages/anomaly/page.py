@@ -23,7 +23,7 @@ import xarray as xr
 from workbench import execution
 from workbench.data.source import Source
 from workbench.errors import InputError
-from workbench.pages.anomaly.bsdm import Train
+from workbench.pages.anomaly.bsdm import TAB, Train
 from workbench.pages.anomaly.detectors import Compare
 from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
@@ -112,7 +112,7 @@ class Explorer(AnomalyState):
             self.link,
             pmui.Details(self.code, title="The same as code", **FOLD),
         ]
-        return list(zip(("Explore", "Detectors", "BSDM live"), self._rooms, strict=True)), below
+        return list(zip(("Explore", "Detectors", TAB), self._rooms, strict=True)), below
 
     def furnish(self, tab: int) -> None:
         """Build a tab when it is first needed: a page with one tab loads several times faster than with three."""

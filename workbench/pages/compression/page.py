@@ -17,6 +17,7 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
+from workbench.config import Settings
 from workbench.data.source import Source
 from workbench.methods import METHODS, load, summary
 from workbench.methods import page as page_of
@@ -29,7 +30,7 @@ from workbench.pages.compression.levels import Levels
 from workbench.pages.compression.state import CompressionState
 from workbench.pages.compression.teaching import Teaching
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.runner import Runner, first_settings, problem_of
+from workbench.pages.frame.runner import SEEN, Runner, problem_of
 from workbench.pages.frame.session import WIDE
 from workbench.scene import VOCABULARY, Needs, fits
 from workbench.views.card import explain, heading
@@ -58,6 +59,11 @@ INSIDE = (
 def methods() -> tuple[str, ...]:
     """The methods that are shown on this page."""
     return tuple(m for m in METHODS if page_of(m).partition("?")[0] == "compression")
+
+
+def first(method: str) -> list[str]:
+    """The settings that are always visible: the first that a method itself declares, before those of its data, and those that all have."""
+    return [*list(load(method).Config.__annotations__)[:SEEN], *Settings.model_fields]
 
 
 class Compression(CompressionState):
@@ -106,7 +112,7 @@ class Compression(CompressionState):
             label="Method", options={f"{m}: {summary(m)}": m for m in methods()}, value=self.method, margin=(8, 0), **WIDE
         )
         self.methods.visible = len(methods()) > 1
-        self.runners = {m: Runner(self, m, self, first=first_settings(m)) for m in methods()}
+        self.runners = {m: Runner(self, m, self, first=first(m)) for m in methods()}
         self.controls = {
             m: pn.Column(*r.controls, sizing_mode="stretch_width", margin=0, visible=m == self.method)
             for m, r in self.runners.items()
