@@ -28,8 +28,9 @@ import xarray as xr
 from workbench.baselines.detection import ring_mean, ring_quantile
 from workbench.data.boxed_images import entered
 from workbench.data.synth_ships import simulate
-from workbench.methods.sarnet import Config, SARNet, Trained, detect
+from workbench.methods.sarnet import Config, Trained, detect
 from workbench.parts.compiled import compiled
+from workbench.parts.sarnet_network import SARNet
 
 GUARD, TRAIN = 12, 24
 

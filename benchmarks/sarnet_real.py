@@ -29,11 +29,12 @@ import numpy as np
 from workbench.baselines.detection import CFARS, components, ratio
 from workbench.data.boxed_images import Images, images_of
 from workbench.data.catalog import open_scene
-from workbench.methods.sarnet import Config, SARNet
+from workbench.methods.sarnet import Config
 from workbench.methods.sarnet.result import scored
 from workbench.methods.sarnet.training import Learner
 from workbench.metrics.detect import Boxes, evaluate
 from workbench.metrics.image_boxes import true_boxes
+from workbench.parts.sarnet_network import SARNet
 
 PART = tuple[Boxes, Boxes]  # detections and true boxes of the test images of one fold
 

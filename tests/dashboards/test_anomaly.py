@@ -321,7 +321,7 @@ def test_a_killed_run_shows_why_and_can_be_resumed(page, scene_file, tmp_path):
     for _ in range(4):
         next(trace)
     about = json.loads((folder / "run.json").read_text())
-    explorer = page(scene_file, run="one")
+    explorer = page(scene_file, run="one", tab=2)
     assert "Running" in explorer.train.runner.player.text.object
     (folder / "run.json").write_text(json.dumps(about | {"pid": 2**22 + 1, "pid_start": "0"}))  # as after kill -9
     explorer.poll()

@@ -362,11 +362,11 @@ def test_of_one_large_pair_only_held_out_squares_are_judged(result):
 
 def test_a_tab_is_built_when_it_is_first_seen_with_all_that_came_before(page, shared):
     opened = page()
-    assert opened._built == {}
-    assert "being built" in opened._rooms[Trust].objects[0].object
+    assert opened.rooms.built == {}
+    assert "being built" in opened.rooms.places[Trust].objects[0].object
     opened.param.update(answered=0.5, tab=2)
-    assert list(opened._built) == [Trust]
-    assert opened._rooms[Trust].objects == [opened.trust.panel]
+    assert list(opened.rooms.built) == [Trust]
+    assert opened.rooms.places[Trust].objects == [opened.trust.panel]
     shared.answered = 0.5
     assert opened.trust.readout.object == shared.trust.readout.object
     assert page(tab=1).learning.text.object == shared.learning.text.object

@@ -280,3 +280,14 @@ def test_a_run_of_old_is_named(root, scene, monkeypatch, result):
     assert Compression.OLD.split(",")[0] in opened.alert.object
     assert opened.findings is None
     opened.close()
+
+
+def test_an_address_without_a_method_opens_the_run_that_it_names(scene, root):
+    opened = Compression(scene, root=root, method="ghost", run="one")  # chips cannot be used by GHOST
+    try:
+        assert (opened.method, opened.methods.value, opened.run) == ("picpq", "picpq", "one")
+        assert opened.findings is not None
+        assert opened.controls["picpq"].visible
+        assert not opened.controls["ghost"].visible
+    finally:
+        opened.close()

@@ -85,6 +85,10 @@ def test_rounds_of_both_methods_are_counted_from_one(root):
     missing = [sum(step not in steps for steps in fedavg.present.values()) for step in range(1, 5)]
     assert missing == [int(v) for v in history(root, "fedfusion")["failed"][1]]
     assert sum(missing) > 0
+    assert sum(fedavg.shares(4).values()) == pytest.approx(1)
+    rounds = {n: len(steps) for n, steps in fedavg.present.items()}
+    assert fedavg.shares(4) == {n: count / sum(rounds.values()) for n, count in rounds.items()}
+    assert exchange.shares(1) == {"hsi": 0.5, "lidar": 0.5}
     found = phases(history(root, "feddiff"))
     assert list(found) == ["home", "exchange"]
     assert found["home"].sent == {}
@@ -153,6 +157,9 @@ def test_the_rank_moves_maps_and_numbers(page):
     assert "rank 16" in messages.maps[1].picture.title
     names = set(messages.pareto.points.data["name"])
     assert names == {"low_rank 4", "dense", "random_basis 1"}
+    axis = messages.pareto.figure.xaxis[0]
+    assert set(axis.major_label_overrides.values()) >= {"4,096"}
+    assert set(axis.ticker.ticks) == set(axis.major_label_overrides)
 
 
 def test_a_message_larger_than_the_pixels_lights_the_warning(page, diffusion):

@@ -10,8 +10,8 @@
 Flower's own FedAvg is not used: it drops failures silently, and sums in another order. Here a node that does not answer, an update that
 cannot be averaged, and a client that refuses are failures of the round, with their reason, and the round goes on with the others.
 
-What is not public in Flower is in `_as_task` and where `InProcess` gives a message its identifier; the minor version is pinned. Needs
-`pip install 'workbench[federated]'`.
+What is not public in Flower is in `_as_task`, in `sizes`, and where `InProcess` gives a message its identifier; the minor version is
+pinned. Needs `pip install 'workbench[federated]'`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,18 @@ def record_of(state: State) -> ArrayRecord:
 def state_of(record: ArrayRecord) -> dict[str, Tensor]:
     """The weights of a record. Flower reads arrays without pickle."""
     return {name: torch.from_numpy(np.array(array.numpy())) for name, array in record.items()}
+
+
+def sizes(content: RecordDict) -> dict[str, int]:
+    """Bytes of a message, as Flower counts them.
+
+    record: arrays with their headers and names, and the other records. object: everything serialised, as a tree of objects. The payload
+    is below both; what travels on the wire has TLS and polling on top, and lacks objects that the link has already.
+    """
+    from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+
+    record = sum(r.count_bytes() for r in content.values())
+    return {"record": record, "object": sum(len(o.deflate()) for o in get_all_nested_objects(content).values())}
 
 
 def client_app(make: Callable[[Context], Client]) -> ClientApp:
@@ -152,9 +165,13 @@ def rounds(
         updates: dict[str, Update] = {}
         failures: dict[str, str] = {}
         heard, lost = set(), []
+        counted = {f"{what} down": size for what, size in sizes(messages[0].content).items()} if messages else {}
+        counted = {what: size * len(messages) for what, size in counted.items()}  # all nodes get the same
         for reply in grid.send_and_receive(messages=messages, timeout=seconds):
             node = reply.metadata.src_node_id
             heard.add(node)
+            for what, size in sizes(reply.content).items() if not reply.has_error() else ():
+                counted[f"{what} up"] = counted.get(f"{what} up", 0) + size
             if reply.has_error():
                 reason = f"{reply.error.reason or 'an error without a reason'} (Flower's code {reply.error.code})"
                 if node in nodes:
@@ -174,7 +191,7 @@ def rounds(
         for node in set(nodes) - heard:
             silent = f"no answer within {seconds:g} s: the node is down, cut off or slow"
             failures[known.get(node, f"node {node}")] = "; ".join(dict.fromkeys(lost)) or silent
-        done = combine(number, state, updates, failures, len(nodes))
+        done = replace(combine(number, state, updates, failures, len(nodes)), counted=counted)
         state = done.state
         yield done
 

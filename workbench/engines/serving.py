@@ -33,6 +33,7 @@ def told(done: Round) -> dict[str, Any]:
         "failures": dict(done.failures),
         "up": done.up,
         "down": done.down,
+        "counted": dict(done.counted),
         "sha256": fingerprint(done.state),
     }
 

@@ -41,7 +41,8 @@ class Client(Protocol):
 class Round:
     """A round that is over. number: from 1. state: the new common weights. scalars: client -> numbers. failures: client -> what went wrong.
 
-    up, down: payload in bytes that clients sent, and got.
+    up, down: payload in bytes that clients sent, and got. counted: the bytes counted otherwise, where an engine does: `record up`,
+    `object up`, `record down`, `object down`, see `workbench.engines.flower.sizes`.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Round:
     failures: Mapping[str, str]
     up: int
     down: int
+    counted: Mapping[str, int] = field(default_factory=dict)
 
 
 def combine(

@@ -26,6 +26,7 @@ from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
 LEAST = 300  # pixels: width of a plot or picture at least
+MOST = 4  # pictures in a row, in a wide window
 UNTIL = "Drawn from the first step that yields it."
 POINTS = 1500  # points of a line that are sent to the browser at most
 
@@ -48,8 +49,8 @@ class Declared:
         self.curves = [_Plot(s) for s in shows if isinstance(s, Curves)]
         self.films = [_Film(s) for s in shows if isinstance(s, Film)]
         self.stills = [_Still(s) for s in shows if not isinstance(s, Curves | Film)]
-        plots = grid(*(c.panel for c in self.curves), least=LEAST)
-        stills = grid(*(s.view.panel for s in self.stills), least=LEAST)
+        plots = grid(*(c.panel for c in self.curves), least=LEAST, most=MOST)
+        stills = grid(*(s.view.panel for s in self.stills), least=LEAST, most=MOST)
         parts = [*([plots] if self.curves else []), *(f.panel for f in self.films), *([stills] if self.stills else [])]
         self.panel = pn.Column(*parts, sizing_mode="stretch_width", margin=0)
 
@@ -115,7 +116,7 @@ class _Film:
         self._drawn: dict[str, int] = {}
         self.stepper = Stepper(self._draw)
         self.text = html(width=130, margin=(10, 8))
-        self.row = grid(least=LEAST)
+        self.row = grid(least=LEAST, most=MOST)
         bar = wrapped(self.text, self.stepper.slider, self.stepper.follow)
         title = show.title or ", ".join(show.arrays).replace("_", " ")
         self.panel = pn.Column(heading(title), bar, self.row, sizing_mode="stretch_width", margin=0)

@@ -58,7 +58,7 @@ class Clients:
 
 
 def _card(client: Client, scale: float) -> str:
-    facts = "".join(
+    facts = " ".join(
         f'<span style="margin-right:14px;white-space:nowrap"><span style="opacity:.65">{escape(k)}</span> <b>{escape(v)}</b></span>'
         for k, v in client.facts.items()
     )

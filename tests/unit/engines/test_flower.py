@@ -120,3 +120,15 @@ def test_what_is_private_in_flower_is_given_back():
 def test_arrays_survive_the_record():
     state = {"a": torch.randn(2, 3), "b": torch.tensor(7), "c": torch.zeros(0, 4), "d": torch.randn(3, 2).T}
     assert fingerprint(flower.state_of(flower.record_of(state))) == fingerprint(state)
+
+
+def test_bytes_are_named_payload_record_and_object():
+    """Each holds what the one before has, and more: a small message is mostly headers, a large one is not."""
+    clients = [Mean("A", [1.0]), Mean("B", [2.0])]
+    (small,) = flower.rounds(grid_of(*clients), BEGIN, 1)
+    assert set(small.counted) == {f"{what} {way}" for what in ("record", "object") for way in ("up", "down")}
+    assert small.up < small.counted["record up"] < small.counted["object up"]
+    assert small.down < small.counted["record down"] < small.counted["object down"]
+    large = flower.RecordDict({"arrays": flower.record_of({"w": torch.zeros(500, 500, dtype=torch.float64)})})
+    found = flower.sizes(large)
+    assert 2_000_000 < found["record"] < found["object"] < 2_003_000

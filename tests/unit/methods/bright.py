@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from workbench.methods.sarnet.network import Output
+from workbench.parts.sarnet_network import Output
 
 
 class Bright(torch.nn.Module):

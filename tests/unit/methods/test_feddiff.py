@@ -11,12 +11,13 @@ import xarray as xr
 
 from tests.driving import played
 from workbench.config import override
-from workbench.data.sensor_patches import patches_of
+from workbench.data.sensor_patches import CENTRE, patches_of
 from workbench.data.synth_sensors import simulate
 from workbench.errors import InputError
 from workbench.methods.feddiff import SMOKE, Config, run
 from workbench.methods.feddiff.banks import Banks
 from workbench.methods.feddiff.owners import private_to, weights_of
+from workbench.methods.feddiff.rival import fedfusion, windows_of
 from workbench.methods.feddiff.rounds import Federation
 from workbench.parts.bank_training import Classifier, Denoiser
 from workbench.parts.features import checkpoint_hash
@@ -225,6 +226,24 @@ def test_every_row_names_its_split_and_the_bytes_are_those_of_the_formulas(small
     assert result["level"].values.tolist() == ["t 499", "t 250", "t 0", "end"]
     error = result["denoising_error"].sel(denoising_error_of=["hsi, predicts 0", "hsi, linear"]).values
     assert (error[1] < error[0]).all()
+
+
+def test_fedfusion_is_trained_on_the_same_pixels(small, patches):
+    """Its windows are the inner 7 x 7 of the patches; a run is that of the room on these windows, and the other rows stay as they are."""
+    x = windows_of(patches, patches.place[patches.train[:5]])
+    assert {n: v.shape for n, v in x.items()} == {"hsi": (5, 3, 7, 7), "lidar": (5, 2, 7, 7)}
+    centre = patches.take(patches.place[patches.train[:5]], "lidar")[:, :, CENTRE, CENTRE]
+    torch.testing.assert_close(x["lidar"][:, :, 3, 3], centre)
+    learner = fedfusion(patches, QUICK)
+    assert learner.groups[0][1].x.shape == (len(patches.train), 2, 7, 7)
+    assert torch.equal(learner.groups[0][0].label, torch.from_numpy(patches.label[patches.train]))
+    (_, alone), (events, beside) = (played(run(small, override(FEW, {"rivals": r}))) for r in ([], ["fedfusion"]))
+    assert float(alone.result["oa"]) == float(beside.result["oa"])
+    assert "random pixels" in beside.result["oa_fedfusion"].attrs["long_name"]
+    sent = float(beside.result["megabytes_fedfusion"])
+    features = FEW.head_steps * 2 * 2 * 4 * 4 * (FEW.batch * 64 + 16)  # of two owners, up and down, rank 4, float32
+    assert features / 1e6 < sent
+    assert sum("head_loss/fedfusion" in e.scalars for e in events) == FEW.head_steps
 
 
 def test_one_sensor_is_refused(scene):

@@ -14,12 +14,12 @@ from tests.driving import played
 from workbench.config import override
 from workbench.data.synth_sensors import simulate
 from workbench.errors import InputError
-from workbench.methods.fedfusion import SMOKE, Config, Encoder, Shared, run
-from workbench.methods.fedfusion.exchange import Exchange, Together
+from workbench.methods.fedfusion import SMOKE, Config, run
 from workbench.methods.fedfusion.horizontal import Rounds, sites
-from workbench.methods.fedfusion.network import SharedNorm, loss_of
 from workbench.methods.fedfusion.pixels import by_order, pixels_of, shares, window_of
 from workbench.methods.fedfusion.settings import parsed
+from workbench.parts.cross_fusion import Encoder, Shared, SharedNorm, loss_of
+from workbench.parts.feature_exchange import Exchange, Together
 from workbench.parts.federation import Codec, fingerprint, state_bytes
 from workbench.parts.rounds import Update, combine, rounds
 

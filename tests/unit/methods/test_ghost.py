@@ -16,8 +16,9 @@ from workbench.errors import InputError
 from workbench.event import drain
 from workbench.execution import execute
 from workbench.methods import load
-from workbench.methods.ghost import SMOKE, Config, Detector, load_network
-from workbench.methods.ghost.network import BLOCKS
+from workbench.methods.ghost import SMOKE, Config, Detector, exportable, load_network
+from workbench.methods.ghost.deploy import decoded
+from workbench.methods.ghost.network import BLOCKS, detector
 from workbench.methods.ghost.plans import Plans
 from workbench.methods.ghost.teaching import COIN, Switches, attention, map_distance, switch
 from workbench.methods.ghost.training import Student, calibration, hears, quantised
@@ -284,3 +285,49 @@ def test_a_network_of_every_band_sees_them_apart_and_is_built_again(tmp_path):
     assert network.stem[0].weight.shape[1] == 2
     own = result["macs"].sel(layer="stem.0")
     assert int(own) == 2 * 9 * network.stem[0].weight.shape[0] * (64 // 2) ** 2
+
+
+# --- SAR-Net's detector ------------------------------------------------------------------------------------------------
+
+
+def test_the_convolutions_of_sarnet_are_quantised_and_its_blocks_teach(ships, images):
+    config = override(QUICK, {"network": "sarnet", "width": 4})
+    with Seeded(3):
+        network = detector("sarnet", 1, 1, 4).eval()
+    start = calibration(images, config)
+    plans = Plans(network, images, config, start)
+    modules = dict(network.named_modules())
+    assert all(isinstance(modules[n], nn.Conv2d) for n in plans.weights)
+    assert {n for n, m in modules.items() if isinstance(m, nn.Conv2d)} - set(plans.weights) == {
+        f"net.head.{n}.1" for n in range(3)
+    }
+    copied = quantised(network, plans.ours()[0], "lsq", start)
+    assert copied.net.backbone.stem[0].input_quantizer.bits == 8
+    with torch.no_grad():
+        out = copied(start[:2])
+    assert [f.shape[1] for f in out.features] == network.channels
+    assert len(out.features) == len(network.blocks) == 7
+    signs = [float(m.input_quantizer.limits[0]) for m in modules_of(copied) if hasattr(m, "input_quantizer")]
+    assert min(signs) < 0  # SiLU
+    assert plans.cost(plans.ours()[0]) <= plans.cost(plans.uniform(config.mean_bits))
+    student = Student("ghost", network, plans.ours()[0], images, config, start)
+    assert np.isfinite(student.step()["loss"])
+
+
+def modules_of(network):
+    return [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+
+
+@pytest.mark.long
+def test_a_run_on_sarnets_detector_gives_its_network_back_and_integers(ships, tmp_path):
+    changes = {"network": "sarnet", "width": 4, "rivals": [], "uniform_bits": [], "steps": 2, "student_steps": 1}
+    result = execute("ghost", ships, {**SMOKE, **changes}, tmp_path / "run").result
+    assert result.sizes["block"] == 7
+    assert "linear layers" in result.attrs["convention"]
+    trained = load_network(tmp_path / "run")
+    made = exportable(tmp_path / "run")
+    image = made.inputs["image"]
+    with torch.no_grad():
+        ours, theirs = made.network(image), decoded(trained.network, trained.config)(image)
+    for a, b in zip(ours, theirs, strict=True):
+        assert float((a - b).abs().mean()) <= 1e-3 * float(b.abs().max())

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from workbench.data.boxed_images import entered
 from workbench.errors import InputError
 from workbench.methods.sarnet import Config, Trained, inspect
-from workbench.methods.sarnet.network import (
+from workbench.parts.sarnet_network import (
     ARMS,
     Directions,
     Embed,

@@ -18,10 +18,11 @@ from workbench.data.synth_ships import small
 from workbench.errors import InputError
 from workbench.event import drain
 from workbench.execution import execute
-from workbench.methods.sarnet import SMOKE, Config, SARNet, Trained, as_amplitude, detect, load_network, run
+from workbench.methods.sarnet import SMOKE, Config, Trained, as_amplitude, detect, load_network, run
 from workbench.methods.sarnet.result import reads_of
 from workbench.methods.sarnet.tiles import detect_all, starts
 from workbench.metrics.image_boxes import found_boxes
+from workbench.parts.sarnet_network import SARNet
 from workbench.parts.seeding import Seeded
 
 QUICK = override(Config(), {**SMOKE, "rivals": []})

@@ -20,8 +20,9 @@ from workbench.cli import app
 from workbench.data.export_boxes import outlines
 from workbench.data.synth_ships import small
 from workbench.errors import InputError
-from workbench.methods.sarnet import SMOKE, Config, SARNet, Trained, detect, scenes
+from workbench.methods.sarnet import SMOKE, Config, Trained, detect, scenes
 from workbench.methods.sarnet.tiles import detect_all
+from workbench.parts.sarnet_network import SARNet
 
 CONFIG = Config(crop=64, margin=32, transform="linear", threshold=0.5)
 BRIGHT = Trained(Bright(), CONFIG, ["ship"], 0.5)  # type: ignore[arg-type]
@@ -88,7 +89,8 @@ def test_a_cluster_finds_the_same(monkeypatch):
 def test_a_scene_of_4096_pixels_a_side_takes_less_than_one_and_a_half_gigabytes():
     lines = [
         "import resource, numpy as np, dask.array as da, xarray as xr",
-        "from workbench.methods.sarnet import Config, SARNet, Trained, detect",
+        "from workbench.methods.sarnet import Config, Trained, detect",
+        "from workbench.parts.sarnet_network import SARNet",
         "def block(block_info=None):",
         "    at = block_info[None]['array-location']",
         "    shape = [b - a for a, b in at]",

@@ -19,11 +19,12 @@ from workbench.config import override
 from workbench.data.synth_ships import small
 from workbench.errors import InputError
 from workbench.execution import execute, export
-from workbench.methods.sarnet import SMOKE, Config, SARNet, Trained, detect
+from workbench.methods.sarnet import SMOKE, Config, Trained, detect
 from workbench.methods.sarnet.deploy import decoded
 from workbench.parts import export as exporting
 from workbench.parts import onnx_loader
 from workbench.parts.export import Exportable, folded, write
+from workbench.parts.sarnet_network import SARNet
 
 CONFIG = override(Config(), {"width": 4, "crop": 64, "margin": 24, "threshold": 0.012})
 

@@ -10,9 +10,9 @@ from torch import nn
 from workbench.config import override
 from workbench.methods.arcdnet import SMOKE, Config
 from workbench.methods.arcdnet.network import ARCDNet
-from workbench.methods.sarnet.network import SARNet
 from workbench.parts.pruning import Plan, choose, counts_of, masked, sliced
 from workbench.parts.quantize import fit, layers, quantize
+from workbench.parts.sarnet_network import SARNet
 
 pytest.importorskip("torch_pruning")
 

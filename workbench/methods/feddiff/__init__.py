@@ -14,12 +14,14 @@ docs/methods/feddiff.md says what is known.
     flower.py     the same rounds over Flower
     once.py       features exchanged once, for owners on machines of their own
     deployed.py   the apps of `workbench federate`
+    rival.py      FedFusion on the same pixels
     banks.py      the banks of trained, untrained and joint networks
     running.py    run: a diffusion network at each owner, federations, networks on pooled data, result
     result.py     rows of accuracies, class map, bytes
     quality.py    the diffusion networks themselves: error, reconstruction, generation
 
 Shared with MDFL: workbench.data.sensor_patches, and parts.unet, frequency, features, reuse, bank_training.
+Shared with FedFusion: parts.cross_fusion, feature_exchange.
 """
 
 from typing import TYPE_CHECKING

@@ -13,12 +13,14 @@ from workbench.data.sensor_patches import Patches
 from workbench.methods.feddiff.banks import Banks, Kind, kind_of
 from workbench.methods.feddiff.messages import bytes_of, ranks_of
 from workbench.methods.feddiff.quality import quality
+from workbench.methods.feddiff.rival import windows_of
 from workbench.methods.feddiff.rounds import Answers, Federation
 from workbench.methods.feddiff.settings import Config
 from workbench.metrics import classify
 from workbench.metrics.class_maps import accuracies, attributes, class_map, details, leaks, scalar
 from workbench.metrics.inversion import recovered
 from workbench.parts.bank_training import Classifier
+from workbench.parts.feature_exchange import Exchange
 from workbench.parts.features import checkpoint_hash
 from workbench.parts.federation import class_counts, divergence
 
@@ -34,6 +36,7 @@ ROWS = {  # row -> what it is; the accuracies of a row end with its name
     "top_k": "messages of the largest values, as many bytes",
     "random_basis": "messages in a random basis, as many bytes",
     "untrained": "untrained diffusion networks",
+    "fedfusion": "FedFusion at the first owner",
     "no_diffusion": "without diffusion networks",
     "centralised": "the same network on pooled data",
     "raw_patches": "the same network without banks on pooled patches",
@@ -51,7 +54,7 @@ def result_of(
     patches: Patches,
     config: Config,
     banks: Banks,
-    made: Mapping[str, Federation | Classifier],
+    made: Mapping[str, Federation | Classifier | Exchange],
     hashes: Mapping[str, str],
 ) -> xr.Dataset:
     """made: row -> its trained networks. hashes: of the diffusion networks before the first round."""
@@ -74,7 +77,9 @@ def result_of(
         bank = tested[kind_of(row)]
         if row == OWN:
             continue
-        if isinstance(learner, Federation):
+        if isinstance(learner, Exchange):
+            table[row] = learner.probabilities(windows_of(patches, place[cut:]))[0]
+        elif isinstance(learner, Federation):
             table[row] = learner.answers(patches, place[cut:], bank).fused[0]
         else:
             table[row] = learner.probability(patches, place[cut:], bank)
@@ -107,6 +112,10 @@ def result_of(
         {"long_name": "training pixels; all owners have the same", "units": "pixel"},
     )
     result.coords["client"], result.coords["class_name"] = owners, patches.names
+    for row, learner in made.items():
+        if isinstance(learner, Exchange):
+            text = "sent in training by FedFusion, features, weights and indices, up and down"
+            result[f"megabytes_{row}"] = scalar(sum(learner.trained.values()) / 1e6, text, "MB")
     _given_away(result, patches, banks, own, answers, place, cut, known)
     quality(result, patches, config, banks)
     changed = sum(checkpoint_hash(banks.made[name].networks[name]) != before for name, before in hashes.items())

@@ -15,17 +15,19 @@ from workbench.event import Event, Outcome, Trace
 from workbench.methods.feddiff.banks import Banks
 from workbench.methods.feddiff.owners import owners_of
 from workbench.methods.feddiff.result import OWN, result_of
+from workbench.methods.feddiff.rival import fedfusion
 from workbench.methods.feddiff.rounds import Federation
 from workbench.methods.feddiff.settings import CodecName, Config
 from workbench.parts.bank_training import ZERO, Classifier, Denoiser
 from workbench.parts.denoised import film
+from workbench.parts.feature_exchange import Exchange
 from workbench.parts.features import checkpoint_hash
 from workbench.parts.federation import Codec
 from workbench.parts.training import about, in_turn, weights
 
 PROBED = 300  # test pixels
 JOINT = "joint"  # the diffusion network of the row mdfl
-Learner = Denoiser | Federation | Classifier
+Learner = Denoiser | Federation | Classifier | Exchange
 
 
 def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = None) -> Trace:
@@ -40,7 +42,7 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
     owners = owners_of(patches)
     networks: dict[str, Denoiser] = {}
     hashes: dict[str, str] = {}
-    made: dict[str, Federation | Classifier] = {}
+    made: dict[str, Federation | Classifier | Exchange] = {}
 
     def trained(name: str, learner: Learner) -> None:
         if isinstance(learner, Denoiser):
@@ -61,6 +63,9 @@ def run(scene: xr.Dataset, config: Config, state: Mapping[str, Any] | None = Non
             if learner.done % config.show_every == 0 or learner.done in (1, config.steps):
                 numbers[f"probe_oa/{name}"] = probe(learner, patches)
                 arrays = {f"{n}/{name}": picture for n, picture in film(learner, patches).items()}
+        elif isinstance(learner, Exchange):
+            losses = [v for n, v in numbers.items() if n.startswith("loss/")]
+            numbers = {f"head_loss/{name}": sum(losses) / len(losses)}
         elif name != OWN:
             numbers = {f"head_loss/{name}": numbers["head_loss"]}
         elif isinstance(learner, Federation) and (
@@ -85,6 +90,9 @@ def _plan(patches: Patches, config: Config, banks: Banks) -> dict[str, Callable[
     for row in (OWN, *config.rivals):
         codec = Codec(row if row in get_args(CodecName) else config.codec, config.rank)  # type: ignore[arg-type]
         kind = _carried(config) if row == OWN else Federation
+        if row == "fedfusion":
+            plan[row] = partial(fedfusion, patches, config)
+            continue
         plan[row] = partial(_federation, kind, patches, config, banks, row, codec)
     for row, sensors in [(f"only_{name}", s) for name, s in owners.items()] + [(row, []) for row in config.pooled]:
         plan[row] = partial(_pooled, patches, config, banks, row, sensors)
@@ -110,11 +118,14 @@ def _carried(config: Config) -> type[Federation]:
     return FlowerFederation
 
 
-def _weights(networks: Mapping[str, Denoiser], made: Mapping[str, Federation | Classifier]) -> dict[str, Any]:
+def _weights(networks: Mapping[str, Denoiser], made: Mapping[str, Federation | Classifier | Exchange]) -> dict[str, Any]:
     kept = {f"diffusion-{name}": weights(learner.networks[name]) for name, learner in networks.items()}
     for name, learner in made.items():
         if isinstance(learner, Federation):
             kept |= {f"{name}-{'_'.join(o.sensors)}": weights(o.network) for o in learner.owners}
+        elif isinstance(learner, Exchange):
+            kept |= {f"{name}-{s}": weights(o.encoder) for s, o in zip(learner.sensors, learner.owners, strict=True)}
+            kept[f"{name}-shared"] = weights(learner.owners[0].shared)
         else:
             kept[name] = weights(learner.network)
     return kept

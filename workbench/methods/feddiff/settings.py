@@ -19,7 +19,7 @@ SMOKE = {
     "times": [5, 50],
     "head_steps": 3,
     "show_every": 2,
-    "rivals": ["dense", "untrained"],
+    "rivals": ["dense", "untrained", "fedfusion"],
     "pooled": ["centralised", "mdfl"],
     "trees": 10,
     "generated": 16,
@@ -51,7 +51,7 @@ SHOWS = (
     Matrix("area", "Mapped and estimated area"),
 )
 CodecName = Literal["low_rank", "dense", "int8", "top_k", "random_basis"]
-Rival = Literal["dense", "int8", "top_k", "random_basis", "untrained", "no_diffusion"]
+Rival = Literal["dense", "int8", "top_k", "random_basis", "untrained", "no_diffusion", "fedfusion"]
 Pooled = Literal["centralised", "raw_patches", "mdfl"]
 
 
@@ -70,8 +70,8 @@ class Config(BankSettings):
         0.0, ge=0, lt=1, description="share of the steps at which the other owner is away; then an owner learns alone"
     )
     rivals: tuple[Rival, ...] = Field(
-        ("dense", "untrained", "no_diffusion"),
-        description="further federations: with another codec, with untrained diffusion networks, without them",
+        ("dense", "untrained", "no_diffusion", "fedfusion"),
+        description="further federations: with another codec, with untrained diffusion networks, without them; FedFusion",
     )
     pooled: tuple[Pooled, ...] = Field(
         ("centralised", "raw_patches", "mdfl"),

@@ -5,14 +5,14 @@ doi 10.1109/TGRS.2023.3339522, arXiv 2311.09540. What you get: a class map, accu
 split, and every byte that travels.
 
     settings.py     Config
-    network.py      encoder of a sensor, shared layers with batch statistics of each sensor
     pixels.py       a scene as windows of 7 x 7 pixels of each sensor, and the clients' shares of it
-    exchange.py     one round of feature exchange; the same network on pooled data
     horizontal.py   FedAvg and FedProx on clients that have all sensors of different places
     shown.py        what a page shows of the messages, by rank
     deployed.py     the apps of `workbench federate`
     running.py      run: all learners in turn
     result.py       accuracies of all rows, maps, bytes
+
+Network and exchange are `workbench.parts.cross_fusion` and `workbench.parts.feature_exchange`: FedDiff has them as a rival.
 """
 
 from typing import TYPE_CHECKING
@@ -21,10 +21,9 @@ from workbench.methods import lazily
 from workbench.methods.fedfusion.settings import HEADLINE, NEEDS, PAGE, SHOWS, SMOKE, Config
 
 if TYPE_CHECKING:
-    from workbench.methods.fedfusion.network import Encoder, Shared
     from workbench.methods.fedfusion.running import run
 else:
-    __getattr__, __dir__ = lazily(__name__, "network", "running")
+    __getattr__, __dir__ = lazily(__name__, "running")
 
 
-__all__ = ["HEADLINE", "NEEDS", "PAGE", "SHOWS", "SMOKE", "Config", "Encoder", "Shared", "run"]
+__all__ = ["HEADLINE", "NEEDS", "PAGE", "SHOWS", "SMOKE", "Config", "run"]

@@ -16,9 +16,9 @@ from workbench.engines.flower import client_app
 from workbench.engines.serving import server_app, serving
 from workbench.errors import InputError
 from workbench.methods.fedfusion.horizontal import Site
-from workbench.methods.fedfusion.network import WINDOW
 from workbench.methods.fedfusion.pixels import pixels_of
 from workbench.methods.fedfusion.settings import Config
+from workbench.parts.cross_fusion import WINDOW
 from workbench.parts.federation import State
 from workbench.parts.networks import classifier
 from workbench.parts.rounds import Update

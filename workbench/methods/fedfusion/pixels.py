@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,27 +13,21 @@ from workbench.data.patch_settings import SENSORS
 from workbench.data.samples import Sampling, standardisation, take_samples
 from workbench.data.sensor_patches import Patches, patches_of
 from workbench.errors import InputError
-from workbench.methods.fedfusion.network import WINDOW
 from workbench.methods.fedfusion.settings import Config
+from workbench.parts.cross_fusion import WINDOW
+from workbench.parts.feature_exchange import Seen, on_one_map
 from workbench.parts.federation import by_site, by_strips, dirichlet
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """Labelled pixels, seen by several sensors.
+class Pixels(Seen):
+    """Labelled pixels under a split.
 
-    take: (positions in `label`, sensor) -> (n, channels, 7, 7). bands: sensor -> channels. spectra (N, values): for the leak meter.
-    place (N, 3): image, row, column; of chips the place in their file. site (N,): name of the site of each pixel.
-    patches: of a scene with a map; None for chips.
+    place: of chips the place in their file. test: positions of the test pixels. site (N,): name of the site of each pixel. spectra
+    (N, values): for the leak meter. patches: of a scene with a map; None for chips.
     """
 
-    take: Callable[[np.ndarray, str], Tensor]
-    bands: dict[str, int]
-    label: np.ndarray
-    names: list[str]
-    train: np.ndarray
     test: np.ndarray
-    place: np.ndarray
     site: np.ndarray
     spectra: np.ndarray
     split: str
@@ -93,8 +86,8 @@ def _of_map(scene: xr.Dataset, config: Config) -> Pixels:
         patches.label,
         patches.names,
         patches.train,
-        patches.test,
         patches.place,
+        patches.test,
         site,
         patches.spectra,
         patches.split,
@@ -155,8 +148,8 @@ def _of_chips(scene: xr.Dataset, config: Config, sensors: list[str]) -> Pixels:
         label,
         samples.names,
         train,
-        test,
         np.stack([np.zeros_like(order), order, np.zeros_like(order)], 1),
+        test,
         np.array(["file"] * len(label)),
         torch.cat(middle, 1).numpy(),
         split,
@@ -193,11 +186,5 @@ def shares(pixels: Pixels, config: Config) -> dict[str, np.ndarray]:
     if config.partition == "dirichlet":
         parts = dirichlet(pixels.label[rows], config.clients, config.alpha, config.seed)
     else:
-        parts = by_strips(places(pixels)[rows], config.clients)
+        parts = by_strips(on_one_map(pixels.place)[rows], config.clients)
     return {f"client {i}": part for i, part in enumerate(parts)}
-
-
-def places(pixels: Pixels) -> np.ndarray:
-    """(N, 2) rows and columns; images of a stack lie one below the other."""
-    image, row, column = pixels.place.T
-    return np.stack([image * (int(row.max()) + 1) + row, column], 1)

@@ -8,14 +8,14 @@ import numpy as np
 import xarray as xr
 
 from workbench.baselines.fusion import centre_and_mean, fit
-from workbench.methods.fedfusion.exchange import Exchange, Together
 from workbench.methods.fedfusion.horizontal import Rounds
-from workbench.methods.fedfusion.network import CHANNELS, PLACES, WINDOW
 from workbench.methods.fedfusion.pixels import Pixels, shares, window_of
 from workbench.methods.fedfusion.settings import Config, parsed
 from workbench.methods.fedfusion.shown import messages_of
 from workbench.metrics import classify
 from workbench.metrics.class_maps import accuracies, class_map, details, leaks, scalar
+from workbench.parts.cross_fusion import CHANNELS, PLACES, WINDOW
+from workbench.parts.feature_exchange import Exchange, Together
 from workbench.parts.federation import FLOAT, INDEX, Codec, class_counts, state_bytes
 from workbench.parts.privacy import epsilon
 from workbench.scene import PROVENANCE

@@ -11,12 +11,12 @@ import xarray as xr
 from torch import Tensor
 
 from workbench.event import Event, Outcome, Trace
-from workbench.methods.fedfusion.exchange import Exchange, Together
 from workbench.methods.fedfusion.horizontal import Rounds
 from workbench.methods.fedfusion.pixels import Pixels, pixels_of
 from workbench.methods.fedfusion.result import OWN, result_of
 from workbench.methods.fedfusion.settings import Config, parsed
 from workbench.methods.fedfusion.shown import pictures
+from workbench.parts.feature_exchange import Exchange, Together
 from workbench.parts.training import about, in_turn, weights
 
 PROBED = 300  # test pixels

@@ -9,11 +9,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from workbench.methods.fedfusion.exchange import Exchange
-from workbench.methods.fedfusion.network import CHANNELS, PLACES, WINDOW
 from workbench.methods.fedfusion.pixels import Pixels
 from workbench.methods.fedfusion.settings import Config
 from workbench.parts.by_rank import by_rank, sheet
+from workbench.parts.cross_fusion import CHANNELS, PLACES, WINDOW
+from workbench.parts.feature_exchange import Exchange
 from workbench.parts.federation import FLOAT, kept_energy
 
 MOST = 1000  # test pixels for what each rank is worth

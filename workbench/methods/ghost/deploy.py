@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.data.boxed_images import entered
-from workbench.methods.ghost.network import STRIDES, Detector
+from workbench.methods.ghost.network import STRIDES, Detector, detector
 from workbench.methods.ghost.settings import Config
 from workbench.methods.ghost.training import GRIDS, input_bits
 from workbench.parts.detector_file import Decoded, facts_of
@@ -56,8 +56,8 @@ def load_network(source: str | PathLike[str]) -> Trained:
     """
     own, about, _ = saved_network(source, "ghost")
     config = Config.model_validate(about["config"])
-    network = Detector(about.get("inputs", 1), len(about["names"]), config.width)
-    quantize(network, about["bits"], GRIDS[config.quantizer], input_bits(about["bits"]))
+    network = detector(config.network, about.get("inputs", 1), len(about["names"]), config.width)
+    quantize(network, about["bits"], GRIDS[config.quantizer], input_bits(network, about["bits"]))
     network.load_state_dict(own)
     return Trained(network.eval(), config, about["names"], about["bits"], float(about["operating"]))
 

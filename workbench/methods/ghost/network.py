@@ -1,19 +1,24 @@
-"""A small detector without anchors, with ReLU everywhere: its maps are never below 0, so activations need no sign.
+"""The detectors: a small one without anchors and with ReLU everywhere, and SAR-Net's.
 
-The paper's detector is SuperYOLO without its Focus layer, 7.1 million parameters for images of 512 pixels; this one has the same kinds of
-block, and the head of our other detectors (`workbench.parts.detect`), so that a CPU can train it.
+The maps of the small one are never below 0, so its activations need no sign. The paper's detector is SuperYOLO without its Focus layer, 7.1
+million parameters for images of 512 pixels; this one has the same kinds of block, and the head of our other detectors
+(`workbench.parts.detect`), so that a CPU can train it.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from workbench.parts.quantize import layers
+from workbench.parts.sarnet_network import SARNet
+
 STRIDES = (8, 16, 32)
-FIRST = {"stem.0": 8}  # bits of the image where it enters
+IMAGE = 8  # bits of the image where it enters
+BLOCKS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4", "P3", "P4", "P5")  # names of the features
 PRIOR = -4.0  # class logit at the start: most places are empty
 
 
@@ -43,7 +48,13 @@ class Output(NamedTuple):
 
 
 class Detector(nn.Module):
-    """Stem, four stages, a top-down neck, one head a scale. The last convolution of each head is never quantised, as in the paper."""
+    """Stem, four stages, a top-down neck, one head a scale. The last convolution of each head is never quantised, as in the paper.
+
+    blocks, channels: names and channels of the features. first: layer -> bits of its input, where the image enters.
+    """
+
+    blocks: ClassVar[tuple[str, ...]] = BLOCKS
+    first: ClassVar[dict[str, int]] = {"stem.0": IMAGE}
 
     def __init__(self, inputs: int, classes: int, width: int) -> None:
         super().__init__()
@@ -78,4 +89,33 @@ class Detector(nn.Module):
         return Output([head(m) for head, m in zip(self.head, maps, strict=True)], [*features, *maps])
 
 
-BLOCKS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4", "P3", "P4", "P5")  # names of the features
+class SARNetDetector(Detector):
+    """SAR-Net's detector, whose convolutions are quantised; its linear layers and the last convolution of each head stay in float.
+
+    Its maps have signs, because it has SiLU in place of ReLU.
+    """
+
+    blocks: ClassVar[tuple[str, ...]] = ("C2", "C3", "C4", "C5", "P3", "N4", "N5")
+    first: ClassVar[dict[str, int]] = {"net.backbone.stem.0": IMAGE}
+
+    def __init__(self, inputs: int, classes: int, width: int) -> None:
+        nn.Module.__init__(self)
+        self.inputs, self.classes = inputs, classes
+        self.net = SARNet(classes, width, inputs=inputs)
+        self.channels = [*self.net.backbone.widths, *(4 * width for _ in STRIDES)]
+
+    @property
+    def kept(self) -> list[str]:
+        """Layers that stay in float."""
+        linear = [name for name, layer in layers(self).items() if isinstance(layer, nn.Linear)]
+        return [*linear, *(f"net.head.{n}.1" for n in range(len(STRIDES)))]
+
+    def forward(self, x: Tensor) -> Output:
+        """As of `Detector`."""
+        out = self.net(x)
+        return Output(out.levels, list(out.maps))
+
+
+def detector(network: str, inputs: int, classes: int, width: int) -> Detector:
+    """A detector by its name in the settings, with first weights from torch's random state."""
+    return (SARNetDetector if network == "sarnet" else Detector)(inputs, classes, width)

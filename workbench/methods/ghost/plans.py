@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.baselines.pruning import greedy_bits
 from workbench.data.boxed_images import Crops, Images
-from workbench.methods.ghost.network import FIRST, Detector
+from workbench.methods.ghost.network import Detector
 from workbench.methods.ghost.settings import Config
 from workbench.methods.ghost.training import loss_of, quantised
 from workbench.parts.bops import FLOAT
@@ -59,7 +59,7 @@ class Plans:
     @property
     def budget(self) -> float:
         """Bit operations of the quantised layers with `mean_bits` everywhere."""
-        return bops_of(self.uniform(self.config.mean_bits), self.macs, FIRST)
+        return bops_of(self.uniform(self.config.mean_bits), self.macs, self.teacher.first)
 
     def uniform(self, bits: int) -> dict[str, int]:
         """The same bits everywhere."""
@@ -70,7 +70,7 @@ class Plans:
         c = self.config
         if c.plan == "published":
             return below(self.distance, c.distance_threshold), c.distance_threshold
-        return within(self.distance, self.macs, self.budget, FIRST)
+        return within(self.distance, self.macs, self.budget, self.teacher.first)
 
     def of(self, arm: str) -> dict[str, int]:
         """layer -> bits of an arm."""
@@ -79,7 +79,7 @@ class Plans:
         if arm in ("uniform", "ptq"):
             return self.uniform(self.config.mean_bits)
         if arm == "spread":
-            return within({n: by_spread(w) for n, w in self.weights.items()}, self.macs, self.budget, FIRST)[0]
+            return within({n: by_spread(w) for n, w in self.weights.items()}, self.macs, self.budget, self.teacher.first)[0]
         if arm == "greedy":
             macs = {n: self.macs[n] for n in self.weights}
             limit = bops_of(self.uniform(self.config.mean_bits), self.macs)
@@ -107,7 +107,7 @@ class Plans:
     def cost(self, bits: Mapping[str, int]) -> float:
         """Bit operations of the whole network, the float layers included."""
         rest = sum(m for n, m in self.macs.items() if n not in bits)
-        return bops_of(bits, self.macs, FIRST) + rest * FLOAT * FLOAT
+        return bops_of(bits, self.macs, self.teacher.first) + rest * FLOAT * FLOAT
 
     @property
     def whole(self) -> float:

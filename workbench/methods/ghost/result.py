@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import xarray as xr
 
 from workbench.data.boxed_images import Images, entered
 from workbench.methods.ghost.detecting import apart, scored
-from workbench.methods.ghost.network import BLOCKS, Detector
+from workbench.methods.ghost.network import Detector
 from workbench.methods.ghost.plans import Plans
 from workbench.methods.ghost.settings import Config
 from workbench.methods.ghost.shown import about_layers, attention_of, found_by_teacher
@@ -92,7 +92,7 @@ def result_of(
             "layer": names,
             "width": [str(n) for n in LEVELS],
             "arm": list(arm_bits),
-            "block": list(BLOCKS),
+            "block": list(plans.teacher.blocks),
             "detector": list(table),
             "recall": RECALLS,
         },
@@ -106,7 +106,7 @@ def result_of(
     result = result.assign(about_layers(plans, networks["ghost"], [plan[n] for n in names]))
     result = result.assign(attention_of(plans.teacher, networks["ghost"], images, shown, config))
     result = result.assign(found_by_teacher(table["teacher"][0], of_teacher, images.names))
-    _switches(result, ours)
+    _switches(result, ours, plans.teacher.blocks)
     for who, (_, scores) in table.items():
         _metrics(result, who, scores)
     for who, of in arm_bits.items():
@@ -116,7 +116,10 @@ def result_of(
     _put(result, "kilobytes_teacher", plans.kilobytes({}), "kilobytes of the float weights")
     parts = {"training": images.train, "validation": images.val, "testing": images.test}
     result.attrs["split"] = ", ".join(f"{len(n)} images for {part}" for part, n in parts.items())
-    result.attrs["convention"] = "input-act, the image enters with 8 bits, the last convolution of each head in float"
+    linear = ", linear layers" if config.network == "sarnet" else ""
+    result.attrs["convention"] = (
+        f"input-act, the image enters with 8 bits, the last convolution of each head{linear} in float"
+    )
     return result, operating
 
 
@@ -161,7 +164,7 @@ def _costs(result: xr.Dataset, who: str, bits: Mapping[str, int], plans: Plans, 
     )
 
 
-def _switches(result: xr.Dataset, ours: Mapping[str, Any]) -> None:
+def _switches(result: xr.Dataset, ours: Mapping[str, Any], blocks: Sequence[str]) -> None:
     """`openness (block, record)` and `logits (student, teacher)`."""
     opened = np.array(ours["opened"], float)  # (steps, blocks); none where nothing is heard
     if len(opened):
@@ -176,4 +179,4 @@ def _switches(result: xr.Dataset, ours: Mapping[str, Any]) -> None:
         np.asarray(ours["logits"], float),
         {"long_name": "logit of the switch, last batch; only the diagonal is used"},
     )
-    result.coords["student_block"], result.coords["teacher_block"] = list(BLOCKS), list(BLOCKS)
+    result.coords["student_block"], result.coords["teacher_block"] = list(blocks), list(blocks)

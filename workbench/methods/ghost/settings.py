@@ -44,6 +44,10 @@ RIVALS = ("uniform", "spread", "greedy", "off", "on", "coin", "logit", "publishe
 class Config(BoxedSettings):
     """docs/methods/ghost.md has the reason for each choice."""
 
+    network: Literal["small", "sarnet"] = Field(
+        "small",
+        description="detector: small, with ReLU everywhere; sarnet, that of the method of this name, whose convolutions are quantised",
+    )
     bands: Literal["mean", "all"] = Field(
         "mean",
         description="mean: the mean of the bands of an image, as of SAR; all: every band, such as colour and infrared side by side",

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from workbench.data.boxed_images import Images
 from workbench.methods.ghost.detecting import passes
-from workbench.methods.ghost.network import FIRST, STRIDES, Detector
+from workbench.methods.ghost.network import STRIDES, Detector
 from workbench.methods.ghost.plans import Plans
 from workbench.methods.ghost.settings import Config
 from workbench.metrics.detect import Boxes
@@ -39,14 +39,15 @@ def about_layers(plans: Plans, copied: Detector, bits: Sequence[int]) -> dict[st
         count[n] = np.histogram(weight, BINS, (-largest, largest))[0] / weight.size
         used, times = np.unique(own[name].weight.detach().cpu().numpy(), return_counts=True)
         level[n, : len(used)], share[n, : len(used)] = used, times / times.sum()
+    first = plans.teacher.first
     rest = [n for n in plans.macs if n not in plans.weights]
 
     def column(dims: str | tuple[str, ...], values: Any, text: str) -> tuple[Any, ...]:
         return dims, values, {"long_name": text, TABLE: "layer"}
 
     return {
-        "input_bits": column("layer", [FIRST.get(n, b) for n, b in zip(names, bits, strict=True)], "bits of the layer's input"),
-        "input_fixed": column("layer", [n in FIRST for n in names], "whether the input keeps its bits when those of the layer change"),
+        "input_bits": column("layer", [first.get(n, b) for n, b in zip(names, bits, strict=True)], "bits of the layer's input"),
+        "input_fixed": column("layer", [n in first for n in names], "whether the input keeps its bits when those of the layer change"),
         "weight_count": column("layer", [plans.weights[n].size for n in names], "number of weights"),
         "weight_ends": column(("layer", "end"), ends, "ends of the histogram of the float weights"),
         "weight_share": column(("layer", "bin"), count, "share of the float weights in a bin"),

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from workbench.data.boxed_images import Batch, Crops, Images
 from workbench.errors import InputError
-from workbench.methods.ghost.network import BLOCKS, FIRST, STRIDES, Detector
+from workbench.methods.ghost.network import STRIDES, Detector, detector
 from workbench.methods.ghost.settings import Config
 from workbench.methods.ghost.teaching import Switches
 from workbench.parts.detect import detection_loss
@@ -43,15 +43,15 @@ def calibration(images: Images, config: Config) -> Tensor:
         return torch.cat([crops.draw().x for _ in range(CALIBRATION)]).to(device())
 
 
-def input_bits(bits: Mapping[str, int]) -> dict[str, int]:
+def input_bits(network: Detector, bits: Mapping[str, int]) -> dict[str, int]:
     """layer -> bits of its input: as its weights; the image enters with 8."""
-    return {name: FIRST.get(name, b) for name, b in bits.items()}
+    return {name: network.first.get(name, b) for name, b in bits.items()}
 
 
 def quantised(teacher: Detector, bits: Mapping[str, int], quantizer: str, x: Tensor) -> Detector:
     """A copy with these bits, its first steps and batch statistics from x: calibrated, not trained."""
     network = copy.deepcopy(teacher)
-    quantize(network, bits, GRIDS[quantizer], input_bits(bits))
+    quantize(network, bits, GRIDS[quantizer], input_bits(network, bits))
     if quantizer == "lsq":
         fit(network, x)
     refresh_norms(network, x)
@@ -88,7 +88,7 @@ class Teacher(_Learner):
     def __init__(self, images: Images, config: Config) -> None:
         super().__init__(images, config, config.steps, config.lr)
         with Seeded(config.seed):
-            network = Detector(images.bands, len(images.names), config.width)
+            network = detector(config.network, images.bands, len(images.names), config.width)
         self.network = network.to(device())
         self.random = Seeded((config.seed + 77) % 2**32)
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
@@ -133,7 +133,7 @@ class Student(_Learner):
             network=self.network, switches=self.switches, optimiser=self.optimiser, random=self.random, chance=self.chance
         )
         self.opened: list[list[float]] = []  # of each step, of each block
-        self.logits = torch.zeros(len(BLOCKS), len(BLOCKS))
+        self.logits = torch.zeros(len(teacher.blocks), len(teacher.blocks))
 
     def step(self) -> dict[str, float]:
         """One optimiser step; returns its losses, the share of open switches, and the distance of the attention maps."""

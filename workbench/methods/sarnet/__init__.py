@@ -8,7 +8,6 @@ We found no public code of SAR-Net and could read only the abstract: the network
 each module is our *reconstruction*. docs/methods/sarnet.md says what is known and what is not.
 
     settings.py   Config
-    network.py    backbone, UCM (gather, fuse, embed), DAM, head; the arms
     training.py   one step of a network
     tiles.py      detection in tiles; loading weights
     scenes.py     detection in one image of any size, on threads or a cluster
@@ -28,24 +27,20 @@ if TYPE_CHECKING:
     from workbench.methods.sarnet.compressing import compressible
     from workbench.methods.sarnet.deploy import exportable
     from workbench.methods.sarnet.inside import inspect
-    from workbench.methods.sarnet.network import ARMS, Output, SARNet, parameters
     from workbench.methods.sarnet.running import run
     from workbench.methods.sarnet.scenes import as_amplitude, detect, detect_scene
     from workbench.methods.sarnet.tiles import Trained, load_network
 else:
-    __getattr__, __dir__ = lazily(__name__, "network", "running", "tiles", "deploy", "inside", "scenes", "compressing")
+    __getattr__, __dir__ = lazily(__name__, "running", "tiles", "deploy", "inside", "scenes", "compressing")
 
 
 __all__ = [
-    "ARMS",
     "HEADLINE",
     "NEEDS",
     "PAGE",
     "SHOWS",
     "SMOKE",
     "Config",
-    "Output",
-    "SARNet",
     "Trained",
     "as_amplitude",
     "compressible",
@@ -54,6 +49,5 @@ __all__ = [
     "exportable",
     "inspect",
     "load_network",
-    "parameters",
     "run",
 ]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from workbench.data.boxed_images import entered
-from workbench.methods.sarnet.network import STRIDES
 from workbench.methods.sarnet.tiles import Trained, load_network
 from workbench.parts.detector_file import Decoded, facts_of
 from workbench.parts.export import Exportable
+from workbench.parts.sarnet_network import STRIDES
 
 if TYPE_CHECKING:
     from os import PathLike

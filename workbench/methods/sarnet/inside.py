@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from workbench.data.boxed_images import entered, padded
 from workbench.errors import InputError
-from workbench.methods.sarnet.network import STRIDES
 from workbench.methods.sarnet.tiles import Trained, as_variables
 from workbench.parts.detect import detections
 from workbench.parts.device import device
+from workbench.parts.sarnet_network import STRIDES
 
 SCALES = ("C2", "C3", "C4", "C5")  # maps of the backbone, at strides 4, 8, 16, 32
 GIVEN = ("P3", "N4", "N5")  # maps that the head gets

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from workbench.baselines.detection import CFARS, components, random_boxes, ratio
 from workbench.data.boxed_images import Images, entered, padded
-from workbench.methods.sarnet.network import SARNet, parameters
 from workbench.methods.sarnet.settings import Config
 from workbench.methods.sarnet.tiles import Read, detect_all
 from workbench.metrics.detect import RECALLS, Boxes, Scores, best_f1, evaluate, false_alarms_at, recall_at
 from workbench.metrics.detect_errors import KINDS, errors
 from workbench.metrics.image_boxes import found_boxes, true_boxes
 from workbench.parts.device import device
+from workbench.parts.sarnet_network import SARNet, parameters
 from workbench.scene import PROVENANCE, TABLE
 
 VIEW = 256  # largest side of the watched window

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from workbench.data.boxed_images import entered, padded
 from workbench.errors import InputError
-from workbench.methods.sarnet.network import STRIDES, SARNet
 from workbench.methods.sarnet.settings import Config
 from workbench.parts.detect import Found, detections, nms
 from workbench.parts.device import device
+from workbench.parts.sarnet_network import STRIDES, SARNet
 from workbench.parts.training import saved_network, weights
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from torch import nn
 
 from workbench.data.boxed_images import Batch, Crops, Images
 from workbench.errors import InputError
-from workbench.methods.sarnet.network import STRIDES, SARNet
 from workbench.methods.sarnet.settings import Config
 from workbench.parts.detect import Losses, detection_loss
 from workbench.parts.device import device
+from workbench.parts.sarnet_network import STRIDES, SARNet
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 from workbench.parts.training import Checkpoint, descend

@@ -17,6 +17,7 @@ from workbench.views.looks import ANOMALY, BLUE, REFERENCES, Look
 from workbench.views.screen import beside, grid
 from workbench.views.steps import Steps, Still
 
+TAB = "BSDM live"
 FIRST = ("steps", "passes", "show_every", "seed")
 MEAN, CODE = REFERENCES["sigma2"].title, REFERENCES["sigma2_code"].title
 OWN = ANOMALY["bsdm"]
@@ -52,7 +53,7 @@ class Train:
         self._stills: dict[int, Still] = {}
         self._newest: Mapping[str, Any] | None = None  # event with the newest score map of the training
         self._untrained = False  # whether the curve of the untrained network is drawn
-        self.runner = Runner(state, "bsdm", self, first=FIRST)
+        self.runner = Runner(state, "bsdm", self, first=FIRST, tab=TAB)
         self.runner.form.reset.label = "Paper's values"  # the defaults of bsdm
         stretch = {"sizing_mode": "stretch_width", "margin": 0}
         floors = [REFERENCES["sigma2"], REFERENCES["sigma2_code"]]
@@ -127,7 +128,7 @@ class Train:
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the events of the run so far, and give its newest score maps to the other tabs."""
         state = self.state
-        state.when_seen("BSDM live", lambda: self._draw(live))
+        state.when_seen(TAB, lambda: self._draw(live))
         if "untrained" not in state.scores and (score := live.frame("score_untrained")) is not None:
             state.put("untrained", score, live.history.get("auc_untrained", ((), (None,)))[1][0])
         framed = [line for line in new if "score" in line.get("arrays", ()) and "pass" not in line["scalars"]]

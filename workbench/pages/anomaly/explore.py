@@ -200,7 +200,7 @@ class Explore:
         state = self.state
         colours = {n: PICKS[n - 1] for n in state.picked}
         hsi = state.data["hsi"]
-        self.spectra.show({n: hsi[:, r, c].values for n, (r, c) in state.picked.items()}, colours)
+        self.spectra.show(_pixels(hsi, state.picked, lazy=state.large), colours)
         if self._quiet.visible:
             self.quiet.draw(state.result, state.picked, colours)
 
@@ -280,7 +280,7 @@ class Quiet:
         """Show the spectra of the picked pixels."""
         name = self.which.value
         mean, spread = self.moments[name]
-        lines = {n: result[name][:, r, c].values for n, (r, c) in picked.items()}
+        lines = _pixels(result[name], picked, lazy=result[name].chunks is not None)
         if self.relative.value:  # all spectra share the network's pattern; RX scores the deviation from it
             scale = np.where(spread > 0, spread, np.nan)
             lines = {n: (line - mean) / scale for n, line in lines.items()}
@@ -288,6 +288,12 @@ class Quiet:
         self.view.figure.yaxis.axis_label = "deviation (σ of band)" if self.relative.value else "suppressed value"
         self.view.backdrop(mean, spread)
         self.view.show(lines, colours)
+
+
+def _pixels(cube: xr.DataArray, picked: Mapping[int, tuple[int, int]], *, lazy: bool) -> dict[int, np.ndarray]:
+    """Spectra of these pixels; of a cube in memory from its array, which is cut in a tenth of the time."""
+    values = cube if lazy else cube.values
+    return {n: np.asarray(values[:, r, c]) for n, (r, c) in picked.items()}
 
 
 def _coordinates(data: xr.Dataset, row: int, column: int) -> str:

@@ -23,13 +23,14 @@ import xarray as xr
 from workbench import execution
 from workbench.data.source import Source
 from workbench.errors import InputError
-from workbench.pages.anomaly.bsdm import Train
+from workbench.pages.anomaly.bsdm import TAB, Train
 from workbench.pages.anomaly.detectors import Compare
 from workbench.pages.anomaly.explore import Explore
 from workbench.pages.anomaly.state import FAST, AnomalyState
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.followed import Follower
-from workbench.pages.frame.session import BUILDING, FOLD, WIDE
+from workbench.pages.frame.rooms import BUILDING, place
+from workbench.pages.frame.session import FOLD, WIDE
 from workbench.scene import Needs
 from workbench.views.card import card, code, explain, heading, html
 from workbench.views.glimpse import Glimpse
@@ -102,8 +103,7 @@ class Explorer(AnomalyState):
         self.param.watch(lambda e: self.furnish(e.new), "tab")
         self.param.watch(self._cut, ["flag", "masked"])
         self.param.watch(self._choose, "detector")
-        rooms = [pn.Column(explain(*BUILDING, height=300), sizing_mode="stretch_width", margin=0) for _ in range(2)]
-        self._rooms = [self.explore.panel, *rooms]
+        self._rooms = [self.explore.panel, place(), place()]
         self._furnished = {0}
         below = [
             heading("Display"),
@@ -112,7 +112,7 @@ class Explorer(AnomalyState):
             self.link,
             pmui.Details(self.code, title="The same as code", **FOLD),
         ]
-        return list(zip(("Explore", "Detectors", "BSDM live"), self._rooms, strict=True)), below
+        return list(zip(("Explore", "Detectors", TAB), self._rooms, strict=True)), below
 
     def furnish(self, tab: int) -> None:
         """Build a tab when it is first needed: a page with one tab loads several times faster than with three."""

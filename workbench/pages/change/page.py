@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 from safetensors import SafetensorError, safe_open
@@ -30,10 +29,11 @@ from workbench.pages.change.maps import Maps
 from workbench.pages.change.state import ChangeState
 from workbench.pages.change.trust import Trust
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.rooms import Rooms
 from workbench.pages.frame.runner import Runner
-from workbench.pages.frame.session import BUILDING, WIDE
+from workbench.pages.frame.session import WIDE
 from workbench.runs.watch import Live
-from workbench.views.card import escape, explain, heading, html
+from workbench.views.card import escape, heading, html
 from workbench.views.change import OURS, pair_card
 from workbench.views.plots import batched
 
@@ -100,60 +100,46 @@ class Changes(ChangeState):
         self.networks = pmui.Select(label="Network", options={"train a new one": ""}, value="", margin=(8, 0), **WIDE)
         self.networks.param.watch(batched(lambda _: self._network_chosen()), "value")
         self.maps = Maps(self)
-        self._built: dict[type, Any] = {}
-        self._rooms = {
-            tab: pn.Column(explain(*BUILDING, height=300), sizing_mode="stretch_width", margin=0) for tab in LATER
-        }
+        self.rooms = Rooms(LATER, lambda tab: tab(self), self._fill)
         self.param.watch(batched(lambda e: self._furnish(e.new)), "tab")
         self.param.watch(batched(lambda *_: self.draw()), ["sample", "detector", "overlay"])
-        self.param.watch(batched(lambda *_: self._each("draw", Trust)), ["answered", "rival"])
-        tabs = [("Pair and maps", self.maps.panel), *((title, self._rooms[tab]) for tab, title in LATER.items())]
+        self.param.watch(batched(lambda *_: self.rooms.each("draw", Trust)), ["answered", "rival"])
+        tabs = [("Pair and maps", self.maps.panel), *self.rooms.tabs]
         return tabs, [heading("Run"), self.networks, *self.runner.controls, self.link]
 
-    def _tab(self, tab: type) -> Any:
-        """A tab of LATER, built and filled when it is first asked for, so that the page opens quickly."""
-        if tab not in self._built:
-            built = self._built[tab] = tab(self)
-            with pn.io.hold():
-                self._rooms[tab].objects = [built.panel]
-                if tab is not Learning:
-                    built.take()
-                elif self.runner.live is not None:
-                    built.invite(False)
-                    built.curves(self.runner.live)
-                    built.grown()
-        return self._built[tab]
+    def _fill(self, tab: Any) -> None:
+        """Draw in a tab that has just been built what came before."""
+        if not isinstance(tab, Learning):
+            tab.take()
+        elif self.runner.live is not None:
+            tab.invite(False)
+            tab.curves(self.runner.live)
+            tab.grown()
 
     def _furnish(self, tab: int) -> None:
-        if self.data is not None and tab > 0:
-            self._tab([*LATER][tab - 1])
-
-    def _each(self, do: str, *tabs: type, **given: Any) -> None:
-        """Call the method `do` of those tabs that are built; others are filled when they are."""
-        for tab in tabs:
-            if tab in self._built:
-                getattr(self._built[tab], do)(**given)
+        if self.data is not None:
+            self.rooms.show(self.titles[tab])
 
     @property  # type: ignore[override]
     def learning(self) -> Learning:
         """The second tab."""
-        return self._tab(Learning)
+        return self.rooms[Learning]
 
     @property
     def trust(self) -> Trust:
         """The third tab."""
-        return self._tab(Trust)
+        return self.rooms[Trust]
 
     @property
     def inside(self) -> Inside:
         """The fourth tab."""
-        return self._tab(Inside)
+        return self.rooms[Inside]
 
     @property
     def export(self) -> Export:
         """The fifth tab; it offers the pixels that the third one judges."""
-        self._tab(Trust)
-        return self._tab(Export)
+        _ = self.trust
+        return self.rooms[Export]
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -219,20 +205,20 @@ class Changes(ChangeState):
     def cleared(self) -> None:
         """Reset all tabs; no run is followed."""
         self.findings, self.judged = None, {}
-        self._each("clear", Learning)
-        self._each("take", Trust, Inside, Export)
+        self.rooms.each("clear", Learning)
+        self.rooms.each("take", Trust, Inside, Export)
         self.maps.found()
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
         """Show the training of the followed run."""
-        self._each("invite", Learning, inviting=False)
-        self._each("grown", Learning)
+        self.rooms.each("invite", Learning, inviting=False)
+        self.rooms.each("grown", Learning)
 
     def took(self, live: Live, new: Sequence[Mapping[str, Any]]) -> None:
         """Draw the new scalars, and new maps of the validation pair if there are any."""
-        self.when_seen("Training", lambda: self._each("curves", Learning, live=live), "curves")
+        self.when_seen("Training", lambda: self.rooms.each("curves", Learning, live=live), "curves")
         if any(line.get("arrays") for line in new):
-            self.when_seen("Training", lambda: self._each("grown", Learning), "maps")
+            self.when_seen("Training", lambda: self.rooms.each("grown", Learning), "maps")
 
     def read(self, result: xr.Dataset) -> Findings:
         """The maps of all detectors."""
@@ -246,7 +232,7 @@ class Changes(ChangeState):
             self.sample = self.findings.samples[0]
         self.judged = {}
         self.maps.found()
-        self._each("take", Trust, Inside, Export)
+        self.rooms.each("take", Trust, Inside, Export)
         self.draw()
 
     def draw(self) -> None:
@@ -254,7 +240,7 @@ class Changes(ChangeState):
         if self.data is None or self._changing:
             return
         self.maps.draw()
-        self._each("draw", Trust, Inside)
+        self.rooms.each("draw", Trust, Inside)
 
 
 ROLES = {"before": "first date", "after": "second date", "truth": "reference"}

@@ -8,8 +8,8 @@ from workbench.event import Curves, Film, Matrix, Shows
 from workbench.pages.frame.training import Training
 
 INVITATION = (
-    "Press <b>Start</b> on the left. The network is trained in float; then it is made smaller and trained again, and so is every rival. "
-    "The run is a separate process that continues when this page is closed."
+    "Press <b>Start</b> in the side bar. The network is trained in float; then it is made smaller and trained again, and so is every "
+    "rival. The run is a separate process that continues when this page is closed."
 )
 STEPS = " of all trainings, one after the other"
 

@@ -17,6 +17,7 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
+from workbench.config import Settings
 from workbench.data.source import Source
 from workbench.methods import METHODS, load, summary
 from workbench.methods import page as page_of
@@ -29,7 +30,7 @@ from workbench.pages.compression.levels import Levels
 from workbench.pages.compression.state import CompressionState
 from workbench.pages.compression.teaching import Teaching
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.runner import Runner, first_settings, problem_of
+from workbench.pages.frame.runner import SEEN, Runner, problem_of
 from workbench.pages.frame.session import WIDE
 from workbench.scene import VOCABULARY, Needs, fits
 from workbench.views.card import explain, heading
@@ -60,6 +61,11 @@ def methods() -> tuple[str, ...]:
     return tuple(m for m in METHODS if page_of(m).partition("?")[0] == "compression")
 
 
+def first(method: str) -> list[str]:
+    """The settings that are always visible: the first that a method itself declares, before those of its data, and those that all have."""
+    return [*list(load(method).Config.__annotations__)[:SEEN], *Settings.model_fields]
+
+
 class Compression(CompressionState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
@@ -71,7 +77,7 @@ class Compression(CompressionState):
     UNNAMED = "No data were given. Choose a set from the list, or give the path of your own."
     EMPTY = (
         "No data are open",
-        "Choose a set from the list on the left, or open your own: images by class or with boxes, or a scene with labelled pixels.",
+        "Choose a set from the list in the side bar, or open your own: images by class or with boxes, or a scene with labelled pixels.",
     )
     FIRST_SCENE = "digits"
     OLD = "The result of this run has no bits and MACs of its layers, so it cannot be shown here; see it on the page watch."
@@ -106,7 +112,7 @@ class Compression(CompressionState):
             label="Method", options={f"{m}: {summary(m)}": m for m in methods()}, value=self.method, margin=(8, 0), **WIDE
         )
         self.methods.visible = len(methods()) > 1
-        self.runners = {m: Runner(self, m, self, first=first_settings(m)) for m in methods()}
+        self.runners = {m: Runner(self, m, self, first=first(m)) for m in methods()}
         self.controls = {
             m: pn.Column(*r.controls, sizing_mode="stretch_width", margin=0, visible=m == self.method)
             for m, r in self.runners.items()
@@ -127,12 +133,15 @@ class Compression(CompressionState):
 
     def choose(self, method: str) -> None:
         """Select another method, on the same data."""
+        self._select(method)
+        self.arrived(False)
+
+    def _select(self, method: str) -> None:
         self.method = method
         for name, controls in self.controls.items():
             controls.visible = name == method
         self.runner = self.runners[method]
         self.learning.show(load(method).SHOWS)
-        self.arrived(False)
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -144,8 +153,8 @@ class Compression(CompressionState):
         assert self.data is not None
         able = [m for m in methods() if problem_of(m, self.data) is None]
         if able and self.method not in able:
-            self.methods.value = able[0]  # its listener calls this again
-            return
+            self._select(able[0])  # an address without a method may name a run of this one
+            self.methods.value = able[0]
         self.runner.take(run)
 
     # --- called by the runner ----------------------------------------------------------------------------------------

@@ -22,12 +22,14 @@ from workbench.pages.coresets.samples import Film, Pictures
 from workbench.pages.coresets.scoring import Score
 from workbench.pages.coresets.state import CoresetState
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.rooms import Rooms
 from workbench.pages.frame.runner import Runner
 from workbench.runs.watch import Live
 from workbench.views.card import heading, samples_card
 from workbench.views.plots import batched
 
 FIRST = ("epochs", "keep", "budgets", "compare", "label_noise", "seed")
+LATER = {Choose: "Coreset", Measured: "Accuracy"}
 INVITATION = (
     "Press <b>Start</b> in the side bar. A network is trained on all samples, in a separate process that continues when this page is "
     "closed, and every sample's score is updated. Then the same network is trained again on the coreset of TDDS, and on equally "
@@ -58,10 +60,30 @@ class Coresets(CoresetState):
         """The three tabs, and the controls of a run."""
         self.film = Film()
         self.runner = Runner(self, self.METHOD, self, first=FIRST)
-        self.score, self.choosing, self.measured = Score(self, INVITATION), Choose(self), Measured(self)
+        self.score, self.rooms = Score(self, INVITATION), Rooms(LATER, lambda tab: tab(self), self._fill)
         self.param.watch(batched(lambda *_: self._changed()), ["keep", "length", "selector", "balanced"])
-        tabs = [("Scores", self.score.panel), ("Coreset", self.choosing.panel), ("Accuracy", self.measured.panel)]
-        return tabs, [heading("Run"), *self.runner.controls, self.link]
+        self.param.watch(batched(lambda e: self._furnish(e.new)), "tab")
+        return [("Scores", self.score.panel), *self.rooms.tabs], [heading("Run"), *self.runner.controls, self.link]
+
+    def _fill(self, tab: Any) -> None:
+        """Draw in a tab that has just been built what came before."""
+        tab.take()
+        if isinstance(tab, Measured) and self.runner.live is not None:
+            tab.curves(self.runner.live.history)
+
+    def _furnish(self, tab: int) -> None:
+        if self.data is not None:
+            self.rooms.show(self.titles[tab])
+
+    @property
+    def choosing(self) -> Choose:
+        """The second tab."""
+        return self.rooms[Choose]
+
+    @property
+    def measured(self) -> Measured:
+        """The third tab."""
+        return self.rooms[Measured]
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -79,7 +101,8 @@ class Coresets(CoresetState):
             self.param.update(selector="tdds", length=0)
         if "wrong_label" in self.data.coords:  # the coreset already has wrong labels; add no more
             self.runner.form.widgets["label_noise"].value = 0.0
-        self.measured.take()
+        self.rooms.each("take", Measured)
+        self._furnish(self.tab)
         if self.runner.live is not None:
             self.pick([i for i in picks.split("|") if i])
 
@@ -95,8 +118,7 @@ class Coresets(CoresetState):
         self.film = Film()
         self.picked, self.picks = [], ""
         self.score.clear()
-        self.choosing.take()
-        self.measured.take()
+        self.rooms.each("take", Choose, Measured)
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
         """Show the scores; for a fresh run, set the share kept and T to those of its settings."""
@@ -109,7 +131,7 @@ class Coresets(CoresetState):
         scored = [line for line in new if "p_label" in line.get("arrays", ())]
         for line in scored:
             self.film.add(line["step"], live.arrays(line["step"]).read("p_label", "contribution", "score"))
-        self.when_seen("Accuracy", lambda: self.measured.curves(live.history))
+        self.when_seen("Accuracy", lambda: self.rooms.each("curves", Measured, history=live.history))
         if scored:
             self.when_seen("Scores", self.score.grown)
 
@@ -117,12 +139,12 @@ class Coresets(CoresetState):
         """Show scores at every T, selection and accuracies when the run has ended."""
         if result is not None:
             self.film.finish(result)
-            self.choosing.take()
+            self.rooms.each("take", Choose)
             self.score.grown()
-        self.measured.take()
+        self.rooms.each("take", Measured)
 
     def _changed(self) -> None:
-        self.choosing.draw()
+        self.rooms.each("draw", Choose)
         self.score.draw()
 
 

@@ -13,10 +13,10 @@ import xarray as xr
 from workbench.errors import InputError
 from workbench.methods.sarnet import inspect, load_network
 from workbench.methods.sarnet.inside import GIVEN, SCALES, WIDE
-from workbench.methods.sarnet.network import STRIDES
 from workbench.metrics.detect import Boxes
 from workbench.metrics.outcomes import of_one
 from workbench.pages.detection.state import DetectionState
+from workbench.parts.sarnet_network import STRIDES
 from workbench.views.boxes import LEGEND, Box, BoxView
 from workbench.views.card import explain, heading, html, problem
 from workbench.views.gates import Gates

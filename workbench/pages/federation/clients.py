@@ -111,10 +111,10 @@ class ClientsTab:
             return
         phase, step, findings = self.phase, self.stepper.at + 1, self.state.findings
         self.text.object = f"<b>{phase.unit.capitalize()} {step:,}</b> of {phase.count:,}"
-        count = len(phase.clients)
-        sent = {w: at(line, step) / count for w, line in phase.sent.items()}
-        exact = at(phase.exact, step) / count if phase.exact[0] else 0.0
+        sent = {w: at(line, step) for w, line in phase.sent.items()}
+        exact = at(phase.exact, step) if phase.exact[0] else 0.0
         ghost = exact + sum(v for w, v in sent.items() if w != "features") if exact else 0.0
+        share = phase.shares(step)
         pixels = {}
         if findings is not None and (self.choice.value == "fedavg" or findings.method == "feddiff"):
             pixels = dict(zip(findings.clients, findings.result["clients"].values.sum(1).astype(int), strict=True))
@@ -123,11 +123,19 @@ class ClientsTab:
             facts = {"loss": f"{at(phase.loss[loss], step):.3f}", "OA": f"{at(phase.oa[oa], step):.3f}"}
             facts |= {"training pixels": f"{pixels[name]:,}"} if name in pixels else {}
             away = bool(phase.present) and step not in phase.present[name]
-            shown.append(Client(name, facts, "away, or failed in this round" if away else "", sent if sent else {}, ghost))
+            shown.append(
+                Client(
+                    name,
+                    facts,
+                    "away, or failed in this round" if away else "",
+                    {w: share[name] * v for w, v in sent.items()},
+                    share[name] * ghost,
+                )
+            )
         last = {w: line[1][-1] if line[1] else 0.0 for w, line in phase.sent.items()}
         exact_last = phase.exact[1][-1] if phase.exact[1] else 0.0
         most = sum(v for w, v in last.items() if w != "features") + max(last.get("features", 0.0), exact_last)
-        self.cards.show(shown, self._server(phase, step), most / count if count else 0.0)
+        self.cards.show(shown, self._server(phase, step), most * max(phase.shares(phase.count).values()))
         for plot in (self.loss, self.oa, self.sent, self.apart):
             plot.cursor(step)
 
@@ -144,7 +152,7 @@ class ClientsTab:
             words += _told(apart, "after the last average")
         elif self.state.findings is not None and self.choice.value == "exchange":
             words += _told(self.state.findings.apart, "at the end")
-        return words + " A link's share is that of equal messages."
+        return words
 
 
 def _told(apart: float, when: str) -> str:

@@ -20,7 +20,7 @@ INVITATION = (
     "When a run of <b>feddiff</b> has finished, this tab shows how each owner's diffusion network makes patches from noise, the values of "
     "a pixel on that way beside real ones, and how much of the classes each noise level knows, trained and untrained."
 )
-GAP, PATCH, SHOWN = 2, 8, 4  # columns between the owners, side of a patch, patches of a strip
+GAP, PATCH, SHOWN = 2, 8, 8  # columns between the owners, side of a patch, patches of a strip
 
 
 class Diffusion:
@@ -34,7 +34,7 @@ class Diffusion:
         )  # fmt: skip
         self.text = html(margin=(2, 8))
         self.strip_frame, self.sheet_frame = Frame(), Frame()
-        self.strips = [ImageView(self.strip_frame, "", axes=False, tall="200px") for _ in range(2)]
+        self.strips = [ImageView(self.strip_frame, "", axes=False, tall="300px") for _ in range(2)]
         self.sheets = [ImageView(self.sheet_frame, "", axes=False, tall="320px") for _ in range(2)]
         self.centres = [Lines("channel", "value of the sensor", height=250, dots=True) for _ in range(2)]
         self.levels = Lines("noise level t", "OA on test pixels", height=280, dots=True)
@@ -111,8 +111,7 @@ class Diffusion:
         plot.show(
             [
                 (Look("real: mean", GREY), x, mean),
-                (Look("one deviation", GREY, "dotted"), x, mean - spread),
-                (Look("", GREY, "dotted"), x, mean + spread),
+                (Look("one deviation", GREY, "dotted"), np.r_[x, x[::-1]], np.r_[mean - spread, (mean + spread)[::-1]]),
                 (Look(f"generated, {result['level'].values[at]}", ORANGE if at == len(way) - 1 else BLUE), x, way[at]),
             ]
         )
@@ -126,11 +125,12 @@ def _halves(result: xr.Dataset) -> list[np.ndarray]:
 
 
 def _strip(half: np.ndarray) -> np.ndarray:
-    """(rows, columns, 3) uint8: the first column of patches at each level, side by side."""
+    """(rows, columns, 3) uint8: the first two columns of patches, one below the other, at each level, side by side."""
     levels, _, high, _ = half.shape
     parts = []
     for n in range(levels):
-        parts += [_bytes(half[n, :, :, :PATCH]), np.full((high, 1, 3), 255, np.uint8)]
+        two = [_bytes(half[n, :, :, at : at + PATCH]) for at in (0, PATCH)]
+        parts += [np.concatenate(two), np.full((2 * high, 1, 3), 255, np.uint8)]
     return np.concatenate(parts[:-1], 1)
 
 

@@ -31,6 +31,13 @@ class Phase(NamedTuple):
     present: dict[str, set[int]]
     apart: dict[str, Series]
 
+    def shares(self, step: int) -> dict[str, float]:
+        """Client -> its share of all bytes up to a step. Messages are of one size, so it is that of the rounds with this client."""
+        if not self.present:
+            return dict.fromkeys(self.clients, 1 / len(self.clients))
+        rounds = {name: sum(s <= step for s in steps) for name, steps in self.present.items()}
+        return {name: count / max(sum(rounds.values()), 1) for name, count in rounds.items()}
+
 
 def phases(history: History) -> dict[str, Phase]:
     """The phases that a run has reached, by name: `home`, `exchange`, `fedavg`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import panel as pn
 import panel_material_ui as pmui
-from bokeh.models import LogTicker
+from bokeh.models import FixedTicker
 
 from workbench.pages.federation.state import FederationState
 from workbench.views.card import explain, heading, html
@@ -22,6 +22,8 @@ INVITATION = (
     "and the feature maps of a test pixel as their owner has them and as the others rebuild them."
 )
 
+NEAR = 1.3  # times as many bytes need a tick of their own
+
 
 class Messages:
     """Rank slider over scree, accuracy and maps; the inspector."""
@@ -37,7 +39,6 @@ class Messages:
         self.scree = Lines("rank", "energy of the features that is kept", height=260, dots=True)
         self.worth = Lines("rank", "OA, trained once", height=260, dots=True)
         self.pareto = Pareto("bytes of a pixel's message", "OA, each trained with its messages", height=300)
-        self.pareto.figure.xaxis.ticker = LogTicker(mantissas=[1, 2, 5])
         self.frame = Frame()
         self.maps = [PictureView(frame=self.frame) for _ in range(3)]
         self.inspector = html(margin=(4, 8))
@@ -86,6 +87,12 @@ class Messages:
             if cost > 0
         ]
         self.pareto.show(points)
+        ticks: list[int] = []
+        for cost in sorted(p.cost for p in points):
+            if not ticks or cost > NEAR * ticks[-1]:
+                ticks.append(round(cost))
+        self.pareto.figure.xaxis.ticker = FixedTicker(ticks=ticks)
+        self.pareto.figure.xaxis.major_label_overrides = {tick: f"{tick:,}" for tick in ticks}
         self.draw()
 
     def draw(self) -> None:

@@ -24,11 +24,11 @@ class FederationState(OneRun):
     rank = param.Integer(4, bounds=(1, 16), doc="rank of the messages that are rebuilt")
     alpha = param.Number(0.3, bounds=(0.01, 100.0), doc="of the Dirichlet draw that is previewed")
     parties = param.Integer(4, bounds=(2, 20), doc="clients of that draw")
-    level = param.Integer(0, bounds=(0, 8), doc="position on the way from noise to patches")
+    level = param.Integer(8, bounds=(0, 8), doc="position on the way from noise to patches")
     image = param.Integer(0, bounds=(0, None), doc="position of the mapped image")
 
     findings: Findings | None
 
     def reset(self) -> dict[str, Any]:
         """The parameters of a view that shows the run as it is."""
-        return {"level": 0, "image": 0}
+        return {"level": 8, "image": 0}

@@ -85,10 +85,13 @@ class Host(Protocol):
 
 
 class Runner:
-    """Controls of the runs of one method on the scene of a page. `first` names the settings that are always visible."""
+    """Controls of the runs of one method on the scene of a page.
 
-    def __init__(self, page: Session, method: str, host: Host, *, first: Sequence[str]) -> None:
-        self.page, self.method, self.host = page, method, host
+    first: the settings that are always visible. tab: title of the tab in which the controls are; empty in the side bar.
+    """
+
+    def __init__(self, page: Session, method: str, host: Host, *, first: Sequence[str], tab: str = "") -> None:
+        self.page, self.method, self.host, self._tab = page, method, host, tab
         self.live: Followed | None = None
         self._taken, self._version = 0, -1  # lines and version of the run that are drawn
         self._waits = self._resumed = 0
@@ -256,7 +259,8 @@ class Runner:
                 self._waits = 0
             elif self._waits:
                 status, error = "starting", None
-        self.player.show(status, live.lines, error if status in ("failed", "killed") else None, live.folder.name)
+        told = (status, live.lines, error if status in ("failed", "killed") else None, live.folder.name)
+        self.page.when_seen(self._tab, lambda: self.player.show(*told), "player")
         if new:
             if not self._listed:  # a new run: now its settings are known
                 self._list()

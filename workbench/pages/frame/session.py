@@ -38,7 +38,6 @@ from workbench.views.scene_card import scene_card
 from workbench.views.screen import STRETCH, beside
 
 OPENING = "The scene is read and checked. A run on this machine, or a large file, makes it take longer."
-BUILDING = ("This tab is being built", "It takes about a second, longer while a run computes on this machine.")
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
@@ -179,7 +178,7 @@ class Session(Addressed):
         self.card = html(margin=(6, 0))
         self.link = self.copy_link()
         tabs, below = self.build()
-        self._titles = [title for title, _ in tabs]
+        self.titles = [title for title, _ in tabs]
         self._below = pn.Column(*below, sizing_mode="stretch_width", margin=0)
         self.side = pn.Column(
             self.choice,
@@ -398,7 +397,7 @@ class Session(Addressed):
         So a run that goes on costs neither server nor browser anything for tabs that nobody sees. A later call with the same tab and
         `what` replaces one that waits: `draw` has to draw all that is new.
         """
-        if tab not in self._titles or self._titles.index(tab) == self.tab:
+        if tab not in self.titles or self.titles.index(tab) == self.tab:
             self._unseen.pop((tab, what), None)
             draw()
         else:
@@ -414,7 +413,7 @@ class Session(Addressed):
         self._unseen = {}
 
     def _draw_seen(self) -> None:
-        shown = self._titles[self.tab]
+        shown = self.titles[self.tab]
         with pn.io.hold():
             for key in [key for key in self._unseen if key[0] == shown]:
                 self._unseen.pop(key)()

@@ -17,14 +17,17 @@ import xarray as xr
 
 from workbench.data.source import Source
 from workbench.pages.frame.cache import SharedResults
+from workbench.pages.frame.rooms import Rooms
 from workbench.pages.frame.runner import Runner
 from workbench.pages.gradients.importance import Importance
 from workbench.pages.gradients.state import GradientState
 from workbench.pages.gradients.traffic import Budget, Traffic
 from workbench.runs.watch import Live
 from workbench.views.card import heading, samples_card
+from workbench.views.plots import batched
 
 FIRST = ("rivals", "steps", "density", "indicator", "p", "network", "width", "seed")
+LATER = {Budget: "Budget", Traffic: "Traffic"}
 INVITATION = (
     "Press <b>Start</b> in the side bar. Two real processes train one network together, once with every compressor named under "
     "<b>rivals</b>; with RS-DGC each sends 1 % of its gradient entries. You see the gradient, its neighbourhood, the score, and "
@@ -51,9 +54,29 @@ class Gradients(GradientState):
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The three tabs, and the controls of a run."""
         self.runner = Runner(self, self.METHOD, self, first=FIRST)
-        self.importance, self.budget, self.traffic = Importance(self, INVITATION), Budget(), Traffic()
-        tabs = [("Gradient", self.importance.panel), ("Budget", self.budget.panel), ("Traffic", self.traffic.panel)]
-        return tabs, [heading("Run"), *self.runner.controls, self.link]
+        self.importance, self.rooms = Importance(self, INVITATION), Rooms(LATER, lambda tab: tab(), self._fill)
+        self.param.watch(batched(lambda e: self._furnish(e.new)), "tab")
+        return [("Gradient", self.importance.panel), *self.rooms.tabs], [heading("Run"), *self.runner.controls, self.link]
+
+    def _fill(self, tab: Any) -> None:
+        """Draw in a tab that has just been built what came before."""
+        tab.clear()
+        if (live := self.runner.live) is not None:
+            tab.draw(*((live,) if isinstance(tab, Budget) else self._counted(live)))
+
+    def _furnish(self, tab: int) -> None:
+        if self.data is not None:
+            self.rooms.show(self.titles[tab])
+
+    @property
+    def budget(self) -> Budget:
+        """The second tab."""
+        return self.rooms[Budget]
+
+    @property
+    def traffic(self) -> Traffic:
+        """The third tab."""
+        return self.rooms[Traffic]
 
     def describe(self, data: xr.Dataset) -> str:
         """HTML card of the data."""
@@ -62,6 +85,7 @@ class Gradients(GradientState):
     def arrived(self, first: bool) -> None:
         """Follow the run named in the address when data are open."""
         self.runner.take(self.run if first else "")
+        self._furnish(self.tab)
 
     # --- called by the runner ----------------------------------------------------------------------------------------
 
@@ -71,8 +95,8 @@ class Gradients(GradientState):
 
     def cleared(self) -> None:
         """Empty all tabs; no run is followed."""
-        for tab in (self.importance, self.budget, self.traffic):
-            tab.clear()
+        self.importance.clear()
+        self.rooms.each("clear", Budget, Traffic)
 
     def watching(self, config: Mapping[str, Any], fresh: bool) -> None:
         """Show the gradients of the followed run."""
@@ -85,7 +109,7 @@ class Gradients(GradientState):
         """Draw new gradients if there are any, and the traffic."""
         if any(name.startswith("importance/") for line in new for name in line.get("arrays", ())):
             self.when_seen("Gradient", self.importance.grown)
-            self.when_seen("Budget", lambda: self.budget.draw(live))
+            self.when_seen("Budget", lambda: self.rooms.each("draw", Budget, live=live))
         self.when_seen("Traffic", lambda: self._count(live))
 
     def ended(self, live: Live, result: xr.Dataset | None) -> None:
@@ -93,8 +117,13 @@ class Gradients(GradientState):
         self._count(live)
 
     def _count(self, live: Live) -> None:
-        if steps := self.runner.config.get("steps"):
-            self.traffic.draw(live.history, int(steps))
+        history, steps = self._counted(live)
+        self.rooms.each("draw", Traffic, history=history, steps=steps)
+
+    def _counted(self, live: Live) -> tuple[Mapping[str, Any], int]:
+        """The scalars of the run, and the steps of each compressor; no scalars before its settings are known."""
+        steps = self.runner.config.get("steps")
+        return (live.history, int(steps)) if steps else ({}, 1)
 
 
 def gradients(scene: str | Path | Source | None = None) -> Gradients:

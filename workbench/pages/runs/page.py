@@ -35,7 +35,10 @@ from workbench.views.outcome import number
 from workbench.views.plots import batched
 from workbench.views.screen import beside
 
-ALWAYS = ("run", "open", "status", "method", "scene", "begun", "time (s)", "tags")
+WHAT, WHEN = (
+    ("run", "open", "status", "method", "scene"),
+    ("begun", "time (s)", "tags"),
+)  # columns before and behind the metrics
 SETTLE = 1.5  # seconds in which a browser builds the table
 MOST = len(PICKS)  # runs that can be compared at most: one colour each
 ANY = "any"
@@ -122,7 +125,7 @@ class Runs(Addressed):
             margin=(0, 6),
         )
         self.table = pn.widgets.Tabulator(
-            pd.DataFrame(columns=list(ALWAYS)),
+            pd.DataFrame(columns=[*WHAT, *WHEN]),
             selectable="checkbox",
             formatters={"open": "html"},
             show_index=False,
@@ -250,11 +253,12 @@ class Runs(Addressed):
         rows = []
         for e in self.shown:
             begun = str(e.about.get("start", "")).replace("T", " ")[:16]
-            row = [e.name, self._link(e), e.note, e.method, e.scene, begun, round(e.seconds, 1), ", ".join(e.marks)]
+            row = [e.name, self._link(e), e.note, e.method, e.scene]
             if mixed:
                 row.append(f"{e.headline[0]} {number(e.metrics[e.headline[0]])}" if e.headline else "")
-            rows.append([*row, *(e.metrics.get(c, e.settings.get(c)) for c in columns)])
-        made = pd.DataFrame(rows, columns=[*ALWAYS, *(["main metric"] if mixed else []), *columns])
+            row += [e.metrics.get(c, e.settings.get(c)) for c in columns]
+            rows.append([*row, begun, round(e.seconds, 1), ", ".join(e.marks)])
+        made = pd.DataFrame(rows, columns=[*WHAT, *(["main metric"] if mixed else []), *columns, *WHEN])
         self._filling = True
         try:
             if not made.equals(self.table.value):

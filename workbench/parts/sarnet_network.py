@@ -1,4 +1,4 @@
-"""The network: backbone, unity compensation (UCM), direction-aware attention (DAM), head; after section 3 of the method's page.
+"""The network of SAR-Net: backbone, unity compensation (UCM), direction-aware attention (DAM), head; after section 3 of the method's page.
 
 The paper fixes what its modules do, not what is inside them; the interiors here are a reconstruction. UCM gathers the maps of all scales,
 fuses them twice (low: convolutions, high: attention over all places) and embeds the result back into every scale, in the manner of the
@@ -68,11 +68,11 @@ class Residual(nn.Module):
 
 
 class Backbone(nn.Module):
-    """(B, 1, H, W) -> C2, C3, C4, C5 at strides 4, 8, 16, 32 with w, 2w, 4w, 8w channels."""
+    """(B, inputs, H, W) -> C2, C3, C4, C5 at strides 4, 8, 16, 32 with w, 2w, 4w, 8w channels."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inputs: int = 1) -> None:
         super().__init__()
-        self.stem = conv(1, max(1, width // 2), 3, 2)
+        self.stem = conv(inputs, max(1, width // 2), 3, 2)
         widths = [max(1, width // 2), width, 2 * width, 4 * width, 8 * width]
         self.stages = nn.ModuleList(nn.Sequential(conv(a, b, 3, 2), Residual(b)) for a, b in pairwise(widths))
         self.widths = widths[1:]
@@ -285,13 +285,19 @@ class SARNet(nn.Module):
     """A detector of one of the `ARMS`. neck: channels of the neck; None: 4 width, or for a wide arm what gives equal parameters."""
 
     def __init__(
-        self, classes: int, width: int, arm: str = "sarnet", aggregate: str = "product", neck: int | None = None
+        self,
+        classes: int,
+        width: int,
+        arm: str = "sarnet",
+        aggregate: str = "product",
+        neck: int | None = None,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         self.classes, self.arm = classes, arm
         low, high, attention, wide = ARMS[arm]
         n = neck or (matched_neck(classes, width, aggregate) if wide else 4 * width)
-        self.backbone = Backbone(width)
+        self.backbone = Backbone(width, inputs)
         self.neck = Neck(self.backbone.widths, n, low, high)
         kinds = [attention] * len(STRIDES) if attention != "none" else []
         self.attention = nn.ModuleList(_attention(kind, n, aggregate) for kind in kinds)
@@ -302,7 +308,7 @@ class SARNet(nn.Module):
             nn.init.constant_(bias[4:], PRIOR)
 
     def forward(self, x: Tensor, shuffled: bool = False, flat: bool = False, without: Sequence[int] = ()) -> Output:
-        """x: (B, 1, H, W), H and W multiples of 32. shuffled, flat: see `Directions`. without: see `Neck`."""
+        """x: (B, inputs, H, W), H and W multiples of 32. shuffled, flat: see `Directions`. without: see `Neck`."""
         scales = self.backbone(x)
         maps, wide = self.neck(scales, without)
         gates: list[Gates] = []

@@ -1,4 +1,4 @@
-"""One step of the exchange: owners encode the same pixels, send messages, fuse, learn; every H steps the shared weights are averaged.
+"""FedFusion, one step at a time: owners encode the same pixels, send messages, fuse, learn; every H steps the shared weights are averaged.
 
 No gradient passes through a message: an encoder learns from its owner's loss only. With exact messages the copies of the shared layers
 get equal gradients, so that this is training on pooled data (`Together`), number by number.
@@ -7,7 +7,8 @@ get equal gradients, so that this is training on pooled data (`Together`), numbe
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import InputError
-from workbench.methods.fedfusion.network import Encoder, Shared, loss_of, norms
-from workbench.methods.fedfusion.pixels import Pixels, places
-from workbench.methods.fedfusion.settings import Config
+from workbench.parts.cross_fusion import Encoder, Shared, loss_of, norms
 from workbench.parts.device import device
+from workbench.parts.exchange_settings import ExchangeSettings
 from workbench.parts.federation import FLOAT, INDEX, Codec, Traffic, average, basis, by_strips, divergence, gram, state_bytes
 from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
@@ -28,10 +28,28 @@ PROTOCOL = ("indices", "basis", "logits")  # classes of traffic besides features
 Windows = Mapping[str, Tensor]  # sensor -> (n, channels, 7, 7)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Labelled pixels as the owners of several sensors see them.
+
+    take: (positions in `label`, sensor) -> (n, channels, 7, 7). bands: sensor -> channels. train: positions of the training pixels.
+    place (N, 3): image, row, column.
+    """
+
+    take: Callable[[np.ndarray, str], Tensor]
+    bands: dict[str, int]
+    label: np.ndarray
+    names: list[str]
+    train: np.ndarray
+    place: np.ndarray
+
+
 class Owner:
     """A client: one sensor of one group. It holds the pixels of its sensor only, its encoder, and a copy of the shared layers."""
 
-    def __init__(self, number: int, x: Tensor, label: Tensor, encoder: Encoder, shared: Shared, config: Config) -> None:
+    def __init__(
+        self, number: int, x: Tensor, label: Tensor, encoder: Encoder, shared: Shared, config: ExchangeSettings
+    ) -> None:
         self.number, self.x, self.label, self.config = number, x, label, config
         self.encoder, self.shared = copy.deepcopy(encoder).to(device()), copy.deepcopy(shared).to(device())
         self.optimiser = optimiser_of(config, self.encoder, self.shared)
@@ -72,17 +90,17 @@ class Exchange:
     """Owners of these sensors that train together. One sensor: it learns alone, with its own path and statistics, and nothing travels."""
 
     def __init__(
-        self, pixels: Pixels, config: Config, sensors: Sequence[str], message: str = "dense", rank: int = 4
+        self, pixels: Seen, config: ExchangeSettings, sensors: Sequence[str], message: str = "dense", rank: int = 4
     ) -> None:
         self.config, self.sensors, self.total, self.done = config, [*sensors], config.steps, 0
         self.random, self.traffic = Seeded(config.seed), Traffic()
         with self.random:
             encoders = {
-                s: Encoder(pixels.bands[s]) for s in pixels.sensors
+                s: Encoder(pixels.bands[s]) for s in pixels.bands
             }  # of all sensors, so that every learner begins alike
             shared = Shared(len(sensors), len(pixels.names), config.bn == "own", config.fusion)
         label = torch.from_numpy(pixels.label[pixels.train])
-        self.parts = [torch.from_numpy(p) for p in by_strips(places(pixels)[pixels.train], config.groups)]
+        self.parts = [torch.from_numpy(p) for p in by_strips(on_one_map(pixels.place)[pixels.train], config.groups)]
         if min(len(p) for p in self.parts) < 2:
             raise InputError(
                 f"{config.groups} groups of clients leave one of them fewer than two training pixels; take fewer groups."
@@ -239,14 +257,14 @@ class Exchange:
 class Together:
     """The same network on pooled data: no messages, one optimiser, gradients from all sensors."""
 
-    def __init__(self, pixels: Pixels, config: Config) -> None:
+    def __init__(self, pixels: Seen, config: ExchangeSettings) -> None:
         self.config, self.total, self.done = config, config.steps, 0
         self.random = Seeded(config.seed)
         with self.random:
-            self.encoders = nn.ModuleDict({s: Encoder(pixels.bands[s]) for s in pixels.sensors}).to(device())
-            self.shared = Shared(len(pixels.sensors), len(pixels.names), config.bn == "own", config.fusion).to(device())
+            self.encoders = nn.ModuleDict({s: Encoder(pixels.bands[s]) for s in pixels.bands}).to(device())
+            self.shared = Shared(len(pixels.bands), len(pixels.names), config.bn == "own", config.fusion).to(device())
         self.x, self.label = (
-            {s: pixels.take(pixels.train, s) for s in pixels.sensors},
+            {s: pixels.take(pixels.train, s) for s in pixels.bands},
             torch.from_numpy(pixels.label[pixels.train]),
         )
         self.optimiser = optimiser_of(config, self.encoders, self.shared)
@@ -285,7 +303,7 @@ class Together:
         return [self.shared.eval()(features)[0].softmax(1).double().cpu().numpy()]
 
 
-def optimiser_of(config: Config, *networks: nn.Module) -> torch.optim.Optimizer:
+def optimiser_of(config: ExchangeSettings, *networks: nn.Module) -> torch.optim.Optimizer:
     """AdamW of all weights of these networks."""
     return torch.optim.AdamW([p for n in networks for p in n.parameters()], config.lr, weight_decay=config.decay)
 
@@ -294,3 +312,9 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate."""
     for group in optimiser.param_groups:
         group["lr"] = lr
+
+
+def on_one_map(place: np.ndarray) -> np.ndarray:
+    """(N, 2) rows and columns of pixels at `place` (N, 3); images of a stack lie one below the other."""
+    image, row, column = place.T
+    return np.stack([image * (int(row.max()) + 1) + row, column], 1)
