@@ -109,11 +109,11 @@ def test_a_page_fits_every_window_and_its_maps_grow(server, visit, name):
         assert min(by_width[1920], default=0) >= min(by_width[1000], default=0), (title, by_width)
     if mapped:  # the digits are not drawn as maps
         assert min(widths[mapped][1920]) > 1.1 * min(widths[mapped][1000]), widths
+    page.get_by_label("Toggle theme").click()
+    page.wait_for_function(TURNED)
     page.set_viewport_size({"width": 800, "height": 900})
     page.get_by_label("Open drawer").click()
     page.get_by_label("Close drawer").wait_for()
-    page.get_by_label("Toggle theme").click()
-    page.wait_for_function(TURNED)
     assert watch.errors == []
     assert watch.foreign == []
     assert server.complaints() == ""
