@@ -39,7 +39,12 @@ class ClientsTab:
         self.loss = Lines("step", "training loss", height=240)
         self.oa = Lines("step", "OA on 300 test pixels", height=240, dots=True)
         self.sent = Lines("step", "MB sent, all clients, up and down", height=240)
-        self.apart = Lines("step", "shared weights apart", height=240, words="Nothing is averaged with messages here.")
+        self.apart = Lines(
+            "step",
+            "shared weights apart",
+            height=240,
+            words="All clients begin a round with the same weights here, or share none.",
+        )
         self._content = pn.Column(
             wrapped(self.choice, self.text, self.stepper.slider, self.stepper.follow),
             self.cards.panel,
