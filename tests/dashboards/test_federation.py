@@ -76,8 +76,8 @@ def test_rounds_of_both_methods_are_counted_from_one(root):
     found = phases(history(root, "fedfusion"))
     assert list(found) == ["exchange", "fedavg"]
     exchange, fedavg = found["exchange"], found["fedavg"]
-    assert (exchange.unit, exchange.count, list(exchange.clients)) == ("step", 4, ["hsi", "lidar"])
-    assert (fedavg.unit, fedavg.count) == ("global round", 4)
+    assert (exchange.unit, exchange.length, list(exchange.clients)) == ("step", 4, ["hsi", "lidar"])
+    assert (fedavg.unit, fedavg.length) == ("global round", 4)
     assert all(steps[0] == 1 for steps, _ in (*exchange.loss.values(), *exchange.oa.values(), *exchange.sent.values()))
     assert exchange.exact[1][-1] > exchange.sent["features"][1][-1] > 0
     assert exchange.apart["after"][1][-1] == 0
@@ -92,8 +92,8 @@ def test_rounds_of_both_methods_are_counted_from_one(root):
     found = phases(history(root, "feddiff"))
     assert list(found) == ["home", "exchange"]
     assert found["home"].sent == {}
-    assert (list(found["home"].clients), found["home"].count) == (["hsi", "lidar"], 4)
-    assert (list(found["exchange"].clients), found["exchange"].count) == (["hsi", "lidar"], 3)
+    assert (list(found["home"].clients), found["home"].length) == (["hsi", "lidar"], 4)
+    assert (list(found["exchange"].clients), found["exchange"].length) == (["hsi", "lidar"], 3)
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------

@@ -48,7 +48,9 @@ KEPT = (look("dropped", STATES).colour, look("kept", STATES).colour)
 
 
 class PictureView:
-    """`show(picture)` draws any kind, as wide as its place. frame: shared by views of one size that pan and zoom together.
+    """`show(picture)` draws any kind, as wide as its place; without one it takes no room.
+
+    frame: shared by views of one size that pan and zoom together.
 
     tall: height of a map at most (CSS). height: of a plot, in pixels.
     """
@@ -66,12 +68,19 @@ class PictureView:
         self.slider.visible = False
         self.slider.param.watch(batched(lambda _: self._draw()), "value")
         self.panel = pn.Column(
-            self.where, self.slider, self._place, self.legend, sizing_mode="stretch_width", margin=(0, 10, 6, 0)
+            self.where,
+            self.slider,
+            self._place,
+            self.legend,
+            sizing_mode="stretch_width",
+            margin=(0, 10, 6, 0),
+            visible=False,
         )
 
     def show(self, picture: Picture | None) -> None:
         """Draw a picture; None removes it. The slider keeps its position if the new picture has this position."""
         self.picture = picture
+        self.panel.visible = picture is not None
         if picture is None:
             self._place.objects = []
             self.slider.visible, self.where.object, self.legend.object = False, "", ""

@@ -155,6 +155,25 @@ def test_a_picture_of_another_kind_takes_the_place() -> None:
     assert view._place.objects[0] is grid
 
 
+def test_a_view_without_a_picture_takes_no_room() -> None:
+    view = PictureView()
+    assert not view.panel.visible
+    view.show(picture("score", array(YX, 4, 5)))
+    assert view.panel.visible
+    view.show(None)
+    assert not view.panel.visible
+
+
+def test_long_names_below_a_narrow_picture_are_slanted_and_have_room() -> None:
+    view = PictureView()
+    view.show(picture("bits", array(("layer",), 3).assign_coords(layer=["features", "weights", "indices"])))
+    made = view._drawers["bars"].figure
+    assert made.xaxis[0].major_label_orientation == 0.7
+    assert made.min_border_left == 90
+    view.show(picture("bits", array(("layer",), 3).assign_coords(layer=["0", "1", "2"])))
+    assert (made.xaxis[0].major_label_orientation, made.min_border_left) == (0.0, 5)
+
+
 def test_curves_on_paper_have_a_line_for_each_series_and_run() -> None:
     history = {"loss/ours": ([5, 6], [1.0, 0.5]), "loss/random": ([7, 8], [1.0, 0.9]), "floor": ([5], [0.2])}
     groups = (Curves("loss", ("loss",), references=("floor",), own_steps=True), Curves("nothing", ("absent",)))

@@ -95,7 +95,7 @@ def prepared(
 
 def messages_of(home: Home, codec: Codec, batch: int) -> dict[str, Tensor]:
     """The coded features, `batch` pixels a message, those of training pixels first: NUMBER.PART -> tensor."""
-    made = {}
+    made: dict[str, Tensor] = {}
     for i, part in enumerate(_batches(home, batch)):
         made |= {f"{i}.{name}": value.contiguous() for name, value in codec.encode(part, i).parts.items()}
     return made

@@ -23,7 +23,7 @@ from workbench.views.stepper import Stepper
 ACROSS = 18  # tiles in a row
 HINT = (
     "Click a point or a picture for its trajectory; select several points with the lasso or the box. "
-    "Orange: kept at the share chosen under <b>Coreset</b>; grey: dropped. On the right, dashed: the means of both."
+    "Orange: kept at the share chosen under <b>Coreset</b>; grey: dropped. Dashed beside a trajectory: the means of both."
 )
 
 

@@ -39,7 +39,12 @@ class ClientsTab:
         self.loss = Lines("step", "training loss", height=240)
         self.oa = Lines("step", "OA on 300 test pixels", height=240, dots=True)
         self.sent = Lines("step", "MB sent, all clients, up and down", height=240)
-        self.apart = Lines("step", "shared weights apart", height=240, words="Nothing is averaged with messages here.")
+        self.apart = Lines(
+            "step",
+            "shared weights apart",
+            height=240,
+            words="All clients begin a round with the same weights here, or share none.",
+        )
         self._content = pn.Column(
             wrapped(self.choice, self.text, self.stepper.slider, self.stepper.follow),
             self.cards.panel,
@@ -76,14 +81,14 @@ class ClientsTab:
             self.choice.value = self.state.phase if self.state.phase in self.found else next(reversed(self.found))
             self._moving = False
         self._curves()
-        self.stepper.fit(self.phase.count)
+        self.stepper.fit(self.phase.length)
 
     def choose(self, phase: str) -> None:
         """Show the rounds of another phase."""
         self.state.phase = phase
         if phase in self.found:
             self._curves()
-            self.stepper.fit(self.phase.count)
+            self.stepper.fit(self.phase.length)
 
     @property
     def phase(self) -> Phase:
@@ -110,7 +115,7 @@ class ClientsTab:
         if not self.found:
             return
         phase, step, findings = self.phase, self.stepper.at + 1, self.state.findings
-        self.text.object = f"<b>{phase.unit.capitalize()} {step:,}</b> of {phase.count:,}"
+        self.text.object = f"<b>{phase.unit.capitalize()} {step:,}</b> of {phase.length:,}"
         sent = {w: at(line, step) for w, line in phase.sent.items()}
         exact = at(phase.exact, step) if phase.exact[0] else 0.0
         ghost = exact + sum(v for w, v in sent.items() if w != "features") if exact else 0.0
@@ -135,7 +140,7 @@ class ClientsTab:
         last = {w: line[1][-1] if line[1] else 0.0 for w, line in phase.sent.items()}
         exact_last = phase.exact[1][-1] if phase.exact[1] else 0.0
         most = sum(v for w, v in last.items() if w != "features") + max(last.get("features", 0.0), exact_last)
-        self.cards.show(shown, self._server(phase, step), most * max(phase.shares(phase.count).values()))
+        self.cards.show(shown, self._server(phase, step), most * max(phase.shares(phase.length).values()))
         for plot in (self.loss, self.oa, self.sent, self.apart):
             plot.cursor(step)
 

@@ -14,7 +14,7 @@ OTHERS = ("fedprox", "powersgd", "local", "pooled")  # learners whose `round_los
 
 
 class Phase(NamedTuple):
-    """A training in rounds. count: of its steps so far. unit: what a step is. loss, oa: line -> series.
+    """A training in rounds. length: its steps so far. unit: what a step is. loss, oa: line -> series.
 
     clients: name -> the line of its loss and of its accuracy. sent: class of traffic -> megabytes; exact: with exact features.
     present: steps at which a client took part; empty if all always do. apart: differences of shared weights.
@@ -22,7 +22,7 @@ class Phase(NamedTuple):
 
     title: str
     unit: str
-    count: int
+    length: int
     clients: dict[str, tuple[str, str]]
     loss: dict[str, Series]
     oa: dict[str, Series]
