@@ -38,7 +38,7 @@ from workbench.views.change import OURS, pair_card
 from workbench.views.plots import batched
 
 FIRST = ("steps", "rivals", "measures", "show_every", "seed")
-LATER = {
+LATER: dict[type, str] = {
     Learning: "Training",
     Trust: "How sure?",
     Inside: "Inside",

@@ -29,7 +29,7 @@ from workbench.views.card import heading, samples_card
 from workbench.views.plots import batched
 
 FIRST = ("epochs", "keep", "budgets", "compare", "label_noise", "seed")
-LATER = {Choose: "Coreset", Measured: "Accuracy"}
+LATER: dict[type, str] = {Choose: "Coreset", Measured: "Accuracy"}
 INVITATION = (
     "Press <b>Start</b> in the side bar. A network is trained on all samples, in a separate process that continues when this page is "
     "closed, and every sample's score is updated. Then the same network is trained again on the coreset of TDDS, and on equally "

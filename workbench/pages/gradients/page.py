@@ -27,7 +27,7 @@ from workbench.views.card import heading, samples_card
 from workbench.views.plots import batched
 
 FIRST = ("rivals", "steps", "density", "indicator", "p", "network", "width", "seed")
-LATER = {Budget: "Budget", Traffic: "Traffic"}
+LATER: dict[type, str] = {Budget: "Budget", Traffic: "Traffic"}
 INVITATION = (
     "Press <b>Start</b> in the side bar. Two real processes train one network together, once with every compressor named under "
     "<b>rivals</b>; with RS-DGC each sends 1 % of its gradient entries. You see the gradient, its neighbourhood, the score, and "
