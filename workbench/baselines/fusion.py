@@ -9,6 +9,7 @@ scaling of the training samples.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -22,11 +23,12 @@ from workbench.parts.schedules import cosine
 from workbench.parts.seeding import Seeded
 
 NAMES = ("logistic", "svm", "forest")
+ITERATIONS = 300  # of logistic regression; what has not converged by then, features by the thousand, is used as it is
 Model = Callable[[np.ndarray], np.ndarray]  # features (N, d) -> probabilities (N, classes)
 
 
 def estimator(name: str, seed: int = 0, trees: int = 200) -> object:
-    """The scikit-learn pipeline of that name. logistic: C = 1. svm: RBF kernel, C = 100, gamma 1/d. forest: of `trees`.
+    """The scikit-learn pipeline of that name. logistic: C = 1, at most ITERATIONS. svm: RBF kernel, C = 100, gamma 1/d. forest: of `trees`.
 
     Raises InputError for another name.
     """
@@ -37,7 +39,7 @@ def estimator(name: str, seed: int = 0, trees: int = 200) -> object:
     from sklearn.svm import SVC
 
     if name == "logistic":
-        return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300, random_state=seed))
+        return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=ITERATIONS, random_state=seed))
     if name == "svm":
         return make_pipeline(StandardScaler(), SVC(C=100.0, gamma="scale", random_state=seed))
     if name == "forest":
@@ -50,7 +52,11 @@ def fit(name: str, x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, tr
 
     The SVM gives 1 to its class and 0 to the others: it has no probabilities of its own.
     """
-    model = estimator(name, seed, trees).fit(x, y)  # type: ignore[attr-defined]
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # ITERATIONS is part of the definition of the row
+        model = estimator(name, seed, trees).fit(x, y)  # type: ignore[attr-defined]
 
     def probability(rows: np.ndarray) -> np.ndarray:
         found = np.zeros((len(rows), classes))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.baselines import fusion
 from workbench.baselines.fusion import NAMES, TwoBranch, area_opening, centre_and_mean, emap, estimator, fit, train_network
 from workbench.errors import InputError
 from workbench.parts.seeding import Seeded
@@ -22,6 +23,13 @@ def test_a_classifier_learns_and_gives_probabilities(name):
     assert (found[:, 2] == 0).all()
     assert (found.argmax(1) == y).mean() > 0.95
     np.testing.assert_array_equal(found.argmax(1), estimator(name).fit(x, y).predict(x))
+
+
+def test_a_logistic_regression_that_has_not_converged_is_used_without_a_warning(monkeypatch):
+    """Warnings are errors in these tests."""
+    monkeypatch.setattr(fusion, "ITERATIONS", 1)
+    draw = np.random.default_rng(0)
+    assert fit("logistic", draw.standard_normal((40, 9)), np.arange(40) % 2, 2)(np.ones((1, 9))).shape == (1, 2)
 
 
 def test_unknown_classifiers_are_refused():

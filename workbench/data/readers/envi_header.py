@@ -238,7 +238,7 @@ def fields_of(content: bytes, header: Path) -> dict[str, str]:
     last = max(
         (i for i, one in enumerate(lines) if "}" in one), default=-1
     )  # a brace that opens after this line is never closed
-    fields = {}
+    fields: dict[str, str] = {}
     rest = iter(range(len(lines)))
     for i in rest:
         name, equals, value = lines[i].partition("=")

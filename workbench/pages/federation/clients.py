@@ -19,7 +19,7 @@ from workbench.views.screen import grid, wrapped
 from workbench.views.stepper import Stepper
 
 INVITATION = (
-    "Press <b>Start</b> on the left. You then see the clients, what each has learnt, and every megabyte that its link carries, step by "
+    "Press <b>Start</b> in the side bar. You then see the clients, what each has learnt, and every megabyte that its link carries, step by "
     "step; beside it the bytes of exact features. The run is a separate process that continues when this page is closed."
 )
 TITLES = {"home": "diffusion networks, at home", "exchange": "exchange of features", "fedavg": "FedAvg: rounds of weights"}

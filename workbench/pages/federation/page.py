@@ -52,7 +52,7 @@ class Federation(FederationState):
     UNNAMED = "No scene was given. Choose one from the list, or give the path of a file."
     EMPTY = (
         "No scene is open",
-        "Choose a scene of two sensors with labels from the list on the left, or open your own: a cube, LiDAR or radar, and a raster "
+        "Choose a scene of two sensors with labels from the list in the side bar, or open your own: a cube, LiDAR or radar, and a raster "
         "of classes.",
     )
     FIRST_SCENE = "sim-two-sensors"
