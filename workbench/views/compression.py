@@ -264,7 +264,7 @@ class Waterfall:
             "middle": at,
             "top": [s.value for s in steps],
             "color": [s.colour for s in steps],
-            "text": [f"{s.value:.4g}" + (f"  (÷ {first / s.value:.3g})" if n else "") for n, s in enumerate(steps)],
+            "text": [f"{s.value:.4g}" + (f"  ({_times(s.value / first)})" if n else "") for n, s in enumerate(steps)],
             "name": [s.title for s in steps],
         }
         name_ticks(self.figure.xaxis, [s.title for s in steps])
@@ -273,6 +273,11 @@ class Waterfall:
         self.bars.bottom = start / 10
         self.figure.x_range.update(start=-0.6, end=len(steps) - 0.4, reset_start=-0.6, reset_end=len(steps) - 0.4)
         self.figure.y_range.update(start=start, end=end, reset_start=start, reset_end=end)
+
+
+def _times(ratio: float) -> str:
+    """How a cost became smaller or larger: 0.5 -> "÷ 2", 3 -> "× 3"."""
+    return f"÷ {1 / ratio:.3g}" if ratio <= 1 else f"× {ratio:.3g}"
 
 
 class Point(NamedTuple):

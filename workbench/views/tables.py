@@ -116,18 +116,19 @@ def _mean(value: Any) -> float | None:
 
 
 def html_table(columns: Sequence[Column | str], rows: Sequence[Sequence[Any]], shaded: int | None = None) -> str:
-    """HTML of a table on a page; the first column to the left, all others to the right, the best of a column in bold.
+    """HTML of a table on a page; columns of texts to the left, those of numbers to the right, the best of a column in bold.
 
     shaded: number of a row that is shaded, because the visitor has chosen it.
     """
     typed = [c if isinstance(c, Column) else Column(c) for c in columns]
+    look = [f"{CELL};{_side(n, rows)}" for n in range(len(typed))]
     head = "".join(
-        f'<th style="{CELL};text-align:{_side(n)};font-weight:500;opacity:.7" title="{escape(c.about)}">{escape(c.title)}</th>'
+        f'<th style="{look[n]};font-weight:500;opacity:.7" title="{escape(c.about)}">{escape(c.title)}</th>'
         for n, c in enumerate(typed)
     )
     body = "".join(
         f'<tr style="{SHADE if k == shaded else ""}">'
-        + "".join(_html(cell, f"{CELL};text-align:{_side(n)}") for n, cell in enumerate(row))
+        + "".join(_html(cell, look[n]) for n, cell in enumerate(row))
         + "</tr>"
         for k, row in enumerate(filled(typed, rows))
     )
@@ -135,8 +136,12 @@ def html_table(columns: Sequence[Column | str], rows: Sequence[Sequence[Any]], s
     return f'<div style="overflow-x:auto"><table style="{style}"><tr>{head}</tr>{body}</table></div>'
 
 
-def _side(n: int) -> str:
-    return "right" if n else "left"
+def _side(n: int, rows: Sequence[Sequence[Any]]) -> str:
+    """The first column keeps its words in one line; a column of sentences is wide enough to be read, and wraps."""
+    if not n:
+        return "text-align:left"
+    sentences = bool(rows) and all(isinstance(row[n], str) for row in rows) and any(len(row[n]) > 24 for row in rows)
+    return "text-align:left;white-space:normal;min-width:16em" if sentences else "text-align:right"
 
 
 def _html(cell: Cell, style: str) -> str:

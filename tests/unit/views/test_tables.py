@@ -65,3 +65,11 @@ def test_a_chosen_row_is_shaded_and_not_bold() -> None:
     assert "<b>" not in first
     assert "background" not in second
     assert "<b>0.9</b>" in second
+
+
+def test_sentences_stand_to_the_left_and_wrap() -> None:
+    long = "our bits, no teacher, trained as long as the others"
+    head = html_table(["", Column("AP", "higher", 1), "about"], [["a", 0.5, long], ["b", 0.9, "short"]]).split("<th")[1:]
+    assert ["text-align:left" in h for h in head] == [True, False, True]
+    assert "white-space:normal" in head[2]
+    assert "text-align:right" in html_table(["", "share"], [["a", "1 %"], ["b", "2 %"]]).split("<th")[2]  # numbers as texts
