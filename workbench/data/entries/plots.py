@@ -19,17 +19,42 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Plots(Sourced, Kind):
+class OfPlots(Sourced, Kind):
+    """What entries share that join the plots of a data set."""
+
+    of: str = Field(description="beginning of the names of the `multimodal` entries that it joins")
+    samples: int = Field(ge=2)
+    members: list[Multimodal] = Field([], description="filled when the catalogue is read")
+
+    @property
+    def many(self) -> bool:
+        """True: one sample for each plot."""
+        return True
+
+    def completed(self, entries: Mapping[str, Any]) -> Self:
+        """With its members, taken from all entries."""
+        return self.model_copy(update={"members": members_of(self.of, entries)})
+
+    def place(self) -> Path:
+        """The cube of the first plot; the files of all are verified."""
+        places = [m.place() for m in self.members]
+        return places[0]
+
+    def marked(self, scene: xr.Dataset) -> xr.Dataset:
+        """The scene with the hash of all files and the entry's provenance."""
+        digests = "\n".join(f.sha256 for m in self.members for f in m.files)
+        scene.attrs.update(sha256=hashlib.sha256(digests.encode()).hexdigest(), simulated="")
+        return signed(scene, self)
+
+
+class Plots(OfPlots):
     """The plots of a data set as one scene of many samples: `hsi`, `lidar` and `truth`, all with a leading `sample`."""
 
     kind: Literal["plots"]
-    of: str = Field(description="beginning of the names of the `multimodal` entries that it joins")
     classes: dict[str, str] = Field(
         min_length=2, description="species code of the field table -> name, in the order of the numbers"
     )
-    samples: int = Field(ge=2)
     labelled_pixels: int = Field(ge=1)
-    members: list[Multimodal] = Field([], description="filled when the catalogue is read")
 
     @property
     def provides(self) -> tuple[str, ...]:
@@ -37,18 +62,9 @@ class Plots(Sourced, Kind):
         return ("hsi", "lidar", "truth")
 
     @property
-    def many(self) -> bool:
-        """True: one sample for each plot."""
-        return True
-
-    @property
     def own(self) -> str:
         """Why a given truth or key is refused."""
         return "joins plots that have their own truth"
-
-    def completed(self, entries: Mapping[str, Any]) -> Self:
-        """With its members, taken from all entries."""
-        return self.model_copy(update={"members": members_of(self.of, entries)})
 
     def read(self, asked: Asked) -> xr.Dataset:
         """The plots; see `workbench.data.plots.stacked`."""
@@ -65,14 +81,7 @@ class Plots(Sourced, Kind):
         labelled = int((scene["truth"] > 0).sum())
         if labelled != self.labelled_pixels:
             raise InputError(f"{self.id} should have {self.labelled_pixels} labelled pixels; {labelled} were found.")
-        digests = "\n".join(f.sha256 for m in self.members for f in m.files)
-        scene.attrs.update(sha256=hashlib.sha256(digests.encode()).hexdigest(), simulated="")
-        return signed(scene, self)
-
-    def place(self) -> Path:
-        """The cube of the first plot; the files of all are verified."""
-        places = [m.place() for m in self.members]
-        return places[0]
+        return self.marked(scene)
 
     def card(self) -> list[str]:
         """Number of plots, classes, labelled pixels."""
