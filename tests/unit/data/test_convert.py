@@ -160,10 +160,11 @@ def test_the_cube_is_never_held(tmp_path):
     with (tmp_path / "a.raw").open("r+b") as file:
         file.truncate(2 * 200 * 500 * 1000)  # 200 MB as int16, 400 MB as float32; sparse on disk
     script = (
-        "import sys, resource, workbench.data.convert as c, xarray, zarr, dask.array, scipy\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import sys, workbench.data.convert as c, xarray, zarr, dask.array, scipy\n"
+        "from tests.peak import peak\n"
+        "before = peak()\n"
         "c.convert(sys.argv[1], sys.argv[2])\n"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+        "print(round(peak() - before))"
     )
     run = [sys.executable, "-c", script, str(header), str(tmp_path / "a.zarr")]
     grown = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)

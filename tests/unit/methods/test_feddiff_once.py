@@ -164,8 +164,8 @@ def owners(plan):
 
 
 @pytest.mark.process
-@pytest.mark.long
-@pytest.mark.timeout(400)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_deployed_with_tls_gives_the_arrays_of_the_plain_rounds(tmp_path):
     plan = plan_in(tmp_path)
     with owners(plan) as (*_, begin):
