@@ -34,7 +34,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 # `A=data`: only the files of tests/ whose path contains that word
 FILES = $(if $(A),$(or $(sort $(shell find tests -path '*$(A)*' -name 'test_*.py')),$(error no file of tests/ has '$(A)' in its path)))
 
-test: $(STAMP)  ## all tests but the slow ones (13 minutes on two cores); of an area: make test A=data
+test: $(STAMP)  ## all tests but the slow ones (15 minutes on two cores); of an area: make test A=data
 	@$(PYTEST) -n 3 -m "not slow" $(FILES) $(ARGS)  # on two cores: one worker waits for a browser, ranks or a clock
 
 quick: $(STAMP)  ## tests without processes, pages, browser and notebooks, and all doctests (2 minutes); A=data as above

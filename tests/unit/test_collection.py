@@ -276,5 +276,6 @@ def test_a_record_that_is_a_link_to_nowhere_is_a_damaged_row(tmp_path: Path) -> 
     (tmp_path / "no run").mkdir()
     assert [p.name for p in runs.list_runs(tmp_path)] == ["loop", "lost"]
     assert runs.list_runs(tmp_path / "absent") == []
+    assert {e.name for e in prunable(entries(tmp_path), statuses=("damaged",))} == {"loop", "lost"}
     with pytest.raises(InputError, match="cannot be read"):
         runs.read(find(tmp_path, "loop"))

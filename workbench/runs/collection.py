@@ -399,8 +399,8 @@ def prunable(candidates: Iterable[Entry], *, statuses: Sequence[str] = UNFINISHE
 def _started(entry: Entry) -> datetime:
     try:
         return datetime.fromisoformat(str(entry.about["start"]))
-    except (KeyError, ValueError):  # of a damaged run
-        return datetime.fromtimestamp((entry.folder / "run.json").stat().st_mtime, UTC)
+    except (KeyError, ValueError):  # of a damaged run; its record may be a link to nowhere, or to itself
+        return datetime.fromtimestamp((entry.folder / "run.json").lstat().st_mtime, UTC)
 
 
 def size(folder: Path) -> int:
