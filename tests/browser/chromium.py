@@ -9,10 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-FLAGS += [
-    "--disable-gpu",
-    "--disable-gpu-rasterization",
-]  # a processor draws faster by itself than in the part of a graphics card
 # all is drawn, and the veil that the page wears until then is off: a click before that lands on the veil
 IDLE = """() => window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle
     && getComputedStyle(document.getElementById('loader')).display == 'none'"""
