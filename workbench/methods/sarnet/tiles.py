@@ -23,7 +23,7 @@ from workbench.methods.sarnet.settings import Config
 from workbench.parts.detect import Found, detections_together, nms
 from workbench.parts.device import device
 from workbench.parts.sarnet_network import STRIDES, SARNet
-from workbench.parts.training import saved_network, weights
+from workbench.parts.training import rebuilding, saved_network, weights
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -200,7 +200,8 @@ def load_network(source: str | PathLike[str]) -> Trained:
     Raises InputError for a folder without weights, and for weights of another method.
     """
     own, about, _ = saved_network(source, "sarnet")
-    config = Config.model_validate(about["config"])
-    network = SARNet(len(about["names"]), config.width, "sarnet", config.aggregate)
-    network.load_state_dict(own)
-    return Trained(network.eval().to(device()), config, about["names"], float(about["operating"]))
+    with rebuilding(source, "sarnet"):
+        config = Config.model_validate(about["config"])
+        network = SARNet(len(about["names"]), config.width, "sarnet", config.aggregate)
+        network.load_state_dict(own)
+        return Trained(network.eval().to(device()), config, about["names"], float(about["operating"]))
