@@ -53,6 +53,24 @@ def test_a_stopped_search_continues_to_the_same_numbers():
     assert [m.loss for m in driven(again).history] == [m.loss for m in whole.history]
 
 
+def test_members_that_choose_the_same_are_changed_again_and_a_stopped_search_too():
+    """Choices are coarse: whole numbers of the shifts. The identity stays, whoever chose the same before."""
+    coarse = lambda a, b: tuple(np.round(b / 2).astype(int))  # noqa: E731
+    plain = driven(Search(SPREAD, 30, 8, 3, seed=5))
+    again = driven(Search(SPREAD, 30, 8, 3, seed=5, choice=coarse))
+    assert [m.loss for m in again.history] == [m.loss for m in plain.history]  # without redraws nothing changes
+    different = lambda search: len({coarse(m.a, m.b) for m in search.history})  # noqa: E731
+    whole = driven(Search(SPREAD, 30, 8, 3, seed=5, choice=coarse, redraws=50))
+    assert different(plain) < 20 < different(whole)
+    assert whole.history[7].a.tolist() == [1, 1, 1]
+    part = driven(Search(SPREAD, 30, 8, 3, seed=5, choice=coarse, redraws=50), stop=17)
+    continued = Search(SPREAD, 30, 8, 3, seed=5, choice=coarse, redraws=50)
+    continued.load(part.state())
+    assert [m.loss for m in driven(continued).history] == [m.loss for m in whole.history]
+    one = driven(Search(SPREAD, 9, 4, 2, choice=lambda a, b: 0, redraws=3))  # nothing else to choose: it ends nevertheless
+    assert one.done
+
+
 def test_the_criterion_is_affine_by_layer():
     found = affine({"x": np.array([1.0, 2]), "y": np.array([3.0])}, ["y", "x"], np.array([2.0, 10]), np.array([1.0, -1]))
     assert {n: v.tolist() for n, v in found.items()} == {"y": [7], "x": [9, 19]}
