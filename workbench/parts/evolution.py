@@ -91,8 +91,8 @@ class Search:
         return self.choice is None or self.choice(a, b) not in self.seen
 
     def tell(self, a: np.ndarray, b: np.ndarray, loss: float) -> None:
-        """The loss of the member that `ask` gave; the oldest member makes room for it."""
-        member = Member(a, b, loss)
+        """The loss of the member that `ask` gave, infinite if it is not a number; the oldest member makes room for it."""
+        member = Member(a, b, math.inf if math.isnan(loss) else loss)
         self.history.append(member)
         if self.choice is not None:
             self.seen.add(self.choice(a, b))

@@ -40,6 +40,15 @@ def test_the_oldest_dies_even_if_it_is_the_best():
     assert search.best.loss == 0
 
 
+def test_a_member_whose_loss_is_not_a_number_is_never_the_best_or_a_parent():
+    search = Search(SPREAD, 100, population=4, tournament=4)
+    for value in (float("nan"), 3.0, float("nan"), 5.0):
+        search.tell(*search.ask(), value)
+    assert search.best.loss == 3
+    a, _ = search.ask()
+    assert (a == search.history[1].a).sum() >= 2  # a child of the second: one of its three layers is changed
+
+
 def test_a_short_search_still_has_the_identity():
     search = driven(Search(SPREAD, 3, population=64, tournament=16))
     assert [m.a.tolist() for m in search.history].count([1, 1, 1]) == 1
