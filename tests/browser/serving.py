@@ -56,13 +56,14 @@ def served(
     root: folder of the runs, by default `folder/runs`. unused: ms after which a closed page is given up.
     """
     from workbench.pages.landing.serving import command as serve
+    from workbench.pages.landing.serving import protected
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "server.log"
     environment = {
-        **os.environ,
+        **protected(os.environ),
         **ALLOCATOR,
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
