@@ -317,10 +317,10 @@ class Session(Addressed):
         first: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> None:
-        self.announce("")
         try:
             data = future.result()
         except InputError as error:
+            self.announce("")
             self.complain(str(error))
             self.choice.value = self.scene if self.scene in self.choice.options.values() else ""
             return
@@ -335,6 +335,7 @@ class Session(Addressed):
             mark = badge("SIMULATED", "#F2B233") + "&ensp;" if data.attrs.get("simulated") else ""
             self.banner.object = mark + escape(str(data.attrs.get("title") or self.called))  # a narrow window cuts the end
             self.arrived(first)
+            self.announce("")  # last: a browser that is slow to draw the tabs would read that nothing is open
 
     def _link_report(self, _: Any) -> None:
         """Link the report to which the followed run belongs, in the title bar."""
