@@ -54,6 +54,20 @@ def test_ships_at_the_seams_of_blocks_are_found_once(monkeypatch, chunks):
     assert len(seen) == 3 * 5
 
 
+def test_the_boxes_do_not_depend_on_how_tiles_are_dealt_into_tasks(monkeypatch):
+    """Chains of overlapping ships across the borders: whether the last one remains depends on the first."""
+    cells = np.random.default_rng(4).random((24, 80), np.float32)
+    image = xr.DataArray(np.kron(cells, np.ones((8, 8), np.float32))[None], dims=("band", "y", "x"))
+    trained = Trained(Bright(), CONFIG.model_copy(update={"overlap": 0.15}), ["ship"], 0.5)  # type: ignore[arg-type]
+    made = []
+    for block in (1, 2, 8):
+        monkeypatch.setattr(scenes, "BLOCK", block)
+        made.append(detect(trained, image))
+    assert made[0].sizes["object"] > 50
+    xr.testing.assert_identical(made[0], made[1])
+    xr.testing.assert_identical(made[0], made[2])
+
+
 def test_where_pixels_are_missing_nothing_is_found():
     values = sea(128, 256)
     values[:, :, 100:] = np.nan
