@@ -35,7 +35,7 @@ def read(folder, truth, **keys):
 
 def palette(path, values, colours):
     image = Image.fromarray(values).convert("P")
-    image.putpalette(sum(map(list, colours), []))
+    image.putpalette([level for colour in colours for level in colour])
     image.putdata(values.ravel().tolist())
     image.save(path)
     return path

@@ -295,7 +295,7 @@ _FREQUENCIES = {"mhz": 299_792_458e3, "ghz": 299_792_458.0, "thz": 299_792.458} 
 
 
 def _converted(values: np.ndarray, unit: str) -> np.ndarray | None:
-    """Wavelengths in nm of lengths in other units than nanometres and micrometres, if they are plausible (below 1 mm), or of frequencies."""
+    """Wavelengths in nm of frequencies, or of lengths in other units than nm and micrometres if they are plausible (below 1 mm)."""
     word = unit.strip().lower()
     if word in _FREQUENCIES:
         return np.asarray(_FREQUENCIES[word] / values)

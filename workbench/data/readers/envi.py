@@ -147,8 +147,8 @@ def _pixels(pair: Pair) -> EnviPixels:
     for name in ("major frame offsets", "minor frame offsets"):
         if re.search("[1-9]", fields.get(name, "")):
             raise InputError(
-                f"{header.name}: {name} = {fields[name][:40]} says that other bytes stand between the lines, which are not read. Save the image "
-                "without them (in ENVI: Save As, ENVI Standard)."
+                f"{header.name}: {name} = {fields[name][:40]} says that other bytes stand between the lines, which are not read. Save the "
+                "image without them (in ENVI: Save As, ENVI Standard)."
             )
     columns, rows, bands = (count(fields, n, header) for n in ("samples", "lines", "bands"))
     offset = count(fields, "header offset", header, at_least=0, default=0)

@@ -57,8 +57,8 @@ def joined(info: list[str], notes: list[str]) -> list[str] | None:
         notes.append(f"map info was {DECIMAL}")
         return [info[0], *_pairs(info[1:13]), *info[13:]]
     notes.append(
-        f"map info ignored: it holds {numbers} numbers where {6 + zone} are expected, so x and y count pixels; are they written with decimal "
-        "commas? Write decimal points"
+        f"map info ignored: it holds {numbers} numbers where {6 + zone} are expected, so x and y count pixels; are they written with "
+        "decimal commas? Write decimal points"
     )
     return None
 

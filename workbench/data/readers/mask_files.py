@@ -167,8 +167,8 @@ def _raster(path: Path, shape: tuple[int, int] | None) -> tuple[np.ndarray, str,
 
 
 def _numbers_of_palette(raster: Raster, values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """The numbers behind the colours of a palette, as label maps use them, and a note; the colours where black is used, but is not number 0:
-    then a program sorted the palette.
+    """The numbers behind the colours of a palette, as label maps use them, and a note; the colours where black is used, but is not
+    number 0: then a program sorted the palette.
     """
     palette = raster.palette or ()
     zero = palette[0] if palette else ()

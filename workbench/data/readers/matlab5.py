@@ -75,7 +75,7 @@ def variables(file: BinaryIO) -> dict[str, Variable]:
 
 
 def _is_version_4(header: bytes) -> bool:
-    """Whether a file begins with the description of an array of MATLAB 4: a code of four digits, rows, columns, and whether it is complex."""
+    """Whether a file begins as MATLAB 4 does: with a code of four digits, rows, columns, and whether it is complex."""
     if len(header) < 20:
         return False
     for order in "<>":

@@ -46,10 +46,7 @@ def as_truth(values: np.ndarray, name: str, shape: tuple[int, int]) -> tuple[np.
     truth[(values < 0) | np.isnan(values)] = -1
     if rule == "255 unlabelled":
         truth[values == 255] = -1
-    if rule == "255 unlabelled":
-        kept = values[np.isfinite(values) & (values != 255)]
-    else:
-        kept = values[np.isfinite(values)]
+    kept = values[np.isfinite(values) & ((values != 255) | (rule != "255 unlabelled"))]
     classes = np.unique(values[truth > 0])
     marked = int((truth > 0).sum())
     note = f"{marked} of {truth.size} pixels marked"
