@@ -30,7 +30,10 @@ CLASSES = (
     "#E6E637", "#A92366", "#45D99E", "#6A4D39", "#5B9D2F", "#A35CEB", "#9F569F", "#D572B7", "#A4A4F4", "#D945CA", "#C0EB5C", "#7DCA7D",
 )  # fmt: skip
 # words of the names of scalars -> as printed
-WORDS = {"val": "validation", "auc": "AUC", "auroc": "AUROC", "f1": "F1", "iou": "IoU", "lr": "learning rate"}
+WORDS = {
+    "val": "validation", "lr": "learning rate", "auc": "AUC", "auroc": "AUROC", "f1": "F1", "iou": "IoU", "ap": "AP", "ap50": "AP50",
+    "oa": "OA", "aa": "AA",
+}  # fmt: skip
 DASHES = {"solid": "-", "dashed": "--", "dotted": ":", "dotdash": "-."}  # Bokeh's name -> matplotlib's
 MARKERS = "os^vDPXd<>*p"
 
