@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -12,6 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from bokeh.client import ClientSession
+from bokeh.client.util import websocket_url_for_server_url
+from bokeh.util.token import get_session_id
 
 import workbench
 from workbench import runs
@@ -32,6 +37,16 @@ class Served:
     def address(self, name: str) -> str:
         """Of the page that `dashboards/<name>.py` makes."""
         return f"{self.base}/{name}"
+
+    def pull(self, name: str, query: str = "") -> ClientSession:
+        """A page as a client without a browser holds it, with its document; to be closed."""
+        with urllib.request.urlopen(self.address(name) + query) as answer:
+            found = re.search(r'"token":\s*"([^"]+)"', answer.read().decode())
+        assert found is not None
+        signed = type("Signed", (ClientSession,), {"token": found[1]})  # its own would not be signed by the server
+        session = signed(get_session_id(found[1]), websocket_url_for_server_url(self.address(name)))
+        session.pull()
+        return session
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -57,13 +72,14 @@ def served(
     makes it. unused: ms after which a closed page is given up.
     """
     from workbench.pages.landing.serving import command as serve
+    from workbench.pages.landing.serving import protected
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "server.log"
     environment = {
-        **os.environ,
+        **protected(os.environ),
         **ALLOCATOR,
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",

@@ -13,7 +13,8 @@ from workbench import execution, runs
 from workbench.data.synth_ships import small
 from workbench.methods.ghost import SMOKE
 from workbench.methods.ghost.network import BLOCKS
-from workbench.pages.compression.page import Compression, methods
+from workbench.pages.compression.page import Compression
+from workbench.pages.frame.several import methods_of
 from workbench.parts.cluster_bits import LEVELS, below
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -59,7 +60,7 @@ def tap(of: figure, x: float, y: float) -> None:
 
 
 def test_the_page_offers_ghost_for_images_with_boxes(page):
-    assert {"picpq", "ghost"} <= set(methods())
+    assert {"picpq", "ghost"} <= set(methods_of("compression"))
     assert page.method == page.runner.method == "ghost"
     assert not page.choosing._cutting.visible  # it removes no filters
 

@@ -98,7 +98,11 @@ def test_a_page_says_by_name_which_scene_it_opens(tmp_path, monkeypatch, scene_f
         assert "Opening sim-coast-town: Town on a coast" in page._empty.object
         assert "No scene is open" not in page._empty.object
         assert page.opening.visible
+        seen = []  # what stands where there are no tabs, at each change
+        page._empty.param.watch(lambda e: seen.append(page.tabs.visible or "No scene is open" not in e.new), "object")
         arrive()
+        assert all(seen)
+        assert seen
         assert page.tabs.visible
         assert not page.opening.visible
         page.open(str(scene_file))

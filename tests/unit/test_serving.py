@@ -27,7 +27,7 @@ from workbench.errors import InputError
 from workbench.pages.frame import policy, queue
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.policy import VARIABLE, Policy, check_owner, check_uploads, environment, own, settings
-from workbench.pages.landing.serving import Access, command
+from workbench.pages.landing.serving import Access, command, protected
 
 
 class TestWhoReachesIt:
@@ -51,25 +51,111 @@ class TestWhoReachesIt:
         words = Access(**given, auth=str(users)).options(5006)
         assert words[words.index("--basic-auth") + 1] == str(users)
         assert "a long password" not in " ".join(words)
-        assert "--oauth-provider" in Access(**given, auth="github").options(5006)
+
+    @pytest.mark.parametrize("address", ["::", "[::]", "0.0.0.0", "::ffff:10.1.2.3", "fe80::1%eth0", "0"])
+    def test_every_way_to_write_another_address_is_seen(self, address: str) -> None:
+        with pytest.raises(InputError, match="without a password"):
+            Access(address)
+
+    @pytest.mark.parametrize("address", ["::1", "[::1]", "LOCALHOST", "127.0.0.2"])
+    def test_every_way_to_write_this_machine_is_seen(self, address: str) -> None:
+        access = Access(address)
+        assert not access.public
+        words = access.options(7)
+        assert words[words.index("--address") + 1] == address.strip("[]").lower()
+        assert {o for o in words if "[" in o or "::" in o} <= {"::1"}  # Bokeh ends with a traceback for an origin of IPv6
+        assert access.names(7)[-1] == ("[::1]:7" if "::1" in address else "127.0.0.1:7" if "L" in address else "127.0.0.2:7")
+
+    @pytest.mark.parametrize(
+        "address", ["", "no.such.machine.invalid", "10.0.0.1:80", "http://lab", "-x", "a b", "256.0.0.1"]
+    )
+    def test_what_is_no_address(self, address: str) -> None:
+        with pytest.raises(InputError, match="--address takes an IP address or the name of a machine"):
+            Access(address, open=True)
+
+    def test_a_provider_needs_its_key_and_where_everybody_has_an_account_names(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for name in ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises(InputError, match="needs the variables PANEL_OAUTH_KEY and PANEL_OAUTH_SECRET"):
+            Access(auth="github", users=("ann",))
+        monkeypatch.setenv("PANEL_OAUTH_KEY", "k")
+        monkeypatch.setenv("PANEL_OAUTH_SECRET", "s")
+        for provider in ("github", "google", "azure"):
+            with pytest.raises(InputError, match=f"Everybody can have an account of {provider}; say whom to let in"):
+                Access(auth=provider)
+        assert "--oauth-provider" in Access(auth="github", users=("ann",)).options(5006)
+        assert "--oauth-provider" in Access(auth="okta").options(5006)
+        with pytest.raises(InputError, match="--user says whom an OAuth provider lets in"):
+            Access(users=("ann",))
+
+    def test_whom_a_provider_lets_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(VARIABLE, Policy(auth=True, users=("Ann", "@lab.example")).model_dump_json())
+        assert [
+            n for n in ("ann", "bob", "bob@lab.example", "bob@evil-lab.example", "@lab.example", "") if policy.lets_in(n)
+        ] == [
+            "ann",
+            "bob@lab.example",
+            "@lab.example",
+        ]
+
+    def test_no_variable_of_the_shell_lets_others_in(self) -> None:
+        given = {"BOKEH_ALLOW_WS_ORIGIN": "*", "PANEL_OAUTH_OPTIONAL": "1", "PANEL_COOKIE_SECRET": "", "HOME": "/h"}
+        kept = protected({**given, "BOKEH_SECRET_KEY": "k" * 40})
+        assert set(kept) == {"HOME", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY", "BOKEH_SIGN_SESSIONS"}
+        assert len(kept["PANEL_COOKIE_SECRET"]) == 64
+        assert kept["BOKEH_SECRET_KEY"] == "k" * 40
+
+    def test_a_visitor_who_says_to_be_a_guest_has_no_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Panel calls everybody "guest" who sends a cookie; a user of that name would share the runs with all."""
+        monkeypatch.setenv(VARIABLE, Policy(auth=True).model_dump_json())
+        state = type(policy.pn.state)
+        monkeypatch.setattr(state, "cookies", property(lambda _: {"is_guest": "1"}))
+        assert policy.pn.state.user == "guest"
+        assert policy.user() == ""
 
     def test_what_makes_no_sense(self, tmp_path: Path) -> None:
-        for origin in ("*", "http://lab", ""):
+        wrong = (
+            "*",
+            "http://lab",
+            "",
+            "lab:x",
+            "lab:",
+            "lab:0",
+            "lab:99999",
+            "lab:80:90",
+            "::1",
+            "-x",
+            "a b",
+            "me@lab",
+            "lab\n",
+        )
+        for origin in (*wrong, "127.0.0.1:evil.example"):
             with pytest.raises(InputError, match="--allow-origin takes HOST"):
                 Access(origins=(origin,), open=True)
+        given = Access(
+            origins=("LAB", "lab:443", "lab:8443", "[::1]"), open=True
+        )  # browsers write small letters and no :443
+        assert given.origins == ("lab:80", "lab:80", "lab:8443", "[::1]:80")
         with pytest.raises(InputError, match="opposite"):
             Access(auth="github", open=True)
-        (tmp_path / "users.json").write_text('{"ann": ""}')
-        with pytest.raises(InputError, match="a password for each user"):
-            Access(auth=str(tmp_path / "users.json"))
+        for text in ('{"ann": ""}', '{"": "x"}', "[]", "{}", '"ann"', '{"ann": 1}'):
+            (tmp_path / "users.json").write_text(text)
+            with pytest.raises(InputError, match="a password for each user"):
+                Access(auth=str(tmp_path / "users.json"))
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(InputError, match="not an ordinary file"):
+            Access(auth=str(tmp_path / "pipe"))
         with pytest.raises(InputError, match="No such file"):
             Access(auth="githbu")
 
-    def test_the_page_to_sign_in_asks_no_other_host(self) -> None:
-        words = Access(auth="github").options(1)
+    def test_the_page_to_sign_in_asks_no_other_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET"):
+            monkeypatch.setenv(name, "x")
         login = Path(policy.__file__).parents[1] / "landing" / "login.html"
         assert "http" not in login.read_text()
-        assert str(login) not in words  # the provider has its own
+        assert str(login) not in Access(auth="okta").options(1)  # the provider has its own
 
 
 @pytest.fixture

@@ -71,19 +71,23 @@ class Images:
 
 def grey(values: Tensor, name: str, who: str = "this method") -> Tensor:
     """The mean of the bands (band, h, w) -> (1, h, w); see `known`."""
-    return known(values, name, who).mean(0, keepdim=True)
+    seen = known(values, name, who)
+    return seen if len(seen) == 1 else seen.mean(0, keepdim=True)
 
 
 def known(values: Tensor, name: str, who: str = "this method") -> Tensor:
     """Bands (band, h, w) with missing values as 0; InputError for values outside [0, 1]."""
-    seen = torch.where(torch.isfinite(values), values, 0.0)
-    if seen.numel():
+    if not values.numel():
+        return values
+    seen, (low, high) = values, (float(v) for v in torch.aminmax(values))
+    if not (math.isfinite(low) and math.isfinite(high)):  # a single NaN makes both NaN
+        seen = torch.where(torch.isfinite(values), values, 0.0)
         low, high = (float(v) for v in torch.aminmax(seen))
-        if low < -1e-6 or high > 1 + 1e-6:
-            raise InputError(
-                f"{who} needs amplitudes in [0, 1]; the image {name} has {low:.4g} to {high:.4g}. Divide by the largest value of "
-                "the format, such as 255."
-            )
+    if low < -1e-6 or high > 1 + 1e-6:
+        raise InputError(
+            f"{who} needs amplitudes in [0, 1]; the image {name} has {low:.4g} to {high:.4g}. Divide by the largest value of "
+            "the format, such as 255."
+        )
     return seen
 
 

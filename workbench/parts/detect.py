@@ -11,7 +11,8 @@ x = (j + 0.5) s, y = (i + 0.5) s. The scheme is that of FCOS (Z. Tian et al., IC
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ LIMITS = (
 )  # a box whose longest side is at most 40 pixels is learnt at the first level, at most 110 at the second
 PER_LEVEL = 1000  # candidates of one level at most
 BLOCK = 1000  # boxes that are compared with all others at once
+PAIRS = 2**18  # pairs of boxes whose IoU is computed at once
 
 
 class Found(NamedTuple):
@@ -70,9 +72,14 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
     >>> round(float(box_iou(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[1.0, 1, 11, 11]]))), 6)
     0.680672
     """
-    low, high = torch.maximum(a[:, None, :2], b[None, :, :2]), torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    return _iou(a[:, None], b[None])
+
+
+def _iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of pairs of boxes (..., 4)."""
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
     common = (high - low).clamp_min(0).prod(-1)
-    union = _area(a)[:, None] + _area(b)[None] - common
+    union = _area(a) + _area(b) - common
     return torch.where(union > 0, common / union.clamp_min(1e-12), 0.0)
 
 
@@ -167,6 +174,15 @@ def detection_loss(
 # --- inference --------------------------------------------------------------------------------------------------------
 
 
+class Together(NamedTuple):
+    """Detections of several images in one table, image by image and in each by falling score: image (N,), box (N, 4), score, label."""
+
+    image: Tensor
+    box: Tensor
+    score: Tensor
+    label: Tensor
+
+
 def detections(
     levels: Sequence[Tensor],
     strides: Sequence[int],
@@ -183,39 +199,33 @@ def detections(
     lowest score. overlap: IoU above which the lower of two boxes of one class is removed. per_level: best candidates of a level that
     take part. most: detections of an image at most; None: all.
     """
+    found = detections_together(levels, strides, sizes, threshold=threshold, overlap=overlap, per_level=per_level)
+    counts = found.image.bincount(minlength=len(sizes)).tolist()
+    rows = zip(*(column.split(counts) for column in found[1:]), strict=True)
+    return [Found(box[:most], score[:most], label[:most]) for box, score, label in rows]
+
+
+def detections_together(
+    levels: Sequence[Tensor],
+    strides: Sequence[int],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    threshold: float = 0.05,
+    overlap: float = 0.6,
+    per_level: int = PER_LEVEL,
+) -> Together:
+    """As `detections`, in one table: many images, such as tiles, do not cost many small tensors."""
     parts = [_candidates(x, s, sizes, threshold, per_level) for x, s in zip(levels, strides, strict=True)]
     image, box, score, label = (torch.cat([p[i] for p in parts]) for i in range(4))
-    classes, found = levels[0].shape[1] - 4, []
-    counts = image.bincount(minlength=len(sizes)).tolist()
-    rows = torch.argsort(image, stable=True).split(counts)
-    for first, last in _together(counts):
-        some = torch.cat(rows[first:last])
-        kept = some[nms(box[some], score[some], overlap, image[some] * classes + label[some])]
-        for n in range(first, last):
-            own = kept[image[kept] == n][:most]
-            found.append(Found(box[own], score[own], label[own]))
-    return found
-
-
-def _together(counts: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last of the images that are suppressed in one call: as many as have BLOCK candidates together, at least one.
-
-    >>> _together([3, 0, 999, 1, 2000, 5])
-    [(0, 2), (2, 4), (4, 5), (5, 6)]
-    """
-    groups, first, held = [], 0, 0
-    for n, count in enumerate(counts):
-        if n > first and held + count > BLOCK:
-            groups.append((first, n))
-            first, held = n, 0
-        held += count
-    return [*groups, (first, len(counts))]
+    kept = nms(box, score, overlap, image * (levels[0].shape[1] - 4) + label)
+    kept = kept[torch.argsort(image[kept], stable=True)]
+    return Together(image[kept], box[kept], score[kept], label[kept])
 
 
 def _candidates(
     raw: Tensor, stride: int, sizes: Sequence[tuple[int, int]], threshold: float, most: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Image, box, score and label of the best cells of one level (B, 4 + classes, h, w): at most `most` of each image."""
+    """Image, box, score and label of the best cells of one level (B, 4 + classes, h, w), by place: at most `most` of each image."""
     at = points((raw.shape[2], raw.shape[3]), stride).to(raw.device)
     edge = torch.tensor([[w, h, w, h] for h, w in sizes], dtype=at.dtype, device=raw.device)
     score = torch.sigmoid(raw[:, 4:].flatten(2))  # (B, classes, P)
@@ -223,24 +233,22 @@ def _candidates(
     score = torch.where(inside[:, None], score, -1.0).flatten(1)  # below every threshold
     good = score >= threshold
     if int(good.sum()) > most:  # too many of an image, perhaps
-        best, which = score.topk(min(most, score.shape[1]))
-        image, place = torch.nonzero(best >= threshold, as_tuple=True)
-        which, best = which[image, place], best[image, place]
-    else:
-        image, which = torch.nonzero(good, as_tuple=True)
-        best = score[image, which]
+        best = torch.zeros_like(good).scatter_(1, score.topk(min(most, score.shape[1])).indices, True)
+        good &= best
+    image, which = torch.nonzero(good, as_tuple=True)
     label, cell = which // len(at), which % len(at)
     box = decode(raw[:, :4].flatten(2)[image, :, cell], at[cell], float(stride))
     box = torch.minimum(box.clamp_min(0), edge[image])
     solid = (box[:, 2:] > box[:, :2]).all(1)
-    return image[solid], box[solid], best[solid], label[solid]
+    return image[solid], box[solid], score[image, which][solid], label[solid]
 
 
 def nms(box: Tensor, score: Tensor, overlap: float, label: Tensor | None = None) -> Tensor:
     """Positions of the boxes that greedy non-maximum suppression keeps, by falling score.
 
-    A box is removed if its IoU with a kept box of higher score, and of the same label, is above `overlap`. Boxes are compared in blocks,
-    so the memory grows with their number and not with its square.
+    A box is removed if its IoU with a kept box of higher score, and of the same label, is above `overlap`, which is at least 0. Only
+    boxes of one label that share columns of the image are compared, BLOCK of them at once with those of lower score, so a scene with
+    many boxes needs neither the time nor the memory of all pairs.
 
     >>> boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]])
     >>> nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist()
@@ -248,29 +256,58 @@ def nms(box: Tensor, score: Tensor, overlap: float, label: Tensor | None = None)
     """
     order = torch.argsort(score, descending=True, stable=True)
     box = box[order]
-    label = torch.zeros_like(order) if label is None else label[order]
+    span = _columns(box, None if label is None else label[order])
     alive = torch.ones(len(box), dtype=torch.bool, device=box.device)
+
+    def covering(some: Tensor, others: Tensor) -> Iterator[Tensor]:
+        for pair in _sharing(span, some, others):
+            pair = pair[:, pair[0] < pair[1]]
+            yield pair[:, _iou(box[pair[0]], box[pair[1]]) > overlap]
+
     for start in range(0, len(box), BLOCK):
-        end = min(start + BLOCK, len(box))
-        here = slice(start, end)
-        over = (box_iou(box[here], box[here]) > overlap) & (label[here, None] == label[None, here])
-        alive[here] = _greedy(over.triu(1), alive[here])
-        kept = start + torch.nonzero(alive[here])[:, 0]
-        for begin in range(end, len(box), BLOCK):
-            rest = slice(begin, min(begin + BLOCK, len(box)))
-            covered = (box_iou(box[kept], box[rest]) > overlap) & (label[kept, None] == label[None, rest])
-            alive[rest] &= ~covered.any(0)
+        end = start + BLOCK
+        here = start + torch.nonzero(alive[start:end])[:, 0]
+        _greedy(torch.cat([here.new_zeros(2, 0), *covering(here, here)], 1), alive)
+        if end < len(box):
+            kept, behind = (n + torch.nonzero(part)[:, 0] for n, part in ((start, alive[start:end]), (end, alive[end:])))
+            for pair in covering(kept, behind):
+                alive[pair[1]] = False
     return order[alive]
 
 
-def _greedy(over: Tensor, candidates: Tensor) -> Tensor:
-    """Which candidates (N,) remain: those that no remaining earlier one covers. over (N, N): row covers column, row < column.
+def _columns(box: Tensor, label: Tensor | None) -> Tensor:
+    """(2, N) int64: the ranks of the left and right sides of boxes; those of different labels have no rank in common."""
+    _, rank = torch.unique(torch.cat([box[:, 0], box[:, 2]]), return_inverse=True)
+    span = rank.reshape(2, -1)
+    return span if label is None else span + label * (2 * len(box) + 1)
 
-    The condition has one solution. After k rounds the first k entries agree with it, and usually all do after a few.
+
+def _sharing(span: Tensor, some: Tensor, others: Tensor) -> Iterator[Tensor]:
+    """Pairs (2, P) of a position of `some` and one of `others` whose spans overlap: all such pairs, about PAIRS at once."""
+    if len(some) == 0 or len(others) == 0:
+        return
+    left, right = span[:, some]
+    others = others[torch.argsort(span[0, others])]
+    begin, end = span[:, others].contiguous()
+    first = torch.searchsorted(begin, left - (end - begin).max(), right=True)
+    count = (torch.searchsorted(begin, right) - first).clamp_min(0)
+    total = count.cumsum(0)
+    parts = [0, *(torch.nonzero(torch.diff(total // PAIRS))[:, 0] + 1).tolist(), len(some)]
+    for a, b in pairwise(parts):
+        row = torch.arange(a, b, device=span.device).repeat_interleave(count[a:b])
+        column = torch.arange(len(row), device=span.device) + (first + count - total + (total[a] - count[a]))[row]
+        met = end[column] > left[row]
+        yield torch.stack([some[row[met]], others[column[met]]])
+
+
+def _greedy(over: Tensor, alive: Tensor) -> None:
+    """Set to False in alive (N,) what greedy suppression removes: a position that a remaining one covers. over (2, P): first covers second.
+
+    The condition has one solution. After k rounds the first k positions agree with it, and usually all do after a few.
     """
-    alive = candidates
-    while True:
-        after = candidates & ~(over & alive[:, None]).any(0)
-        if torch.equal(after, alive):
-            return alive
-        alive = after
+    first, second = over
+    candidates, before = alive.clone(), torch.zeros_like(alive)
+    while not torch.equal(before, alive):
+        before = alive.clone()
+        alive.copy_(candidates)
+        alive[second[before[first]]] = False

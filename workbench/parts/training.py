@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -67,7 +68,29 @@ def saved_network(source: str | PathLike[str], who: str) -> tuple[dict[str, Tens
     extra = {name.removeprefix("settings/"): value for name, value in flat.items() if name.startswith("settings/")}
     if "json" not in extra or not own:
         raise InputError(f"{path} holds no network of {who}; give the folder of a finished {who} run, or its weights file.")
-    return own, json.loads(bytes(extra.pop("json").tolist())), extra
+    with rebuilding(source, who):
+        about = json.loads(bytes(extra.pop("json").tolist()))
+        if not isinstance(about, dict):
+            raise TypeError(f"its settings are {type(about).__name__}, not names and values")
+        return own, about, extra
+
+
+@contextmanager
+def rebuilding(source: str | PathLike[str], who: str) -> Iterator[None]:
+    """While a network is made from its settings and weights: what a damaged file, or one made by hand, does there is an InputError.
+
+    source, who: as for `saved_network`.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"The network of {who} in {source} cannot be made from its settings and weights, which are damaged or belong to another "
+            f"version: {reason}. Take the weights of a finished {who} run."
+        ) from None
 
 
 class Checkpoint:

@@ -28,6 +28,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from workbench.views.card import html
+from workbench.views.labels import places
 from workbench.views.lines import swatches
 from workbench.views.looks import BLUE, BORDER, GREEN, GREY, ORANGE, STATES, Look
 from workbench.views.plots import draw, name_ticks, plot
@@ -264,12 +265,12 @@ class Waterfall:
             "middle": at,
             "top": [s.value for s in steps],
             "color": [s.colour for s in steps],
-            "text": [f"{s.value:.4g}" + (f"  ({_times(s.value / first)})" if n else "") for n, s in enumerate(steps)],
+            "text": [f"{s.value:.4g}" + (f"\n{_times(s.value / first)}" if n else "") for n, s in enumerate(steps)],
             "name": [s.title for s in steps],
         }
         name_ticks(self.figure.xaxis, [s.title for s in steps])
         low, high = (min(s.value for s in steps), max(s.value for s in steps)) if steps else (0.1, 1.0)
-        start, end = low / 4, high * 2.5
+        start, end = low / 4, high * 2.5 * (high / low) ** 0.1  # room for two lines above the highest bar
         self.bars.bottom = start / 10
         self.figure.x_range.update(start=-0.6, end=len(steps) - 0.4, reset_start=-0.6, reset_end=len(steps) - 0.4)
         self.figure.y_range.update(start=start, end=end, reset_start=start, reset_end=end)
@@ -278,6 +279,9 @@ class Waterfall:
 def _times(ratio: float) -> str:
     """How a cost became smaller or larger: 0.5 -> "÷ 2", 3 -> "× 3"."""
     return f"÷ {1 / ratio:.3g}" if ratio <= 1 else f"× {ratio:.3g}"
+
+
+OFFSETS = ("x_offset", "y_offset", "text_align")  # of a name from its point
 
 
 class Point(NamedTuple):
@@ -294,15 +298,15 @@ class Pareto:
     """Quality against cost on a log axis; the line joins the networks that no cheaper one equals."""
 
     def __init__(self, x: str, y: str, *, height: int = 360) -> None:
-        self.points = ColumnDataSource({n: [] for n in ("x", "y", "color", "name", "about")})
+        self.points = ColumnDataSource({n: [] for n in ("x", "y", "color", "name", "about", *OFFSETS)})
         self.front = ColumnDataSource({"x": [], "y": []})
         self.cost = ColumnDataSource({"x": []})
         self.figure: figure = plot(x, y, height=height, x_axis_type="log", x_range=Range1d(0.1, 1), y_range=Range1d(0, 1))
         draw(self.figure, self.front, Line(x="x", y="y", line_color=GREY, line_dash="dotted", line_width=2))
         dot = Scatter(x="x", y="y", size=11, fill_color=field("color"), line_color=BORDER, line_alpha=0.5)
         drawn = draw(self.figure, self.points, dot)
-        text = Text(x="x", y="y", text="name", x_offset=8, y_offset=5, text_font_size="11px", text_color=GREY)
-        draw(self.figure, self.points, text)
+        offsets = {name: field(name) for name in OFFSETS}
+        draw(self.figure, self.points, Text(x="x", y="y", text="name", text_font_size="11px", text_color=GREY, **offsets))
         draw(self.figure, self.cost, VSpan(x="x", line_color=CUT.colour, line_dash="dashed", line_width=2))
         tips = [("", "@about"), (x, "@x{0.[0000]}"), (y, "@y{0.000}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
@@ -316,28 +320,31 @@ class Pareto:
         """Replace all points. now: a cost without a known quality, drawn as a line."""
         points = [p for p in points if np.isfinite([p.cost, p.quality]).all() and p.cost > 0]
         self._waiting.drawn(bool(points))
-        self.points.data = {
-            "x": [p.cost for p in points],
-            "y": [p.quality for p in points],
-            "color": [p.colour for p in points],
-            "name": [p.name for p in points],
-            "about": [p.about or p.name for p in points],
-        }
         best = front(points)
         self.front.data = {"x": [p.cost for p in best], "y": [p.quality for p in best]}
         self.cost.data = {"x": [] if now is None or now <= 0 else [now]}
         costs = [p.cost for p in points] + ([now] if now else [])
         if not points:
+            self.points.data = {name: [] for name in self.points.data}
             return
         span = (max(costs) / min(costs)) ** 0.1
         left, right = min(costs) / span / 1.15, max(costs) * span**2 * 1.3
         values = [p.quality for p in points]
         air = 0.1 * (max(values) - min(values)) or 0.05
-        for range_, start, end in (
-            (self.figure.x_range, left, right),
-            (self.figure.y_range, min(values) - air, max(values) + air),
-        ):
+        low, high = min(values) - air, max(values) + air
+        for range_, start, end in ((self.figure.x_range, left, right), (self.figure.y_range, low, high)):
             range_.update(start=start, end=end, reset_start=start, reset_end=end)
+        names = [p.name for p in points]
+        across = np.log([p.cost / left for p in points]) / np.log(right / left)
+        offsets = zip(*places(across, (np.array(values) - low) / (high - low), names), strict=True)
+        self.points.data = {
+            "x": [p.cost for p in points],
+            "y": values,
+            "color": [p.colour for p in points],
+            "name": names,
+            "about": [p.about or p.name for p in points],
+            **{name: list(one) for name, one in zip(OFFSETS, offsets, strict=True)},
+        }
 
 
 def front(points: Sequence[Point]) -> list[Point]:

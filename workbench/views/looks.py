@@ -23,13 +23,17 @@ TRUTH, BORDER, FLAGGED = "#FFFFFF", "#000000", "#00E5FF"
 PICKS = (YELLOW, BLUE, GREEN, PINK, ORANGE, VIOLET, OLIVE, BROWN)  # a colour per pick, run, or unknown name
 # Lines in these colours: colour-blind readers confuse some of the colours, but not colour and dash together.
 PICK_DASHES = ("solid", "solid", "solid", "solid", "dashed", "dotted", "dotdash", "dashed")
-# Colours of the classes of a map, by their number: a class keeps its colour whichever others are in the picture.
+# Colours of the classes of a map, by their number: a class keeps its colour whichever others are in the picture. Each is the farthest
+# from those before it in CIELAB, for usual eyes and for three kinds of colour-blind ones (Machado, Oliveira and Fernandes, 2009).
 CLASSES = (
-    *PICKS, "#1F4E9E", "#F2D64B", "#8C1C3A", "#7FD6C2", "#5C2D91", "#B5D56A", "#F4A6A0", "#2F6B3A",
-    "#9CC9F0", "#5A3A22", "#D7B8E8", RED, "#4C9A9A", "#C9C2A5", "#2B2B6B", "#6F7F8F",
+    "#E69F00", "#5283CB", "#B61616", "#7A1BDA", "#ACF4A4", "#7E2675", "#9F8256", "#EB5C95", "#EEAAEE", "#5147AE", "#98BE60", "#156615",
+    "#E6E637", "#A92366", "#45D99E", "#6A4D39", "#5B9D2F", "#A35CEB", "#9F569F", "#D572B7", "#A4A4F4", "#D945CA", "#C0EB5C", "#7DCA7D",
 )  # fmt: skip
 # words of the names of scalars -> as printed
-WORDS = {"val": "validation", "auc": "AUC", "auroc": "AUROC", "f1": "F1", "iou": "IoU", "lr": "learning rate"}
+WORDS = {
+    "val": "validation", "lr": "learning rate", "auc": "AUC", "auroc": "AUROC", "f1": "F1", "iou": "IoU", "ap": "AP", "ap50": "AP50",
+    "oa": "OA", "aa": "AA",
+}  # fmt: skip
 DASHES = {"solid": "-", "dashed": "--", "dotted": ":", "dotdash": "-."}  # Bokeh's name -> matplotlib's
 MARKERS = "os^vDPXd<>*p"
 

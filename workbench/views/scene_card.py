@@ -15,6 +15,8 @@ def scene_card(scene: xr.Dataset) -> str:
     facts: list[tuple[str, str]] = [("Sensor", escape(str(a["sensor"])))] if a.get("sensor") else []
     for name in (n for n in VOCABULARY if n in scene):
         array = scene[name]
+        if "object" in array.dims:
+            continue  # boxes are one fact
         units = str(array.attrs.get("units", "1")).removesuffix(" (1)") if "y" in array.dims else "1"
         facts.append((name, _size(array) + (f", {escape(units)}" if units != "1" else "")))
     if "wavelength" in scene.coords:
@@ -23,6 +25,10 @@ def scene_card(scene: xr.Dataset) -> str:
     if "label" in scene:
         count = np.bincount(scene["label"].values)
         facts.append(("Classes", f"{len(count)}, {count.min():,} to {count.max():,} samples each"))
+    if "box_label" in scene:
+        names = list(map(str, scene["box_label"].attrs.get("names", ())))
+        named = f" of the class {names[0]}" if len(names) == 1 else f" of {len(names)} classes" if names else ""
+        facts.append(("Boxes", f"{scene.sizes['object']:,}{escape(named)}"))
     if "truth" in scene and scene["truth"].size <= 2**24:
         facts.append(_truth(scene["truth"]))
     return fact_card(a, facts)

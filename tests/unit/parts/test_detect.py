@@ -47,16 +47,32 @@ def slow_nms(box, score, overlap, label):
     return kept
 
 
-@pytest.mark.parametrize("block", [7, 1000])
+@pytest.mark.parametrize(("block", "pairs"), [(7, 5), (7, 10**6), (1000, 50), (1000, 10**6)])
 @pytest.mark.parametrize("seed", range(4))
-def test_suppression_equals_the_slow_loop_in_any_blocks(monkeypatch, seed, block):
+def test_suppression_equals_the_slow_loop_in_any_blocks(monkeypatch, seed, block, pairs):
     monkeypatch.setattr(detect, "BLOCK", block)
+    monkeypatch.setattr(detect, "PAIRS", pairs)
     draw = torch.Generator().manual_seed(seed)
     box, score = random_boxes(seed, 80), (torch.rand(80, generator=draw) * 20).round() / 20  # many equal scores
     label = torch.randint(0, 2, (80,), generator=draw)
     expected = slow_nms(box, score, 0.3, label)
     assert 5 < len(expected) < 75
     assert nms(box, score, 0.3, label).tolist() == expected
+
+
+@pytest.mark.parametrize("block", [3, 1000])
+def test_suppression_of_equal_touching_and_empty_boxes(monkeypatch, block):
+    """Sides at the same columns: boxes that only touch, that are equal, without area, and wide ones that hold many small ones."""
+    monkeypatch.setattr(detect, "BLOCK", block)
+    draw = torch.Generator().manual_seed(0)
+    corner = torch.randint(0, 6, (120, 2), generator=draw).float()
+    box = torch.cat([corner, corner + torch.randint(0, 4, (120, 2), generator=draw)], 1)
+    box[::20, 0], box[::20, 2] = 0.0, 40.0
+    score = torch.randint(0, 9, (120,), generator=draw) / 9
+    label = torch.randint(0, 3, (120,), generator=draw)
+    for overlap in (0.0, 0.5, 1.0):
+        assert nms(box, score, overlap, label).tolist() == slow_nms(box, score, overlap, label)
+    assert nms(box, score, 0.3).tolist() == slow_nms(box, score, 0.3, torch.zeros(120))
 
 
 def test_giou_of_equal_apart_and_nested_boxes():

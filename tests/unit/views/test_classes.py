@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.taps import tap
 from workbench.views.classes import MASKED, ClassMap, Confusion, legend
@@ -15,6 +16,35 @@ NAMES = ["sea", "sand", "a town with a name that is much too long"]
 def test_colours_differ_and_depend_on_the_number_alone():
     assert len(set(CLASSES)) == len(CLASSES) == 24
     assert class_colours(30)[24:] == class_colours(6)
+
+
+# linear red, green and blue as colour-blind eyes see them: tables of Machado, Oliveira and Fernandes (2009), severity 1
+EYES = {
+    "usual": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def _lab(colours: tuple[str, ...], seen: np.ndarray) -> np.ndarray:
+    """(n, 3): CIELAB of sRGB colours, white of D65."""
+    value = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours]) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ np.transpose(seen), 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = linear @ np.transpose(to_xyz) / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+@pytest.mark.parametrize("eyes", EYES)
+@pytest.mark.parametrize(("count", "least"), [(8, 23), (16, 15), (24, 11)])
+def test_colour_blind_eyes_tell_the_classes_apart(eyes, count, least):
+    """A difference of 2.3 is just seen; two of the first eight colours differed by 1.6 for deuteranopic eyes."""
+    seen = _lab(CLASSES[:count], EYES[eyes])
+    apart = np.linalg.norm(seen[:, None] - seen[None], axis=2)
+    assert apart[np.triu_indices(count, 1)].min() > least
 
 
 def test_a_pixel_without_a_class_is_masked():

@@ -52,7 +52,7 @@ def test_the_ladder_marks_run_and_cap_and_gives_bits():
 def test_a_waterfall_says_how_many_times_less():
     view = Waterfall("BOPs")
     view.show([Step("float", 8.0), Step("pruned", 2.0), Step("dearer", 24.0), Step("nothing", 0.0)])
-    assert view.source.data["text"] == ["8", "2  (\N{DIVISION SIGN} 4)", "24  (\N{MULTIPLICATION SIGN} 3)"]
+    assert view.source.data["text"] == ["8", "2\n\N{DIVISION SIGN} 4", "24\n\N{MULTIPLICATION SIGN} 3"]
     assert view.figure.y_range.start < 2
 
 

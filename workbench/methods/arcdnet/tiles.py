@@ -26,7 +26,7 @@ from workbench.methods.arcdnet.network import ARCDNet, disagreement, reach, reve
 from workbench.methods.arcdnet.pairs import as_tensor
 from workbench.methods.arcdnet.settings import Config
 from workbench.parts.device import device
-from workbench.parts.training import saved_network, weights
+from workbench.parts.training import rebuilding, saved_network, weights
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -66,10 +66,11 @@ def load_network(source: str | PathLike[str]) -> Trained:
     Raises InputError for a folder without weights, and for weights of another method.
     """
     own, about, _ = saved_network(source, "arcdnet")
-    config = Config.model_validate(about["config"])
-    network = ARCDNet(about["bands"], config)
-    network.load_state_dict(own)
-    return Trained(network.eval().to(device()), config, about["log"])
+    with rebuilding(source, "arcdnet"):
+        config = Config.model_validate(about["config"])
+        network = ARCDNet(about["bands"], config)
+        network.load_state_dict(own)
+        return Trained(network.eval().to(device()), config, about["log"])
 
 
 # --- tiles of pairs -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from workbench.parts.detector_file import Decoded, facts_of
 from workbench.parts.export import Exportable
 from workbench.parts.export_quantized import integers, packed_bytes
 from workbench.parts.quantize import quantize
-from workbench.parts.training import saved_network, weights
+from workbench.parts.training import rebuilding, saved_network, weights
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -55,11 +55,12 @@ def load_network(source: str | PathLike[str]) -> Trained:
     Raises InputError for a folder without weights, and for weights of another method.
     """
     own, about, _ = saved_network(source, "ghost")
-    config = Config.model_validate(about["config"])
-    network = detector(config.network, about.get("inputs", 1), len(about["names"]), config.width)
-    quantize(network, about["bits"], GRIDS[config.quantizer], input_bits(network, about["bits"]))
-    network.load_state_dict(own)
-    return Trained(network.eval(), config, about["names"], about["bits"], float(about["operating"]))
+    with rebuilding(source, "ghost"):
+        config = Config.model_validate(about["config"])
+        network = detector(config.network, about.get("inputs", 1), len(about["names"]), config.width)
+        quantize(network, about["bits"], GRIDS[config.quantizer], input_bits(network, about["bits"]))
+        network.load_state_dict(own)
+        return Trained(network.eval(), config, about["names"], about["bits"], float(about["operating"]))
 
 
 def decoded(network: nn.Module, config: Config) -> Decoded:

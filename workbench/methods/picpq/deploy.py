@@ -24,7 +24,7 @@ from workbench.parts.export import Exportable, write
 from workbench.parts.export_quantized import integers, packed_bytes
 from workbench.parts.pruning import Plan, sliced
 from workbench.parts.quantize import quantize
-from workbench.parts.training import saved_network
+from workbench.parts.training import rebuilding, saved_network
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -93,13 +93,16 @@ def load_network(source: str | PathLike[str]) -> Small:
     Raises InputError for a folder without weights, and for weights of another method.
     """
     own, about, extra = saved_network(source, "picpq")
-    config, shape, names = Config.model_validate(about["config"]), tuple(about["shape"]), about["names"]
-    whole, example = network_of(config, shape, len(names)), torch.zeros(2, *shape)
-    kept = [np.array(k) for k in about["kept"]]
-    network = sliced(whole, Plan.of(whole, example), kept, example)
-    quantize(network, about["bits"], config.quantizer, input_bits(about["bits"], config))
-    network.load_state_dict(own)
-    return Small(network.eval(), config, names, shape, kept, about["bits"], torch.tensor(about["affine"]), extra["chips"])
+    with rebuilding(source, "picpq"):
+        config, shape, names = Config.model_validate(about["config"]), tuple(about["shape"]), about["names"]
+        whole, example = network_of(config, shape, len(names)), torch.zeros(2, *shape)
+        kept = [np.array(k) for k in about["kept"]]
+        network = sliced(whole, Plan.of(whole, example), kept, example)
+        quantize(network, about["bits"], config.quantizer, input_bits(about["bits"], config))
+        network.load_state_dict(own)
+        return Small(
+            network.eval(), config, names, shape, kept, about["bits"], torch.tensor(about["affine"]), extra["chips"]
+        )
 
 
 def exportable(folder: str | PathLike[str]) -> Exportable:

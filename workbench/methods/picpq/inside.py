@@ -18,7 +18,7 @@ from workbench.methods.picpq.training import judged, network_of
 from workbench.parts.device import device
 from workbench.parts.filter_properties import feature_maps
 from workbench.parts.pruning import Plan, masked
-from workbench.parts.training import saved_network
+from workbench.parts.training import rebuilding, saved_network
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -80,14 +80,16 @@ def open_float(folder: str | PathLike[str], scene: xr.Dataset) -> Opened:
     Raises InputError for a folder without weights, for weights of another method, and as the run does for another scene.
     """
     own, about, _ = saved_network(folder, "dense")
-    config = Config.model_validate(about["config"])
+    with rebuilding(folder, "dense"):
+        config, shape, classes = Config.model_validate(about["config"]), tuple(about["shape"]), len(about["names"])
     chips = chips_of(scene, config)
-    if list(chips.values.shape[1:]) != list(about["shape"]) or chips.classes != len(about["names"]):
+    if chips.values.shape[1:] != shape or chips.classes != classes:
         raise InputError(
-            f"The network of this run takes samples of {' x '.join(map(str, about['shape']))} in {len(about['names'])} classes; these data "
+            f"The network of this run takes samples of {' x '.join(map(str, shape))} in {classes} classes; these data "
             f"give {' x '.join(map(str, chips.values.shape[1:]))} in {chips.classes}. Open the data of the run."
         )
-    network = network_of(config, tuple(about["shape"]), len(about["names"]))
-    network.load_state_dict(own)
+    with rebuilding(folder, "dense"):
+        network = network_of(config, shape, classes)
+        network.load_state_dict(own)
     network = network.eval().to(device())
     return Opened(network, Plan.of(network, chips.values[chips.train[:2]]), chips, config)

@@ -9,7 +9,9 @@ Only a few blocks are in memory. Boxes that overlap across tiles or blocks are m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from workbench.data.boxed_images import entered, grey
 from workbench.engines import cluster
 from workbench.errors import InputError
 from workbench.methods.sarnet.settings import Config
-from workbench.methods.sarnet.tiles import Trained, as_variables, found_in_tiles, load_network, merged, starts
+from workbench.methods.sarnet.tiles import Trained, as_variables, found_in_tiles, joined, load_network, merged, starts
 from workbench.parts.detect import Found
 
 BLOCK = 8  # tiles a side of a block: one task
@@ -67,16 +69,20 @@ def _computed(
     trained: Trained, image: xr.DataArray, config: Config, places: list[tuple[list[int], list[int]]], size: Place
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(box, score, label) of each block."""
-    from dask import delayed
-
-    network = delayed(trained.network, pure=False, traverse=False)
-    name = str(image.name)
-    tasks = []
+    network = _lazily(trained.network.eval())
+    name, tasks = str(image.name), []
     for tops, lefts in places:
         part = image.isel(y=slice(tops[0], tops[-1] + config.side), x=slice(lefts[0], lefts[-1] + config.side))
-        values = part.data if part.chunks is not None else delayed(_values, pure=False, traverse=False)(part)
-        tasks.append(delayed(_block, pure=False, traverse=False)(network, values, config, tops, lefts, size, name))
+        values = part.data if part.chunks is not None else _lazily(partial(_values, part))()
+        # bound beforehand: Dask looks through every list that is an argument
+        tasks.append(_lazily(partial(_block, config=config, tops=tops, lefts=lefts, size=size, name=name))(network, values))
     yield from cluster.results(tasks)
+
+
+def _lazily(work: Callable[..., Any]) -> Any:
+    from dask import delayed
+
+    return delayed(work, pure=False, traverse=False)
 
 
 def _values(part: xr.DataArray) -> np.ndarray:
@@ -89,24 +95,25 @@ def _block(
     """(box, score, label) of the tiles of one block; a tile without any value is left out."""
     values = np.ascontiguousarray(values, np.float32)
     known = np.isfinite(values).all(0)
+    complete = bool(known.all())
     whole = entered(grey(torch.from_numpy(values), name, "sarnet"), config)
+    side = config.side
 
     def tiles() -> Iterator[tuple[int, Place, Tensor]]:
         for top in tops:
             for left in lefts:
-                here = (
-                    slice(top - tops[0], top - tops[0] + config.side),
-                    slice(left - lefts[0], left - lefts[0] + config.side),
-                )
-                if known[here].any():
+                here = (slice(top - tops[0], top - tops[0] + side), slice(left - lefts[0], left - lefts[0] + side))
+                if complete or known[here].any():
                     yield 0, (top, left), whole[:, *here]
 
     (parts,) = found_in_tiles(network, tiles(), [size], config)  # type: ignore[arg-type]
-    found = merged(parts, config)
-    middle = ((found.box[:, :2] + found.box[:, 2:]) / 2).long().numpy() - np.array([lefts[0], tops[0]])
-    x, y = (np.clip(middle[:, a], 0, known.shape[1 - a] - 1) for a in (0, 1))
-    kept = torch.from_numpy(known[y, x])
-    return found.box[kept].numpy(), found.score[kept].numpy(), found.label[kept].numpy()
+    found = joined(parts)
+    if not complete:
+        middle = ((found.box[:, :2] + found.box[:, 2:]) / 2).long().numpy() - np.array([lefts[0], tops[0]])
+        x, y = (np.clip(middle[:, a], 0, known.shape[1 - a] - 1) for a in (0, 1))
+        kept = torch.from_numpy(known[y, x])
+        found = Found(found.box[kept], found.score[kept], found.label[kept])
+    return found.box.numpy(), found.score.numpy(), found.label.numpy()
 
 
 def as_amplitude(sar: xr.DataArray, low: float = -25.0, high: float = 5.0) -> xr.DataArray:

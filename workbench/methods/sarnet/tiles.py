@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
@@ -19,16 +20,16 @@ from torch import Tensor
 from workbench.data.boxed_images import entered, padded
 from workbench.errors import InputError
 from workbench.methods.sarnet.settings import Config
-from workbench.parts.detect import Found, detections, nms
+from workbench.parts.detect import Found, detections_together, nms
 from workbench.parts.device import device
 from workbench.parts.sarnet_network import STRIDES, SARNet
-from workbench.parts.training import saved_network, weights
+from workbench.parts.training import rebuilding, saved_network, weights
 
 if TYPE_CHECKING:
     from os import PathLike
 
 AT_ONCE = 8  # tiles in one forward pass
-HELD = 32  # tiles whose outputs are decoded and suppressed at once
+HELD = 64  # tiles whose outputs are decoded and suppressed at once
 TOUCH = 2.0  # pixels: nearer to the border than this is touching it
 
 _Place = tuple[int, tuple[int, int], tuple[int, int]]  # number of the image, top and left, height and width of a tile
@@ -64,6 +65,7 @@ def detect_all(
     Tiles are read one at a time; at most AT_ONCE + 2 of them, and the outputs of about HELD, are in memory. shuffled: each tile gets the
     gates of another, a control that needs at least two tiles.
     """
+    network.eval()
     parts = found_in_tiles(network, _tiles(reads, config), [size for size, _ in reads], config, shuffled)
     return [merged(p, config) for p in parts]
 
@@ -77,9 +79,10 @@ def found_in_tiles(
 ) -> list[list[Found]]:
     """Detections of each tile of each image, in pixels of the image, without those that a neighbouring tile sees whole.
 
-    tiles: (number of the image, (top, left), input of the network (1, h, w)). sizes: (height, width) of each image.
+    network: set to evaluation. tiles: (number of the image, (top, left), input of the network (1, h, w)). sizes: (height, width) of each
+    image.
     """
-    network.eval()
+    where, side = device(), config.side
     parts: list[list[Found]] = [[] for _ in sizes]
     held: list[_Place] = []
     levels: list[Sequence[Tensor]] = []
@@ -93,8 +96,8 @@ def found_in_tiles(
 
     with torch.inference_mode():
         for some in _batches(tiles):
-            x = torch.stack([padded(tile, config.side) for _, _, tile in some])
-            levels.append(network(x.to(device()), shuffled).levels)
+            x = torch.stack([padded(tile, side) for _, _, tile in some])
+            levels.append(network(x.to(where), shuffled).levels)
             held += [(n, corner, (tile.shape[1], tile.shape[2])) for n, corner, tile in some]
             if len(held) >= HELD:
                 suppress()
@@ -107,19 +110,15 @@ def _of_tiles(
     levels: Sequence[Tensor], tiles: Sequence[_Place], sizes: Sequence[tuple[int, int]], config: Config
 ) -> Iterator[tuple[int, Found]]:
     """(number of an image, its detections in these tiles, in pixels of the image) for each image that has some."""
-    found = detections(levels, STRIDES, [size for *_, size in tiles], threshold=config.threshold, overlap=config.overlap)
-    counts = [len(one.box) for one in found]
-    if not any(counts):
-        return
-    box, score, label = (torch.cat([one[i] for one in found]).cpu() for i in range(3))
-    rows = torch.arange(len(tiles)).repeat_interleave(torch.tensor(counts))
-    corner, size, image = (
+    sides = [size for *_, size in tiles]
+    found = detections_together(levels, STRIDES, sides, threshold=config.threshold, overlap=config.overlap)
+    rows, box, score, label = (column.cpu() for column in found)
+    corner, size, image, owner = (
         torch.tensor(values)[rows]
-        for values in ([c for _, c, _ in tiles], [s for *_, s in tiles], [sizes[n] for n, *_ in tiles])
+        for values in ([c for _, c, _ in tiles], sides, [sizes[n] for n, *_ in tiles], [n for n, *_ in tiles])
     )
     whole = _whole(box, corner, size, image, config.margin)
     box = box + corner.flip(1).repeat(1, 2)
-    owner = torch.tensor([n for n, *_ in tiles])[rows]
     for n in dict.fromkeys(n for n, *_ in tiles):
         own = whole & (owner == n)
         if own.any():
@@ -159,12 +158,21 @@ def _whole(box: Tensor, corner: Tensor, size: Tensor, image: Tensor, margin: int
 
 
 def merged(parts: Sequence[Found], config: Config) -> Found:
-    """Detections of all tiles of one image, suppressed once more where tiles overlap."""
-    if not parts:
-        return Found(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
-    box, score, label = (torch.cat([p[i] for p in parts]) for i in range(3))
+    """Detections of all tiles of one image, suppressed once more where tiles overlap. The order of the tiles does not matter."""
+    box, score, label = joined(parts)
+    order = torch.from_numpy(
+        np.lexsort((label.numpy(), *box.numpy().T))
+    )  # of boxes with equal scores, always the same one is kept
+    box, score, label = box[order], score[order], label[order]
     kept = nms(box, score, config.overlap, label)[: config.most]
     return Found(box[kept], score[kept], label[kept])
+
+
+def joined(parts: Sequence[Found]) -> Found:
+    """The detections of all parts, one part behind the other."""
+    if not parts:
+        return Found(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    return Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def as_variables(found: Found, names: Sequence[str]) -> dict[str, xr.DataArray]:
@@ -192,7 +200,8 @@ def load_network(source: str | PathLike[str]) -> Trained:
     Raises InputError for a folder without weights, and for weights of another method.
     """
     own, about, _ = saved_network(source, "sarnet")
-    config = Config.model_validate(about["config"])
-    network = SARNet(len(about["names"]), config.width, "sarnet", config.aggregate)
-    network.load_state_dict(own)
-    return Trained(network.eval().to(device()), config, about["names"], float(about["operating"]))
+    with rebuilding(source, "sarnet"):
+        config = Config.model_validate(about["config"])
+        network = SARNet(len(about["names"]), config.width, "sarnet", config.aggregate)
+        network.load_state_dict(own)
+        return Trained(network.eval().to(device()), config, about["names"], float(about["operating"]))

@@ -285,7 +285,7 @@ def _bands(folder: Path) -> int | None:
     try:
         with safe_open(folder / "weights.safetensors", "numpy") as weights:
             return int(json.loads(bytes(weights.get_tensor("settings/json")))["bands"])
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
 
 

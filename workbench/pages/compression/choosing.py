@@ -125,7 +125,7 @@ class Choosing:
         if not files:
             return
         latency = findings.result["latency"]
-        columns = ["file", Column(findings.quality, "higher", 3), Column("kB", "lower", 1)]
+        columns = ["file", Column(findings.called, "higher", 3), Column("kB", "lower", 1)]
         columns += [
             Column(f"{s}, {b} (ms)", "lower", 3) for b in latency["batch"].values for s in latency["statistic"].values
         ]

@@ -58,7 +58,7 @@ class Comparing:
             return
         rivals = findings.rivals()
         for plot in self.plots.values():
-            plot.figure.yaxis.axis_label = findings.quality
+            plot.figure.yaxis.axis_label = findings.called
         looks = {ORANGE: "this method", BLUE: "pruned and quantised", GREEN: "quantised only", GREY: "not compressed"}
         used = {self._colour(r) for r in rivals}
         self.legend.object = swatches(Look(text, colour) for colour, text in looks.items() if colour in used)
@@ -87,14 +87,14 @@ class Comparing:
 
     def _table(self, findings: Findings, rivals: list[Rival]) -> None:
         columns = [
-            "network", Column(findings.quality, "higher", 3), Column("times fewer BOPs", "higher", 1), Column("MACs left", "lower", 3),
+            "network", Column(findings.called, "higher", 3), Column("times fewer BOPs", "higher", 1), Column("MACs left", "lower", 3),
             Column("weights, packed (kB)", "lower", 1), Column("file (kB)", "lower", 1), Column("latency (ms)", "lower", 2), "what it is",
         ]  # fmt: skip
         shared = _common([r.about for r in rivals])
         rows = [
             (
                 Marked(r.name, self._colour(r)), r.quality, r.ratio, r.macs_left, r.kilobytes, r.file, r.milliseconds,
-                r.about[shared:],
+                " ".join(r.about.split(" ")[shared:]),
             )
             for r in rivals
         ]  # fmt: skip
@@ -105,13 +105,12 @@ class Comparing:
 
 
 def _common(texts: list[str]) -> int:
-    """Length of the words with which all texts begin, such as `test accuracy, `; 0 for one text.
+    """How many words all texts begin with, but for commas, such as two of `test accuracy, ...`; 0 for one text.
 
-    >>> _common(["test accuracy, PIC-PQ", "test accuracy, random filters"])
-    15
+    >>> _common(["test accuracy, PIC-PQ", "test accuracy, random filters", "test accuracy of the file"])
+    2
     """
     if len(texts) < 2:
         return 0
-    words = [t.split(" ")[:-1] for t in texts]
-    same = next((n for n, at in enumerate(zip(*words, strict=False)) if len(set(at)) > 1), min(len(w) for w in words))
-    return sum(len(w) + 1 for w in words[0][:same])
+    words = [[w.rstrip(",") for w in t.split(" ")[:-1]] for t in texts]
+    return next((n for n, at in enumerate(zip(*words, strict=False)) if len(set(at)) > 1), min(len(w) for w in words))

@@ -15,6 +15,7 @@ import xarray as xr
 from workbench.parts.cluster_bits import below
 from workbench.parts.evolution import affine
 from workbench.parts.pruning import Plan, after_removals, group_scores
+from workbench.views.looks import WORDS
 
 FLOAT = 32
 IN_FLOAT = ("dense", "float", "teacher")  # names of the network that is not compressed
@@ -76,6 +77,11 @@ class Findings:
         self.plan = None
         if all(f"plan_{name}" in result for name in PLAN) and "filter_rank" in result:
             self.plan = Plan.from_table(self.layers, {name: result[f"plan_{name}"].values for name in PLAN})
+
+    @property
+    def called(self) -> str:
+        """The quality as printed."""
+        return WORDS.get(self.quality, self.quality)
 
     # --- bits by a threshold ----------------------------------------------------------------------------------------
 

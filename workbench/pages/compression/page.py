@@ -9,18 +9,15 @@ parameters (criterion, cut line, changed bits, run), which are stored in its add
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import panel as pn
-import panel_material_ui as pmui
 import xarray as xr
 
 from workbench.config import Settings
 from workbench.data.source import Source
-from workbench.methods import METHODS, load, summary
-from workbench.methods import page as page_of
+from workbench.methods import load
 from workbench.pages.compression.choosing import Choosing
 from workbench.pages.compression.comparing import Comparing
 from workbench.pages.compression.filters import Filters
@@ -30,10 +27,8 @@ from workbench.pages.compression.levels import Levels
 from workbench.pages.compression.state import CompressionState
 from workbench.pages.compression.teaching import Teaching
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.runner import SEEN, Runner, problem_of
-from workbench.pages.frame.session import WIDE
-from workbench.scene import VOCABULARY, Needs, fits
-from workbench.views.card import explain, heading
+from workbench.pages.frame.runner import SEEN
+from workbench.views.card import explain
 from workbench.views.plots import batched
 from workbench.views.screen import STRETCH
 
@@ -55,17 +50,6 @@ INSIDE = (
 )
 
 
-@cache
-def methods() -> tuple[str, ...]:
-    """The methods that are shown on this page."""
-    return tuple(m for m in METHODS if page_of(m).partition("?")[0] == "compression")
-
-
-def first(method: str) -> list[str]:
-    """The settings that are always visible: the first that a method itself declares, before those of its data, and those that all have."""
-    return [*list(load(method).Config.__annotations__)[:SEEN], *Settings.model_fields]
-
-
 class Compression(CompressionState):
     """One visitor's page. `panel()` is for a notebook cell, `page()` for `panel serve`.
 
@@ -80,48 +64,25 @@ class Compression(CompressionState):
         "Choose a set from the list in the side bar, or open your own: images by class or with boxes, or a scene with labelled pixels.",
     )
     FIRST_SCENE = "digits"
+    PAGE, FIRST_METHOD = "compression", "picpq"
     OLD = "The result of this run has no bits and MACs of its layers, so it cannot be shown here; see it on the page watch."
     SCENES: ClassVar = SharedResults(3)
     MADE: ClassVar = SharedResults(8)  # images with their boxes
 
-    @classmethod
-    def needs(cls) -> Needs:
-        """Any variable of a scene; `checked` asks the methods."""
-        return (tuple(VOCABULARY),)
-
-    @classmethod
-    def offers(cls, entry: Any) -> bool:
-        """Whether one of the methods can use an entry of the catalogue."""
-        return any(fits(load(m).NEEDS, entry.provides) for m in methods())
-
-    @classmethod
-    def checked(cls, data: xr.Dataset) -> None:
-        """Raise InputError unless one of the methods can use the data; the message is that of the first."""
-        errors = [e for m in methods() if (e := problem_of(m, data)) is not None]
-        if len(errors) == len(methods()):
-            raise errors[0]
+    @staticmethod
+    def settings_first(method: str) -> list[str]:
+        """The first settings that a method itself declares, before those of its data, and those that all have."""
+        return [*list(load(method).Config.__annotations__)[:SEEN], *Settings.model_fields]
 
     # --- layout -----------------------------------------------------------------------------------------------------
 
     def build(self) -> tuple[list[tuple[str, Any]], list[Any]]:
         """The four tabs, and the controls of a run of each method."""
         self.findings = None
-        if self.method not in methods():
-            self.method = methods()[0]
-        self.methods = pmui.Select(
-            label="Method", options={f"{m}: {summary(m)}": m for m in methods()}, value=self.method, margin=(8, 0), **WIDE
-        )
-        self.methods.visible = len(methods()) > 1
-        self.runners = {m: Runner(self, m, self, first=first(m)) for m in methods()}
-        self.controls = {
-            m: pn.Column(*r.controls, sizing_mode="stretch_width", margin=0, visible=m == self.method)
-            for m, r in self.runners.items()
-        }
-        self.runner = self.runners[self.method]
+        chooser = self.chooser()
         self.choosing, self.learning, self.comparing = Choosing(self), Learning(load(self.method).SHOWS), Comparing(self)
         self.levels, self.teaching, self.filters = Levels(self), Teaching(self), Filters(self)
         self._inside = explain("Look inside", INSIDE, height=420)
-        self.methods.param.watch(batched(lambda e: e.new != self.method and self.choose(e.new)), "value")
         self.param.watch(batched(lambda *_: self.draw()), list(DRAWN))
         tabs = [
             ("Cut and bits", pn.Column(self.levels.panel, self.choosing.panel, **STRETCH)),
@@ -129,33 +90,11 @@ class Compression(CompressionState):
             ("Compared", self.comparing.panel),
             ("Inside", pn.Column(self._inside, self.filters.panel, self.teaching.panel, **STRETCH)),
         ]
-        return tabs, [self.methods, heading("Run"), *self.controls.values(), self.link]
+        return tabs, chooser
 
-    def choose(self, method: str) -> None:
-        """Select another method, on the same data."""
-        self._select(method)
-        self.arrived(False)
-
-    def _select(self, method: str) -> None:
-        self.method = method
-        for name, controls in self.controls.items():
-            controls.visible = name == method
-        self.runner = self.runners[method]
-        self.learning.show(load(method).SHOWS)
-
-    # --- opening ----------------------------------------------------------------------------------------------------
-
-    def arrived(self, first: bool) -> None:
-        """Follow the run named in the address when data are open."""
-        run = self.run if first else ""
-        if not first:
-            self.param.update(**self.reset())
-        assert self.data is not None
-        able = [m for m in methods() if problem_of(m, self.data) is None]
-        if able and self.method not in able:
-            self._select(able[0])  # an address without a method may name a run of this one
-            self.methods.value = able[0]
-        self.runner.take(run)
+    def selected(self) -> None:
+        """Draw the training by what the method shows."""
+        self.learning.show(load(self.method).SHOWS)
 
     # --- called by the runner ----------------------------------------------------------------------------------------
 

@@ -8,12 +8,12 @@ import numpy as np
 import param
 
 from workbench.pages.compression.findings import Cost, Findings
-from workbench.pages.frame.one_run import OneRun
+from workbench.pages.frame.several import Several
 
 LEAST, MOST = 2, 32  # bits of a layer
 
 
-class CompressionState(OneRun):
+class CompressionState(Several):
     """State of the compression page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
     findings: result of the followed run; None before it has finished. runner: controls of the followed run.

@@ -7,10 +7,10 @@ from typing import Any
 import param
 
 from workbench.pages.federation.findings import Findings
-from workbench.pages.frame.one_run import OneRun
+from workbench.pages.frame.several import Several
 
 
-class FederationState(OneRun):
+class FederationState(Several):
     """State of the federation page. Tabs watch its parameters and set them; those named in ADDRESS are in the address.
 
     findings: result of the followed run; None before it has finished. runner: controls of the followed run.

@@ -50,6 +50,9 @@ class Policy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     auth: bool = Field(False, description="visitors have names")
+    users_file: str = Field("", description="file of users and passwords")
+    users: tuple[str, ...] = Field((), description="whom an OAuth provider lets in, names or @DOMAIN; empty for all")
+    origins: tuple[str, ...] = Field((), description="HOST:PORT by which browsers may name the server")
     admins: tuple[str, ...] = Field((), description="may pause, stop and delete the runs of all")
     max_runs: int | None = Field(None, description="runs of pages at once")
     max_runs_per_user: int | None = Field(None, description="of one visitor at once")
@@ -70,9 +73,25 @@ def policy() -> Policy | None:
 
 
 def user() -> str:
-    """The name of this visitor; empty without authentication."""
+    """The name of this visitor; empty without authentication, and for one who says to be a guest."""
     limits = policy()
-    return str(pn.state.user or "") if limits is not None and limits.auth else ""
+    if limits is None or not limits.auth or pn.state.cookies.get("is_guest"):  # a cookie that any visitor can set
+        return ""
+    return str(pn.state.user or "")
+
+
+def lets_in(name: str) -> bool:
+    """Whether a visitor with this name, who has logged in at some time, may see the pages now."""
+    limits = policy()
+    if limits is None or not limits.auth:
+        return True
+    if limits.users_file:
+        try:
+            return name in read_json(limits.users_file)
+        except (InputError, TypeError):
+            return False
+    name, users = name.casefold(), [one.casefold() for one in limits.users]
+    return not users or any(name == one or (one[:1] == "@" and name.endswith(one)) for one in users)
 
 
 def own(folder: Path) -> None:

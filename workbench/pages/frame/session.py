@@ -244,13 +244,8 @@ class Session(Addressed):
         try:
             if not ref:
                 raise InputError(self.UNNAMED)
-            named = pairs(keys)
-        except InputError as error:
-            self.complain(str(error))
-            return
-        more = {n: more.get(n, self.param[n].default) for n in self.MORE}
-        source = Source.from_parameters({"scene": ref, "truth": truth, "keys": named, **more})
-        try:
+            more = {n: more.get(n, self.param[n].default) for n in self.MORE}
+            source = Source.from_parameters({"scene": ref, "truth": truth, "keys": pairs(keys), **more})
             for path in source.files() if ref not in names() else source.files()[1:]:
                 admit(path)
         except InputError as error:
@@ -322,10 +317,10 @@ class Session(Addressed):
         first: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> None:
-        self.announce("")
         try:
             data = future.result()
         except InputError as error:
+            self.announce("")
             self.complain(str(error))
             self.choice.value = self.scene if self.scene in self.choice.options.values() else ""
             return
@@ -340,6 +335,7 @@ class Session(Addressed):
             mark = badge("SIMULATED", "#F2B233") + "&ensp;" if data.attrs.get("simulated") else ""
             self.banner.object = mark + escape(str(data.attrs.get("title") or self.called))  # a narrow window cuts the end
             self.arrived(first)
+            self.announce("")  # last: a browser that is slow to draw the tabs would read that nothing is open
 
     def _link_report(self, _: Any) -> None:
         """Link the report to which the followed run belongs, in the title bar."""
@@ -513,7 +509,13 @@ def pairs(text: str) -> dict[str, str]:
 
 def stamp(*paths: str) -> tuple[float, ...]:
     """Modification times in seconds, 0 for a missing file; part of the cache key, so that an edited file is read again."""
-    return tuple(Path(p).stat().st_mtime if p and Path(p).exists() else 0.0 for p in paths)
+    times = []
+    for path in paths:
+        try:
+            times.append(Path(path).stat().st_mtime)
+        except (OSError, ValueError):  # also a name that is too long, or that has a null character
+            times.append(0.0)
+    return tuple(times)
 
 
 def has_loop() -> bool:

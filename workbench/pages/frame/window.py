@@ -51,6 +51,7 @@ def framed(title: str, side: Any, *main: Any, header: Sequence[Any] = ()) -> pmu
     unlink_busy(page)
     tag_itself(page)
     settings.perform_document_validation = False  # a tenth of the time in which a page is made
+    settings.perform_error_diagnostics = False  # another seventh: the signature of each callback, some 600 a page
     return page
 
 

@@ -16,7 +16,7 @@ from workbench.views.image import ImageView
 from workbench.views.looks import RED, class_colours
 from workbench.views.outcome import leak_text
 from workbench.views.plots import Frame, batched
-from workbench.views.screen import beside, grid, wrapped
+from workbench.views.screen import WHOLE, beside, grid, wrapped
 from workbench.views.tables import Column, Marked, html_table
 
 WAITING = (
@@ -45,9 +45,9 @@ class Maps:
         self.classifiers = pmui.Select(label="Classes given by", options={"": ""}, value="", width=330, **small)
         self.masked = pmui.Switch(label="Mask what is not labelled", value=False, margin=(14, 8))
         self.frame = Frame()
-        self.scene = ImageView(self.frame, "Scene")
-        self.true = ClassMap(self.frame, "Labels", axes=True)
-        self.given = ClassMap(self.frame, "Class map", axes=True)
+        self.scene = ImageView(self.frame, "Scene", tall=WHOLE)
+        self.true = ClassMap(self.frame, "Labels", axes=True, tall=WHOLE)
+        self.given = ClassMap(self.frame, "Class map", axes=True, tall=WHOLE)
         self.legend = html(margin=(2, 8))
         self.split = html(margin=(6, 8))
         self.matrix = Confusion()
