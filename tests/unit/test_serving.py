@@ -474,6 +474,7 @@ def test_a_run_has_limits_of_memory_and_time(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         assert done.returncode != 0
         assert says in done.stderr
