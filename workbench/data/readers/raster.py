@@ -20,7 +20,7 @@ from workbench.data.readers.cube import nanometres
 from workbench.data.readers.files import Look, located
 from workbench.data.readers.geotiff import unplaced
 from workbench.data.readers.missing import NOTHING, Stated, equals, nodata_of
-from workbench.data.readers.tiff import quiet, told
+from workbench.data.readers.tiff import pages, quiet, told
 from workbench.errors import InputError
 
 FORMATS = "GeoTIFF (.tif, .tiff), ENVI (header .hdr or its data file), PNG, BMP, JPEG"
@@ -219,7 +219,7 @@ def open_raster(path: str | Path, keys: Mapping[str, str] | None = None) -> Rast
         if file.transform.is_rectilinear and not file.transform.is_identity:
             crs = "" if file.crs is None else file.crs.to_wkt()
             grid = Grid(crs, tuple(file.transform)[:6], file.height, file.width)
-        notes += [f"{place.name}: {n}" for n in unplaced(file)]
+        notes += [f"{place.name}: {n}" for n in (*unplaced(file), *(pages(file) if driver == "GTiff" else ()))]
         header = None if driver != "GTiff" else envi_header.beside(place, (len(bands), file.height, file.width), notes)
         time = _time(file, place, notes)
         tags = [{k.lower(): v for k, v in file.tags(b).items()} for b in bands]
