@@ -64,11 +64,12 @@ class Served:
 
 @contextmanager
 def served(
-    folder: Path, *names: str, root: Path | None = None, warm: bool = True, patience: float = 120, unused: int = 15_000
+    folder: Path, *names: str, root: Path | None = None, warm: bool = False, patience: float = 120, unused: int = 15_000
 ) -> Iterator[Served]:
     """Serve the dashboards of these names, or all, with `folder` as working directory; ready when it answers.
 
-    root: folder of the runs, by default `folder/runs`. unused: ms after which a closed page is given up.
+    root: folder of the runs, by default `folder/runs`. warm: make every page once before it answers; else the first visit of a page
+    makes it. unused: ms after which a closed page is given up.
     """
     from workbench.pages.landing.serving import command as serve
     from workbench.pages.landing.serving import protected

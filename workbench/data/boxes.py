@@ -7,6 +7,7 @@ gives `image (sample, band, y, x)` float32 in [0, 1], lazy, and a flat table of 
 edges x0 y0 x1 y1 in pixels, half-open, origin at the top left corner of the top left pixel; `box_sample (object)`, the
 identifier of its image; `box_label (object)` int64 with `attrs["names"]`; where the format has them `box_difficult
 (object)` bool and, for rotated boxes, `box_corners (object, corner, xy)` (then `box` is the upright box around the corners).
+`split (sample)` where lists such as `ImageSets/Main/train.txt` name every image.
 
 Chips of different sizes share one array: each is in the top left corner of an array of the largest size, NaN beyond its own
 `height (sample)` and `width (sample)`. An array of one chip without the padding is `chip(scene, identifier)`.
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data import chips, rle, vedai
+from workbench.data import chips, pair_sets, rle, vedai
 from workbench.data.readers import safexml, text
 from workbench.data.readers.files import inside, not_read, walk
 from workbench.errors import InputError, did_you_mean
@@ -144,7 +145,8 @@ def open_folder(
     others = [name for name in formats if name != chosen]
     if others:
         notes.append(f"boxes from {chosen}; there are also {', '.join(others)} (key annotations=)")
-    notes += not_read((p for p in walk(path) if not _belongs(p, path, formats)), f"of {path.name}")
+    lists = pair_sets.lists_of(path)
+    notes += not_read((p for p in walk(path) if p not in lists and not _belongs(p, path, formats)), f"of {path.name}")
     if formats[chosen] == "voc":
         listed = _voc([(p.name, p) for p in inside(path / chosen) if p.suffix.lower() == ".xml"], convention, notes)
     elif formats[chosen] == "merged":
@@ -261,6 +263,7 @@ def _scene(
     plain = len(images) - len(kept)
     if plain:
         notes.append(f"{plain} images of the folder have no annotation and are left out")
+    split = pair_sets.listed(pair_sets.lists_of(path), [PurePosixPath(name).stem for name in sorted(kept)], notes, "images")
     scene = _assemble(path, {name: images[name] for name in sorted(kept)}, chunks, bands)
     size = {
         n: (int(w), int(h))
@@ -312,6 +315,8 @@ def _scene(
         values = [np.nan if g is None else g for g in ground]
         scene = scene.assign_coords(gsd=("sample", np.array(values), {"units": "m", "long_name": "ground sample distance"}))
     scene = scene.assign_coords(edge=["x0", "y0", "x1", "y1"])
+    if all(split):
+        scene = scene.assign_coords(split=("sample", np.array(split)))
     scene.attrs["title"] = f"{len(kept)} chips with {len(rows)} boxes of {len(classes)} classes in {path.name}"
     scene.attrs["notes"] = "\n".join([*filter(None, [scene.attrs["notes"]]), *notes])
     return scene
