@@ -1,4 +1,4 @@
-"""Annotations and class folders as other tools write them: wrong names of images, flags in words, boxes listed twice, turned photographs."""
+"""Annotations and class folders as other tools write them: wrong names of images, flags in words, boxes listed twice."""
 
 import json
 
