@@ -73,7 +73,7 @@ def test_an_axis_that_is_left_over_is_told(tmp_path):
 @pytest.mark.parametrize("kind", ["f4", "f8"])
 def test_rows_that_are_not_evenly_spaced_have_no_map(tmp_path, kind):
     def placed(rows):
-        path = tmp_path / "a.nc"
+        path = tmp_path / f"{rows[3]}.nc"
         coords = {"lat": np.asarray(rows, kind), "lon": np.linspace(5, 5.002, 7).astype(kind)}
         data = xr.Dataset({"v": (("band", "lat", "lon"), CUBE.astype("f4"))}, coords)
         data.rio.write_crs(4326).to_netcdf(path, engine="h5netcdf")
