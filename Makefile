@@ -10,6 +10,8 @@ ifneq ($(wildcard ../shared/data/SHA256SUMS),)
 export WORKBENCH_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONUNBUFFERED = 1
+# Keep compiled modules, also where the environment says not to: else every process of a test compiles the workbench again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test quick fuzz slow lint check format notebooks results claims results-check pictures lab serve browser bench docs-numbers constraints clean
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing.util
 import os
 import sys
@@ -22,6 +23,7 @@ TESTS = Path(__file__).parent
 STARTING = {"importing", "two_ranks", "places"}  # fixtures that start processes
 RETRIED = {"browser", "notebook", "process"}  # they wait for other processes; the summary of pytest names each second try
 torch.set_num_threads(1)
+gc.disable()  # until all is collected: it found nothing in the millions of objects of imports, and took half of the time
 
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50, print_blob=True)
 hypothesis.settings.load_profile("fixed")
@@ -46,6 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if RETRIED.intersection(mark.name for mark in item.iter_markers()):
             item.add_marker(pytest.mark.flaky(reruns=1))
     dearest_first(items)
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()  # what was imported stays; a test that asks for a collection looks through its own objects only
 
 
 # --- a test that starts a process says so, else `make quick` would not be quick ---------------------------------------------

@@ -9,7 +9,14 @@ from __future__ import annotations
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-FOLDERS = ("tests/browser",)  # one worker has all of it: one server, one Chromium
+# The files of tests/browser, in chains of about equal length: each chain has one server and one Chromium, and the workers share the chains.
+CHAINS = {
+    "tests/browser/test_every_page.py": "tests/browser, own servers",
+    "tests/browser/test_lab.py": "tests/browser, own servers",
+    "tests/browser/test_screens.py": "tests/browser, screens",
+    "tests/browser/test_runs.py": "tests/browser, screens",
+}
+VISITS = "tests/browser, visits"  # all other files of the folder
 
 
 class ByFile(LoadScopeScheduling):
@@ -20,17 +27,18 @@ class ByFile(LoadScopeScheduling):
 
 
 def group(nodeid: str) -> str:
-    """The folder or file whose tests share a worker with this one."""
+    """The file, or chain of files, whose tests share a worker with this one."""
     path = nodeid.partition("::")[0]
-    return next((folder for folder in FOLDERS if path.startswith(f"{folder}/")), path)
+    return CHAINS.get(path, VISITS if path.startswith("tests/browser/") else path)
 
 
 def dearest_first(items: list[pytest.Item]) -> None:
     """Sort in place by group: browser and notebooks, then what starts processes, then the rest; within a group as collected."""
-    rank: dict[str, int] = {}
+    rank: dict[str, tuple[int, str]] = {}
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
-        cost = 0 if marks & {"browser", "notebook"} else 1 if "process" in marks else 2
         name = group(item.nodeid)
-        rank[name] = min(rank.get(name, 2), cost)
+        cost = 0 if name.startswith("tests/browser") else 1 if "notebook" in marks else 2 if "process" in marks else 3
+        chain = name if cost == 0 else ""  # the files of a chain follow one another
+        rank[name] = min(rank.get(name, (3, "")), (cost, chain))
     items.sort(key=lambda item: rank[group(item.nodeid)])

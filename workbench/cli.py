@@ -477,7 +477,7 @@ def serve(
     root: Annotated[
         Path | None, typer.Option("--root", help="folder of the runs that the pages list and write (default: runs)")
     ] = None,
-    port: Annotated[int, typer.Option(help="port to listen on")] = 5006,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 5006,
     address: Annotated[str, typer.Option("--address", help="address to listen on")] = "127.0.0.1",
     allow_origin: Annotated[
         list[str] | None,
@@ -486,6 +486,10 @@ def serve(
     auth: Annotated[
         str | None,
         typer.Option("--auth", help="JSON file of users and passwords, or an OAuth provider of Panel (github, ...)"),
+    ] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option("--user", help="whom an OAuth provider lets in: a name, or @DOMAIN of addresses (repeat)"),
     ] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="let others in without authentication")] = False,
     data_root: Annotated[
@@ -512,16 +516,17 @@ def serve(
     show: Annotated[bool, typer.Option(help="open a browser")] = False,
 ) -> None:
     """Serve the dashboards, with a page that lists them and the recent runs."""
-    import secrets
-
     from workbench.pages.frame.memory import ALLOCATOR
     from workbench.pages.frame.policy import Policy, environment
-    from workbench.pages.landing.serving import Access, command, open_browser
+    from workbench.pages.landing.serving import Access, command, open_browser, protected
 
-    access = Access(address, tuple(allow_origin or ()), auth, no_auth)
+    access = Access(address, tuple(allow_origin or ()), auth, no_auth, tuple(user or ()))
     words = command(names or (), port=port, access=access, processes=processes)
     allowed = Policy(
         auth=auth is not None,
+        users_file=access.users_file,
+        users=access.users,
+        origins=access.names(port),
         admins=tuple(admin or ()),
         max_runs=max_runs or os.cpu_count() or 1,
         max_runs_per_user=max_runs_per_user,
@@ -532,25 +537,23 @@ def serve(
     for folder in data_root or ():
         if not folder.is_dir():
             raise InputError(f"--data-root takes a folder; there is none at {folder}.")
-    variables = {**os.environ, **ALLOCATOR, **environment(allowed, data_root or [Path()], root or Path(RUNS))}
+    variables = {**protected(os.environ), **ALLOCATOR, **environment(allowed, data_root or [Path()], root or Path(RUNS))}
     variables |= {} if run_memory is None else {limits.MEMORY: str(run_memory)}
     variables |= {} if run_time is None else {limits.SECONDS: str(run_time * 3600)}
-    if auth is not None:  # signs the cookies of sessions; PANEL_COOKIE_SECRET keeps them valid when the server starts again
-        variables.setdefault("PANEL_COOKIE_SECRET", secrets.token_hex(32))
     if root is not None:
         if root.exists() and not root.is_dir():
             raise InputError(f"--root takes the folder of the runs; {root} is a file.")
         variables["WORKBENCH_RUNS"] = str(root)
-    address = f"http://localhost:{port}"
-    folder = root or RUNS
+    folder, place = root or RUNS, f"http://{access.place(port)}"
     if access.public and no_auth:
         print(
-            f"--no-auth: everyone who reaches {address}:{port} reads the data below this folder and starts, stops and deletes runs.",
+            f"--no-auth: everyone who reaches {access.address}, port {port}, reads the data that this server reads, and starts, "
+            "stops and deletes runs.",
             file=sys.stderr,
         )
-    print(f"Starting the pages with the runs of {folder}, a few seconds; then open {address}", file=sys.stderr, flush=True)
+    print(f"Starting the pages with the runs of {folder}, a few seconds; then open {place}", file=sys.stderr, flush=True)
     if show:
-        open_browser(address)
+        open_browser(place)
     os.execve(words[0], words, variables)
 
 

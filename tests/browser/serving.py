@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -12,6 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from bokeh.client import ClientSession
+from bokeh.client.util import websocket_url_for_server_url
+from bokeh.util.token import get_session_id
 
 import workbench
 from workbench import runs
@@ -33,6 +38,16 @@ class Served:
         """Of the page that `dashboards/<name>.py` makes."""
         return f"{self.base}/{name}"
 
+    def pull(self, name: str, query: str = "") -> ClientSession:
+        """A page as a client without a browser holds it, with its document; to be closed."""
+        with urllib.request.urlopen(self.address(name) + query) as answer:
+            found = re.search(r'"token":\s*"([^"]+)"', answer.read().decode())
+        assert found is not None
+        signed = type("Signed", (ClientSession,), {"token": found[1]})  # its own would not be signed by the server
+        session = signed(get_session_id(found[1]), websocket_url_for_server_url(self.address(name)))
+        session.pull()
+        return session
+
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
@@ -49,20 +64,22 @@ class Served:
 
 @contextmanager
 def served(
-    folder: Path, *names: str, root: Path | None = None, warm: bool = True, patience: float = 120, unused: int = 15_000
+    folder: Path, *names: str, root: Path | None = None, warm: bool = False, patience: float = 120, unused: int = 15_000
 ) -> Iterator[Served]:
     """Serve the dashboards of these names, or all, with `folder` as working directory; ready when it answers.
 
-    root: folder of the runs, by default `folder/runs`. unused: ms after which a closed page is given up.
+    root: folder of the runs, by default `folder/runs`. warm: make every page once before it answers; else the first visit of a page
+    makes it. unused: ms after which a closed page is given up.
     """
     from workbench.pages.landing.serving import command as serve
+    from workbench.pages.landing.serving import protected
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "server.log"
     environment = {
-        **os.environ,
+        **protected(os.environ),
         **ALLOCATOR,
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",

@@ -9,7 +9,6 @@ import urllib.request
 import panel_material_ui  # noqa: F401 - teaches Bokeh to read the models of the page, as does the table of picks
 import psutil
 import pytest
-from bokeh.client import pull_session
 from bokeh.models import ColumnDataSource
 
 from tests.browser.chromium import IDLE, LENGTHS, Watch, frame
@@ -31,7 +30,7 @@ def test_the_page_is_served_with_what_it_needs(server):
 
 def test_a_session_holds_image_spectra_and_address(server):
     for _ in range(30):  # a session begun while the server still reads the scene gets it a moment later
-        session = pull_session(url=server.address("anomaly"), arguments={"picks": "3,4;5,6"})
+        session = server.pull("anomaly", "?picks=3,4;5,6")
         if any(
             "number" in s.data and len(s.data["number"]) == 2 for s in session.document.select({"type": ColumnDataSource})
         ):
@@ -52,11 +51,11 @@ def test_a_session_holds_image_spectra_and_address(server):
 
 def test_sessions_leave_no_thread(server):
     process = psutil.Process(server.pid)
-    pull_session(url=server.address("anomaly")).close()
+    server.pull("anomaly").close()
     time.sleep(3)
     before = process.num_threads()
     for _ in range(4):
-        pull_session(url=server.address("anomaly")).close()
+        server.pull("anomaly").close()
     time.sleep(3)
     assert process.num_threads() <= before
 

@@ -48,7 +48,7 @@ def plain(opened, address: str):
 
 def test_cold_no_page_asks_anything_of_another_host(tmp_path: Path, opened, visit) -> None:
     """The server is fresh and no page was made before: the visit of each is its first. One visitor sees all, with one cache."""
-    with served(tmp_path, warm=False) as server:
+    with served(tmp_path) as server:
         page, watch = plain(opened, server.base)
         for name in PAGES:
             page.goto(server.address(name))
@@ -72,7 +72,7 @@ def test_from_the_landing_page_to_a_run_to_its_report_and_back(tmp_path: Path, o
     (root / "report" / "report.html").write_text(
         "<!DOCTYPE html><title>r</title><h1>All numbers</h1><script>oops()</script>"
     )
-    with served(tmp_path, "runs", "watch", root=root) as server:
+    with served(tmp_path, "runs", "watch", root=root, warm=True) as server:
         page, watch = plain(opened, server.base)
         assert page.locator(".cards img:visible").count() == 2
         assert page.evaluate("[...document.images].filter(i => i.checkVisibility()).every(i => i.naturalWidth == 640)")

@@ -14,7 +14,6 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from tests.browser.chromium import Watch
@@ -38,6 +37,8 @@ LINK = "el => el.tagName === 'INPUT' && el.value.startsWith('http')"
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[str]:
     """Address of JupyterLab in the dark theme with one notebook, `page.ipynb`."""
+    import nbformat
+
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(made, tmp_path / "page.ipynb")

@@ -194,13 +194,13 @@ def test_declares_all_of_its_face(name, room):
 
 
 @every_room
-def test_what_it_shows_is_yielded(room, config, scene):
-    events, outcome = played(room.run(scene, config))
+def test_what_it_shows_is_yielded(room, recorded):
+    events, result = recorded.events, recorded.outcome.result
     scalars, arrays = ({name for event in events for name in getattr(event, kind)} for kind in ("scalars", "arrays"))
-    assert never_yielded(room.SHOWS, scalars, arrays, outcome.result.data_vars, scene.data_vars) == []
-    assert [name for name in room.HEADLINE if name not in outcome.result] == []
-    assert other_dims(outcome.result) == []
-    assert [n for n, v in outcome.result.data_vars.items() if v.ndim == 0 and not v.attrs.get("long_name")] == []
+    assert never_yielded(room.SHOWS, scalars, arrays, result.data_vars, recorded.given.data_vars) == []
+    assert [name for name in room.HEADLINE if name not in result] == []
+    assert other_dims(result) == []
+    assert [n for n, v in result.data_vars.items() if v.ndim == 0 and not v.attrs.get("long_name")] == []
 
 
 @every_room

@@ -34,6 +34,21 @@ def test_a_path_outside_is_refused_and_the_scene_stays(page, limited, scene_file
     assert explorer.own.visible
 
 
+def test_no_name_of_a_file_breaks_the_page(page, limited, scene_file):
+    explorer = page("sim-coast-town", tabs=(2,))
+    data = scene_file.parent
+    for name in ("-x", f"{data}/{'a' * 300}", f"{data}/a\0.nc", "a" * 300, "~nobody_here/a.nc", "\ud800.nc"):
+        for given in ({"ref": name}, {"ref": "sim-coast-town", "truth": name}):
+            explorer.complain("")
+            explorer.open(**given)
+            assert explorer.alert.visible, given
+            assert explorer.scene == "sim-coast-town"
+        explorer.train.runner.follow(name)
+        assert explorer.run == ""
+    explorer.param.update(picks="\ud800")
+    assert "picks=%3F" in explorer._query()
+
+
 @pytest.mark.process
 def test_a_file_of_a_visitor_is_opened_after_a_trial(page, limited, scene_file):
     explorer = page("sim-coast-town")

@@ -6,8 +6,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import nbformat
-
 
 class Page(HTMLParser):
     """What a page would load, its tables as lists of rows of text, and the alt texts of its images."""
@@ -52,6 +50,8 @@ def assert_whole(folder: Path, figures: int) -> None:
     assert not re.search(r"@import|url\(\s*['\"]?(?!data:)", page.source)
     assert len(page.alts) == figures
     assert all(len(alt) > 20 for alt in page.alts)
+    import nbformat
+
     cells = nbformat.read(folder / "report.ipynb", as_version=4).cells
     outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 
@@ -113,6 +112,8 @@ def test_plain_papermill(tmp_path: Path) -> None:
     assert not [n for n in numbers if "trained" in n]  # BSDM was not asked for
     text = (tmp_path / "out.ipynb").read_text()
     assert "ridge-RX beats RX" in text
+    import nbformat
+
     assert "BSDM + RX" not in "".join(
         str(o) for c in nbformat.reads(text, 4).cells if c.cell_type == "code" for o in c.outputs
     )
@@ -129,6 +130,8 @@ def test_scene_without_truth(tmp_path: Path, small_scene) -> None:  # noqa: ANN0
 
 @pytest.mark.parametrize("path", sorted(resource("notebooks").glob("*.ipynb")), ids=lambda p: p.name)
 def test_committed_without_outputs(path: Path) -> None:
+    import nbformat
+
     kept = nbformat.read(path, as_version=4)
     nbformat.validate(kept)
     assert kept.metadata.kernelspec.name == "python3"

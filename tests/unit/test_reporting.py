@@ -7,7 +7,6 @@ import json
 import math
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
@@ -29,6 +28,8 @@ from workbench.views.tables import spread
 def notebook(path: Path, *sources: str, parameters: str = "steps: int = 3  # how many") -> Path:
     """A notebook with a parameters cell and one code cell per source, named cell-0, cell-1, ..."""
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    import nbformat
+
     made = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     made.cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
     made.cells += [nbformat.v4.new_code_cell(s, metadata={"name": f"cell-{n}"}) for n, s in enumerate(sources)]
@@ -227,6 +228,8 @@ class TestRunNotebook:
         out = tmp_path / "out" / "report.ipynb"
         with pytest.raises(NotebookFailed, match=r"(?s)ZeroDivisionError.*cell 'cell-1' of n.ipynb"):
             run_notebook(path, {"steps": 5}, out)
+        import nbformat
+
         kept = {c.metadata.get("name"): c for c in nbformat.read(out, as_version=4).cells}
         assert kept["cell-0"].outputs[0].text == "before 5\n"
         assert kept["cell-1"].metadata.papermill.status == "failed"
@@ -256,6 +259,8 @@ class TestRunNotebook:
 
 @pytest.mark.long
 def test_page_leaves_out_code_and_foreign_cells() -> None:
+    import nbformat
+
     made = nbformat.v4.new_notebook()
     made.cells = [
         nbformat.v4.new_markdown_cell("# Shown"),
@@ -303,6 +308,8 @@ class TestDeath:
     """What ends a notebook from outside is told as what it was, and the notebook is kept as far as it came."""
 
     def kept(self, out: Path) -> list:
+        import nbformat
+
         named = [c for c in nbformat.read(out, as_version=4).cells if "name" in c.metadata]
         assert named[1].outputs[-1].ename == "NotebookFailed"  # the page shows why it ends here
         return [c.metadata.papermill.status for c in named]

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import dask
-import nbformat
 import psutil
 import pytest
 
@@ -41,6 +40,8 @@ Path(run_dir, "metrics.json").write_text(json.dumps({"square": x * x + random.ra
 
 def notebook(path: Path, compute: str = COMPUTE, parameters: str = PARAMETERS) -> Path:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    import nbformat
+
     made = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     made.cells = [
         nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"], "name": "parameters"}),
@@ -104,6 +105,8 @@ class TestPlan:
         data.write_bytes(b"one")
         grid = Grid(parameters={"scene": str(data)})
         first = plan(squares, grid)[0].key
+        import nbformat
+
         kept = nbformat.read(squares, as_version=4)
         kept.cells[1].outputs = [nbformat.v4.new_output("stream", text="seen\n")]
         nbformat.write(kept, squares)

@@ -117,12 +117,13 @@ def by_stem(folder: Path) -> dict[str, Path]:
 
 
 def lists_of(folder: Path) -> list[Path]:
-    """list/train.txt, list/val.txt and list/test.txt of a set, or these files in the folder itself."""
-    places = [p for p in inside(folder) if p.is_dir() and p.name.lower() in LISTS] + [folder]
+    """list/train.txt, list/val.txt and list/test.txt of a set, ImageSets/Main as in VOC, or these files in the folder itself."""
+    outer = [p for p in inside(folder) if p.is_dir() and p.name.lower() in LISTS]
+    places = [*outer, *(p for o in outer for p in inside(o) if p.is_dir() and p.name.lower() == "main"), folder]
     return [p for place in places for p in inside(place) if p.suffix.lower() == ".txt" and p.stem.lower() in SPLITS]
 
 
-def listed(lists: Sequence[Path], names: Sequence[str], notes: list[str]) -> list[str]:
+def listed(lists: Sequence[Path], names: Sequence[str], notes: list[str], what: str = "pairs") -> list[str]:
     """The split of each name from these `lists_of` a set; "" for a name in no list. A set has a `split` only if every name is in a list;
     if only some are, the notes say so.
     """
@@ -135,10 +136,10 @@ def listed(lists: Sequence[Path], names: Sequence[str], notes: list[str]) -> lis
     known = [split.get(name, "") for name in names]
     if lists and not all(known):
         notes.append(
-            f"no split was taken: the lists {', '.join(p.name for p in lists)} name {sum(map(bool, known))} of the {len(names)} pairs"
+            f"no split was taken: the lists {', '.join(p.name for p in lists)} name {sum(map(bool, known))} of the {len(names)} {what}"
         )
     elif lists and len(split) > len(names):
-        notes.append(f"the lists name {len(split) - len(names)} pairs that are not in the folder")
+        notes.append(f"the lists name {len(split) - len(names)} {what} that are not in the folder")
     return known
 
 

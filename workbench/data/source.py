@@ -25,6 +25,7 @@ from workbench.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     import xarray as xr
 
+LONGEST = 255  # bytes of a file name, on most file systems
 BESIDE = ("after", "lidar", "sar", "infrared")  # roles of a second file: the later date, or another sensor
 
 # Suffixes of files that belong to a file of the same stem: ENVI headers, georeferencing, tags and masks kept by GDAL.
@@ -54,6 +55,10 @@ class Source:
         for name in (str(self.scene), str(self.truth or ""), *beside.values()):
             if name.startswith("-"):  # another process would read it as an option
                 raise InputError(f"The name of a scene or a file cannot begin with -; for the file {name}, give ./{name}.")
+            if "\0" in name or any(len(part.encode(errors="replace")) > LONGEST for part in name.split("/")):
+                raise InputError(
+                    f"The name of a file has at most {LONGEST} bytes and no null character; got {name[:40]!r}, {len(name)} characters."
+                )
         for role in beside:
             if role not in BESIDE:
                 raise InputError(

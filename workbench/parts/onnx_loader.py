@@ -60,7 +60,8 @@ def detect(model: Model, image: np.ndarray, threshold: float | None = None) -> t
     tops, lefts = _starts(rows, side, margin), _starts(columns, side, margin)
     for top in tops:
         for left in lefts:
-            tile = np.nan_to_num(np.asarray(image[:, top : top + side, left : left + side], np.float32))
+            tile = np.asarray(image[:, top : top + side, left : left + side], np.float32)
+            tile = np.where(np.isfinite(tile), tile, np.float32(0))
             high, wide = tile.shape[1:]
             whole = np.pad(tile, ((0, 0), (0, side - high), (0, side - wide)), "reflect")
             out = model.run(image=whole[None])
@@ -72,6 +73,8 @@ def detect(model: Model, image: np.ndarray, threshold: float | None = None) -> t
             cut = (near & inner).any(1) & ((box[:, 2:] - box[:, :2]).max(1, initial=0) < margin - TOUCH)
             parts.append((box[~cut] + np.array([left, top, left, top], np.float32), score[~cut], label[~cut]))
     box, score, label = (np.concatenate([p[n] for p in parts]) for n in range(3))
+    order = np.lexsort((label, *box.T))  # of boxes with equal scores, always the same one is kept
+    box, score, label = box[order], score[order], label[order]
     kept = _nms(box, score, label, overlap)[: about["most"]]
     return box[kept], score[kept], label[kept]
 
@@ -92,7 +95,7 @@ def _candidates(
         here = slice(start, start + cells * cells)
         start += cells * cells
         y, x = (np.mgrid[:cells, :cells].reshape(2, -1) + 0.5) * stride
-        own = np.where(((x < wide) & (y < high))[:, None], score[here], 0.0).T  # (classes, points)
+        own = np.where(((x < wide) & (y < high))[:, None], score[here], -1.0).T  # (classes, points)
         order = np.argsort(-own.ravel(), kind="stable")[:PER_LEVEL]
         order = order[own.ravel()[order] >= lowest]
         label, cell = np.divmod(order, cells * cells)

@@ -142,6 +142,33 @@ def test_chips_of_different_sizes_are_padded_with_nan(tmp_path):
         boxes.chip(scene, "a.pgn")
 
 
+def test_boxes_outside_their_image_and_without_area_are_left_out_and_told(tmp_path):
+    picture(tmp_path / "a.png")
+    boxes_of = [[5, 10, 20, 10], [5, 10, 0, 10], [5, 10, 20, 0], [40, 0, 5, 5], [-9, 3, 9, 4], [38, 28, 9, 9]]
+    rows = [{"image_id": 0, "category_id": 7, "bbox": b} for b in boxes_of]
+    (tmp_path / "c.json").write_text(coco([{"id": 0, "file_name": "a.png"}], rows))
+    scene = boxes.open_folder(tmp_path)
+    assert scene["box"].values.tolist() == [RECTANGLE, [38, 28, 40, 30]]
+    assert "4 boxes without area inside their image were left out" in scene.attrs["notes"]
+    assert "1 boxes reached beyond their image and were cut" in scene.attrs["notes"]
+
+
+def test_lists_of_a_voc_set_are_its_split(tmp_path):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    for name in ("000001", "000002", "000003"):
+        picture(tmp_path / "JPEGImages" / f"{name}.png")
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(voc(f"{name}.png", (6, 11, 25, 20)))
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("000001\n000003\n")
+    assert "split" not in boxes.open_folder(tmp_path).coords
+    assert "name 2 of the 3 images" in boxes.open_folder(tmp_path).attrs["notes"]
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("000002\n000009\n")
+    scene = boxes.open_folder(tmp_path)
+    assert scene["split"].values.tolist() == ["train", "test", "train"]
+    assert scene.attrs["notes"].count("txt") == 0  # the lists are read
+    assert "the lists name 1 images that are not in the folder" in scene.attrs["notes"]
+
+
 def test_images_without_boxes_are_samples_too(tmp_path):
     picture(tmp_path / "a.png")
     picture(tmp_path / "b.png")
@@ -200,7 +227,11 @@ def test_parts_of_a_sample_are_stacked(tmp_path):
         ("voc-one", voc("a.png", ("1e999", 11, 5, 20)), "not a number"),
         ("voc-one", "<annotation><filename>a.png</filename><object/></annotation>", "bndbox"),
         ("voc-one", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>", "document type"),
-        ("voc-one", voc("../../../etc/passwd", (1, 1, 2, 2)), "None of the 1 images"),
+        (
+            "coco",
+            '{"images": [{"id": 1, "file_name": "../../../etc/passwd"}], "categories": [], "annotations": []}',
+            "None of the 1 images",
+        ),
         ("coco", '{"images": [], "annotations": 3, "categories": []}', "not a COCO file"),
         ("coco", '{"images": [1], "annotations": [], "categories": []}', "not a COCO file"),
         ("coco", '{"images": [' + "[" * 100_000, "not valid JSON"),

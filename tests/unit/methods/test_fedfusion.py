@@ -294,7 +294,7 @@ def test_fedprox_stays_nearer_to_the_common_weights(pixels):
     assert moved["fedprox"] < 0.5 * moved["fedavg"]
 
 
-def test_noise_is_added_to_clipped_updates_and_accounted(scene, pixels):
+def test_noise_is_added_to_clipped_updates_and_accounted(few, pixels):
     config = override(
         QUICK, {"clients": 2, "rounds": 2, "local_steps": 2, "noise": 1.0, "clip": 1e-3, "horizontal": ["fedavg"]}
     )
@@ -302,9 +302,9 @@ def test_noise_is_added_to_clipped_updates_and_accounted(scene, pixels):
     begin = {n: v.clone() for n, v in client.network.state_dict().items()}
     moved = torch.cat([(client.train(begin, 1).state[n] - begin[n]).flatten() for n in begin])
     assert float(moved.double().std()) == pytest.approx(1e-3, rel=0.05)
-    result = played(run(scene, override(config, {"steps": 1, "map": False})))[1].result
+    result = played(run(few, override(config, {"steps": 1, "map": False})))[1].result
     assert float(result["epsilon"]) == pytest.approx(1 + 2 * math.sqrt(math.log(1e5)), rel=1e-6)  # rho = 2 / 2
-    assert "epsilon" not in played(run(scene, override(QUICK, {"steps": 1, "map": False})))[1].result
+    assert "epsilon" not in played(run(few, override(QUICK, {"steps": 1, "map": False})))[1].result
 
 
 def test_a_client_without_pixels_is_a_failure_that_ends_no_round(pixels):
@@ -332,28 +332,50 @@ def test_a_client_with_other_bands_is_named(pixels):
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
+RIVALLED = override(
+    QUICK,
+    {
+        "rivals": ["random_basis:1"],
+        "horizontal": ["fedavg", "local"],
+        "steps": 3,
+        "rounds": 2,
+        "map": False,
+        "subspace": "shared",
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def few() -> xr.Dataset:
+    """Fewer pixels to be judged than `scene` has."""
+    return simulate("sim-two-sensors", 20, bands=6, seed=3)
+
+
+@pytest.fixture(scope="module")
+def unbroken(few):
+    return played(run(few, RIVALLED))
+
+
 @pytest.mark.parametrize("after", [2, 5, 17])
-def test_a_stopped_run_continues_to_the_same_numbers(scene, after):
+def test_a_stopped_run_continues_to_the_same_numbers(few, unbroken, after):
     """Stopped in the own exchange, in that of a rival, and in FedAvg."""
-    changes = {"rivals": ["random_basis:1"], "horizontal": ["fedavg", "local"], "steps": 3, "rounds": 2, "map": False}
-    config = override(QUICK, {**changes, "subspace": "shared"})
-    whole, expected = played(run(scene, config))
-    trace = run(scene, config)
+    whole, expected = unbroken
+    trace = run(few, RIVALLED)
     state = list(islice(trace, after))[-1].state()
     trace.close()
-    rest, outcome = played(run(scene, config, state))
+    rest, outcome = played(run(few, RIVALLED, state))
     assert [e.step for e in rest] == [e.step for e in whole[after:]]
     assert [e.scalars for e in rest] == [e.scalars for e in whole[after:]]
     xr.testing.assert_identical(outcome.result, expected.result)
     with pytest.raises(InputError, match="belongs to another scene or other settings"):
-        next(run(scene, override(config, {"lr": 0.1}), state))
+        next(run(few, override(RIVALLED, {"lr": 0.1}), state))
 
 
-def test_every_row_the_map_and_the_warning(scene):
+def test_every_row_the_map_and_the_warning(few):
     config = override(
         QUICK, {"rivals": ["dense", "low_rank:1", "low_rank"], "horizontal": ["fedavg", "fedprox", "local", "pooled"]}
     )
-    result = played(run(scene, override(config, {"rounds": 1, "steps": 2})))[1].result
+    result = played(run(few, override(config, {"rounds": 1, "steps": 2})))[1].result
     rows = {n[2:] for n in result.data_vars if n.startswith("oa") and result[n].ndim == 0}
     assert rows >= {
         "",
@@ -374,22 +396,22 @@ def test_every_row_the_map_and_the_warning(scene):
     assert float(result["ratio_features"]) == pytest.approx(
         Codec("dense").payload((32, 64, 4, 4)) / Codec("low_rank").payload((32, 64, 4, 4))
     )
-    assert result["labels"].shape == result["differ"].shape == (32, 32)
+    assert result["labels"].shape == result["differ"].shape == (20, 20)
     assert "the raw window is smaller for lidar (392 bytes)" in result.attrs["message_warning"]
-    assert int(result["clients"].sum()) == len(pixels_of(scene, config).train)
+    assert int(result["clients"].sum()) == len(pixels_of(few, config).train)
     mean = (float(result["oa_at_hsi"]) + float(result["oa_at_lidar"])) / 2
     assert float(result["oa"]) == pytest.approx(mean)
     assert result["bytes"].sel(message="dense", traffic="features") == 2 * 2 * 4 * 32 * 64 * 16
     np.testing.assert_array_equal(
-        result["clients"].sum("class_name"), [len(c.label) for c in sites(pixels_of(scene, config), config)]
+        result["clients"].sum("class_name"), [len(c.label) for c in sites(pixels_of(few, config), config)]
     )
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_the_table_of_bytes_is_what_is_counted(scene, groups):
+def test_the_table_of_bytes_is_what_is_counted(few, groups):
     """With several groups encoders are averaged, too."""
     config = override(QUICK, {"steps": 2, "average_every": 2, "batch": 8, "groups": groups, "map": False})
-    result = played(run(scene, config))[1].result
+    result = played(run(few, config))[1].result
     for traffic in ("features", "weights", "indices"):
         table = float(result["bytes"].sel(message="low_rank 4", traffic=traffic))
         assert 2 * groups * table == pytest.approx(1e6 * float(result[f"megabytes_{traffic}"]), rel=1e-12)

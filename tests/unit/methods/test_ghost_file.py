@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from workbench.config import override
 from workbench.data.synth_ships import small
@@ -17,6 +18,7 @@ from workbench.methods import load
 from workbench.methods.ghost import SMOKE, Config, Detector, exportable, load_network
 from workbench.methods.ghost.deploy import decoded
 from workbench.methods.ghost.training import GRIDS
+from workbench.parts import onnx_loader
 from workbench.parts.export import Exportable, write
 from workbench.parts.quantize import EvenWeight, LearnedStep, grids
 
@@ -32,9 +34,11 @@ def test_a_network_is_built_again_with_the_quantiser_of_its_run(quantizer, kind,
 
 
 @pytest.mark.long
-def test_files_are_measured_beside_int8_without_training():
+@pytest.mark.parametrize("network", ["small", "sarnet"])
+def test_files_are_measured_beside_int8_without_training(network):
     pytest.importorskip("onnxruntime")
     changes = {"rivals": [], "uniform_bits": [], "files": True, "steps": 60, "student_steps": 20, "width": 4, "crop": 64}
+    changes |= {"network": network} | ({"steps": 20, "student_steps": 8} if network == "sarnet" else {})
     r = drain(load("ghost").run(small(seed=0).compute(), override(Config(), {**SMOKE, **changes}))).result
     assert float(r["ap50_file_teacher"]) == pytest.approx(float(r["ap50_teacher"]), abs=1e-3)  # the same network
     assert float(r["ap50_file"]) == pytest.approx(float(r["ap50"]), abs=0.1)
@@ -87,6 +91,39 @@ def test_the_exported_file_is_the_mixed_bit_detector(tmp_path):
     codes = sorted((t for t in tensors if t.dtype == np.int8 and t.ndim == 4), key=lambda t: t.size)
     assert len(codes) == len(trained.bits)  # every layer that has bits is a layer of integers
     assert max(int(np.abs(t.astype(int)).max()) for t in codes) <= 2 ** (max(trained.bits.values()) - 1)
+
+
+@pytest.mark.long
+def test_the_file_of_colour_and_infrared_answers_as_the_network(tmp_path):
+    """Four bands, three of them noise: the mixed-bit file gives the boxes of the trained network, and knows the order of its bands."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    ships = small(seed=0).compute()
+    noise = np.random.default_rng(0).random((18, 3, 64, 64), np.float32)
+    values = np.concatenate([noise, ships["image"].values.mean(1, keepdims=True)], 1)
+    bands = xr.DataArray(values, dims=("sample", "band", "y", "x"), coords={"band": ["red", "green", "blue", "infrared"]})
+    scene = ships.drop_vars(["image", "band"], errors="ignore").assign(image=bands)
+    changes = {"bands": "all", "rivals": [], "uniform_bits": [], "steps": 30, "student_steps": 10, "width": 4}
+    execute("ghost", scene, {**SMOKE, **changes}, tmp_path / "run")
+    path, *_ = export(tmp_path / "run", tmp_path / "four.onnx")
+    trained = load_network(tmp_path / "run")
+    assert len(set(trained.bits.values())) > 1  # mixed
+    with torch.no_grad():
+        wanted = [w.numpy() for w in decoded(trained.network, trained.config)(torch.from_numpy(values))]
+    plain = onnxruntime.SessionOptions()
+    plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    for options, most in ((plain, 1e-3), (None, 0.05)):
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for ours, theirs in zip(session.run(["box", "score"], {"image": values}), wanted, strict=True):
+            assert np.abs(ours - theirs).mean() <= most * np.abs(theirs).max()
+    model = onnx_loader.Model(path)
+    assert model.about["bands"] == 4
+    box, score, _ = onnx_loader.detect(model, values[3], threshold=0.0)
+    assert (box >= 0).all()
+    assert box.max() <= 64
+    other = onnx_loader.detect(model, values[3, ::-1], threshold=0.0)[1]
+    assert not np.allclose(score[:5], other[:5], rtol=1e-3)
+    larger = np.concatenate([values[3], values[4, :, :, :30]], 2)  # tiles
+    assert onnx_loader.detect(model, larger, threshold=0.0)[0].max() > 64
 
 
 @pytest.mark.long

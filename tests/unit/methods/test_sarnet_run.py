@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from PIL import Image
 from safetensors.torch import save_file
 
 from tests.driving import played
 from tests.unit.methods.bright import Bright
 from workbench.config import override
 from workbench.data.boxed_images import Crops, entered, images_of, padded
+from workbench.data.catalog import open_scene
 from workbench.data.synth_ships import small
 from workbench.errors import InputError
 from workbench.event import drain
@@ -126,6 +129,55 @@ def test_several_classes_are_scored_apart(ships):
     assert list(result["class"].values) == ["ship", "boat"]
     assert set(result["box_label"].values) <= {0, 1}
     assert result["box_label"].attrs["names"] == ["ship", "boat"]
+
+
+AIRCRAFT = ["A220", "A320/321", "A330", "ARJ21", "Boeing737", "Boeing787", "other"]
+
+
+def aircraft(root: Path) -> Path:
+    """A folder in the layout of SAR-AIRcraft-1.0: VOC, lists of the split, seven classes; speckle, not SAR."""
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / name).mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for n in range(7):
+        image, objects = draw.gamma(2, 20, (64, 80)).clip(0, 255).astype(np.uint8), ""
+        for k in (n, n + 3):
+            x, y = 4 + 36 * (k != n), 6 + 5 * n
+            image[y : y + 12, x : x + 24] = 250
+            edges = f"<xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + 24}</xmax><ymax>{y + 12}</ymax>"
+            objects += f"<object><name>{AIRCRAFT[k % 7]}</name><bndbox>{edges}</bndbox></object>"
+        Image.fromarray(image).save(root / "JPEGImages" / f"000{n}.jpg")
+        size = "<size><width>80</width><height>64</height><depth>1</depth></size>"
+        text = f"<annotation><filename>000{n}.jpg</filename>{size}{objects}</annotation>"
+        (root / "Annotations" / f"000{n}.xml").write_text(text)
+    (root / "ImageSets" / "Main" / "train.txt").write_text("".join(f"000{n}\n" for n in range(5)))
+    (root / "ImageSets" / "Main" / "test.txt").write_text("0005\n0006\n")
+    return root
+
+
+@pytest.mark.long
+def test_sar_aircraft_by_its_path_trains_with_its_seven_classes(tmp_path, ships):
+    scene = open_scene(aircraft(tmp_path / "SAR-AIRcraft-1.0"))
+    assert scene["box_label"].attrs["names"] == AIRCRAFT
+    assert scene["split"].values.tolist() == ["train"] * 5 + ["test"] * 2
+    outcome = execute("sarnet", scene, {**SMOKE, "rivals": [], "controls": False, "threshold": 0.001}, tmp_path / "run")
+    assert outcome.result.attrs["split"].endswith("2 images for testing")
+    assert list(outcome.result["class"].values) == AIRCRAFT
+    trained = load_network(tmp_path / "run")
+    assert trained.names == AIRCRAFT
+    levels = trained.network(torch.zeros(1, 1, 64, 64)).levels
+    assert [x.shape[1] for x in levels] == [4 + 7] * 3
+    with pytest.raises(InputError, match=r"knows the classes A220, .*; this scene has ship"):
+        next(run(ships, override(QUICK, {"weights": str(tmp_path / "run")})))
+
+
+@pytest.mark.long
+def test_a_network_of_one_class_is_not_scored_on_several(ships, tmp_path):
+    execute("sarnet", ships, {**SMOKE, "rivals": [], "controls": False, "steps": 1}, tmp_path / "run")
+    two = other(ships, box_label=np.arange(ships.sizes["object"]) % 2)
+    two["box_label"].attrs["names"] = ["boat", "ship"]
+    with pytest.raises(InputError, match="knows the classes ship; this scene has boat, ship"):
+        next(run(two, override(QUICK, {"weights": str(tmp_path / "run")})))
 
 
 # --- split, crops -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import rioxarray  # noqa: F401  registers .rio
 import torch
 import xarray as xr
 
+from tests.unit.data import safe_product
 from tests.unit.methods.bright import Bright
 from workbench import execution
 from workbench.cli import app
@@ -247,6 +248,68 @@ def test_a_sentinel_1_scene_is_placed_by_its_control_points():
     assert sizes["width_m"] == pytest.approx(1e-3 * 111320 * np.cos(np.radians(54)), rel=5e-3)
     assert sizes["height_m"] == pytest.approx(2e-3 * 111300, rel=5e-3)
     assert outlines(found, scene["sar"])["in_pixels"]  # without the points, columns and rows
+
+
+def test_a_safe_folder_becomes_boxes_on_the_map_and_none_on_land(run_folder, tmp_path, monkeypatch):
+    """A made-up GRD product, two polarizations: calibrated, cut into windows, placed by its geolocation grid, land left out."""
+    pyogrio = pytest.importorskip("pyogrio")
+    from pyproj import Geod
+
+    from workbench.data.export import _wkb
+
+    cells = [
+        (2, 3),
+        (2, 30),
+        (9, 17),
+        (15, 5),
+        (16, 34),
+        (20, 20),
+    ]  # row and column, in cells of 8 pixels; beside seams of tiles
+    echo = np.full((184, 320), 10.0)  # -20 dB at a gain of 100
+    for i, j in cells:
+        echo[8 * i : 8 * i + 8, 8 * j : 8 * j + 8] = 178  # 5 dB
+    echo[:, 312:] = 0  # no data: beyond the swath
+    folder = safe_product.write(tmp_path, {"VV": echo, "VH": echo}, gain=lambda line, sample: 100.0)
+    monkeypatch.setattr(scenes, "BLOCK", 2)
+    monkeypatch.setattr(scenes, "load_network", lambda folder: BRIGHT)
+    words = ["detect", run_folder, folder, tmp_path / "all.gpkg", tmp_path / "all.csv", "--quiet", "--json"]
+    done = call(*words)
+    assert done.exit_code == 0, done.output + str(done.exception)
+    assert json.loads(done.stdout)["objects"] == len(cells)
+    meta, _, geometry, columns = pyogrio.raw.read(tmp_path / "all.gpkg")
+    table = dict(zip(meta["fields"], columns, strict=True))
+    assert meta["crs"] == "EPSG:4326"
+    corner = np.stack([table["y0"], table["x0"]], 1).round().astype(int)
+    assert sorted(corner.tolist()) == [[8 * i - 8, 8 * j - 8] for i, j in cells]
+    for n, one in enumerate(geometry):  # the grid of the product: latitude 47 - 0.001 line, longitude 12 - 0.002 sample
+        ring = np.frombuffer(one, "<f8", 10, 13).reshape(5, 2)
+        assert ring.max(0) == pytest.approx(
+            [12 - 0.002 * (table["x0"][n] - 0.5), 47 - 0.001 * (table["y0"][n] - 0.5)], abs=1e-6
+        )
+        assert ring.min(0) == pytest.approx(
+            [12 - 0.002 * (table["x1"][n] - 0.5), 47 - 0.001 * (table["y1"][n] - 0.5)], abs=1e-6
+        )
+        south = 47 - 0.001 * (table["y1"][n] - 0.5)
+        wide = Geod(ellps="WGS84").line_length([12.0, 12 - 0.048], [south, south])
+        assert table["width_m"][n] == pytest.approx(wide, rel=1e-3)
+        assert table["height_m"][n] == pytest.approx(24 * 0.001 * 111170, rel=2e-3)
+    west, east = 12 - 0.002 * 320, 12 - 0.002 * 130  # all but the columns below 130
+    land = np.array([[west, 46], [east, 46], [east, 48], [west, 48], [west, 46]])
+    pyogrio.raw.write(
+        tmp_path / "land.gpkg",
+        np.array([_wkb([land.tolist()])], dtype=object),
+        [],
+        [],
+        driver="GPKG",
+        geometry_type="Polygon",
+        crs="EPSG:4326",
+    )
+    done = call(*words[:3], tmp_path / "sea.geojson", "--land", tmp_path / "land.gpkg", "--quiet")
+    assert done.exit_code == 0, done.output + str(done.exception)
+    kept = json.loads((tmp_path / "sea.geojson").read_text())["features"]
+    assert sorted(f["properties"]["x0"] for f in kept) == pytest.approx(
+        [8 * j - 8 for i, j in cells if 8 * j + 4 < 130], abs=0.01
+    )
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data.readers.missing import equals, undeclared
+from workbench.data.readers.missing import equals, impossible, undeclared
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def as_scene(cube: Cube, name: str, chunks: Mapping[str, int] | str | None = "au
         scene.attrs["anomalous_pixels"] = int((cube.truth > 0).sum())
     notes = [*filter(None, [str(cube.attrs.get("notes", ""))]), *cube.notes]
     flat = isinstance(cube.pixels, np.ndarray) or getattr(cube.pixels, "flat", False)  # any row can be read by itself
+    notes += impossible(cube.missing, np.dtype(cube.pixels.dtype))
     if (cube.native is not None or flat) and getattr(cube.pixels, "sampled", True):
         notes += undeclared(cube.pixels, cube.shape, cube.native, cube.missing, cube.good)
     if cube.crs is not None:
@@ -148,9 +149,23 @@ def _mapped(scene: xr.Dataset, cube: Cube, notes: list[str]) -> xr.Dataset:
     except (ValueError, rasterio.errors.CRSError, pyproj.exceptions.CRSError) as error:
         notes.append(f"the coordinate system of the file is not known ({str(error)[:100]})")
         return scene
+    uneven = [name for name, values in (("rows", cube.y), ("columns", cube.x)) if values is not None and not _even(values)]
+    if uneven:
+        notes.append(
+            f"the {' and '.join(uneven)} are not evenly spaced on the map: they keep their coordinates, but the scene has no map"
+        )
+        return scene.drop_vars("spatial_ref", errors="ignore")
     if cube.x is not None and cube.y is not None:
         scene = scene.rio.write_transform().rio.write_coordinate_system()
     return scene
+
+
+def _even(values: np.ndarray) -> bool:
+    """Whether coordinates have equal steps, to two hundredths of a step and the digits of float32."""
+    steps = np.diff(values.astype(float))
+    mean = steps.mean() if steps.size else 0.0
+    digits = 4 * float(np.spacing(np.float32(np.abs(values).max(initial=0))))
+    return bool((np.abs(steps - mean) <= 0.02 * abs(mean) + digits).all())
 
 
 def pixels_of(
@@ -265,10 +280,10 @@ def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str])
     if re.fullmatch(r"wave ?numbers?|cm-1|1/cm|cm\^-1", unit.strip().lower()) and wave.min() >= 300 and wave.max() <= 50_000:
         notes.append(f"wavelengths computed from wavenumbers of {wave.min():g} to {wave.max():g} per cm")
         return 1e7 / wave
-    if re.fullmatch(r"å|angstr[oö]ms?", unit.strip().lower()):
-        wave = wave / 10
-        notes.append("wavelengths converted from angstroms")
-        unit = "nm"
+    converted = _converted(wave, unit)
+    if converted is not None:
+        notes.append(f"wavelengths converted from {unit.strip()}")
+        return converted
     if wave.min() >= 200 and wave.max() <= 30_000:
         fits = 1.0
     elif wave.min() >= 0.2 and wave.max() <= 30:
@@ -284,6 +299,26 @@ def nanometres(values: Iterable[float], unit: str, bands: int, notes: list[str])
     return wave * fits
 
 
+_LENGTHS = (  # pattern of a unit -> nanometres
+    (r"å|angstr[oö]ms?", 0.1),
+    (r"mm|millimet(er|re)s?", 1e6),
+    (r"cm|centimet(er|re)s?", 1e7),
+    (r"m|met(er|re)s?", 1e9),
+)
+_FREQUENCIES = {"mhz": 299_792_458e3, "ghz": 299_792_458.0, "thz": 299_792.458}  # unit -> nanometres times the unit
+
+
+def _converted(values: np.ndarray, unit: str) -> np.ndarray | None:
+    """Wavelengths in nm of frequencies, or of lengths in other units than nm and micrometres if they are plausible (below 1 mm)."""
+    word = unit.strip().lower()
+    if word in _FREQUENCIES:
+        return np.asarray(_FREQUENCIES[word] / values)
+    factor = next((f for pattern, f in _LENGTHS if re.fullmatch(pattern, word)), None)
+    if factor is None or not 100 <= values.min() * factor <= values.max() * factor <= 1e6:
+        return None
+    return np.asarray(values * factor)
+
+
 def widths(values: Iterable[float], wavelength: np.ndarray | None, raw: Iterable[float]) -> np.ndarray | None:
     """(band) fwhm in nm from values in the unit of the `raw` wavelengths; None for other lengths or infinite values."""
     fwhm, stated = np.asarray(list(values), float), np.asarray(list(raw), float)
@@ -292,7 +327,7 @@ def widths(values: Iterable[float], wavelength: np.ndarray | None, raw: Iterable
     ratio = wavelength / stated
     if not np.allclose(ratio, ratio[0], rtol=1e-6):  # wavenumbers: a width is not in proportion
         return None
-    return fwhm * min((0.1, 1.0, 1000.0), key=lambda factor: abs(factor - ratio[0]))
+    return fwhm * min((0.1, 1.0, 1000.0, 1e6, 1e7, 1e9), key=lambda factor: abs(np.log(factor / ratio[0])))
 
 
 def _unit(name: str) -> float | None:

@@ -6,6 +6,7 @@ Every size in a header is checked against the size of the data file before it is
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,12 @@ def _pixels(pair: Pair) -> EnviPixels:
         raise InputError(f"{header.name} describes a spectral library, not an image; give an image cube.")
     if fields.get("file compression", "0").strip() not in ("0", ""):
         raise InputError(f"{header.name} describes a compressed data file; save it uncompressed.")
+    for name in ("major frame offsets", "minor frame offsets"):
+        if re.search("[1-9]", fields.get(name, "")):
+            raise InputError(
+                f"{header.name}: {name} = {fields[name][:40]} says that other bytes stand between the lines, which are not read. Save the "
+                "image without them (in ENVI: Save As, ENVI Standard)."
+            )
     columns, rows, bands = (count(fields, n, header) for n in ("samples", "lines", "bands"))
     offset = count(fields, "header offset", header, at_least=0, default=0)
     code = count(fields, "data type", header)
@@ -185,7 +192,7 @@ def raw_image(path: Path) -> tuple[Path, str]:
         x, y, crs = header_fields.map_of(fields, rows, columns, notes)
     else:
         x = y = crs = None
-    wave = header_fields.numbers(fields, "wavelength", notes)
+    wave = header_fields.numbers(fields, "wavelength", notes, bands)
     factor = header_fields.scale_of(fields, found.header, notes)
     missing = header_fields.number(fields, "data ignore value", found.header)
     steps = [pixels.dtype.itemsize] * 3
@@ -194,10 +201,11 @@ def raw_image(path: Path) -> tuple[Path, str]:
     per_band, per_row, per_column = (steps[axis] for axis in pixels.order)
     place = ""
     if x is not None and y is not None and crs is not None:
-        info = [float(v) for v in fields["map info"].split(",")[5:7]]
+        values = header_fields.joined([v.strip() for v in fields["map info"].split(",")], []) or []
+        right, down = (float(v) for v in values[5:7])
         place = (
-            f"<SRS>{escape(crs)}</SRS><GeoTransform>{float(x[0]) - info[0] / 2!r}, {info[0]!r}, 0, "
-            f"{float(y[0]) + info[1] / 2!r}, 0, {-info[1]!r}"
+            f"<SRS>{escape(crs)}</SRS><GeoTransform>{float(x[0]) - right / 2!r}, {right!r}, 0, "
+            f"{float(y[0]) + down / 2!r}, 0, {-down!r}"
             "</GeoTransform>"
         )
     kind = _GDAL[pixels.dtype.newbyteorder("=").str[1:]]

@@ -18,6 +18,7 @@ import numpy as np
 from workbench.data.readers import text
 from workbench.data.readers.cube import nanometres, widths
 from workbench.data.readers.files import Look, first_bytes, inside
+from workbench.data.readers.lists import joined, numbers_of
 from workbench.data.roots import admit_beside
 from workbench.errors import InputError
 
@@ -211,6 +212,7 @@ def _promised(fields: Mapping[str, str]) -> int | None:
         return None
 
 
+_OTHER_NAMES = ("wavelengths", "center wavelength", "center wavelengths", "central wavelength", "central wavelengths")
 _ONCE = {  # fields that decide the values; with two of them nobody knows which is right
     *("samples", "lines", "bands", "header offset", "data type", "interleave", "byte order"),
     *("data ignore value", "reflectance scale factor", "wavelength", "wavelength units", "bbl", "map info"),
@@ -291,15 +293,17 @@ def number(fields: Mapping[str, str], name: str, header: Path) -> float | None:
         raise InputError(f"{header.name}: {name} = {fields[name][:40]!r} is not a number. Correct the header.") from None
 
 
-def numbers(fields: Mapping[str, str], name: str, notes: list[str]) -> list[float] | None:
-    """A list field, or None where it is absent or has other values than numbers (with a note)."""
+def numbers(fields: Mapping[str, str], name: str, notes: list[str], bands: int | None = None) -> list[float] | None:
+    """A list field, or None where it is absent or has other values than numbers (with a note). See `lists.numbers_of`."""
     if not fields.get(name):
         return None
     try:
-        return [float(v) for v in fields[name].replace("\n", " ").split(",") if v.strip()]
+        found, told = numbers_of(fields[name], bands)
     except ValueError:
         notes.append(f"{name} ignored: not all of its values are numbers")
         return None
+    notes += [f"{name} {told}"] if told else []
+    return found
 
 
 # --- meaning ----------------------------------------------------------------------------------------------------------
@@ -307,12 +311,18 @@ def numbers(fields: Mapping[str, str], name: str, notes: list[str]) -> list[floa
 
 def bands_of(fields: Mapping[str, str], bands: int, notes: list[str]) -> Bands:
     """Wavelengths, fwhm and good bands of a header for a cube of so many bands."""
-    raw = numbers(fields, "wavelength", notes)
-    wave = None if raw is None else nanometres(raw, fields.get("wavelength units", ""), bands, notes)
-    spread = numbers(fields, "fwhm", notes)
+    name = next((n for n in ("wavelength", *_OTHER_NAMES) if fields.get(n)), "wavelength")
+    raw = numbers(fields, name, notes, bands)
+    if raw is not None and name != "wavelength":
+        notes.append(f"wavelengths taken from the field {name!r}, which ENVI calls 'wavelength'")
+    unit = next((fields[n] for n in ("wavelength units", "wavelength unit", f"{name} units") if n in fields), "")
+    wave = None if raw is None else nanometres(raw, unit, bands, notes)
+    spread = numbers(fields, "fwhm", notes, bands)
+    if spread is not None and raw is None:
+        notes.append("fwhm ignored: the header has no wavelengths")
     fwhm = None if spread is None or raw is None else widths(spread, wave, raw)
     good = None
-    flags = numbers(fields, "bbl", notes)
+    flags = numbers(fields, "bbl", notes, bands)
     if flags is not None and len(flags) == bands:
         good = np.array(flags) != 0
         if not good.all():
@@ -368,7 +378,9 @@ def map_of(
     fields: Mapping[str, str], rows: int, columns: int, notes: list[str]
 ) -> tuple[np.ndarray | None, np.ndarray | None, str | None]:
     """x and y of pixel centres and the CRS, from `map info` and `coordinate system string`; three None without a map."""
-    info = [v.strip() for v in fields.get("map info", "").split(",")]
+    info = joined([v.strip() for v in fields.get("map info", "").split(",")], notes)
+    if info is None:
+        return None, None, None
     if len(info) < 7:
         if fields.get("map info"):
             notes.append("map info ignored: it has fewer than seven values, so x and y count pixels")
@@ -468,8 +480,11 @@ def _from_info(info: list[str]) -> tuple[str | None, str]:
         return f"EPSG:{code or 4326}", "" if code else "map info names no datum; WGS-84 was taken"
     if kind != "utm" or len(info) < 9:
         return None, ""
-    zone = int(info[7]) if re.fullmatch("[0-9]{1,2}", info[7]) else 0
+    zone = int(info[7]) if re.fullmatch("-?[0-9]{1,2}", info[7]) else 0
     north = info[8].lower().startswith("n")
+    if zone < 0 and north:
+        return None, f"map info names the zone {zone}, which is south, and the northern half"
+    zone = abs(zone)  # some programs write southern zones as negative numbers
     if not 1 <= zone <= 60:
         return None, ""
     if code is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from workbench.data.readers import envi_header, text
 from workbench.data.readers.cube import STRIP, Cube, nanometres, require_cube, widths
 from workbench.data.readers.files import WORLD, Look, located
 from workbench.data.readers.missing import Stated
-from workbench.data.readers.tiff import opened, require_whole, shared
+from workbench.data.readers.tiff import opened, pages, require_whole, shared
 from workbench.errors import InputError
 
 
@@ -94,7 +95,9 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
         right, down = file.transform.a, file.transform.e
         west, north = file.transform.c, file.transform.f
         require_whole(file, path)
-        notes += unplaced(file)
+        notes += [*unplaced(file), *pages(file)]
+        described = [str(file.descriptions[b - 1] or "") for b in stated.bands]
+        whole = _lower(file.tags())
 
     wave = fwhm = None
     raw = _column(tags, "wavelength")
@@ -107,6 +110,10 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
         wave = nanometres(raw, "um", bands, notes)
         spread = _column(imagery, "fwhm_um")
         fwhm = None if spread is None else widths(spread, wave, raw)
+    elif (found := _named_wavelengths(whole, described)) is not None:
+        raw, unit, where = found
+        wave = nanometres(raw, unit, bands, notes)
+        notes += [f"wavelengths from {where}"] if wave is not None else []
     flags = _column(tags, "bbl")
     good = None if flags is None else np.array(flags) != 0
     if good is not None and not good.all():
@@ -192,6 +199,30 @@ def _other_world(file: Any) -> list[str]:
     if abs(a - t.a) + abs(e - t.e) < 1e-6 * abs(t.a) and np.hypot(x - centre[0], y - centre[1]) < 0.01 * abs(t.a):
         return []
     return [f"{world.name} names another position ({x:.9g}, {y:.9g}) than the TIFF itself, which was taken"]
+
+
+_NAMED = re.compile(
+    r"(\d+(?:\.\d+)?)[ _]*(nm|nanomet(?:er|re)s?|[uµμ]m|micromet(?:er|re)s?|microns?)(?![A-Za-z])", re.IGNORECASE
+)
+_LISTS = ("wavelength", "wavelengths", "central_wavelengths", "center_wavelengths")
+
+
+def _named_wavelengths(tags: Mapping[str, str], described: Sequence[str]) -> tuple[list[float], str, str] | None:
+    """Numbers, unit and source of wavelengths that stand in one tag of the whole file, or in the names of all bands; else None."""
+    for name in _LISTS:
+        words = tags.get(name, "").strip(" {}[]()").replace(",", " ").replace(";", " ").split()
+        try:
+            numbers = [float(w) for w in words]
+        except ValueError:
+            continue
+        if len(numbers) == len(described):
+            unit = tags.get(f"{name}_units", tags.get("wavelength_units", tags.get("wavelength_unit", "")))
+            return numbers, unit, f"the tag {name} of the file"
+    found = [_NAMED.search(d) for d in described]
+    units = {m.group(2).lower()[0] for m in found if m}
+    if described and all(found) and len(units) == 1:
+        return [float(m.group(1)) for m in found if m], found[0].group(2) if found[0] else "", "the names of the bands"
+    return None
 
 
 def _lower(tags: Mapping[str, str]) -> dict[str, str]:

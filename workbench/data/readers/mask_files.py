@@ -6,6 +6,7 @@ picture, pixels that are not painted (transparent) are background, unless black 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,9 +141,13 @@ def _raster(path: Path, shape: tuple[int, int] | None) -> tuple[np.ndarray, str,
     raster = open_raster(path)
     if shape is not None and raster.shape[1:] != shape:
         return np.broadcast_to(np.zeros((), np.int16), raster.shape[1:]), path.name, []
+    told = [n.partition(": ")[2] for n in raster.notes if " pages, " in n]
     values, known = raster.raw()
+    if raster.palette is not None and len(values) > 1:
+        values, note = _numbers_of_palette(raster, values, known)
+        told += note
     if known.all():
-        return values, path.name, []
+        return values, path.name, told
     zero = np.asarray((values == 0).all(0))
     shown = np.asarray(known.any(0))
     if raster.driver in PICTURES:
@@ -150,14 +155,28 @@ def _raster(path: Path, shape: tuple[int, int] | None) -> tuple[np.ndarray, str,
             _painted(values, zero, shown),
             path.name,
             [
+                *told,
                 "transparent pixels are not labelled, because black is painted too"
                 if (shown & zero).any() and (shown & ~zero).any()
-                else "pixels that are not painted (transparent) are background"
+                else "pixels that are not painted (transparent) are background",
             ],
         )
     if _nodata_is_zero(raster):
-        return values, path.name, ["0 is background, although the file declares it as nodata"]
-    return np.where(known, values.astype(np.float64), np.nan), path.name, []
+        return values, path.name, [*told, "0 is background, although the file declares it as nodata"]
+    return np.where(known, values.astype(np.float64), np.nan), path.name, told
+
+
+def _numbers_of_palette(raster: Raster, values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The numbers behind the colours of a palette, as label maps use them, and a note; the colours where black is used, but is not
+    number 0: then a program sorted the palette.
+    """
+    palette = raster.palette or ()
+    zero = palette[0] if palette else ()
+    black = bool(((values == 0).all(0) & known.all(0)).any())
+    if black and any(zero):
+        return values, []
+    numbers, _ = replace(raster, palette=None).raw()
+    return np.broadcast_to(numbers[:1], (1, *numbers.shape[1:])), ["the numbers of its palette were taken, not the colours"]
 
 
 def _painted(values: np.ndarray, zero: np.ndarray, shown: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from workbench.data.readers import matlab5
 from workbench.data.readers.cube import Cube, axes_of, nanometres, require_cube, size
 from workbench.data.readers.files import Look
 from workbench.data.readers.hdf5 import Hdf5Pixels, arrays, is_hdf5, shared, values
-from workbench.data.readers.truth import as_truth, pick, too_much
+from workbench.data.readers.truth import NAMES, as_truth, pick, too_much
 from workbench.errors import InputError, did_you_mean
 
 _WAVE = re.compile(r"(?i)(wave|lambda|^wl)")
@@ -79,7 +79,9 @@ def read_v73(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
         numeric = {n.replace("/", "."): n for n, d in _datasets(file) if n in listed}
         turned = _written_by_matlab(look, file)
         stored = {n: listed[p].shape for n, p in numeric.items()}
-        others = {n: "struct or cell" for n in file if n not in listed and not n.startswith("#")}
+        groups = [n for n in file if n not in listed and not n.startswith("#")]
+        others = {n: "sparse" if "MATLAB_sparse" in file[n].attrs else "struct or cell" for n in groups}
+        others |= {n: "text" for n in file if n in listed and n.replace("/", ".") not in numeric}
     shapes = {n: squeezed(s[::-1] if turned else s) for n, s in stored.items()}
     if any(len(s) == 3 and "." not in n for n, s in shapes.items()) and not any("." in k or "/" in k for k in keys.values()):
         shapes = {n: s for n, s in shapes.items() if "." not in n}
@@ -187,8 +189,15 @@ def cube_among(
         if note:
             notes.append(note)
 
+    if truth is None and mask is None:
+        notes += [
+            f"no truth taken: {n!r} is sparse, which this version of the format keeps in parts; save it as full({n})"
+            for n, kind in others.items()
+            if kind == "sparse" and NAMES.search(n)
+        ]
     wave = None
     named = keys.get("wavelength")
+    notes += [f"wavelengths ignored: {n!r} is {kind}" for n, kind in others.items() if named is None and _WAVE.search(n)]
     if named is not None:
         _require_key("wavelength", named, shapes, path)
     else:
@@ -249,8 +258,7 @@ def _axes(
         return (2, 0, 1), ""
     if shape[0] in waves.values():
         return (0, 1, 2), f"band, y, x, because the file has {shape[0]} wavelengths"
-    first = "" if shape[0] <= shape[2] else "; if the bands come first, say axes=band,y,x"
-    return (2, 0, 1), f"rows, columns, bands, as MATLAB users store them{first}"
+    return (2, 0, 1), "rows, columns, bands, as MATLAB users store them; if the bands come first, say axes=band,y,x"
 
 
 def _datasets(file: Any, above: str = "", depth: int = 4) -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,9 @@ import numpy as np
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _MATRIX, _COMPRESSED = 14, 15
 _NUMERIC = range(6, 16)  # double, single, and the integers
-_CLASSES = {1: "cell", 2: "struct", 3: "object", 4: "text", 5: "sparse", 16: "function", 17: "object"}
+_SPARSE = 5
+_DENSE = 2**27  # values of a sparse array that is filled in
+_CLASSES = {1: "cell", 2: "struct", 3: "object", 4: "text", 16: "function", 17: "object"}
 _COMPLEX = 0x08
 _HEADER = 128
 _MOST_FIELDS = 4096  # of one struct
@@ -33,7 +35,9 @@ class Damaged(ValueError):
 
 @dataclass(frozen=True)
 class Variable:
-    """One array: the position of its element in the file, and its flags, dims and name. `kind` is "" for a numeric array."""
+    """One array: the position of its element in the file, and its flags, dims and name. `kind` is "" for a numeric array, also a
+    sparse one.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -52,7 +56,9 @@ def variables(file: BinaryIO) -> dict[str, Variable]:
     header = file.read(_HEADER)
     order = {b"IM": "<", b"MI": ">"}.get(header[126:128], "")
     if not order:
-        raise Damaged("it has no MATLAB 5 header")
+        raise Damaged(
+            "it is of MATLAB version 4: save it with save -v7" if _is_version_4(header) else "it has no MATLAB 5 header"
+        )
     end = os.fstat(file.fileno()).st_size
     at = _HEADER
     while at < end:
@@ -66,6 +72,18 @@ def variables(file: BinaryIO) -> dict[str, Variable]:
                 arrays[variable.name] = variable
         at += length
     return arrays
+
+
+def _is_version_4(header: bytes) -> bool:
+    """Whether a file begins as MATLAB 4 does: with a code of four digits, rows, columns, and whether it is complex."""
+    if len(header) < 20:
+        return False
+    for order in "<>":
+        code, rows, columns, is_complex, name = (int(n) for n in np.frombuffer(header[:20], f"{order}i4"))
+        digits = code // 1000, code // 100 % 10, code // 10 % 10, code % 10
+        if digits[0] in (0, 1) and digits[1] == 0 and digits[2] <= 5 and digits[3] <= 2 and code >= 0:
+            return min(rows, columns) > 0 and is_complex in (0, 1) and 1 < name < 256
+    return False
 
 
 def load(file: BinaryIO, variable: Variable) -> np.ndarray:
@@ -90,7 +108,7 @@ def _walk(data: bytes | memoryview, name: str, order: str, depth: int, found: di
         return
     flags, shape, _, at = _describe(data, order)
     kind = flags & 0xFF
-    if kind in _NUMERIC:
+    if kind in _NUMERIC or kind == _SPARSE:
         found[name] = _array(data, Variable(name, shape, "", bool(flags >> 8 & _COMPLEX), 0, len(data), False, order))
     if kind != 2 or math.prod(shape) != 1 or depth < 1:
         return
@@ -128,12 +146,35 @@ def _content(file: BinaryIO, variable: Variable) -> bytes:
 
 
 def _array(data: bytes | memoryview, variable: Variable) -> np.ndarray:
-    *_, at = _describe(data, variable.order)
+    flags, *_, at = _describe(data, variable.order)
+    if flags & 0xFF == _SPARSE:
+        return _filled(data, at, variable)
     values, at = _numbers(data, at, variable)
     if variable.is_complex:
         imaginary, _ = _numbers(data, at, variable)
         values = values + 1j * imaginary
     return values.reshape(variable.shape, order="F")
+
+
+def _filled(data: bytes | memoryview, at: int, variable: Variable) -> np.ndarray:
+    """The full array of a sparse one: rows of the values, first value of each column, values."""
+    if len(variable.shape) != 2 or math.prod(variable.shape) > _DENSE or variable.is_complex:
+        raise Damaged(f"{variable.name!r} is sparse and complex or too large to be filled in; save it as full")
+    _, rows, at = _element(data, at, variable.order)
+    _, starts, at = _element(data, at, variable.order)
+    kind, values, _ = _element(data, at, variable.order)
+    row, start = (np.frombuffer(part[: len(part) // 4 * 4], f"{variable.order}i4") for part in (rows, starts))
+    high, wide = variable.shape
+    count = int(start[-1]) if start.size else 0
+    numbers = np.dtype(variable.order + _NUMBERS.get(kind, "u1"))
+    if len(values) < count * numbers.itemsize and len(values) >= count:
+        numbers = np.dtype("u1")  # MATLAB stores logical values as bytes and calls them double
+    fits = start.size == wide + 1 and count <= row.size and count * numbers.itemsize <= len(values)
+    if not fits or start[0] != 0 or (np.diff(start) < 0).any() or (row[:count] < 0).any() or (row[:count] >= high).any():
+        raise Damaged(f"{variable.name!r} is sparse, and its rows and columns do not fit its size")
+    full = np.zeros(variable.shape, numbers.newbyteorder("="), order="F")
+    full[row[:count], np.repeat(np.arange(wide), np.diff(start))] = np.frombuffer(values, numbers, count)
+    return full
 
 
 def _front(file: BinaryIO, at: int, length: int, compressed: bool, order: str) -> Variable:
@@ -146,7 +187,7 @@ def _front(file: BinaryIO, at: int, length: int, compressed: bool, order: str) -
             return Variable("", (), "", False, at, length, compressed, order)
         data = data[8:]
     flags, shape, name, _ = _describe(data, order)
-    kind_of = "" if flags & 0xFF in _NUMERIC else _CLASSES.get(flags & 0xFF, "unknown")
+    kind_of = "" if flags & 0xFF in _NUMERIC or flags & 0xFF == _SPARSE else _CLASSES.get(flags & 0xFF, "unknown")
     return Variable(name, shape, kind_of, bool(flags >> 8 & _COMPLEX), at, length, compressed, order)
 
 

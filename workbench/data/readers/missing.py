@@ -58,6 +58,20 @@ def equals(block: np.ndarray, missing: float | None) -> np.ndarray | None:
     return block == value
 
 
+def impossible(missing: float | None, dtype: np.dtype) -> list[str]:
+    """A note where the type of the file cannot hold its own "no data" value, such as -9999 in unsigned integers.
+
+    >>> impossible(-9999, np.dtype("u2"))
+    ['the value -9999 for missing pixels cannot occur in uint16; if they hold 55537, say so: key nodata=55537']
+    """
+    if missing is None or np.isnan(missing) or dtype.kind not in "iu" or comparable(missing, dtype) is not None:
+        return []
+    wrapped = int(missing) % 2 ** (8 * dtype.itemsize) if np.isfinite(missing) and missing == int(missing) else None
+    fits = wrapped is not None and missing < 0 and dtype.kind == "u"
+    more = f"; if they hold {wrapped}, say so: key nodata={wrapped}" if fits else ""
+    return [f"the value {missing:g} for missing pixels cannot occur in {dtype}{more}"]
+
+
 def nodata_of(given: str | None) -> float | None:
     """The number of the key `nodata`; None without one. InputError for text that is no number."""
     if given is None:

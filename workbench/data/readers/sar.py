@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ import numpy as np
 from workbench.data.readers.files import Look
 from workbench.data.readers.geotiff import unplaced
 from workbench.data.readers.mask_files import read_truth
-from workbench.data.readers.missing import NOTHING, Stated, equals, nodata_of
-from workbench.data.readers.tiff import Stack, Tiff, is_tiff, lazily, opened, shared
+from workbench.data.readers.missing import NOTHING, Stated, equals, impossible, nodata_of
+from workbench.data.readers.tiff import Stack, Tiff, is_tiff, lazily, opened, pages, shared
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ NOISE = 0.05  # share of negative values up to which it is intensity: noise remo
 DEEP = -80.0  # no sensor measures backscatter in dB whose median is below it
 FILL = -900.0  # at or below it a value is no dB and no intensity
 _POLARIZATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
+_NO_BACKSCATTER = re.compile(  # names of bands that stand beside backscatter in exports of Earth Engine and SNAP
+    r"(?<![A-Za-z])(angle|incidence|lia|local|projected|elevation|dem|ratio|mask|layover|shadow|span|(VV|VH|HH|HV) ?[/+*-] ?(VV|VH|HH|HV))",
+    re.IGNORECASE,
+)
 _DECIBEL = re.compile(r"(?<![A-Za-z])db(?![A-Za-z])", re.IGNORECASE)
 _AMPLITUDE = re.compile(r"(?<![A-Za-z])amp(litude)?(?![A-Za-z])", re.IGNORECASE)
 
@@ -45,8 +49,10 @@ def sees(look: Look, keys: Mapping[str, str]) -> bool:
     try:
         with shared(look) as file:
             stated = Stated.of(file, keys.get("alpha"))
-            names = [file.descriptions[b - 1] for b in stated.bands]
-            named = len(names) <= 4 and all(_POLARIZATION.search(d or "") for d in names)
+            names = [file.descriptions[b - 1] or "" for b in stated.bands]
+            backscatter = [bool(_polarization(d)) for d in names]
+            others = [d for d, one in zip(names, backscatter, strict=True) if not one]
+            named = len(names) <= 8 and any(backscatter) and all(_NO_BACKSCATTER.search(d.replace("_", " ")) for d in others)
             return len(names) == 1 or named or "scale" in keys
     except InputError:
         return False
@@ -68,7 +74,7 @@ class Intensity:
         raw = self.tiff.read(rows, columns)
         with np.errstate(over="ignore", invalid="ignore"):  # a damaged file may hold very large values or NaN
             values = raw.astype(np.float64)
-            gone = np.isnan(values)
+            gone = ~np.isfinite(values) if self.scale == "db" else np.isnan(values)  # minus infinity is the logarithm of 0
             fill = equals(raw, self.missing)
             if fill is not None:
                 gone |= fill
@@ -143,22 +149,35 @@ def read(
         notes += [*stated.notes, *unplaced(file)]
         bands = len(stated.bands)
         described = [str(file.descriptions[b - 1] or "") for b in stated.bands]
-        units = [str(u or "") for u in file.units]
+        units = [str(file.units[b - 1] or "") for b in stated.bands]
+        chosen = [i for i, d in enumerate(described) if _polarization(d)] if "polarization" not in keys else []
+        if chosen and len(chosen) < bands:
+            left = [d or f"band {i + 1}" for i, d in enumerate(described) if i not in chosen]
+            notes.append(f"{', '.join(left[:6])} left out: not named after a polarization, so no backscatter")
+            stated = replace(
+                stated, bands=tuple(stated.bands[i] for i in chosen), nodata=tuple(stated.nodata[i] for i in chosen)
+            )
+            bands, described = len(chosen), [described[i] for i in chosen]
+        notes += pages(file)
+        factors, offsets = ([v[b - 1] for b in stated.bands] for v in (file.scales, file.offsets))
         tags = " ".join(f"{k}={v}" for k, v in {**file.tags(), **file.tags(1)}.items())
         missing = stated.nodata[0] if nodata is None else nodata
-        factors, offsets = ([v[b - 1] for b in stated.bands] for v in (file.scales, file.offsets))
         located = file.crs is not None and file.transform.is_rectilinear and not file.transform.is_identity
         crs, transform = (file.crs.to_wkt(), file.transform) if located else (None, None)
         if len(set(file.dtypes)) > 1:
             raise InputError(f"The bands of {path.name} differ in type ({', '.join(file.dtypes)}); save them alike.")
     tiffs = [Tiff(path, first.shape, first.dtype, first.block, b) for b in stated.bands]
     polarization = _polarizations(path, keys.get("polarization"), described, tags, bands)
-    sample = _sample(look, tiffs[0], missing, stated) * float(factors[0]) + float(offsets[0])
+    sample, infinite = _sample(look, tiffs[0], missing, stated)
+    sample = sample * float(factors[0]) + float(offsets[0])
     if scale == "auto":
         words = " ".join([*described, *units, tags])
         scale = _named_scale(words, path.stem, notes) or _measured_scale(look, sample, bool(any(polarization)), notes)
         if scale != "db":
             _rarely_negative(look, sample, scale)
+    notes += impossible(missing, first.dtype)
+    if infinite and scale == "db":
+        notes.append(f"{infinite:.1%} of the sampled values are infinite, as the logarithm of 0 is; they are missing")
     _told(look, sample, scale, notes)
     readers = [
         Intensity(t, scale, missing, float(f), float(o), stated) for t, f, o in zip(tiffs, factors, offsets, strict=True)
@@ -200,15 +219,25 @@ def _polarizations(path: Path, given: str | None, described: list[str], tags: st
                 f"polarization={given} must name VV, VH, HH or HV for each of the {bands} bands of {path.name}."
             )
         return names
-    matches = [_POLARIZATION.search(d.replace("_", " ")) for d in described]
-    if all(matches):
-        return [m.group(1).upper() for m in matches if m]
+    found = [_polarization(d) for d in described]
+    if all(found):
+        return found
     if bands == 1:
         for words in (tags, path.stem):
             named = {p.upper() for p in _POLARIZATION.findall(words.replace("_", " "))}
             if len(named) == 1:
                 return [named.pop()]
     return [""] * bands
+
+
+def _polarization(described: str) -> str:
+    """The only polarization that the name of a band has; "" for none, and for a ratio of two.
+
+    >>> _polarization("Sigma0_VV_db"), _polarization("VV/VH"), _polarization("angle")
+    ('VV', '', '')
+    """
+    found = {p.upper() for p in _POLARIZATION.findall(described.replace("_", " "))}
+    return found.pop() if len(found) == 1 and not re.search(r"(?i)ratio", described) else ""
 
 
 def _named_scale(words: str, stem: str, notes: list[str]) -> str | None:
@@ -231,6 +260,7 @@ def _measured_scale(look: Look, sample: np.ndarray, is_sar: bool, notes: list[st
         raise InputError(
             f"{look.path.name} has one band and does not say what it is. If it is SAR, name the scale of its values: --key scale=db, "
             "--key scale=linear or --key scale=amplitude. A mask is given as truth beside its scene. A cube needs several bands."
+            + "".join(f" {n[0].upper()}{n[1:]}." for n in notes if "pages" in n)
         )
     values = sample[sample > FILL]  # -9999 decides nothing
     if not values.size:
@@ -303,21 +333,22 @@ def _told(look: Look, sample: np.ndarray, scale: str, notes: list[str]) -> None:
         )
 
 
-def _sample(look: Look, tiff: Tiff, missing: float | None, stated: Stated, looks: int = 12) -> np.ndarray:
-    """The valid values of a dozen strips spread over the image, as float64."""
+def _sample(look: Look, tiff: Tiff, missing: float | None, stated: Stated, looks: int = 12) -> tuple[np.ndarray, float]:
+    """The valid values of a dozen strips spread over the image, as float64; and the share of infinite ones beside them."""
     from rasterio.windows import Window
 
     high, wide = tiff.shape
     size = max(1, min(tiff.block[0], 2**22 // max(1, wide)))
-    some = []
+    some, infinite, seen = [], 0, 0
     for start in sorted({int(s) for s in np.linspace(0, max(0, high - size), looks)}):
         rows = range(start, min(high, start + size))
         with shared(look) as file:
             values = tiff.window(file, rows, range(wide))
             shown = stated.covered(file, Window(0, rows.start, wide, len(rows)))
         keep = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+        infinite, seen = infinite + int(np.isinf(values).sum()), seen + values.size
         gone = equals(values, missing)
         if gone is not None:
             keep &= ~gone
         some.append(values[keep if shown is None else keep & shown].astype(np.float64))
-    return np.concatenate(some)
+    return np.concatenate(some), infinite / max(seen, 1)

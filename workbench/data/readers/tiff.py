@@ -186,6 +186,17 @@ def told(path: Path, kind: str) -> Iterator[None]:
         raise InputError(f"{path} cannot be read as {kind} ({error}); it is truncated or damaged. Get it again.") from None
 
 
+def pages(file: Any) -> list[str]:
+    """A note where an open TIFF has further images behind its first, which are not read."""
+    many = sum(":GTIFF_DIR:" in f":{name}" for name in file.subdatasets)
+    if many < 2:
+        return []
+    return [
+        f"the file holds {many} pages, of which only the first is read; if they are bands or dates, save them as bands of one image or as "
+        "one file each"
+    ]
+
+
 def _bytes(kind: str) -> int:
     """Bytes of one pixel of a type as rasterio names it; complex integers are a GDAL type that NumPy does not have."""
     return {"complex_int16": 4, "complex_int32": 8}.get(kind) or np.dtype(kind).itemsize
@@ -199,7 +210,9 @@ def require_whole(file: Any, path: Path) -> None:
     high, wide = file.block_shapes[0]
     planes = 1 if str(file.profile.get("interleave", "")) == "pixel" else file.count
     count = -(-file.height // high) * -(-file.width // wide) * planes
-    promised = file.count * file.height * file.width * _bytes(file.dtypes[0])
+    bits = file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")  # 12-bit numbers in 16
+    packed = int(bits) / 8 if bits.isdigit() else _bytes(file.dtypes[0])
+    promised = int(file.count * file.height * file.width * min(packed, _bytes(file.dtypes[0])))
     if count * PLACE > size or promised > size * (PACKED if file.compression else 1):
         raise InputError(
             f"{path} holds {size} bytes, but promises {promised} ({file.count} bands x {file.height} x {file.width}); it is "

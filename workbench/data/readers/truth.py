@@ -46,6 +46,7 @@ def as_truth(values: np.ndarray, name: str, shape: tuple[int, int]) -> tuple[np.
     truth[(values < 0) | np.isnan(values)] = -1
     if rule == "255 unlabelled":
         truth[values == 255] = -1
+    kept = values[np.isfinite(values) & ((values != 255) | (rule != "255 unlabelled"))]
     classes = np.unique(values[truth > 0])
     marked = int((truth > 0).sum())
     note = f"{marked} of {truth.size} pixels marked"
@@ -57,6 +58,13 @@ def as_truth(values: np.ndarray, name: str, shape: tuple[int, int]) -> tuple[np.
         note += f"; {classes.size} classes above 0 were {MERGED}"
     if (truth < 0).any():
         note += f"; {int((truth < 0).sum())} not labelled{' (255)' if rule == '255 unlabelled' else ''}"
+    if kept.dtype.kind == "f" and (kept != np.round(kept)).any():
+        note += f"; it holds fractions, from {kept.min():g} to {kept.max():g}: threshold it first, because all above 0 count as marked"
+    if marked and not (truth == 0).any():
+        note += "; no pixel is background, which is 0"
+        note += ": if -1 means background, write 0 instead" if (kept < 0).any() else ""
+    elif marked * 2 > max(1, int((truth >= 0).sum())):
+        note += "; more than half is marked: is it inverted, or a map of classes (key classes=numbered)?"
     return truth, note
 
 
@@ -72,7 +80,8 @@ def label_rule(values: Sequence[np.ndarray]) -> Rule:
     if any(_with_ignored(found) for found in each) or (_with_ignored(levels) and levels[-2] == 1):
         return "255 unlabelled"
     near = (levels <= NEAR) | (levels >= 255 - NEAR)
-    if levels.size and 127 < levels[-1] <= 255 and (near.all() or len(levels) > 32):
+    noise = min(int(((levels > 0) & (levels <= NEAR)).sum()), int(((levels < 255) & (levels >= 255 - NEAR)).sum()))
+    if levels.size and 127 < levels[-1] <= 255 and (near.all() or len(levels) > 32 or (noise >= 3 and len(levels) > 8)):
         return "above 127"
     return "above 0"
 
@@ -91,9 +100,10 @@ def grey(values: np.ndarray) -> tuple[np.ndarray, bool]:
         return values, False
     if len(values) == 1:
         return values[0], False
-    if np.nanmax(np.ptp(values, axis=0), initial=0) <= NEAR:
+    apart = NEAR if np.nanmax(values, initial=0) > NEAR else 0  # one-hot bands of 0 and 1 are no grey picture
+    if np.nanmax(np.ptp(values, axis=0), initial=0) <= apart:
         return np.round(values.mean(0)), False
-    return np.where(np.isfinite(values).all(0), (values.max(0) > NEAR).astype(float), np.nan), True
+    return np.where(np.isfinite(values).all(0), (values.max(0) > apart).astype(float), np.nan), True
 
 
 def too_much(name: str, mask: np.ndarray) -> str:

@@ -89,8 +89,10 @@ def _found(path: Path, images: Images, positions: Sequence[int], config: Config)
     for first in range(0, len(positions), AT_ONCE):
         x = np.stack([images.amplitude(n).numpy() for n in positions[first : first + AT_ONCE]])
         for box, score in zip(*session.run(["box", "score"], {"image": x}), strict=True):
-            place, column = np.nonzero(score > config.threshold)
-            kept = torch.from_numpy(box[place]).clamp(0, config.crop)
+            edges = np.clip(box, 0, config.crop)
+            solid = (edges[:, 2:] > edges[:, :2]).all(1)
+            place, column = np.nonzero((score >= config.threshold) & solid[:, None])
+            kept = torch.from_numpy(edges[place])
             value, label = torch.from_numpy(score[place, column]), torch.from_numpy(column)
             order = nms(kept, value, config.overlap, label)[: config.most]
             made.append(Found(kept[order], value[order], label[order]))

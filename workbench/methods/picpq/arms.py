@@ -15,7 +15,7 @@ from workbench.methods.picpq.bits import assigned, bops_of, caps_of, cost_of, li
 from workbench.methods.picpq.chips import Chips
 from workbench.methods.picpq.settings import Config
 from workbench.methods.picpq.training import Arm, Learner, judged
-from workbench.parts.evolution import Cached, Search, affine
+from workbench.parts.evolution import Cached, Search, affine, choice_key
 from workbench.parts.filter_properties import weight_norms
 from workbench.parts.pruning import Plan, choose, counts_of, group_scores, sliced
 from workbench.parts.quantize import refresh_norms
@@ -56,7 +56,11 @@ class Found:
         """A new search for the scales and shifts of a property."""
         c = self.config
         spread = np.array([properties[n].std() for n in self.layers])
-        return Search(spread, c.generations, c.population, c.tournament, seed=c.seed)
+
+        def choice(a: np.ndarray, b: np.ndarray) -> tuple[bytes, ...]:
+            return choice_key(self.chosen(self.by(properties, a, b)))
+
+        return Search(spread, c.generations, c.population, c.tournament, seed=c.seed, choice=choice, redraws=c.redraws)
 
     def fitness(self) -> Cached:
         """Loss on validation samples of the cut network after `steps` steps; the same batches for every candidate."""

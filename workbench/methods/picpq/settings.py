@@ -58,6 +58,7 @@ PAPER: dict[str, Any] = {
     "population": 64,
     "tournament": 16,
     "steps": 200,
+    "redraws": 0,
     "recover": 400,
     "quantize_epochs": 800,
     "quantizer": "published",
@@ -112,6 +113,12 @@ class Config(Settings):
     generations: int = Field(30, ge=1, le=100_000, description="candidates of the search; the paper has 400")
     population: int = Field(12, ge=1, le=10_000, description="candidates alive at a time; the paper has 64")
     tournament: int = Field(4, ge=1, le=10_000, description="candidates among which a parent is the best; the paper has 16")
+    redraws: int = Field(
+        10,
+        ge=0,
+        le=1000,
+        description="how often a candidate that keeps the same filters as an earlier one is changed again; the paper: 0",
+    )
     steps: int = Field(10, ge=0, le=100_000, description="training steps before a candidate is judged; the paper has 200")
     quantizer: Literal["lsq", "published"] = Field(
         "lsq",

@@ -79,7 +79,7 @@ def apply_weights(scene: xr.Dataset, config: Config) -> Trace:
     assert config.weights is not None
     trained = load_network(config.weights)
     images = images_of(scene, config, whole=True, who="sarnet")
-    if images.names != trained.names and len(trained.names) > 1:
+    if images.names != trained.names and max(len(trained.names), len(images.names)) > 1:
         raise InputError(
             f"The network knows the classes {', '.join(trained.names)}; this scene has {', '.join(images.names)}. "
             "Give a scene with the same."

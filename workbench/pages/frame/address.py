@@ -56,7 +56,7 @@ class Addressed(pn.viewable.Viewer):
     def _query(self, other: Mapping[str, Any] | None = None) -> str:
         """The state as the query of an address, after the parameters of `other`; empty if all is as by default."""
         now = dict(other or {}) | {n: getattr(self, n) for n in self.ADDRESS if getattr(self, n) != self.param[n].default}
-        return "?" + urlencode(now, safe=self.SAFE) if now else ""
+        return "?" + urlencode(now, safe=self.SAFE, errors="replace") if now else ""
 
     def copy_link(self) -> pn.Column:
         """A button that copies the address of this view.

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from workbench.data.catalog import names
-from workbench.data.source import Source
+from workbench.data.source import LONGEST, Source
 from workbench.errors import InputError
 from workbench.methods import METHODS, page
 from workbench.runs.collection import Entry
@@ -32,7 +32,11 @@ def run_folder(root: str | Path, name: str) -> Path:
     Raises InputError for a path that leaves `root`.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    if (
+        path.is_absolute()
+        or not path.parts
+        or any(p == ".." or "\0" in p or len(p.encode(errors="replace")) > LONGEST for p in path.parts)
+    ):
         raise InputError(f"{name!r} is not the name of a run: give the path of its folder below {root}.")
     return Path(root) / path
 

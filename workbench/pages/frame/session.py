@@ -244,13 +244,8 @@ class Session(Addressed):
         try:
             if not ref:
                 raise InputError(self.UNNAMED)
-            named = pairs(keys)
-        except InputError as error:
-            self.complain(str(error))
-            return
-        more = {n: more.get(n, self.param[n].default) for n in self.MORE}
-        source = Source.from_parameters({"scene": ref, "truth": truth, "keys": named, **more})
-        try:
+            more = {n: more.get(n, self.param[n].default) for n in self.MORE}
+            source = Source.from_parameters({"scene": ref, "truth": truth, "keys": pairs(keys), **more})
             for path in source.files() if ref not in names() else source.files()[1:]:
                 admit(path)
         except InputError as error:
@@ -277,6 +272,8 @@ class Session(Addressed):
             return []
         blobs, called = ([blobs], [called]) if isinstance(blobs, bytes) else (blobs, called)
         try:
+            if len(called) != len(blobs):  # as no browser sends it
+                raise InputError("The upload has not one name for each file; upload the files again.")
             check_uploads(self.root / "uploads", {Path(n).name: len(b) for n, b in zip(called, blobs, strict=True)})
         except InputError as error:
             self.complain(str(error))
@@ -514,7 +511,13 @@ def pairs(text: str) -> dict[str, str]:
 
 def stamp(*paths: str) -> tuple[float, ...]:
     """Modification times in seconds, 0 for a missing file; part of the cache key, so that an edited file is read again."""
-    return tuple(Path(p).stat().st_mtime if p and Path(p).exists() else 0.0 for p in paths)
+    times = []
+    for path in paths:
+        try:
+            times.append(Path(path).stat().st_mtime)
+        except (OSError, ValueError):  # also a name that is too long, or that has a null character
+            times.append(0.0)
+    return tuple(times)
 
 
 def has_loop() -> bool:

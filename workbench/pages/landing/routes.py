@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
-from bokeh.server.util import check_allowlist
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from tornado.web import HTTPError, StaticFileHandler, authenticated
 
 from workbench.errors import InputError
 from workbench.execution import RUNS
 from workbench.pages.frame.links import run_folder
+from workbench.pages.landing.guard import check_request, check_user
 from workbench.pages.landing.page import PICTURES, landing, recent
 from workbench.reports.html import report_page
 
@@ -30,11 +29,11 @@ STILL = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 class _Page(AuthRequestHandler):
     """Sends HTML that is never kept by the browser."""
 
-    def prepare(self) -> Any:
-        """Refuse a host by which nobody may name this server: a page of another site can point its own name at this machine."""
-        if not check_allowlist(self.request.host, list(self.application.websocket_origins)):
-            raise HTTPError(403, "this server is not called %s; see --allow-origin", self.request.host)
-        return super().prepare()
+    async def prepare(self) -> None:
+        """Check what every page checks."""
+        check_request(self)
+        await super().prepare()
+        check_user(self)
 
     def send(self, html: str, policy: str) -> None:
         self.set_header("Content-Type", "text/html; charset=utf-8")
