@@ -8,7 +8,9 @@ are resampled if that is asked for. Radar is not: a mean of neighbours has other
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 
 BASE = ("hsi", "image", "sar", "slc")  # variables that a further sensor can be added to
 SAME = 1e-3  # of a pixel: centres closer than this count as equal
+_HEIGHTS = {  # unit in small letters, without signs -> metres
+    **dict.fromkeys(("m", "metre", "metres", "meter", "meters"), 1.0),
+    **dict.fromkeys(("ft", "foot", "feet", "internationalfoot"), 0.3048),
+    **dict.fromkeys(("ussurveyfoot", "ussurveyfeet", "surveyfoot", "ftus", "usft", "footus"), 1200 / 3937),
+    **dict.fromkeys(("cm", "centimetre", "centimetres", "centimeter", "centimeters"), 0.01),
+    **dict.fromkeys(("mm", "millimetre", "millimetres", "millimeter", "millimeters"), 0.001),
+    **dict.fromkeys(("dm", "decimetre", "decimeter"), 0.1),
+}
 ABOUT = {
     "lidar": {"long_name": "height above ground", "units": "m"},
     "infrared": {"long_name": "infrared"},
@@ -40,8 +50,8 @@ def put_beside(
     (infrared_band, y, x)`, float32, lazy, NaN where missing.
 
     files: role -> file. keys: `sar.NAME` is the key NAME of the reader of the SAR file: `sar.scale` and `sar.polarization` of
-        a GeoTIFF that does not state them. The other files take no keys. resample: put heights and infrared that have another grid onto
-        the pixels of the scene (bilinear, lazy); the notes say so.
+        a GeoTIFF that does not state them. The other files take `nodata` and `alpha`. resample: put heights and
+        infrared that have another grid onto the pixels of the scene (bilinear, lazy); the notes say so.
 
     Raises InputError for a scene of many samples or of two dates, one that has this sensor already, a file on another
     grid than the scene, and everything that the readers refuse.
@@ -64,18 +74,45 @@ def put_beside(
 
 
 def _raster(scene: xr.Dataset, role: str, path: str | Path, keys: Mapping[str, str], resample: bool) -> xr.Dataset:
-    from workbench.data.readers.raster import open_raster
+    from workbench.data.readers.raster import open_raster, undeclared_in
 
-    if keys:
-        raise InputError(f"The file of {role} takes no keys; leave {', '.join(f'{role}.{k}' for k in keys)} out.")
-    raster = open_raster(path)
+    unknown = [f"{role}.{k}" for k in keys if k not in ("nodata", "alpha")]
+    if unknown:
+        raise InputError(
+            f"The file of {role} takes the keys {role}.nodata and {role}.alpha; leave {', '.join(unknown)} out."
+        )
+    raster = open_raster(path, keys)
     if role == "lidar" and raster.full is not None:
         raise InputError(
             f"{raster.path.name} is a picture ({raster.stored}), not heights; give lidar as a raster of metres, such as float32."
         )
+    told = list(raster.notes)
+    if role == "lidar":
+        raster, unit = _metres(raster)
+        told += unit
+    told += [n.replace("key nodata=", f"key {role}.nodata=") for n in undeclared_in(raster)]
     raster, note = _fitted(scene, raster, role, resample)
     placed = scene.assign({role: ((f"{role}_band", "y", "x"), raster.lazy(), ABOUT[role])})
-    return _noted(placed, [note, *(f"{role}: {n}" for n in raster.notes)])
+    return _noted(placed, [note, *(f"{role}: {n}" for n in told)])
+
+
+def _metres(raster: Raster) -> tuple[Raster, list[str]]:
+    """Heights in metres, from the unit that the bands or the vertical coordinate system state; and a note where it is another one."""
+    from workbench.data.comparable import parsed
+
+    factor, unit = 1.0, raster.unit
+    word = re.sub("[^a-z]", "", unit.lower())
+    if word in _HEIGHTS:
+        factor = _HEIGHTS[word]
+    elif word:
+        return raster, [f"its unit {unit!r} is not known; the heights were taken as metres"]
+    elif raster.grid is not None and raster.grid.crs and parsed(raster.grid.crs).is_compound:
+        axis = parsed(raster.grid.crs).sub_crs_list[-1].axis_info
+        factor, unit = (axis[0].unit_conversion_factor, axis[0].unit_name) if axis else (1.0, "")
+    if factor == 1:
+        return raster, []
+    scaled = {name: tuple(v * factor for v in getattr(raster, name)) for name in ("factor", "offset")}
+    return replace(raster, **scaled), [f"heights converted to metres: the file states the unit {unit!r}"]
 
 
 def _fitted(scene: xr.Dataset, raster: Raster, role: str, resample: bool) -> tuple[Raster, str]:

@@ -65,12 +65,13 @@ class Object:
 
 @dataclass
 class Annotated:
-    """The boxes of one image; `size` is (width, height) as the annotation states them."""
+    """The boxes of one image `name`; `size` is (width, height) as the annotation states them."""
 
     name: str
     objects: list[Object] = field(default_factory=list)
     size: tuple[int, int] | None = None
     gsd: float | None = None
+    file: str = ""  # name of a file that annotates this image only, without suffix
 
 
 def sees(folder: Path) -> bool:
@@ -247,6 +248,7 @@ def _scene(
 ) -> xr.Dataset:
     """images: name -> files of its bands; bands: how many to take of each file."""
     names = _matched(listed, images)
+    names = _by_stem(listed, names, images, notes)
     absent = [a.name for a, name in zip(listed, names, strict=True) if name is None]
     kept = {name: a for a, name in zip(listed, names, strict=True) if name is not None}
     if not kept:
@@ -288,13 +290,22 @@ def _scene(
         notes.append(f"{clipped} boxes reached beyond their image and were cut at its border")
     if empty:
         notes.append(f"{empty} boxes without area inside their image were left out")
+    twice = len(rows) - len({(name, box, o.label) for name, box, o in rows})
+    if twice:
+        notes.append(f"{twice} boxes stand twice, with the same image, edges and class; both count")
     if len(rows) > MAX_OBJECTS:
         raise InputError(f"{path.name} has {len(rows)} boxes; more than {MAX_OBJECTS} are refused.")
     classes = sorted({o.label for _, _, o in rows})
     scene["box"] = (("object", "edge"), np.array([b for _, b, _ in rows], np.float32).reshape(-1, 4), {"units": "pixel"})
     scene["box_sample"] = ("object", np.array([n for n, _, _ in rows], dtype=scene["sample"].dtype))
     scene["box_label"] = ("object", np.array([classes.index(o.label) for _, _, o in rows], np.int64), {"names": classes})
-    if rows and all(o.difficult is not None for _, _, o in rows):
+    unsaid = sum(o.difficult is None for _, _, o in rows)
+    if unsaid < len(rows):
+        notes += (
+            [f"{unsaid} of {len(rows)} boxes do not say whether they are difficult; they count as not difficult"]
+            if unsaid
+            else []
+        )
         scene["box_difficult"] = ("object", np.array([bool(o.difficult) for _, _, o in rows]))
     if rows and all(o.corners is not None for _, _, o in rows):
         corners = np.array([o.corners for _, _, o in rows], np.float32)
@@ -348,7 +359,7 @@ def _assemble(path: Path, members: dict[str, list[Path]], chunks: Any, bands_of:
             "width": ("sample", np.array([s[0][2] for s in shapes])),
         },
     )
-    notes = []
+    notes = chips.turned([path for parts in members.values() for path in parts])
     deep = sum(any(h[3] for h in row) for row in headers)
     if 0 < deep < len(headers):
         notes.append(
@@ -468,6 +479,30 @@ def _matched(listed: Sequence[Annotated], images: Mapping[str, Any]) -> list[str
     return matches
 
 
+def _by_stem(
+    listed: Sequence[Annotated], names: list[str | None], images: Mapping[str, Any], notes: list[str]
+) -> list[str | None]:
+    """`names` with the annotations that found no image: by the name without its suffix, else by the name of their own file, where that
+    fits one image that no other annotation names. A note says so.
+    """
+    free: dict[str, list[str]] = {}
+    for identifier in images:
+        if identifier not in names:
+            free.setdefault(PurePosixPath(identifier).stem, []).append(identifier)
+    found = list(names)
+    for i, a in enumerate(listed):
+        for stem in (PurePosixPath(a.name.replace("\\", "/")).stem, a.file):
+            if found[i] is None and len(free.get(stem, [])) == 1:
+                found[i] = free.pop(stem)[0]
+    new = [(a.name, n) for a, n, old in zip(listed, found, names, strict=True) if old is None and n is not None]
+    if new:
+        notes.append(
+            f"{len(new)} annotations name an image that is not in the folder; those of the same name without suffix, or of the name of "
+            f"the annotation, were taken ({new[0][0]!r}: {new[0][1]})"
+        )
+    return found
+
+
 def _covers(path: Path, kind: str, images: Mapping[str, Path]) -> int:
     """How many images of the folder a COCO file lists; used to choose between several COCO files."""
     if kind != "coco":
@@ -546,9 +581,9 @@ def _corners(trees: Sequence[tuple[str, Element]], convention: str | None, notes
             low |= min(edges[:2]) == 0
             full |= size is not None and (edges[2] == size[0] or edges[3] == size[1])
             difficult = o.find("difficult")
-            hard = None if difficult is None else (difficult.text or "").strip() not in ("", "0", "false")
+            hard = None if difficult is None else (difficult.text or "").strip().lower() in ("1", "true", "yes", "y", "t")
             objects.append(Object(safexml.text(o, "name", name), (edges[0], edges[1], edges[2], edges[3]), hard))
-        listed.append(Annotated(safexml.text(tree, "filename", name), objects, size))
+        listed.append(Annotated(safexml.text(tree, "filename", name), objects, size, file=PurePosixPath(name).stem))
     if convention is None:
         convention = "zero-based" if low and not full else "one-based"
         why = "a corner is at 0" if convention == "zero-based" else "one is at the full width" if full else "as VOC does"
@@ -591,8 +626,9 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
             raise InputError(f"{path.name} has the image id {key!r} twice.")
         wide, high = row.get("width"), row.get("height")
         listed[key] = Annotated(name, [], (wide, high) if isinstance(wide, int) and isinstance(high, int) else None)
-    classes = {c.get("id"): str(c.get("name")) for c in categories if isinstance(c.get("id"), int | str)}
+    classes = _categories(categories, path.name, notes)
     crowds = polygons = outlined = apart = 0
+    flagged = any(row.get("ignore") for row in annotations)
     for row in annotations:
         box, image, category = row.get("bbox"), row.get("image_id"), row.get("category_id")
         numeric = (
@@ -622,11 +658,16 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
         if isinstance(row.get("segmentation"), list | dict) and row["segmentation"] and not without:
             polygons += 1
             apart += _apart((left, top, wide, high), row["segmentation"])
-        listed[image].objects.append(Object(classes[category], (left, top, left + wide, top + high)))
+        ignored = bool(row.get("ignore")) if flagged else None
+        listed[image].objects.append(Object(classes[category], (left, top, left + wide, top + high), ignored))
     if outlined < len(annotations):
         notes.append("boxes were left, top, width, height from the top left corner")
     if outlined:
         notes.append(f"{outlined} objects have no box; theirs is the extent of their polygon or mask")
+    if flagged:
+        notes.append(
+            f"{sum(bool(r.get('ignore')) for r in annotations)} boxes are to be ignored (ignore); they are marked difficult"
+        )
     if crowds:
         notes.append(f"{crowds} boxes stand for a crowd of objects (iscrowd)")
     if polygons:
@@ -635,6 +676,23 @@ def _coco(path: Path, notes: list[str]) -> list[Annotated]:
         notes.append(f"{apart} boxes are not those of their outlines; the boxes were taken")
     _measures(path, list(listed.values()), notes)
     return list(listed.values())
+
+
+def _categories(rows: Sequence[Mapping[str, Any]], name: str, notes: list[str]) -> dict[Any, str]:
+    """Number -> name of the classes; InputError where one number has two names, a note where two numbers have one name."""
+    classes: dict[Any, str] = {}
+    for row in rows:
+        key, word = row.get("id"), str(row.get("name"))
+        if not isinstance(key, int | str):
+            continue
+        if classes.setdefault(key, word) != word:
+            raise InputError(
+                f"{name} names the category {key!r} twice: {classes[key]} and {word}. Give each class its own number."
+            )
+    alike = sorted({w for w in classes.values() if list(classes.values()).count(w) > 1})
+    if alike:
+        notes.append(f"several categories are named {', '.join(alike[:3])}: they are one class")
+    return classes
 
 
 def _apart(box: tuple[float, ...], outline: Any) -> bool:
@@ -680,7 +738,7 @@ def _dota(folder: Path, notes: list[str]) -> list[Annotated]:
                 continue
             try:
                 if words[0].startswith("gsd:"):
-                    gsd = words[0].removeprefix("gsd:")
+                    gsd = line.strip().removeprefix("gsd:").strip()
                     one.gsd = None if gsd in ("null", "None", "") else float(gsd)
                     continue
                 values = [float(v) for v in words[:8]]

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data.readers.files import not_read, visible_below, walk
+from workbench.data.readers.files import HEAD, kind_of, not_read, visible_below, walk
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+_ORIENTATION = 0x0112  # tag of EXIF
 CHUNK = 64  # chips decoded at once
 MAX_MEMBER = 64 * 2**20  # bytes of one image, unpacked
 MAX_TOTAL = 8 * 2**30  # bytes of one zip, unpacked
@@ -102,6 +103,7 @@ def open_chips(
     classes = sorted(set(folders))
     if len(classes) < 2:
         raise InputError(f"{where} has images of one class only ({classes[0]}); expected is one folder for each class.")
+    notes = _told_classes(ids, folders)
     first = decode(ids[0], content(images[ids[0]]), None, None)
     stack = _Stack([(i, images[i]) for i in ids], first.shape)
     image = da.from_array(
@@ -114,7 +116,7 @@ def open_chips(
     )
     scene = _scene("image", image, [classes.index(f) for f in folders], [(names or {}).get(c, c) for c in classes], ids)
     splits = [next((SPLITS[p.lower()] for p in PurePosixPath(i).parts[:-2] if p.lower() in SPLITS), "") for i in ids]
-    notes = not_read(others, f"of {where}")
+    notes += [*not_read(others, f"of {where}"), *turned([images[i][0] for i in ids if images[i][1] is None])]
     if all(splits):
         scene = scene.assign_coords(split=("sample", np.array(splits)))
     elif any(splits):
@@ -321,6 +323,56 @@ def _only_masks(sources: Sequence[Source]) -> bool:
     return len(values) == 2 and 0 in values
 
 
+def _told_classes(ids: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Notes on classes in folders of folders, and on names that differ only in case. Raises InputError where folders of one name stand in
+    several others (cat/2019, dog/2019): then the outer ones are the classes.
+    """
+    above: dict[str, set[str]] = {}
+    for identifier, folder in zip(ids, folders, strict=True):
+        parts = [p for p in PurePosixPath(identifier).parts[:-2] if p.lower() not in SPLITS]
+        above.setdefault(folder, set()).add(parts[-1] if parts else "")
+    twice = next((f for f, outer in above.items() if len(outer) > 1), None)
+    if twice is not None:
+        outer = sorted(above[twice])
+        raise InputError(
+            f"The folder {twice} stands in several others ({', '.join(o or 'the collection itself' for o in outer[:3])}), so it is not "
+            "clear which are the classes. An image belongs to the folder that it is in: move the images up, or rename the inner folders."
+        )
+    outer = sorted({o for one in above.values() for o in one if o})
+    notes = []
+    if len(outer) > 1:
+        notes.append(f"classes are named after the innermost folders; these stand in {', '.join(outer[:4])}")
+    small = [f.lower() for f in above]
+    alike = sorted(f for f in above if small.count(f.lower()) > 1)
+    if alike:
+        notes.append(
+            f"classes whose names differ only in capital letters: {', '.join(alike[:4])}; if they are one class, rename the "
+            "folders"
+        )
+    return notes
+
+
+def turned(files: Sequence[Path]) -> list[str]:
+    """A note on JPEG pictures that say that they are to be shown turned (EXIF); they are read as stored. Looks at about 500."""
+    from PIL import Image
+
+    jpegs = [f for f in files if f.suffix.lower() in (".jpg", ".jpeg")]
+    found = []
+    for path in jpegs[:: max(1, len(jpegs) // 500)]:
+        try:
+            with Image.open(path) as image:
+                if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
+                    found.append(path.name)
+        except (OSError, SyntaxError, ValueError):  # a damaged picture: reading it raises the error
+            continue
+    if not found:
+        return []
+    return [
+        f"{len(found)} pictures say that they are to be shown turned (EXIF orientation, such as {found[0]}); they are read as stored, so "
+        "boxes that were drawn on the turned picture do not fit. Turn the files first (exiftran -a)"
+    ]
+
+
 def _class_of(identifier: str, where: str) -> str:
     parts = PurePosixPath(identifier).parts
     if len(parts) < 2 or parts[-2].lower() in SPLITS:
@@ -442,6 +494,11 @@ def decode(name: str, content: bytes, shape: tuple[int, ...] | None, like: str |
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         if isinstance(error, InputError):
             raise
+        if kind_of(content[:HEAD]) == "TIFF":
+            raise InputError(
+                f"The TIFF {name} is damaged, or of a kind that pictures do not have, such as more than four bands; chips are grey or "
+                "coloured pictures. Save three of its bands as a picture, or open such files one by one, by their path."
+            ) from None
         raise InputError(
             f"The image {name} cannot be read ({error}); it is damaged or not an image. Remove or replace it."
         ) from None

@@ -87,6 +87,8 @@ def check_overlap(one: str, a: Grid, two: str, b: Grid) -> None:
 def _apart(a: Grid, b: Grid, unit: str = "") -> list[str]:
     """Words on the difference of two grids of one CRS in resolution or corner."""
     if not np.allclose(a.transform[0::4], b.transform[0::4], rtol=SAME / max(a.width, a.height), atol=0):
+        if np.allclose(np.abs(a.transform[0::4]), np.abs(b.transform[0::4]), rtol=SAME / max(a.width, a.height), atol=0):
+            return ["direction (one is stored from north to south, the other from south to north)"]
         return [f"resolution ({abs(a.transform[0]):g} and {abs(b.transform[0]):g} {unit}".rstrip() + ")"]
     if not np.allclose(a.transform[2::3], b.transform[2::3], rtol=0, atol=SAME * abs(a.transform[0])):
         return [f"corner ({a.transform[2]:.9g}, {a.transform[5]:.9g} and {b.transform[2]:.9g}, {b.transform[5]:.9g})"]
@@ -209,8 +211,14 @@ def parsed(crs: str) -> Any:
     return pyproj.CRS.from_user_input(crs)
 
 
+def horizontal(crs: Any) -> Any:
+    """The horizontal part of a CRS that also names heights, as those of height models do."""
+    return horizontal(crs.sub_crs_list[0]) if crs.is_compound and crs.sub_crs_list else crs
+
+
 def same_crs(one: Any, two: Any) -> bool:
     """Whether two CRS are one, whatever the order of their axes and the words of their WKT."""
+    one, two = horizontal(one), horizontal(two)
     if one == two or one.equals(two, ignore_axis_order=True):
         return True
     codes = [crs.to_epsg(min_confidence=70) for crs in (one, two)]

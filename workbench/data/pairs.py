@@ -29,8 +29,7 @@ from workbench.data.labels import as_change
 from workbench.data.pair_sets import FOLDERS, SUFFIXES, by_stem, leave_out, listed, lists_of, roles_of, sets_in
 from workbench.data.readers.files import inside, not_read, sha256
 from workbench.data.readers.mask_files import stored
-from workbench.data.readers.missing import undeclared
-from workbench.data.readers.raster import PICTURES, Raster, iso, one_band, open_raster
+from workbench.data.readers.raster import Raster, iso, one_band, open_raster, undeclared_in
 from workbench.data.readers.truth import grey, label_rule
 from workbench.errors import InputError, did_you_mean
 
@@ -76,7 +75,7 @@ def open_pair(
     second = comparable.one_grid(first, second, resample, notes)
     first, second = comparable.one_scale(first, second, given.get("full"), notes)
     for raster in (first, second):
-        notes += [f"{raster.path.name}: {n}" for n in _undeclared(raster)]
+        notes += [f"{raster.path.name}: {n}" for n in undeclared_in(raster)]
     times = [given.get(f"time_{date}") or r.time for date, r in (("before", first), ("after", second))]
     labels = None
     if truth is not None:
@@ -313,26 +312,6 @@ def _levels(path: Path) -> np.ndarray:
     """The values that occur in a label."""
     values = stored(path)[0]
     return np.unique(grey(values.astype(np.float64))[0] if values.ndim > 2 and len(values) > 1 else values).astype(float)
-
-
-def _undeclared(raster: Raster) -> list[str]:
-    if raster.driver in PICTURES or raster.onto is not None or raster.palette is not None:
-        return []
-    return undeclared(_Stored(raster), raster.shape, (raster.shape[0], *raster.block), raster.missing)
-
-
-class _Stored:
-    """The stored values of an image as float64, NaN where missing."""
-
-    dtype = np.dtype(np.float64)
-
-    def __init__(self, raster: Raster) -> None:
-        self.raster = raster
-
-    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
-        _, y, x = key
-        values, known = self.raster._read(range(self.raster.height)[y], range(self.raster.width)[x])
-        return np.where(known, values.astype(np.float64), np.nan)
 
 
 def _scene(

@@ -227,7 +227,11 @@ def test_parts_of_a_sample_are_stacked(tmp_path):
         ("voc-one", voc("a.png", ("1e999", 11, 5, 20)), "not a number"),
         ("voc-one", "<annotation><filename>a.png</filename><object/></annotation>", "bndbox"),
         ("voc-one", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>", "document type"),
-        ("voc-one", voc("../../../etc/passwd", (1, 1, 2, 2)), "None of the 1 images"),
+        (
+            "coco",
+            '{"images": [{"id": 1, "file_name": "../../../etc/passwd"}], "categories": [], "annotations": []}',
+            "None of the 1 images",
+        ),
         ("coco", '{"images": [], "annotations": 3, "categories": []}', "not a COCO file"),
         ("coco", '{"images": [1], "annotations": [], "categories": []}', "not a COCO file"),
         ("coco", '{"images": [' + "[" * 100_000, "not valid JSON"),

@@ -144,7 +144,7 @@ def test_without_a_map_on_one_side_the_sizes_decide(files: dict[str, Path]) -> N
 def test_what_a_second_sensor_cannot_stand_beside(files: dict[str, Path], source: Source) -> None:
     with pytest.raises(InputError, match="one image only"):
         open_scene("digits", beside={"lidar": files["lidar"]})
-    with pytest.raises(InputError, match="takes no keys; leave lidar.scale out"):
+    with pytest.raises(InputError, match="lidar.alpha; leave lidar.scale out"):
         open_scene(files["scene"], beside={"lidar": files["lidar"]}, keys={"lidar.scale": "db"})
     plain = tif(files["sar"].with_name("plain.tif"), -CUBE[:1] * 10)
     told = open_scene(files["scene"], beside={"sar": plain}, keys={"sar.scale": "db", "sar.polarization": "VV"})

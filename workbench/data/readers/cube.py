@@ -149,9 +149,23 @@ def _mapped(scene: xr.Dataset, cube: Cube, notes: list[str]) -> xr.Dataset:
     except (ValueError, rasterio.errors.CRSError, pyproj.exceptions.CRSError) as error:
         notes.append(f"the coordinate system of the file is not known ({str(error)[:100]})")
         return scene
+    uneven = [name for name, values in (("rows", cube.y), ("columns", cube.x)) if values is not None and not _even(values)]
+    if uneven:
+        notes.append(
+            f"the {' and '.join(uneven)} are not evenly spaced on the map: they keep their coordinates, but the scene has no map"
+        )
+        return scene.drop_vars("spatial_ref", errors="ignore")
     if cube.x is not None and cube.y is not None:
         scene = scene.rio.write_transform().rio.write_coordinate_system()
     return scene
+
+
+def _even(values: np.ndarray) -> bool:
+    """Whether coordinates have equal steps, to two hundredths of a step and the digits of float32."""
+    steps = np.diff(values.astype(float))
+    mean = steps.mean() if steps.size else 0.0
+    digits = 4 * float(np.spacing(np.float32(np.abs(values).max(initial=0))))
+    return bool((np.abs(steps - mean) <= 0.02 * abs(mean) + digits).all())
 
 
 def pixels_of(

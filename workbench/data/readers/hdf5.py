@@ -60,6 +60,11 @@ class Hdf5Pixels:
         return self.array.dtype
 
     @property
+    def flat(self) -> bool:
+        """Whether any row can be read by itself."""
+        return self.array.chunks is None
+
+    @property
     def native(self) -> tuple[int, int, int] | None:
         """The block size of the file as (band, y, x)."""
         stored = self.array.chunks

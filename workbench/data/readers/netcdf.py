@@ -18,6 +18,7 @@ import numpy as np
 from workbench.data.readers import hdf5
 from workbench.data.readers.cube import Cube, axes_of, nanometres, require_cube, size, widths
 from workbench.data.readers.files import Look
+from workbench.data.readers.missing import impossible
 from workbench.data.readers.tree import MASKS, Around, around, role_of
 from workbench.data.readers.truth import as_truth, pick, too_much
 from workbench.errors import InputError, did_you_mean
@@ -64,6 +65,11 @@ class DecodedPixels:
     def shape(self) -> tuple[int, ...]:
         """Size (band, y, x)."""
         return self.packed.shape
+
+    @property
+    def flat(self) -> bool:
+        """Whether any row can be read by itself."""
+        return self.packed.flat
 
     def __getitem__(self, window: tuple[slice, ...]) -> np.ndarray:
         import xarray as xr
@@ -251,7 +257,7 @@ def from_dataset(
             taken, hdf5.Hdf5Plane(path.resolve(), hidden, hdf5.Array((cube.shape[1], cube.shape[2]), np.dtype("u1"), None))
         )
         notes.append(f"pixels are missing where {hidden} is not 0")
-    notes += _unapplied(file[name].attrs, beside.attrs)
+    notes += [*_unapplied(file[name].attrs, beside.attrs), *_impossible(file[name])]
     if beside.fill is not None and pixels is not None and not {"_FillValue", "missing_value"} & set(file[name].encoding):
         notes.append(f"stored values of {beside.fill:g} are missing: it is the fill value with which the array was made")
     crs = _crs(file) or beside.crs
@@ -325,12 +331,45 @@ def _open(look: Look, group: str = "") -> Any:
             warnings.catch_warnings(),
         ):  # warning filters are global to the process; dask opens files in many threads
             warnings.simplefilter("ignore", UserWarning)  # a grid mapping in a group above
-            return xr.open_dataset(path, decode_coords="all", decode_times=False, cache=False, **options)
+            return decoded(xr.open_dataset(path, decode_cf=False, cache=False, **options))
     except Exception as error:  # damaged files raise many exception types in h5py, scipy and xarray
         raise InputError(
             f"{path} cannot be read as NetCDF ({type(error).__name__}: {error}); it is truncated, damaged or "
             "of another format."
         ) from None
+
+
+def decoded(file: Any) -> Any:
+    """A Dataset that was opened as stored, with packing and fill values applied as CF says; also numbers that stand there as text.
+
+    A scale with one number for each band, which CF does not know, keeps the values as stored (the notes tell it).
+    """
+    import xarray as xr
+
+    for variable in file.variables.values():
+        attrs = variable.attrs
+        for key in (k for k in ("scale_factor", "add_offset", "_FillValue", "missing_value") if k in attrs):
+            value = np.asarray(attrs[key])
+            if key in ("scale_factor", "add_offset") and value.size > 1:
+                attrs[f"{key}s"] = attrs.pop(key)
+            elif value.dtype.kind in "SUO" and value.size == 1 and variable.dtype.kind in "iuf":
+                try:
+                    attrs[key] = float(hdf5.text(value))
+                except ValueError:
+                    attrs[f"{key.strip('_').lower()}_as_text"] = attrs.pop(key)
+    return xr.decode_cf(file, decode_coords="all", decode_times=False)
+
+
+def _impossible(variable: Any) -> list[str]:
+    """A note on a fill value that the type of the stored numbers cannot hold."""
+    about = variable.encoding
+    if "_Unsigned" in about or "dtype" not in about:
+        return []
+    for key in ("_FillValue", "missing_value"):
+        value = np.asarray(about.get(key, 0))
+        if value.size == 1 and value.dtype.kind in "iuf" and (told := impossible(float(value), np.dtype(about["dtype"]))):
+            return told
+    return []
 
 
 def _pick_cube(
@@ -372,6 +411,10 @@ def _order(file: Any, name: str, notes: list[str], beside: Around, given: str | 
     if len(set(known)) == len(known) and len(known) >= 2:
         rest = "".join({"band", "y", "x"} - set(known))  # the one role left over, if any
         named = {role or rest: d for d, role in roles.items()}
+        if rest == "band":
+            notes.append(
+                f"the axis {named['band']!r} was taken as the bands, because the others are {named['y']!r} and {named['x']!r}"
+            )
         return [named["band"], named["y"], named["x"]]
     if known.count("band") == 1:
         band = next(d for d, role in roles.items() if role == "band")

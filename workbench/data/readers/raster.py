@@ -19,7 +19,7 @@ from workbench.data.readers import envi, envi_header
 from workbench.data.readers.cube import nanometres
 from workbench.data.readers.files import Look, located
 from workbench.data.readers.geotiff import unplaced
-from workbench.data.readers.missing import NOTHING, Stated, equals, nodata_of
+from workbench.data.readers.missing import NOTHING, Stated, equals, nodata_of, undeclared
 from workbench.data.readers.tiff import pages, quiet, told
 from workbench.errors import InputError
 
@@ -81,6 +81,7 @@ class Raster:
     block: tuple[int, int] = (1, 1)  # rows and columns of a block of the file
     source: Grid | None = None  # the grid of the file, for an image that is resampled
     missing: float | None = None  # a further "no data" value, as the user says
+    unit: str = ""  # of the values of the first band
 
     ndim, dtype = 3, np.dtype(np.float32)
 
@@ -236,8 +237,29 @@ def open_raster(path: str | Path, keys: Mapping[str, str] | None = None) -> Rast
         return Raster(
             place, driver, bands, file.height, file.width, stored, stated, palette, factor, offset, grid,
             time=time, wavelength=None if wave is None else tuple(wave), notes=tuple(notes), virtual=virtual, missing=missing,
-            block=(int(file.block_shapes[0][0]), int(file.block_shapes[0][1])),
+            block=(int(file.block_shapes[0][0]), int(file.block_shapes[0][1])), unit=str(file.units[bands[0] - 1] or ""),
         )  # fmt: skip
+
+
+def undeclared_in(raster: Raster) -> list[str]:
+    """Notes on values that fill whole pixels without being declared missing (`missing.undeclared`); none for pictures."""
+    if raster.driver in PICTURES or raster.onto is not None or raster.palette is not None:
+        return []
+    return undeclared(_Stored(raster), raster.shape, (raster.shape[0], *raster.block), raster.missing)
+
+
+class _Stored:
+    """The stored values of an image as float64, NaN where missing."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, raster: Raster) -> None:
+        self.raster = raster
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        _, y, x = key
+        values, known = self.raster._read(range(self.raster.height)[y], range(self.raster.width)[x])
+        return np.where(known, values.astype(np.float64), np.nan)
 
 
 def grid_of(x: np.ndarray, y: np.ndarray, crs: str) -> Grid:

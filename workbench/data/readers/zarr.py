@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from workbench.data.readers.cube import Cube, pixels_of
 from workbench.data.readers.files import Look
 from workbench.data.readers.lazy import Guarded, indexed
-from workbench.data.readers.netcdf import VariablePixels, from_dataset
+from workbench.data.readers.netcdf import VariablePixels, decoded, from_dataset
 from workbench.errors import InputError
 from workbench.runs.loader import json_of, read_bytes
 from workbench.scene import VOCABULARY
@@ -46,7 +47,13 @@ def read(look: Look, keys: Mapping[str, str], truth: str | None) -> Cube:
     """The cube of a Zarr group: `hsi`, or its only 3-D array."""
     path = look.path
     _check(path)
-    return from_dataset(path, _open(path), keys, truth)
+    file, filled = _open(path)
+    cube = from_dataset(path, file, keys, truth)
+    notes = [
+        f"stored values of {v:g} of {n!r} are missing: it is the fill value with which the array was made"
+        for n, v in filled.items()
+    ]
+    return replace(cube, notes=(*cube.notes, *notes))
 
 
 def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | None:
@@ -56,7 +63,7 @@ def saved(path: Path, chunks: Mapping[str, int] | str | None) -> xr.Dataset | No
     chunks: as in `open_file`.
     """
     _check(path)
-    file = _open(path)
+    file, _ = _open(path)
     known = [n for n, v in file.data_vars.items() if str(n) in VOCABULARY and _fits(str(n), v)]
     if not known or len(known) < len(file.data_vars):
         file.close()
@@ -94,13 +101,23 @@ def _times(path: Path, name: str, variable: Any) -> Any:
         raise InputError(f"{path}: the times {name!r} cannot be read ({error}).") from None
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> tuple[Any, dict[str, float]]:
+    """The group as a Dataset, and the fill values that are taken as missing in images: as in HDF5 not 0, which in version 2 is what
+    arrays are made with if nothing is said.
+    """
     import xarray as xr
 
+    filled: dict[str, float] = {}
     try:
-        file = xr.open_dataset(
-            path, engine="zarr", chunks=None, cache=False, consolidated=False, decode_coords="all", decode_times=False
-        )
+        stored = xr.open_dataset(path, engine="zarr", consolidated=False, chunks=None, cache=False, decode_cf=False)
+        for name, variable in stored.variables.items():
+            if variable.dtype.kind not in "iuf" or variable.ndim < 3 or "_FillValue" in _attributes(path / str(name)):
+                continue
+            value = variable.attrs.pop("_FillValue", variable.encoding.get("fill_value"))  # xarray states it for version 2
+            if value is not None and value != 0 and np.isfinite(value) and variable.dtype.itemsize > 1:
+                variable.attrs["_FillValue"] = value
+                filled[str(name)] = float(value)
+        file = decoded(stored)
         for variable in file.variables.values():
             if variable.ndim < 2:
                 variable.load()
@@ -109,7 +126,15 @@ def _open(path: Path) -> Any:
             f"{path} cannot be read as Zarr ({type(error).__name__}: {error}); it is incomplete, damaged, or not a group of named "
             "arrays."
         ) from None
-    return file
+    return file, filled
+
+
+def _attributes(folder: Path) -> dict[str, Any]:
+    """The attributes of an array, as its own documents state them."""
+    if (folder / ".zattrs").is_file():
+        return _document(folder / ".zattrs")
+    attributes = _document(folder / "zarr.json").get("attributes") if (folder / "zarr.json").is_file() else None
+    return attributes if isinstance(attributes, dict) else {}
 
 
 def _check(path: Path) -> None:
