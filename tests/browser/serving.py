@@ -64,7 +64,7 @@ class Served:
 
 @contextmanager
 def served(
-    folder: Path, *names: str, root: Path | None = None, warm: bool = False, patience: float = 120, unused: int = 15_000
+    folder: Path, *names: str, root: Path | None = None, warm: bool = False, patience: float = 120, unused: int = 30_000
 ) -> Iterator[Served]:
     """Serve the dashboards of these names, or all, with `folder` as working directory; ready when it answers.
 
