@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from workbench.data.readers import envi_header
 from workbench.data.readers.files import sha256 as hash_of
 from workbench.data.readers.files import walk
 from workbench.data.source import Source, in_place
@@ -103,14 +104,22 @@ def _same_names(lost: str, bases: list[Path]) -> Iterator[Path]:
 
 
 def _below(lost: str, bases: list[Path], sha256: str) -> Iterator[Path]:
-    """Files below the bases of the same name; then, where the hash is known, those of the same suffix with that hash."""
+    """Files below the bases of the same name; then, where the hash is known, those of the same suffix (of a
+    header: the data files with a header) with that hash.
+    """
     wanted = Path(lost.replace("\\", "/"))
     for base in bases:
         listed = list(itertools.islice(walk(base), MOST))
         yield from (p for p in listed if p.name == wanted.name)
         yield from (p for p in _folders(listed, base) if p.name == wanted.name)
         if sha256:
-            yield from (p for p in listed if p.suffix.lower() == wanted.suffix.lower() and hash_of(p) == sha256)
+            headed = wanted.suffix.lower() == ".hdr"  # the hash is that of the data, which have a header beside them
+            alike = (p for p in listed if (_data_of_header(p) if headed else p.suffix.lower() == wanted.suffix.lower()))
+            yield from (p for p in alike if hash_of(p) == sha256)
+
+
+def _data_of_header(path: Path) -> bool:
+    return path.suffix.lower() != ".hdr" and envi_header.header_of(path) is not None
 
 
 def _folders(listed: list[Path], base: Path) -> list[Path]:
