@@ -129,3 +129,15 @@ def test_an_envi_pair_that_was_renamed(tmp_path, monkeypatch, given):
     monkeypatch.setenv(moved.ROOTS, str(store))
     found = found_again(Source(str(lost)), tmp_path / "runs" / "r1", sha256(store / "new.img"))
     assert found.scene == str((store / "new.img").resolve())
+
+
+def test_a_truth_that_was_renamed(project, tmp_path, monkeypatch):
+    about = read(project / "r1")
+    (tmp_path / "store").mkdir()
+    np.save(tmp_path / "store" / "other.npy", np.ones((20, 22), "u1"))
+    (project / "data" / "marks.npy").rename(tmp_path / "store" / "renamed.npy")
+    monkeypatch.setenv(moved.ROOTS, str(tmp_path / "store"))
+    assert int((reopen(project / "r1", about)["truth"] == 1).sum()) == 4
+    (tmp_path / "store" / "renamed.npy").unlink()
+    with pytest.raises(InputError, match=r"no file .*marks\.npy.* none of this name and hash"):
+        reopen(project / "r1", about)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +27,10 @@ ABOVE = 6  # folders above the run folder that are looked into
 MOST = 50_000  # files of one root whose names are compared
 
 
-def found_again(source: Source, folder: str | Path, sha256: str = "") -> Source:
+def found_again(source: Source, folder: str | Path, sha256: str = "", hashes: Mapping[str, str] | None = None) -> Source:
     """The source with paths that exist on this machine; the source itself where all do.
 
-    folder: the run folder. sha256: of the file with the pixels, where it is known.
+    folder: the run folder. sha256: of the file with the pixels, where it is known. hashes: `Source.hashes` of the run.
 
     Raises InputError that names the first file that was not found, and says how to point to it.
     """
@@ -40,10 +40,14 @@ def found_again(source: Source, folder: str | Path, sha256: str = "") -> Source:
         scene = source.scene
     else:
         scene = _find(source.scene, Path(folder), sha256)
+    known = hashes or {}
     truth = source.truth
     if truth is not None and not Path(truth).expanduser().exists():
-        truth = _find(truth, Path(folder), "")
-    beside = {role: p if Path(p).expanduser().exists() else _find(p, Path(folder), "") for role, p in source.beside.items()}
+        truth = _find(truth, Path(folder), known.get(truth, ""))
+    beside = {
+        role: p if Path(p).expanduser().exists() else _find(p, Path(folder), known.get(p, ""))
+        for role, p in source.beside.items()
+    }
     return replace(source, scene=scene, truth=truth, beside=beside)
 
 
