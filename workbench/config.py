@@ -28,6 +28,10 @@ class Writes:
     """Marks a setting that names a file or a folder that the method writes, beside its run folder."""
 
 
+class Processes:
+    """Marks a setting that says how many processes compute a run."""
+
+
 # The path of a file that the method reads or writes, or None; a string in JSON schema and forms.
 ReadFile = Annotated[str | None, Reads()]
 WriteFile = Annotated[str | None, Writes()]
@@ -73,10 +77,24 @@ def files_written(config: Settings) -> dict[str, str]:
     return _paths(config, Writes)
 
 
+def processes(config: Settings) -> int:
+    """How many processes compute a run with these settings.
+
+    >>> class C(Settings):
+    ...     workers: Annotated[int, Processes()] = Field(4, description="ranks")
+    >>> processes(C()), processes(Settings())
+    (4, 1)
+    """
+    return max(_marked(config, Processes).values(), default=1)
+
+
 def _paths(config: Settings, marker: type) -> dict[str, str]:
+    return {name: str(path) for name, path in _marked(config, marker).items() if path}
+
+
+def _marked(config: Settings, marker: type) -> dict[str, Any]:
     fields = type(config).model_fields.items()
-    named = {n: getattr(config, n) for n, f in fields if any(isinstance(m, marker) for m in f.metadata)}
-    return {name: str(path) for name, path in named.items() if path}
+    return {n: getattr(config, n) for n, f in fields if any(isinstance(m, marker) for m in f.metadata)}
 
 
 def override(config: S, changes: Mapping[str, Any] | None = None) -> S:

@@ -365,8 +365,13 @@ def spawn(command: Sequence[str], folder: Path, *, threads: int = 1) -> Path:
         os.setpriority(os.PRIO_PROCESS, process.pid, 2)  # keeps pages responsive; a higher niceness would starve the run
     runs.note_launch(folder, process.pid)
     _children.append(process)
-    _children[:] = [p for p in _children if p.poll() is None]  # reap those that have ended
+    reap()
     return folder
+
+
+def reap() -> None:
+    """Let the system forget the processes of `spawn` that have ended."""
+    _children[:] = [p for p in _children if p.poll() is None]
 
 
 _children: list[subprocess.Popen] = []

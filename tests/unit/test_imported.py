@@ -112,7 +112,7 @@ class TestImportedRuns:
         file = pack(make(tmp_path / "theirs" / "run", 0.9), tmp_path / "run.zip")
         with zipfile.ZipFile(file) as archive:
             contents = {n.removeprefix("run/"): archive.read(n) for n in archive.namelist()}
-        contents |= {"checkpoint.pt": b"x", "imported.json": b'{"by": "a friend"}'}
+        contents |= {"checkpoint.pt": b"x", "owner.json": b'{"user": "bob"}', "imported.json": b'{"by": "a friend"}'}
         del contents["manifest-sha256.txt"]
         sums = "".join(f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in contents.items())
         with zipfile.ZipFile(file, "w") as archive:
@@ -120,6 +120,7 @@ class TestImportedRuns:
                 archive.writestr(f"run/{name}", content)
         folder = unpack(file, tmp_path / "mine")
         assert not (folder / "checkpoint.pt").exists()
+        assert not (folder / "owner.json").exists()
         assert imported(folder).by != "a friend"  # type: ignore[union-attr]
 
 
@@ -160,6 +161,14 @@ class TestArchives:
             unpack(tmp_path / "x.zip", tmp_path / "mine")
         assert not outside.exists()
         assert not (tmp_path / "mine" / "run").exists()
+
+    @pytest.mark.parametrize("top", [".queue", ".hidden", "uploads", "scenes"])
+    def test_a_run_cannot_be_called_like_a_folder_that_the_server_keeps(self, tmp_path: Path, top: str) -> None:
+        """`.queue` would be tickets, which a server starts."""
+        file = pack(make(tmp_path / "theirs" / top, 0.9), tmp_path / "x.zip")
+        with pytest.raises(InputError, match="does not hold one run folder"):
+            unpack(file, tmp_path / "mine")
+        assert not (tmp_path / "mine" / top).exists()
 
     @pytest.mark.parametrize("text", ["[" * 100_000, '{"@graph": [3]}', '{"@graph": {"a": 1}}', "[]", "\xff"])
     def test_a_description_that_makes_no_sense(self, tmp_path: Path, text: str) -> None:

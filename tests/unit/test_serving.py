@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,12 +18,14 @@ import scipy.io
 from tests.properties.test_readers_fuzz import envi
 from tests.unit.test_collection import make
 from workbench import execution, runs
+from workbench.config import Reads, Writes, override
 from workbench.data.catalog import open_scene
 from workbench.data.roots import ROOTS, admit
 from workbench.data.source import Source
 from workbench.engines import limits
 from workbench.engines.trial import try_opening
 from workbench.errors import InputError
+from workbench.methods import METHODS, load
 from workbench.pages.frame import policy, queue
 from workbench.pages.frame.cache import SharedResults
 from workbench.pages.frame.policy import VARIABLE, Policy, check_owner, check_uploads, environment, own, settings
@@ -167,6 +169,13 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runs"
 
 
+def _mentions(annotation: Any, wanted: tuple[Any, ...]) -> bool:
+    """Whether a type, or one inside it, is one of these, or is annotated with a mark that is."""
+    metadata = getattr(annotation, "__metadata__", ())
+    inside = get_args(annotation)
+    return annotation in wanted or any(type(m) in wanted for m in metadata) or any(_mentions(a, wanted) for a in inside)
+
+
 def be(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(policy, "user", lambda: name)
     monkeypatch.setattr(queue, "user", lambda: name)
@@ -218,6 +227,22 @@ class TestFiles:
         with pytest.raises(InputError, match="nothing can be uploaded"):
             check_uploads(tmp_path, {"a.nc": 1})
 
+    def test_every_setting_that_can_be_a_path_is_marked_or_checked(self) -> None:
+        """A setting of free text is marked as a file, or is one of those that name things within a scene."""
+        within = {"test", "val", "label_owner"}  # identifiers of samples, and a sensor
+        for method in METHODS:
+            config = load(method).Config
+            for name, field in config.model_fields.items():
+                marked = any(isinstance(m, Reads | Writes) for m in field.metadata)
+                assert marked or not _mentions(field.annotation, (Reads, Writes)), (
+                    f"{method}.{name}: the mark is not seen there"
+                )
+                if marked or name in within or not _mentions(field.annotation, (str, Path, object, Any)):
+                    continue
+                for given in ("/etc/passwd", ["/etc/passwd"], "../x"):
+                    with pytest.raises(InputError):
+                        override(config(), {name: given})
+
     def test_settings_that_name_files(self, served: Path, tmp_path: Path) -> None:
         make(served / "trained", 0.9)
         assert settings("arcdnet", {"weights": "trained"}, served) == {"weights": str(served / "trained")}
@@ -243,7 +268,15 @@ class TestFiles:
             check_uploads(folder, {"b.mat": 200_000})
         os.utime(folder / "x" / "old.mat", (time.time() - 2 * 86400,) * 2)
         check_uploads(folder, {"b.mat": 200_000})
-        assert not (folder / "x" / "old.mat").exists()
+        assert not (folder / "x").exists()
+        for name in ("a\0.mat", "a\n.mat", "a" * 300 + ".mat", "..", "", ".mat"):
+            with pytest.raises(InputError, match="cannot be uploaded here"):
+                check_uploads(folder, {name: 1})
+        with pytest.raises(InputError, match="more than 1 MB"):  # of empty files, a disk holds so many and no more
+            check_uploads(folder, {f"{n}.mat": 0 for n in range(300)})
+        (folder / "y" / "z").mkdir(parents=True)
+        (folder / "file").write_bytes(b"x")
+        check_uploads(folder, {"b.mat": 1})
 
 
 def test_only_the_owner_and_administrators_change_a_run(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,21 +297,26 @@ def test_only_the_owner_and_administrators_change_a_run(served: Path, monkeypatc
     check_owner(served / "hers")  # a notebook
 
 
+SCENE = Source("sim-coast-town")
+
+
 class TestQueue:
     @pytest.fixture
     def began(self, served: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """Names of the runs that were started, whose processes live until they are taken from `alive`."""
         monkeypatch.setenv(VARIABLE, Policy(auth=True, max_runs=3, max_runs_per_user=2).model_dump_json())
-        monkeypatch.setattr(queue, "_watch", lambda root: None)
+        monkeypatch.setattr(queue, "wake", lambda root: None)
         self.alive: set[str] = set()
         begun: list[str] = []
 
-        def spawn(command: object, folder: Path) -> None:
+        def spawn(command: list[str], folder: Path) -> None:
+            assert command[1:3] == ["-m", "workbench"]
             begun.append(folder.name)
             self.alive.add(folder.name)
 
         monkeypatch.setattr(execution, "spawn", spawn)
         monkeypatch.setattr(queue, "launched", lambda folder: folder.name in self.alive)
+        monkeypatch.setattr(queue, "new_folder", lambda root, method, name: root / name)
         return begun
 
     def test_so_many_at_once_and_so_many_of_one_visitor(
@@ -286,7 +324,7 @@ class TestQueue:
     ) -> None:
         for n, name in enumerate(["ann", "ann", "ann", "bob", "bob"]):
             be(monkeypatch, name)
-            queue.submit(["x"], served / f"{n}-{name}")
+            queue.begin("rx", SCENE, {}, served, f"{n}-{name}")
         assert began == ["0-ann", "1-ann", "3-bob"]
         assert [queue.place(served / name) for name in ("0-ann", "2-ann", "4-bob")] == [0, 1, 2]
         self.alive.remove("3-bob")
@@ -298,10 +336,30 @@ class TestQueue:
         self.alive.clear()
         assert queue.pump(served) == 0
 
+    def test_ranks_of_a_run_count_as_runs(self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(VARIABLE, Policy(max_runs=3).model_dump_json())
+        with pytest.raises(InputError, match="computed by 64 processes; this server allows 3 at once"):
+            queue.begin("rsdgc", SCENE, {"workers": "64"}, served, "too-many")
+        assert not (served / "too-many").exists()
+        queue.begin("rx", SCENE, {}, served, "one")
+        queue.begin("rsdgc", SCENE, {"workers": 3}, served, "three")
+        queue.begin("rx", SCENE, {}, served, "last")
+        assert began == ["one"]
+        self.alive.clear()
+        queue.pump(served)
+        assert began == ["one", "three"]
+        self.alive.clear()
+        queue.pump(served)
+        assert began == ["one", "three", "last"]
+        monkeypatch.setenv(VARIABLE, Policy(max_runs=1).model_dump_json())
+        self.alive.clear()
+        queue.begin("rsdgc", SCENE, {}, served, "two-on-one")  # else ranks could not be shown on one core
+        assert began[-1] == "two-on-one"
+
     def test_a_run_that_waits_is_taken_out(self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         be(monkeypatch, "ann")
         for n in range(3):
-            queue.submit(["x"], served / str(n))
+            queue.begin("rx", SCENE, {}, served, str(n))
         assert not queue.cancel(served / "0")
         assert queue.cancel(served / "2")
         assert not (served / "2").exists()
@@ -315,28 +373,100 @@ class TestQueue:
         make(served / "half", 0.0, ends="stopped")
         before = sorted(p.name for p in (served / "half").iterdir())
         be(monkeypatch, "ann")
-        for name in ("0", "1", "half"):
-            queue.submit(["x"], served / name)
+        for name in ("0", "1"):
+            queue.begin("rx", SCENE, {}, served, name)
+        queue.go_on(served / "half")
         assert queue.place(served / "half") == 1
         assert policy.owner(served / "half") == ""
         assert queue.cancel(served / "half")
         assert sorted(p.name for p in (served / "half").iterdir()) == before
 
-    def test_a_damaged_ticket_stops_nothing(self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_damaged_or_forged_ticket_starts_and_stops_nothing(
+        self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make(served / "there", 0.0, ends="stopped")
+        good = {"user": "ann", "places": 1, "time": 0.0, "launched": False, "command": ["touch", str(served / "forged")]}
+        start = {"method": "tdds", "source": {"scene": "sim-chips"}, "overrides": {"log": "/tmp/x"}}  # noqa: S108
+        forged = [
+            good,
+            good | {"start": ["touch"]},
+            good | {"start": start},
+            good | {"start": start | {"method": "os"}},
+            good | {"start": start | {"overrides": {"weights": "x"}}},
+            good | {"start": start | {"source": {"scene": "--scheduler"}, "overrides": {}}},
+            good | {"start": None, "folder": "there"},
+        ]
         (served / ".queue").mkdir(parents=True)
-        for n, text in enumerate(["", "[1]", '{"folder": 3}', "{"]):
+        texts = ["", "[1]", '{"folder": 3}', "{", *map(json.dumps, forged)]
+        for n, text in enumerate(texts):
             (served / ".queue" / f"{n}.json").write_text(text)
         be(monkeypatch, "ann")
-        queue.submit(["x"], served / "one")
+        queue.begin("rx", SCENE, {}, served, "one")
         assert began == ["one"]
+        assert not (served / "forged").exists()
+
+    def test_of_two_at_the_same_moment_each_gets_a_folder(
+        self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = iter(["same", "same", "same-2"])
+        monkeypatch.setattr(queue, "new_folder", lambda root, method, name: root / next(names))
+        made = [queue.begin("rx", SCENE, {}, served, "x").name for _ in range(2)]
+        assert made == ["same", "same-2"]
+
+    def test_a_full_disk_does_not_end_the_queue(
+        self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        errors: list[Exception] = [OSError(28, "No space left on device"), InputError("Cannot write")]
+
+        def pump(root: Path) -> int:
+            if errors:
+                raise errors.pop()
+            return 0
+
+        monkeypatch.setattr(queue, "pump", pump)
+        monkeypatch.setattr(queue, "PERIOD", 0.0)
+        queue._watch(served)
+        assert errors == []
+
+
+@pytest.mark.process
+def test_the_next_run_begins_when_one_has_ended(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With real processes: an ended child of this process, of which nobody asked how it ended, is at work no more."""
+    monkeypatch.setenv(VARIABLE, Policy(max_runs=1).model_dump_json())
+    monkeypatch.setattr(queue, "PERIOD", 0.05)
+    monkeypatch.setattr(queue, "_command", lambda folder, start: [sys.executable, "-c", "print('done')"])
+    folders = [queue.begin("rx", SCENE, {}, served, str(n)) for n in range(3)]
+    deadline = time.monotonic() + 30
+    while any(queue._ticket(folder).exists() for folder in folders):
+        assert time.monotonic() < deadline, [queue.place(folder) for folder in folders]
+        time.sleep(0.05)
+    assert [(folder / "stderr.txt").read_text() for folder in folders] == ["done\n"] * 3
+
+
+SWALLOWED = """
+try:
+    time.sleep(30)
+except ValueError:  # an InputError is one, and this code expects another
+    pass
+time.sleep(30)
+"""
+STUBBORN = """
+while True:
+    try:
+        time.sleep(30)
+    except ValueError:
+        pass
+"""
 
 
 @pytest.mark.process
 def test_a_run_has_limits_of_memory_and_time(tmp_path: Path) -> None:
-    code = "from workbench.engines import limits; limits.apply(); import numpy as np, time\n"
+    code = "from workbench.engines import limits; limits.GRACE = 0.3; limits.apply(); import numpy as np, time\n"
     for variable, value, work, says in (
         (limits.MEMORY, "1", "np.ones(3 * 10**8)", "Unable to allocate"),
         (limits.SECONDS, "0.3", "time.sleep(30)", "longer than the 0.3 s that this server allows"),
+        (limits.SECONDS, "0.3", SWALLOWED, "longer than the 0.3 s that this server allows"),
+        (limits.SECONDS, "0.3", STUBBORN, "and did not end by itself"),
     ):
         done = subprocess.run(
             [sys.executable, "-c", code + work],
@@ -344,6 +474,7 @@ def test_a_run_has_limits_of_memory_and_time(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         assert done.returncode != 0
         assert says in done.stderr

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from typing import Any
 
 from workbench.errors import InputError
 
 MEMORY = "WORKBENCH_RUN_MEMORY_GB"
 SECONDS = "WORKBENCH_RUN_SECONDS"
+GRACE = 15.0  # seconds after the limit of time until the error is raised again; after as many more the process is ended
 
 
 def apply() -> None:
@@ -35,15 +38,29 @@ def limit_memory(gigabytes: float) -> None:
 
 
 def limit_seconds(seconds: float) -> None:
-    """Raise an InputError after this time; a process that does not come back to Python then is ended by the system."""
+    """Raise an InputError after this time, and again after GRACE, where code took it for an error of its own.
+
+    After another GRACE this process is ended, with those that it started: it does not come back to Python, or goes on.
+    """
     import resource
 
+    told = f"the run took longer than the {seconds:g} s that this server allows (--run-time)"
+
     def over(*_: Any) -> None:
-        raise InputError(f"the run took longer than the {seconds:g} s that this server allows (--run-time)")
+        raise InputError(told)
+
+    def end() -> None:
+        os.write(sys.stderr.fileno(), f"workbench: {told}, and did not end by itself\n".encode())
+        if os.getpgrp() == os.getpid():  # launched by a page: its ranks are in its group
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+        os._exit(2)
 
     signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, GRACE)
+    ending = threading.Timer(seconds + 2 * GRACE, end)
+    ending.daemon = True
+    ending.start()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    limit = int(2 * seconds * cores) + 60  # of all threads together
+    limit = int(2 * seconds * cores) + 60  # of all threads together: where even that thread does not come to its turn
     resource.setrlimit(resource.RLIMIT_CPU, (limit if hard < 0 else min(limit, hard), hard))

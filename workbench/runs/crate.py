@@ -22,13 +22,24 @@ from typing import IO, Any, NamedTuple
 
 from workbench import runs
 from workbench.errors import InputError
+from workbench.runs.folder import OWNER
 from workbench.runs.heartbeat import BEAT
 from workbench.runs.imported import MARK, mark
 from workbench.runs.loader import LARGEST, json_of
 
 DESCRIPTION = "ro-crate-metadata.json"
 MANIFEST = "manifest-sha256.txt"
-LEFT_OUT = {"checkpoint.pt", "control.json", "paused", "launch.json", "lock", BEAT, MARK}  # useful only on this machine
+OURS = ("uploads", "scenes")  # folders beside the runs that hold something else
+LEFT_OUT = {
+    "checkpoint.pt",
+    "control.json",
+    "paused",
+    "launch.json",
+    "lock",
+    OWNER,
+    BEAT,
+    MARK,
+}  # useful only on this machine
 TERMS = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
 KINDS = {
     ".json": "application/json",
@@ -229,12 +240,13 @@ def _count(archive: zipfile.ZipFile) -> int:
 
 
 def _harmless(name: str) -> bool:
-    """Whether the file would be unpacked inside the target folder: its name is written as a plain path, without an empty part (the rest
-    of `run//etc/x` would begin at the root).
+    """Whether the file would be unpacked inside a run folder: its name is written as a plain path, without an empty part (the rest of
+    `run//etc/x` would begin at the root), and the folder is none that the workbench keeps beside the runs, such as `.queue`.
     """
     path = PurePosixPath(name)
     plain = str(path) == name and name.isprintable() and not path.is_absolute()
-    return plain and ".." not in path.parts and "\\" not in name and len(path.parts) > 1
+    hidden = name.startswith(".") or path.parts[0] in OURS
+    return plain and not hidden and ".." not in path.parts and "\\" not in name and len(path.parts) > 1
 
 
 def _listed(file: Path, archive: zipfile.ZipFile, top: str) -> dict[str, str]:

@@ -9,6 +9,7 @@
     control.json       a request of another process: pause, resume or stop
     paused             exists while the run waits because of such a request
     tags.json          the tags that somebody gave the run
+    owner.json         who started the run on a page of a server whose visitors have names
     heartbeat          touched every 15 s while the run goes on, also within a long step; removed at its end
     imported.json      who imported the run, when, and from which archive; absent in runs that were made here
     result.nc  metrics.json  weights.safetensors      written at the end
@@ -42,6 +43,7 @@ from workbench.runs.schema import UNREADABLE, Damaged, launch_record, numbers, r
 if TYPE_CHECKING:
     import xarray as xr
 
+OWNER = "owner.json"
 REMEMBERED = 4096  # run.json files whose content is kept in memory
 SWELLS = 20  # times its size that a result may need in memory; it is written without compression
 SETTLED = 20_000_000  # ns; clocks of file systems tick every 1 to 10 ms

@@ -160,8 +160,12 @@ def processes() -> str | None:
 
 
 def pid_start(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot (Linux); distinguishes a process from a later one with the same id."""
+    """When a process began, in clock ticks since boot (Linux); distinguishes a process from a later one with the same id.
+
+    None for a process that has ended, also while the one that started it has not asked how.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZXx" else numbers[18]
+    except (OSError, ValueError, IndexError):
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from workbench.baselines.compressors import RIVALS
-from workbench.config import Odd, Settings, named_once
+from workbench.config import Odd, Processes, Settings, named_once
 from workbench.event import Bars, Curves, Film, Matrix
 
 NEEDS = ("image", "label")
@@ -45,7 +45,7 @@ class Config(Settings):
     rivals: tuple[str, ...] = Field(
         RIVALS, min_length=1, description="compressors trained one after another: " + ", ".join(RIVALS)
     )
-    workers: int = Field(2, ge=1, le=64, description="ranks that share every batch")
+    workers: Annotated[int, Processes()] = Field(2, ge=1, le=64, description="ranks that share every batch")
     steps: int = Field(300, ge=1, description="optimiser steps of each compressor")
     batch: int = Field(16, ge=1, description="chips per worker and step")
     lr: float = Field(0.05, gt=0, le=10, description="largest learning rate; cosine to 0")

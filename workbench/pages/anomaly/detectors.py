@@ -9,12 +9,12 @@ import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
-from workbench import execution, runs
+from workbench import runs
 from workbench.errors import InputError
 from workbench.methods import load
 from workbench.metrics.anomaly import at_threshold, auc_f_tau, roc
 from workbench.pages.anomaly.state import APART, DETECTORS, FAST, AnomalyState
-from workbench.pages.frame.queue import submit
+from workbench.pages.frame.queue import begin
 from workbench.runs.watch import Live
 from workbench.views import save
 from workbench.views.card import explain, explanation, html, problem
@@ -269,8 +269,7 @@ class Compare:
         """Launch detector `name` on the scene in a separate process."""
         state = self.state
         try:
-            folder = runs.new_folder(state.root, name, state.called)
-            submit(execution.run_command(name, state.source, None, folder), folder)
+            folder = begin(name, state.source, None, state.root, state.called)
         except InputError as error:
             self._waiting[name].object = explanation(ANOMALY[name].title, problem(str(error)))
             return

@@ -5,6 +5,7 @@ In a notebook, and without that variable, there is one user who may do everythin
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -15,15 +16,16 @@ from typing import Any
 import panel as pn
 from pydantic import BaseModel, ConfigDict, Field
 
-from workbench.config import files_read, files_written, override
+from workbench.config import files_read, files_written, override, processes
 from workbench.data.roots import ROOTS, roots
 from workbench.errors import InputError
 from workbench.methods import load
 from workbench.runs.files import write_json
+from workbench.runs.folder import OWNER
 from workbench.runs.loader import read_json
 
 VARIABLE = "WORKBENCH_POLICY"
-OWNER = "owner.json"  # in a run folder: who started it on a page of a server with authentication
+BLOCK = 4096  # bytes that the smallest file takes on a disk
 TYPES = (
     ".mat",
     ".hdr",
@@ -145,6 +147,34 @@ def settings(method: str, overrides: Mapping[str, Any], root: Path) -> dict[str,
     return changed
 
 
+def places(method: str, changed: Mapping[str, Any]) -> int:
+    """How many places at work a run with these settings takes: one for each of its processes.
+
+    Raises InputError for more than this server has; two are always allowed, so that ranks can be shown anywhere.
+    """
+    count, limits = processes(override(load(method).Config(), changed)), policy()
+    if limits is not None and limits.max_runs is not None and count > (most := max(2, limits.max_runs)):
+        raise InputError(f"This run would be computed by {count} processes; this server allows {most} at once (--max-runs).")
+    return count
+
+
+def expire_uploads(folder: Path) -> int:
+    """Delete uploads that have expired; returns the bytes that the others take on the disk. folder: of all uploads."""
+    limits = policy()
+    used = 0
+    for place in folder.iterdir() if limits is not None and folder.is_dir() else ():
+        for path in place.iterdir() if place.is_dir() and not place.is_symlink() else ():
+            with contextlib.suppress(OSError):  # another visitor's upload may delete it at the same moment
+                about = path.lstat()
+                if limits is not None and time.time() - about.st_mtime > limits.upload_days * 86400:
+                    path.unlink()
+                else:
+                    used += max(about.st_size, BLOCK)
+        with contextlib.suppress(OSError):
+            place.rmdir()  # fails unless it is empty
+    return used
+
+
 def check_uploads(folder: Path, files: Mapping[str, int]) -> None:
     """Delete uploads that have expired; raise InputError if these files (name -> bytes) may not be uploaded. folder: of all uploads."""
     limits = policy()
@@ -152,17 +182,15 @@ def check_uploads(folder: Path, files: Mapping[str, int]) -> None:
         return
     if limits.catalogue_only:
         raise InputError("This server shows scenes of the catalogue only; nothing can be uploaded.")
-    used = 0
-    for path in folder.glob("*/*"):
-        about = path.lstat()
-        if time.time() - about.st_mtime > limits.upload_days * 86400:
-            path.unlink(missing_ok=True)
-        else:
-            used += about.st_size
+    used = expire_uploads(folder)
     for name in files:
         if Path(name).suffix.lower() not in TYPES:
             raise InputError(f"{name} cannot be uploaded here: its type is not one of {', '.join(TYPES)}.")
-    if used + sum(files.values()) > limits.upload_mb * 1e6:
+        if not name.isprintable() or len(name.encode(errors="replace")) > 200:
+            raise InputError(
+                f"{name[:40]!r} cannot be uploaded here: a name has at most 200 letters, all of them printable."
+            )
+    if used + sum(max(size, BLOCK) for size in files.values()) > limits.upload_mb * 1e6:
         raise InputError(
             f"The uploads of this server would have more than {limits.upload_mb:g} MB; they are deleted after "
             f"{limits.upload_days:g} days."

@@ -13,14 +13,14 @@ from typing import Any, Protocol
 import panel_material_ui as pmui
 import xarray as xr
 
-from workbench import execution, runs
+from workbench import runs
 from workbench.config import Settings, override
 from workbench.errors import InputError
 from workbench.methods import load
 from workbench.pages.frame.followed import FRESH, Followed, followed
 from workbench.pages.frame.links import run_folder, run_name
-from workbench.pages.frame.policy import check_owner, settings
-from workbench.pages.frame.queue import cancel, place, submit
+from workbench.pages.frame.policy import check_owner
+from workbench.pages.frame.queue import begin, cancel, go_on, place
 from workbench.pages.frame.session import WIDE, Session
 from workbench.runs.schema import Damaged
 from workbench.runs.watch import Live
@@ -123,9 +123,7 @@ class Runner:
         if self.form.error or page.data is None:
             return
         try:
-            overrides = settings(self.method, self.form.overrides, page.root)
-            folder = runs.new_folder(page.root, self.method, page.called)
-            submit(execution.run_command(self.method, page.source, overrides, folder), folder)
+            folder = begin(self.method, page.source, self.form.overrides, page.root, page.called)
         except InputError as error:
             self.player.show("failed", error=str(error))
             return
@@ -223,7 +221,7 @@ class Runner:
         try:
             check_owner(self.live.folder)
             self._resumed = len(runs.read(self.live.folder).get("resumed", []))
-            submit(execution.resume_command(self.live.folder), self.live.folder)
+            go_on(self.live.folder)
         except InputError as error:
             self.player.show("failed", error=str(error))
             return

@@ -272,6 +272,8 @@ class Session(Addressed):
             return []
         blobs, called = ([blobs], [called]) if isinstance(blobs, bytes) else (blobs, called)
         try:
+            if len(called) != len(blobs):  # as no browser sends it
+                raise InputError("The upload has not one name for each file; upload the files again.")
             check_uploads(self.root / "uploads", {Path(n).name: len(b) for n, b in zip(called, blobs, strict=True)})
         except InputError as error:
             self.complain(str(error))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hmac
 import logging
+import time
+from pathlib import Path
 from typing import Any
 
 from bokeh.server.urls import per_app_patterns
@@ -17,15 +19,23 @@ from panel.auth import BasicLoginHandler
 from tornado.web import HTTPError
 
 from workbench.errors import InputError
-from workbench.pages.frame.policy import lets_in, policy
+from workbench.execution import RUNS
+from workbench.pages.frame.policy import expire_uploads, lets_in, policy
 from workbench.pages.landing.serving import check_users
 
 CHOSEN = ("bokeh-session-id", "bokeh-token")
 log = logging.getLogger(__name__)
+_due = [0.0]  # when uploads are looked at again
 
 
 def check_request(handler: AuthRequestHandler) -> None:
-    """Raise a HTTPError for a host by which nobody may name this server, and for a session id that the visitor chose."""
+    """Raise a HTTPError for a host by which nobody may name this server, and for a session id that the visitor chose.
+
+    Once an hour, uploads that have expired are deleted.
+    """
+    if time.monotonic() > _due[0]:
+        _due[0] = time.monotonic() + 3600
+        expire_uploads(Path(RUNS) / "uploads")
     if not known(handler, handler.request.host):
         raise HTTPError(403, "this server is not called %s; see --allow-origin", handler.request.host)
     if any(handler.get_query_arguments(name) for name in CHOSEN) or CHOSEN[0] in handler.request.headers:
