@@ -413,6 +413,20 @@ class TestQueue:
         made = [queue.begin("rx", SCENE, {}, served, "x").name for _ in range(2)]
         assert made == ["same", "same-2"]
 
+    def test_so_many_of_one_visitor_wait_and_no_more(
+        self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(queue, "MOST", 2)
+        be(monkeypatch, "ann")
+        for n in range(4):
+            queue.begin("rx", SCENE, {}, served, str(n))
+        with pytest.raises(InputError, match="2 of your runs wait already"):
+            queue.begin("rx", SCENE, {}, served, "more")
+        assert not (served / "more").exists()
+        be(monkeypatch, "bob")
+        queue.begin("rx", SCENE, {}, served, "his")
+        assert began == ["0", "1", "his"]
+
     def test_a_full_disk_does_not_end_the_queue(
         self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

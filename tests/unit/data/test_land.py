@@ -52,6 +52,7 @@ def test_where_two_polygons_overlap_is_land(tmp_path):
     assert land.covers(x, y, "EPSG:4326").tolist() == [True, True, True, True, False]
 
 
+@pytest.mark.filterwarnings("ignore:.*[Nn]on closed ring")
 def test_an_open_ring_is_closed_and_a_corner_that_is_no_number_is_refused(tmp_path):
     land = read_land(geojson(tmp_path / "open.geojson", [[[0, 0], [10, 0], [10, 10]]]))
     assert land.covers(np.array([6.0, 4.0, -1.0]), np.array([5.0, 5.0, 1.0]), "EPSG:4326").tolist() == [True, False, False]
