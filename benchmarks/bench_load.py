@@ -138,7 +138,7 @@ class Follower:
                 self._ready.set_result(None)
             if header["msgtype"] == "PULL-DOC-REPLY":
                 self.take(content)
-            if not self._plots.done() and self.looks_like_plots(content):
+            if self.looks_like_plots(content) and not self._plots.done():
                 self._plots.set_result(None)
             answer = self._answers.pop(header.get("reqid", ""), None)
             if answer is not None and not answer.done():
@@ -175,15 +175,14 @@ class Starter(Follower):
         self.button = button(json.loads(document), "Start")
 
     def looks_like_plots(self, content: str) -> bool:
-        """Whether the page is there; from its messages, what it says of the run."""
+        """Whether the scene is open; and from all messages, what they say of the run."""
         found = re.search(r"place (\d+)", content)
         self.place = self.place or (found[1] if found else "")
         self.begun = self.begun or "Running" in content
-        return '"Start"' in content
+        return "SIMULATED" in content  # the banner, once the scene is open
 
     async def press(self) -> None:
-        """Press Start once the page is there."""
-        await asyncio.sleep(2)  # until the scene is open
+        """Press Start."""
         try:
             async with asyncio.timeout(OPEN_LIMIT):
                 await self._event("dom_event", [["model", {"id": self.button}], ["node", "click"], ["data", None]])

@@ -102,6 +102,11 @@ class TestWhoReachesIt:
             "@lab.example",
         ]
 
+    def test_processes_that_are_forked_have_no_page_made_before(self) -> None:
+        """Its thread, which opens scenes, would be missing in each: pages never opened one."""
+        assert "--warm" in command(["runs"], port=1)
+        assert "--warm" not in command(["runs"], port=1, processes=2)
+
     def test_no_variable_of_the_shell_lets_others_in(self) -> None:
         given = {"BOKEH_ALLOW_WS_ORIGIN": "*", "PANEL_OAUTH_OPTIONAL": "1", "PANEL_COOKIE_SECRET": "", "HOME": "/h"}
         kept = protected({**given, "BOKEH_SECRET_KEY": "k" * 40})
