@@ -73,7 +73,7 @@ def served(
     root: Path | None = None,
     warm: bool = False,
     patience: float = 120,
-    unused: int = 15_000,
+    unused: int = 30_000,
     processes: int = 1,
     limits: Policy | None = None,
 ) -> Iterator[Served]:

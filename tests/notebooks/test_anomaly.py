@@ -119,7 +119,7 @@ def test_plain_papermill(tmp_path: Path) -> None:
     )
 
 
-def test_scene_without_truth(tmp_path: Path, small_scene) -> None:  # noqa: ANN001
+def test_scene_without_truth(forked: None, tmp_path: Path, small_scene) -> None:  # noqa: ANN001
     file = tmp_path / "mine.nc"
     small_scene.drop_vars(["truth", "fraction"], errors="ignore").to_netcdf(file, engine="h5netcdf")
     page = Page(report("bsdm", file, {}, tmp_path / "out", smoke=True, progress=False))

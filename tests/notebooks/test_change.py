@@ -16,6 +16,8 @@ from workbench.methods.arcdnet import SMOKE
 from workbench.reports.claims import VERDICTS
 from workbench.reports.notebook import report
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 def _picture(path: Path, values: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +42,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(forked: None, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of AR-CDNet on the pairs, a smoke run."""
     folder = tmp_path_factory.mktemp("report") / "arcdnet"
     page = report("arcdnet", pairs, {}, folder, smoke=True, progress=False)

@@ -13,9 +13,11 @@ from workbench.errors import InputError
 from workbench.reports.claims import VERDICTS
 from workbench.reports.notebook import report
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(forked: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of TDDS on the digits with wrong labels, a smoke run."""
     folder = tmp_path_factory.mktemp("report") / "tdds"
     page = report("tdds", "digits", {"label_noise": 0.2}, folder, smoke=True, progress=False)

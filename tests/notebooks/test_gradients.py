@@ -15,9 +15,11 @@ from workbench.methods.rsdgc import RECONSTRUCTION
 from workbench.reports.claims import VERDICTS
 from workbench.reports.notebook import report
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(forked: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of all compressors on the digits, a smoke run."""
     folder = tmp_path_factory.mktemp("report") / "rsdgc"
     page = report("rsdgc", "digits", {"density": 0.02}, folder, smoke=True, progress=False)

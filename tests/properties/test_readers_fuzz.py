@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 import rasterio
 import scipy.io
+import scipy.sparse
 import xarray as xr
+import zarr
 from affine import Affine
 
 from tests.properties.fuzzing import CASES, case, overwrite, reworded, spoiled, spoiling
@@ -158,6 +160,51 @@ def zarr3(folder: Path) -> Path:
     return folder / "a.zarr"
 
 
+def zarr2(folder: Path) -> Path:
+    group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=2)
+    array = group.create_array("cube", shape=CUBE.shape, dtype="f4", chunks=(4, 3, 6), fill_value=-9999)
+    array[:] = CUBE
+    array.attrs["_ARRAY_DIMENSIONS"] = ["band", "y", "x"]
+    return folder / "a.zarr"
+
+
+def matlab5_sparse(folder: Path) -> Path:
+    about = {"data": CUBE.transpose(1, 2, 0), "gt": scipy.sparse.csc_matrix(np.eye(5, 6))}
+    scipy.io.savemat(folder / "a.mat", about, do_compression=False)
+    return folder / "a.mat"
+
+
+def hdf5_text(folder: Path) -> Path:
+    """Packing and fill value as text, as some programs write them."""
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["cube"] = np.rint(CUBE.transpose(1, 2, 0) * 1000).astype("i2")
+        file["cube"].attrs.update(_FillValue="-9999", scale_factor="0.001", add_offset="0.5", wavelength=WAVE)
+    return folder / "a.h5"
+
+
+def envi_commas(folder: Path) -> Path:
+    """Decimal commas in the map and in the wavelengths, a zone of the southern half as a negative number, and words for good bands."""
+    header = envi(folder, "bsq")
+    text = header.read_text().replace("450.0, 550.0,\n 650.0, 2200.0", "450,0; 550,0;\n 650,0; 2200,0")
+    text = text.replace(
+        "1.000, 1.000, 500000.000, 4100000.000, 30.0, 30.0, 51, North",
+        "1,0, 1,0, 500000,0, 4100000,0, 30,0, 30,0, -51, South",
+    )
+    header.write_text(text.replace("{1, 1, 0, 1}", "{True, True, False, True}"))
+    return header
+
+
+def geotiff_named(folder: Path) -> Path:
+    """Wavelengths in the names of the bands and in one tag."""
+    options = {"driver": "GTiff", "count": 4, "height": 5, "width": 6, "dtype": "float32"}
+    with rasterio.open(folder / "a.tif", "w", crs="EPSG:32633", transform=Affine(30, 0, 0, 0, -30, 0), **options) as file:
+        file.write(CUBE)
+        file.update_tags(wavelengths="{" + ", ".join(map(str, WAVE)) + "}")
+        for b in file.indexes:
+            file.set_band_description(b, f"Band {b} ({WAVE[b - 1]} nm)")
+    return folder / "a.tif"
+
+
 def _product(maker: Callable[[Path, np.random.Generator], object], name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         maker(folder / name, np.random.default_rng(1))
@@ -194,6 +241,11 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], int]] = {  # and the number of 
     "enmap": (_product(products.enmap, "L2A"), 75),
     "desis": (_product(products.desis, "L2A"), 75),
     "zarr3": (zarr3, 40),
+    "zarr2": (zarr2, 40),
+    "matlab5-sparse": (matlab5_sparse, 75),
+    "hdf5-text": (hdf5_text, 40),
+    "envi-commas": (envi_commas, 75),
+    "geotiff-named": (geotiff_named, 60),
 }
 _TEXT = (".hdr", ".xml", ".json")
 
@@ -238,6 +290,7 @@ def _run(name: str, tmp_path: Path, cases: int) -> Counter[str]:
     return ends
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FORMATS)
 def test_spoiled_files(name, tmp_path, monkeypatch):
     monkeypatch.setattr(converting, "SMALL", 1)

@@ -117,3 +117,27 @@ def test_a_run_folder_with_weights_moves_with_the_project_and_is_compared(tmp_pa
     (now / "weights.safetensors").write_bytes(b"weights of another one")
     with pytest.raises(InputError, match="setting weights.* is not what it was"):
         check_setting_files(tmp_path / "machine2" / "r1", about)
+
+
+@pytest.mark.parametrize("given", ["flight.hdr", "flight.img"])
+def test_an_envi_pair_that_was_renamed(tmp_path, monkeypatch, given):
+    lost, store = tmp_path / "lost" / given, tmp_path / "store"
+    store.mkdir()
+    for name, first in (("other", 0), ("new", 1)):
+        (store / f"{name}.img").write_bytes(bytes(range(first, first + 24)))
+        (store / f"{name}.hdr").write_text("ENVI\nsamples = 4\nlines = 3\nbands = 2\ndata type = 1\ninterleave = bsq\n")
+    monkeypatch.setenv(moved.ROOTS, str(store))
+    found = found_again(Source(str(lost)), tmp_path / "runs" / "r1", sha256(store / "new.img"))
+    assert found.scene == str((store / "new.img").resolve())
+
+
+def test_a_truth_that_was_renamed(project, tmp_path, monkeypatch):
+    about = read(project / "r1")
+    (tmp_path / "store").mkdir()
+    np.save(tmp_path / "store" / "other.npy", np.ones((20, 22), "u1"))
+    (project / "data" / "marks.npy").rename(tmp_path / "store" / "renamed.npy")
+    monkeypatch.setenv(moved.ROOTS, str(tmp_path / "store"))
+    assert int((reopen(project / "r1", about)["truth"] == 1).sum()) == 4
+    (tmp_path / "store" / "renamed.npy").unlink()
+    with pytest.raises(InputError, match=r"no file .*marks\.npy.* none of this name and hash"):
+        reopen(project / "r1", about)

@@ -53,6 +53,7 @@ class Images:
     def __post_init__(self) -> None:
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
         self._bytes = 0
+        self._missing: dict[int, np.ndarray] = {}
 
     def amplitude(self, n: int) -> Tensor:
         """(bands, h, w) float32 in [0, 1]: image n, without padding; missing pixels are 0. Reads the image once."""
@@ -63,10 +64,17 @@ class Images:
         image = self.scene["image"].isel(sample=n, y=slice(high), x=slice(wide))
         values = torch.from_numpy(np.ascontiguousarray(image.transpose("band", "y", "x").values, np.float32))
         self._kept[n] = (known if self.every else grey)(values, str(self.ids[n]), self.who)
+        if self._kept[n].data_ptr() != values.data_ptr() and not bool(torch.isfinite(values).all()):
+            self._missing[n] = ~torch.isfinite(values).all(0).numpy()
         self._bytes += self._kept[n].nbytes
         while self._bytes > CACHE and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return self._kept[n]
+
+    def holed(self, n: int) -> np.ndarray:
+        """(h, w) float32: the first band of image n as of `amplitude`, NaN where a band is missing."""
+        amplitude = self.amplitude(n)[0].numpy()
+        return np.where(self._missing[n], np.float32(np.nan), amplitude) if n in self._missing else amplitude
 
 
 def grey(values: Tensor, name: str, who: str = "this method") -> Tensor:

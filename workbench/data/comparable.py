@@ -19,6 +19,7 @@ from workbench.data.readers.raster import Grid, Raster, onto, open_raster
 from workbench.errors import InputError
 
 SAME = 1e-3  # of a pixel, or of its size: grids that differ by less count as equal
+NEGATIVE = 0.05  # share of negative values that noise removal and resampling leave in intensities at most
 ROWS = 16  # rows whose values are compared
 TOLD, REFUSED = 5.0, 20.0  # ratio of the largest values of two dates from which it is told, or refused for different types
 
@@ -157,6 +158,36 @@ def same_bands(first: Raster, second: Raster, notes: list[str]) -> None:
     notes.append(
         f"the bands of {a} and {b} have other wavelengths ({stated} nm); they are compared in the order in which they stand"
     )
+
+
+def same_names(first: Raster, second: Raster, notes: list[str]) -> None:
+    """A note where the two dates give their bands other names; InputError where they have the same bands in another order."""
+    one, two = ([n.strip().lower() for n in r.described] for r in (first, second))
+    if one == two or not all(one) or not all(two) or len(one) != len(two):
+        return
+    a, b = names(first, second)
+    stated = f"{', '.join(first.described[:6])} and {', '.join(second.described[:6])}"
+    if sorted(one) == sorted(two) and len(set(one)) == len(one):
+        raise InputError(
+            f"The bands of {b} stand in another order than those of {a}: {stated}. Bring them into one order first, for example with "
+            f"gdal_translate {' '.join(f'-b {two.index(n) + 1}' for n in one[:6])}{' ...' * (len(one) > 6)}."
+        )
+    if len(set(one) & set(two)) > 0:  # with no common name the names count or date the bands
+        notes.append(
+            f"the bands of {a} and {b} have other names ({stated}); they are compared in the order in which they stand"
+        )
+
+
+def no_decibels(dates: Sequence[Raster]) -> None:
+    """Raise InputError for a SAR image of a pair with many negative values, which no intensity and no amplitude has."""
+    for raster in dates:
+        values = _some(raster)
+        negative = float((values < 0).mean()) if values.size else 0.0
+        if negative > NEGATIVE:
+            raise InputError(
+                f"{raster.path.name} has {negative:.0%} negative values, down to {float(values.min()):.4g}; intensities and amplitudes "
+                "have none. If it is in dB, convert it to intensity first: 10 ** (dB / 10)."
+            )
 
 
 def _near(one: Sequence[float], two: Sequence[float]) -> bool:
@@ -302,13 +333,18 @@ def _type(raster: Raster) -> str:
 
 def _range(raster: Raster) -> tuple[float, float, float]:
     """Smallest, largest value and the 98th percentile of some rows; NaN where none is valid."""
+    values = _some(raster)
+    return (float(values.min()), float(values.max()), float(np.quantile(values, 0.98))) if values.size else (np.nan,) * 3
+
+
+def _some(raster: Raster) -> np.ndarray:
+    """The valid values of some rows."""
     rows = sorted({int(r) for r in np.linspace(0, raster.height - 1, min(ROWS, raster.height))})
     if raster.driver in ("PNG", "BMP", "JPEG"):  # decoded as a whole
         values = raster[:, :, :][:, rows]
     else:
         values = np.concatenate([raster[slice(None), slice(r, r + 1), slice(None)] for r in rows], axis=1)
-    values = values[np.isfinite(values)]
-    return (float(values.min()), float(values.max()), float(np.quantile(values, 0.98))) if values.size else (np.nan,) * 3
+    return np.asarray(values[np.isfinite(values)])
 
 
 def names(first: Raster, second: Raster) -> tuple[str, str]:

@@ -45,4 +45,7 @@ def as_change(values: np.ndarray, name: str, rule: str | None = None) -> tuple[n
         parts.append("colours other than black were merged into changed")
     elif levels.size > 1:
         parts.append(f"{levels.size} classes above 0 were merged into changed")
+    changed, known = int((truth == 1).sum()), int((truth >= 0).sum())
+    if changed * 2 > known > 0:
+        parts.append("more than half is changed: is the mask inverted, or is what did not change white?")
     return truth, "; ".join(parts)

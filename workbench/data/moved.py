@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from workbench.data.readers import envi_header
 from workbench.data.readers.files import sha256 as hash_of
 from workbench.data.readers.files import walk
 from workbench.data.source import Source, in_place
@@ -26,10 +27,10 @@ ABOVE = 6  # folders above the run folder that are looked into
 MOST = 50_000  # files of one root whose names are compared
 
 
-def found_again(source: Source, folder: str | Path, sha256: str = "") -> Source:
+def found_again(source: Source, folder: str | Path, sha256: str = "", hashes: Mapping[str, str] | None = None) -> Source:
     """The source with paths that exist on this machine; the source itself where all do.
 
-    folder: the run folder. sha256: of the file with the pixels, where it is known.
+    folder: the run folder. sha256: of the file with the pixels, where it is known. hashes: `Source.hashes` of the run.
 
     Raises InputError that names the first file that was not found, and says how to point to it.
     """
@@ -39,10 +40,14 @@ def found_again(source: Source, folder: str | Path, sha256: str = "") -> Source:
         scene = source.scene
     else:
         scene = _find(source.scene, Path(folder), sha256)
+    known = hashes or {}
     truth = source.truth
     if truth is not None and not Path(truth).expanduser().exists():
-        truth = _find(truth, Path(folder), "")
-    beside = {role: p if Path(p).expanduser().exists() else _find(p, Path(folder), "") for role, p in source.beside.items()}
+        truth = _find(truth, Path(folder), known.get(truth, ""))
+    beside = {
+        role: p if Path(p).expanduser().exists() else _find(p, Path(folder), known.get(p, ""))
+        for role, p in source.beside.items()
+    }
     return replace(source, scene=scene, truth=truth, beside=beside)
 
 
@@ -103,14 +108,22 @@ def _same_names(lost: str, bases: list[Path]) -> Iterator[Path]:
 
 
 def _below(lost: str, bases: list[Path], sha256: str) -> Iterator[Path]:
-    """Files below the bases of the same name; then, where the hash is known, those of the same suffix with that hash."""
+    """Files below the bases of the same name; then, where the hash is known, those of the same suffix (of a
+    header: the data files with a header) with that hash.
+    """
     wanted = Path(lost.replace("\\", "/"))
     for base in bases:
         listed = list(itertools.islice(walk(base), MOST))
         yield from (p for p in listed if p.name == wanted.name)
         yield from (p for p in _folders(listed, base) if p.name == wanted.name)
         if sha256:
-            yield from (p for p in listed if p.suffix.lower() == wanted.suffix.lower() and hash_of(p) == sha256)
+            headed = wanted.suffix.lower() == ".hdr"  # the hash is that of the data, which have a header beside them
+            alike = (p for p in listed if (_data_of_header(p) if headed else p.suffix.lower() == wanted.suffix.lower()))
+            yield from (p for p in alike if hash_of(p) == sha256)
+
+
+def _data_of_header(path: Path) -> bool:
+    return path.suffix.lower() != ".hdr" and envi_header.header_of(path) is not None
 
 
 def _folders(listed: list[Path], base: Path) -> list[Path]:

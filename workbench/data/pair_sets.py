@@ -128,11 +128,18 @@ def listed(lists: Sequence[Path], names: Sequence[str], notes: list[str], what: 
     if only some are, the notes say so.
     """
     split: dict[str, str] = {}
+    twice: set[str] = set()
     for path in lists:
         for line in text.lines(path):
             word = line.strip().replace("\\", "/").split()
             if word:
-                split.setdefault(Path(word[0]).stem, SPLITS[path.stem.lower()])
+                stem, part = Path(word[0]).stem, SPLITS[path.stem.lower()]
+                if split.setdefault(stem, part) != part:
+                    twice.add(stem)
+    both = sorted(twice & set(names))
+    if both:
+        parts = ", ".join(f"{name}: {split[name]}" for name in both[:3])
+        notes.append(f"{len(both)} pairs stand in the lists of two parts; they count for one only ({parts})")
     known = [split.get(name, "") for name in names]
     if lists and not all(known):
         notes.append(

@@ -72,8 +72,11 @@ def open_pair(
     elif first.shape[0] == 1:
         notes.append("taken as optical images of one band; say modality=sar for SAR")
     comparable.same_bands(first, second, notes)
+    comparable.same_names(first, second, notes)
     second = comparable.one_grid(first, second, resample, notes)
     first, second = comparable.one_scale(first, second, given.get("full"), notes)
+    if given.get("modality") == "sar":
+        comparable.no_decibels((first, second))
     for raster in (first, second):
         notes += [f"{raster.path.name}: {n}" for n in undeclared_in(raster)]
     times = [given.get(f"time_{date}") or r.time for date, r in (("before", first), ("after", second))]
@@ -206,7 +209,8 @@ def as_pair(before: xr.DataArray, after: xr.DataArray, truth: xr.DataArray | Non
 def check_times(scene: xr.Dataset) -> None:
     """Raise InputError where both acquisition times are known and `after` is earlier."""
     first, second = (str(scene[date].attrs.get("time") or "") for date in ("before", "after"))
-    if first and second and datetime.fromisoformat(second) < datetime.fromisoformat(first):
+    known = min(len(first), len(second))  # a date without a time is compared as a date
+    if first and second and datetime.fromisoformat(second[:known]) < datetime.fromisoformat(first[:known]):
         raise InputError(
             f"'before' was taken on {first}, 'after' on {second}: the dates are swapped. Exchange the two images."
         )

@@ -127,6 +127,14 @@ class Source:
             _add(digest, path)
         return digest.hexdigest()
 
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of the truth and of the files of `beside`, by absolute path; of a header, of its data file. Folders are left out."""
+        from workbench.data.fetch import sha256
+        from workbench.data.formats import cube_file
+
+        paths = map(_absolute, [*([] if self.truth is None else [self.truth]), *self.beside.values()])
+        return {path: sha256(cube_file(path)) for path in paths if Path(path).is_file()}
+
     def argv(self) -> list[str]:
         """The arguments of the command line that name this scene."""
         words = [self.scene]

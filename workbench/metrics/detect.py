@@ -84,6 +84,10 @@ class Scores:
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union (N, M) of boxes (N, 4) and (M, 4)."""
+    a, b = (
+        np.asarray(a, np.float64),
+        np.asarray(b, np.float64),
+    )  # in float32 an overlap at a threshold may fall on either side
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(-1)
     area = [np.clip(x[:, 2:] - x[:, :2], 0, None).prod(-1) for x in (a, b)]

@@ -18,6 +18,7 @@ def write(
     kind: str = "GRD",
     swath: str = "IW",
     bursts: int = 0,
+    apart: float = 2.75,
     gain=lambda line, sample: 300 + 0.5 * sample - 0.25 * line,
     noise=None,
     old_noise: bool = False,
@@ -25,7 +26,8 @@ def write(
     name: str = "S1A_IW_TEST.SAFE",
 ) -> Path:
     """A product with one measurement per polarization. gain, noise: functions of line and sample, sampled at the nodes of the
-    annotation. invalid: samples and lines at the border of each burst marked as not valid."""
+    annotation. invalid: samples and lines at the border of each burst marked as not valid. apart: seconds between the beginnings of two
+    bursts."""
     folder = parent / name
     for sub in ("annotation/calibration", "measurement"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ def write(
             with rasterio.open(folder / "measurement" / f"{stem}.tiff", "w", driver="GTiff", **shape) as file:
                 file.write(values.astype("uint16" if kind == "GRD" else "complex64"), 1)
         (folder / "annotation" / f"{stem}.xml").write_text(
-            annotation(high, wide, kind, swath, polarization, bursts, invalid)
+            annotation(high, wide, kind, swath, polarization, bursts, invalid, apart)
         )
         for what, table in (("calibration", gain), ("noise", noise)):
             if table is not None:
@@ -103,7 +105,7 @@ def new(high, wide, noise, swath) -> str:
     )
 
 
-def annotation(high, wide, kind, swath, polarization, bursts, invalid) -> str:
+def annotation(high, wide, kind, swath, polarization, bursts, invalid, apart) -> str:
     stop = START + timedelta(seconds=INTERVAL * (high - 1))
     per = high // bursts if bursts else 0
     listed = ""
@@ -111,16 +113,24 @@ def annotation(high, wide, kind, swath, polarization, bursts, invalid) -> str:
         dead = [n < invalid or n >= per - invalid for n in range(per)]
         first = " ".join("-1" if d else str(invalid) for d in dead)
         last = " ".join("-1" if d else str(wide - 1 - invalid) for d in dead)
-        when = (START + timedelta(seconds=2.75 * b)).isoformat()
+        when = (START + timedelta(seconds=apart * b)).isoformat()
         listed += (
             f"<burst><azimuthTime>{when}</azimuthTime><firstValidSample count='{per}'>{first}</firstValidSample>"
             f"<lastValidSample count='{per}'>{last}</lastValidSample></burst>"
         )
+
+    def seconds(n: int) -> float:
+        """Of a line after the first."""
+        return n // per * apart + n % per * INTERVAL if bursts else n * INTERVAL
+
+    rows = [*range(0, high, per), high - 1] if bursts else [0, high // 2, high - 1]
     grid = "".join(
-        f"<geolocationGridPoint><azimuthTime>{START.isoformat()}</azimuthTime><slantRangeTime>0.0053</slantRangeTime><line>{n}</line>"
-        f"<pixel>{s}</pixel><latitude>{47 - 0.001 * n}</latitude><longitude>{12 - 0.002 * s}</longitude><height>{n + s}</height>"
-        f"<incidenceAngle>{30 + 0.01 * s}</incidenceAngle><elevationAngle>27</elevationAngle></geolocationGridPoint>"
-        for n in (0, high // 2, high - 1)
+        f"<geolocationGridPoint><azimuthTime>{(START + timedelta(seconds=seconds(n))).isoformat()}</azimuthTime>"
+        f"<slantRangeTime>0.0053</slantRangeTime><line>{n}</line><pixel>{s}</pixel>"
+        f"<latitude>{47 - 0.001 * round(seconds(n) / INTERVAL, 6)}</latitude><longitude>{12 - 0.002 * s}</longitude>"
+        f"<height>{n + s}</height><incidenceAngle>{30 + 0.01 * s}</incidenceAngle>"
+        "<elevationAngle>27</elevationAngle></geolocationGridPoint>"
+        for n in rows
         for s in (0, wide // 3, wide - 1)
     )
     return f"""<?xml version="1.0" encoding="UTF-8"?>
@@ -135,7 +145,7 @@ def annotation(high, wide, kind, swath, polarization, bursts, invalid) -> str:
 <incidenceAngleMidSwath>3.89e+01</incidenceAngleMidSwath></imageInformation></imageAnnotation>
 <swathTiming><linesPerBurst>{per}</linesPerBurst><samplesPerBurst>{wide if bursts else 0}</samplesPerBurst>
 <burstList count="{bursts}">{listed}</burstList></swathTiming>
-<geolocationGrid><geolocationGridPointList count="9">{grid}</geolocationGridPointList></geolocationGrid></product>"""
+<geolocationGrid><geolocationGridPointList count="{3 * len(rows)}">{grid}</geolocationGridPointList></geolocationGrid></product>"""
 
 
 MANIFEST = """<?xml version="1.0" encoding="UTF-8"?>

@@ -155,6 +155,23 @@ def test_geolocation_is_bilinear(tmp_path):
     assert where["incidence_angle"][0, 129].values == pytest.approx(31.29)
 
 
+def test_lines_of_bursts_are_where_their_time_says(tmp_path):
+    """GENERATED product: three bursts of 20 lines that begin 14 lines apart, so six of them overlap on the ground."""
+    about = {"kind": "SLC", "swath": "IW1", "bursts": 3, "apart": 14 * safe_product.INTERVAL}
+    folder = safe_product.write(tmp_path, {"VV": slc_pixels()}, **about)
+    for scene in (open_safe(folder), open_safe(folder, burst=1)):
+        for line, same in ((20, 14), (39, 33), (25, 19)):
+            want = 47 - 0.001 * same
+            assert geolocate(scene)["latitude"].sel(y=line)[7].values == pytest.approx(want, abs=1e-6)
+            longitude, latitude = sentinel1.longitude_latitude(scene, np.array([line, line]), np.array([0.0, 50.0]))
+            assert latitude == pytest.approx([want, want], abs=1e-6)
+            assert longitude == pytest.approx([12, 11.9])
+    whole = open_safe(folder)
+    best = sentinel1.shown_best(whole, np.arange(60.0))
+    assert best.tolist() == [True] * 17 + [False] * 6 + [True] * 14 + [False] * 6 + [True] * 17
+    assert sentinel1.shown_best(open_safe(folder, burst=1), np.arange(20.0, 40)).all()
+
+
 def test_pixels_travel_to_another_process(tmp_path):
     scene = open_safe(safe_product.write(tmp_path, {"VV": digital()}))
     again = sent(scene["sar"].data)

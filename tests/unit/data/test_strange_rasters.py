@@ -165,3 +165,17 @@ def test_the_logarithm_of_zero_is_missing(tmp_path):
     scene = open_scene(tif(tmp_path / "a.tif", values, ("VV",)))
     assert int(scene["sar"].isnull().sum()) == 5
     assert "infinite, as the logarithm of 0 is; they are missing" in scene.attrs["notes"]
+
+
+def test_fill_in_some_bands_is_told(tmp_path):
+    values = RNG.integers(100, 4000, (6, 8, 9)).astype("i2")
+    values[:2, 3, :5] = -9999
+    values[4] = 0
+    notes = open_scene(tif(tmp_path / "a.tif", values)).attrs["notes"]
+    assert "5 sampled pixels hold -9999 in some bands" in notes
+    assert "bands that hold one value only in the sampled rows (counted from 0): 4 (0)" in notes
+    values[:, 3, :5], values[4] = -9999, values[5]
+    notes = open_scene(tif(tmp_path / "b.tif", values)).attrs["notes"]
+    assert "hold -9999 in all bands" in notes
+    assert "some bands" not in notes
+    assert "one value only" not in notes

@@ -1,6 +1,7 @@
 """HDF5, NetCDF and Zarr as other tools write them, and heights in other units: the right value, or a note."""
 
 import h5py
+import numcodecs
 import numpy as np
 import pytest
 import rasterio
@@ -142,3 +143,28 @@ def test_a_truth_stored_from_south_to_north_is_named(tmp_path):
         file.write(mask)
     with pytest.raises(InputError, match="one is stored from north to south, the other from south to north"):
         open_scene(tif(tmp_path / "a.tif", CUBE), truth=tmp_path / "g.tif")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("packed", ["blosc", "zstd"])
+def test_a_block_of_zarr_that_was_cut_is_refused(tmp_path, version, packed):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=version)
+    names = {"dimension_names": ("band", "y", "x")} if version == 3 else {}
+    codecs = {
+        (2, "blosc"): numcodecs.Blosc(),
+        (2, "zstd"): numcodecs.Zstd(),
+        (3, "blosc"): zarr.codecs.BloscCodec(),
+        (3, "zstd"): zarr.codecs.ZstdCodec(),
+    }
+    array = group.create_array(
+        "cube", shape=CUBE.shape, dtype="f4", chunks=(4, 3, 7), compressors=codecs[version, packed], **names
+    )
+    array[:] = RNG.random(CUBE.shape)
+    array.attrs["_ARRAY_DIMENSIONS"] = ["band", "y", "x"]
+    open_scene(tmp_path / "a.zarr")["hsi"].load()
+    block = tmp_path / "a.zarr" / "cube" / ("0.0.0" if version == 2 else "c/0/0/0")
+    whole = block.read_bytes()
+    for length in (4, 20, len(whole) // 2, len(whole) - 1):
+        block.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"cannot be read|cannot be opened"):
+            open_scene(tmp_path / "a.zarr")["hsi"].load()

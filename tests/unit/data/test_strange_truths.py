@@ -128,3 +128,21 @@ def test_a_sparse_truth_of_matlab_73_is_told(tmp_path):
         group.attrs["MATLAB_sparse"] = np.uint64(20)
         group["data"], group["ir"], group["jc"] = [1.0], [3], np.arange(23).clip(0, 1)
     assert "'gt' is sparse" in open_scene(tmp_path / "a.mat").attrs["notes"]
+
+
+def test_classes_that_may_count_from_0_are_told(tmp_path):
+    counted = tif(tmp_path / "g.tif", (CLASSES.astype("i2") - 1)[None])
+    assert "pixels with 0 are not labelled: if 0 is the first class" in read(tmp_path, counted, classes="numbered")[1]
+    ordinary = tif(tmp_path / "h.tif", CLASSES[None])
+    assert "first class" in read(tmp_path, ordinary, classes="a;b;c")[1]
+    assert "first class" not in read(tmp_path, ordinary, classes="a;b")[1]
+    assert "first class" not in read(tmp_path, ordinary, classes="numbered")[1]
+
+
+def test_the_names_of_an_envi_classification(tmp_path):
+    (tmp_path / "g.img").write_bytes(CLASSES.tobytes())
+    head = "ENVI\nsamples = 22\nlines = 20\nbands = 1\ndata type = 1\ninterleave = bsq\nfile type = ENVI Classification\n"
+    (tmp_path / "g.hdr").write_text(head + "class names = {Unclassified,\n grass, road}\n")
+    for name in ("g.hdr", "g.img"):
+        scene = open_scene(tif(tmp_path / "cube.tif", CUBE), truth=tmp_path / name, keys={"classes": "numbered"})
+        assert scene["truth"].attrs["names"] == ["not labelled", "grass", "road"]

@@ -22,7 +22,7 @@ from workbench.errors import InputError
 from workbench.event import drain
 from workbench.execution import execute
 from workbench.methods.sarnet import SMOKE, Config, Trained, as_amplitude, detect, load_network, run
-from workbench.methods.sarnet.result import reads_of
+from workbench.methods.sarnet.result import _cfar, reads_of
 from workbench.methods.sarnet.tiles import detect_all, starts
 from workbench.metrics.image_boxes import found_boxes
 from workbench.parts.sarnet_network import SARNet
@@ -118,6 +118,19 @@ def test_it_learns_a_few_chips_by_heart(ships):
     for event in islice(run(ships, config), 61):
         (first if event.step < 10 else last).append(event.scalars.get("loss", np.nan))
     assert np.nanmean(last[-10:]) < 0.7 * np.nanmean(first)
+
+
+def test_cfar_does_not_take_missing_pixels_for_dark_sea(ships):
+    """Nothing but even sea and missing pixels: with zeros in their place the sea beside them would be twice as bright as its ring."""
+    values = np.full(ships["image"].shape, 0.2, np.float32)
+    values[..., 20:] = np.nan
+    images = images_of(other(ships, image=values), QUICK)
+    assert np.isnan(images.holed(0)[:, 20:]).all()
+    assert not images.amplitude(0)[:, :, 20:].any()
+    (found, _), _ = _cfar("ca_cfar", images, [int(n) for n in images.test], QUICK)
+    assert len(found.box) == 0
+    whole = images_of(ships, QUICK)
+    np.testing.assert_array_equal(whole.holed(1), whole.amplitude(1)[0])
 
 
 def test_several_classes_are_scored_apart(ships):

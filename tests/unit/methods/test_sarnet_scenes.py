@@ -312,6 +312,22 @@ def test_a_safe_folder_becomes_boxes_on_the_map_and_none_on_land(run_folder, tmp
     )
 
 
+def test_what_two_bursts_show_is_found_once_and_where_its_time_says(run_folder, tmp_path, monkeypatch):
+    """Two bursts of 64 lines, of which 16 overlap on the ground: line 64 is where line 48 is."""
+    values = np.full((128, 128), 10.0 + 0j)  # -20 dB at a gain of 100
+    for line, sample in ((16, 24), (48, 64), (64, 64), (96, 88)):  # the second and the third are one ship
+        values[line : line + 8, sample : sample + 8] = 178
+    about = {"kind": "SLC", "swath": "IW1", "bursts": 2, "apart": 48 * safe_product.INTERVAL}
+    folder = safe_product.write(tmp_path, {"VV": values}, gain=lambda line, sample: 100.0, **about)
+    monkeypatch.setattr(scenes, "load_network", lambda folder: BRIGHT)
+    done = call("detect", run_folder, folder, tmp_path / "a.geojson", "--quiet")
+    assert done.exit_code == 0, done.output + str(done.exception)
+    made = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    rows = sorted((f["properties"]["y0"], max(y for _, y in f["geometry"]["coordinates"][0])) for f in made)
+    assert [y for y, _ in rows] == pytest.approx([8, 40, 88], abs=0.01)
+    assert [y for _, y in rows] == pytest.approx([47 - 0.001 * n for n in (7.5, 39.5, 88 - 16 - 0.5)], abs=1e-5)
+
+
 @pytest.mark.long
 def test_a_real_sentinel_1_image_in_decibel(run_folder, real_data, tmp_path):
     """Mouths of the Rhône, 217 x 268 pixels of 20 m in UTM 31 N, dB with nodata -99: the boxes lie on its map, with sizes in metres."""

@@ -86,7 +86,7 @@ def read_class_map(path: Path, key: str | None, shape: tuple[int, int], names: s
     count = max(int(numbers.max(initial=0)), 0)
     given = [n.strip() for n in names.split(";")]
     if names.strip() == NUMBERED:
-        given = [f"class {n}" for n in range(1, count + 1)]
+        given = _class_names(path, count) or [f"class {n}" for n in range(1, count + 1)]
     elif len(given) < count or not all(given):
         raise InputError(
             f"The key classes names {len(given)} classes, {'; '.join(given)}; {name} holds numbers up to {count}. Name them all, with "
@@ -96,7 +96,21 @@ def read_class_map(path: Path, key: str | None, shape: tuple[int, int], names: s
     note = (
         f"truth: {name}, a map of {len(np.unique(numbers[numbers > 0]))} classes, {found} of {numbers.size} pixels labelled"
     )
+    held = np.squeeze(np.asarray(values))
+    zeros = int((held == 0).sum()) if held.ndim == 2 else 0
+    if zeros and (((held < 0).any() and count) or len(given) > count):
+        note += f"; {zeros} pixels with 0 are not labelled: if 0 is the first class, add 1 to all numbers"
     return numbers, ["not labelled", *given], "; ".join([note, *notes])
+
+
+def _class_names(path: Path, count: int) -> list[str]:
+    """The names of the classes from 1 in an ENVI header of a classification; empty where there is none, or for another number."""
+    with Look(path) as look:
+        if not envi_header.is_header(look) and envi_header.header_of(path) is None:
+            return []
+        fields = look.once(envi_header.pair).fields
+    named = [n.strip() for n in fields.get("class names", "").replace("\n", " ").split(",")][1:]
+    return named if len(named) >= count and all(named) else []
 
 
 def stored(

@@ -22,6 +22,8 @@ from workbench.errors import InputError
 BUDGET = 48 * 2**20  # bytes that are unpacked at most to look for undeclared fill
 ROWS = 24  # rows that are looked at
 FEW = 3  # pixels of one repeated value that are told
+MANY = 20  # pixels from which a band of one value is told
+USUAL = (-9999, -99999, -999, -32768)  # values that many programs write where there are no data
 LARGE = 1e15  # numbers beyond it are no measurements
 ROUNDED = 1e30  # "no data" values beyond it are often written with few digits: -3.40282e+38
 
@@ -219,7 +221,8 @@ def undeclared(
     block = block[:, keep] if good is None or good.sum() < 2 else block[good][:, keep]
     if not block.size:
         return []
-    return _filled(block, int(np.size(keep))) + _like_alpha(block)
+    filled = _filled(block, int(np.size(keep)))
+    return [*filled, *_in_some_bands(block, filled), *_like_alpha(block)]
 
 
 def _evenly(pixels: Any, bands: int, rows: int, many: int, across: slice) -> np.ndarray:
@@ -241,6 +244,29 @@ def _filled(block: np.ndarray, looked: int) -> list[str]:
             notes.append(
                 f"{many} of {looked} sampled pixels hold {value:g} in all bands, which the file does not declare as missing; they "
                 f"count as values. If they are no data, say so: key nodata={value:g}"
+            )
+    return notes
+
+
+def _in_some_bands(block: np.ndarray, told: list[str]) -> list[str]:
+    """Notes on bands (band, pixel) of one value only, and on usual "no data" values that stand in some bands only."""
+    if len(block) < 4 or block.shape[1] < MANY:
+        return []
+    flat = np.flatnonzero((block == block[:, :1]).all(1))
+    if len(flat) == len(block):
+        return []
+    notes = []
+    if len(flat):
+        some = ", ".join(f"{b} ({block[b, 0]:g})" for b in flat[:4].tolist()) + (" and more" if len(flat) > 4 else "")
+        notes.append(
+            f"bands that hold one value only in the sampled rows (counted from 0): {some}; mark them bad if they are empty (bbl = 0)"
+        )
+    rest = np.delete(block, flat, axis=0)
+    for value in USUAL:
+        many = int((rest == value).any(0).sum())
+        if many >= FEW and not any(f"hold {value:g} " in note for note in told):
+            notes.append(
+                f"{many} sampled pixels hold {value:g} in some bands; if it means no data, say so: key nodata={value:g}"
             )
     return notes
 

@@ -82,6 +82,7 @@ class Raster:
     source: Grid | None = None  # the grid of the file, for an image that is resampled
     missing: float | None = None  # a further "no data" value, as the user says
     unit: str = ""  # of the values of the first band
+    described: tuple[str, ...] = ()  # names of the bands
 
     ndim, dtype = 3, np.dtype(np.float32)
 
@@ -238,6 +239,7 @@ def open_raster(path: str | Path, keys: Mapping[str, str] | None = None) -> Rast
             place, driver, bands, file.height, file.width, stored, stated, palette, factor, offset, grid,
             time=time, wavelength=None if wave is None else tuple(wave), notes=tuple(notes), virtual=virtual, missing=missing,
             block=(int(file.block_shapes[0][0]), int(file.block_shapes[0][1])), unit=str(file.units[bands[0] - 1] or ""),
+            described=tuple(str(file.descriptions[b - 1] or "") for b in bands),
         )  # fmt: skip
 
 

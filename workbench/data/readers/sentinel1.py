@@ -173,7 +173,7 @@ def geolocate(scene: xr.Dataset) -> xr.Dataset:
     if "gcp_line" not in scene.coords:
         raise InputError("This scene has no ground control points (gcp_line, ...); open a Sentinel-1 product.")
     line, sample = scene["gcp_line"].values, scene["gcp_sample"].values
-    rows, columns = scene["y"].values.astype(float), scene["x"].values.astype(float)
+    rows, columns = _grid_lines(scene, scene["y"].values.astype(float)), scene["x"].values.astype(float)
     where = xr.Dataset(coords={"y": scene["y"], "x": scene["x"]})
     for name, unit in (
         ("latitude", "degrees_north"),
@@ -196,9 +196,47 @@ def longitude_latitude(scene: xr.Dataset, lines: np.ndarray, samples: np.ndarray
         raise InputError("This scene has no ground control points (gcp_line, ...); open a Sentinel-1 product.")
     line, sample = scene["gcp_line"].values, scene["gcp_sample"].values
     tables = [Lut.of_points(line, sample, scene[f"gcp_{name}"].values) for name in ("longitude", "latitude")]
-    at = [(np.array([r]), np.array([c])) for r, c in zip(lines, samples, strict=True)]
-    longitude, latitude = (np.array([table(*one)[0, 0] for one in at]) for table in tables)
+    rows = _grid_lines(scene, np.asarray(lines, float))
+    longitude, latitude = (table.at(rows, np.asarray(samples, float)) for table in tables)
     return longitude, latitude
+
+
+def shown_best(scene: xr.Dataset, lines: np.ndarray) -> np.ndarray:
+    """Whether the burst of each line (N) is the one in whose middle the place is nearest: of what two bursts show, one remains.
+
+    All are where the scene has no bursts.
+    """
+    if "burst" not in scene.coords:
+        return np.ones(len(lines), bool)
+    seconds, place, burst = _seconds(scene, "azimuth_time"), _nearest(scene, lines), scene["burst"].values
+    names = np.unique(burst)
+    middle = np.array([seconds[burst == n].mean() for n in names])
+    away = np.abs(seconds[place][:, None] - middle).round(
+        6
+    )  # far less than a line: between two bursts the earlier one counts
+    return names[away.argmin(1)] == burst[place]
+
+
+def _grid_lines(scene: xr.Dataset, lines: np.ndarray) -> np.ndarray:
+    """Lines (N) as the geolocation grid counts them. Bursts overlap on the ground, so there the time of a line says where it is."""
+    if "burst" not in scene.coords or "gcp_azimuth_time" not in scene.coords:
+        return lines
+    seconds, place = _seconds(scene, "azimuth_time"), _nearest(scene, lines)
+    interval = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
+    at, of = scene["gcp_line"].values, _seconds(scene, "gcp_azimuth_time")
+    grid = np.unique(at)
+    when = seconds[place] + (lines - scene["y"].values[place]) * interval
+    return np.interp(when, [of[at == n].mean() for n in grid], grid)
+
+
+def _nearest(scene: xr.Dataset, lines: np.ndarray) -> np.ndarray:
+    """Rows (N) of the scene that are nearest to these lines."""
+    y = scene["y"].values
+    return np.clip(np.searchsorted(y, np.rint(lines)), 0, y.size - 1)
+
+
+def _seconds(scene: xr.Dataset, name: str) -> np.ndarray:
+    return (scene[name].values - scene["azimuth_time"].values[0]) / np.timedelta64(1, "ns") * 1e-9
 
 
 def _on_grid(table: Lut, lines: np.ndarray, samples: np.ndarray, rows: range, columns: range) -> np.ndarray:
@@ -238,6 +276,21 @@ class Lut:
         share = np.clip(np.divide(rows - self.lines[low], step, out=np.zeros_like(rows), where=step > 0), 0, 1)[:, None]
         below, above = across[np.searchsorted(need, low)], across[np.searchsorted(need, high)]
         return below * (1 - share) + above * share
+
+    def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Values (N) at points with these lines (N) and samples (N)."""
+        low = np.clip(np.searchsorted(self.lines, rows, "right") - 1, 0, len(self.lines) - 1)
+        high = np.minimum(low + 1, len(self.lines) - 1)
+        step = self.lines[high] - self.lines[low]
+        share = np.clip(np.divide(rows - self.lines[low], step, out=np.zeros(len(rows)), where=step > 0), 0, 1)
+        ends = []
+        for node in (low, high):
+            values = np.empty(len(rows))
+            for n in np.unique(node):
+                here = node == n
+                values[here] = np.interp(columns[here], self.samples[n], self.values[n])
+            ends.append(values)
+        return ends[0] * (1 - share) + ends[1] * share
 
 
 @dataclass(frozen=True)
@@ -429,7 +482,10 @@ class _Annotation:
         points = root.findall("geolocationGrid/geolocationGridPointList/geolocationGridPoint")
         if not points:
             raise InputError(f"{name} has no geolocation grid; it is incomplete.")
-        return {k: np.array([safexml.number(p, where, name, float) for p in points]) for k, where in columns.items()}
+        times = np.array([_time(safexml.text(p, "azimuthTime", name), name) for p in points], "datetime64[ns]")
+        return {k: np.array([safexml.number(p, where, name, float) for p in points]) for k, where in columns.items()} | {
+            "azimuth_time": times
+        }
 
     def _bursts(self, root: Element, name: str) -> list[dict[str, Any]]:
         """Time and valid samples of every burst; none in stripmap and GRD."""

@@ -107,9 +107,12 @@ def _open(path: Path) -> tuple[Any, dict[str, float]]:
     """
     import xarray as xr
 
+    from workbench.data.readers.zarr_store import CheckedStore
+
     filled: dict[str, float] = {}
     try:
-        stored = xr.open_dataset(path, engine="zarr", consolidated=False, chunks=None, cache=False, decode_cf=False)
+        store = CheckedStore(path, read_only=True)
+        stored = xr.open_dataset(store, engine="zarr", consolidated=False, chunks=None, cache=False, decode_cf=False)
         for name, variable in stored.variables.items():
             if variable.dtype.kind not in "iuf" or variable.ndim < 3 or "_FillValue" in _attributes(path / str(name)):
                 continue

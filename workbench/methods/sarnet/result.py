@@ -338,7 +338,7 @@ def _cfar(name: str, images: Images, positions: Sequence[int], config: Config) -
     """
     true = true_boxes(images, positions)
     label = int(np.bincount(true.label).argmax())
-    ratios = [ratio(name, 255 * images.amplitude(n)[0].numpy(), config.cfar_guard, config.cfar_train) for n in positions]
+    ratios = [ratio(name, 255 * images.holed(n), config.cfar_guard, config.cfar_train) for n in positions]
     tried: dict[float, tuple[Boxes, Scores]] = {}
     for factor in config.cfar_factors:
         rows = [components(r, factor) for r in ratios]
