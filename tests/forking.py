@@ -43,7 +43,8 @@ if not ended:
     sys.exit("the server of forks has ended")
 code = int(ended)
 if code < 0:
-    signal.signal(-code, signal.SIG_DFL)
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
 os._exit(code)
 """

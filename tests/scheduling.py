@@ -9,12 +9,11 @@ from __future__ import annotations
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# The files of tests/browser, in chains of about equal length: each chain has one server and one Chromium, and the workers share the chains.
+# The files of tests/browser, in two chains of about equal length: each chain has one server and one Chromium.
 CHAINS = {
-    "tests/browser/test_every_page.py": "tests/browser, own servers",
-    "tests/browser/test_lab.py": "tests/browser, own servers",
-    "tests/browser/test_screens.py": "tests/browser, screens",
-    "tests/browser/test_runs.py": "tests/browser, screens",
+    "tests/browser/test_every_page.py": "tests/browser, every page",  # the first of its chain: it visits a server that has made no page
+    "tests/browser/test_runs.py": "tests/browser, every page",
+    "tests/browser/test_screens.py": "tests/browser, every page",
 }
 VISITS = "tests/browser, visits"  # all other files of the folder
 

@@ -46,22 +46,21 @@ def plain(opened, address: str):
     return page, watch
 
 
-def test_cold_no_page_asks_anything_of_another_host(tmp_path: Path, opened, visit) -> None:
-    """The server is fresh and no page was made before: the visit of each is its first. One visitor sees all, with one cache."""
-    with served(tmp_path) as server:
-        page, watch = plain(opened, server.base)
-        for name in PAGES:
-            page.goto(server.address(name))
-            page.wait_for_function(IDLE)
-            page.get_by_text(SHOWN[name]).first.wait_for()
-            page.get_by_label("Toggle theme").click()
-            page.wait_for_function(TURNED)
-            assert (name, watch.foreign, watch.errors) == (name, [], [])
-        page.goto(server.base)
-        page.wait_for_load_state("networkidle")
-        assert (watch.foreign, watch.errors) == ([], [])
-        page.context.close()
-        assert server.complaints() == ""
+def test_cold_no_page_asks_anything_of_another_host(server, opened) -> None:
+    """The server has made no page (this file is the first of its chain). One visitor sees all, with one cache."""
+    page, watch = plain(opened, server.base)
+    for name in PAGES:
+        page.goto(server.address(name))
+        page.wait_for_function(IDLE)
+        page.get_by_text(SHOWN[name]).first.wait_for()
+        page.get_by_label("Toggle theme").click()
+        page.wait_for_function(TURNED)
+        assert (name, watch.foreign, watch.errors) == (name, [], [])
+    page.goto(server.base)
+    page.wait_for_load_state("networkidle")
+    assert (watch.foreign, watch.errors) == ([], [])
+    page.context.close()
+    assert server.complaints() == ""
 
 
 def test_from_the_landing_page_to_a_run_to_its_report_and_back(tmp_path: Path, opened) -> None:

@@ -12,14 +12,14 @@ from workbench.reports import notebook
 
 
 @pytest.fixture(scope="session")
-def _python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with forking(tmp_path_factory.mktemp("forks")) as python:
         yield python
 
 
 @pytest.fixture(scope="module")
-def forked(_python: str) -> Iterator[None]:
+def forked(forks: str) -> Iterator[None]:
     """Kernels and checks of `report` are forks. The report of `test_anomaly` and its Papermill are fresh interpreters, as for users."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(notebook, "sys", SimpleNamespace(executable=_python))
+        patch.setattr(notebook, "sys", SimpleNamespace(executable=forks))
         yield

@@ -290,6 +290,7 @@ def _run(name: str, tmp_path: Path, cases: int) -> Counter[str]:
     return ends
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FORMATS)
 def test_spoiled_files(name, tmp_path, monkeypatch):
     monkeypatch.setattr(converting, "SMALL", 1)

@@ -176,6 +176,7 @@ def unbroken(small):
     return played(run(small, FEW))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [2, 6, 9])
 def test_a_stopped_run_continues_to_the_same_numbers(small, unbroken, after):
     """Stopped in a diffusion network, in that of the other owner, in the federation."""
@@ -191,6 +192,7 @@ def test_a_stopped_run_continues_to_the_same_numbers(small, unbroken, after):
         next(run(small, override(config, {"rank": 2}), state))
 
 
+@pytest.mark.long
 def test_every_row_names_its_split_and_the_bytes_are_those_of_the_formulas(small):
     config = override(
         QUICK, {"rivals": ["dense", "no_diffusion"], "pooled": ["mdfl", "raw_patches"], "map": True, "batch": 16}
@@ -228,6 +230,7 @@ def test_every_row_names_its_split_and_the_bytes_are_those_of_the_formulas(small
     assert (error[1] < error[0]).all()
 
 
+@pytest.mark.long
 def test_fedfusion_is_trained_on_the_same_pixels(small, patches):
     """Its windows are the inner 7 x 7 of the patches; a run is that of the room on these windows, and the other rows stay as they are."""
     x = windows_of(patches, patches.place[patches.train[:5]])

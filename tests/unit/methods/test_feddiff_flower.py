@@ -76,6 +76,7 @@ def test_a_node_that_fails_while_it_learns_is_named(banks):
         fed.step()
 
 
+@pytest.mark.long
 def test_a_run_over_flower_is_the_run_by_calls(scene):
     results = [played(run(scene, override(QUICK, {"engine": engine})))[1].result for engine in ("direct", "flower")]
     for name in ("oa", "oa_partner", "megabytes_features", "calibration_error"):

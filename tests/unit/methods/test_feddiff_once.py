@@ -64,6 +64,7 @@ def test_exact_messages_bring_the_features_and_low_rank_nearly(homes):
         rebuilt(sent, home, codec, 8, "north")
 
 
+@pytest.mark.long
 def test_a_round_depends_on_weights_and_number_only_and_lowers_the_loss(homes):
     config = override(Config(), {**QUICK, "average_every": 10})
     state = common(fusion(len(CLASSES), 0))

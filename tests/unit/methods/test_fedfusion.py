@@ -112,6 +112,7 @@ def test_a_window_has_bands_rows_and_columns_in_this_order():
     )
 
 
+@pytest.mark.long
 def test_chips_of_two_sensors_split_by_the_order_of_the_file():
     random = np.random.default_rng(0)
     label = np.repeat(np.arange(3), 20)
@@ -294,6 +295,7 @@ def test_fedprox_stays_nearer_to_the_common_weights(pixels):
     assert moved["fedprox"] < 0.5 * moved["fedavg"]
 
 
+@pytest.mark.long
 def test_noise_is_added_to_clipped_updates_and_accounted(few, pixels):
     config = override(
         QUICK, {"clients": 2, "rounds": 2, "local_steps": 2, "noise": 1.0, "clip": 1e-3, "horizontal": ["fedavg"]}
@@ -356,6 +358,7 @@ def unbroken(few):
     return played(run(few, RIVALLED))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [2, 5, 17])
 def test_a_stopped_run_continues_to_the_same_numbers(few, unbroken, after):
     """Stopped in the own exchange, in that of a rival, and in FedAvg."""
@@ -371,6 +374,7 @@ def test_a_stopped_run_continues_to_the_same_numbers(few, unbroken, after):
         next(run(few, override(RIVALLED, {"lr": 0.1}), state))
 
 
+@pytest.mark.long
 def test_every_row_the_map_and_the_warning(few):
     config = override(
         QUICK, {"rivals": ["dense", "low_rank:1", "low_rank"], "horizontal": ["fedavg", "fedprox", "local", "pooled"]}

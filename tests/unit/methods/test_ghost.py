@@ -137,6 +137,7 @@ def test_plans_cost_about_the_same(teacher, images):
     assert plans.kilobytes(plans.uniform(8)) < plans.kilobytes({}) / 2
 
 
+@pytest.mark.long
 def test_greedy_bits_keep_the_budget(teacher, images):
     some = Plans(teacher, images, QUICK, calibration(images, QUICK))
     bits = some.of("greedy")
@@ -199,6 +200,7 @@ def test_a_stopped_run_continues_to_the_same_numbers(ships, driven, after):
             np.testing.assert_array_equal(again[name].values, values.values, err_msg=str(name))
 
 
+@pytest.mark.long
 def test_a_run_gives_its_network_back_and_a_file_with_its_integers(ships, driven, tmp_path):
     from workbench.execution import execute
     from workbench.methods.ghost import exportable

@@ -224,6 +224,7 @@ def test_every_row_and_the_map(scene):
     assert set(outcome.weights) >= {"mdfl-hsi", "none-lidar", "reuse", "raw_only"}
 
 
+@pytest.mark.long
 def test_the_table_of_test_pixels_has_the_classes_of_every_row(scene):
     """Counted again, it gives the accuracies; those of the rows with a map are on the map."""
     config = override(QUICK, {"networks": ["cnn"], "steps": 2, "head_steps": 2})
@@ -245,6 +246,7 @@ def test_the_table_of_test_pixels_has_the_classes_of_every_row(scene):
 # --- a run from inside ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_run_from_inside(scene, tmp_path):
     """At the lowest noise level the image is nearly clean; an untrained network predicts no noise, so its estimate is x_t / sqrt(abar)."""
     execute("mdfl", scene, {**QUICK.model_dump(), "steps": 2, "head_steps": 2, "trees": 2}, tmp_path / "run")
