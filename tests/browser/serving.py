@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bokeh.client import ClientSession
 from bokeh.client.util import websocket_url_for_server_url
@@ -21,6 +22,9 @@ from bokeh.util.token import get_session_id
 import workbench
 from workbench import runs
 from workbench.pages.frame.memory import ALLOCATOR
+
+if TYPE_CHECKING:
+    from workbench.pages.frame.policy import Policy
 
 PACKAGE = Path(workbench.__file__).parent
 
@@ -64,13 +68,22 @@ class Served:
 
 @contextmanager
 def served(
-    folder: Path, *names: str, root: Path | None = None, warm: bool = False, patience: float = 120, unused: int = 30_000
+    folder: Path,
+    *names: str,
+    root: Path | None = None,
+    warm: bool = False,
+    patience: float = 120,
+    unused: int = 30_000,
+    processes: int = 1,
+    limits: Policy | None = None,
 ) -> Iterator[Served]:
     """Serve the dashboards of these names, or all, with `folder` as working directory; ready when it answers.
 
     root: folder of the runs, by default `folder/runs`. warm: make every page once before it answers; else the first visit of a page
-    makes it. unused: ms after which a closed page is given up.
+    makes it. unused: ms after which a closed page is given up. processes: that share the port. limits: of visitors, who then open files
+    below `folder`.
     """
+    from workbench.pages.frame.policy import environment as limited
     from workbench.pages.landing.serving import command as serve
     from workbench.pages.landing.serving import protected
 
@@ -85,7 +98,9 @@ def served(
         "PYTHONUNBUFFERED": "1",
         "WORKBENCH_RUNS": str(root or "runs"),
     }
-    command = [*serve(names, port=port, warm=warm), "--unused-session-lifetime", str(unused)]
+    if limits is not None:
+        environment |= limited(limits, [folder], root or folder / "runs")
+    command = [*serve(names, port=port, warm=warm, processes=processes), "--unused-session-lifetime", str(unused)]
     command += ["--check-unused-sessions", "1000"]
     with open(log, "wb") as out:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)

@@ -102,6 +102,11 @@ class TestWhoReachesIt:
             "@lab.example",
         ]
 
+    def test_processes_that_are_forked_have_no_page_made_before(self) -> None:
+        """Its thread, which opens scenes, would be missing in each: pages never opened one."""
+        assert "--warm" in command(["runs"], port=1)
+        assert "--warm" not in command(["runs"], port=1, processes=2)
+
     def test_no_variable_of_the_shell_lets_others_in(self) -> None:
         given = {"BOKEH_ALLOW_WS_ORIGIN": "*", "PANEL_OAUTH_OPTIONAL": "1", "PANEL_COOKIE_SECRET": "", "HOME": "/h"}
         kept = protected({**given, "BOKEH_SECRET_KEY": "k" * 40})
@@ -412,6 +417,20 @@ class TestQueue:
         monkeypatch.setattr(queue, "new_folder", lambda root, method, name: root / next(names))
         made = [queue.begin("rx", SCENE, {}, served, "x").name for _ in range(2)]
         assert made == ["same", "same-2"]
+
+    def test_so_many_of_one_visitor_wait_and_no_more(
+        self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(queue, "MOST", 2)
+        be(monkeypatch, "ann")
+        for n in range(4):
+            queue.begin("rx", SCENE, {}, served, str(n))
+        with pytest.raises(InputError, match="2 of your runs wait already"):
+            queue.begin("rx", SCENE, {}, served, "more")
+        assert not (served / "more").exists()
+        be(monkeypatch, "bob")
+        queue.begin("rx", SCENE, {}, served, "his")
+        assert began == ["0", "1", "his"]
 
     def test_a_full_disk_does_not_end_the_queue(
         self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch

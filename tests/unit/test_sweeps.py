@@ -80,6 +80,16 @@ class TestGrid:
         with pytest.raises(InputError, match=says):
             grid_of(fields, "grid.yml")
 
+    @pytest.mark.parametrize("outer", [3, None, "x", [1], True])
+    def test_a_value_within_something_that_is_no_mapping(self, outer: object) -> None:
+        for grid in (
+            Grid(parameters={"overrides": outer}, grid={"overrides.n": [1]}),
+            Grid(parameters={"overrides": outer}, seeds=[0]),
+            Grid(grid={"overrides": [outer], "overrides.n": [1]}),
+        ):
+            with pytest.raises(InputError, match=r"is a value within overrides, which has to be a mapping"):
+                list(grid.cells())
+
     def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="No such file"):
             read_grid(tmp_path / "none.yml")

@@ -75,6 +75,13 @@ class Plan(BaseModel):
     settings: dict[str, Any] = Field({})
     nodes: dict[str, Node] = Field(min_length=1)
 
+    @field_validator("folder")
+    @classmethod
+    def _path(cls, folder: Path) -> Path:
+        if "\0" in str(folder):
+            raise ValueError("the name of a folder has no null character")
+        return folder
+
     @field_validator("nodes")
     @classmethod
     def _simple(cls, nodes: dict[str, Node]) -> dict[str, Node]:

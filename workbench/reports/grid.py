@@ -56,14 +56,22 @@ class Grid(BaseModel):
         return {**self.grid, **({"seed": self.seeds} if self.seeds else {})}
 
     def cells(self, seed: str = "overrides.seed") -> Iterator[dict[str, Any]]:
-        """The notebook's parameters of each cell, the last axis varying fastest. seed: the parameter that gets the seed."""
+        """The notebook's parameters of each cell, the last axis varying fastest. seed: the parameter that gets the seed.
+
+        Raises InputError for `overrides.steps` where `overrides` is no mapping.
+        """
         names = [*self.grid, *([seed] if self.seeds else [])]
         for values in itertools.product(*self.axes().values()):
             parameters = json.loads(json.dumps(self.parameters))
             for name, value in zip(names, values, strict=True):
                 outer, dot, inner = name.partition(".")
                 if dot:
-                    parameters.setdefault(outer, {})[inner] = value
+                    known = parameters.setdefault(outer, {})
+                    if not isinstance(known, dict):
+                        raise InputError(
+                            f"{name} is a value within {outer}, which has to be a mapping for that; it is {known!r}."
+                        )
+                    known[inner] = value
                 else:
                     parameters[name] = value
             yield parameters

@@ -81,6 +81,7 @@ def test_a_plan_is_read_and_its_mistakes_are_named(tmp_path):
         ({"nodes": {"../x": {"scene": "a"}}}, "letters, digits"),
         ({"code": "os"}, "code: Extra"),
         ({"classes": ["a"]}, "classes: .*at least 2"),
+        ({"folder": "a\0b"}, "folder: .*null character"),
     ):
         path.write_text(json.dumps({**text, **changes}))
         with pytest.raises(InputError, match=told):

@@ -30,6 +30,7 @@ from workbench.runs.folder import OWNER, launched, new_folder
 from workbench.runs.loader import read_json
 
 PERIOD = 1.0  # seconds between two looks
+MOST = 20  # runs of one visitor that wait; of all visitors together, where they have no names
 log = logging.getLogger(__name__)
 
 
@@ -134,6 +135,9 @@ def _submit(folder: Path, start: Mapping[str, Any] | None, size: int) -> None:
         return
     ticket = {"folder": folder.name, "user": user(), "start": start, "places": size, "time": time.time(), "launched": False}
     with _tickets(folder.parent) as place, writing(folder):
+        waiting = sum(t["user"] == ticket["user"] and not t["launched"] for t in _read(place))
+        if waiting >= MOST:
+            raise InputError(f"{waiting} of your runs wait already; wait until one has begun, or take one out (Stop).")
         write_json(place / f"{folder.name}.json", ticket)
     pump(folder.parent)
     wake(folder.parent)

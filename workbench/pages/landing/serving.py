@@ -206,7 +206,8 @@ def command(
     """The command of a server with the landing page and these dashboards; without names, with all. Raises InputError for an unknown name.
 
     warm: each page is made once before the server listens, so that the first visitor does not wait. access: by default, this machine
-    only. processes: number of server processes that share the port.
+    only. processes: number of server processes that share the port; with several none is warm: they are forked from the first, and the
+    threads that had opened its scenes would be missing in them, so that no page ever opened another scene.
     """
     known = dashboards()
     for name in names:
@@ -227,7 +228,7 @@ def command(
         *plugins,
         "--unused-session-lifetime",
         str(UNUSED),
-        *(["--warm"] if warm else []),
+        *(["--warm"] if warm and processes == 1 else []),
     ]
 
 
