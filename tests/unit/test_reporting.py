@@ -376,3 +376,11 @@ class TestDeath:
             cli.main()
         assert end.value.code == 1
         assert capsys.readouterr().err.startswith("workbench: ZeroDivisionError: division by zero\nin cell 'metrics'")
+
+
+def test_a_notebook_is_read_without_grammars_of_addresses(importing) -> None:  # noqa: ANN001
+    """They take a second, in every report and in every cell of a sweep."""
+    asked = "from workbench.reports.notebook import parameters_of, shipped; parameters_of(shipped()['anomaly'])"
+    (modules,) = importing(asked)
+    assert "papermill" in modules
+    assert not {"lark", "rfc3987_syntax"} & modules

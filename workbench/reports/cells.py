@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NotRequired
 
@@ -64,3 +67,20 @@ def cells_of(notebook: str | Path) -> list[dict[str, Any]]:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise InputError(f"{notebook} cannot be read as a notebook: {place}: {reason(first)}.") from None
+
+
+@contextmanager
+def without_grammars() -> Iterator[None]:
+    """Import nbformat, papermill or nbconvert here: a second sooner.
+
+    Their library of schemas builds 38 grammars of addresses where `rfc3987_syntax` is installed, as Jupyter does; no notebook needs them.
+    """
+    name = "rfc3987_syntax"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]

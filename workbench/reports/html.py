@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
+from workbench.reports.cells import without_grammars
 from workbench.runs.imported import imported
 from workbench.runs.loader import read_bytes
 
@@ -60,7 +61,8 @@ def html(executed: NotebookNode, title: str, method: str = "") -> str:
     Cells tagged `lab-only`, and those tagged `only-NAME` for another method than this one, are left out. The content
     security policy of the page forbids every request, whatever the output of a cell.
     """
-    from nbconvert import HTMLExporter
+    with without_grammars():
+        from nbconvert import HTMLExporter
 
     notebook = copy.deepcopy(executed)
     notebook.cells = [c for c in notebook.cells if _belongs(c.metadata.get("tags", []), method)]

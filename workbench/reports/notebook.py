@@ -26,7 +26,7 @@ from workbench.event import Event, Outcome, Trace, drain
 from workbench.execution import RUNS, about_scene, setting_files, start
 from workbench.methods import load
 from workbench.methods import notebook as notebook_of
-from workbench.reports.cells import cells_of
+from workbench.reports.cells import cells_of, without_grammars
 from workbench.reports.html import html
 from workbench.reports.progress import NotebookProgress
 from workbench.resources import folder as resource
@@ -210,7 +210,8 @@ def run_notebook(
     Raises InputError for a parameter that the notebook does not have or has with another type, and for an InputError in
     the notebook; NotebookFailed for any other error in it.
     """
-    import papermill
+    with without_grammars():
+        import papermill
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -303,7 +304,8 @@ def _cause_of_death(started: Sequence[Any], kills_before: int) -> str:
 
 def parameters_of(notebook: Path) -> dict[str, Any]:
     """Parameter of a notebook -> dict with `inferred_type_name`, `default` and `help`, as Papermill reads them."""
-    import papermill
+    with without_grammars():
+        import papermill
 
     cells_of(notebook)
     try:
