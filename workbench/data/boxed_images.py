@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -252,8 +252,9 @@ class Crops:
         edge = torch.tensor([amplitude.shape[2], amplitude.shape[1]])
         here = ((middle >= 0) & (middle < edge)).all(1)
         box = torch.minimum(box[here].clamp_min(0), edge.repeat(2).to(box.dtype))
-        amplitude, box = self._changed(padded(amplitude, c.crop), box.float())
-        return entered(amplitude, c), box, torch.from_numpy(images.label[n])[here]
+        box, which = mirrored(box.float(), (amplitude.shape[1], amplitude.shape[2]), c.crop)
+        amplitude, box = self._changed(padded(amplitude, c.crop), box)
+        return entered(amplitude, c), box, torch.from_numpy(images.label[n])[here][which]
 
     def _changed(self, amplitude: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         """Flips, transposition, another gain, more speckle."""
@@ -276,9 +277,40 @@ class Crops:
 
 def padded(amplitude: Tensor, side: int) -> Tensor:
     """(bands, h, w) enlarged to at least side x side by reflection, as often as needed: zeros would be a dark border."""
-    while amplitude.shape[1] < side or amplitude.shape[2] < side:
-        down, right = (min(max(side - n, 0), n - 1) for n in amplitude.shape[1:])
-        if down == right == 0:  # one pixel cannot be reflected
-            return F.pad(amplitude, (0, side - amplitude.shape[2], 0, side - amplitude.shape[1]), mode="replicate")
-        amplitude = F.pad(amplitude[None], (0, right, 0, down), mode="reflect")[0]
+    for (high, wide), down, right in _reflections((amplitude.shape[1], amplitude.shape[2]), side):
+        mode = "replicate" if min(high, wide) == 1 else "reflect"  # one pixel cannot be reflected
+        amplitude = F.pad(amplitude[None], (0, right, 0, down), mode=mode)[0]
     return amplitude
+
+
+def mirrored(box: Tensor, size: tuple[int, int], side: int) -> tuple[Tensor, Tensor]:
+    """The boxes (M, 4) of an image of this (height, width) and their images in what `padded` adds; and which box each is of, (N,).
+
+    What is reflected shows the objects again, and would be learnt as background.
+
+    >>> mirrored(torch.tensor([[2.0, 1, 6, 4]]), (8, 8), 12)[0].tolist()
+    [[2.0, 1.0, 6.0, 4.0], [9.0, 1.0, 12.0, 4.0]]
+    """
+    which = torch.arange(len(box))
+    for (high, wide), down, right in _reflections(size, side):
+        for axis, length, more in ((0, wide, right), (1, high, down)):
+            if more == 0 or min(high, wide) == 1:
+                continue
+            other = box.clone()
+            other[:, [axis, axis + 2]] = 2 * length - 1 - box[:, [axis + 2, axis]]
+            seen = (other[:, axis] + other[:, axis + 2]) / 2 < length + more
+            other[:, axis + 2] = other[:, axis + 2].clamp_max(length + more)
+            box, which = torch.cat([box, other[seen]]), torch.cat([which, which[seen]])
+    return box, which
+
+
+def _reflections(size: tuple[int, int], side: int) -> Iterator[tuple[tuple[int, int], int, int]]:
+    """(height, width) before each enlargement, and rows and columns that are added: an image of n pixels can be reflected by n - 1."""
+    high, wide = size
+    while high < side or wide < side:
+        if min(high, wide) == 1:
+            down, right = max(side - high, 0), max(side - wide, 0)
+        else:
+            down, right = (min(max(side - n, 0), n - 1) for n in (high, wide))
+        yield (high, wide), down, right
+        high, wide = high + down, wide + right

@@ -248,6 +248,34 @@ def test_boxes_move_with_their_pixels(ships, augment):
     assert seen > 20
 
 
+@pytest.mark.parametrize("crop", [96, 224])
+def test_what_reflection_adds_around_a_small_image_has_its_boxes(ships, crop):
+    """A crop larger than its image shows ships again in the mirror; without boxes they were learnt as background."""
+    painted = np.zeros(ships["image"].shape, np.float32)
+    for (x0, y0, x1, y1), name in zip(ships["box"].values.astype(int), ships["box_sample"].values, strict=True):
+        painted[list(ships["sample"].values).index(name), 0, y0:y1, x0:x1] = 1
+    whole = (ships["box"].values == ships["box"].values.astype(int)).all(1)
+    assert whole.all()
+    config = override(QUICK, {"augment": [], "transform": "linear", "crop": crop})
+    assert crop > painted.shape[-1]
+    crops = Crops(images_of(other(ships, image=painted), config), config)
+    more = 0
+    with Seeded(1):
+        for _ in range(6):
+            batch = crops.draw()
+            for x, boxes, labels in zip(batch.x, batch.boxes, batch.labels, strict=True):
+                covered = torch.zeros_like(x[0])
+                for x0, y0, x1, y1 in boxes.int().tolist():
+                    covered[y0:y1, x0:x1] = 1
+                own = x[0, : painted.shape[-2], : painted.shape[-1]]
+                more += int((x.sum() > own.sum()).item())
+                # a box is kept if its middle is seen: no more than halves of ships at the far border are without one
+                inner = slice(0, crop - 16)
+                assert torch.equal(covered[inner, inner], x[0, inner, inner])
+                assert len(labels) == len(boxes)
+    assert more > 0
+
+
 def test_speckle_and_gain_keep_the_boxes_and_change_the_pixels(ships):
     plain = override(QUICK, {"augment": []})
     for augment in ("speckle", "gain"):
