@@ -14,13 +14,14 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
 from tests.properties.test_readers_fuzz import envi
 from tests.unit.test_collection import make
 from workbench import execution, runs
 from workbench.config import Reads, Writes, override
 from workbench.data.catalog import open_scene
-from workbench.data.roots import ROOTS, admit
+from workbench.data.roots import ROOTS, admit, admit_all
 from workbench.data.source import Source
 from workbench.engines import limits
 from workbench.engines.trial import try_opening
@@ -222,6 +223,37 @@ class TestFiles:
         for name in ("a.raw", "a.raw.hdr"):
             notes = open_scene(tmp_path / "data" / name).attrs["notes"]
             assert f"the data file a.raw is a link out of its folder, to {tmp_path}/a.raw" in notes
+
+    def test_no_link_within_a_folder_leads_nowhere_else(
+        self, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of folders of chips, of pairs, of a Zarr store; also by way of a link to another folder below the root."""
+        data, secret = tmp_path / "data", tmp_path / "secret"
+        for folder in (data / "chips" / "a", data / "chips" / "b", data / "more", secret):
+            folder.mkdir(parents=True)
+            for n in range(2):
+                Image.fromarray(np.full((8, 8), 40 * n, np.uint8)).save(folder / f"{n}.png")
+        assert open_scene(data / "chips").sizes["sample"] == 4
+        for link, to in (
+            (data / "chips" / "a" / "x.png", secret / "0.png"),
+            (data / "chips" / "c", secret),
+            (data / "chips" / "c", data / "more"),
+            (data / "chips" / "gone.png", secret / "nothing.png"),
+        ):
+            if to == data / "more":
+                (to / "x.png").symlink_to(secret / "0.png")
+            link.symlink_to(to)
+            for give in (open_scene, lambda path: open_scene("sim-coast-town", truth=path)):
+                with pytest.raises(InputError, match="is not in a folder from which this server opens files"):
+                    give(data / "chips")
+            link.unlink()
+        (data / "more" / "x.png").unlink()
+        (data / "chips" / "c").symlink_to(data / "more")  # within the folders of the server, and a circle
+        (data / "more" / "round").symlink_to(data / "chips")
+        admit_all(data / "chips")
+        (data / "chips" / "a" / "x.png").symlink_to(secret / "0.png")
+        monkeypatch.delenv(ROOTS)
+        admit_all(data / "chips")
 
     def test_catalogue_only(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in environment(Policy(catalogue_only=True), [tmp_path], tmp_path / "runs").items():

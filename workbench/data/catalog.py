@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 
 from workbench.data.entries import ENTRY, Entry
 from workbench.data.records import Record
-from workbench.data.roots import admit
+from workbench.data.roots import admit_all
 from workbench.errors import InputError, reasons
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def open_scene(
             raise InputError("The second date was given twice, as after and in beside; give it once.")
         beside = {**(beside or {}), "after": after}
     for path in (beside or {}).values():
-        admit(path)
+        admit_all(path)
     if beside:
         from workbench.data.beside import put_beside
 
@@ -102,7 +102,7 @@ def open_scene(
         from workbench.data.pairs import open_pair
 
         for path in (name, *([] if truth in (None, "", "none") else [truth])):
-            admit(path)  # type: ignore[arg-type]
+            admit_all(path)  # type: ignore[arg-type]
         return open_pair(name, second, truth, resample=resample, keys=keys)
     if resample:
         raise InputError("resample puts a further file onto the pixels of the first; name it with after, or in beside.")
@@ -120,11 +120,11 @@ def _opened(
     """The scene of a catalogue name or a path. used: files beside it that are opened as well."""
     entry = _by_id().get(str(name))
     if truth is not None and str(truth) != "none":
-        admit(truth)
+        admit_all(truth)
     if entry is not None:
         return entry.open(truth=truth, keys=keys, chunks=chunks, ortho=ortho)
     check_name(name)
-    admit(name)
+    admit_all(name)
     from workbench.data.formats import Request, open_path, pixels
     from workbench.data.readers import envi_header
     from workbench.data.readers.files import Look, not_read, same_name

@@ -28,6 +28,25 @@ def admit_beside(header: str | Path, data: str | Path) -> None:
     admit(data)
 
 
+def admit_all(path: str | Path) -> None:
+    """As `admit`; of a folder, also for a link in it that leads outside: to a chip, to a whole class, to a piece of a Zarr store."""
+    admit(path)
+    if roots() is None:
+        return
+    waiting, seen = [Path(path).expanduser()], set[Path]()
+    while waiting:
+        folder = waiting.pop()
+        if not folder.is_dir() or (place := folder.resolve()) in seen:
+            continue
+        seen.add(place)
+        with os.scandir(folder) as inside:
+            for entry in inside:
+                if entry.is_symlink():
+                    admit(entry.path)
+                if entry.is_symlink() or entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+
+
 def admit(path: str | Path) -> None:
     """Raise InputError for a path outside of the folders, also by way of a link; in the same words whether or not it exists."""
     allowed = roots()
