@@ -111,8 +111,8 @@ def _metres(raster: Raster) -> tuple[Raster, list[str]]:
         factor, unit = (axis[0].unit_conversion_factor, axis[0].unit_name) if axis else (1.0, "")
     if factor == 1:
         return raster, []
-    scaled = {name: tuple(v * factor for v in getattr(raster, name)) for name in ("factor", "offset")}
-    return replace(raster, **scaled), [f"heights converted to metres: the file states the unit {unit!r}"]
+    scale, offset = (tuple(v * factor for v in values) for values in (raster.factor, raster.offset))
+    return replace(raster, factor=scale, offset=offset), [f"heights converted to metres: the file states the unit {unit!r}"]
 
 
 def _fitted(scene: xr.Dataset, raster: Raster, role: str, resample: bool) -> tuple[Raster, str]:

@@ -111,7 +111,7 @@ def _open(path: Path) -> tuple[Any, dict[str, float]]:
 
     filled: dict[str, float] = {}
     try:
-        store = CheckedStore(path, read_only=True)
+        store: Any = CheckedStore(path, read_only=True)  # xarray takes stores, but its types do not say so
         stored = xr.open_dataset(store, engine="zarr", consolidated=False, chunks=None, cache=False, decode_cf=False)
         for name, variable in stored.variables.items():
             if variable.dtype.kind not in "iuf" or variable.ndim < 3 or "_FillValue" in _attributes(path / str(name)):
