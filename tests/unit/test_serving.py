@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import psutil
 import pytest
 import scipy.io
 from PIL import Image
 
+from tests.browser.serving import served as served_pages
 from tests.properties.test_readers_fuzz import envi
 from tests.unit.test_collection import make
 from workbench import execution, runs
@@ -574,3 +576,14 @@ class TestTrial:
 
         with pytest.raises(InputError, match="no"):
             results.ask("refused", lambda: 1 / 0, refuse).result(5)
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_all_processes_of_a_server_end_with_the_first(tmp_path: Path) -> None:
+    """The first ends at a request of the system, as with Ctrl-C by a terminal; the others keep the port if they live on."""
+    with served_pages(tmp_path, "runs", processes=2) as server:
+        family = [psutil.Process(server.pid), *psutil.Process(server.pid).children()]
+        assert len(family) == 3
+    _, left = psutil.wait_procs(family[1:], timeout=10)
+    assert left == []

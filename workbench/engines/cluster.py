@@ -13,6 +13,7 @@ When a worker dies, Dask gives its tasks to another. Closing an iterator early c
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from collections import deque
@@ -58,6 +59,7 @@ def connected(address: str) -> Iterator[Client]:
             "Working on a cluster needs dask.distributed: pip install 'workbench[cluster]', here and on its workers."
         ) from None
     try:
+        reach(address, PATIENCE)
         # a client that fails to connect would otherwise remain Dask's default scheduler
         Client(address, timeout=PATIENCE, set_as_default=False).close()
     except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
@@ -73,6 +75,22 @@ def connected(address: str) -> Iterator[Client]:
                 f"The scheduler at {address} has no workers; start some with `dask worker {address}`."
             ) from None
         yield client
+
+
+def reach(address: str, seconds: float) -> None:
+    """Raise OSError or ValueError unless something of Dask answers there. Asked before a client is made: one that has failed to connect
+    is closed when the process ends, and waits for that for ever."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    async def ask() -> None:
+        comm = await connect(address, timeout=seconds, **Security().get_connection_args("client"))
+        await comm.close()
+
+    with ThreadPoolExecutor(1) as thread:  # a notebook has an event loop of its own
+        thread.submit(lambda: asyncio.run(ask())).result()
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import runs
+from workbench.engines import cluster
 from workbench.engines.supervised import die_with, supervise
 from workbench.errors import InputError
 from workbench.event import drain
@@ -252,6 +253,7 @@ def _engine(on: str | None, jobs: int, stop: threading.Event) -> Iterator[Callab
             "Without --on a sweep runs on this machine."
         ) from None
     try:
+        cluster.reach(on, 10)
         client = distributed.Client(on, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise InputError(f"There is no Dask scheduler at {on!r} ({error}); start one with `dask scheduler`.") from None

@@ -88,9 +88,11 @@ def test_an_exception_of_a_task_is_raised_and_no_thread_is_left():
 
 def test_nothing_is_asked_of_a_cluster_that_is_not_there(monkeypatch):
     monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    # a client that has failed to connect would keep the process from ending
+    monkeypatch.setattr(distributed.Client, "__init__", lambda *_, **__: pytest.fail("a client was made"))
     assert cluster.active() is None
     assert list(cluster.results([])) == []
-    for address in ("tcp://127.0.0.1:1", "nonsense://"):
+    for address in ("tcp://127.0.0.1:1", "nonsense://", "nonsense"):
         with pytest.raises(InputError, match=f"No Dask scheduler answers at '{address}'.*dask scheduler"):
             cluster.connected(address).__enter__()
 
