@@ -27,9 +27,11 @@ NAMES = {
     "netcdf3": "NetCDF 3", "netcdf4": "NetCDF 4 or HDF5", "emit": "EMIT", "prisma": "PRISMA", "neon": "NEON",
     "enmap": "EnMAP or DESIS product", "desis": "EnMAP or DESIS product", "zarr3": "Zarr",
     "matlab5-struct": "MATLAB 5", "matlab-by-python": "MATLAB 7.3", "geotiff-with-header": "GeoTIFF", "geotiff-alpha": "GeoTIFF",
-    "npz": "NPZ", "pace": "NetCDF 4 or HDF5", "tanager": "NetCDF 4 or HDF5",
+    "npz": "NPZ", "pace": "NetCDF 4 or HDF5", "tanager": "NetCDF 4 or HDF5", "zarr2": "Zarr", "matlab5-sparse": "MATLAB 5",
+    "hdf5-text": "NetCDF 4 or HDF5", "envi-commas": "ENVI header", "geotiff-named": "GeoTIFF",
 }  # fmt: skip
-MOST = {"netcdf4": 4, "zarr3": 4, "pace": 5, "tanager": 5, "npz": 6, "matlab-by-python": 4}  # opens; 3 for the others
+# opens; 3 for the others. Of Zarr 2 it is a small document that zarr-python asks for again and again
+MOST = {"netcdf4": 4, "hdf5-text": 4, "zarr3": 4, "zarr2": 7, "pace": 5, "tanager": 5, "npz": 6, "matlab-by-python": 4}
 ALONE = {"ENVI header", "ENVI data", "MATLAB 5", "EnMAP or DESIS product", "Sentinel-1 SAFE"}
 
 

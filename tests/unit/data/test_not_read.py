@@ -105,8 +105,10 @@ def test_lists_and_tables_of_pairs_and_boxes(tmp_path):
         "</bndbox></object></annotation>"
     )
     assert "not read" not in notes(tmp_path / "v")
-    (tmp_path / "v/ImageSets/Main/train.txt").write_text("0")
-    assert "1 file of v is not read: train.txt" in notes(tmp_path / "v")
+    (tmp_path / "v/ImageSets/Main/train.txt").write_text("0")  # the lists of VOC are the split
+    assert "not read" not in notes(tmp_path / "v")
+    (tmp_path / "v/ImageSets/Main/ship_train.txt").write_text("0  1")
+    assert "1 file of v is not read: ship_train.txt" in notes(tmp_path / "v")
 
 
 def test_a_world_file_that_contradicts_the_tiff(tmp_path):
