@@ -76,7 +76,8 @@ class Follower:
             async with asyncio.timeout(OPEN_LIMIT):
                 reply = await AsyncHTTPClient().fetch(HTTPRequest(self.address, request_timeout=OPEN_LIMIT))
                 token = re.search(r'"token":\s*"([^"]+)"', reply.body.decode())
-                socket = "ws" + self.address.partition("?")[0].removeprefix("http") + "/ws"
+                page, _, query = self.address.partition("?")
+                socket = f"ws{page.removeprefix('http')}/ws?{query}"  # as a browser: another process may have to make the page again
                 self.socket: WebSocketClientConnection = await websocket_connect(
                     HTTPRequest(socket, connect_timeout=OPEN_LIMIT, request_timeout=OPEN_LIMIT),
                     subprotocols=["bokeh", token.group(1)],
