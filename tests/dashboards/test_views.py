@@ -461,12 +461,16 @@ def test_the_card_says_sizes_in_words():
         {
             "image": (("sample", "band", "y", "x"), np.zeros((3, 1, 8, 9))),
             "box": (("object", "edge"), np.zeros((1, 4)), {"units": "pixel"}),
+            "box_sample": ("object", ["a"]),
+            "box_label": ("object", [0], {"names": ["ship"]}),
         }
     )
     heights = xr.Dataset({"lidar": (("lidar_band", "y", "x"), np.zeros((2, 5, 6)), {"units": "m"})})
     text = scene_card(ships) + scene_card(heights)
     assert "3 samples of 8 × 9 pixels, 1 band<" in text
-    assert "1 object<" in text
+    assert "Boxes" in text
+    assert "1 of the class ship<" in text
+    assert "box_sample" not in text
     assert "5 × 6 pixels, 2 bands, m<" in text
 
 
