@@ -36,10 +36,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 # `A=data`: only the files of tests/ whose path contains that word
 FILES = $(if $(A),$(or $(sort $(shell find tests -path '*$(A)*' -name 'test_*.py')),$(error no file of tests/ has '$(A)' in its path)))
 
-test: $(STAMP)  ## all tests but the slow ones (15 minutes on two cores); of an area: make test A=data
+test: $(STAMP)  ## all tests but the slow ones (11 minutes on two cores); of an area: make test A=data
 	@$(PYTEST) -n 3 -m "not slow" $(FILES) $(ARGS)  # on two cores: one worker waits for a browser, ranks or a clock
 
-quick: $(STAMP)  ## tests without processes, pages, browser and notebooks, and all doctests (2 minutes); A=data as above
+quick: $(STAMP)  ## tests without processes, pages, browser and notebooks, and all doctests (a minute and a quarter); A=data as above
 	@$(PYTEST) -n 2 -m "not (slow or long or page or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
 
 fuzz: $(STAMP)  ## 2000 spoiled files of each format, and 2000 damaged run folders; `make test` has a sample; WORKBENCH_FUZZ_SEED=1: other ones
