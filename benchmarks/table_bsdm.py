@@ -1,6 +1,6 @@
-"""Renew the tables of measured numbers in docs/methods/bsdm.md from docs/results/bsdm_abu.json.
+"""Renew the tables of measured numbers in docs/methods/bsdm.md from docs/results/bsdm_scenes.json.
 
-make results RECIPES=bsdm_abu
+make results RECIPES=bsdm_scenes
 python -m benchmarks.table_bsdm
 """
 
@@ -72,7 +72,7 @@ def text(made: Mapping[str, Mapping[str, Mapping[str, Numbers]]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--numbers", type=Path, default=DOCS / "results" / "bsdm_abu.json")
+    parser.add_argument("--numbers", type=Path, default=DOCS / "results" / "bsdm_scenes.json")
     parser.add_argument("--page", type=Path, default=DOCS / "methods" / "bsdm.md")
     asked = parser.parse_args()
     table = text(json.loads(asked.numbers.read_text()))

@@ -1,4 +1,4 @@
-"""The tables of docs/methods/bsdm.md: wins and losses by hand, and up to date with docs/results/bsdm_abu.json."""
+"""The tables of docs/methods/bsdm.md: wins and losses by hand, and up to date with docs/results/bsdm_scenes.json."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def test_a_scene_has_what_the_training_adds():
 
 def test_the_page_is_up_to_date():
     page = (table_bsdm.DOCS / "methods" / "bsdm.md").read_text()
-    numbers = json.loads((table_bsdm.DOCS / "results" / "bsdm_abu.json").read_text())
+    numbers = json.loads((table_bsdm.DOCS / "results" / "bsdm_scenes.json").read_text())
     assert page.split(table_bsdm.BEGIN)[1].split(table_bsdm.END)[0].strip() == table_bsdm.text(numbers)
