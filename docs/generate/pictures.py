@@ -1,17 +1,19 @@
 """Takes the pictures of the landing page from the running dashboards: `make pictures`, a few minutes.
 
-    python -m docs.generate.pictures FOLDER [NAME ...]
+    python -m docs.generate.pictures FOLDER [NAME ...] [--windows DIR]
 
 Each method runs once with small settings on an embedded simulated scene or the digits; then each dashboard is opened at one of
 these runs, in light and dark, and its picture is written to dashboards/pictures/NAME-light.webp and NAME-dark.webp. The runs are made
-in FOLDER, and those that are there are not made again.
+in FOLDER, and those that are there are not made again. `--windows DIR` writes instead what a window of 800, 1400 and 1920 pixels shows, in
+both modes, as DIR/NAME-WIDTH-MODE.webp: docs/img/windows has them, to be compared before and after a change.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import subprocess
-import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -60,29 +62,42 @@ VIEWS = {
     "watch": ("bsdm", "", "Finished"),
 }
 WINDOW, SIZE = (1280, 800), (640, 400)
+WIDTHS, HIGH = (800, 1400, 1920), 1000
 KILOBYTES = 40
 SETTLED = 3000  # ms in which a page draws its last figure
 
 
-def main(place: str, *names: str) -> None:
-    """Writes the pictures of these dashboards, or of all. place: folder in which the runs are made."""
+def main(place: str, names: Sequence[str], windows: Path | None) -> None:
+    """Writes the pictures of these dashboards, or of all. place: folder in which the runs are made. windows: see above."""
     folder = Path(place)
     folder.mkdir(parents=True, exist_ok=True)
     for method, scene, settings in RUNS:
         if not any(e.method == method and e.status == "finished" for e in entries(folder / "runs")):
             command = run_command(method, Source(scene), settings, new_folder("runs", method, scene))
             subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    if windows is None:
+        for page, _, mode, png in _shots(folder, names, [WINDOW]):
+            _write(png, PICTURES / f"{page}-{mode}.webp")
+        return
+    windows.mkdir(parents=True, exist_ok=True)
+    for page, wide, mode, png in _shots(folder, names, [(wide, HIGH) for wide in WIDTHS]):
+        Image.open(io.BytesIO(png)).convert("RGB").save(windows / f"{page}-{wide}-{mode}.webp", quality=55, method=6)
+
+
+def _shots(folder: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[str, int, str, bytes]]:
+    """(page, width of the window, mode, PNG) of these pages in windows of these sizes, light and dark."""
     made = {entry.method: entry for entry in entries(folder / "runs") if entry.status == "finished"}
     with served(folder) as server, browser() as opened:
         for page in names or VIEWS:
             method, more, text = VIEWS[page]
             address = page_of(made[method], folder / "runs", [page])
-            for mode in ("light", "dark"):
-                shown, _ = visit(opened, f"{server.base}/{address}{more}&theme={mode}", wide=WINDOW[0], high=WINDOW[1])
-                shown.get_by_text(text).first.wait_for()
-                shown.wait_for_timeout(SETTLED)
-                _write(shown.screenshot(), PICTURES / f"{page}-{mode}.webp")
-                shown.context.close()
+            for wide, high in sizes:
+                for mode in ("light", "dark"):
+                    shown, _ = visit(opened, f"{server.base}/{address}{more}&theme={mode}", wide=wide, high=high)
+                    shown.get_by_text(text).first.wait_for(state="attached")
+                    shown.wait_for_timeout(SETTLED)
+                    yield page, wide, mode, shown.screenshot()
+                    shown.context.close()
 
 
 def _write(png: bytes, path: Path) -> None:
@@ -97,4 +112,9 @@ def _write(png: bytes, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--windows", type=Path)
+    asked = parser.parse_args()
+    main(asked.folder, asked.names, asked.windows)
