@@ -26,6 +26,7 @@ from workbench.pages.frame.links import page_of
 from workbench.pages.landing.page import PICTURES
 from workbench.runs import new_folder
 from workbench.runs.collection import entries
+from workbench.views.screen import NARROW
 
 SHORT = {  # of a compression
     "width": 8, "size": 8, "epochs": 4, "steps": 2, "target": 0.4, "recover": 1, "quantize_epochs": 1,
@@ -94,7 +95,8 @@ def _shots(folder: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]])
             for wide, high in sizes:
                 for mode in ("light", "dark"):
                     shown, _ = visit(opened, f"{server.base}/{address}{more}&theme={mode}", wide=wide, high=high)
-                    shown.get_by_text(text).first.wait_for(state="attached")
+                    if wide >= NARROW:  # else the side bar, where it stands, is folded
+                        shown.get_by_text(text).first.wait_for()
                     shown.wait_for_timeout(SETTLED)
                     yield page, wide, mode, shown.screenshot()
                     shown.context.close()
