@@ -88,9 +88,9 @@ def about_scene(opened: xr.Dataset, source: Source | None) -> dict[str, Any]:
     if sha256 := file_hash(opened):
         provenance["sha256"] = sha256
     about = {**provenance, "fingerprint": fingerprint(opened), "labelled": labelled(opened), "open": None}
-    return (
-        about if source is None else {**about, "open": source.record(), "digest": source.digest(), "hashes": source.hashes()}
-    )
+    if source is None:
+        return about
+    return {**about, "open": source.record(), "digest": source.digest(), "hashes": source.hashes()}
 
 
 def setting_files(config: Settings) -> dict[str, dict[str, str]]:
@@ -137,7 +137,7 @@ def reopen(folder: str | Path, about: Mapping[str, Any]) -> xr.Dataset:
             f"{folder} ran on a scene made in memory; only a scene from a file or the catalogue can be opened again."
         )
     recorded = Source.from_record(kept["open"])
-    source = found_again(recorded, folder, str(kept.get("sha256") or ""), kept.get("hashes"))
+    source = found_again(recorded, folder, kept)
     if "digest" in kept and _names(source) == _names(recorded):  # missing in older run folders; names are a part of it
         _same(folder, f"The data are not what they were when {folder} was made", kept["digest"], source.digest())
     check_setting_files(folder, about)

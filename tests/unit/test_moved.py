@@ -76,16 +76,16 @@ def test_the_right_one_of_two_files_of_one_name(project, tmp_path, monkeypatch):
             scipy.io.savemat(tmp_path / "store" / folder / "flight.mat", {"data": RNG.random((20, 22, 8))})
     lost.unlink()
     monkeypatch.setenv(moved.ROOTS, os.pathsep.join([str(tmp_path / "store")]))
-    found = found_again(Source(str(lost)), project / "r1", known)
+    found = found_again(Source(str(lost)), project / "r1", {"sha256": known})
     assert found.scene == str((tmp_path / "store" / "b" / "flight.mat").resolve())
 
 
 def test_what_is_still_there_is_not_looked_for(project, monkeypatch):
     monkeypatch.setenv(moved.ROOTS, str(project / "no such folder"))
     source = Source("sim-coast-town")
-    assert found_again(source, project) == source
+    assert found_again(source, project, {}) == source
     with pytest.raises(InputError, match="which is no folder"):
-        found_again(Source(str(project / "gone.mat")), project)
+        found_again(Source(str(project / "gone.mat")), project, {})
 
 
 def test_weights_that_moved_are_found_by_name_and_hash(tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_an_envi_pair_that_was_renamed(tmp_path, monkeypatch, given):
         (store / f"{name}.img").write_bytes(bytes(range(first, first + 24)))
         (store / f"{name}.hdr").write_text("ENVI\nsamples = 4\nlines = 3\nbands = 2\ndata type = 1\ninterleave = bsq\n")
     monkeypatch.setenv(moved.ROOTS, str(store))
-    found = found_again(Source(str(lost)), tmp_path / "runs" / "r1", sha256(store / "new.img"))
+    found = found_again(Source(str(lost)), tmp_path / "runs" / "r1", {"sha256": sha256(store / "new.img")})
     assert found.scene == str((store / "new.img").resolve())
 
 

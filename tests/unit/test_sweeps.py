@@ -87,7 +87,7 @@ class TestGrid:
             Grid(parameters={"overrides": outer}, seeds=[0]),
             Grid(grid={"overrides": [outer], "overrides.n": [1]}),
         ):
-            with pytest.raises(InputError, match=r"is a value within overrides, which has to be a mapping"):
+            with pytest.raises(InputError, match=r"sets a value inside overrides; then overrides has to be a mapping"):
                 list(grid.cells())
 
     def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:

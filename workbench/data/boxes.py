@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.data import chips, pair_sets, rle, vedai
+from workbench.data import chips, rle, split_lists, vedai
 from workbench.data.readers import safexml, text
 from workbench.data.readers.files import inside, not_read, walk
 from workbench.errors import InputError, did_you_mean
@@ -145,7 +145,7 @@ def open_folder(
     others = [name for name in formats if name != chosen]
     if others:
         notes.append(f"boxes from {chosen}; there are also {', '.join(others)} (key annotations=)")
-    lists = pair_sets.lists_of(path)
+    lists = split_lists.lists_of(path)
     notes += not_read((p for p in walk(path) if p not in lists and not _belongs(p, path, formats)), f"of {path.name}")
     if formats[chosen] == "voc":
         listed = _voc([(p.name, p) for p in inside(path / chosen) if p.suffix.lower() == ".xml"], convention, notes)
@@ -263,7 +263,9 @@ def _scene(
     plain = len(images) - len(kept)
     if plain:
         notes.append(f"{plain} images of the folder have no annotation and are left out")
-    split = pair_sets.listed(pair_sets.lists_of(path), [PurePosixPath(name).stem for name in sorted(kept)], notes, "images")
+    split = split_lists.listed(
+        split_lists.lists_of(path), [PurePosixPath(name).stem for name in sorted(kept)], notes, "images"
+    )
     scene = _assemble(path, {name: images[name] for name in sorted(kept)}, chunks, bands)
     size = {
         n: (int(w), int(h))
@@ -301,11 +303,8 @@ def _scene(
     scene["box_label"] = ("object", np.array([classes.index(o.label) for _, _, o in rows], np.int64), {"names": classes})
     unsaid = sum(o.difficult is None for _, _, o in rows)
     if unsaid < len(rows):
-        notes += (
-            [f"{unsaid} of {len(rows)} boxes do not say whether they are difficult; they count as not difficult"]
-            if unsaid
-            else []
-        )
+        if unsaid:
+            notes.append(f"{unsaid} of {len(rows)} boxes do not say whether they are difficult; they count as not difficult")
         scene["box_difficult"] = ("object", np.array([bool(o.difficult) for _, _, o in rows]))
     if rows and all(o.corners is not None for _, _, o in rows):
         corners = np.array([o.corners for _, _, o in rows], np.float32)

@@ -1,6 +1,6 @@
 """Data that moved since a run: found again near the run folder, in the folders that the user names, or in the catalogue.
 
-    source = found_again(Source.from_record(record), folder, sha256)
+    source = found_again(Source.from_record(scene["open"]), folder, scene)      # scene: that of run.json
 
 The paths of a run are absolute. If a file is no longer there, it is looked for under the same names: in the folder of the
 run and the folders above it (a project that was moved as a whole), in `--data-root DIR` (`WORKBENCH_DATA_ROOT`), there also
@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from workbench.data.readers import envi_header
 from workbench.data.readers.files import sha256 as hash_of
@@ -27,20 +28,21 @@ ABOVE = 6  # folders above the run folder that are looked into
 MOST = 50_000  # files of one root whose names are compared
 
 
-def found_again(source: Source, folder: str | Path, sha256: str = "", hashes: Mapping[str, str] | None = None) -> Source:
+def found_again(source: Source, folder: str | Path, scene: Mapping[str, Any]) -> Source:
     """The source with paths that exist on this machine; the source itself where all do.
 
-    folder: the run folder. sha256: of the file with the pixels, where it is known. hashes: `Source.hashes` of the run.
+    folder: the run folder. scene: what the run recorded of its scene: `sha256`, of the file with the pixels, and `hashes`, those of
+    `Source.hashes`, where they are known.
 
     Raises InputError that names the first file that was not found, and says how to point to it.
     """
     from workbench.data.catalog import names
 
     if Path(source.scene).expanduser().exists() or source.scene in names():
-        scene = source.scene
+        place = source.scene
     else:
-        scene = _find(source.scene, Path(folder), sha256)
-    known = hashes or {}
+        place = _find(source.scene, Path(folder), str(scene.get("sha256") or ""))
+    known = scene.get("hashes") or {}
     truth = source.truth
     if truth is not None and not Path(truth).expanduser().exists():
         truth = _find(truth, Path(folder), known.get(truth, ""))
@@ -48,7 +50,7 @@ def found_again(source: Source, folder: str | Path, sha256: str = "", hashes: Ma
         role: p if Path(p).expanduser().exists() else _find(p, Path(folder), known.get(p, ""))
         for role, p in source.beside.items()
     }
-    return replace(source, scene=scene, truth=truth, beside=beside)
+    return replace(source, scene=place, truth=truth, beside=beside)
 
 
 def file_found_again(lost: str, folder: str | Path, same: Callable[[Path], bool]) -> str:

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workbench.data.chips import SPLITS
-from workbench.data.readers import text
 from workbench.data.readers.files import inside
+from workbench.data.split_lists import LISTS
 from workbench.errors import InputError
 
 FOLDERS = {
@@ -24,7 +24,6 @@ FOLDERS = {
     "truth": ("label", "labels", "out", "truth", "gt", "mask", "masks"),
 }
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-LISTS = ("list", "lists", "split", "splits", "imagesets")  # folders of train.txt, val.txt, test.txt
 
 _THING = r"(?:images?|imgs?|ims?|pictures?|times?|t|dates?|phases?|periods?|years?|sentinel|optical)"
 _MORE = r"(?:events?|disasters?|changes?|floods?|fires?|images?|imgs?|times?|dates?)?"
@@ -114,40 +113,6 @@ def by_stem(folder: Path) -> dict[str, Path]:
             )
         files[path.stem] = path
     return files
-
-
-def lists_of(folder: Path) -> list[Path]:
-    """list/train.txt, list/val.txt and list/test.txt of a set, ImageSets/Main as in VOC, or these files in the folder itself."""
-    outer = [p for p in inside(folder) if p.is_dir() and p.name.lower() in LISTS]
-    places = [*outer, *(p for o in outer for p in inside(o) if p.is_dir() and p.name.lower() == "main"), folder]
-    return [p for place in places for p in inside(place) if p.suffix.lower() == ".txt" and p.stem.lower() in SPLITS]
-
-
-def listed(lists: Sequence[Path], names: Sequence[str], notes: list[str], what: str = "pairs") -> list[str]:
-    """The split of each name from these `lists_of` a set; "" for a name in no list. A set has a `split` only if every name is in a list;
-    if only some are, the notes say so.
-    """
-    split: dict[str, str] = {}
-    twice: set[str] = set()
-    for path in lists:
-        for line in text.lines(path):
-            word = line.strip().replace("\\", "/").split()
-            if word:
-                stem, part = Path(word[0]).stem, SPLITS[path.stem.lower()]
-                if split.setdefault(stem, part) != part:
-                    twice.add(stem)
-    both = sorted(twice & set(names))
-    if both:
-        parts = ", ".join(f"{name}: {split[name]}" for name in both[:3])
-        notes.append(f"{len(both)} pairs stand in the lists of two parts; they count for one only ({parts})")
-    known = [split.get(name, "") for name in names]
-    if lists and not all(known):
-        notes.append(
-            f"no split was taken: the lists {', '.join(p.name for p in lists)} name {sum(map(bool, known))} of the {len(names)} {what}"
-        )
-    elif lists and len(split) > len(names):
-        notes.append(f"the lists name {len(split) - len(names)} {what} that are not in the folder")
-    return known
 
 
 def leave_out(names: Sequence[str], files: Mapping[str, Sequence[Path | None]], notes: list[str]) -> list[int]:

@@ -26,11 +26,12 @@ import numpy as np
 from workbench.data import comparable
 from workbench.data.chips import SPLITS
 from workbench.data.labels import as_change
-from workbench.data.pair_sets import FOLDERS, SUFFIXES, by_stem, leave_out, listed, lists_of, roles_of, sets_in
+from workbench.data.pair_sets import FOLDERS, SUFFIXES, by_stem, leave_out, roles_of, sets_in
 from workbench.data.readers.files import inside, not_read, sha256
 from workbench.data.readers.mask_files import stored
 from workbench.data.readers.raster import Raster, iso, one_band, open_raster, undeclared_in
 from workbench.data.readers.truth import grey, label_rule
+from workbench.data.split_lists import listed, lists_of
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:

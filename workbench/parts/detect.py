@@ -1,7 +1,7 @@
 """Parts of a one-stage detector without anchors: points, assignment, losses, decoding, non-maximum suppression.
 
     loss = detection_loss(levels, boxes, labels, strides)
-    found = detections(levels, strides, sizes)          # one `Found` for each image
+    found = detections(levels, strides, sizes)          # one table; `found.apart(len(sizes))`: one `Found` for each image
 
 A network gives one level for each stride s: (B, 4 + classes, H / s, W / s). The first four channels are t, the logarithms of the
 distances from the centre of a cell to the left, top, right and bottom side of a box, divided by s; the others are class logits.
@@ -175,12 +175,21 @@ def detection_loss(
 
 
 class Together(NamedTuple):
-    """Detections of several images in one table, image by image and in each by falling score: image (N,), box (N, 4), score, label."""
+    """Detections of several images in one table, image by image and in each by falling score: image (N,), box (N, 4), score, label.
+
+    Many images, such as tiles, do not cost many small tensors.
+    """
 
     image: Tensor
     box: Tensor
     score: Tensor
     label: Tensor
+
+    def apart(self, images: int, most: int | None = None) -> list[Found]:
+        """The detections of each of so many images, at most `most` of one; None: all."""
+        counts = self.image.bincount(minlength=images).tolist()
+        rows = zip(*(column.split(counts) for column in self[1:]), strict=True)
+        return [Found(box[:most], score[:most], label[:most]) for box, score, label in rows]
 
 
 def detections(
@@ -191,30 +200,13 @@ def detections(
     threshold: float = 0.05,
     overlap: float = 0.6,
     per_level: int = PER_LEVEL,
-    most: int | None = None,
-) -> list[Found]:
-    """The detections of each image of a batch.
+) -> Together:
+    """The detections of a batch of images.
 
     sizes: true (height, width) of each image, without padding; boxes are cut there, and points beyond it give none. threshold:
     lowest score. overlap: IoU above which the lower of two boxes of one class is removed. per_level: best candidates of a level that
-    take part. most: detections of an image at most; None: all.
+    take part.
     """
-    found = detections_together(levels, strides, sizes, threshold=threshold, overlap=overlap, per_level=per_level)
-    counts = found.image.bincount(minlength=len(sizes)).tolist()
-    rows = zip(*(column.split(counts) for column in found[1:]), strict=True)
-    return [Found(box[:most], score[:most], label[:most]) for box, score, label in rows]
-
-
-def detections_together(
-    levels: Sequence[Tensor],
-    strides: Sequence[int],
-    sizes: Sequence[tuple[int, int]],
-    *,
-    threshold: float = 0.05,
-    overlap: float = 0.6,
-    per_level: int = PER_LEVEL,
-) -> Together:
-    """As `detections`, in one table: many images, such as tiles, do not cost many small tensors."""
     parts = [_candidates(x, s, sizes, threshold, per_level) for x, s in zip(levels, strides, strict=True)]
     image, box, score, label = (torch.cat([p[i] for p in parts]) for i in range(4))
     kept = nms(box, score, overlap, image * (levels[0].shape[1] - 4) + label)

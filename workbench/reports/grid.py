@@ -69,7 +69,7 @@ class Grid(BaseModel):
                     known = parameters.setdefault(outer, {})
                     if not isinstance(known, dict):
                         raise InputError(
-                            f"{name} is a value within {outer}, which has to be a mapping for that; it is {known!r}."
+                            f"{name} sets a value inside {outer}; then {outer} has to be a mapping of names to values, and it is {known!r}."
                         )
                     known[inner] = value
                 else:

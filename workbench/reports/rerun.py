@@ -196,12 +196,7 @@ def _check_data(folder: Path, about: Mapping[str, Any], notebook: Path | None) -
 
 def _source(folder: Path, about: Mapping[str, Any]) -> Source:
     """The scene of a run where its files lie now."""
-    return found_again(
-        Source.from_record(about["scene"]["open"]),
-        folder,
-        str(about["scene"].get("sha256") or ""),
-        about["scene"].get("hashes"),
-    )
+    return found_again(Source.from_record(about["scene"]["open"]), folder, about["scene"])
 
 
 def _again_run(folder: Path, about: Mapping[str, Any], out: Path, threads: int) -> None:

@@ -30,16 +30,8 @@ from workbench.runs.loader import LARGEST, json_of
 DESCRIPTION = "ro-crate-metadata.json"
 MANIFEST = "manifest-sha256.txt"
 OURS = ("uploads", "scenes")  # folders beside the runs that hold something else
-LEFT_OUT = {
-    "checkpoint.pt",
-    "control.json",
-    "paused",
-    "launch.json",
-    "lock",
-    OWNER,
-    BEAT,
-    MARK,
-}  # useful only on this machine
+# useful only on this machine
+LEFT_OUT = {"checkpoint.pt", "control.json", "paused", "launch.json", "lock", OWNER, BEAT, MARK}
 TERMS = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
 KINDS = {
     ".json": "application/json",

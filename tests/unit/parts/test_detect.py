@@ -147,19 +147,19 @@ def test_the_loss_is_smaller_for_the_truth_and_finite_without_boxes():
 
 def test_detections_are_inside_the_true_image_and_at_most_as_many_as_asked():
     levels = [torch.zeros(1, 5, 16 // k, 16 // k) for k in (1, 2, 4)]
-    (all_,) = detections(levels, STRIDES, [(100, 90)], overlap=1.0)
+    (all_,) = detections(levels, STRIDES, [(100, 90)], overlap=1.0).apart(1)
     assert float(all_.box[:, [0, 2]].max()) == 90
     assert float(all_.box[:, [1, 3]].max()) == 100
     assert len(all_.box) == 12 * 11 + 6 * 6 + 3 * 3  # points inside 90 x 100: padding gives none
-    (few,) = detections(levels, STRIDES, [(128, 128)], overlap=1.0, per_level=10)
+    (few,) = detections(levels, STRIDES, [(128, 128)], overlap=1.0, per_level=10).apart(1)
     assert len(few.box) == 30
-    (none,) = detections(levels, STRIDES, [(128, 128)], threshold=0.6)
+    (none,) = detections(levels, STRIDES, [(128, 128)], threshold=0.6).apart(1)
     assert none.box.shape == (0, 4)
 
 
 def test_a_huge_regression_does_not_overflow():
     levels = [torch.full((1, 5, 4, 4), 1e4)]
-    (found,) = detections(levels, (8,), [(32, 32)])
+    (found,) = detections(levels, (8,), [(32, 32)]).apart(1)
     assert torch.isfinite(found.box).all()
 
 
@@ -173,11 +173,12 @@ def test_images_of_a_batch_are_suppressed_as_if_each_were_alone(per_level):
         x[2, 4:] = -9.0
         x[3, 4:] += 2.0
     sizes = [(512, 512), (500, 300), (512, 512), (512, 512), (20, 512)]
-    together = detections(levels, STRIDES, sizes, threshold=0.8, per_level=per_level)
+    together = detections(levels, STRIDES, sizes, threshold=0.8, per_level=per_level).apart(len(sizes))
     assert len(together[2].box) == 0
     assert min(len(f.box) for n, f in enumerate(together) if n != 2) > 0
     for n, one in enumerate(together):
-        (alone,) = detections([x[n : n + 1] for x in levels], STRIDES, sizes[n : n + 1], threshold=0.8, per_level=per_level)
+        one_only = [x[n : n + 1] for x in levels]
+        (alone,) = detections(one_only, STRIDES, sizes[n : n + 1], threshold=0.8, per_level=per_level).apart(1)
         for a, b in zip(one, alone, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
         assert (one.score.diff() <= 0).all()

@@ -211,9 +211,8 @@ def shown_best(scene: xr.Dataset, lines: np.ndarray) -> np.ndarray:
     seconds, place, burst = _seconds(scene, "azimuth_time"), _nearest(scene, lines), scene["burst"].values
     names = np.unique(burst)
     middle = np.array([seconds[burst == n].mean() for n in names])
-    away = np.abs(seconds[place][:, None] - middle).round(
-        6
-    )  # far less than a line: between two bursts the earlier one counts
+    # rounded to far less than a line: between two bursts the earlier one counts
+    away = np.abs(seconds[place][:, None] - middle).round(6)
     return names[away.argmin(1)] == burst[place]
 
 

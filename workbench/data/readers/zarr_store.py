@@ -16,9 +16,7 @@ from zarr.storage import LocalStore
 
 from workbench.runs.loader import json_of, read_bytes
 
-_HEAD = (
-    16  # bytes before the data of a Blosc block; the last four are the length of all, the second four that of what it holds
-)
+_HEAD = 16  # bytes before the data of a Blosc block; 4 to 8: the length of what it holds, 12 to 16: of all
 LARGEST = 2**28  # bytes of a block whose size is not known
 _MORE = 8  # a filter may make values at most so many times wider
 

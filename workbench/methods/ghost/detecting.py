@@ -52,8 +52,9 @@ def scored(network: Detector, images: Images, positions: Sequence[int], config: 
     found: dict[int, Found] = {}
     for some, _, out in passes(network, images, positions, config):
         sizes = [images.size[n] for n in some]
-        rows = detections(out.levels, STRIDES, sizes, threshold=config.threshold, overlap=config.overlap)
-        found |= {n: Found(*(part.cpu()[: config.most] for part in row)) for n, row in zip(some, rows, strict=True)}
+        held = detections(out.levels, STRIDES, sizes, threshold=config.threshold, overlap=config.overlap)
+        rows = held.apart(len(sizes), config.most)
+        found |= {n: Found(*(part.cpu() for part in row)) for n, row in zip(some, rows, strict=True)}
     boxes = found_boxes(images, positions, [found[n] for n in positions])
     return boxes, evaluate(boxes, true_boxes(images, positions), len(images.names), config.most)
 
@@ -84,7 +85,7 @@ class Watched:
         n = self.image
         high, wide = images.size[n]
         (((_, x, out)),) = passes(network, images, [n], config)
-        (found,) = detections(out.levels, STRIDES, [(high, wide)], threshold=SHOWN, overlap=config.overlap)
+        (found,) = detections(out.levels, STRIDES, [(high, wide)], threshold=SHOWN, overlap=config.overlap).apart(1)
         power = out.features[-3].square().mean(1, keepdim=True)  # P3
         finer = F.interpolate(power, size=x.shape[2:], mode="bilinear", align_corners=False)
         seen = finer[0, 0, :high, :wide].cpu().numpy()

@@ -54,9 +54,8 @@ def inspect(
         places = [SCALES.index(name) for name in without]
         out = trained.network.eval()(entered(x, trained.config).to(device()), flat=not gates, without=places)
         lowest = trained.operating if threshold is None else threshold
-        (found,) = detections(
-            out.levels, STRIDES, [(high, wide)], threshold=lowest, overlap=trained.config.overlap, most=trained.config.most
-        )
+        held = detections(out.levels, STRIDES, [(high, wide)], threshold=lowest, overlap=trained.config.overlap)
+        (found,) = held.apart(1, trained.config.most)
         maps = dict(zip((*SCALES, *GIVEN), out.maps, strict=True)) | dict(zip(WIDE, out.wide, strict=True))
         order = (*SCALES, *WIDE, *GIVEN)
         flow = np.stack([_strength(maps[name], side)[:high, :wide] for name in order])

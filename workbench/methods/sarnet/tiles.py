@@ -20,7 +20,7 @@ from torch import Tensor
 from workbench.data.boxed_images import entered, padded
 from workbench.errors import InputError
 from workbench.methods.sarnet.settings import Config
-from workbench.parts.detect import Found, detections_together, nms
+from workbench.parts.detect import Found, detections, nms
 from workbench.parts.device import device
 from workbench.parts.sarnet_network import STRIDES, SARNet
 from workbench.parts.training import rebuilding, saved_network, weights
@@ -111,7 +111,7 @@ def _of_tiles(
 ) -> Iterator[tuple[int, Found]]:
     """(number of an image, its detections in these tiles, in pixels of the image) for each image that has some."""
     sides = [size for *_, size in tiles]
-    found = detections_together(levels, STRIDES, sides, threshold=config.threshold, overlap=config.overlap)
+    found = detections(levels, STRIDES, sides, threshold=config.threshold, overlap=config.overlap)
     rows, box, score, label = (column.cpu() for column in found)
     corner, size, image, owner = (
         torch.tensor(values)[rows]
@@ -160,9 +160,8 @@ def _whole(box: Tensor, corner: Tensor, size: Tensor, image: Tensor, margin: int
 def merged(parts: Sequence[Found], config: Config) -> Found:
     """Detections of all tiles of one image, suppressed once more where tiles overlap. The order of the tiles does not matter."""
     box, score, label = joined(parts)
-    order = torch.from_numpy(
-        np.lexsort((label.numpy(), *box.numpy().T))
-    )  # of boxes with equal scores, always the same one is kept
+    # of boxes with equal scores, always the same one is kept
+    order = torch.from_numpy(np.lexsort((label.numpy(), *box.numpy().T)))
     box, score, label = box[order], score[order], label[order]
     kept = nms(box, score, config.overlap, label)[: config.most]
     return Found(box[kept], score[kept], label[kept])

@@ -18,8 +18,8 @@ from workbench.views.screen import beside, grid, wrapped
 from workbench.views.tables import Column, html_table
 
 INVITATION = (
-    "When a run has finished, this tab shows all filters of its network by their score. Move the cut line, or give layers other bits, and "
-    "see what is left of channels, multiply-accumulates (MACs) and bit operations (BOPs)."
+    "Press <b>Start</b> in the side bar. When the run has finished, this tab shows all filters of its network by their score. Move the cut "
+    "line, or give layers other bits, and see what is left of channels, multiply-accumulates (MACs) and bit operations (BOPs)."
 )
 BEST = "a FP + b of the best candidate"
 UNTRAINED = "Only the network of the run was trained: the costs follow the line and the ladder, the accuracy does not."

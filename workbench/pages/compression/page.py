@@ -32,18 +32,8 @@ from workbench.views.card import explain
 from workbench.views.plots import batched
 from workbench.views.screen import STRETCH
 
-DRAWN = (
-    "criterion",
-    "gone",
-    "threshold",
-    "edited",
-    "layer",
-    "block",
-    "sample",
-    "filter",
-    "without",
-    "tab",
-)  # what the tabs are drawn by
+# what the tabs are drawn by
+DRAWN = ("criterion", "gone", "threshold", "edited", "layer", "block", "sample", "filter", "without", "tab")
 INSIDE = (
     "When a run has finished, this tab shows its networks inside. Of a method that removes filters: the maps of any filter, and the "
     "accuracy without it. Of a method that teaches its copy: what both find, where they attend, and the switches between them."

@@ -161,12 +161,14 @@ def places(method: str, changed: Mapping[str, Any]) -> int:
 def expire_uploads(folder: Path) -> int:
     """Delete uploads that have expired; returns the bytes that the others take on the disk. folder: of all uploads."""
     limits = policy()
+    if limits is None or not folder.is_dir():
+        return 0
     used = 0
-    for place in folder.iterdir() if limits is not None and folder.is_dir() else ():
+    for place in folder.iterdir():
         for path in place.iterdir() if place.is_dir() and not place.is_symlink() else ():
             with contextlib.suppress(OSError):  # another visitor's upload may delete it at the same moment
                 about = path.lstat()
-                if limits is not None and time.time() - about.st_mtime > limits.upload_days * 86400:
+                if time.time() - about.st_mtime > limits.upload_days * 86400:
                     path.unlink()
                 else:
                     used += max(about.st_size, BLOCK)
