@@ -269,6 +269,7 @@ def _on_cluster(client: Client, graph: Mapping[Any, Any], keys: Sequence[Any]) -
 
     from dask.delayed import Delayed
     from dask.optimization import cull
+    from distributed.comm import CommClosedError
 
     left, waiting, address = iter(keys), deque[Any](), _address(client)
     try:
@@ -281,7 +282,7 @@ def _on_cluster(client: Client, graph: Mapping[Any, Any], keys: Sequence[Any]) -
                 return
             yield waiting.popleft().result()
     except (CancelledError, OSError) as error:  # a lost scheduler cancels its futures
-        if client.status == "running" and not isinstance(error, CancelledError):
+        if client.status == "running" and not isinstance(error, CancelledError | CommClosedError):
             raise
         raise InputError(f"{lost(client) or _gone(address)} {_ADVICE}") from None
     finally:
