@@ -47,7 +47,12 @@ def probe(learner: Denoiser, patches: Patches) -> float:
 
 
 def noise_levels(
-    banks: Mapping[str, Mapping[str, Tensor]], y: np.ndarray, truth: np.ndarray, times: Sequence[int], seed: int
+    banks: Mapping[str, Mapping[str, Tensor]],
+    y: np.ndarray,
+    truth: np.ndarray,
+    times: Sequence[int],
+    seed: int,
+    c: float | None = None,
 ) -> xr.DataArray:
     """(bank, time): accuracy of logistic regression on the bank of one noise level.
 
@@ -57,7 +62,7 @@ def noise_levels(
     for i, bank in enumerate(banks.values()):
         for j in range(len(times)):
             x = pooled({name: b.unflatten(1, (len(times), -1))[:, j] for name, b in bank.items()})
-            model = fit("logistic", x[:cut], y, int(max(y.max(), truth.max())) + 1, seed)
+            model = fit("logistic", x[:cut], y, int(max(y.max(), truth.max())) + 1, seed, c=c)
             values[i, j] = (model(x[cut:]).argmax(1) == truth).mean()
     coords = {"bank": list(banks), "time": [f"t {t}" for t in times]}
     about = {"long_name": "overall accuracy of one noise level", "units": "1"}

@@ -27,8 +27,9 @@ ITERATIONS = 300  # of logistic regression; what has not converged by then, feat
 Model = Callable[[np.ndarray], np.ndarray]  # features (N, d) -> probabilities (N, classes)
 
 
-def estimator(name: str, seed: int = 0, trees: int = 200) -> object:
-    """The scikit-learn pipeline of that name. logistic: C = 1, at most ITERATIONS. svm: RBF kernel, C = 100, gamma 1/d. forest: of `trees`.
+def estimator(name: str, seed: int = 0, trees: int = 200, c: float | None = None) -> object:
+    """The scikit-learn pipeline of that name. c: C of logistic (default 1), which has at most ITERATIONS, and of svm
+    (default 100), which has an RBF kernel, gamma 1/d. forest: of `trees`.
 
     Raises InputError for another name.
     """
@@ -39,15 +40,17 @@ def estimator(name: str, seed: int = 0, trees: int = 200) -> object:
     from sklearn.svm import SVC
 
     if name == "logistic":
-        return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=ITERATIONS, random_state=seed))
+        return make_pipeline(StandardScaler(), LogisticRegression(C=c or 1.0, max_iter=ITERATIONS, random_state=seed))
     if name == "svm":
-        return make_pipeline(StandardScaler(), SVC(C=100.0, gamma="scale", random_state=seed))
+        return make_pipeline(StandardScaler(), SVC(C=c or 100.0, gamma="scale", random_state=seed))
     if name == "forest":
         return RandomForestClassifier(trees, random_state=seed, n_jobs=1)
     raise InputError(f"There is no classifier {name!r}; there are {', '.join(NAMES)}.{did_you_mean(name, NAMES)}")
 
 
-def fit(name: str, x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, trees: int = 200) -> Model:
+def fit(
+    name: str, x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, trees: int = 200, c: float | None = None
+) -> Model:
     """A trained classifier of `estimator`. x (N, d); y (N,) whole numbers from 0. Classes without samples get probability 0.
 
     The SVM gives 1 to its class and 0 to the others: it has no probabilities of its own.
@@ -56,7 +59,7 @@ def fit(name: str, x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, tr
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # ITERATIONS is part of the definition of the row
-        model = estimator(name, seed, trees).fit(x, y)  # type: ignore[attr-defined]
+        model = estimator(name, seed, trees, c).fit(x, y)  # type: ignore[attr-defined]
 
     def probability(rows: np.ndarray) -> np.ndarray:
         found = np.zeros((len(rows), classes))

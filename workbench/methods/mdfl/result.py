@@ -57,7 +57,8 @@ def result_of(
     models: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
 
     def row(name: str, x: np.ndarray, model: str = "logistic") -> None:
-        models[name] = fit(model, x[:cut], y, classes, config.seed, config.trees)
+        c = {"logistic": config.logistic_c, "svm": config.svm_c}.get(model)
+        models[name] = fit(model, x[:cut], y, classes, config.seed, config.trees, c)
         table[name] = models[name](x[cut:])
 
     table[""] = heads["reuse"].probability(patches, place[cut:], {n: b[cut:] for n, b in bank.items()})
@@ -89,7 +90,8 @@ def result_of(
         accuracies(result, name, classify.confusion(truth, probability.argmax(1), classes), who, patches.split)
     details(result, table[""], truth, patches.names, "MDFL")
     pixel_table(result, patches, {name or OWN: probability for name, probability in table.items()})
-    result["oa_by_time"] = noise_levels({"trained": bank, "untrained": fresh_bank}, y, truth, config.times, config.seed)
+    both_banks = {"trained": bank, "untrained": fresh_bank}
+    result["oa_by_time"] = noise_levels(both_banks, y, truth, config.times, config.seed, config.logistic_c)
     leaks(result, patches, config.seed)
     if config.map:
         counts = classify.confusion(truth, table[""].argmax(1), classes)

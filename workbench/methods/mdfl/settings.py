@@ -44,6 +44,10 @@ class Config(BankSettings):
 
     joint: bool = Field(False, description="one diffusion network for all sensors stacked, instead of one for each sensor")
     rivals: tuple[Arm, ...] = Field(("none",), description="further diffusion networks, with another parser, for comparison")
+    logistic_c: float = Field(
+        0.1, gt=0, le=1e6, description="C of the logistic regressions: the smaller, the more their weights are held back"
+    )
+    svm_c: float = Field(1.0, gt=0, le=1e6, description="C of the SVM")
     networks: tuple[Literal["cnn", "two_branch"], ...] = Field(
         ("cnn", "two_branch"), description="rival networks on raw patches: of the first sensor, and of all"
     )
