@@ -504,7 +504,8 @@ def serve(
         int | None, typer.Option("--max-runs-per-user", min=1, help="runs that one visitor has at work at once")
     ] = None,
     run_memory: Annotated[
-        float | None, typer.Option("--run-memory", min=0.5, help="GB of data that a process of a run may have")
+        float | None,
+        typer.Option("--run-memory", min=0.5, help="GB of memory that a run may have, with all processes that it starts"),
     ] = None,
     run_time: Annotated[float | None, typer.Option("--run-time", min=0.001, help="hours that a run may take")] = None,
     admin: Annotated[

@@ -510,13 +510,23 @@ while True:
     except ValueError:
         pass
 """
+FAMILY = """
+import subprocess, sys
+child = "x = b'x' * 200_000_000; print(flush=True); import time; time.sleep(8)"
+for _ in range(3):
+    subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+"""
 
 
 @pytest.mark.process
 def test_a_run_has_limits_of_memory_and_time(tmp_path: Path) -> None:
-    code = "from workbench.engines import limits; limits.GRACE = 0.3; limits.apply(); import numpy as np, time\n"
+    code = "import numpy as np, time; from workbench.engines import limits\n"
+    code += "limits.GRACE = limits.LOOK = 0.3; limits.apply()\n"
     for variable, value, work, says in (
         (limits.MEMORY, "1", "np.ones(3 * 10**8)", "Unable to allocate"),
+        (limits.MEMORY, "0.5", FAMILY + "time.sleep(30)", "processes of this run had 0."),  # none of them has too much
+        (limits.MEMORY, "0.5", FAMILY + STUBBORN, "and did not end by itself"),
+        (limits.MEMORY, "0.5", FAMILY + "limits.FAR = 1.0; time.sleep(30)", "and did not end by itself"),
         (limits.SECONDS, "0.3", "time.sleep(30)", "longer than the 0.3 s that this server allows"),
         (limits.SECONDS, "0.3", SWALLOWED, "longer than the 0.3 s that this server allows"),
         (limits.SECONDS, "0.3", STUBBORN, "and did not end by itself"),
