@@ -508,6 +508,12 @@ def serve(
         typer.Option("--run-memory", min=0.5, help="GB of memory that a run may have, with all processes that it starts"),
     ] = None,
     run_time: Annotated[float | None, typer.Option("--run-time", min=0.001, help="hours that a run may take")] = None,
+    max_runs_size: Annotated[
+        float | None, typer.Option("--max-runs-size", min=0, help="GB of all runs together; above it no run begins")
+    ] = None,
+    min_free: Annotated[
+        float, typer.Option("--min-free", min=0, help="GB free on the disk of the runs; below it no run begins")
+    ] = 1.0,
     admin: Annotated[
         list[str] | None, typer.Option("--admin", help="a user who may stop and delete the runs of all (repeat)")
     ] = None,
@@ -533,6 +539,8 @@ def serve(
         max_runs_per_user=max_runs_per_user,
         upload_mb=upload_mb,
         upload_days=upload_days,
+        runs_gb=max_runs_size,
+        free_gb=min_free,
         catalogue_only=catalogue_only,
     )
     for folder in data_root or ():
