@@ -15,6 +15,7 @@ import io
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -65,7 +66,8 @@ VIEWS = {
 WINDOW, SIZE = (1280, 800), (640, 400)
 WIDTHS, HIGH = (800, 1400, 1920), 1000
 KILOBYTES = 40
-SETTLED = 3000  # ms in which a page draws its last figure
+SETTLED = 1500  # ms; a page whose picture stays the same for so long has drawn its last figure
+TRIES = 20
 
 
 def main(place: str, names: Sequence[str], windows: Path | None) -> None:
@@ -97,9 +99,20 @@ def _shots(folder: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]])
                     shown, _ = visit(opened, f"{server.base}/{address}{more}&theme={mode}", wide=wide, high=high)
                     if wide >= NARROW:  # else the side bar, where it stands, is folded
                         shown.get_by_text(text).first.wait_for()
-                    shown.wait_for_timeout(SETTLED)
-                    yield page, wide, mode, shown.screenshot()
+                    yield page, wide, mode, _settled(shown)
                     shown.context.close()
+
+
+def _settled(shown: Any) -> bytes:
+    """PNG of the page when nothing moves any more."""
+    before = b""
+    for _ in range(TRIES):
+        shown.wait_for_timeout(SETTLED)
+        now = shown.screenshot()
+        if now == before:
+            break
+        before = now
+    return before
 
 
 def _write(png: bytes, path: Path) -> None:

@@ -88,7 +88,7 @@ class Train:
         )
         self._invite = explain("Watch BSDM suppress the background", INVITATION, height=420)
         self.panel = beside(
-            pn.Column(*self.runner.controls, sizing_mode="stretch_width", max_width=340, margin=(0, 14, 0, 0)),
+            pn.Column(*self.runner.controls, sizing_mode="stretch_width", margin=(0, 14, 0, 0)),
             pn.Column(self._watch, self._invite, **stretch),
             least=(200, 640),
             margin=(8, 4),
