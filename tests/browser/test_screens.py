@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.browser.chromium import IDLE, TURNED
+from tests.browser.chromium import IDLE, TURNED, wait
 from workbench import execution, runs
 from workbench.methods import load
 
@@ -34,6 +34,7 @@ OUTSIDE = """() => {
     const look = root => {
         for (const el of root.children) {
             const box = el.getBoundingClientRect()
+            if (!box.width && !box.height && getComputedStyle(el).display == "none") continue
             if (box.width && box.height && (box.right > edge.right + 1.5 || box.left < edge.left - 1.5))
                 found.push(`${el.tagName} ${el.className}: ${Math.round(box.left)} to ${Math.round(box.right)}`)
             if (!["auto", "scroll", "hidden"].includes(getComputedStyle(el).overflowX)) {
@@ -96,11 +97,11 @@ def test_a_page_fits_every_window_and_its_maps_grow(server, visit, name):
         title = tab.inner_text()
         tab.click()
         if title == mapped:
-            page.wait_for_function(f"() => ({MAPS})().length > 0")
+            wait(page, f"() => ({MAPS})().length > 0")
         for wide in order:
             page.set_viewport_size({"width": wide, "height": 1000})
             still(page, 0 if wide == 800 else 320, wide)
-            page.wait_for_function(IDLE)
+            wait(page, IDLE)
             beyond, left, right, found = page.evaluate(OUTSIDE)
             assert (beyond, found) == (0, []), (title, wide)
             assert (left, right) == (0 if wide == 800 else 320, wide), (title, wide)
@@ -113,7 +114,7 @@ def test_a_page_fits_every_window_and_its_maps_grow(server, visit, name):
     if mapped:  # the digits are not drawn as maps
         assert min(widths[mapped][1920]) > 1.1 * min(widths[mapped][1000]), widths
     page.get_by_label("Toggle theme").click()
-    page.wait_for_function(TURNED)
+    wait(page, TURNED)
     page.set_viewport_size({"width": 800, "height": 900})
     page.get_by_label("Open drawer").click()
     page.get_by_label("Close drawer").wait_for()

@@ -15,7 +15,7 @@ from workbench.views.plots import draw, plot
 from workbench.views.waiting import Waiting
 
 SIGNED = interp_palette(["#2166AC", "#67A9CF", "#F7F7F7", "#EF8A62", "#B2182B"], 255)  # blue, white, red
-BAR = 70  # pixels beside each raster, with and without a colour bar: their edges are below each other
+BAR = 80  # pixels beside each raster, with and without a colour bar: their edges are below each other
 CHOICE = ["#3A4A63", STATES["kept"].colour]
 
 
