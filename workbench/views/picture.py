@@ -303,7 +303,7 @@ def _bands(picture: Picture) -> str:
     """The wavelengths of a composite's three bands, red first, if its array names them: `653 / 550 / 456 nm`."""
     array = picture.array
     dim = str(array.dims[-3]) if picture.kind == "composite" else ""
-    known = [c for c in array.coords.values() if c.dims == (dim,) and c.attrs.get("units") == "nm"] if dim else []
+    known = [c for c in array.coords.values() if c.dims == (dim,) and str(c.name).endswith("wavelength")] if dim else []
     if not known or array.sizes[dim] != 3:
         return ""
     return " / ".join(f"{nm:.0f}" for nm in known[0].values) + " nm"

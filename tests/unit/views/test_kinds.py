@@ -211,7 +211,7 @@ def test_a_composite_names_the_wavelengths_of_its_bands() -> None:
     three = array(("quiet_band", *YX), 3, 4, 5)
     view.show(picture("quiet", three))
     assert "nm" not in view.where.object
-    named = three.assign_coords(quiet_wavelength=("quiet_band", [653.2, 550.0, 456.1], {"units": "nm"}))
+    named = three.assign_coords(quiet_wavelength=("quiet_band", [653.2, 550.0, 456.1]))
     view.show(picture("quiet", named))
     assert "653 / 550 / 456 nm" in view.where.object
 
