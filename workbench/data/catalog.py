@@ -259,24 +259,22 @@ def twin_of(sha256: str) -> Entry | None:
 def read_folder(folder: Path) -> dict[str, Entry]:
     """id -> entry of every YAML file in a folder; `defaults` of a file fill the missing fields of its entries.
 
-    Raises ValueError naming file and entry when a field is missing, unknown or wrong, or an id occurs twice.
+    Raises InputError naming file and entry when a field is missing, unknown or wrong, or an id occurs twice.
     """
-    import yaml
+    from workbench.runs.loader import read_bytes, yaml_of
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # LibYAML is ten times as fast, where PyYAML was built with it
     by_id: dict[str, Entry] = {}
     for path in sorted(folder.rglob("*.yml")):
         try:
-            collection = _Collection.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))  # noqa: S506
-        except (ValidationError, yaml.YAMLError) as error:
-            why = reasons(error) if isinstance(error, ValidationError) else error
-            raise ValueError(f"{path.name}: {why}") from None
+            collection = _Collection.model_validate(yaml_of(read_bytes(path), path.name, aliases=True))
+        except ValidationError as error:
+            raise InputError(f"{path.name}: {reasons(error)}") from None
         for fields in collection.entries:
             try:
                 entry = ENTRY.validate_python({**collection.defaults, **fields})
             except ValidationError as error:
-                raise ValueError(f"{path.name}, entry {fields.get('id', '?')}: {reasons(error)}") from None
+                raise InputError(f"{path.name}, entry {fields.get('id', '?')}: {reasons(error)}") from None
             if entry.id in by_id:
-                raise ValueError(f"{path.name}: the id {entry.id} occurs twice")
+                raise InputError(f"{path.name}: the id {entry.id} occurs twice")
             by_id[entry.id] = entry
     return {name: entry.completed(by_id) for name, entry in by_id.items()}

@@ -8,14 +8,18 @@ compute, one more than BLAS may use, so that one can wait for the disk. Results 
 order they finish: sums over them round equally on one thread and on a hundred workers. Because results come one at a time,
 their number is also the progress; the scheduler is not queried.
 
-When a worker dies, Dask gives its tasks to another. Closing an iterator early cancels all waiting tasks.
+When a worker dies, Dask gives its tasks to another. When the scheduler is lost, or no worker is left for `ALONE` seconds, an
+InputError says so; Dask itself would wait for ever. Closing an iterator early cancels all waiting tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise, product
@@ -33,10 +37,18 @@ if TYPE_CHECKING:
 
 AHEAD = 2  # submitted tasks per thread of the cluster
 PATIENCE = 30.0  # seconds to wait for a scheduler and for its first worker
+ALONE = 60.0  # seconds without any worker after which the cluster counts as lost; Dask's setting workbench.without-workers changes it
+LOOK = 1.0  # seconds between two looks at the cluster
+_lost: dict[int, str] = {}  # id of a client that `connected` watches -> why its cluster is lost
 
 
 def active() -> Client | None:
-    """The active client of `dask.distributed` in this process, or None. Imports nothing."""
+    """The active client of `dask.distributed` in this process, or None. Imports nothing.
+
+    Raises InputError when the cluster of `connected` is lost: what remains would otherwise be computed here without a word.
+    """
+    if why := next(iter(_lost.values()), ""):
+        raise InputError(f"{why} {_ADVICE}")
     distributed = sys.modules.get("distributed")
     if distributed is None:
         return None
@@ -47,16 +59,17 @@ def active() -> Client | None:
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[Client]:
-    """A client of the scheduler at `address` (`tcp://host:8786`), active until the block is left.
+def connected(address: str, *, default: bool = True) -> Iterator[Client]:
+    """A client of the scheduler at `address` (`tcp://host:8786`) until the block is left. default: Dask computes on it meanwhile.
 
-    Raises InputError when distributed is not installed, the scheduler does not answer, or it has no worker within 30 s.
+    Raises InputError when distributed is not installed, the scheduler does not answer, or it has no worker within 30 s; and in the
+    block, where results are awaited, when the scheduler is lost or when it has no worker for `ALONE` seconds.
     """
     try:
         from distributed import Client
     except ImportError:
         raise InputError(
-            "Working on a cluster needs dask.distributed: pip install 'workbench[cluster]', here and on its workers."
+            "Working on a cluster needs the package distributed, here and on its workers: pip install 'workbench[cluster]'."
         ) from None
     try:
         reach(address, PATIENCE)
@@ -67,14 +80,81 @@ def connected(address: str) -> Iterator[Client]:
             f"No Dask scheduler answers at {address!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__}). "
             "Start one with `dask scheduler`, and give its address as tcp://HOST:8786."
         ) from None
-    with Client(address, timeout=PATIENCE, set_as_default=True) as client:
+    with _without_its_log(), Client(address, timeout=PATIENCE, set_as_default=default) as client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
             raise InputError(
                 f"The scheduler at {address} has no workers; start some with `dask worker {address}`."
             ) from None
-        yield client
+        over = threading.Event()
+        watch = threading.Thread(target=_watch, args=(client, address, over), name="workbench-cluster", daemon=True)
+        watch.start()
+        try:
+            yield client
+        except Exception as error:
+            # what Dask computes by itself (`compute()`) ends with an error of its own
+            if type(error).__module__.partition(".")[0] in ("distributed", "concurrent") and client.status != "running":
+                raise InputError(f"{lost(client) or _gone(address)} {_ADVICE}") from None
+            raise
+        finally:
+            over.set()
+            watch.join()
+            _lost.pop(id(client), None)
+
+
+def lost(client: Client) -> str:
+    """Why the cluster of a client of `connected` is lost; empty while it is there."""
+    return _lost.get(id(client), "")
+
+
+def _watch(client: Client, address: str, over: threading.Event) -> None:
+    """Note when the cluster is lost, and close the client then: whoever waits for a result gets an error instead."""
+    import dask
+
+    alone = float(dask.config.get("workbench.without-workers", ALONE))
+    seen = time.monotonic()
+    while not over.wait(LOOK):
+        try:
+            there = client.status == "running" and client.sync(client.scheduler.ncores, callback_timeout=PATIENCE)
+        except Exception:  # of the connection, or of a client that is being closed
+            there = None
+        if over.is_set():
+            return
+        if there:
+            seen = time.monotonic()
+        elif client.status != "running" or there is None:
+            _lost[id(client)] = _gone(address)
+        elif time.monotonic() - seen > alone:
+            _lost[id(client)] = f"The Dask scheduler at {address} has had no worker for {alone:g} s."
+        if id(client) in _lost:
+            with contextlib.suppress(Exception):
+                client.close(timeout=LOOK)
+            return
+
+
+def _gone(address: str) -> str:
+    return f"The Dask scheduler at {address} is lost."
+
+
+_ADVICE = (
+    "Start the cluster again and repeat the command; a run that has its folder already goes on with `workbench run --resume "
+    "FOLDER`, on this machine, or on a cluster with --scheduler."
+)
+
+
+@contextlib.contextmanager
+def _without_its_log() -> Iterator[None]:
+    """Within: `distributed` does not log a lost connection with pages of tracebacks; the error says it once."""
+    loggers = [logging.getLogger(name) for name in ("distributed.client", "distributed.core", "distributed.comm")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def reach(address: str, seconds: float) -> None:
@@ -189,8 +269,9 @@ def _on_cluster(client: Client, graph: Mapping[Any, Any], keys: Sequence[Any]) -
 
     from dask.delayed import Delayed
     from dask.optimization import cull
+    from distributed.comm import CommClosedError
 
-    left, waiting = iter(keys), deque[Any]()
+    left, waiting, address = iter(keys), deque[Any](), _address(client)
     try:
         while True:
             room = max(2, AHEAD * sum(client.nthreads().values())) if len(waiting) < 2 else 0
@@ -201,11 +282,9 @@ def _on_cluster(client: Client, graph: Mapping[Any, Any], keys: Sequence[Any]) -
                 return
             yield waiting.popleft().result()
     except (CancelledError, OSError) as error:  # a lost scheduler cancels its futures
-        if client.status == "running" and not isinstance(error, CancelledError):
+        if client.status == "running" and not isinstance(error, CancelledError | CommClosedError):
             raise
-        raise InputError(
-            f"The connection to the cluster at {_address(client)} is lost ({error}); restart the cluster and the run."
-        ) from None
+        raise InputError(f"{lost(client) or _gone(address)} {_ADVICE}") from None
     finally:
         if waiting and client.status == "running":
             client.cancel(list(waiting))

@@ -21,6 +21,7 @@ import io
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ from workbench.reports.progress import Steps, Watching
 from workbench.runs.progress import progress_bar
 from workbench.runs.spreadsheet import csv_field
 
+Submit = Callable[[dict[str, Any]], Future]
 STATUSES = ("finished", "failed", "out of memory", "killed", "missing")
 
 
@@ -197,13 +199,17 @@ def _complete(
     _write_table(done, cells, results)
     left = [cell for cell in cells if results[cell.key]["status"] != "finished"]
     stop = threading.Event()
-    with SweepProgress(done.folder, cells, len(left), shown=progress) as bar, _engine(on, jobs, stop) as submit:
+    with SweepProgress(done.folder, cells, len(left), shown=progress) as bar, _engine(on, jobs, stop) as (submit, lost):
         running: dict[Future, Cell] = {}
         try:
             for cell in left:
                 running[submit(job(notebook, grid, cell, done.folder / "cells" / cell.key))] = cell
             while running:
-                ready, _ = wait(running, return_when=FIRST_COMPLETED)
+                ready, _ = wait(running, cluster.LOOK, FIRST_COMPLETED)
+                if ready and any(future.cancelled() for future in ready):  # by a lost scheduler: wait until that is known
+                    time.sleep(2 * cluster.LOOK)
+                if why := lost():
+                    raise InputError(f"{why} Finished cells are kept, and the same command goes on with the others.")
                 for future in ready:
                     cell = running.pop(future)
                     results[cell.key] = _ended(future)
@@ -239,26 +245,16 @@ def _status(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _engine(on: str | None, jobs: int, stop: threading.Event) -> Iterator[Callable[[dict[str, Any]], Future]]:
-    """A function that takes a job and returns a future: threads that each supervise a process, or a Dask cluster."""
+def _engine(on: str | None, jobs: int, stop: threading.Event) -> Iterator[tuple[Submit, Callable[[], str]]]:
+    """A function that takes a job and returns a future: threads that each supervise a process, or a Dask cluster; and one that tells
+    why the cluster is lost, empty while it is there."""
     if on is None:
         with ThreadPoolExecutor(jobs) as pool:
-            yield lambda work: pool.submit(supervise, work, stop)
+            yield lambda work: pool.submit(supervise, work, stop), str
         return
-    try:
-        import distributed
-    except ImportError:
-        raise InputError(
-            "A sweep on a cluster needs the package distributed, which is not installed here: pip install distributed. "
-            "Without --on a sweep runs on this machine."
-        ) from None
-    try:
-        cluster.reach(on, 10)
-        client = distributed.Client(on, timeout="10s", set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise InputError(f"There is no Dask scheduler at {on!r} ({error}); start one with `dask scheduler`.") from None
-    with client, client.get_executor(pure=False) as executor:
-        yield lambda work: executor.submit(_supervise_there, work)
+    with cluster.connected(on, default=False) as client:
+        executor = client.get_executor(pure=False)  # not left in order: it would wait for the futures of a lost cluster
+        yield lambda work: executor.submit(_supervise_there, work), lambda: cluster.lost(client)
 
 
 def _supervise_there(work: dict[str, Any]) -> dict[str, Any]:

@@ -74,8 +74,8 @@ def json_of(text: str | bytes, where: str) -> Any:
     return value
 
 
-def yaml_of(text: str | bytes, where: str) -> Any:
-    """The value of a YAML text, made by the safe loader. where: named in errors.
+def yaml_of(text: str | bytes, where: str, *, aliases: bool = False) -> Any:
+    """The value of a YAML text, made by the safe loader. where: named in errors. aliases: allowed, in the catalogue's own files.
 
     Raises InputError for what is not YAML, is nested too deeply, or has an anchor with an alias.
     """
@@ -86,7 +86,7 @@ def yaml_of(text: str | bytes, where: str) -> Any:
         text = text if isinstance(text, str) else _decoded(text)
         depth = 0
         for event in yaml.parse(text, Loader=loader):
-            if isinstance(event, yaml.AliasEvent):
+            if isinstance(event, yaml.AliasEvent) and not aliases:
                 raise InputError(
                     f"{where}, line {_line(event)}: aliases (*{event.anchor}) are not allowed; write the value again."
                 )
