@@ -41,9 +41,9 @@ OPENING = "The scene is read and checked. A run on this machine, or a large file
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
-# Panel makes it a flex box, in which no ellipsis is drawn
 CUT_OFF = """
-:host { display: block !important; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: calc(100vw - 400px); }
+:host { overflow: hidden; white-space: nowrap; max-width: calc(100vw - 400px); }
+div { overflow: hidden; text-overflow: ellipsis; }
 """
 
 
