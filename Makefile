@@ -42,8 +42,8 @@ test: $(STAMP)  ## all tests but the slow ones (11 minutes on two cores); of an 
 quick: $(STAMP)  ## tests without processes, pages, browser and notebooks, and all doctests (a minute and a quarter); A=data as above
 	@$(PYTEST) -n 2 -m "not (slow or long or page or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
 
-fuzz: $(STAMP)  ## 2000 spoiled files of each format, and 2000 damaged run folders; `make test` has a sample; WORKBENCH_FUZZ_SEED=1: other ones
-	@WORKBENCH_FUZZ=2000 $(PYTEST) -n 2 tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py tests/properties/test_runs_fuzz.py $(ARGS)
+fuzz: $(STAMP)  ## 2000 spoiled files of each format, catalogue files and notebooks, and 2000 damaged run folders; `make test` has a sample; WORKBENCH_FUZZ_SEED=1: other ones
+	@WORKBENCH_FUZZ=2000 $(PYTEST) -n 2 tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py tests/properties/test_runs_fuzz.py tests/properties/test_entries_fuzz.py tests/dashboards/test_hostile_addresses.py $(ARGS)
 
 slow: $(STAMP)  ## the papers' claims on real scenes, several seeds (tens of minutes)
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)

@@ -504,9 +504,16 @@ def serve(
         int | None, typer.Option("--max-runs-per-user", min=1, help="runs that one visitor has at work at once")
     ] = None,
     run_memory: Annotated[
-        float | None, typer.Option("--run-memory", min=0.5, help="GB of data that a process of a run may have")
+        float | None,
+        typer.Option("--run-memory", min=0.5, help="GB of memory that a run may have, with all processes that it starts"),
     ] = None,
     run_time: Annotated[float | None, typer.Option("--run-time", min=0.001, help="hours that a run may take")] = None,
+    max_runs_size: Annotated[
+        float | None, typer.Option("--max-runs-size", min=0, help="GB of all runs together; above it no run begins")
+    ] = None,
+    min_free: Annotated[
+        float, typer.Option("--min-free", min=0, help="GB free on the disk of the runs; below it no run begins")
+    ] = 1.0,
     admin: Annotated[
         list[str] | None, typer.Option("--admin", help="a user who may stop and delete the runs of all (repeat)")
     ] = None,
@@ -532,6 +539,8 @@ def serve(
         max_runs_per_user=max_runs_per_user,
         upload_mb=upload_mb,
         upload_days=upload_days,
+        runs_gb=max_runs_size,
+        free_gb=min_free,
         catalogue_only=catalogue_only,
     )
     for folder in data_root or ():

@@ -7,7 +7,7 @@ never changes an object that it has yielded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,8 @@ class Curves:
 
     group: title of the plot and label of its vertical axis. series: scalars, one line each. references: scalars that are
     drawn as a horizontal line at their last value. units: of the vertical axis. log: whether that axis is logarithmic.
-    own_steps: count the steps of every line from its own first step; for methods that train their rivals in sequence.
+    own_steps: count the steps of every line from its own first step; for methods that train their rivals in sequence. against: a
+    scalar of the same events that is the horizontal axis instead of the step, such as the number of a pass.
     """
 
     group: str
@@ -108,6 +109,19 @@ class Curves:
     units: str = ""
     log: bool = False
     own_steps: bool = False
+    against: str = ""
+
+    def points(
+        self, name: str, history: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    ) -> tuple[list[float], list[float]]:
+        """Horizontal and vertical positions of the line of a scalar. history: scalar -> (steps, values)."""
+        steps, values = history[name]
+        if self.against:
+            at = dict(zip(*history.get(self.against, ((), ())), strict=True))
+            known = [(at[step], value) for step, value in zip(steps, values, strict=True) if step in at]
+            return [x for x, _ in known], [y for _, y in known]
+        shift = steps[0] - 1 if self.own_steps and steps else 0
+        return [step - shift for step in steps], list(values)
 
 
 @dataclass(frozen=True)

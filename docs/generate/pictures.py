@@ -15,6 +15,7 @@ import io
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -26,7 +27,6 @@ from workbench.pages.frame.links import page_of
 from workbench.pages.landing.page import PICTURES
 from workbench.runs import new_folder
 from workbench.runs.collection import entries
-from workbench.views.screen import NARROW
 
 SHORT = {  # of a compression
     "width": 8, "size": 8, "epochs": 4, "steps": 2, "target": 0.4, "recover": 1, "quantize_epochs": 1,
@@ -65,7 +65,10 @@ VIEWS = {
 WINDOW, SIZE = (1280, 800), (640, 400)
 WIDTHS, HIGH = (800, 1400, 1920), 1000
 KILOBYTES = 40
-SETTLED = 3000  # ms in which a page draws its last figure
+# the page holds a text, also where the side bar that shows it is folded
+SAYS = """part => [...Bokeh.documents[0].all_models].some(m => typeof m.text == "string" && m.text.includes(part))"""
+SETTLED = 1500  # ms; a page whose picture stays the same for so long has drawn its last figure
+TRIES = 20
 
 
 def main(place: str, names: Sequence[str], windows: Path | None) -> None:
@@ -95,11 +98,22 @@ def _shots(folder: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]])
             for wide, high in sizes:
                 for mode in ("light", "dark"):
                     shown, _ = visit(opened, f"{server.base}/{address}{more}&theme={mode}", wide=wide, high=high)
-                    if wide >= NARROW:  # else the side bar, where it stands, is folded
-                        shown.get_by_text(text).first.wait_for()
-                    shown.wait_for_timeout(SETTLED)
-                    yield page, wide, mode, shown.screenshot()
+                    shown.wait_for_function(SAYS, arg=text, polling=200)
+                    shown.get_by_role("tab").first.wait_for()
+                    yield page, wide, mode, _settled(shown)
                     shown.context.close()
+
+
+def _settled(shown: Any) -> bytes:
+    """PNG of the page when nothing moves any more."""
+    before = b""
+    for _ in range(TRIES):
+        shown.wait_for_timeout(SETTLED)
+        now = shown.screenshot()
+        if now == before:
+            break
+        before = now
+    return before
 
 
 def _write(png: bytes, path: Path) -> None:

@@ -1,8 +1,7 @@
 """PIC-PQ on real EuroSAT chips, with the settings of recipes/long/picpq.yml: the gates. Its rivals are reported there, never asserted.
 
 Five seeds, because a test accuracy of 500 chips moves by two points with the seed: 4 bits are 0.050 below float on one seed and 0.010
-above on another, 0.018 below in the mean; the file differs from the network by 0.012 on one seed and by 0.004 in the mean. CPU time of
-one thread: two minutes a seed.
+above on another, 0.018 below in the mean. CPU time of one thread: two minutes a seed.
 """
 
 from pathlib import Path
@@ -37,4 +36,4 @@ def test_four_bits_without_pruning_are_nearly_as_good_as_float(results):
 
 
 def test_the_file_is_as_accurate_as_the_network(results):
-    assert np.mean([abs(float(r["accuracy_file_picpq"] - r["accuracy_picpq"])) for r in results]) <= 0.01
+    assert max(abs(float(r["accuracy_file_picpq"] - r["accuracy_picpq"])) for r in results) <= 0.01

@@ -69,16 +69,21 @@ def browser() -> Iterator[Any]:
             opened.close()
 
 
+def wait(page: Any, expression: str, arg: Any = None) -> Any:
+    """Wait until a JavaScript expression is true. Looks ten times a second: at each frame it would keep the page busy."""
+    return page.wait_for_function(expression, arg=arg, polling=100)
+
+
 def visit(opened: Any, address: str, *, wide: int = 1400, high: int = 900) -> tuple[Any, Watch]:
     """A new page in a context of its own, watched; loaded until it is idle."""
     page = opened.new_context(viewport={"width": wide, "height": high}).new_page()
     page.set_default_timeout(120_000)
     watch = Watch(page)
     page.goto(address)
-    page.wait_for_function(IDLE)
+    wait(page, IDLE)
     return page, watch
 
 
 def frame(page: Any, part: str) -> dict[str, Any]:
     """Frame of the visible figure whose title or axis label holds `part`, once it is there."""
-    return page.wait_for_function(FRAME, arg=part).json_value()
+    return wait(page, FRAME, arg=part).json_value()

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from bokeh.models import ColumnDataSource
 
-from tests.browser.chromium import IDLE, LENGTHS, Watch, frame
+from tests.browser.chromium import IDLE, LENGTHS, Watch, frame, wait
 from tests.dashboards.conftest import TINY
 from workbench import execution, runs
 from workbench.views.picks import PickTable  # noqa: F401
@@ -65,10 +65,10 @@ def test_a_visitor_picks_a_pixel_trains_and_stops(server, visit):
     page, watch = visit(server.address("anomaly"))
     place = frame(page, "column (pixels)")
     page.mouse.click(place["x"] + 0.305 * place["width"], place["y"] + 0.205 * place["height"])
-    page.wait_for_function(f"name => ({LENGTHS})(name).includes(1)", arg="number")
+    wait(page, f"name => ({LENGTHS})(name).includes(1)", arg="number")
     page.get_by_text("Picked pixels").wait_for()
     page.get_by_text("20, 30").wait_for()
-    page.wait_for_function("() => location.search.includes('picks=20,30')")
+    wait(page, "() => location.search.includes('picks=20,30')")
 
     page.get_by_role("tab", name="BSDM live").click()
     for name, value in {"steps": 4000, "show every": 2, "passes": 2}.items():
@@ -83,11 +83,11 @@ def test_a_visitor_picks_a_pixel_trains_and_stops(server, visit):
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("Running", exact=True).wait_for()
     grown = f"n => Math.max(...({LENGTHS})('x')) > n"
-    page.wait_for_function(grown, arg=3)
-    page.wait_for_function(grown, arg=12)
+    wait(page, grown, arg=3)
+    wait(page, grown, arg=12)
     page.get_by_role("button", name="Stop", exact=True).click()
     page.get_by_text("Stopped", exact=True).wait_for()
-    page.wait_for_function("() => location.search.includes('run=')")
+    wait(page, "() => location.search.includes('run=')")
     folder = next((server.folder / "runs").glob("*-bsdm-sim-coast-town"))
     assert json.loads((folder / "run.json").read_text())["config"]["embed"] == TINY["embed"]
     deadline = time.monotonic() + 60
@@ -106,9 +106,9 @@ def test_a_visitor_picks_a_pixel_trains_and_stops(server, visit):
     page.get_by_role("combobox", name="Detector whose pixels are flagged").click()
     page.locator("li.MuiMenuItem-root", has_text="PCA-RX").click()
     page.get_by_label("Log false-alarm axis").click()
-    page.wait_for_function("() => location.search.includes('detector=pca-rx')")
+    wait(page, "() => location.search.includes('detector=pca-rx')")
     page.get_by_role("tab", name="Explore").click()
-    page.wait_for_function("() => !location.search.includes('tab=')")
+    wait(page, "() => !location.search.includes('tab=')")
     address = page.url
     again, second = visit(address)
     again.get_by_text("20, 30").wait_for()
@@ -158,7 +158,7 @@ def test_what_a_run_adds_while_the_page_loads_is_drawn(server, visit, opened):
     page.route_web_socket("**/ws*", between)
     try:
         page.goto(f"{server.address('anomaly')}?run={folder.name}&tab=2")
-        page.wait_for_function("() => window.Bokeh && Bokeh.documents.length")
+        wait(page, "() => window.Bokeh && Bokeh.documents.length")
         list(trace)  # the other nine passes
         page.wait_for_timeout(1500)  # six ticks of the server's timer
         late, held = held, None
@@ -166,8 +166,8 @@ def test_what_a_run_adds_while_the_page_loads_is_drawn(server, visit, opened):
         for message in late:
             sockets[0].send(message)
         page.get_by_text("Finished", exact=True).wait_for()
-        page.wait_for_function(IDLE)  # also the plots that were hidden behind their words
-        page.wait_for_function(f"() => ({PASSES})()?.drawn.length == 2")
+        wait(page, IDLE)  # also the plots that were hidden behind their words
+        wait(page, f"() => ({PASSES})()?.drawn.length == 2")
         page.wait_for_timeout(1000)
         shown = page.evaluate(PASSES)
         assert shown["drawn"] == [list(range(11)), list(range(11))]

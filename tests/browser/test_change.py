@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.chromium import LENGTHS, frame
+from tests.browser.chromium import LENGTHS, frame, wait
 from workbench import runs
 
 pytestmark = [
@@ -28,18 +28,18 @@ def test_a_visitor_swipes_trains_and_asks_how_sure(server, visit):
     # the line between the dates is dragged in the browser
     place = frame(page, "before | after")
     middle = place["y"] + place["height"] / 2
-    page.wait_for_function(f"() => ({SHARE})().includes(128)")
+    wait(page, f"() => ({SHARE})().includes(128)")
     page.mouse.move(place["x"] + place["width"] * 0.5, middle)
     page.mouse.down()
     page.mouse.move(place["x"] + place["width"] * 0.25, middle, steps=6)
     page.mouse.up()
-    page.wait_for_function(f"() => ({SHARE})().some(n => n > 56 && n < 72)")
+    wait(page, f"() => ({SHARE})().some(n => n > 56 && n < 72)")
 
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("tab", name="Training").click()
     page.get_by_text("validation square").wait_for()
     page.get_by_text("Finished", exact=True).wait_for()
-    page.wait_for_function("() => location.search.includes('run=')")
+    wait(page, "() => location.search.includes('run=')")
     page.get_by_role("tab", name="How sure?").click()
     page.get_by_text("surest 80 %, U of AR-CDNet").wait_for()
     page.get_by_label("Toggle theme").click()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.browser.chromium import LENGTHS, frame
+from tests.browser.chromium import LENGTHS, frame, wait
 from workbench import runs
 
 pytestmark = [
@@ -24,10 +24,10 @@ def test_a_visitor_scores_selects_and_takes_a_coreset(server, visit):
         field.fill(str(value))
         field.press("Enter")
     page.get_by_role("button", name="Start", exact=True).click()
-    page.wait_for_function(f"n => ({LENGTHS})('wrong').includes(n)", arg=1347)  # every training sample is a point
+    wait(page, f"n => ({LENGTHS})('wrong').includes(n)", arg=1347)  # every training sample is a point
     page.get_by_text("S uses epochs 1 to").wait_for()  # scores from epoch 5 on
     page.get_by_text("Finished", exact=True).wait_for()
-    page.wait_for_function("() => location.search.includes('run=')")
+    wait(page, "() => location.search.includes('run=')")
     folder = next((server.folder / "runs").glob("*-tdds-digits"))
     about = json.loads((folder / "run.json").read_text())
     assert (about["config"]["epochs"], about["config"]["budgets"]) == (12, [0.1])
@@ -41,7 +41,7 @@ def test_a_visitor_scores_selects_and_takes_a_coreset(server, visit):
         page.mouse.move(place["x"] + x * place["width"], place["y"] + y * place["height"], steps=8)
     page.mouse.up()
     page.get_by_text("are shown").wait_for()
-    page.wait_for_function("() => location.search.includes('picks=')")
+    wait(page, "() => location.search.includes('picks=')")
 
     page.get_by_role("tab", name="Coreset").click()
     page.get_by_text("404 of 1,347 kept").wait_for()
@@ -51,13 +51,13 @@ def test_a_visitor_scores_selects_and_takes_a_coreset(server, visit):
     page.get_by_label("Toggle theme").click()
     page.get_by_role("tab", name="Accuracy").click()
     page.get_by_text("1 finished run").wait_for()
-    page.wait_for_function("() => location.search.includes('tab=2')")
+    wait(page, "() => location.search.includes('tab=2')")
 
     again, second = visit(page.url)
     again.get_by_text("1 finished run").wait_for()
     page.get_by_role("tab", name="Coreset").click()
     page.get_by_role("button", name="Open this coreset").click()
-    page.wait_for_function("() => location.search.includes('.yml')")
+    wait(page, "() => location.search.includes('.yml')")
     deadline = time.monotonic() + 30
     while not list((server.folder / "runs" / "coresets").glob("digits-tdds-0.3-*.yml")) and time.monotonic() < deadline:
         time.sleep(0.2)

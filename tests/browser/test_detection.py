@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.chromium import LENGTHS, frame
+from tests.browser.chromium import LENGTHS, frame, wait
 from workbench import runs
 
 pytestmark = [
@@ -24,12 +24,12 @@ def test_a_visitor_trains_moves_the_slider_and_clicks_through_the_gallery(server
     page.get_by_role("tab", name="Training").click()
     page.get_by_text("validation image").first.wait_for()
     page.get_by_text("Finished", exact=True).wait_for()
-    page.wait_for_function("() => location.search.includes('run=')")
+    wait(page, "() => location.search.includes('run=')")
     page.get_by_role("tab", name="Boxes").click()
     page.get_by_text("maxDets").first.wait_for()
     page.get_by_role("button", name="Missed").click()
     page.get_by_text("Missed, smallest first").wait_for()
-    page.wait_for_function(f"() => ({LENGTHS})('cx').some(n => n > 0)")
+    wait(page, f"() => ({LENGTHS})('cx').some(n => n > 0)")
 
     # a click on the first thumbnail shows its box in its image
     place = page.evaluate("""() => { for (const view of Bokeh.index.all_views()) {
@@ -37,7 +37,7 @@ def test_a_visitor_trains_moves_the_slider_and_clicks_through_the_gallery(server
             const box = view.el.getBoundingClientRect(); return {x: box.x, y: box.y, width: box.width} } } return null }""")
     page.mouse.click(place["x"] + place["width"] / 24, place["y"] + place["width"] / 24)
     page.get_by_text("columns").first.wait_for()
-    page.wait_for_function("() => location.search.includes('sample=')")
+    wait(page, "() => location.search.includes('sample=')")
     assert frame(page, "chip-")["width"] > 100
 
     page.get_by_label("Toggle theme").click()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import IDLE, TURNED, Watch
+from tests.browser.chromium import IDLE, TURNED, Watch, wait
 from tests.browser.serving import served
 from workbench.event import drain
 from workbench.execution import start
@@ -51,10 +51,10 @@ def test_cold_no_page_asks_anything_of_another_host(server, opened) -> None:
     page, watch = plain(opened, server.base)
     for name in PAGES:
         page.goto(server.address(name))
-        page.wait_for_function(IDLE)
+        wait(page, IDLE)
         page.get_by_text(SHOWN[name]).first.wait_for()
         page.get_by_label("Toggle theme").click()
-        page.wait_for_function(TURNED)
+        wait(page, TURNED)
         assert (name, watch.foreign, watch.errors) == (name, [], [])
     page.goto(server.base)
     page.wait_for_load_state("networkidle")
@@ -95,7 +95,7 @@ def test_from_the_landing_page_to_a_run_to_its_report_and_back(tmp_path: Path, o
 
         inner.get_by_role("button", name="Light / dark").click()
         inner.get_by_role("link", name="Runs:").or_(inner.locator("a[href=runs]").first).first.click()
-        inner.wait_for_function("() => location.search.includes('theme=dark')")
+        wait(inner, "() => location.search.includes('theme=dark')")
         page.context.close()
         assert (watch.errors, watch.foreign, seen.errors, seen.foreign) == ([], [], [], [])
         assert server.complaints() == ""

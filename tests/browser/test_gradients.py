@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.browser.chromium import wait
+
 pytestmark = [
     # a session that is closed while something is under way leaves its socket to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -23,7 +25,7 @@ def test_a_visitor_trains_two_processes_and_looks_on(server, visit):
     page.get_by_role("tab", name="Budget").click()
     page.get_by_text("hover over a line for its name").wait_for()
     page.get_by_label("Toggle theme").click()
-    page.wait_for_function("() => location.search.includes('run=')")
+    wait(page, "() => location.search.includes('run=')")
     assert watch.errors == []
     assert watch.foreign == []
     assert server.complaints() == ""

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.browser.chromium import wait
 from tests.unit.test_collection import make
 from workbench import runs
 
@@ -48,7 +49,7 @@ def test_a_visitor_watches_a_run_of_another_process_and_stops_it(server, visit):
         page.get_by_role("gridcell", name=started.name).wait_for()
         page.wait_for_timeout(1000)
         page.locator(".tabulator-row").first.locator("input[type=checkbox]").check()
-        page.wait_for_function("() => location.search.includes('picked=from-a-terminal')")
+        wait(page, "() => location.search.includes('picked=from-a-terminal')")
         page.wait_for_timeout(1500)  # the table widget complains when it is hidden while it still draws
         page.get_by_role("tab", name="Replay and live").click()
         page.get_by_text("Running", exact=True).wait_for()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.browser.chromium import IDLE, TURNED
+from tests.browser.chromium import IDLE, TURNED, wait
 from workbench import execution, runs
 from workbench.methods import load
 
@@ -26,6 +26,7 @@ PAGES = {  # page: method and scene of the run that it shows, and a tab with map
     "watch": ("rx", "sim-coast-town", "Result"),
     "runs": ("rx", "sim-coast-town", "Replay and live"),
 }
+ALL = (800, 1000, 1920)  # widths of a window
 # what lies partly outside the main content, except inside something that has a scroll bar of its own, such as a table
 OUTSIDE = """() => {
     const main = [...Bokeh.index.roots].map(v => v.shadow_el?.querySelector(".main-content")).find(el => el)
@@ -34,6 +35,7 @@ OUTSIDE = """() => {
     const look = root => {
         for (const el of root.children) {
             const box = el.getBoundingClientRect()
+            if (!box.width && !box.height && getComputedStyle(el).display == "none") continue
             if (box.width && box.height && (box.right > edge.right + 1.5 || box.left < edge.left - 1.5))
                 found.push(`${el.tagName} ${el.className}: ${Math.round(box.left)} to ${Math.round(box.right)}`)
             if (!["auto", "scroll", "hidden"].includes(getComputedStyle(el).overflowX)) {
@@ -76,7 +78,7 @@ def run_of(server, name: str) -> str:
 
 
 def still(page, left: int, right: int) -> None:
-    """Wait until the main content has these edges: the side bar moves for a quarter of a second. If they never come, the caller says so."""
+    """Wait until the main content has these edges and nothing moves. If they never come, the caller says so."""
     until = time.monotonic() + 3
     while not page.evaluate(STILL, [left, right]) and time.monotonic() < until:
         pass
@@ -90,30 +92,32 @@ def test_a_page_fits_every_window_and_its_maps_grow(server, visit, name):
     page, watch = visit(f"{server.address(name)}?{query}", wide=800, high=900)
     page.get_by_label("Open drawer").wait_for()  # the side bar is folded
     widths: dict[str, dict[int, list[float]]] = {}
-    order = (800, 1000, 1920) if mapped else (800, 1920)
+    at = 800
     page.get_by_role("tab").first.wait_for()
-    for tab in page.get_by_role("tab").all():
+    for number, tab in enumerate(page.get_by_role("tab").all()):
         title = tab.inner_text()
+        # beside the side bar, 1000 leaves 680 pixels, less than 800 without it: two tabs are seen without it, the others at the narrower
+        order = sorted(ALL if number == 0 or title == mapped else ALL[1:], reverse=at == ALL[-1])
+        at = order[-1]
         tab.click()
         if title == mapped:
-            page.wait_for_function(f"() => ({MAPS})().length > 0")
+            wait(page, f"() => ({MAPS})().length > 0")
         for wide in order:
             page.set_viewport_size({"width": wide, "height": 1000})
             still(page, 0 if wide == 800 else 320, wide)
-            page.wait_for_function(IDLE)
+            wait(page, IDLE)
             beyond, left, right, found = page.evaluate(OUTSIDE)
             assert (beyond, found) == (0, []), (title, wide)
             assert (left, right) == (0 if wide == 800 else 320, wide), (title, wide)
             maps = page.evaluate(MAPS)
             assert all(abs(square - 1) < 0.015 for _, square in maps), (title, wide, maps)  # half a screen pixel
             widths.setdefault(title, {})[wide] = [width for width, _ in maps]
-        order = order[::-1]  # the next tab begins at the width where this one ends: the side bar moves once a tab
     for title, by_width in widths.items() if mapped else ():
         assert min(by_width[1920], default=0) >= min(by_width[1000], default=0), (title, by_width)
     if mapped:  # the digits are not drawn as maps
         assert min(widths[mapped][1920]) > 1.1 * min(widths[mapped][1000]), widths
     page.get_by_label("Toggle theme").click()
-    page.wait_for_function(TURNED)
+    wait(page, TURNED)
     page.set_viewport_size({"width": 800, "height": 900})
     page.get_by_label("Open drawer").click()
     page.get_by_label("Close drawer").wait_for()

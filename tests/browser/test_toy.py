@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.browser.chromium import LENGTHS
+from tests.browser.chromium import LENGTHS, wait
 
 pytestmark = [
     # a session that is closed while something is under way leaves its socket to the garbage collector
@@ -28,8 +28,8 @@ def test_a_visitor_starts_pauses_and_stops_it_and_looks_at_the_result(server, vi
         field.press("Enter")
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("Running", exact=True).wait_for()
-    page.wait_for_function(f"n => ({LONGEST})() > n", arg=5)
-    page.wait_for_function(f"name => ({LENGTHS})(name).filter(n => n == 1).length >= 4", arg="image")  # film and stills
+    wait(page, f"n => ({LONGEST})() > n", arg=5)
+    wait(page, f"name => ({LENGTHS})(name).filter(n => n == 1).length >= 4", arg="image")  # film and stills
     for text in ("Brightness, and what is left of the cube", "The brightest square", "How often one class"):
         page.get_by_text(text).first.wait_for()
     page.get_by_role("button", name="Pause", exact=True).click()
@@ -48,12 +48,12 @@ def test_a_visitor_starts_pauses_and_stops_it_and_looks_at_the_result(server, vi
     page.get_by_label("Toggle theme").click()
     page.get_by_role("tab", name="Method").click()
     page.get_by_text("exponent of one sharpening").wait_for()
-    page.wait_for_function("() => location.search.includes('run=') && location.search.includes('tab=2')")
+    wait(page, "() => location.search.includes('run=') && location.search.includes('tab=2')")
 
     again, second = visit(page.url)  # the address holds method, scene, run and tab
     again.get_by_text("exponent of one sharpening").wait_for()
     again.get_by_role("tab", name="Live").click()
-    again.wait_for_function(f"n => ({LONGEST})() == n", arg=4)
+    wait(again, f"n => ({LONGEST})() == n", arg=4)
     assert (watch.errors, second.errors, watch.foreign, second.foreign) == ([], [], [], [])
     states = sorted(json.loads((f / "run.json").read_text())["status"] for f in (server.folder / "runs").glob("*-toy-*"))
     assert states == ["finished", "stopped"]

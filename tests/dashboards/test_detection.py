@@ -135,7 +135,7 @@ def test_iou_and_place_are_printed_and_change_what_counts(page):
 def test_cfar_has_its_own_slider_on_the_same_axes(page):
     page.found.detectors.value = "os_cfar"
     assert page.cfar == "os_cfar"
-    assert page.found.plot.points.data["name"][-1] == "OS-CFAR"
+    assert page.found.plot.points.data["name"][0] == "OS-CFAR"
     page.found.detectors.value = "ca_cfar"
     image = 255 * page.amplitude(page.sample)
     for factor in (1.6, 3.0):

@@ -17,6 +17,9 @@ from bokeh.themes import Theme
 
 from workbench.pages.frame import defaults
 from workbench.pages.frame.defaults import remember_defaults
+from workbench.pages.frame.window import THEME
+from workbench.views import federation
+from workbench.views.looks import nth
 
 
 def as_bokeh_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,3 +67,13 @@ def test_tabs_tag_only_themselves_and_all_parts_are_tagged(page: Any, scene_file
     for _ in range(2):
         explorer.tabs._patch_datamodel_ref(model, "x")
     assert model.tags == ["__ref:x"]
+
+
+def test_the_side_bar_moves_at_once() -> None:
+    """While it slides, every figure would be laid out again in each frame."""
+    for theme in THEME.values():
+        assert theme["transitions"]["duration"] == {"enteringScreen": 0, "leavingScreen": 0}
+
+
+def test_no_client_of_three_has_the_colour_of_what_is_sent() -> None:
+    assert not {nth(n, "client").colour for n in range(3)} & set(federation.SENT.values())

@@ -19,7 +19,10 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def forked(forks: str) -> Iterator[None]:
-    """Kernels and checks of `report` are forks. The report of `test_anomaly` and its Papermill are fresh interpreters, as for users."""
+    """Kernels and checks of `report` are forks.
+
+    `test_plain_papermill` and the report of `tests/toy` have fresh interpreters, as for users.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(notebook, "sys", SimpleNamespace(executable=forks))
         yield

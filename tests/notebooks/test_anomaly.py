@@ -20,7 +20,7 @@ NOTEBOOK = resource("notebooks") / "anomaly.ipynb"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(forked: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of BSDM on a simulated scene, a smoke run."""
     folder = tmp_path_factory.mktemp("report") / "bsdm"
     assert report("bsdm", "sim-dry-airfield", {}, folder, smoke=True, progress=False) == folder / "report.html"

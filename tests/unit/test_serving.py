@@ -31,7 +31,7 @@ from workbench.errors import InputError
 from workbench.methods import METHODS, load
 from workbench.pages.frame import policy, queue
 from workbench.pages.frame.cache import SharedResults
-from workbench.pages.frame.policy import VARIABLE, Policy, check_owner, check_uploads, environment, own, settings
+from workbench.pages.frame.policy import VARIABLE, Policy, check_owner, check_room, check_uploads, environment, own, settings
 from workbench.pages.landing.serving import Access, command, protected
 
 
@@ -395,6 +395,41 @@ class TestQueue:
         queue.begin("rsdgc", SCENE, {}, served, "two-on-one")  # else ranks could not be shown on one core
         assert began[-1] == "two-on-one"
 
+    def test_no_run_begins_where_there_is_no_room(
+        self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Too many bytes of runs, uploads and links left out; too little on the disk; what waits begins when some are deleted."""
+        monkeypatch.setattr(queue, "AGAIN", 0.0)
+        monkeypatch.setenv(VARIABLE, Policy(max_runs=1, runs_gb=0.003).model_dump_json())
+        (served / "uploads" / "x").mkdir(parents=True)
+        (served / "uploads" / "x" / "a.mat").write_bytes(bytes(4_000_000))
+        queue.begin("rx", SCENE, {}, served, "first")
+        queue.begin("rx", SCENE, {}, served, "waits")
+        make(served / "large", 0.5)
+        (served / "large" / "link").symlink_to(served / "uploads" / "x" / "a.mat")
+        queue.begin("rx", SCENE, {}, served, "waits, too")
+        (served / "large" / "result.nc").write_bytes(bytes(4_000_000))
+        with pytest.raises(
+            InputError, match=r"runs of this server have 0\.00\d* GB, and it allows 0.003 GB.*workbench runs prune"
+        ):
+            queue.begin("rx", SCENE, {}, served, "refused")
+        assert not (served / "refused").exists()
+        make(served / "half", 0.0, ends="stopped")
+        with pytest.raises(InputError, match="No run begins"):
+            queue.go_on(served / "half")
+        self.alive.clear()
+        assert [queue.pump(served), queue.pump(served)] == [2, 2]
+        assert began == ["first"]
+        assert sum("the queue of" in r.message for r in caplog.records) == 1
+        (served / "large" / "result.nc").unlink()
+        queue.pump(served)
+        assert began == ["first", "waits"]
+        monkeypatch.setenv(VARIABLE, Policy(free_gb=1e9).model_dump_json())
+        with pytest.raises(InputError, match="are free on the disk of the runs, and this server keeps 1e"):
+            queue.begin("rx", SCENE, {}, served, "refused")
+        with pytest.raises(InputError, match="are free"):
+            check_room(served / "not" / "made" / "yet")
+
     def test_a_run_that_waits_is_taken_out(self, served: Path, began: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         be(monkeypatch, "ann")
         for n in range(3):
@@ -510,13 +545,23 @@ while True:
     except ValueError:
         pass
 """
+FAMILY = """
+import subprocess, sys
+child = "x = b'x' * 200_000_000; print(flush=True); import time; time.sleep(8)"
+for _ in range(3):
+    subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+"""
 
 
 @pytest.mark.process
 def test_a_run_has_limits_of_memory_and_time(tmp_path: Path) -> None:
-    code = "from workbench.engines import limits; limits.GRACE = 0.3; limits.apply(); import numpy as np, time\n"
+    code = "import numpy as np, time; from workbench.engines import limits\n"
+    code += "limits.GRACE = limits.LOOK = 0.3; limits.apply()\n"
     for variable, value, work, says in (
         (limits.MEMORY, "1", "np.ones(3 * 10**8)", "Unable to allocate"),
+        (limits.MEMORY, "0.5", FAMILY + "time.sleep(30)", "processes of this run had 0."),  # none of them has too much
+        (limits.MEMORY, "0.5", FAMILY + STUBBORN, "and did not end by itself"),
+        (limits.MEMORY, "0.5", FAMILY + "limits.FAR = 1.0; time.sleep(30)", "and did not end by itself"),
         (limits.SECONDS, "0.3", "time.sleep(30)", "longer than the 0.3 s that this server allows"),
         (limits.SECONDS, "0.3", SWALLOWED, "longer than the 0.3 s that this server allows"),
         (limits.SECONDS, "0.3", STUBBORN, "and did not end by itself"),

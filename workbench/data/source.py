@@ -19,13 +19,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from workbench.data.readers.files import of_system
+from workbench.data.readers.files import LONGEST, of_system
 from workbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import xarray as xr
 
-LONGEST = 255  # bytes of a file name, on most file systems
 BESIDE = ("after", "lidar", "sar", "infrared")  # roles of a second file: the later date, or another sensor
 
 # Suffixes of files that belong to a file of the same stem: ENVI headers, georeferencing, tags and masks kept by GDAL.

@@ -94,7 +94,7 @@ def attributes(scene: xr.Dataset, patches: Patches) -> dict[str, str]:
     """Attributes of the result: where the scene is from, `split`, `split_warning`, and `diffusion_data`, what diffusion networks saw."""
     seen = "the training pixels" if patches.warning else "none overlaps a test patch"
     return {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs} | {
-        "split": f"{patches.split}: {len(patches.train)} pixels for training, {len(patches.test)} for testing",
+        "split": f"{patches.split}: {len(patches.train):,} pixels for training, {len(patches.test):,} for testing",
         "split_warning": patches.warning,
         "diffusion_data": f"{len(patches.free)} patches, {seen}",
     }

@@ -28,7 +28,8 @@ FOLDED = 0.02  # largest mean difference after folding, as a share of the larges
 class Integers(nn.Module):
     """A convolution or linear layer of integers. codes (filters, ...) int8; scale, bias (filters,).
 
-    low, high: codes of the input; step: their scale, or None for an input in float. In torch it computes what the file computes.
+    low, high: codes of the input; step: their scale, or None for an input in float. apart: the bias is a sum of its own in the file; see
+    `integers`. In torch it computes what the file computes.
     """
 
     codes: Tensor
@@ -64,7 +65,7 @@ class Integers(nn.Module):
         self.how: dict[str, Any] = {}
         if self.convolution:
             self.how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
-        self.bits, self.symbolic = weight.bits, False
+        self.bits, self.symbolic, self.apart = weight.bits, False, False
         self.step: float | None = None
         self.low, self.high, self.signed = 0, 0, True
         if reader is not None:
@@ -88,7 +89,9 @@ class Integers(nn.Module):
             )
         else:
             weight = self.codes.float() * self.scale.reshape(-1, *[1] * (self.codes.ndim - 1))
-        return F.conv2d(x, weight, self.bias, **self.how) if self.convolution else F.linear(x, weight, self.bias)
+        bias = None if self.apart else self.bias
+        y = F.conv2d(x, weight, bias, **self.how) if self.convolution else F.linear(x, weight, bias)
+        return y if bias is not None else y + self.bias.reshape(-1, *[1] * (y.ndim - 2))
 
     def _in_file(self, x: Tensor) -> Tensor:
         op, step = torch.onnx.ops.symbolic, torch.tensor(self.step)
@@ -104,6 +107,10 @@ def integers(network: nn.Module, example: Tensor) -> nn.Module:
     Layers that stay in float keep their type; a batch normalisation whose layer is in float stays. Raises InputError for a network without
     quantised weights, for one whose layer has quantised inputs and float weights, for codes beyond 8 bits, and where folding changes the
     numbers.
+
+    onnxruntime rounds the bias of a convolution to multiples of step x scale, so that it can compute with integers; with few bits that is
+    coarse. It does so too where the next inputs have fewer than 8 bits and nothing is computed with integers. So, unless all inputs
+    have 8 bits, the bias of each layer of few bits is a sum of its own, which stays in float.
     """
     network, example = copy.deepcopy(network).cpu().eval(), example.cpu()
     if not grids(network):
@@ -111,6 +118,8 @@ def integers(network: nn.Module, example: Tensor) -> nn.Module:
     with torch.no_grad():
         wanted = tensors(network(example))
     norms = _behind(network, example)
+    readers = [getattr(layer, "input_quantizer", None) for layer in layers(network).values()]
+    few = any(reader is not None and reader.bits < 8 for reader in readers)
     for name, layer in layers(network).items():
         reader = getattr(layer, "input_quantizer", None)
         if not parametrize.is_parametrized(layer, "weight"):
@@ -121,7 +130,9 @@ def integers(network: nn.Module, example: Tensor) -> nn.Module:
             continue
         weight = layer.parametrizations["weight"][0]  # type: ignore[index, union-attr, operator]
         norm = norms.get(name)
-        _put(network, name, Integers(layer, weight, reader, network.get_submodule(norm) if norm else None))  # type: ignore[arg-type]
+        whole = Integers(layer, weight, reader, network.get_submodule(norm) if norm else None)  # type: ignore[arg-type]
+        whole.apart = few and reader is not None and min(weight.bits, reader.bits) < 8
+        _put(network, name, whole)
         if norm:
             _put(network, norm, nn.Identity())
     with torch.no_grad():

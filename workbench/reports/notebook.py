@@ -305,10 +305,13 @@ def _cause_of_death(started: Sequence[Any], kills_before: int) -> str:
 def parameters_of(notebook: Path) -> dict[str, Any]:
     """Parameter of a notebook -> dict with `inferred_type_name`, `default` and `help`, as Papermill reads them."""
     with without_grammars():
+        import nbformat
         import papermill
+        from papermill.iorw import load_notebook_node
 
     cells_of(notebook)
     try:
+        nbformat.validate(load_notebook_node(str(notebook)))  # the page is only made of a notebook that keeps the schema
         return papermill.inspect_notebook(notebook)
     except Exception as error:  # of nbformat and papermill, of many kinds
         why = (str(error).splitlines() or [""])[0]

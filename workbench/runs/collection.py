@@ -8,11 +8,13 @@ unwanted = prunable(entries("runs"))       # only remove(unwanted, "runs") delet
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -403,9 +405,17 @@ def _started(entry: Entry) -> datetime:
         return datetime.fromtimestamp((entry.folder / "run.json").lstat().st_mtime, UTC)
 
 
-def size(folder: Path) -> int:
-    """Bytes of all files of a run."""
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+def size(folder: Path, *, without: str = "") -> int:
+    """Bytes of all files of a run, or of a folder of runs, some of which may be at work. without: a folder in it that does not count."""
+    total = 0
+    for place, inside, files in os.walk(folder):
+        if place == str(folder):
+            inside[:] = [name for name in inside if name != without]
+        for name in files:
+            with contextlib.suppress(OSError):  # replaced or deleted at this moment
+                about = os.lstat(os.path.join(place, name))
+                total += about.st_size if stat.S_ISREG(about.st_mode) else 0
+    return total
 
 
 def remove(unwanted: Iterable[Entry], root: str | Path) -> None:

@@ -122,8 +122,8 @@ class PrecisionRecall:
         self.panel = self._waiting.panel
 
     def show(self, curves: Sequence[Curve]) -> None:
-        """Replace all curves and points."""
-        drawn = [c for c in curves if len(c.recall)]
+        """Replace all curves and points; the first is drawn on top."""
+        drawn = [c for c in reversed(curves) if len(c.recall)]
         self.lines.data = {
             "xs": [np.asarray(c.recall, float) for c in drawn],
             "ys": [np.asarray(c.precision, float) for c in drawn],
@@ -140,4 +140,4 @@ class PrecisionRecall:
             "text": [c.text for c, _ in with_point],
         }
         self._waiting.drawn(bool(drawn))
-        self.legend.object = swatches(c.look for c in drawn)
+        self.legend.object = swatches(c.look for c in reversed(drawn))

@@ -111,6 +111,7 @@ def fact_card(attrs: Mapping[str, Any], facts: Sequence[tuple[str, str]], *, unt
 
 
 def _table(facts: list[tuple[str, str]]) -> str:
+    facts = [(k, v.replace(" %", "&nbsp;%")) for k, v in facts]
     rows = "".join(
         f'<tr><td style="opacity:.65;padding:1px 10px 1px 0;vertical-align:top;white-space:nowrap">{k}</td>'
         f'<td style="padding:1px 0;overflow-wrap:anywhere">{v}</td></tr>'

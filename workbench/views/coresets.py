@@ -34,9 +34,9 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256
 
-from workbench.views.card import html
+from workbench.views.card import html, swatch
 from workbench.views.lines import swatches
-from workbench.views.looks import GREY, REFERENCES, SELECTORS, STATES, look
+from workbench.views.looks import GREY, REFERENCES, SELECTORS, STATES, Look, look
 from workbench.views.plots import draw, plot
 from workbench.views.ranks import rank_ticks, ranked
 from workbench.views.waiting import Waiting
@@ -170,7 +170,8 @@ class Trajectory:
             )
         plotted = [pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=0) for f in (self.p, self.d)]
         words = "Drawn after the first epochs; click a point or a picture to add its sample."
-        self._waiting = Waiting(*plotted, title="Trajectories", words=words, height=2 * height)
+        self.legend = html("", margin=(2, 4, 0, 8))
+        self._waiting = Waiting(self.legend, *plotted, title="Trajectories", words=words, height=2 * height)
         self.panel = self._waiting.panel
 
     def show(
@@ -193,6 +194,10 @@ class Trajectory:
                 "color": [c for _, c, _, _ in given],
                 "name": [n for n, _, _, _ in given],
             }
+        groups = {name: Look(name, colour, "dashed") for name, colour, _, _ in means[0]}
+        window_colour = f"{STATES['window'].colour}88"
+        shaded = swatch(window_colour, f"epochs {window[0]:g} to {window[1]:g}, the newest window of S") if window else ""
+        self.legend.object = f"{swatches(groups.values())} {shaded}"
         self.p.x_range.update(start=0.7, end=max(last, 2) + 0.3, reset_start=0.7, reset_end=max(last, 2) + 0.3)
         highest = max((float(np.nanmax(y)) for _, _, _, y in (*changes, *means[1]) if len(y)), default=1.0)
         self.d.y_range.update(start=-0.04 * highest, end=1.08 * highest or 1.0, reset_end=1.08 * highest or 1.0)

@@ -80,7 +80,7 @@ class _Plot:
     def __init__(self, show: Curves) -> None:
         self.show = show
         label = f"{show.group} ({show.units})" if show.units not in ("", "1") else show.group
-        self.lines = Lines("step", label, height=250, log="y" if show.log else "", words=UNTIL)
+        self.lines = Lines(show.against or "step", label, height=250, log="y" if show.log else "", words=UNTIL)
         self.lines.figure.xaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5)
         self.panel = pn.Column(self.lines.panel, sizing_mode="stretch_width", margin=(4, 8, 4, 0))
 
@@ -92,16 +92,15 @@ class _Plot:
         levels = [n for s in self.show.references for n in standing_for(s, history)]
         quantities = sorted({n.partition("/")[0] for n in names})
         looks = looks_in_curves([*names, *levels], quantities)
-        drawn = [(k, *self._points(*history[n])) for n, k in zip(names, looks, strict=False)]
+        drawn = [(k, *_thinned(*self.show.points(n, history))) for n, k in zip(names, looks, strict=False)]
         across = [(k, history[n][1][-1]) for n, k in zip(levels, looks[len(names) :], strict=True)]
         self.lines.show(drawn, across)
 
-    def _points(self, steps: Sequence[int], values: Sequence[float]) -> tuple[Sequence[int], Sequence[float]]:
-        """Steps and values thinned to at most POINTS; always includes the newest."""
-        shift = steps[0] - 1 if self.show.own_steps and steps else 0
-        every = -(-len(steps) // POINTS)
-        at = range((len(steps) - 1) % every, len(steps), every) if steps else ()
-        return [steps[i] - shift for i in at], [values[i] for i in at]
+
+def _thinned(x: Sequence[float], y: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
+    """At most POINTS points; always includes the newest."""
+    every = -(-len(x) // POINTS)
+    return (x[(len(x) - 1) % every :: every], y[(len(x) - 1) % every :: every]) if x else (x, y)
 
 
 class _Film:

@@ -14,10 +14,10 @@ from bokeh.core.properties import field
 from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, Quad, Range1d
 
 from workbench.views.card import badge, escape, html, swatch
-from workbench.views.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, VIOLET, class_colours
+from workbench.views.looks import BLUE, GREEN, GREY, ORANGE, PINK, RED, TEAL, VIOLET, class_colours
 from workbench.views.plots import draw, plot
 
-SENT = {"features": BLUE, "weights": ORANGE, "protocol": VIOLET}  # class of traffic -> its colour
+SENT = {"features": TEAL, "weights": ORANGE, "protocol": VIOLET}  # class of traffic -> its colour; no client has it
 PALE = "rgba(128,128,128,.22)"  # of the ghost: exact features
 KINDS = (GREY, BLUE, GREEN, PINK, ORANGE)  # colours of what the inspector compares, in its order
 LINE = "border:1px solid rgba(128,128,128,.4);border-radius:8px"

@@ -7,7 +7,7 @@ form.panel, form.overrides, form.error
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import panel as pn
@@ -15,6 +15,7 @@ import panel_material_ui as pmui
 
 from workbench.config import Settings, override
 from workbench.errors import InputError
+from workbench.views.screen import grid
 
 NONE = "none"
 
@@ -39,7 +40,7 @@ class Form:
         self.reset = pmui.Button(label="Defaults", variant="text", size="small", icon="restart_alt", margin=(0, 0))
         self.reset.on_click(lambda _: self.set({}))
         self.more = pmui.Details(
-            *(self.widgets[n] for n in hidden),
+            _columns(self.widgets[n] for n in hidden),
             title=f"{len(hidden)} more settings",
             collapsed=True,
             sizing_mode="stretch_width",
@@ -47,7 +48,7 @@ class Form:
             visible=bool(hidden),
         )
         self.panel = pn.Column(
-            *(self.widgets[n] for n in seen), self.more, self.reset, self.alert, sizing_mode="stretch_width", margin=0
+            _columns(self.widgets[n] for n in seen), self.more, self.reset, self.alert, sizing_mode="stretch_width", margin=0
         )
         self.set(values or {})
 
@@ -98,6 +99,11 @@ class Form:
         self.alert.object, self.alert.visible = self.error, bool(self.error)
         for then in self._watchers:
             then()
+
+
+def _columns(widgets: Iterable[Any]) -> pn.Column:
+    """One column in a side bar, several where the page gives the form more room."""
+    return grid(*widgets, least=200, gap=14)
 
 
 def _widget(name: str, spec: Mapping[str, Any], default: Any) -> Any:

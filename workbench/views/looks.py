@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ORANGE, BLUE, GREEN, YELLOW = "#D9541E", "#3FA0E0", "#00A878", "#E69F00"
-PINK, VIOLET, OLIVE, BROWN, RED = "#CC79A7", "#8F6FCF", "#8A8A00", "#B07050", "#E0404A"
+PINK, VIOLET, OLIVE, BROWN, RED, TEAL = "#CC79A7", "#8F6FCF", "#8A8A00", "#B07050", "#E0404A", "#4C9A9A"
 GREY, INK = "#8A8A8A", "#333333"
 # Marks on an image. Each has a form of its own, because a scene has every colour, such as red roofs: the truth is an outline with
 # a dark border, flagged pixels are filled, and picks are rings with a dark border and a number.
@@ -64,7 +64,7 @@ ANOMALY: Group = {
     "local-rx": Look("local RX", PINK, "dashed", "P"),
     "crd": Look("CRD", VIOLET, "dotdash", "<"),
     "kifd": Look("kernel forest", RED, "dotdash", ">"),
-    "auto-ad": Look("autoencoder", "#4C9A9A", "dotdash", "p"),
+    "auto-ad": Look("autoencoder", TEAL, "dotdash", "p"),
     "affine": Look("affine oracle", OLIVE, "dotted", "X"),
     "untrained": Look("BSDM untrained", YELLOW, "dashed", "D"),
     "trained": Look("BSDM trained", ORANGE),
@@ -91,7 +91,7 @@ DETECTORS: Group = {
     "dam": Look("DAM alone", PINK, "solid", "X"),
     "ucm_low": Look("UCM, low half", OLIVE, "dotted", "<"),
     "ucm_high": Look("UCM, high half", BROWN, "dotdash", ">"),
-    "se": Look("UCM + SE", "#4C9A9A", "dotted", "p"),
+    "se": Look("UCM + SE", TEAL, "dotted", "p"),
     "cbam": Look("UCM + CBAM", "#5B7FD0", "dashed", "h"),
     "coordinate": Look("UCM + coordinate attention", "#8A3B12", "dashed", "H"),
     "shuffled_gates": Look("control: gates of another image", "#6F7F8F", "dotdash", "D"),
@@ -107,7 +107,7 @@ UNCERTAINTY: Group = {
     "variance": Look("2P(1 − P)", YELLOW),
     "temperature": Look("temperature scaling", VIOLET, "dashed"),
     "probability": Look("P itself", RED, "dotted"),
-    "isotonic": Look("isotonic(P)", "#4C9A9A", "dotted"),
+    "isotonic": Look("isotonic(P)", TEAL, "dotted"),
     "mc_dropout": Look("MC dropout", PINK, "dotdash"),
     "ensemble": Look("ensemble of 3", OLIVE, "dotdash"),
     "shuffled": Look("control: shuffled targets", BROWN, "dashed"),
@@ -128,7 +128,7 @@ SELECTORS: Group = {
     "dyn_unc": Look("Dyn-Unc", OLIVE, "dotted", "<"),
     "dual": Look("DUAL", BROWN, "dotted", ">"),
     "entropy": Look("entropy", YELLOW, "dotted", "*"),
-    "margin": Look("margin", "#4C9A9A", "dotted", "p"),
+    "margin": Look("margin", TEAL, "dotted", "p"),
 }
 # compressors of gradients
 COMPRESSORS: Group = {

@@ -33,7 +33,7 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256, Viridis256
 
 from workbench.scene import names_of
-from workbench.views.card import escape, html, swatch
+from workbench.views.card import TEXT, escape, html, swatch
 from workbench.views.image import as_colours
 from workbench.views.kinds import Picture
 from workbench.views.lines import Lines
@@ -43,6 +43,8 @@ from workbench.views.screen import HALF, STRETCH, map_pane
 from workbench.views.screen import height as growing
 
 NOTHING = "rgba(128, 128, 128, 0.3)"  # colour of pixels without a value
+TOOLS = 30  # pixels above a map in which its tools appear, at the right; the title of the picture is beside them
+ABOVE = {"position": "relative", "z-index": "1", "pointer-events": "none"}
 LARGE = 1e5  # from here on a colour bar says 200k and not 2.000e+5
 KEPT = (look("dropped", STATES).colour, look("kept", STATES).colour)
 
@@ -63,7 +65,7 @@ class PictureView:
         self.slider = pmui.IntSlider(
             label="", start=1, end=2, value=1, show_value=False, sizing_mode="stretch_width", margin=(2, 20)
         )
-        self.where = html(margin=(0, 8))
+        self.where = html(margin=(0, 8), styles={**TEXT, **ABOVE})
         self.legend = html(margin=(0, 8))
         self.slider.visible = False
         self.slider.param.watch(batched(lambda _: self._draw()), "value")
@@ -98,6 +100,7 @@ class PictureView:
         where = f" &middot; {escape(picture.positions[at])}" if self.slider.visible else ""
         self.where.object = f"<b>{escape(_title(picture))}</b>{where}"
         drawer = self._drawer(picture)
+        self._place.margin = (-TOOLS if isinstance(drawer, _Grid) and not self.slider.visible else 0, 0, 0, 0)
         drawer.draw(picture, picture.at(at))
         self.legend.object = drawer.legend
         if self._place.objects[:1] != [drawer.panel]:
@@ -292,7 +295,18 @@ class _Curves:
 
 
 def _title(picture: Picture) -> str:
-    return f"{picture.title} ({picture.units})" if picture.units else picture.title
+    units = picture.units or _bands(picture)
+    return f"{picture.title} ({units})" if units else picture.title
+
+
+def _bands(picture: Picture) -> str:
+    """The wavelengths of a composite's three bands, red first, if its array names them: `653 / 550 / 456 nm`."""
+    array = picture.array
+    dim = str(array.dims[-3]) if picture.kind == "composite" else ""
+    known = [c for c in array.coords.values() if c.dims == (dim,) and str(c.name).endswith("wavelength")] if dim else []
+    if not known or array.sizes[dim] != 3:
+        return ""
+    return " / ".join(f"{nm:.0f}" for nm in known[0].values) + " nm"
 
 
 def _bar(mapper: LinearColorMapper) -> ColorBar:

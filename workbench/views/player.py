@@ -57,7 +57,9 @@ class Player:
             parts.append(f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step")
             parts.append(f"{clock((of - latest['step']) / rate)} left")
         elif latest and status in ("finished", "stopped"):
-            parts.append(f'<span title="without pauses">took {clock(latest.get("seconds", 0))}</span>')
+            parts.append(
+                f'<span title="without pauses" style="white-space:nowrap">took {clock(latest.get("seconds", 0))}</span>'
+            )
         if folder:
             parts.append(f'<span style="opacity:.65" title="run folder">{escape(folder)}</span>')
         html = ("" if status == "idle" else _bar(share)) + " &middot; ".join(parts)

@@ -15,6 +15,7 @@ from workbench.views.plots import draw, plot
 from workbench.views.waiting import Waiting
 
 SIGNED = interp_palette(["#2166AC", "#67A9CF", "#F7F7F7", "#EF8A62", "#B2182B"], 255)  # blue, white, red
+BAR = 80  # pixels beside each raster, with and without a colour bar: their edges are below each other
 CHOICE = ["#3A4A63", STATES["kept"].colour]
 
 
@@ -30,7 +31,7 @@ class Kind:
 class Rasters:
     """One raster per name, each (row, column) with its own colour bar. `kinds`: name -> Kind."""
 
-    def __init__(self, kinds: Mapping[str, Kind], *, height: int = 180) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], *, height: int = 200) -> None:
         self.kinds = dict(kinds)
         self.x_range, self.y_range = Range1d(-0.5, 0.5), Range1d(0.5, -0.5)
         self.sources, self.mappers, self.figures = {}, {}, {}
@@ -39,7 +40,7 @@ class Rasters:
             palette = SIGNED if kind.signed else CHOICE if kind.choice else Cividis256
             mapper = LinearColorMapper(palette=palette, low=0, high=1, nan_color="rgba(128, 128, 128, 0.3)")
             options = {"x_range": self.x_range, "y_range": self.y_range, "active_scroll": "wheel_zoom"}
-            made = plot("", "output channel", height=height, title=kind.title, **options)
+            made = plot("input channel and kernel", "output channel", height=height, title=kind.title, **options)
             made.grid.visible = False
             made.xaxis.ticker = made.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=4)
             image = Image(image="image", x=-0.5, y=-0.5, dw="dw", dh="dh", color_mapper=mapper)
@@ -50,8 +51,7 @@ class Rasters:
                 bar = ColorBar(color_mapper=mapper, width=9, padding=2, margin=0, ticker=BasicTicker(desired_num_ticks=3))
                 bar.background_fill_alpha = 0
                 made.add_layout(bar, "right")
-            else:
-                made.min_border_right = 70  # same width as rasters with a colour bar
+            made.min_border_right = BAR
             self.sources[name], self.mappers[name], self.figures[name] = source, mapper, made
         panes = {n: pn.pane.Bokeh(f, sizing_mode="stretch_width", margin=(0, 4)) for n, f in self.figures.items()}
         words = "Drawn at the first logged step."

@@ -17,6 +17,7 @@ import panel as pn
 NARROW = 1000  # pixels of the window; below it, the side bar is folded when the page opens
 # height of the frame of a map at most: one map, or two rows of maps, fit into the window
 WHOLE, HALF = "max(66vh, 260px)", "max(38vh, 180px)"
+WRAP = ":host { flex-wrap: wrap; }"
 STRETCH: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
 # 1 rem is 16 pixels in a window of 1400 pixels, 18 at 1920 and 20 from 2500; plots have nine tenths of it
 TEXT = """
@@ -66,8 +67,9 @@ class _Wrapping(pn.Row):
 
 
 def wrapped(*parts: Any, **options: Any) -> pn.Row:
-    """Widgets of their own width in a line, which wraps."""
-    return _Wrapping(*parts, stylesheets=[":host { flex-wrap: wrap; }"], **{**STRETCH, **options})
+    """Widgets of their own width in a line, which wraps; their middles are at one height."""
+    css = f"{WRAP}\ndiv {{ align-self: center !important; }}"
+    return _Wrapping(*parts, stylesheets=[css], **{**STRETCH, **options})
 
 
 def beside(*parts: Any, least: Sequence[int], **options: Any) -> pn.Row:
@@ -77,16 +79,17 @@ def beside(*parts: Any, least: Sequence[int], **options: Any) -> pn.Row:
     """
     for part, pixels in zip(parts, least, strict=True):
         part.styles = {**part.styles, "flex": f"{pixels} 1 {pixels}px", "min-width": f"min({pixels}px, 100%)"}
-    return wrapped(*parts, **options)
+    return _Wrapping(*parts, stylesheets=[WRAP], **{**STRETCH, **options})
 
 
-def grid(*parts: Any, least: int, most: int = 12) -> pn.Column:
+def grid(*parts: Any, least: int, most: int = 12, gap: int = 0) -> pn.Column:
     """Parts in columns of equal width: as many as fit if each is at least `least` pixels wide, and at most `most`.
 
-    A hidden part takes no room. The grid itself cannot be hidden, because its CSS overrides that: put it into a column.
+    gap: pixels between the columns. A hidden part takes no room. The grid itself cannot be hidden, because its CSS overrides
+    that: put it into a column.
     """
     track = f"minmax(max(min({least}px, 100%), 100% / {most}), 1fr)"
-    css = f":host {{ display: grid; grid-template-columns: repeat(auto-fit, {track}); align-items: start; }}"
+    css = f":host {{ display: grid; grid-template-columns: repeat(auto-fit, {track}); align-items: start; column-gap: {gap}px; }}"
     css += "\n.scroll-button { display: none; }"  # an empty part of every column of Panel
     return pn.Column(*parts, stylesheets=[css], **STRETCH)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 
 import numpy as np
@@ -306,6 +307,11 @@ def test_the_inside_of_another_run_is_refused(scene, tmp_path):
     execute("rx", scene.drop_vars("lidar"), {}, tmp_path / "rx")
     with pytest.raises(InputError, match="a run of rx, not of mdfl"):
         load_networks(tmp_path / "rx", scene)
+    about = json.loads((tmp_path / "rx" / "run.json").read_text())
+    for wrong in ({"width": 10**6}, {"lr": "nan"}, {"split": 3}, {"widht": 8}):
+        (tmp_path / "rx" / "run.json").write_text(json.dumps({**about, "method": "mdfl", "config": wrong}))
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            load_networks(tmp_path / "rx", scene)
 
 
 # --- what cannot be used ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.driving import played
 from workbench.config import override
@@ -237,6 +237,10 @@ def test_the_exported_file_is_the_small_network(tmp_path):
     assert about["bits"] == small.bits
     assert about["run"]["seed"] == 0
     assert [len(k) for k in about["kept"]] == [len(k) for k in small.kept]
+    weights = load_file(tmp_path / "run" / "weights.safetensors")
+    save_file({**weights, "settings/chips": torch.tensor(3.0)}, tmp_path / "run" / "weights.safetensors")
+    with pytest.raises(InputError, match="cannot be made from its settings and weights"):
+        export(tmp_path / "run", tmp_path / "other.onnx")
 
 
 def test_weights_of_another_method_are_refused(tmp_path):

@@ -144,6 +144,24 @@ def test_the_file_answers_as_the_trained_network(tmp_path):
 
 
 @pytest.mark.long
+def test_inputs_of_few_bits_give_the_same_answers_however_the_file_is_optimised(tmp_path):
+    """onnxruntime rounds the bias of an integer convolution; with inputs of few bits that moved the outputs."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network, x = trained("cnn", 2)
+    whole = integers(network, x)
+    path = write(Exportable(whole, {"image": x}, ("logits",), rounding=True), tmp_path / "net.onnx")[0]
+    with torch.no_grad():
+        wanted = whole(x).numpy()
+    for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_ALL"):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        found = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(
+            None, {"image": x.numpy()}
+        )[0]
+        assert np.abs(found - wanted).mean() < 1e-5 * np.abs(wanted).max(), level
+
+
+@pytest.mark.long
 def test_int8_of_a_float_network_iscalibrated_and_checked(tmp_path):
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)

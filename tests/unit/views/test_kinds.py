@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from workbench.event import Bars, Curves, Film, Matrix
+from workbench.views.declared import Declared
 from workbench.views.kinds import picture, pictures
 from workbench.views.looks import look
 from workbench.views.paper import declared as paper
@@ -185,6 +188,32 @@ def test_curves_on_paper_have_a_line_for_each_series_and_run() -> None:
     assert len(axes.lines) == 5
     assert list(lines["random"].get_xdata()) == [1, 2]
     assert paper.curves((groups[1],), {"seed 0": history}) is None
+
+
+def test_curves_against_a_scalar_have_its_values_below_them() -> None:
+    """Passes are numbered from 0, though their events count on from the last training step."""
+    history = {"auc_pass": ([61, 62, 63], [0.7, 0.8, 0.9]), "pass": ([61, 62, 63], [0.0, 1.0, 2.0]), "auc": ([60], [0.9])}
+    group = Curves("AUC after each pass", ("auc_pass",), against="pass")
+    assert group.points("auc_pass", history) == ([0.0, 1.0, 2.0], [0.7, 0.8, 0.9])
+    assert group.points("auc", history) == ([], [])  # its event is no pass
+    (axes,) = paper.curves((group,), {"seed 0": history}).axes
+    assert axes.get_xlabel() == "pass"
+    assert list(axes.lines[0].get_xdata()) == [0, 1, 2]
+    shown = Declared((group,))
+    shown.take(SimpleNamespace(history=history, frames={}))
+    (plot,) = shown.curves
+    assert plot.lines.figure.xaxis.axis_label == "pass"
+    assert list(plot.lines.lines.data["xs"][0]) == [0, 1, 2]
+
+
+def test_a_composite_names_the_wavelengths_of_its_bands() -> None:
+    view = PictureView()
+    three = array(("quiet_band", *YX), 3, 4, 5)
+    view.show(picture("quiet", three))
+    assert "nm" not in view.where.object
+    named = three.assign_coords(quiet_wavelength=("quiet_band", [653.2, 550.0, 456.1]))
+    view.show(picture("quiet", named))
+    assert "653 / 550 / 456 nm" in view.where.object
 
 
 def test_a_film_on_paper_shows_a_few_steps_from_first_to_last() -> None:

@@ -51,6 +51,20 @@ def test_reference_lines_alone_are_not_a_plot():
     assert not view.panel[1].visible
 
 
+def test_the_legend_of_trajectories_names_means_and_window():
+    view = Trajectory()
+    means = [("mean of kept", "#D9541E", [1, 2], [0.5, 0.6]), ("mean of dropped", "#8A8A8A", [1, 2], [0.8, 0.9])]
+    view.show([], [], (means, means), 12, (8, 12))
+    assert all(text in view.legend.object for text in ("mean of kept", "mean of dropped", "epochs 8 to 12"))
+    view.show([LINE], [LINE], ([], []), 2, None)
+    assert "mean" not in view.legend.object
+
+
+def test_rasters_below_each_other_have_one_right_edge():
+    view = Rasters({"g": Kind("gradient", signed=True), "sent": Kind("sent", choice=True)})
+    assert len({figure.min_border_right for figure in view.figures.values()}) == 1
+
+
 def test_a_raster_waits_for_its_own_matrix():
     view = Rasters({"g": Kind("gradient", signed=True), "sent": Kind("sent", choice=True)})
     view.show("g", np.ones((2, 3)))

@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
 
+from workbench.data.readers.files import LONGEST
 from workbench.data.records import Record, Sourced
 from workbench.errors import InputError
 
@@ -18,6 +19,8 @@ def relative(path: str) -> str:
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or "\\" in path or ".." in parts or ":" in path:
         raise ValueError("must be a relative path with forward slashes and without ..")
+    if not path.isprintable() or len(path) > 1000 or any(len(part.encode()) > LONGEST for part in parts):
+        raise ValueError(f"must be printable, with at most {LONGEST} bytes between two slashes and 1000 letters")
     return path
 
 

@@ -45,8 +45,12 @@ class Multimodal(Sourced, Kind):
         if not isinstance(given, dict):
             return given
         fields = dict(given)
-        mirrors = fields.pop("mirrors", {})
-        files = [dict(f) for f in [*fields.get("files", []), *fields.pop("shared", [])]]
+        mirrors, listed, shared = fields.pop("mirrors", {}), fields.get("files", []), fields.pop("shared", [])
+        if not isinstance(mirrors, dict) or not all(isinstance(part, list) for part in (listed, shared)):
+            raise ValueError("files and shared are lists, and mirrors is a mapping")
+        if not all(isinstance(f, dict) for f in [*listed, *shared]):
+            raise ValueError("each file is a mapping")
+        files = [dict(f) for f in [*listed, *shared]]
         for f in files:
             path = PurePosixPath(str(f.get("path")))
             if str(path.parent) in mirrors:

@@ -23,6 +23,7 @@ FORMATS = (
     "NumPy (.npy, .npz), EnMAP or DESIS (folder with METADATA.XML)"
 )
 HEAD = 4096  # bytes that are read to recognise a format
+LONGEST = 255  # bytes of a file name, on most file systems
 
 KINDS: dict[bytes, str] = {  # first bytes -> kind of file
     b"II*\0": "TIFF",

@@ -18,7 +18,7 @@ HEADLINE = ("auc", "auc_untrained", "auc_rx")
 SHOWS = (
     Curves("loss", ("loss",), references=("sigma2", "sigma2_code"), log=True),
     Curves("AUC after all passes", ("auc",), references=("auc_untrained", "auc_rx", "auc_ridge_rx", "auc_pca_rx")),
-    Curves("AUC after each pass", ("auc_pass",), references=("auc_rx",)),
+    Curves("AUC after each pass", ("auc_pass",), references=("auc_rx",), against="pass"),
     Film(("quiet", "background", "score"), "Suppressed cube, what is subtracted next, and the score"),
 )
 NOTEBOOK = "anomaly"

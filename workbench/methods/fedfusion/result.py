@@ -91,7 +91,7 @@ def result_of(
         _maps(result, scene, pixels, own, classify.confusion(truth, table[""][0].argmax(1), classes))
     result.attrs = {k: scene.attrs[k] for k in PROVENANCE if k in scene.attrs}
     result.attrs |= {
-        "split": f"{pixels.split}: {len(train)} pixels for training, {len(test)} for testing",
+        "split": f"{pixels.split}: {len(train):,} pixels for training, {len(test):,} for testing",
         "split_warning": pixels.warning,
         "owners": ", ".join(pixels.sensors),
         "message_warning": warning,

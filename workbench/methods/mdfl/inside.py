@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from workbench.config import override
 from workbench.data.sensor_patches import CENTRE, SIDE, Patches, patches_of
 from workbench.errors import InputError
 from workbench.methods.mdfl.arms import OWN, denoiser_of
@@ -56,7 +57,7 @@ def load_networks(folder: str | Path, scene: xr.Dataset) -> Trained:
     about = read(folder)
     if about["method"] != "mdfl":
         raise InputError(f"{folder} is a run of {about['method']}, not of mdfl.")
-    config = Config.model_validate(about["config"])
+    config = override(Config(), about["config"])
     patches = patches_of(scene, config, who="mdfl")
     denoiser = denoiser_of(OWN, patches, config)
     saved = weights(folder)

@@ -108,7 +108,8 @@ def load_network(source: str | PathLike[str]) -> Small:
 def exportable(folder: str | PathLike[str]) -> Exportable:
     """The compressed network of a finished run with its trained bits, for `workbench export`. Raises InputError as `load_network`."""
     small = load_network(folder)
-    whole = integers(small.network, small.chips)
+    with rebuilding(folder, "picpq"):  # the chips come from the same file
+        whole = integers(small.network, small.chips)
     facts = {
         "task": "classes",
         "classes": small.names,

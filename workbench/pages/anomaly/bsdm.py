@@ -14,6 +14,7 @@ from workbench.runs.watch import Live
 from workbench.views.card import explain
 from workbench.views.curves import Curves
 from workbench.views.looks import ANOMALY, BLUE, REFERENCES, Look
+from workbench.views.ranks import written
 from workbench.views.screen import beside, grid
 from workbench.views.steps import Steps, Still
 
@@ -88,7 +89,7 @@ class Train:
         )
         self._invite = explain("Watch BSDM suppress the background", INVITATION, height=420)
         self.panel = beside(
-            pn.Column(*self.runner.controls, sizing_mode="stretch_width", max_width=340, margin=(0, 14, 0, 0)),
+            pn.Column(*self.runner.controls, sizing_mode="stretch_width", margin=(0, 14, 0, 0)),
             pn.Column(self._watch, self._invite, **stretch),
             least=(200, 640),
             margin=(8, 4),
@@ -182,7 +183,7 @@ class Train:
                     if k == 0
                     else f"y<sub>{k}</sub>: after {k} pass{'es' if k > 1 else ''}"
                 )
-                notes = [f"largest |y| {scalars['range']:.3g}"] if "range" in scalars else []
+                notes = [f"largest |y| {written(scalars['range'])}"] if "range" in scalars else []
                 notes += [f"AUC {scalars['auc_pass']:.4f}"] if "auc_pass" in scalars else []
             else:
                 label = f"training step {step:,}" if step else "before training (untrained network)"

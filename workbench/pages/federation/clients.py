@@ -38,7 +38,7 @@ class ClientsTab:
         self.cards = Clients()
         self.loss = Lines("step", "training loss", height=240)
         self.oa = Lines("step", "OA on 300 test pixels", height=240, dots=True)
-        self.sent = Lines("step", "MB sent, all clients, up and down", height=240)
+        self.sent = Lines("step", "MB sent, all links", height=240)
         self.apart = Lines(
             "step",
             "shared weights apart",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import panel as pn
 import panel_material_ui as pmui
+from panel.io import location
 
 from workbench.pages.frame.defaults import remember_defaults
 from workbench.pages.frame.memory import spare_imports
@@ -17,6 +18,15 @@ from workbench.pages.frame.offline import own_stylesheets
 
 SERVER = "http://localhost:5006"  # where `workbench serve` listens by default
 WIDE = {"sizing_mode": "stretch_width", "size": "small"}
+
+
+def query_of(search: str) -> dict[str, str]:
+    """The parameters of an address as texts, of each name the last: `?tab=2&run=007` -> `{"tab": "2", "run": "007"}`."""
+    return dict(parse_qsl(search.removeprefix("?"), keep_blank_values=True))
+
+
+# Panel's own makes numbers of them, also of the run 007, and no page opens at an address with `?x=²` or with 5000 digits
+location.parse_query = query_of
 
 
 class Addressed(pn.viewable.Viewer):
@@ -40,8 +50,8 @@ class Addressed(pn.viewable.Viewer):
         for name, text in (self._location.query_params if self._location else {}).items():
             if name in self.ADDRESS:
                 kind = type(self.param[name].default)
-                with contextlib.suppress(ValueError, TypeError):
-                    self.param.update(**{name: str(text) == "True" if kind is bool else kind(text)})
+                with contextlib.suppress(ValueError, TypeError, OverflowError):
+                    self.param.update(**{name: text.lower() == "true" if kind is bool else kind(text)})
 
     def keep_address(self) -> None:
         """Start to write every change of the state into the address."""

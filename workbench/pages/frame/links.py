@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from workbench.data.catalog import names
-from workbench.data.source import LONGEST, Source
+from workbench.data.readers.files import LONGEST
+from workbench.data.source import Source
 from workbench.errors import InputError
 from workbench.methods import METHODS, page
 from workbench.runs.collection import Entry

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -20,6 +21,7 @@ from workbench.config import files_read, files_written, override, processes
 from workbench.data.roots import ROOTS, roots
 from workbench.errors import InputError
 from workbench.methods import load
+from workbench.runs.collection import size
 from workbench.runs.files import write_json
 from workbench.runs.folder import OWNER
 from workbench.runs.loader import read_json
@@ -60,6 +62,8 @@ class Policy(BaseModel):
     max_runs_per_user: int | None = Field(None, description="of one visitor at once")
     upload_mb: float = Field(2000.0, description="of all uploads together")
     upload_days: float = Field(7.0, description="days after which an upload is deleted")
+    runs_gb: float | None = Field(None, description="of all runs together; above it none begins")
+    free_gb: float = Field(0.0, description="free on the disk of the runs; below it none begins")
     catalogue_only: bool = Field(False, description="no own files")
 
 
@@ -156,6 +160,25 @@ def places(method: str, changed: Mapping[str, Any]) -> int:
     if limits is not None and limits.max_runs is not None and count > (most := max(2, limits.max_runs)):
         raise InputError(f"This run would be computed by {count} processes; this server allows {most} at once (--max-runs).")
     return count
+
+
+def check_room(root: Path) -> None:
+    """Raise InputError where no run may begin: the runs have more than they may, or their disk is nearly full. root: of the runs."""
+    limits = policy()
+    if limits is None:
+        return
+    place = root.resolve()
+    advice = f"Delete some on the page `runs`, or with `workbench runs prune --root {place}` (--status, --days, --delete)."
+    if limits.runs_gb is not None and (used := size(root, without="uploads") / 1e9) > limits.runs_gb:
+        raise InputError(
+            f"No run begins: the runs of this server have {used:.3g} GB, and it allows {limits.runs_gb:g} GB (--max-runs-size). {advice}"
+        )
+    there = next(p for p in (place, *place.parents) if p.exists())
+    if (free := shutil.disk_usage(there).free / 1e9) < limits.free_gb:
+        raise InputError(
+            f"No run begins: {free:.3g} GB are free on the disk of the runs, and this server keeps {limits.free_gb:g} GB "
+            f"(--min-free). {advice}"
+        )
 
 
 def expire_uploads(folder: Path) -> int:

@@ -24,12 +24,13 @@ from typing import Any
 from workbench import execution, runs
 from workbench.data.source import Source
 from workbench.errors import InputError
-from workbench.pages.frame.policy import own, places, policy, settings, user
+from workbench.pages.frame.policy import check_room, own, places, policy, settings, user
 from workbench.runs.files import write_json, writing
 from workbench.runs.folder import OWNER, launched, new_folder
 from workbench.runs.loader import read_json
 
 PERIOD = 1.0  # seconds between two looks
+AGAIN = 10.0  # seconds until a folder of runs without room is looked through again
 MOST = 20  # runs of one visitor that wait; of all visitors together, where they have no names
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def begin(method: str, source: Source, overrides: Mapping[str, Any] | None, root
     scene = {"scene": source.scene, "truth": source.truth, "keys": dict(source.keys)}
     scene |= {"beside": dict(source.beside), "resample": source.resample}
     size = places(method, changed)
+    check_room(root)
     folder = _claimed(root, method, name)
     try:
         _submit(folder, {"method": method, "source": scene, "overrides": changed}, size)
@@ -56,6 +58,7 @@ def go_on(folder: Path) -> None:
     """Continue an unfinished run in a new process, as soon as the limits of the server allow."""
     about = runs.read(folder)
     execution.resume_command(folder)  # raises for an imported one
+    check_room(folder.parent)
     _submit(folder, None, places(about["method"], about["config"]))
 
 
@@ -95,6 +98,8 @@ def pump(root: Path) -> int:
                 continue
             if _full(at_work.total(), ticket["places"], limits.max_runs):
                 break  # nobody overtakes a run of many processes
+            if not _room(root):
+                break
             folder = root / ticket["folder"]
             try:
                 command = _command(folder, ticket["start"])
@@ -154,6 +159,21 @@ def _command(folder: Path, start: Mapping[str, Any] | None) -> list[str]:
     return execution.run_command(method, source, changed, folder)
 
 
+def _room(root: Path) -> bool:
+    """Whether runs may begin; those that wait go on waiting until others are deleted, and the log says it once."""
+    if time.monotonic() < _narrow.get(root, 0.0):
+        return False
+    try:
+        check_room(root)
+    except InputError as error:
+        if root not in _narrow:
+            log.warning("the queue of %s waits: %s", root, error)
+        _narrow[root] = time.monotonic() + AGAIN
+        return False
+    _narrow.pop(root, None)
+    return True
+
+
 def _full(at_work: int, more: int, most: int | None) -> bool:
     """Whether these processes more are too many. A run that is larger than the limit begins when no other is at work."""
     return most is not None and at_work > 0 and at_work + more > most
@@ -195,6 +215,7 @@ def _read(place: Path) -> list[dict[str, Any]]:
 
 _LOCK = threading.RLock()
 _watched: set[Path] = set()
+_narrow: dict[Path, float] = {}  # folders of runs without room -> when they are looked through again
 
 
 def _watch(root: Path) -> None:

@@ -41,7 +41,10 @@ OPENING = "The scene is read and checked. A run on this machine, or a large file
 PAINT = 60  # ms for the browser to paint the first update before the next is sent
 IN_MEMORY = 1 << 30  # bytes of the largest scene that is loaded into memory; larger ones are read lazily
 FOLD = {"collapsed": True, "margin": (4, 0), "sizing_mode": "stretch_width"}
-CUT_OFF = {"overflow": "hidden", "text-overflow": "ellipsis", "white-space": "nowrap", "max-width": "calc(100vw - 400px)"}
+CUT_OFF = """
+:host { overflow: hidden; white-space: nowrap; max-width: calc(100vw - 400px); }
+div { overflow: hidden; text-overflow: ellipsis; }
+"""
 
 
 class Session(Addressed):
@@ -172,7 +175,7 @@ class Session(Addressed):
             "", severity="error", visible=False, margin=(6, 0), sizing_mode="stretch_width", sx={"overflowWrap": "anywhere"}
         )
         self.opening = html(margin=(6, 0), visible=False)
-        self.banner = html(margin=(0, 24), styles={"font-size": "1rem", "color": "white", **CUT_OFF})
+        self.banner = html(margin=(0, 24), styles={"font-size": "1rem", "color": "white"}, stylesheets=[CUT_OFF])
         self.ways = html(ways(), margin=(0, 0, 0, 24), sizing_mode=None)
         self.param.watch(self._link_report, "run")
         self.card = html(margin=(6, 0))

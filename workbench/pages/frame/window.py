@@ -17,11 +17,17 @@ from workbench.views.screen import TEXT as TEXT_SIZE
 
 TEXT = {"fontSize": 12.5, "button": {"textTransform": "none"}}
 BAR = {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#24527F", "backgroundImage": "none", "color": "#fff"}}}}
+# buttons of number fields, whose colour cannot be seen in Panel's dark mode
+ICON = {"props": {"color": "default"}, "style": {"color": "var(--mui-palette-text-secondary)"}}
+COMPONENTS = {**BAR, "MuiIconButton": {"styleOverrides": {"root": {"variants": [ICON]}}}}
+# a side bar that slides would lay out all figures of the page in each frame
+AT_ONCE = {"duration": {"enteringScreen": 0, "leavingScreen": 0}}
 THEME = {
     mode: {
         "chart_style": "standard",
         "typography": TEXT,
-        "components": BAR,
+        "components": COMPONENTS,
+        "transitions": AT_ONCE,
         "palette": {"primary": {"main": colour}},
         "breakpoints": {
             "values": {"xs": 0, "sm": NARROW, "md": 1200, "lg": 1536, "xl": 1920}

@@ -44,7 +44,7 @@ class Importance:
             state.param.indicator, label="Another score", size="small", width=190, margin=(6, 8)
         )
         self.window = pmui.Select.from_param(
-            state.param.p, label="p, side of the neighbourhood", size="small", width=190, margin=(6, 8)
+            state.param.p, label="p, side of the neighbourhood", size="small", width=250, margin=(6, 8)
         )
         self.overlap = html(margin=(10, 8), sizing_mode="stretch_width", min_width=300)
         panels = self.rasters.panels
@@ -139,7 +139,7 @@ class Importance:
         if count:
             chosen[np.argpartition(-scored.ravel(), count - 1)[:count]] = True
         chosen = chosen.reshape(gradient.shape)
-        self.rasters.show("else", chosen, f"selected by {name}, p = {state.p}")
+        self.rasters.show("else", chosen, f"selected by {name}" + (f", p = {state.p}" if name != "magnitude" else ""))
         either = int((chosen | kept).sum())
         same = f"{(chosen & kept).sum() / either:.2f}" if either else "none sent"
         self.overlap.object = (

@@ -43,7 +43,7 @@ class Maps:
         self.images = pmui.Select(label="Image", options={"": -1}, value=-1, width=220, searchable=True, **small)
         self.sensors = pmui.Select(label="Sensor", options={"": ""}, value="", width=190, **small)
         self.classifiers = pmui.Select(label="Classes given by", options={"": ""}, value="", width=330, **small)
-        self.masked = pmui.Switch(label="Mask what is not labelled", value=False, margin=(14, 8))
+        self.masked = pmui.Switch(label="Mask what is not labelled", value=False, margin=(8, 8))
         self.frame = Frame()
         self.scene = ImageView(self.frame, "Scene", tall=WHOLE)
         self.true = ClassMap(self.frame, "Labels", axes=True, tall=WHOLE)
@@ -221,11 +221,11 @@ class Maps:
         colours = class_colours(len(names))
         rows = []
         for n, name in enumerate(names):
-            mapped = None if scores.mapped is None else float(scores.mapped[n])
+            mapped = None if scores.mapped is None else f"{scores.mapped[n]:,.0f}"
             area = "" if scores.area is None else _interval(scores.area.area[n], scores.area.half_width[n])
             row = (
                 Marked(name, colours[n]),
-                int(scores.counts[n].sum()),
+                f"{scores.counts[n].sum():,.0f}",
                 float(scores.recall[n]),
                 float(scores.precision[n]),
             )
@@ -233,7 +233,7 @@ class Maps:
         columns = [
             "class", "test pixels", Column("found", "", 3, "share of the class that is found: producer's accuracy"),
             Column("right", "", 3, "share of what is called the class that is right: user's accuracy"),
-            Column("mapped area (pixels)", "", 0), "estimated area",
+            "mapped area (pixels)", "estimated area",
         ]  # fmt: skip
         note = f"<div style='opacity:.75;margin-top:4px'>{AREA}</div>"
         self.table.object = html_table(columns, rows) + (note if scores.area is not None else "")

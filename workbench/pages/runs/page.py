@@ -47,7 +47,7 @@ NOTHING = (
     "<code>workbench run rx sim-coast-town</code>."
 )
 TICKED = """
-.tabulator { font-size: .82rem; }
+.tabulator.tabulator { font-size: .82rem; }
 .tabulator-row.tabulator-selected, .tabulator-row.tabulator-selected:hover { background-color: rgba(63, 160, 224, .18) !important;
   color: inherit !important; }
 """

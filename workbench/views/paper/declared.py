@@ -47,8 +47,7 @@ def curves(groups: Sequence[Curves], histories: Mapping[str, History]) -> Figure
         looks = dict(zip(drawn, looks_in_curves(drawn, quantities), strict=True))
         for name in series:
             for n, history in enumerate(h for h in histories.values() if name in h):
-                steps, values = history[name]
-                steps = [s - steps[0] + 1 for s in steps] if group.own_steps else steps
+                steps, values = group.points(name, history)
                 how: dict[str, Any] = {"color": looks[name].colour, "alpha": 1 if n == 0 else 0.45}
                 how |= {"marker": "o" if len(steps) < 4 else None, "markersize": 3.5, "linewidth": 1.5}
                 axes.plot(steps, values, label=looks[name].title if n == 0 else None, **how)
@@ -57,7 +56,10 @@ def curves(groups: Sequence[Curves], histories: Mapping[str, History]) -> Figure
             axes.axhline(value, color=looks[name].colour, linewidth=1.3, linestyle="--", label=looks[name].title)
         if group.log:
             axes.set_yscale("log")
-        axes.set(xlabel="step", ylabel=f"{group.group} ({group.units})" if group.units not in ("", "1") else group.group)
+        axes.set(
+            xlabel=group.against or "step",
+            ylabel=f"{group.group} ({group.units})" if group.units not in ("", "1") else group.group,
+        )
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if len(series) + len(group.references) > 1:
             axes.legend(**LEGEND, fontsize=8, ncols=2)
