@@ -116,7 +116,8 @@ def _watch(client: Client, address: str, over: threading.Event) -> None:
     seen = time.monotonic()
     while not over.wait(LOOK):
         try:
-            there = client.status == "running" and client.sync(client.scheduler.ncores, callback_timeout=PATIENCE)
+            scheduler = client.scheduler if client.status == "running" else None
+            there = scheduler is not None and client.sync(scheduler.ncores, callback_timeout=PATIENCE)
         except Exception:  # of the connection, or of a client that is being closed
             there = None
         if over.is_set():

@@ -118,17 +118,17 @@ def integers(network: nn.Module, example: Tensor) -> nn.Module:
     with torch.no_grad():
         wanted = tensors(network(example))
     norms = _behind(network, example)
-    readers = [getattr(layer, "input_quantizer", None) for layer in layers(network).values()]
-    few = any(reader is not None and reader.bits < 8 for reader in readers)
+    inputs: list[Grid | None] = [getattr(layer, "input_quantizer", None) for layer in layers(network).values()]
+    few = any(reader is not None and reader.bits < 8 for reader in inputs)
     for name, layer in layers(network).items():
-        reader = getattr(layer, "input_quantizer", None)
+        reader: Grid | None = getattr(layer, "input_quantizer", None)
         if not parametrize.is_parametrized(layer, "weight"):
             if reader is not None:
                 raise InputError(
                     f"Layer {name!r} has a quantised input and weights in float; that cannot be exported as integers."
                 )
             continue
-        weight = layer.parametrizations["weight"][0]  # type: ignore[index, union-attr, operator]
+        weight: Grid = layer.parametrizations["weight"][0]  # type: ignore[index, union-attr, operator, assignment]
         norm = norms.get(name)
         whole = Integers(layer, weight, reader, network.get_submodule(norm) if norm else None)  # type: ignore[arg-type]
         whole.apart = few and reader is not None and min(weight.bits, reader.bits) < 8
