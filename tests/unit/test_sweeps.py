@@ -194,7 +194,7 @@ def test_a_cluster_without_distributed_is_refused_with_the_way_out(
     squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match="pip install distributed"):
+    with pytest.raises(InputError, match=r"pip install .workbench\[cluster\]"):
         sweep(squares, Grid(), tmp_path / "out", on="tcp://127.0.0.1:1", progress=False)
 
 
