@@ -56,7 +56,8 @@ def noise_levels(
 ) -> xr.DataArray:
     """(bank, time): accuracy of logistic regression on the bank of one noise level.
 
-    banks: name -> network -> (n, d * times, h, w), the training pixels first. y, truth: their labels, and those of the test pixels.
+    banks: name -> network -> (n, d * times, h, w), the training pixels first. y, truth: their labels, and those of the test pixels. c: of
+    `fusion.estimator`.
     """
     values, cut = np.zeros((len(banks), len(times))), len(y)
     for i, bank in enumerate(banks.values()):

@@ -53,7 +53,7 @@ def fit(
 ) -> Model:
     """A trained classifier of `estimator`. x (N, d); y (N,) whole numbers from 0. Classes without samples get probability 0.
 
-    The SVM gives 1 to its class and 0 to the others: it has no probabilities of its own.
+    seed, trees, c: of `estimator`. The SVM gives 1 to its class and 0 to the others: it has no probabilities of its own.
     """
     from sklearn.exceptions import ConvergenceWarning
 

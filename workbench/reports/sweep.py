@@ -250,11 +250,11 @@ def _engine(on: str | None, jobs: int, stop: threading.Event) -> Iterator[tuple[
     why the cluster is lost, empty while it is there."""
     if on is None:
         with ThreadPoolExecutor(jobs) as pool:
-            yield lambda work: pool.submit(supervise, work, stop), str
+            yield (lambda work: pool.submit(supervise, work, stop)), (lambda: "")
         return
     with cluster.connected(on, default=False) as client:
         executor = client.get_executor(pure=False)  # not left in order: it would wait for the futures of a lost cluster
-        yield lambda work: executor.submit(_supervise_there, work), lambda: cluster.lost(client)
+        yield (lambda work: executor.submit(_supervise_there, work)), (lambda: cluster.lost(client))
 
 
 def _supervise_there(work: dict[str, Any]) -> dict[str, Any]:

@@ -161,16 +161,16 @@ def _command(folder: Path, start: Mapping[str, Any] | None) -> list[str]:
 
 def _room(root: Path) -> bool:
     """Whether runs may begin; those that wait go on waiting until others are deleted, and the log says it once."""
-    if time.monotonic() < _narrow.get(root, 0.0):
+    if time.monotonic() < _without_room.get(root, 0.0):
         return False
     try:
         check_room(root)
     except InputError as error:
-        if root not in _narrow:
+        if root not in _without_room:
             log.warning("the queue of %s waits: %s", root, error)
-        _narrow[root] = time.monotonic() + AGAIN
+        _without_room[root] = time.monotonic() + AGAIN
         return False
-    _narrow.pop(root, None)
+    _without_room.pop(root, None)
     return True
 
 
@@ -215,7 +215,7 @@ def _read(place: Path) -> list[dict[str, Any]]:
 
 _LOCK = threading.RLock()
 _watched: set[Path] = set()
-_narrow: dict[Path, float] = {}  # folders of runs without room -> when they are looked through again
+_without_room: dict[Path, float] = {}  # folders of runs without room -> when they are looked through again
 
 
 def _watch(root: Path) -> None:

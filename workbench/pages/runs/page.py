@@ -47,6 +47,7 @@ NOTHING = (
     "<code>workbench run rx sim-coast-town</code>."
 )
 TICKED = """
+/* named twice, because the theme's own rule would win otherwise */
 .tabulator.tabulator { font-size: .82rem; }
 .tabulator-row.tabulator-selected, .tabulator-row.tabulator-selected:hover { background-color: rgba(63, 160, 224, .18) !important;
   color: inherit !important; }
