@@ -12,8 +12,10 @@ from xdist.scheduler import LoadScopeScheduling
 # The files of tests/browser, in two chains of about equal length: each chain has one server and one Chromium.
 CHAINS = {
     "tests/browser/test_every_page.py": "tests/browser, every page",  # the first of its chain: it visits a server that has made no page
+    "tests/browser/test_detection.py": "tests/browser, every page",
     "tests/browser/test_runs.py": "tests/browser, every page",
     "tests/browser/test_screens.py": "tests/browser, every page",
+    "tests/browser/test_toy.py": "tests/browser, every page",
 }
 VISITS = "tests/browser, visits"  # all other files of the folder
 
