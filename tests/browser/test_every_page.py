@@ -67,7 +67,10 @@ def test_from_the_landing_page_to_a_run_to_its_report_and_back(tmp_path: Path, o
         "<!DOCTYPE html><title>r</title><h1>All numbers</h1><script>oops()</script>"
     )
     with served(tmp_path, "runs", "watch", root=root, warm=True) as server:
-        page, watch = plain(opened, server.base)
+        page, watch = plain(opened, f"{server.base}/?theme=dark")
+        wait(page, TURNED)
+        page.get_by_role("button", name="Light / dark").click()
+        assert page.evaluate("!document.documentElement.classList.contains('dark')")
         assert page.locator(".cards img:visible").count() == 2
         assert page.evaluate("[...document.images].filter(i => i.checkVisibility()).every(i => i.naturalWidth == 640)")
         page.get_by_role("link", name="alone").click()

@@ -315,7 +315,9 @@ def test_overlays_lie_over_both_dates(shared, overlay):
     opened.overlay = overlay
     drawn = opened.maps.swipe.over.data["image"][0].view(np.uint8).reshape(32, 32, 4)
     assert (drawn[..., 3] > 0).any()
+    assert not opened.maps.opacity.disabled
     opened.overlay = "Nothing"
+    assert opened.maps.opacity.disabled
     assert not len(opened.maps.swipe.over.data["image"])
 
 

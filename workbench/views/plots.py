@@ -87,6 +87,10 @@ def pick_number(**place: Any) -> Text:
     return Text(x="x", y="y", text=field("number"), background_fill_color=field("color"), **style, **place)
 
 
+# columns of `Frame.marks`: a number stands above and right of its pick, but not where the edge of the image would cut it
+NUMBER_PLACE = {"text_baseline": field("baseline"), "text_align": field("align"), "x_offset": field("right"), "y_offset": field("down")}
+
+
 class Frame:
     """The view that all image figures of a page share: ranges, crosshair, marks.
 
@@ -98,7 +102,7 @@ class Frame:
         self.x_range = Range1d(-0.5, 0.5)
         self.y_range = Range1d(0.5, -0.5)
         self.shape = (1, 1)
-        self.marks = ColumnDataSource({"x": [], "y": [], "number": [], "color": []})
+        self.marks = ColumnDataSource({name: [] for name in ("x", "y", "number", "color", "baseline", "align", "right", "down")})
         self.outline = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})
         edge = {n: n for n in ("x0", "y0", "x1", "y1")}
         ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}
@@ -109,19 +113,28 @@ class Frame:
             (self.outline, outlined, Segment(**edge, line_color=TRUTH, line_width=1.2, line_cap="square")),
             (self.marks, marked, Scatter(**ring, line_color=BORDER, line_width=4.5, line_alpha=0.6)),
             (self.marks, marked, Scatter(**ring, line_color=field("color"), line_width=2.5)),
-            (self.marks, marked, pick_number(text_baseline="bottom", x_offset=6, y_offset=-5)),
+            (self.marks, marked, pick_number(**NUMBER_PLACE)),
         ]
         self._cross = [Span(dimension=d, line_color=GREY, line_width=1, line_alpha=0.8) for d in ("width", "height")]
         self._figures: list[tuple[figure, dict[str, Any]]] = []
 
     def mark(self, picked: tuple[int, int] | None, colour: str = PICKS[0], number: str = "1") -> None:
         """Mark one pixel (row, column) in all images, and no other; None marks none."""
-        at = [] if picked is None else [picked]
+        self.mark_all([] if picked is None else [picked], [number], [colour])
+
+    def mark_all(self, places: Sequence[tuple[int, int]], numbers: Sequence[str], colours: Sequence[str]) -> None:
+        """Mark these pixels (row, column) in all images, and no others, each with its number and colour."""
+        high = [row < 0.1 * self.shape[0] for row, _ in places]  # near the top: the number stands below
+        left = [column > 0.93 * self.shape[1] for _, column in places]
         self.marks.data = {
-            "x": [column for _, column in at],
-            "y": [row for row, _ in at],
-            "number": [number for _ in at],
-            "color": [colour for _ in at],
+            "x": [column for _, column in places],
+            "y": [row for row, _ in places],
+            "number": list(numbers[: len(places)]),
+            "color": list(colours[: len(places)]),
+            "baseline": ["top" if here else "bottom" for here in high],
+            "align": ["right" if here else "left" for here in left],
+            "right": [-6 if here else 6 for here in left],
+            "down": [5 if here else -5 for here in high],
         }
 
     def figure(self, title: str, *, axes: bool = False, bar: bool = False, tall: str = HALF) -> figure:

@@ -86,7 +86,7 @@ class SpectraView:
         draw(self.figure, self._grey, VStrip(x0="x0", x1="x1", fill_color=GREY, fill_alpha=0.18, line_alpha=0))
         draw(self.figure, self._bands, VSpan(x="x", line_color=field("color"), line_width=1.5, line_dash="dotted"))
         drawn = draw(self.figure, self.lines, MultiLine(xs="xs", ys="ys", line_color=field("color"), line_width=2))
-        draw(self.figure, self._numbers, pick_number(text_baseline="middle", x_offset=-8))
+        draw(self.figure, self._numbers, pick_number(text_baseline="middle", text_align="right"))
         tips = [("pick", "@number"), ("at", "$x{0.0}"), ("value", "$y{0.0000}")]
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips, line_policy="nearest"))
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="stretch_width", margin=0)

@@ -187,12 +187,7 @@ class Explore:
     def draw_picks(self) -> None:
         """Draw marks on the images and lines in the plots."""
         picked = self.state.picked
-        self.state.frame.marks.data = {
-            "x": [c for _, c in picked.values()],
-            "y": [r for r, _ in picked.values()],
-            "number": [str(n) for n in picked],
-            "color": [PICKS[n - 1] for n in picked],
-        }
+        self.state.frame.mark_all(list(picked.values()), [str(n) for n in picked], [PICKS[n - 1] for n in picked])
         self.draw_spectra()
 
     def draw_spectra(self, *_: Any) -> None:

@@ -175,6 +175,7 @@ class Maps:
     def _lay(self) -> None:
         """Draw the overlay over both dates."""
         state, findings = self.state, self.state.findings
+        self.opacity.disabled = state.overlay == "Nothing"
         p, truth = state.probability(), state.truth_of()
         over: np.ndarray | None = None
         if state.overlay == "Change" and p is not None:

@@ -199,9 +199,7 @@ class Score:
         place = self.state.film.place
         if place is None:
             rows, place = rows[:0], np.zeros((0, 2))
-        y, x = place[rows].T.tolist() if len(rows) else ([], [])
-        numbers = [str(n + 1) for n in range(len(x))]
-        self.frame.marks.data = {"x": x, "y": y, "number": numbers, "color": colours[: len(x)]}
+        self.frame.mark_all([(y, x) for y, x in place[rows].tolist()], [str(n + 1) for n in range(len(rows))], colours)
 
     def _window(self, epoch: int | None) -> tuple[float, float] | None:
         """First and last epoch of the newest window that the score of this epoch uses."""
