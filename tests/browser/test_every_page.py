@@ -68,11 +68,11 @@ def test_from_the_landing_page_to_a_run_to_its_report_and_back(tmp_path: Path, o
     )
     with served(tmp_path, "runs", "watch", root=root, warm=True) as server:
         page, watch = plain(opened, f"{server.base}/?theme=dark")
-        wait(page, TURNED)
+        assert page.locator("html.dark").count() == 1
         page.get_by_role("button", name="Light / dark").click()
-        assert page.evaluate("!document.documentElement.classList.contains('dark')")
+        assert page.locator("html.dark").count() == 0
         assert page.locator(".cards img:visible").count() == 2
-        assert page.evaluate("[...document.images].filter(i => i.checkVisibility()).every(i => i.naturalWidth == 640)")
+        wait(page, "() => [...document.images].filter(i => i.checkVisibility()).every(i => i.naturalWidth == 640)")
         page.get_by_role("link", name="alone").click()
         page.get_by_text("Finished", exact=True).wait_for()
         assert page.url.endswith("/watch?method=rx&scene=sim-coast-town&run=alone")
