@@ -88,7 +88,12 @@ def pick_number(**place: Any) -> Text:
 
 
 # columns of `Frame.marks`: a number stands above and right of its pick, but not where the edge of the image would cut it
-NUMBER_PLACE = {"text_baseline": field("baseline"), "text_align": field("align"), "x_offset": field("right"), "y_offset": field("down")}
+NUMBER_PLACE = {
+    "text_baseline": field("baseline"),
+    "text_align": field("align"),
+    "x_offset": field("right"),
+    "y_offset": field("down"),
+}
 
 
 class Frame:
@@ -102,7 +107,9 @@ class Frame:
         self.x_range = Range1d(-0.5, 0.5)
         self.y_range = Range1d(0.5, -0.5)
         self.shape = (1, 1)
-        self.marks = ColumnDataSource({name: [] for name in ("x", "y", "number", "color", "baseline", "align", "right", "down")})
+        self.marks = ColumnDataSource(
+            {name: [] for name in ("x", "y", "number", "color", "baseline", "align", "right", "down")}
+        )
         self.outline = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})
         edge = {n: n for n in ("x0", "y0", "x1", "y1")}
         ring = {"x": "x", "y": "y", "size": 12, "fill_alpha": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
@@ -185,6 +186,13 @@ def test_blas_threads_are_given_back_when_calls_overlap():
         assert set(now()) == {1}
         second.__exit__(None, None, None)
         assert set(now()) == {2}
+
+
+def test_libraries_are_looked_for_again_after_an_import(monkeypatch):
+    first = blas._libraries()
+    assert blas._libraries() is first
+    monkeypatch.setitem(sys.modules, "a_module_with_threads", sys)
+    assert blas._libraries() is not first
 
 
 def test_torch_path_equals_numpy(monkeypatch):
