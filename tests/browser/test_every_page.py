@@ -41,7 +41,7 @@ def plain(opened, address: str):
 
 
 def test_cold_no_page_asks_anything_of_another_host(server, opened) -> None:
-    """The server has made no page (this file is the first of its chain). One visitor sees them, with one cache."""
+    """The server has not made these pages: no file before this one visits them. One visitor sees them, with one cache."""
     page, watch = plain(opened, server.base)
     assert {*SHOWN, *BEGUN} == set(dashboards())
     for name in SHOWN:
