@@ -176,26 +176,43 @@ def test_plots_and_polygons_are_whole(scene):
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
+STOPPED = override(QUICK, {"rivals": ["none"], "steps": 4, "map": False, "head_steps": 3, "per_class": 5})
+
+
+@pytest.fixture(scope="module")
+def small() -> xr.Dataset:
+    return simulate("sim-two-sensors", 28, bands=6, seed=3)
+
+
+@pytest.fixture(scope="module")
+def unbroken(small):
+    return played(run(small, STOPPED))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("after", [2, 6, 10])
-def test_a_stopped_run_continues_to_the_same_numbers(scene, after):
+def test_a_stopped_run_continues_to_the_same_numbers(small, unbroken, after):
     """Stopped in the own diffusion network, in that of a rival, and in a classifier."""
-    config = override(QUICK, {"rivals": ["none"], "steps": 4, "map": False, "head_steps": 3, "per_class": 5})
-    whole, expected = played(run(scene, config))
-    trace = run(scene, config)
+    whole, expected = unbroken
+    trace = run(small, STOPPED)
     state = list(islice(trace, after + 1))[-1].state()
     trace.close()
-    rest, outcome = played(run(scene, config, state))
+    rest, outcome = played(run(small, STOPPED, state))
     assert [e.step for e in rest] == [e.step for e in whole[after + 1 :]]
     assert [e.scalars for e in rest] == [e.scalars for e in whole[after + 1 :]]
     xr.testing.assert_identical(outcome.result, expected.result)
     with pytest.raises(InputError, match="belongs to another scene or other settings"):
-        next(run(scene, override(config, {"lr": 0.1}), state))
+        next(run(small, override(STOPPED, {"lr": 0.1}), state))
+
+
+@pytest.fixture(scope="module")
+def outcome(scene):
+    """Of a run with a rival, a network of others, and maps."""
+    return played(run(scene, override(QUICK, {"rivals": ["none"], "networks": ["cnn"], "steps": 2, "head_steps": 2})))[1]
 
 
 @pytest.mark.long
-def test_every_row_and_the_map(scene):
-    _, outcome = played(run(scene, override(QUICK, {"rivals": ["none"], "networks": ["cnn"], "steps": 2, "head_steps": 2})))
+def test_every_row_and_the_map(outcome):
     result = outcome.result
     rows = {n[2:] for n in result.data_vars if n.startswith("oa") and result[n].ndim == 0}
     assert rows >= {
@@ -226,10 +243,9 @@ def test_every_row_and_the_map(scene):
 
 
 @pytest.mark.long
-def test_the_table_of_test_pixels_has_the_classes_of_every_row(scene):
+def test_the_table_of_test_pixels_has_the_classes_of_every_row(scene, outcome):
     """Counted again, it gives the accuracies; those of the rows with a map are on the map."""
-    config = override(QUICK, {"networks": ["cnn"], "steps": 2, "head_steps": 2})
-    result = played(run(scene, config))[1].result
+    result = outcome.result
     image, row, column = (result[f"test_{n}"].values for n in ("image", "row", "column"))
     assert (image == 0).all()
     true = result["test_true"].values
@@ -247,11 +263,18 @@ def test_the_table_of_test_pixels_has_the_classes_of_every_row(scene):
 # --- a run from inside ------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def folder(scene, tmp_path_factory):
+    """A run with a hardly trained diffusion network and classifiers that tell the classes apart."""
+    at = tmp_path_factory.mktemp("inside") / "run"
+    execute("mdfl", scene, {**QUICK.model_dump(), "steps": 2, "head_steps": 60, "trees": 2, "map": False}, at)
+    return at
+
+
 @pytest.mark.long
-def test_a_run_from_inside(scene, tmp_path):
+def test_a_run_from_inside(scene, folder):
     """At the lowest noise level the image is nearly clean; an untrained network predicts no noise, so its estimate is x_t / sqrt(abar)."""
-    execute("mdfl", scene, {**QUICK.model_dump(), "steps": 2, "head_steps": 2, "trees": 2}, tmp_path / "run")
-    trained = load_networks(tmp_path / "run", scene)
+    trained = load_networks(folder, scene)
     low, high = (noise_view(trained, 0, t) for t in (0, 450))
     assert low["clean"].shape == (3, 48, 48)
     np.testing.assert_array_equal(low["clean"], trained.patches.cubes["hsi"][0, :, 4:52, 4:52])
@@ -286,10 +309,9 @@ def test_a_run_from_inside(scene, tmp_path):
 
 
 @pytest.mark.long
-def test_classes_without_a_band_of_frequencies(scene, tmp_path):
+def test_classes_without_a_band_of_frequencies(scene, folder):
     """An annulus beyond all frequencies removes nothing; all but the zero frequency leaves every pixel alike but for its noise."""
-    execute("mdfl", scene, {**QUICK.model_dump(), "steps": 2, "head_steps": 150, "trees": 2, "map": False}, tmp_path / "run")
-    trained = load_networks(tmp_path / "run", scene)
+    trained = load_networks(folder, scene)
     nothing = frequency_view(trained, 0, 50, 0.8, 0.9)
     np.testing.assert_array_equal(nothing["labels"], nothing["without"])
     assert nothing.attrs == {"row": 0, "column": 0, "changed": 0.0}
