@@ -167,6 +167,16 @@ class Stated:
 NOTHING = Stated(())  # of a file that is not looked at
 
 
+def runs(rows: Sequence[int]) -> list[tuple[int, int]]:
+    """(first, number) of each run of neighbouring rows, so that a file is asked once for each.
+
+    >>> runs([0, 1, 2, 7, 8])
+    [(0, 3), (7, 2)]
+    """
+    edges = np.flatnonzero(np.diff(rows) != 1) + 1
+    return [(int(part[0]), len(part)) for part in np.split(np.asarray(rows), edges)]
+
+
 def _alpha_by_values(file: Any) -> int | None:
     """The number of the last of at least four bands of whole numbers, where it looks like an alpha band (see `_like_alpha`) in
     a sample of the rows; else None. Nothing is read of files with a nodata value, a palette, or very large blocks.
@@ -182,10 +192,11 @@ def _alpha_by_values(file: Any) -> int | None:
         return None
     rows = sorted({int(r) for r in np.linspace(0, file.height - 1, max(1, min(ROWS, BUDGET // cost)))})
     try:
-        last = np.concatenate([file.read(file.count, window=Window(0, r, file.width, 1)) for r in rows])
+        last = np.concatenate([file.read(file.count, window=Window(0, r, file.width, n)) for r, n in runs(rows)])
         if last.max() == last.min() or not np.isin(last, (0, last.max())).all() or last.max() not in (1, 255, 65535):
             return None
-        block = np.concatenate([file.read(window=Window(0, r, file.width, 1))[:, 0] for r in rows], axis=1)
+        block = np.concatenate([file.read(window=Window(0, r, file.width, n)) for r, n in runs(rows)], axis=1)
+        block = block.reshape(len(block), -1)
     except Exception:  # a damaged file: reading its pixels raises the error
         return None
     return file.count if _like_alpha(block) else None
