@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from workbench.data.samples import Samples, Sampling, reduced, standardisation, standardisation_float32, take_samples
 from workbench.data.splits import apart, by_block, by_class, by_image
@@ -57,7 +58,7 @@ def least_distance(samples: Samples) -> int:
     """Rows or columns between the nearest training and test pixels of one image."""
     assert samples.position is not None
     where = samples.position if samples.image is None else np.c_[samples.position, 10_000 * samples.image]
-    return int(np.abs(where[samples.train][:, None] - where[samples.test][None]).max(-1).min())
+    return int(cKDTree(where[samples.train]).query(where[samples.test], p=np.inf)[0].min())
 
 
 # --- modalities -------------------------------------------------------------------------------------------------------
