@@ -335,6 +335,9 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    import gc
+
+    gc.set_threshold(50_000)  # the libraries are still to be imported; collections find nothing in them
     try:
         print(json.dumps(_examine(json.load(sys.stdin))))
     except InputError as refused:

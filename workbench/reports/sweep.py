@@ -347,6 +347,9 @@ class SweepProgress(Watching):
 
 
 if __name__ == "__main__":
+    import gc
+
+    gc.set_threshold(50_000)  # the libraries are still to be imported; collections find nothing in them
     work = json.load(sys.stdin)
     die_with(work["supervisor"])
     try:
