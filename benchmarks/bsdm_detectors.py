@@ -10,9 +10,10 @@
 
 Each with AUC(D,F), average precision (AP), and PD at a false-alarm rate of 1 %. Writes DIR/bsdm_detectors.json, every single number, after
 each scene and seed, and .md: means over scenes with wins and losses, and the test of every claim over scenes (Student's t of one gain
-per scene, corrected for all claims by Holm). A number that is in the JSON already is not computed again. Hours for all scenes on two cores;
-real data are looked for below WORKBENCH_DATA. `--runs DIR`: BSDM runs with the same settings and data in that folder, such as
-runs/results/bsdm_scenes, are not trained again. `--page FILE`: the tables between the marks "detectors: begin" and "detectors: end".
+per scene, corrected for all claims by Holm). A number that is in the JSON already is not computed again. An hour for all scenes on two
+cores; real data are looked for below WORKBENCH_DATA. `--runs DIR`: BSDM runs with the same settings and data in
+that folder, such as runs/results/bsdm_scenes, are not trained again. `--page FILE`: the tables between the marks "detectors: begin" and
+"detectors: end".
 `--tiny`: two small simulated scenes and two steps, to see that all of it runs.
 """
 
