@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled modules, also where the environment says not to: else every process of a test compiles the workbench again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test quick fuzz windows slow lint check format notebooks results claims results-check pictures lab serve browser bench docs-numbers constraints clean
+.PHONY: help install demo test visits quick fuzz slow lint check format notebooks results claims results-check pictures lab serve browser bench docs-numbers constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,17 +36,17 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 # `A=data`: only the files of tests/ whose path contains that word
 FILES = $(if $(A),$(or $(sort $(shell find tests -path '*$(A)*' -name 'test_*.py')),$(error no file of tests/ has '$(A)' in its path)))
 
-test: $(STAMP)  ## all tests but the slow ones and those of `make windows` (N minutes on two cores); of an area: make test A=data
-	@$(PYTEST) -n 3 -m "not ($(if $(A),slow,slow or windows))" $(FILES) $(ARGS)  # on two cores: one worker waits for a browser, ranks or a clock
+test: $(STAMP)  ## all tests but the slow ones and those of `make visits` (N minutes on two cores); of an area, whatever they are: make test A=data
+	@$(PYTEST) -n 3 -m "not ($(if $(A),slow,slow or browser))" $(FILES) $(ARGS)  # on two cores: one worker waits for ranks, kernels or a clock
+
+visits: $(STAMP)  ## all pages in a real Chromium, also in windows of three widths (N minutes)
+	@$(PYTEST) -n 2 -m "browser and not slow" tests/browser $(ARGS)
 
 quick: $(STAMP)  ## tests without processes, pages, browser and notebooks, and all doctests (a minute and a quarter); A=data as above
 	@$(PYTEST) -n 2 -m "not (slow or long or page or process or browser or notebook)" --doctest-modules $(or $(FILES),tests workbench) $(ARGS)
 
 fuzz: $(STAMP)  ## 2000 spoiled files of each format, catalogue files and notebooks, and 2000 damaged run folders; `make test` has a sample; WORKBENCH_FUZZ_SEED=1: other ones
 	@WORKBENCH_FUZZ=2000 $(PYTEST) -n 2 tests/properties/test_readers_fuzz.py tests/properties/test_sar_fuzz.py tests/properties/test_runs_fuzz.py tests/properties/test_entries_fuzz.py tests/dashboards/test_hostile_addresses.py $(ARGS)
-
-windows: $(STAMP)  ## every page in windows of three widths, in Chromium (N minutes)
-	@$(PYTEST) -m windows tests/browser $(ARGS)
 
 slow: $(STAMP)  ## the papers' claims on real scenes, several seeds (tens of minutes)
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)

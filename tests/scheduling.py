@@ -9,7 +9,13 @@ from __future__ import annotations
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-BROWSER = "tests/browser"  # its files follow one another: they have one server and one Chromium
+# The files of tests/browser, in two chains of about equal length: each chain has one server and one Chromium.
+CHAINS = {
+    "tests/browser/test_every_page.py": "tests/browser, every page",  # the first of its chain: it visits a server that has made no page
+    "tests/browser/test_runs.py": "tests/browser, every page",
+    "tests/browser/test_screens.py": "tests/browser, every page",
+}
+VISITS = "tests/browser, visits"  # all other files of the folder
 
 
 class ByFile(LoadScopeScheduling):
@@ -20,17 +26,18 @@ class ByFile(LoadScopeScheduling):
 
 
 def group(nodeid: str) -> str:
-    """The file, or the folder of the browser, whose tests share a worker with this one."""
+    """The file, or chain of files, whose tests share a worker with this one."""
     path = nodeid.partition("::")[0]
-    return BROWSER if path.startswith(f"{BROWSER}/") else path
+    return CHAINS.get(path, VISITS if path.startswith("tests/browser/") else path)
 
 
 def dearest_first(items: list[pytest.Item]) -> None:
     """Sort in place by group: browser and notebooks, then what starts processes, then the rest; within a group as collected."""
-    rank: dict[str, int] = {}
+    rank: dict[str, tuple[int, str]] = {}
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
         name = group(item.nodeid)
-        cost = 0 if name == BROWSER else 1 if "notebook" in marks else 2 if "process" in marks else 3
-        rank[name] = min(rank.get(name, 3), cost)
+        cost = 0 if name.startswith("tests/browser") else 1 if "notebook" in marks else 2 if "process" in marks else 3
+        chain = name if cost == 0 else ""  # the files of a chain follow one another
+        rank[name] = min(rank.get(name, (3, "")), (cost, chain))
     items.sort(key=lambda item: rank[group(item.nodeid)])

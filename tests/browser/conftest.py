@@ -13,15 +13,15 @@ import pytest
 from tests.browser import chromium
 from tests.browser.serving import Served, served
 
-TESTS = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+TESTS = HERE.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes `visit` drives a browser; what only takes `server` has a process."""
+    """All tests of this folder belong to `make visits`."""
     for item in items:
-        names = getattr(item, "fixturenames", ())
-        if "server" in names:
-            item.add_marker("browser" if "visit" in names else "process")
+        if item.path.is_relative_to(HERE):
+            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from workbench.execution import start
 from workbench.pages.landing.serving import dashboards
 
 pytestmark = [
-    pytest.mark.browser,
     # a session that is closed while something is under way leaves its socket to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -11,7 +11,6 @@ from workbench import execution, runs
 from workbench.methods import load
 
 pytestmark = [
-    pytest.mark.windows,
     # a session that is closed while something is under way leaves its socket to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
