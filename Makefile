@@ -36,10 +36,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 # `A=data`: only the files of tests/ whose path contains that word
 FILES = $(if $(A),$(or $(sort $(shell find tests -path '*$(A)*' -name 'test_*.py')),$(error no file of tests/ has '$(A)' in its path)))
 
-test: $(STAMP)  ## all tests but the slow ones and those of `make visits` (N minutes on two cores); of an area, whatever they are: make test A=data
+test: $(STAMP)  ## all tests but the slow ones and those of `make visits` (under 8 minutes on two cores); of an area, whatever they are: make test A=data
 	@$(PYTEST) -n 3 -m "not ($(if $(A),slow,slow or browser))" $(FILES) $(ARGS)  # on two cores: one worker waits for ranks, kernels or a clock
 
-visits: $(STAMP)  ## all pages in a real Chromium, also in windows of three widths (N minutes)
+visits: $(STAMP)  ## all pages in a real Chromium, also in windows of three widths (4 minutes)
 	@$(PYTEST) -n 2 -m "browser and not slow" tests/browser $(ARGS)
 
 quick: $(STAMP)  ## tests without processes, pages, browser and notebooks, and all doctests (a minute and a quarter); A=data as above
