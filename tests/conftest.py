@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     gc.enable()
     gc.freeze()  # what was imported stays; a test that asks for a collection looks through its own objects only
-    gc.set_threshold(50_000, 20, 50)  # as a server has it
+    gc.set_threshold(50_000)  # as a server has it
 
 
 # --- a test that starts a process says so, else `make quick` would not be quick ---------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import shlex
@@ -843,7 +842,6 @@ def _finish(folder: Path, numbers: dict[str, float], as_json: bool) -> None:
 def main() -> NoReturn:
     """Entry point: an InputError becomes one message and exit code 2."""
     os.environ.setdefault(provenance.COMMAND, shlex.join(["workbench", *sys.argv[1:]]))
-    gc.set_threshold(50_000, 20, 50)  # libraries are loaded: millions of objects, and no garbage that a search could find
     limits.apply()
     try:
         app(standalone_mode=True)

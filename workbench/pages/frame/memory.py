@@ -20,9 +20,9 @@ from workbench.runs.frames import CACHE as FRAMES
 
 # variables of a server's process: Python takes memory from the C library, which can give back each page of 4 kB
 ALLOCATOR = {"PYTHONMALLOC": "malloc"} if sys.platform == "linux" else {}
-# how seldom garbage is searched for (see gc.set_threshold). With Python's own numbers, 700, 10 and 10, up to a fifth of the time in which
-# a page is made goes into searches that find nothing; the garbage of closed pages is collected below.
-SELDOM = (50_000, 20, 50)
+# new objects after which garbage is searched for. With Python's own number, 700, up to a fifth of the time in which a page is made goes
+# into searches that find nothing; the garbage of closed pages is collected below.
+SELDOM = 50_000
 DELAY = 5.0  # seconds after the last visitor has left: many leave together
 _waiting: asyncio.TimerHandle | None = None
 
@@ -36,7 +36,7 @@ def spare_imports() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*SELDOM)
+    gc.set_threshold(SELDOM)
 
 
 def settle() -> None:
