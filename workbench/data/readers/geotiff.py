@@ -13,7 +13,7 @@ import numpy as np
 from workbench.data.readers import envi_header, text
 from workbench.data.readers.cube import STRIP, Cube, nanometres, require_cube, widths
 from workbench.data.readers.files import WORLD, Look, located
-from workbench.data.readers.missing import Stated, runs
+from workbench.data.readers.missing import Stated, stretches
 from workbench.data.readers.tiff import opened, pages, require_whole, shared
 from workbench.errors import InputError
 
@@ -61,7 +61,7 @@ class TiffPixels:
 
         wide = columns.stop - columns.start
         with opened(self.path) as file:
-            some = [self._values(file, range(self.shape[0]), Window(columns.start, r, wide, n)) for r, n in runs(rows)]
+            some = [self._values(file, range(self.shape[0]), Window(columns.start, r, wide, n)) for r, n in stretches(rows)]
         return np.concatenate(some, axis=1)
 
 

@@ -167,10 +167,10 @@ class Stated:
 NOTHING = Stated(())  # of a file that is not looked at
 
 
-def runs(rows: Sequence[int]) -> list[tuple[int, int]]:
-    """(first, number) of each run of neighbouring rows, so that a file is asked once for each.
+def stretches(rows: Sequence[int]) -> list[tuple[int, int]]:
+    """(first, number) of each stretch of neighbouring rows, so that a file is asked once for each.
 
-    >>> runs([0, 1, 2, 7, 8])
+    >>> stretches([0, 1, 2, 7, 8])
     [(0, 3), (7, 2)]
     """
     edges = np.flatnonzero(np.diff(rows) != 1) + 1
@@ -192,10 +192,10 @@ def _alpha_by_values(file: Any) -> int | None:
         return None
     rows = sorted({int(r) for r in np.linspace(0, file.height - 1, max(1, min(ROWS, BUDGET // cost)))})
     try:
-        last = np.concatenate([file.read(file.count, window=Window(0, r, file.width, n)) for r, n in runs(rows)])
+        last = np.concatenate([file.read(file.count, window=Window(0, r, file.width, n)) for r, n in stretches(rows)])
         if last.max() == last.min() or not np.isin(last, (0, last.max())).all() or last.max() not in (1, 255, 65535):
             return None
-        block = np.concatenate([file.read(window=Window(0, r, file.width, n)) for r, n in runs(rows)], axis=1)
+        block = np.concatenate([file.read(window=Window(0, r, file.width, n)) for r, n in stretches(rows)], axis=1)
         block = block.reshape(len(block), -1)
     except Exception:  # a damaged file: reading its pixels raises the error
         return None
